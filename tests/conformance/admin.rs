@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Client, Host, House, SECRET, SignIn, duties, now, rfc3339,
+    Answer, Binding, CONFLICT, Client, Host, House, SECRET, SignIn, duties, log_event, now,
+    release_active, rfc3339,
 };
 use serde_json::json;
 
@@ -102,7 +103,7 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
     // A binding that the next release has too counts on; no series names a generation.
     let mut house = house;
     house.release(&[Binding::new("token", "sod", duties())]);
-    host.look(&["release active generation=2"]);
+    host.reload_until([release_active(2)]);
     assert!(!host.sign_in(&allowed.event(&portcullis_tests::event())).stops_a_token());
     let counted = || -> Vec<String> {
         let page = self::page(&host);
@@ -117,7 +118,7 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
     let mut other = duties();
     other["rules"][0]["owner"] = json!("another pharmacy");
     house.release(&[Binding::new("token", "sod", other)]);
-    host.look(&["release active generation=3"]);
+    host.reload_until([release_active(3)]);
     assert_eq!(counted(), ["0", "4"]);
     drop(host.stop());
 }
@@ -185,18 +186,18 @@ fn readiness_tells_the_truth() {
     assert_eq!(host.metric("portcullis_ready"), 0.0);
     assert_eq!(host.admin("/health").status, 200, "not ready, and alive");
     house.write("release/release.json", release);
-    host.look(&["release active generation=1"]);
+    host.reload_until([release_active(1)]);
     assert_eq!(host.admin("/ready").status, 200);
     // A release that is refused changes nothing, and is spoken of.
     house.write("release/release.json", "{}");
-    host.look(&["release refused"]);
+    host.reload_until(["release.refused"]);
     let ready = host.admin("/ready");
     assert_eq!(
         (ready.status, codes(&ready, "warnings").contains(&"release-refused".to_owned())),
         (200, true)
     );
     house.release(&[]);
-    host.look(&["release active generation=2"]);
+    host.reload_until([release_active(2)]);
     assert!(!codes(&host.admin("/ready"), "warnings").contains(&"release-refused".to_owned()));
     drop(host.stop());
 }
@@ -213,7 +214,7 @@ fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
     assert!(checked.contains("warning: the trust root 1 ends at "), "{checked}");
     assert!(checked.contains("[trust-root-expires]"), "{checked}");
     let host = house.serve();
-    host.until_log("the trust root 1 ends at ");
+    host.wait_for(log_event("expiry.soon").field("code", "trust-root-expires"));
     let wait = |part: &str| {
         let begin = Instant::now();
         while !codes(&host.admin("/ready"), part).contains(&"trust-root-expired".to_owned()) {
@@ -223,7 +224,7 @@ fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
     };
     wait("warnings");
     assert_eq!(host.admin("/ready").status, 200);
-    host.until_log("the trust root 1 ended at ");
+    host.wait_for(log_event("expiry.over").field("code", "trust-root-expired"));
     let mut before = "[listen]".to_owned();
     for (setting, part, status) in [
         ("ready_when_expired = false", "reasons", 503),
@@ -232,7 +233,7 @@ fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
         let after = format!("{setting}\n\n[listen]");
         house.configure(&before, &after);
         before = after;
-        host.look(&["configuration active"]);
+        host.reload_until(["config.active"]);
         wait(part);
         assert_eq!(host.admin("/ready").status, status, "{setting}");
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, Import, SignIn, binary, duties};
+use portcullis_tests::{Binding, CONFLICT, Host, House, Import, SignIn, binary, duties, log_event};
 use serde_json::{Value, json};
 
 /// A house whose root has three keepers, of whom two must sign.
@@ -114,7 +114,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     house.must(&[&sign[..], &["keys/keeper-3.key"]].concat());
     let ran = open(&house, "one.json");
     assert_eq!(ran.code, 0, "{ran:?}");
-    host.until_log("BREAK-GLASS: this hook is held open");
+    host.wait_for("break-glass.open");
     let waived = conflict(&host);
     assert!(!waived.stops_a_token());
     let import = host.import(&Import::with_groups(&CONFLICT));
@@ -124,22 +124,22 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
 
     // Closed, it does not come back: neither by the same file nor by a copy, nor after a restart, nor without the host's own folder.
     house.must(&["break-glass", "close", "one.json", "--folder", "break-glass"]);
-    host.until_log("break-glass is over");
+    host.wait_for("break-glass.over");
     assert!(conflict(&host).stops_a_token());
     assert!(house.must(&list).contains(" token over"));
     assert_eq!(open(&house, "one.json").code, 0, "the command knows nothing of it");
-    host.until_log("code=\"break-glass-already-used\"");
+    host.wait_for(log_event("break-glass.refused").field("code", "break-glass-already-used"));
     assert!(conflict(&host).stops_a_token());
     host.stop();
     // Nor without the list of those that were opened alone: the memory of trust knows it too.
     fs::remove_file(house.path("trust-state/break-glass")).unwrap();
     let host = house.serve();
-    host.until_log("code=\"break-glass-already-used\"");
+    host.wait_for(log_event("break-glass.refused").field("code", "break-glass-already-used"));
     assert!(conflict(&host).stops_a_token());
     host.stop();
     fs::remove_dir_all(house.path("trust-state")).unwrap();
     let host = house.serve();
-    host.until_log("code=\"break-glass-already-used\"");
+    host.wait_for(log_event("break-glass.refused").field("code", "break-glass-already-used"));
     assert!(conflict(&host).stops_a_token());
     host.stop();
 
@@ -186,9 +186,9 @@ fn it_ends_by_itself_and_never_lifts_a_revocation() {
     for name in ["elsewhere.json", "other.json"] {
         assert_eq!(open(&house, name).code, 0);
     }
-    host.until_log("code=\"break-glass-wrong-target\"");
+    host.wait_for(log_event("break-glass.refused").field("code", "break-glass-wrong-target"));
     assert_eq!(open(&house, "plan.json").code, 0);
-    host.until_log("BREAK-GLASS: this hook is held open");
+    host.wait_for("break-glass.open");
     assert!(!conflict(&host).stops_a_token());
     let mut set = house.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.sod": [1]}});
@@ -197,12 +197,12 @@ fn it_ends_by_itself_and_never_lifts_a_revocation() {
         "release/release.json",
         house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string()),
     );
-    host.look(&["plugin revoked"]);
+    host.reload_until(["plugin.revoked"]);
     assert!(
         host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
         "revoked is revoked"
     );
-    host.until_log_for("break-glass is over", Duration::from_secs(150));
+    host.wait_for_within("break-glass.over", Duration::from_secs(150));
     host.stop();
     assert_eq!(house.records_of("break-glass.closed")[0]["reason"], "time");
 }
@@ -222,18 +222,18 @@ fn it_works_with_the_log_down_and_is_all_in_the_log_afterwards() {
         .status();
     assert!(limit.unwrap().success());
     assert!(harmless(&host).stops_a_token(), "nothing is decided without a record");
-    host.until_log("the write-ahead log could not be written");
+    host.wait_for("log.stopped");
     assert_eq!(open(&house, "plan.json").code, 0);
-    host.until_log("BREAK-GLASS: this hook is held open");
+    host.wait_for("break-glass.open");
     let held = harmless(&host);
     assert!(!held.stops_a_token() && held.index().is_none(), "{held:?}");
     host.stop();
 
     // The disk works again: it goes on where it was, and the log hears of it.
     let host = house.serve();
-    host.until_log("BREAK-GLASS: this hook is held open");
+    host.wait_for("break-glass.open");
     house.must(&["break-glass", "close", "plan.json", "--folder", "break-glass"]);
-    host.until_log("break-glass is over");
+    host.wait_for("break-glass.over");
     host.stop();
     let recovered: Vec<Value> = house.records_of("break-glass.recovered");
     assert_eq!((recovered.len(), &recovered[0]["hook"]), (1, &json!("token")));

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_tests::{
     Answer, Binding, Ends, Host, House, Issuer, Raw, SECRET, SignIn, duties, entra as entra_body,
-    entra_house,
+    entra_house, log_event,
 };
 use serde_json::{Value, json};
 
@@ -38,18 +38,10 @@ fn sign_in(path: &str, authorization: &str) -> Raw {
     Raw::post(path, authorization, &SignIn::with_groups(&["ward-reader"]).bytes())
 }
 
-/// Has the host look until it has said something so often: it may have looked by itself before it was asked.
-fn until_said(host: &Host, text: &str, times: usize) {
+/// Has the host poll until the secret has changed so often: it may have polled by itself before.
+fn until_changed(host: &Host, times: usize) {
     host.signal("HUP");
-    let begin = std::time::Instant::now();
-    while host.log().matches(text).count() < times {
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "not said {times} times: `{text}`\n{}",
-            host.log()
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    host.wait_for_times(log_event("caller.secret-changed").field("hook", "token"), times);
 }
 
 /// What the log counted against unproven callers of a hook, by detail.
@@ -97,16 +89,15 @@ fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
     let current = Mutex::new(first);
     let calls = under_load(&host, &|| current.lock().unwrap().to_string(), || {
         house.write_secret("secrets/next", second);
-        until_said(&host, "secret changed hook=\"token\"", 1);
+        until_changed(&host, 1);
         *current.lock().unwrap() = second;
         // Calls on their way with the first one end before it goes.
         thread::sleep(Duration::from_millis(300));
         house.write_secret("secrets/now", second);
-        until_said(&host, "secret changed hook=\"token\"", 2);
+        until_changed(&host, 2);
         for wrong in ["short", "", "\n\n"] {
             house.write_secret("secrets/now", wrong);
-            let said = host.look(&["not taken; what is in force goes on"]);
-            assert!(said.contains("secrets/now"), "{said}");
+            host.reload_until([log_event("files.not-taken").naming("error", "secrets/now")]);
         }
     });
     assert!(calls > 10, "{calls} calls");
@@ -116,10 +107,10 @@ fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
         "the old one is no longer listed: {refused:?}\n{}",
         host.log()
     );
-    let before = host.log().matches("not taken").count();
+    let before = host.log().count("files.not-taken");
     thread::sleep(Duration::from_millis(1_500));
     assert!(
-        host.log().matches("not taken").count() <= before + 1,
+        host.log().count("files.not-taken") <= before + 1,
         "said once a change, not once a look"
     );
     let log = host.stop();
@@ -446,7 +437,7 @@ fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_
     host.stop();
     let again = house.serve();
     assert_eq!(call(&again, &third).without_reference(), "{}", "kept for the next start");
-    again.until_log("keys could not be had");
+    again.wait_for("keys.unavailable");
     // Whoever writes a key into the folder has not made it the issuer's.
     again.stop();
     let kept = std::fs::read_dir(house.path("cache")).unwrap().next().unwrap().unwrap().path();

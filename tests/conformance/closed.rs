@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_tests::{
-    Binding, Host, House, Raw, SECRET, SignIn, audit_show, duties, event, traces, wrongly_signed,
+    Binding, Host, House, Log, Raw, SECRET, SignIn, audit_show, duties, event, log_event, traces,
+    wrongly_signed,
 };
 use serde_json::{Value, json};
 
@@ -197,7 +198,7 @@ fn recorded_failures(house: &House, host: &Host, taken: &str) {
 }
 
 /// Neither what was sent nor the secret stands in the host's log or in any leaf, plainly or as base64.
-fn leaks_nothing(house: &House, log: &str, good: u64) {
+fn leaks_nothing(house: &House, log: &Log, good: u64) {
     let leaves = house.must(&audit_show(&["--format", "json"]));
     let sealed = house.sealed(good).to_string();
     assert!(
@@ -209,10 +210,10 @@ fn leaks_nothing(house: &House, log: &str, good: u64) {
         "also as base64, wherever it begins"
     );
     assert!(
-        log.contains("stopping") && leaves.contains("hook.rejected"),
+        log.has("stop.draining") && leaves.contains("hook.rejected"),
         "there is something to search:\n{log}"
     );
-    for (place, text) in [("log", log), ("leaves", &leaves)] {
+    for (place, text) in [("log", &**log), ("leaves", &leaves)] {
         assert_eq!(traces(text.as_bytes(), MARKER), 0, "the marker is in the {place}:\n{text}");
         assert_eq!(traces(text.as_bytes(), SECRET), 0, "the secret is in the {place}");
     }
@@ -226,7 +227,7 @@ fn too_much_at_once_and_no_release_stop_too() {
     // One signature byte changed: there is nothing to go on with, so nothing goes on.
     house.write("release/release.json", wrongly_signed(&house.read("release/release.json")));
     let host = house.serve();
-    host.until_log("bad-signature");
+    host.wait_for(log_event("release.none").field("code", "bad-signature"));
 
     let without = host.sign_in(&marked());
     assert!(without.stops_a_token());

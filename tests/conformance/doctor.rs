@@ -211,7 +211,7 @@ fn a_certificate_is_judged_as_the_platform_judges_it() {
     fails(&doctor("localhost", "ca.pem"), "certificate", "the platform will refuse it too");
     assert!(codes(&host).is_empty());
     put(&authority.server_of_yesterday());
-    host.look(&["the TLS certificate, its key"]);
+    host.reload_until(["tls.changed"]);
     let over = doctor("127.0.0.1", "ca.pem");
     fails(&over, "certificate", "the platform will refuse it too");
     assert!(

@@ -296,11 +296,11 @@ fn a_decryption_key_is_replaced_while_calls_go_on() {
     let both = read("key.pem").unwrap() + &read("other.pem").unwrap();
     house.write_secret("keys/passwords.pem", &both);
     host.signal("HUP");
-    host.until_log("decryption keys read");
+    host.wait_for("hook.decryption-keys-read");
     assert_eq!((status("good"), status("of the other key")), (200, 200));
     house.write_secret("keys/passwords.pem", "not a key");
     host.signal("HUP");
-    host.until_log("not taken; what is in force goes on");
+    host.wait_for("files.not-taken");
     assert_eq!((status("good"), status("of the other key")), (200, 200));
     host.stop();
 }

@@ -68,7 +68,7 @@ fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
     assert!(http2.until(PATIENCE, |it| is_decided(it, 1)));
     assert_eq!(http2.goaway, None);
     host.signal("TERM");
-    host.until_log("stopping");
+    host.wait_for("stop.delay");
     // Its answer is a whole one, and the hook's safe one if the body is late.
     assert!(http2.write(&body(3)));
     assert!(http2.until(PATIENCE, |it| it.answered(200) == 2), "{:?}", http2.streams);

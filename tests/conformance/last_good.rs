@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 
 use portcullis_tests::{
     Answer, Binding, CONFLICT, Host, House, Import, RELEASE_SET, SignIn, assertion, contract,
-    duties, wrongly_signed,
+    duties, log_event, release_active, wrongly_signed,
 };
 use serde_json::{Value, json};
 
@@ -42,11 +42,7 @@ fn warnings(host: &Host) -> Vec<String> {
 
 /// Release 2 decides on every hook, from the host's own copy, and the host says so.
 fn goes_on(host: &Host, what: &str) {
-    assert!(
-        host.log().contains("release active generation=2"),
-        "{what}: release 2 does not start:\n{}",
-        host.log()
-    );
+    assert!(host.log().has(release_active(2)), "{what}: release 2 does not start:\n{}", host.log());
     let conflict = host.sign_in(&SignIn::with_groups(&CONFLICT));
     assert!(conflict.stops_a_token(), "{what}: {conflict:?}");
     let harmless = host.sign_in(&SignIn::with_groups(&["ward-reader"]));
@@ -156,7 +152,7 @@ fn a_release_folder_in_any_disorder_does_not_end_the_release_at_a_restart() {
         // The repair is noticed, and the warning is over.
         house.restore(&["release"], "whole");
         host.signal("HUP");
-        host.until_log("the release folders hold the release in force again");
+        host.wait_for("release.whole_again");
         assert!(!warnings(&host).contains(&"last-good-release".to_owned()), "{what}");
         assert!(!warnings(&host).contains(&"release-refused".to_owned()), "{what}");
         host.stop();
@@ -187,13 +183,13 @@ fn settings_that_one_plugin_refuses_stop_no_hook_after_a_restart() {
     goes_on(&host, "settings that a plugin refuses");
     // A corrected release comes into force, and its copy takes the place of the old one.
     house.release(&[Binding::new("token", "sod", lenient())]);
-    host.look(&["release active generation=4"]);
+    host.reload_until([release_active(4)]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     assert!(!warnings(&host).contains(&"last-good-release".to_owned()));
     host.stop();
     fs::remove_dir_all(house.path("release")).unwrap();
     let host = house.serve();
-    assert!(host.log().contains("release active generation=4"), "{}", host.log());
+    assert!(host.log().has(release_active(4)), "{}", host.log());
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
     assert_eq!(indexes(&house), 1, "earlier copies are removed");
@@ -211,7 +207,7 @@ fn what_is_revoked_stays_stopped_in_the_last_good_release_and_nothing_else_does(
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     for _ in 0..2 {
         let host = house.serve();
-        assert!(host.log().contains("release active generation=2"), "{}", host.log());
+        assert!(host.log().has(release_active(2)), "{}", host.log());
         assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
         let import = host.import(&Import::with_groups(&["ward-reader"]));
         assert!(import.index().is_some(), "the other hook decides: {import:?}");
@@ -234,10 +230,14 @@ fn a_release_key_that_a_newer_root_revokes_brings_no_release_back() {
             source.replace(&old, &new) + &format!("\n[revoked]\nkeys = [\"{old}\"]\n")
         });
         assert_eq!(ran.code, 0, "{ran:?}");
-        host.look(&["trust root accepted"]);
+        host.reload_until(["trust.root-accepted"]);
         host.signal("HUP");
-        host.until_log("the release folders no longer hold the release in force");
-        assert!(host.log().contains("code=\"revoked-key\""), "{}", host.log());
+        host.wait_for("release.altered");
+        assert!(
+            host.log().has(log_event("release.altered").field("code", "revoked-key")),
+            "{}",
+            host.log()
+        );
         let harmless = SignIn::with_groups(&["ward-reader"]);
         assert!(!host.sign_in(&harmless).stops_a_token(), "it goes on until the host stops");
         host.stop();
@@ -245,7 +245,7 @@ fn a_release_key_that_a_newer_root_revokes_brings_no_release_back() {
             house.write("release/release.json", "{}");
         }
         let host = house.serve();
-        assert!(host.log().contains("no release is active"), "{}", host.log());
+        assert!(host.log().has("release.none"), "{}", host.log());
         assert!(host.sign_in(&harmless).stops_a_token());
         host.stop();
     }
@@ -279,7 +279,7 @@ fn another_configuration_stops_no_other_hook_at_a_restart() {
         }
         // With the configuration as it was all of it is in force again.
         house.write("portcullis.toml", &whole);
-        host.look(&["release active generation=2"]);
+        host.reload_until([release_active(2)]);
         assert!(!warnings(&host).contains(&"binding-left-out".to_owned()), "{what}");
         let import = host.import(&Import::with_groups(&["ward-reader"]));
         host.stop();
@@ -308,7 +308,7 @@ fn nothing_else_is_needed_to_start_again() {
         fs::write(&path, text.replace("\"version\":2", "\"version\":3")).unwrap();
     }
     let host = house.serve();
-    assert!(host.log().contains("no release is active"), "{}", host.log());
+    assert!(host.log().has("release.none"), "{}", host.log());
     assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     host.stop();
 }
@@ -317,22 +317,21 @@ fn nothing_else_is_needed_to_start_again() {
 fn a_crash_while_a_release_comes_into_force_leaves_one_to_start_from() {
     let mut house = served_once();
     for (round, settings) in [lenient(), duties(), lenient(), duties()].into_iter().enumerate() {
-        let version = round + 3;
+        let version = round as u64 + 3;
         let host = house.serve();
         house.release(&[Binding::new("token", "sod", settings)]);
         host.signal("HUP");
         // Killed as soon as the new copy is there: before its record, or a moment after.
-        let active = format!("release active generation={version}");
-        while indexes(&house) < 2 && !host.log().contains(&active) {
+        let active = release_active(version);
+        while indexes(&house) < 2 && !host.log().has(&active) {
             std::thread::yield_now();
         }
         host.kill();
         house.back_up(&["release"], "whole");
         fs::remove_dir_all(house.path("release")).unwrap();
         let host = house.serve();
-        let decided = [version - 1, version]
-            .iter()
-            .any(|number| host.log().contains(&format!("release active generation={number}")));
+        let log = host.log();
+        let decided = [version - 1, version].iter().any(|it| log.has(release_active(*it)));
         assert!(decided, "round {round}:\n{}", host.log());
         assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().is_some());
         host.stop();
@@ -360,7 +359,7 @@ fn an_old_state_folder_brings_no_old_release_back() {
     house.restore(&["trust-state"], "old");
     fs::remove_dir_all(house.path("release")).unwrap();
     let host = house.serve();
-    assert!(host.log().contains("no release is active"), "{}", host.log());
+    assert!(host.log().has("release.none"), "{}", host.log());
     host.stop();
 }
 
@@ -369,8 +368,6 @@ fn folders_that_no_longer_hold_the_release_in_force_are_a_warning_at_once() {
     let house = served_once();
     let host = house.serve();
     house.back_up(&["release"], "whole");
-    let whole = "the release folders hold the release in force again";
-    let altered = "the release folders no longer hold the release in force";
     let harms: [(&str, &dyn Fn()); 4] = [
         ("unsigned", &|| {
             house.write("release/release.json", unsigned(&house, "release/release.json"));
@@ -388,9 +385,10 @@ fn folders_that_no_longer_hold_the_release_in_force_are_a_warning_at_once() {
     for (code, harm) in harms {
         let before = host.log().len();
         harm();
-        let said = host.look(&[altered]);
-        assert!(said.contains(&format!("code=\"{code}\"")), "{code}: {said}");
-        assert!(said.contains("hint="), "{said}");
+        let of_code = log_event("release.altered").field("code", code);
+        let said = host.reload_until(["release.altered"]);
+        let line = said.first(&of_code).unwrap_or_else(|| panic!("{code}: {said}"));
+        assert!(!line.text("hint").is_empty(), "{line:?}");
         assert!(warnings(&host).contains(&"release-altered".to_owned()), "{code}");
         assert_eq!(host.admin("/ready").status, 200, "{code}");
         let status: Value = serde_json::from_slice(&host.admin("/status").body).unwrap();
@@ -399,12 +397,11 @@ fn folders_that_no_longer_hold_the_release_in_force_are_a_warning_at_once() {
         host.signal("HUP");
         host.signal("HUP");
         house.restore(&["release"], "whole");
-        host.look(&[whole]);
+        host.reload_until(["release.whole_again"]);
         assert!(!warnings(&host).contains(&"release-altered".to_owned()), "{code}");
         // While the files are put back one by one, something else may be wrong for a moment.
-        let log = host.log().split_off(before);
-        let of_code = |line: &&str| line.contains(altered) && line.contains(&format!("\"{code}\""));
-        let told = log.lines().filter(of_code).count();
+        let log = host.log().after(before);
+        let told = log.count(&of_code);
         assert!(told == 1 || code == "file-missing", "{code}: {log}");
         assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     }

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, Ran, SignIn, digest, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, Host, House, Ran, SignIn, digest, duties, release_active, release_refused,
+};
 use serde_json::{Value, json};
 
 /// The rules of [`duties`], which now only report.
@@ -361,7 +363,7 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
             let set = ["release", "publish", "--set", "dist/release.json"];
             let ran = house.run(&[&set[..], &place].concat());
             assert_eq!(ran.code, 0, "{by}: {ran:?}");
-            host.until_log(&format!("release active generation={version}"));
+            host.wait_for(release_active(version));
         };
         let back =
             |further: &[&str]| house.run(&[&["release", "rollback"][..], &place, further].concat());
@@ -413,7 +415,7 @@ fn a_release_that_hosts_refuse_is_left_without_a_downgrade() {
     let host = house.serve();
     dist(&house, 2, &lenient(), |source| source);
     assert_eq!(publish(&house, &[]).code, 0);
-    host.until_log("release active generation=2");
+    host.wait_for(release_active(2));
     // Past `publish`, into the folder by hand: a set for a hook that the host does not have.
     house.must(&["release", "status", "--config", "portcullis.toml"]);
     let mut set = house.opened("release/release.json");
@@ -422,7 +424,7 @@ fn a_release_that_hosts_refuse_is_left_without_a_downgrade() {
     let third = house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
     fs::copy(house.path("release/release.json"), house.path("second.json")).unwrap();
     house.write("release/release.json", third);
-    host.until_log("code=\"binding-invalid\"");
+    host.wait_for(release_refused("binding-invalid"));
     let back = ["release", "rollback", "--config", "portcullis.toml"];
     let ran = house.run(&[&back[..], &["--dry-run"]].concat());
     assert_eq!(ran.code, 1, "2 is in no archive: {ran:?}");

@@ -4,7 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use portcullis_tests::{
-    Authority, Binding, CONFLICT, House, PASSWORD, Registry, Shelf, SignIn, digest, duties, python,
+    Authority, Binding, CONFLICT, House, PASSWORD, Registry, Shelf, SignIn, digest, duties,
+    log_event, python, release_active,
 };
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
 
     // Nothing is on disk; the registry has all of it.
     let host = house.serve();
-    host.until_log("release active generation=1");
+    host.wait_for(release_active(1));
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     assert_eq!(house.read("pulled/release.json"), house.read("release/release.json"));
     let (_, component) = only(&house, "pulled/plugins", ".wasm");
@@ -29,7 +30,7 @@ fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
     // The next one: the tag moves, and nobody tells the host.
     house.release(&[Binding::new("token", "sod", lenient())]);
     house.must(&push(&live));
-    host.until_log("release active generation=2");
+    host.wait_for(release_active(2));
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     assert_eq!(host.metric("portcullis_registry_polls_total{outcome=\"pulled\"}"), 2.0);
     let status: Value = serde_json::from_slice(&host.admin("/status").body).unwrap();
@@ -43,9 +44,9 @@ fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
     // The registry is gone: the host boots from its disk, decides, and says that it cannot look.
     registry.stop();
     let host = house.serve();
-    assert!(host.log().contains("release active generation=2"), "at once: {}", host.log());
+    assert!(host.log().has(release_active(2)), "at once: {}", host.log());
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
-    host.until_log("nothing pulled; what is here goes on");
+    host.wait_for("registry.not-pulled");
     let ready = host.admin("/ready");
     assert_eq!(ready.status, 200);
     assert!(
@@ -60,7 +61,7 @@ fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
     house.release(&[Binding::new("token", "sod", duties())]);
     house.must(&push(&live));
     host.signal("HUP");
-    host.until_log("release active generation=3");
+    host.wait_for(release_active(3));
     host.stop();
     assert!(house.records_of("release.pull-refused").is_empty(), "silence is no refusal");
 }
@@ -78,7 +79,7 @@ fn an_older_set_in_the_registry_changes_nothing() {
     house.must(&push(&live));
     follow(&house, &live, "");
     let host = house.serve();
-    host.until_log("release active generation=2");
+    host.wait_for(release_active(2));
 
     // Somebody moves the tag back: what is there is well signed.
     assert_eq!(
@@ -107,11 +108,11 @@ fn an_older_set_in_the_registry_changes_nothing() {
         "--plain-http",
     ]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(host.look(&["nothing pulled"]).contains("code=\"release-older\""));
+    host.reload_until([log_event("registry.not-pulled").field("code", "release-older")]);
     let refused =
         house.until_record("release.pull-refused", |record| record["code"] == "release-older");
     assert_eq!(refused["artifact"], registry.tag("hooks", "live"));
-    host.look(&["nothing pulled"]);
+    host.reload_until(["registry.still-not-pulled"]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "generation 2 decides");
     host.stop();
     assert_eq!(house.records_of("release.pull-refused").len(), 1, "said once");
@@ -137,13 +138,13 @@ fn a_set_that_would_not_come_into_force_does_not_take_the_place_of_the_one_that_
     house.must(&push(&live));
     follow(&house, &live, "");
     let host = house.serve();
-    host.until_log("release active generation=1");
+    host.wait_for(release_active(1));
     let kept = house.read("pulled/release.json");
     let mut misspelt = duties();
     misspelt["rules"][0]["b"] = json!("dispence");
     house.release(&[Binding::new("token", "sod", misspelt)]);
     house.must(&push(&live));
-    assert!(host.look(&["nothing pulled"]).contains("plugin-settings-refused"));
+    host.reload_until([log_event("registry.not-pulled").field("code", "plugin-settings-refused")]);
     assert_eq!(house.read("pulled/release.json"), kept);
     host.stop();
     let host = house.serve();
@@ -154,7 +155,7 @@ fn a_set_that_would_not_come_into_force_does_not_take_the_place_of_the_one_that_
     house.release(&[Binding::new("token", "sod", lenient())]);
     house.must(&push(&live));
     host.signal("HUP");
-    host.until_log("release active generation=3");
+    host.wait_for(release_active(3));
     host.stop();
 }
 
@@ -170,7 +171,7 @@ fn a_trust_root_comes_with_the_release_that_needs_it() {
         "root = \"trust-root.json\"\nroots = \"hosts-roots\"",
     );
     let host = house.serve();
-    host.until_log("release active generation=1");
+    host.wait_for(release_active(1));
     // Another release key, let in by the next root: without that root the set is nobody's.
     house.generate("release-2");
     let (old, new) = (house.read("keys/release.vkey"), house.read("keys/release-2.vkey"));
@@ -181,8 +182,8 @@ fn a_trust_root_comes_with_the_release_that_needs_it() {
     let mut command = push(&live).to_vec();
     command.extend(["--root", "trust-roots/2.json"]);
     house.must(&command);
-    host.until_log("trust root accepted version=2");
-    host.until_log("release active generation=2");
+    host.wait_for(log_event("trust.root-accepted").field("version", 2));
+    host.wait_for(release_active(2));
     host.stop();
 }
 
@@ -349,7 +350,7 @@ fn a_registry_with_a_password_and_one_over_tls() {
     house.must(&with("right"));
     follow(&house, &live, "username = \"ci\"\npassword_file = \"right\"\n");
     let host = house.serve();
-    host.until_log("release active generation=1");
+    host.wait_for(release_active(1));
     let log = host.stop();
     assert!(!log.contains(PASSWORD));
 
@@ -403,7 +404,7 @@ fn other_tools_read_and_copy_what_we_push() {
             assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
             follow(&house, &mirror, "");
             let host = house.serve();
-            host.until_log("release active generation=1");
+            host.wait_for(release_active(1));
             host.stop();
         }
         Err(_) => {

@@ -5,8 +5,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Binding, CONFLICT, Host, House, MANIFEST, RELEASE_SET, SignIn, digest, duties, now, rfc3339,
-    wrongly_signed,
+    Binding, CONFLICT, Host, House, MANIFEST, RELEASE_SET, SignIn, digest, duties, log_event, now,
+    release_refused, rfc3339, wrongly_signed,
 };
 use serde_json::{Value, json};
 
@@ -90,13 +90,13 @@ fn a_refused_release_changes_nothing_and_says_why() {
 
     // The last good one went on all the while; the next good one comes into force.
     house.release(&[Binding::new("token", "sod", lenient())]);
-    host.look(&["release active"]);
+    host.reload_until(["release.active"]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     let active = house.opened_text("release/release.json");
     good.restore(&house);
     trial.codes.push("release-older");
     assert!(
-        host.look(&["release refused"]).contains("release-older"),
+        host.reload_until(["release.refused"]).has(release_refused("release-older")),
         "an older one does not come back"
     );
     let codes = trial.codes;
@@ -238,12 +238,11 @@ fn what_nobody_signed_is_reported_once_and_never_runs() {
     );
     // Other bytes are another plugin; the same ones were reported.
     house.write("release/plugins/dropped-too.wasm", b"\0asm\x0d\0\x01\0\0");
-    host.look(&["dropped-too"]);
+    host.reload_until([log_event("plugin.refused").naming("file", "dropped-too")]);
     let log = host.stop();
-    assert!(
-        log.contains("code=\"unsigned\"") && log.contains("portcullis plugin sign"),
-        "what it is and what to do: {log}"
-    );
+    let unsigned = log_event("plugin.refused").field("code", "unsigned");
+    let unsigned = unsigned.naming("hint", "portcullis plugin sign");
+    assert!(log.has(unsigned), "what it is and what to do: {log}");
     assert_eq!(house.records_of("plugin.refused").len(), 2);
     let sealed = house.sealed(dropped["seq"].as_u64().unwrap());
     assert!(sealed.as_str().unwrap().contains("dropped.wasm"), "{sealed}");
@@ -259,16 +258,11 @@ impl Trial<'_> {
     /// What lies there now is refused for this reason, says so with what to do about it, and the release in
     /// force goes on.
     fn refused(&mut self, code: &'static str) {
-        let said = self.host.look(&["release refused", "release active"]);
-        let line = said
-            .lines()
-            .find(|line| line.contains("release refused"))
-            .unwrap_or_else(|| panic!("{code}: {said}"));
-        assert!(line.contains(&format!("code=\"{code}\"")), "{code}: {line}");
-        assert!(
-            line.contains("error=") && line.contains("hint="),
-            "what is wrong and what to do: {line}"
-        );
+        let said = self.host.reload_until(["release.refused", "release.active"]);
+        let line = said.first("release.refused").unwrap_or_else(|| panic!("{code}: {said}"));
+        assert_eq!(line.text("code"), code, "{line:?}");
+        assert!(!line.text("error").is_empty(), "what is wrong: {line:?}");
+        assert!(!line.text("hint").is_empty(), "what to do: {line:?}");
         assert!(
             self.host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
             "{code}: generation 1 decides"

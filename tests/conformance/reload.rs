@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Ends, Host, House, Raw, SECRET, SignIn, duties, event,
+    Answer, Binding, CONFLICT, Ends, Host, House, Raw, SECRET, SignIn, duties, event, log_event,
+    release_active,
 };
 use serde_json::json;
 
@@ -47,19 +48,19 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
         let text = house.read("portcullis.toml");
         let (head, hooks) = text.split_once("\n[[hook]]").unwrap();
         house.write("portcullis.toml", format!("{head}\n{THIRD}\n[[hook]]{hooks}"));
-        host.look(&["configuration active"]);
+        host.reload_until(["config.active"]);
         assert_eq!(portal(&host).without_reference(), "{}", "nothing enforces on it");
         // A release that binds it, as ever.
         house.release(&[
             Binding::new("token", "sod", duties()),
             Binding::new("portal", "sod", duties()),
         ]);
-        host.look(&["release active generation=2"]);
+        host.reload_until([release_active(2)]);
         assert!(portal(&host).summary().contains("PRESCRIBE-DISPENSE"));
         // Limits and budgets.
         house.configure("[listen]\n", "[listen]\nmax_in_flight = 100\nbody_timeout_ms = 900\n");
         house.configure("path = \"/okta/portal\"", "path = \"/okta/other\"\nbudget_ms = 1500");
-        host.look(&["configuration active"]);
+        host.reload_until(["config.active"]);
         assert!(unrouted(&portal(&host)), "it has moved");
         assert!(
             at(&host, "/okta/other").summary().contains("PRESCRIBE-DISPENSE"),
@@ -68,10 +69,10 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
         assert_eq!(host.metric("portcullis_requests_in_flight_limit"), 100.0);
         // Gone, once nothing binds it any more; release and configuration may change at once.
         house.write("portcullis.toml", text);
-        host.look(&["configuration refused"]);
+        host.reload_until(["config.refused"]);
         assert!(at(&host, "/okta/other").index().is_some(), "refused: it is still there");
         house.release(&[Binding::new("token", "sod", duties())]);
-        host.look(&["configuration active"]);
+        host.reload_until(["config.active"]);
         assert!(unrouted(&at(&host, "/okta/other")));
         assert_eq!(host.metric("portcullis_active_generation"), 3.0);
         drop(ends);
@@ -127,8 +128,8 @@ fn what_is_wrong_changes_nothing_and_says_so_once() {
         ),
     ] {
         house.write("portcullis.toml", good.replacen(from, to, 1));
-        let said = host.look(&["configuration refused", "configuration active"]);
-        assert!(said.contains(code), "{what}: {said}");
+        let said = host.reload_until(["config.refused", "config.active"]);
+        assert!(said.has(log_event("config.refused").field("code", code)), "{what}: {said}");
         codes.push(code);
         let twice = SignIn::with_groups(&CONFLICT).event(&event());
         assert!(
@@ -143,10 +144,10 @@ fn what_is_wrong_changes_nothing_and_says_so_once() {
         );
         assert!(!ready.json.to_string().contains(SECRET));
         // Asked again, it says it again, and the record has it once.
-        host.look(&["configuration refused"]);
+        host.reload_until(["config.refused"]);
     }
     house.write("portcullis.toml", &good);
-    host.look(&["configuration unchanged"]);
+    host.reload_until(["config.unchanged"]);
     assert!(!host.admin("/ready").json["warnings"].to_string().contains("configuration-refused"));
     drop(host.stop());
     let refused: Vec<_> = house
@@ -165,13 +166,13 @@ fn a_retried_event_hears_the_same_unless_its_own_hook_changed() {
     let sign_in = SignIn::with_groups(&[]).event(&event());
     let first = host.sign_in(&sign_in);
     house.configure("path = \"/okta/import\"", "path = \"/okta/imported\"");
-    host.look(&["configuration active"]);
+    host.reload_until(["config.active"]);
     assert_eq!(host.sign_in(&sign_in).body, first.body, "another hook has changed");
     house.configure(
         "path = \"/okta/token\"",
         "path = \"/okta/token\"\nentitlements = [\"/data/access/claims/roles\"]",
     );
-    host.look(&["configuration active"]);
+    host.reload_until(["config.active"]);
     let second = host.sign_in(&sign_in);
     assert_ne!(second.index(), first.index(), "it may decide otherwise now, so it decides anew");
     assert_eq!(host.sign_in(&sign_in).body, second.body);
@@ -187,7 +188,7 @@ fn the_admin_listener_moves_and_the_file_is_watched() {
     // Without a signal: the file is looked at by itself.
     house
         .configure("[admin]\naddress = \"127.0.0.2:0\"", &format!("[admin]\naddress = \"{free}\""));
-    host.until_log("configuration active");
+    host.wait_for("config.active");
     let asked = portcullis_tests::Client::new(&free.to_string())
         .say(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         .unwrap();
@@ -196,7 +197,7 @@ fn the_admin_listener_moves_and_the_file_is_watched() {
     // A port that somebody has is refused, and the present one stays.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     house.configure(&free.to_string(), &taken.local_addr().unwrap().to_string());
-    host.until_log("configuration refused");
+    host.wait_for("config.refused");
     let asked = portcullis_tests::Client::new(&free.to_string())
         .say(b"GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         .unwrap();

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use portcullis_tests::{Binding, CONFLICT, House, RELEASE_SET, SignIn, duties, now, rfc3339};
+use portcullis_tests::{
+    Binding, CONFLICT, House, RELEASE_SET, SignIn, duties, now, release_active, release_refused,
+    rfc3339,
+};
 use serde_json::{Value, json};
 
 /// The rules of [`duties`], which now only report.
@@ -46,8 +49,8 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
     // After a restart too: the last good one goes on, which is lenient.
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     let refused = |host: &portcullis_tests::Host, code: &str| {
-        let said = host.look(&["release refused", "release active"]);
-        assert!(said.contains(&format!("code=\"{code}\"")), "{code}: {said}");
+        let said = host.reload_until(["release.refused", "release.active"]);
+        assert!(said.has(release_refused(code)), "{code}: {said}");
     };
     refused(&host, "release-older");
     let paper = |from: &str, key: &str| {
@@ -78,8 +81,8 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
     wrong("downgrade-malformed", "release", &|paper| paper["for"] = json!("everybody"));
     wrong("unknown-signer", "publisher", &|_| {});
     house.write("release/downgrade.json", house.forge("release", kind, &good.to_string()));
-    let said = host.look(&["release refused", "release active"]);
-    assert!(said.contains("release active generation=1"), "{said}");
+    let said = host.reload_until(["release.refused", "release.active"]);
+    assert!(said.has(release_active(1)), "{said}");
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     host.stop();
@@ -91,9 +94,7 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
     house.write("release/release.json", house.read("second.json"));
     refused(&host, "release-older");
     house.release(&[Binding::new("token", "sod", lenient())]);
-    assert!(
-        host.look(&["release refused", "release active"]).contains("release active generation=3")
-    );
+    assert!(host.reload_until(["release.refused", "release.active"]).has(release_active(3)));
     house.write("release/release.json", house.read("first.json"));
     house.write("release/downgrade.json", house.forge("release", kind, &good.to_string()));
     refused(&host, "downgrade-mismatch");
@@ -115,16 +116,22 @@ fn serials_only_grow_and_floors_hold() {
     house.sign_plugin("sod", |source| source.replace("serial = 1", "serial = 4"));
     house.release(&[Binding::new("token", "sod", duties())]);
     let host = house.serve();
-    assert!(host.look(&["release refused", "release active"]).contains("code=\"serial-older\""));
+    assert!(
+        host.reload_until(["release.refused", "release.active"])
+            .has(release_refused("serial-older"))
+    );
     // A floor that a set has signed holds for plugins that were never here.
     house.sign_plugin("sod", |source| source.replace("serial = 1", "serial = 6"));
     house.release(&[Binding::new("token", "sod", duties())]);
     let mut set = house.opened("release/release.json");
     set["min_serial"] = json!({"org.portcullis.sod": 6, "org.portcullis.contractor": 9});
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-    assert!(host.look(&["release refused", "release active"]).contains("release active"));
+    assert!(host.reload_until(["release.refused", "release.active"]).has("release.active"));
     house.release(&[Binding::new("import", "contractor", portcullis_tests::contract())]);
-    assert!(host.look(&["release refused", "release active"]).contains("code=\"serial-older\""));
+    assert!(
+        host.reload_until(["release.refused", "release.active"])
+            .has(release_refused("serial-older"))
+    );
     host.stop();
 }
 
@@ -217,8 +224,8 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         for _ in 0..2 {
             let host = house.serve();
             assert!(
-                host.look(&["release refused", "release active"])
-                    .contains("code=\"release-older\"")
+                host.reload_until(["release.refused", "release.active"])
+                    .has(release_refused("release-older"))
             );
             // The copy of the last good one is where the host's own folder was not in the backup.
             assert_eq!(
@@ -293,7 +300,7 @@ fn a_state_copy_that_must_be_there_and_is_not_stops_the_start() {
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     house.configure("[audit]", "[audit]\nstate_copy = \"second-copy\"");
     let host = house.serve();
-    assert!(host.log().contains("the state copy cannot be"));
+    assert!(host.log().has("state-copy.unreadable"), "{}", host.log());
     host.stop();
     assert_eq!(house.records_of("trust.state-copy-unreadable").len(), 1);
     house.configure(

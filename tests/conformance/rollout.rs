@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Binding, Candidate, Host, House, Import, RELEASE_SET, SignIn};
+use portcullis_tests::{
+    Answer, Binding, Candidate, Host, House, Import, RELEASE_SET, SignIn, release_active,
+};
 use serde_json::{Value, json};
 
 /// Stands in bodies, and in nothing that is not sealed.
@@ -198,7 +200,7 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     let host = house.serve();
     assert!(host.sign_in(&with("nurses")).stops_a_token(), "the canary answers again");
     house.release(&[Binding::new("token", "mischief", deny())]);
-    host.look(&["release active generation=3"]);
+    host.reload_until([release_active(3)]);
     let promoted = host.sign_in(&with("nurses"));
     assert!(promoted.stops_a_token());
     drop(host.stop());
@@ -295,15 +297,15 @@ fn another_version_is_tried_without_raising_a_floor_and_revoking_it_stops_nobody
     let tried = host.sign_in(&with("nurses"));
     // The way back is open: the version that is live was never another.
     house.release(&[live()]);
-    host.look(&["release active generation=3"]);
+    host.reload_until([release_active(3)]);
     let back = host.sign_in(&with("nurses"));
     let canary = Candidate::version("mischief", "mischief-next", "canary = { percent = 100 }");
     house.release(&[live().candidate(canary)]);
-    host.look(&["release active generation=4"]);
+    host.reload_until([release_active(4)]);
     house.next_root(2, &["root"], |source| {
         source + "\n[revoked.serials]\n\"org.portcullis.mischief\" = [2]\n"
     });
-    host.look(&["plugin revoked"]);
+    host.reload_until(["plugin.revoked"]);
     let after = host.sign_in(&with("nurses"));
     drop(host.stop());
     let asked = |answer: &Answer| house.record(answer.index().unwrap())["bindings"][0].clone();

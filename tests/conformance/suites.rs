@@ -6,7 +6,7 @@ use std::process::Command;
 
 use portcullis_tests::{
     Binding, House, MANIFEST, Ran, Registry, binary, checkout, component, digest, duties, golden,
-    normal,
+    normal, release_refused,
 };
 use serde_json::{Value, json};
 
@@ -210,7 +210,7 @@ fn a_running_host_keeps_its_generation_when_a_self_test_fails() {
     fs::copy(house.path("hours/hours.wasm"), house.path("release/plugins/hours.wasm")).unwrap();
     fs::remove_file(house.path("release/plugins/hours.suite.json")).unwrap();
     publish(&house, 3);
-    host.until_log("suite-missing");
+    host.wait_for(release_refused("suite-missing"));
     host.stop();
     let refused = house.records_of("release.refused");
     assert!(refused.iter().any(|record| record["code"] == "suite-missing"), "{refused:?}");

@@ -108,14 +108,14 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
         ] {
             let before = house.read(name);
             house.write_secret(name, &wrong);
-            let said = host.look(&["not taken; what is in force goes on"]);
+            let said = host.reload_until(["files.not-taken"]);
             assert!(!said.contains("PRIVATE"), "{said}");
             house.write_secret(name, &before);
         }
         assert!(only_new.connect(host.address()).is_err(), "the old one is still in force");
         put(&house, &new.server());
         host.signal("HUP");
-        host.until_log("client authorities changed");
+        host.wait_for("tls.changed");
         assert_eq!(
             only_new.connect(host.address()).unwrap().send(&sign_in(SECRET)).unwrap().status,
             200
@@ -168,7 +168,7 @@ fn a_client_certificate_is_pinned_by_name_and_a_wrong_one_is_told_in_the_hooks_o
     assert!(standing.send(&sign_in("nothing")).unwrap().stops_a_token());
     house.write("clients.pem", others.pem());
     host.signal("HUP");
-    host.until_log("client authorities changed");
+    host.wait_for("tls.changed");
     assert_eq!(standing.send(&sign_in("nothing")).unwrap().without_reference(), "{}");
     host.stop();
     let counted: Vec<_> = house

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Binding, CONFLICT, House, Import, RELEASE_SET, SignIn, TRUST_ROOT, contract, duties,
+    Binding, CONFLICT, House, Import, RELEASE_SET, SignIn, TRUST_ROOT, contract, duties, log_event,
+    release_refused,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +27,8 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     let signed = house.next_root(2, &["root"], |source| source.replace(&old, &new));
     assert!(signed.code == 0 && signed.out.contains("not in order yet"), "{signed:?}");
     assert!(
-        host.look(&["trust root refused"]).contains("code=\"unknown-signer\""),
+        host.reload_until(["trust.root-refused"])
+            .has(log_event("trust.root-refused").field("code", "unknown-signer")),
         "one signature is not enough"
     );
     let add = ["root", "sign", "--add-to", "trust-roots/2.json", "--previous", "trust-root.json"];
@@ -39,7 +41,7 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
             .must(&["root", "verify", "trust-root.json", "trust-roots/2.json"])
             .contains("trust root 2 is in order")
     );
-    assert!(host.look(&["trust root accepted"]).contains("version=2"));
+    host.reload_until([log_event("trust.root-accepted").field("version", 2)]);
 
     // A root that only its own keys signed; one that leaves one out; neither is taken.
     let payload = house.opened_text("trust-roots/2.json");
@@ -56,7 +58,7 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
         ("root-skipped", &payload.replace("\"version\":2", "\"version\":4"), "root-2"),
     ] {
         house.write("trust-roots/3.json", house.forge(by, TRUST_ROOT, text));
-        assert!(host.look(&["trust root refused"]).contains(&format!("code=\"{code}\"")), "{code}");
+        host.reload_until([log_event("trust.root-refused").field("code", code)]);
     }
     fs::remove_file(house.path("trust-roots/3.json")).unwrap();
     host.stop();
@@ -116,12 +118,13 @@ fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
         json!({"version": "1.0.0", "serial": 1, "manifest": format!("sha256:{}", "0".repeat(64))});
     set["a member of a later format"] = json!(true);
     house.write("release/release.json", house.forge("publisher", RELEASE_SET, &set.to_string()));
-    host.look(&["release refused"]);
+    host.reload_until(["release.refused"]);
     assert!(!host.sign_in(&harmless()).stops_a_token(), "only the release role revokes");
     let revoking = house.forge("release", RELEASE_SET, &set.to_string());
     house.write("release/release.json", &revoking);
-    let said = host.look(&["release refused"]);
-    assert!(said.contains("plugin revoked") && said.contains("release-malformed"), "{said}");
+    let said = host.reload_until(["release.refused"]);
+    assert!(said.has("plugin.revoked"), "{said}");
+    assert!(said.has(release_refused("release-malformed")), "{said}");
     let stopped = host.sign_in(&harmless());
     assert!(stopped.stops_a_token(), "the safe answer");
     assert_eq!(
@@ -142,7 +145,7 @@ fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
     assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}");
     // Nor with another configuration, for whose hooks the generation is made anew.
     house.configure("[listen]\n", "[listen]\nbody_timeout_ms = 900\n");
-    host.look(&["configuration active"]);
+    host.reload_until(["config.active"]);
     assert!(host.sign_in(&harmless()).stops_a_token());
     assert_eq!(host.import(&Import::with_groups(&["ward-reader"])).without_reference(), "{}");
     // A set of its own that lists it is refused; a corrected plugin with a higher serial is taken.
@@ -152,14 +155,15 @@ fn what_is_revoked_stops_at_once_and_for_good_and_the_rest_goes_on() {
         Binding::new("import", "contractor", contract()),
     ]);
     assert!(
-        host.look(&["release refused", "release active"]).contains("code=\"revoked-manifest\"")
+        host.reload_until(["release.refused", "release.active"])
+            .has(release_refused("revoked-manifest"))
     );
     house.sign_plugin("sod", |source| source.replace("serial = 1", "serial = 2"));
     house.release(&[
         Binding::new("token", "sod", duties()),
         Binding::new("import", "contractor", contract()),
     ]);
-    assert!(host.look(&["release refused", "release active"]).contains("release active"));
+    assert!(host.reload_until(["release.refused", "release.active"]).has("release.active"));
     assert!(!host.sign_in(&harmless()).stops_a_token());
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
@@ -189,7 +193,7 @@ fn a_revoked_key_stops_what_it_published_and_releases_nothing_more() {
     // The publisher's key changes hands without a bad word: what was published goes on.
     let ran = house.next_root(2, &["root"], |source| exchange(&house, source, "publisher"));
     assert_eq!(ran.code, 0, "{ran:?}");
-    host.look(&["trust root accepted"]);
+    host.reload_until(["trust.root-accepted"]);
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     // Then it turns out to be stolen, and so does the release key.
     let revoked = format!(
@@ -200,19 +204,19 @@ fn a_revoked_key_stops_what_it_published_and_releases_nothing_more() {
     let ran =
         house.next_root(3, &["root"], |source| exchange(&house, source, "release") + &revoked);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let said = host.look(&["release refused", "plugin revoked"]);
-    assert!(said.contains("plugin revoked"), "{said}");
+    let said = host.reload_until(["release.refused", "plugin.revoked"]);
+    assert!(said.has("plugin.revoked"), "{said}");
     assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     let set = house.opened_text("release/release.json").replace("\"version\":1", "\"version\":2");
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set));
-    assert!(host.look(&["release refused"]).contains("code=\"revoked-key\""));
+    assert!(host.reload_until(["release.refused"]).has(release_refused("revoked-key")));
     // Everything anew, by the keys that serve.
     let (publisher, release) = (house.path("keys/publisher.key"), house.path("keys/release.key"));
     fs::rename(house.path("keys/publisher-2.key"), publisher).unwrap();
     fs::rename(house.path("keys/release-2.key"), release).unwrap();
     house.sign_plugin("sod", |source| source.replace("serial = 1", "serial = 2"));
     house.release(&[Binding::new("token", "sod", duties())]);
-    assert!(host.look(&["release refused", "release active"]).contains("release active"));
+    assert!(host.reload_until(["release.refused", "release.active"]).has("release.active"));
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     host.stop();
 }
@@ -348,7 +352,7 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
         house.write("release/release.json", &envelope);
         let host = house.serve();
         assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
-        host.until_log_for("has expired", Duration::from_secs(120));
+        host.wait_for_within("release.expired", Duration::from_secs(120));
         assert!(
             !host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
             "it goes on while it runs"

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use portcullis_tests::{Answer, Binding, CONFLICT, Host, House, SignIn, duties};
+use portcullis_tests::{Answer, Binding, CONFLICT, Host, House, SignIn, duties, release_active};
 use serde_json::{Value, json};
 
 /// A house with release 1, which binds the duties to the hook `token`, served once.
@@ -42,21 +42,21 @@ fn a_hook_that_was_renamed_is_stopped_by_the_last_good_release() {
     let whole = house.read("portcullis.toml");
     house.write("portcullis.toml", whole.replace("name = \"token\"", "name = \"tokens\""));
     let host = house.serve();
-    assert!(host.log().contains("release active generation=1"), "{}", host.log());
+    assert!(host.log().has(release_active(1)), "{}", host.log());
     let answer = post(&host, "token");
     assert!(answer.stops_a_token(), "{answer:?}");
     assert_eq!(unenforced(&host), ["tokens"]);
-    assert!(host.log().contains("release.hook_unenforced"), "{}", host.log());
+    assert!(host.log().has("release.hook_unenforced"), "{}", host.log());
     let status: Value = serde_json::from_slice(&host.admin("/status").body).unwrap();
     assert!(status["readiness"].to_string().contains("hook-unenforced"), "{status}");
     // A further change of the name opens nothing either.
     house.write("portcullis.toml", whole.replace("name = \"token\"", "name = \"tokens-3\""));
-    host.look(&["configuration active"]);
+    host.reload_until(["config.active"]);
     assert!(post(&host, "token").stops_a_token());
     assert_eq!(unenforced(&host), ["tokens-3"]);
     // With its former name it decides, and the warning is over.
     house.write("portcullis.toml", &whole);
-    host.look(&["release active generation=1"]);
+    host.reload_until([release_active(1)]);
     let harmless = host.sign_in(&SignIn::with_groups(&["ward-reader"]));
     assert!(!harmless.stops_a_token(), "{harmless:?}");
     assert!(unenforced(&host).is_empty(), "{:?}", unenforced(&host));
@@ -85,7 +85,7 @@ fn names_that_hooks_exchange_open_neither_under_the_last_good_release() {
     house.write("portcullis.toml", text.replace("name = \"other\"", "name = \"watched\""));
     fs::remove_dir_all(house.path("release")).unwrap();
     let host = house.serve();
-    assert!(host.log().contains("release active generation=2"), "{}", host.log());
+    assert!(host.log().has(release_active(2)), "{}", host.log());
     assert!(post(&host, "token").stops_a_token(), "its path is now that of the hook `watched`");
     assert_eq!(unenforced(&host).first().map(String::as_str), Some("watched"));
     host.stop();
@@ -108,7 +108,7 @@ fn a_hook_that_only_a_refused_release_binds_is_stopped() {
             host.stop();
             house.serve()
         } else {
-            host.look(&["configuration active"]);
+            host.reload_until(["config.active"]);
             host
         };
         let answer = post(&host, "second");
@@ -119,7 +119,7 @@ fn a_hook_that_only_a_refused_release_binds_is_stopped() {
         assert!(!harmless.stops_a_token(), "the other hook decides: {harmless:?}");
         // An accepted release that leaves the hook without a plugin opens it: that is what it wants.
         house.release(&[Binding::new("token", "sod", duties())]);
-        host.look(&["release active"]);
+        host.reload_until(["release.active"]);
         assert!(!post(&host, "second").stops_a_token(), "restarts: {restarts}");
         assert!(unenforced(&host).is_empty());
         host.stop();
@@ -133,11 +133,11 @@ fn a_hook_that_is_new_while_the_folders_hold_no_release_is_stopped() {
     house.back_up(&["release"], "whole");
     fs::remove_dir_all(house.path("release")).unwrap();
     house.add_hook("second", "okta.token", "");
-    host.look(&["configuration active"]);
+    host.reload_until(["config.active"]);
     assert!(post(&host, "second").stops_a_token());
     assert_eq!(unenforced(&host), ["second"]);
     house.restore(&["release"], "whole");
-    host.look(&["release active generation=1"]);
+    host.reload_until([release_active(1)]);
     assert!(!post(&host, "second").stops_a_token());
     host.stop();
 }
@@ -150,7 +150,7 @@ fn a_hook_that_an_accepted_release_leaves_open_stays_so_at_a_start_from_the_copy
     house.serve().stop();
     let host = house.serve();
     house.add_hook("third", "okta.token", "");
-    host.look(&["configuration active"]);
+    host.reload_until(["config.active"]);
     host.stop();
     house.back_up(&["release"], "whole");
     fs::remove_dir_all(house.path("release")).unwrap();

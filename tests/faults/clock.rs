@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Host, House, MovedClock, RELEASE_SET, Ran, Raw, SignIn, duties, now,
-    send_2_plain,
+    Answer, Binding, CONFLICT, Host, House, MovedClock, RELEASE_SET, Ran, Raw, SignIn, duties,
+    log_event, now, release_refused, send_2_plain,
 };
 use serde_json::{Value, json};
 
@@ -92,7 +92,7 @@ fn a_host_that_started_a_year_ahead_is_itself_again_when_its_clock_is_right() {
     decides(&host, now());
     assert!(!warns(&host, "clock-unconfirmed"));
     house.release(&[Binding::new("token", "sod", duties())]);
-    assert!(host.look(&["release active", "release refused"]).contains("release active"));
+    assert!(host.reload_until(["release.active", "release.refused"]).has("release.active"));
     let decision = harmless(&host, now()).index().unwrap();
     host.stop();
     assert!(house.record(decision)["time"].is_null());
@@ -109,7 +109,7 @@ fn a_first_start_with_a_clock_that_is_ahead_does_no_lasting_harm() {
     assert!(warns(&host, "clock-unconfirmed"));
     // The clock is put right while it serves: the set comes into force by itself.
     clock.ahead(0);
-    host.until_log("release active");
+    host.wait_for("release.active");
     decides(&host, now());
     host.stop();
     no_record_after(&house, now());
@@ -130,16 +130,16 @@ fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_i
     let host = clock.serve(&house);
     decides(&host, now());
     clock.ahead(400 * DAY);
-    host.until_log("clock.unconfirmed");
+    host.wait_for("clock.unconfirmed");
     decides(&host, now());
 
     // Neither a set nor a trust root is taken; an odd platform's clock moves nothing.
     harmless(&host, now() + 200 * DAY);
     house.release(&[Binding::new("token", "sod", duties())]);
-    assert!(host.look(&["release refused"]).contains("clock-unconfirmed"));
+    assert!(host.reload_until(["release.refused"]).has(release_refused("clock-unconfirmed")));
     let next = house.read("release/release.json");
     assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
-    host.look(&["clock-unconfirmed"]);
+    host.reload_until([log_event("trust.root-refused").field("code", "clock-unconfirmed")]);
     assert!(house.records_of("trust.root").len() <= 1);
     assert_eq!(host.admin("/status").json["time"]["state"], "unconfirmed");
 
@@ -148,7 +148,7 @@ fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_i
     set["version"] = json!(3);
     set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-    assert!(host.look(&["plugin revoked"]).contains("contractor"));
+    host.reload_until([log_event("plugin.revoked").field("plugin", "org.portcullis.contractor")]);
 
     // A restart meanwhile changes nothing of that.
     host.stop();
@@ -160,8 +160,8 @@ fn a_clock_that_jumps_while_the_host_serves_replaces_and_ends_nothing_but_what_i
 
     // The clock is put right: the root and the set that waited are taken by themselves.
     clock.ahead(0);
-    host.until_log("believed again");
-    host.until_log("trust root accepted");
+    host.wait_for("clock.confirmed");
+    host.wait_for("trust.root-accepted");
     decides(&host, now());
     host.stop();
     let confirmed = house.records_of("trust.clock-confirmed");
@@ -209,7 +209,7 @@ fn a_host_that_was_off_for_a_month_serves_and_believes_its_clock_when_a_platform
     assert!(!first.stops_a_token());
     assert!(!warns(&host, "clock-unconfirmed"));
     decides(&host, clock.now());
-    host.until_log("believed again");
+    host.wait_for("clock.confirmed");
     host.stop();
     assert_eq!(house.record(before)["time"], "unconfirmed");
     let first = house.record(first.index().unwrap());
@@ -250,11 +250,16 @@ fn a_set_that_was_signed_today_confirms_the_clock_of_a_host_that_was_off() {
         ],
     );
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(host.look(&["release active", "release refused"]).contains("release active"));
+    assert!(host.reload_until(["release.active", "release.refused"]).has("release.active"));
     decides(&host, now());
-    host.until_log("believed again");
+    host.wait_for("clock.confirmed");
     host.stop();
     assert_eq!(house.records_of("trust.clock-confirmed")[0]["by"], "document");
+}
+
+/// The host finds a document about the time, and refuses it for this reason.
+fn refuses_time_document(host: &Host, code: &str) {
+    host.reload_until([log_event("clock.document-refused").field("code", code)]);
 }
 
 #[test]
@@ -289,22 +294,22 @@ fn the_release_role_confirms_a_clock_once_and_for_one_host() {
     let wrong = confirm(clock.command(), "no", "keys/root.key", "log.vkey");
     assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");
     assert_eq!(confirm(clock.command(), "elsewhere", "keys/release.key", "keys/root.vkey").code, 0);
-    assert!(host.look(&["is refused"]).contains("time-document-wrong-target"));
+    refuses_time_document(&host, "time-document-wrong-target");
     fs::remove_file(house.path("time-documents/elsewhere.json")).unwrap();
     // Signed by a clock that shows the true time, a month before that of the host.
     let by_true_time = Command::new(portcullis_tests::binary());
     assert_eq!(confirm(by_true_time, "old", "keys/release.key", "log.vkey").code, 0);
-    assert!(host.look(&["is refused"]).contains("code=\"expired\""));
+    refuses_time_document(&host, "expired");
     fs::remove_file(house.path("time-documents/old.json")).unwrap();
     assert!(warns(&host, "clock-unconfirmed"));
     assert_eq!(confirm(clock.command(), "good", "keys/release.key", "log.vkey").code, 0);
     let document = house.read("time-documents/good.json");
-    host.look(&["believed again"]);
+    host.reload_until(["clock.confirmed"]);
     assert!(!warns(&host, "clock-unconfirmed"));
     assert!(house.path("time-documents/good.json.used").exists());
     // The same one once more.
     house.write("time-documents/again.json", document);
-    assert!(host.look(&["is refused"]).contains("time-document-already-used"));
+    refuses_time_document(&host, "time-document-already-used");
     decides(&host, now());
     host.stop();
     let used = house.records_of("trust.clock-confirmation");
@@ -368,14 +373,14 @@ fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
     };
     assert!(prepare("1", "reset.json").contains("nobody has signed it yet"));
     house.write("time-documents/unsigned.json", house.read("reset.json"));
-    assert!(host.look(&["is refused"]).contains("code=\"unsigned\""));
+    refuses_time_document(&host, "unsigned");
     fs::remove_file(house.path("time-documents/unsigned.json")).unwrap();
     let wrong = sign("reset.json", "keys/release.key", "no.json");
     assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");
     let ran = sign("reset.json", "keys/root.key", "signed.json");
     assert_eq!(ran.code, 0, "{ran:?}");
     house.write("time-documents/reset.json", house.read("signed.json"));
-    assert!(host.look(&["release active"]).contains("clock.reset"));
+    assert!(host.reload_until(["release.active"]).has("clock.reset"));
     decides(&host, now());
     assert!(!warns(&host, "clock-behind"));
     assert_eq!(host.admin("/status").json["time"]["last_reset"], 1);
@@ -386,13 +391,13 @@ fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
     decides(&host, now());
     assert!(!warns(&host, "clock-behind"));
     house.write("time-documents/again.json", house.read("signed.json"));
-    assert!(host.look(&["is refused"]).contains("time-document-already-used"));
+    refuses_time_document(&host, "time-document-already-used");
     host.stop();
     // Without the host's own folder too: the log tells.
     fs::remove_dir_all(house.path("trust-state")).unwrap();
     let host = clock.serve(&house);
     decides(&host, now());
-    host.look(&["is refused"]);
+    host.reload_until(["clock.document-refused"]);
     host.stop();
     let resets = house.records_of("trust.time-reset");
     assert_eq!((resets.len(), &resets[0]["serial"]), (1, &json!(1)));
@@ -420,7 +425,7 @@ fn a_clock_that_is_set_back_takes_no_record_back() {
         clock.ahead(-back);
         decides(&host, now());
     }
-    host.until_log("clock.behind");
+    host.wait_for("clock.behind");
     assert!(warns(&host, "clock-behind"));
     let decision = harmless(&host, now()).index().unwrap();
     host.stop();
@@ -489,7 +494,7 @@ fn a_clock_that_is_set_back_gives_no_break_glass_time_back() {
     let conflict = |host: &Host| host.sign_in(&SignIn::with_groups(&CONFLICT).at(now()));
     let host = clock.serve(&house);
     document("long.json", "60");
-    host.until_log("BREAK-GLASS");
+    host.wait_for("break-glass.open");
     assert!(!conflict(&host).stops_a_token());
     // A process that dies before this is on disk finds the document spent.
     let list = house.path("trust-state/break-glass");
@@ -504,14 +509,11 @@ fn a_clock_that_is_set_back_gives_no_break_glass_time_back() {
     host.kill();
     clock.ahead(0);
     let host = clock.serve(&house);
-    host.until_log("BREAK-GLASS");
-    let log = host.log();
-    let line = log.lines().find(|line| line.contains("BREAK-GLASS")).unwrap();
-    let left = line.split("minutes=").nth(1).unwrap().split(' ').next().unwrap();
-    assert!(left.trim().parse::<i64>().unwrap() <= 10, "{line}");
+    let line = host.wait_for("break-glass.open");
+    assert!(line.fields["minutes"].as_i64().unwrap() <= 10, "{line:?}");
     // When its time is over it stays over, whatever the clock shows.
     clock.ahead(61 * MINUTE);
-    host.until_log("break-glass is over");
+    host.wait_for("break-glass.over");
     assert!(conflict(&host).stops_a_token());
     clock.ahead(-30 * MINUTE);
     assert!(conflict(&host).stops_a_token());
@@ -553,7 +555,7 @@ fn a_clock_that_has_no_http_date_takes_no_answer() {
     let answer = host.client().send(&Raw::post("/elsewhere", "x", &unknown)).unwrap();
     assert!(answer.stops_a_token(), "{answer:?}");
     clock.ahead(0);
-    host.until_log_for("clock.no-date", secs);
+    host.wait_for_within("clock.no-date", secs);
     decides(&host, now());
     assert_eq!(host.admin("/ready").status, 200);
     host.stop();

@@ -28,7 +28,7 @@ fn a_mount_that_hangs_is_a_warning_and_holds_up_neither_calls_nor_trust_nor_secr
     assert!(!host.sign_in(&sign_in()).stops_a_token(), "calls are decided");
     // A trust root, which may revoke, and a secret are taken meanwhile.
     assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
-    host.until_log("trust root accepted");
+    host.wait_for("trust.root-accepted");
     let secret = "another secret of the hook";
     let fresh = house.path("secrets/fresh");
     fs::write(&fresh, secret).unwrap();
@@ -66,7 +66,7 @@ fn what_a_slow_folder_holds_at_a_signal_is_taken_in_the_end_although_nothing_is_
     assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
     host.signal("HUP");
     // Some ten slow calls, and pauses between the looks.
-    host.until_log_for("trust root accepted", 4 * PATIENCE);
+    host.wait_for_within("trust.root-accepted", 4 * PATIENCE);
     assert!(!host.sign_in(&sign_in()).stops_a_token());
     host.stop();
     assert_eq!(house.verify().code, 0);

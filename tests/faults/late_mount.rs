@@ -141,13 +141,13 @@ fn a_log_is_not_begun_while_the_folder_above_it_is_missing_and_never_silently() 
     // does.
     fs::create_dir(house.path("disk")).unwrap();
     until("a decision", &host, || harmless(&host));
-    host.until_log("a new one was begun");
+    host.wait_for("log.begun");
     host.stop();
     let later = check();
     assert!(later.code == 0 && !later.out.contains("there is no log"), "{}", later.out);
     let host = house.serve();
     let log = host.stop();
-    assert!(!log.contains("a new one was begun"), "{log}");
+    assert!(!log.has("log.begun"), "{log}");
 
     // The same of the host's own folder, which is never made with the folders above it.
     let house = House::build(&[Binding::new("token", "sod", duties())]);

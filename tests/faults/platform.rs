@@ -117,7 +117,7 @@ fn a_stop_is_told_before_it_comes_and_the_host_serves_on_meanwhile() {
     };
     assert_eq!(call(&mut kept).header("connection"), None);
     host.signal("TERM");
-    host.until_log("the host serves on for a while");
+    host.wait_for("stop.delay");
     let ready = host.admin("/ready");
     assert_eq!((ready.status, &ready.json["reasons"][0]["code"]), (503, &json!("stopping")));
     // On the connection that stands and on a new one: a decision, and the word that the connection
@@ -144,7 +144,7 @@ fn while_the_log_cannot_be_opened_calls_get_safe_answers_that_the_log_has_afterw
     let host = Host::begin_with(&house.path(""), Command::new(binary()));
     let platform = Platform::of(host.address());
     platform.while_calling(|| {
-        host.until_log("the host cannot start yet");
+        host.wait_for("start.failed");
         platform.until_answers(30);
         let ready = host.admin("/ready");
         let reason = &ready.json["reasons"][0];
@@ -159,7 +159,7 @@ fn while_the_log_cannot_be_opened_calls_get_safe_answers_that_the_log_has_afterw
         host.until_started();
         platform.until_decisions(10);
     });
-    host.until_log("the start has finished");
+    host.wait_for("start.finished");
     assert_eq!(host.admin("/ready").status, 200);
     host.stop();
     let account = platform.account();
@@ -181,7 +181,7 @@ fn signals_while_a_host_starts_end_it_in_order_or_are_heeded_later() {
         assert_eq!(answer.status, 200, "{answer:?}");
         host.signal(signal);
         let log = host.ended();
-        assert!(log.contains("stopping"), "{log}");
+        assert!(log.has("stop.draining"), "{log}");
         assert_eq!(house.records().last().unwrap()["t"], "host.stop", "{log}");
         // The safe answer that left during the start is in the log, whenever that was.
         assert_eq!(
@@ -193,7 +193,7 @@ fn signals_while_a_host_starts_end_it_in_order_or_are_heeded_later() {
     let host = Host::begin_with(&house.path(""), Command::new(binary()));
     house.configure("watch_ms = 500", "watch_ms = 600000");
     host.signal("HUP");
-    host.until_log("configuration active");
+    host.wait_for("config.active");
     host.stop();
 }
 
@@ -293,7 +293,7 @@ fn sockets_of_another_process_are_not_taken_and_another_address_is_a_warning() {
     let right = house.read("portcullis.toml");
     house.configure("\"127.0.0.1:0\"", &format!("\"127.0.0.1:{free}\""));
     let host = supervisor.start(&house);
-    host.until_log("listen.another-address");
+    host.wait_for("listen.another-address");
     host.stop();
     house.write("portcullis.toml", right);
     // The environment is inherited from a process whose sockets these are, or names none.
@@ -304,7 +304,7 @@ fn sockets_of_another_process_are_not_taken_and_another_address_is_a_warning() {
         command.stdin(Stdio::from(OwnedFd::from(supervisor.socket.try_clone().unwrap())));
         let host = Host::begin_with(&house.path(""), command);
         assert_ne!(host.address(), supervisor.address(), "{pid}");
-        host.until_log("listen.sockets-ignored");
+        host.wait_for("listen.sockets-ignored");
         host.until_started();
         assert!(host.sign_in(&sign_in()).index().is_some());
         host.stop();

@@ -19,7 +19,7 @@ fn on_a_disk_that_is_full_at_the_start_calls_get_safe_answers_until_there_is_roo
     let host = Host::begin_with(&house.path(""), command);
     let platform = Platform::of(host.address());
     platform.while_calling(|| {
-        host.until_log("the host cannot start yet");
+        host.wait_for("start.failed");
         platform.until_answers(30);
         assert_eq!(host.admin("/ready").json["reasons"][0]["code"], json!("starting"));
         limit(&host, "unlimited:unlimited");
@@ -60,7 +60,7 @@ fn on_a_disk_whose_sync_fails_every_answer_is_accounted_for_by_the_next_start() 
     let host = Host::start_with(&house.path(""), command);
     let platform = Platform::of(host.address());
     platform.while_calling(|| {
-        host.until_log("Input/output error");
+        host.wait_for("log.stopped");
         platform.until_answers(50);
     });
     drop(host.stop());

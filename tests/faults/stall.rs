@@ -33,7 +33,7 @@ fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
     for answer in &answers {
         assert!(answer.stops_a_token() && answer.index().is_none(), "{answer:?}");
     }
-    host.until_log("the write-ahead log could not be written");
+    host.wait_for("log.stopped");
     // Whoever asks is told, and why.
     let ready = host.admin("/ready");
     assert_eq!(
@@ -102,7 +102,7 @@ fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() 
             None => answers.push(answer),
         }
     }
-    host.until_log("Input/output error");
+    host.wait_for("log.stopped");
     drop(host.stop());
     settle_up(&house, answers);
 }

@@ -204,7 +204,7 @@ fn a_host_without_descriptors_enough_says_so_and_takes_fewer_connections() {
         assert!(said.contains("file descriptors is 100") && said.contains("ulimit -n"), "{said}");
     }
     let host = Host::start_with(&house.path(""), limited(256));
-    host.until_log("limits.too-low");
+    host.wait_for("limits.too-low");
     assert_eq!(host.post("token", &SignIn::with_groups(&["ward-reader"]).bytes()).status, 200);
     host.stop();
 }

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Ends, Host, House, SignIn, binary, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, Ends, Host, House, SignIn, binary, duties, release_active,
+};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
@@ -187,7 +189,7 @@ fn round(seed: u64, planted: usize, many: usize) {
         planter.plant(&folders[number % folders.len()]);
     }
     let host = house.serve();
-    host.until_log("release active generation=1");
+    host.wait_for(release_active(1));
     decides(&host, "after a start among planted files");
     let at_start = peak_kib(&host);
     let size = fs::metadata(house.path("release/plugins/sod.wasm")).unwrap().len();
@@ -232,7 +234,7 @@ fn round(seed: u64, planted: usize, many: usize) {
         let good = fs::read(house.path("release/release.json")).unwrap();
         for (what, plant) in REPLACEMENTS {
             replace(&house.path("release/release.json"), plant);
-            host.look(&["release refused"]);
+            host.reload_until(["release.refused"]);
             decides(&host, what);
         }
         replace(&house.path("release/release.json"), |path| fs::write(path, &good).unwrap());
@@ -243,12 +245,12 @@ fn round(seed: u64, planted: usize, many: usize) {
     let mut lenient = duties();
     lenient["rules"][0]["action"] = json!("allow");
     house.release(&[Binding::new("token", "sod", lenient)]);
-    host.until_log("release active generation=2");
+    host.wait_for(release_active(2));
     let ran = house.next_root(2, &["root"], |source| source);
     assert_eq!(ran.code, 0, "{ran:?}");
-    host.until_log("trust root accepted");
+    host.wait_for("trust.root-accepted");
     replace(&house.path("secrets/token"), fifo);
-    host.look(&["not taken; what is in force goes on"]);
+    host.reload_until(["files.not-taken"]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "generation 2 decides");
     let ready = host.admin("/ready");
     assert_eq!(ready.status, 200, "{ready:?}");
@@ -324,7 +326,7 @@ fn a_start_with_something_else_in_a_files_place_ends_or_serves_and_never_hangs()
         // Without a release the host serves, and every call gets its safe answer.
         replace(&house.path("release/release.json"), plant);
         let host = house.serve();
-        host.until_log("no release is active");
+        host.wait_for("release.none");
         assert!(host.sign_in(&SignIn::with_groups(&[])).stops_a_token(), "{what}");
         host.stop();
         // Without its own files it ends at once and says why.
@@ -357,7 +359,7 @@ fn planted_links_are_never_followed_when_the_host_writes() {
     }
     let host = house.serve();
     decides(&host, "with links in the host's own folder");
-    assert!(host.log().contains("its mode is 0700 from now on"), "{}", host.log());
+    assert!(host.log().has("trust.state-folder-closed"), "{}", host.log());
     host.stop();
     let mode = fs::metadata(house.path("trust-state")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_tests::{
     Binding, CONFLICT, Guest, Host, House, Import, RELEASE_SET, Shelf, SignIn, contract, duties,
+    log_event, release_active, release_refused,
 };
 use serde_json::json;
 
@@ -24,7 +25,7 @@ fn a_revocation_does_not_wait_for_a_plugin_that_is_being_made() {
     assert!(!host.sign_in(&harmless()).stops_a_token(), "generation 1 decides all the while");
     // What is of no consequence changes nothing: the folders are looked at, and the same process goes on.
     house.write("trust-roots/9.json", "{}");
-    host.until_log("trust root refused");
+    host.wait_for("trust.root-refused");
     assert_eq!(until_made(&host, None), child);
 
     std::fs::remove_file(house.path("trust-roots/9.json")).unwrap();
@@ -32,7 +33,7 @@ fn a_revocation_does_not_wait_for_a_plugin_that_is_being_made() {
         format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.sod\" = [1] }}\n")
     };
     assert_eq!(house.next_root(2, &["root"], revoking).code, 0);
-    host.until_log("plugin revoked");
+    host.wait_for("plugin.revoked");
     assert!(host.sign_in(&harmless()).stops_a_token(), "the safe answer");
     assert_eq!(
         host.import(&Import::with_groups(&["ward-reader"])).without_reference(),
@@ -40,7 +41,7 @@ fn a_revocation_does_not_wait_for_a_plugin_that_is_being_made() {
         "the rest goes on"
     );
     // The set that was being made lists what is revoked: it is held against that, and not made any further.
-    host.until_log("code=\"revoked-manifest\"");
+    host.wait_for(release_refused("revoked-manifest"));
     until_none(&host);
     host.stop();
     // The first root is recorded at the start; what is revoked is stopped before anything else is done about it.
@@ -69,14 +70,14 @@ fn a_newer_set_takes_the_place_of_one_that_is_being_made() {
     set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});
     let former = until_made(&host, None);
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-    host.until_log("plugin revoked");
+    host.wait_for("plugin.revoked");
     until_made(&host, Some(&former));
     assert!(
         !host.sign_in(&harmless()).stops_a_token(),
         "generation 1 decides where nothing is revoked"
     );
     house.release(&[live()]);
-    host.until_log("release active generation=4");
+    host.wait_for(release_active(4));
     until_none(&host);
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
@@ -94,7 +95,7 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
     house.release(&[live(), Binding::new("import", ENDLESS, json!({}))]);
     let child = until_made(&host, None);
     house.configure("[listen]\n", "[listen]\nmax_in_flight = 100\n");
-    host.until_log("configuration active");
+    host.wait_for("config.active");
     assert_eq!(host.metric("portcullis_requests_in_flight_limit"), 100.0);
     let child = until_made(&host, Some(&child));
     // One that needs a set of its own: neither comes before the other, and a revocation before both.
@@ -106,11 +107,11 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
         format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.contractor\" = [1] }}\n")
     };
     assert_eq!(house.next_root(2, &["root"], revoking).code, 0);
-    host.until_log("plugin revoked");
+    host.wait_for("plugin.revoked");
     let child = until_made(&host, Some(&child));
     assert_eq!(house.records_of("config.active").len(), 1);
     house.release(&[live()]);
-    host.until_log("release active generation=4");
+    host.wait_for(release_active(4));
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     house.release(&[live(), Binding::new("token", ENDLESS, json!({}))]);
     until_made(&host, Some(&child));
@@ -144,7 +145,7 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
     set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});
     house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
     house.must(&push(&live_tag));
-    host.until_log("plugin revoked");
+    host.wait_for("plugin.revoked");
     let safe = host.import(&Import::with_groups(&["ward-reader"]));
     assert_ne!(safe.without_reference(), "{}", "the safe answer");
     until_made(&host, Some(&child));
@@ -153,9 +154,9 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
         format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.sod\" = [1] }}\n")
     };
     assert_eq!(house.next_root(2, &["root"], revoking).code, 0);
-    host.until_log("plugin=\"org.portcullis.sod\"");
+    host.wait_for(log_event("plugin.revoked").field("plugin", "org.portcullis.sod"));
     assert!(host.sign_in(&harmless()).stops_a_token());
-    host.until_log("code=\"revoked-manifest\"");
+    host.wait_for(release_refused("revoked-manifest"));
     until_none(&host);
     // Nor does a stop wait for it.
     house.release(&[Binding::new("token", ENDLESS, json!({}))]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use portcullis_tests::{Binding, CONFLICT, House, SignIn, duties};
+use portcullis_tests::{Binding, CONFLICT, House, SignIn, duties, release_active};
 
 /// The files of a folder that is somebody else's, which look like those of a copy.
 const PRECIOUS: [&str; 4] =
@@ -56,7 +56,7 @@ fn links_in_the_state_folder_lead_to_no_foreign_file() {
             let before = files(&house.path("victim"));
             let host = house.serve();
             house.release(&[Binding::new("token", "sod", duties())]);
-            host.look(&["release active generation=2"]);
+            host.reload_until([release_active(2)]);
             host.stop();
             assert_eq!(files(&house.path("victim")), before, "{what}, served: {served}");
             for file in PRECIOUS {
@@ -66,7 +66,7 @@ fn links_in_the_state_folder_lead_to_no_foreign_file() {
             fs::remove_dir_all(house.path("release")).unwrap();
             fs::remove_dir_all(house.path("victim")).unwrap();
             let host = house.serve();
-            assert!(host.log().contains("release active generation=2"), "{what}:\n{}", host.log());
+            assert!(host.log().has(release_active(2)), "{what}:\n{}", host.log());
             assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "{what}");
             assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
             host.stop();

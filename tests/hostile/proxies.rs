@@ -47,7 +47,7 @@ fn a_listed_proxy_is_believed_and_must_send_a_header() {
     for wrong in wrong {
         assert_eq!(status_after(&host, wrong), None, "{wrong:?}");
     }
-    host.until_log("connection.no-proxy-header");
+    host.wait_for("connection.no-proxy-header");
     host.stop();
 }
 
@@ -103,7 +103,7 @@ fn a_client_behind_a_proxy_that_gets_no_place_leaves_a_line_in_the_log() {
         })
         .collect();
     assert_eq!(status_after(&host, &header([203, 0, 113, 7])), None);
-    host.until_log("connection.rejected");
+    host.wait_for("connection.rejected");
     assert_eq!(host.metric("portcullis_connections_closed_total{reason=\"source-limit\"}"), 1.0);
     assert_eq!(status_after(&host, &header([203, 0, 114, 7])), Some(200), "another source");
     drop(calls);

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Binding, Host, House, Import, SignIn};
+use portcullis_tests::{Answer, Binding, Host, House, Import, SignIn, release_active};
 use serde_json::{Value, json};
 
 use super::{anybody, told, with};
@@ -32,7 +32,7 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
     assert!(alone.stops_a_token(), "{alone:?}");
     // Other hooks in another order: the same plugin is still left alone.
     house.add_hook("spare", "okta.token", "");
-    host.look(&["configuration active"]);
+    host.reload_until(["config.active"]);
     assert!(host.sign_in(&anybody()).stops_a_token());
     let quarantined = house.until_record("plugin.quarantined", |_| true);
     assert_eq!(
@@ -76,7 +76,7 @@ fn who_fails_too_often_is_left_alone_and_comes_back_by_one_real_call() {
     }
     assert!(host.sign_in(&anybody()).stops_a_token(), "it is left alone again");
     house.release(&[told("token", &json!({"no": {"do": "deny"}}))]);
-    host.look(&["release active generation=2"]);
+    host.reload_until([release_active(2)]);
     assert!(!host.sign_in(&anybody()).stops_a_token());
     drop(host.stop());
 

@@ -1,10 +1,10 @@
 //! A hostile registry: whatever it does, what is in force and what lies on disk stay as they are, and the host says what was wrong.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Binding, CONFLICT, Host, House, RELEASE_SET, Shelf, SignIn, Trick, digest, duties,
+    Binding, CONFLICT, Host, House, Log, RELEASE_SET, Shelf, SignIn, Trick, digest, duties,
+    log_event, release_active,
 };
 use serde_json::{Value, json};
 
@@ -87,9 +87,8 @@ fn a_registry_that_misbehaves_changes_nothing() {
         ),
     ] {
         shelf.trick(path, trick.clone());
-        let code = format!("code=\"{code}\"");
-        let said = until(&host, &code);
-        assert!(!said.contains("release active"), "{trick:?}");
+        let said = until_not_pulled(&host, code);
+        assert!(!said.has("release.active"), "{trick:?}");
         assert!(
             host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
             "{trick:?}: generation 1 decides"
@@ -105,7 +104,7 @@ fn a_registry_that_misbehaves_changes_nothing() {
 
     // It comes to its senses.
     host.signal("HUP");
-    host.until_log("release active generation=2");
+    host.wait_for(release_active(2));
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
     let refused = house.records_of("release.pull-refused");
@@ -157,7 +156,7 @@ fn what_nobody_signed_is_not_fetched() {
         shelf.hold(&digest(&forged), "blob", &forged);
         shelf.hold(&digest(&documents), "application/vnd.oci.image.manifest.v1+json", &documents);
         shelf.hold("live", INDEX, index.to_string().as_bytes());
-        until(&host, &format!("code=\"{code}\""));
+        until_not_pulled(&host, code);
         assert_eq!(files(&house), kept);
     }
     let fetched =
@@ -184,8 +183,8 @@ fn a_set_that_is_not_whole_still_revokes() {
     house.must(&push(&format!("{}/hooks:next", shelf.address())));
     shelf.trick(wasm.as_str(), Trick::Status(404, String::new()));
     shelf.hold("live", INDEX, &shelf.held("next"));
-    host.until_log("plugin revoked");
-    until(&host, "code=\"registry-lacks\"");
+    host.wait_for("plugin.revoked");
+    until_not_pulled(&host, "registry-lacks");
     assert!(
         host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
         "revoked is revoked"
@@ -197,7 +196,7 @@ fn a_set_that_is_not_whole_still_revokes() {
     assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     shelf.behave();
     host.signal("HUP");
-    host.until_log("release active generation=2");
+    host.wait_for(release_active(2));
     host.stop();
     assert_eq!(house.records_of("trust.revoked").len(), 1);
 }
@@ -216,7 +215,7 @@ pub fn following(house: &House, shelf: &Shelf) -> Host {
     );
     house.configure("[admin]", &registry);
     let host = house.serve();
-    host.until_log("release active generation=1");
+    host.wait_for(release_active(1));
     host
 }
 
@@ -226,21 +225,11 @@ pub fn push(live: &str) -> Vec<&str> {
     [&command[..], &["--username", "ci", "--password-file", "password"]].concat()
 }
 
-/// Has the host look until it says this, and gives what it said meanwhile.
-fn until(host: &Host, text: &str) -> String {
-    let (before, begin) = (host.log().len(), Instant::now());
-    loop {
-        host.signal("HUP");
-        let look = Instant::now();
-        while look.elapsed() < Duration::from_secs(4) {
-            let said = host.log().split_off(before);
-            if said.contains(text) {
-                return said;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert!(begin.elapsed() < PATIENCE, "the host never said `{text}`:\n{}", host.log());
-    }
+/// Has the host ask the registry until it takes nothing for this reason, whether that is news or
+/// not, and returns what it logged meanwhile.
+fn until_not_pulled(host: &Host, code: &str) -> Log {
+    let events = ["registry.not-pulled", "registry.still-not-pulled"];
+    host.reload_until(events.map(|event| log_event(event).field("code", code)))
 }
 
 /// Every file that the host starts from, by name and digest.
@@ -257,4 +246,3 @@ fn files(house: &House) -> Vec<(String, String)> {
 
 const CREDENTIAL: &str = "username = \"ci\"\npassword_file = \"password\"\n";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const PATIENCE: Duration = Duration::from_secs(60);

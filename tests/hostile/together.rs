@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_tests::{Binding, House, RELEASE_SET, SignIn, checkout};
+use portcullis_tests::{Binding, House, RELEASE_SET, SignIn, checkout, log_event, release_active};
 use serde_json::{Value, json};
 
 use super::{anybody, told, with};
@@ -154,7 +154,7 @@ fn a_binding_that_could_say_the_unsayable_is_never_in_force() {
     .fallback(&[("review", "deny"), ("step-up", "deny")])]);
     let refused = house.until_record("release.refused", |_| true);
     assert_eq!(refused["plugin"], json!("org.portcullis.mischief-adder"));
-    host.until_log("does not support `add-grant`");
+    host.wait_for(log_event("release.refused").naming("error", "add-grant"));
     assert!(!host.sign_in(&anybody()).stops_a_token(), "the last good release does not go on");
     drop(host.stop());
 }
@@ -187,7 +187,7 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
         Binding::new("token", "mischief", deny),
         Binding::new("token", "mischief-waiver", waive("MISCHIEF_ALLOWS")),
     ]);
-    host.look(&["release active generation=3"]);
+    host.reload_until([release_active(3)]);
     let undeclared = host.sign_in(&anybody());
     assert!(undeclared.stops_a_token());
     drop(host.stop());

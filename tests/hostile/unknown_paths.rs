@@ -99,7 +99,7 @@ fn slow_bodies_of_many_sources_take_no_answer_from_others() {
     calls_stop(&host, [198, 51, 100, 1]);
     signs_in(&host, [198, 51, 101, 1]);
     // A sender whose place was taken is answered from the part that had come.
-    host.until_log("http.unknown-path-busy");
+    host.wait_for("http.unknown-path-busy");
     drop(slow);
     host.stop();
 }

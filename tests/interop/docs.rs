@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Host, House, SECRET, audit_show, binary, checkout, component};
+use portcullis_tests::{
+    Host, House, SECRET, audit_show, binary, checkout, component, release_active,
+};
 use tempfile::TempDir;
 
 #[test]
@@ -43,7 +45,7 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
             continue;
         }
         if block.text.contains("audit verify") {
-            host.as_ref().unwrap().until_log("release active generation=2");
+            host.as_ref().unwrap().wait_for(release_active(2));
             until_shown(home.path(), "\"generation\":2");
         }
         let search = format!("{}:{}", path.path().display(), std::env::var("PATH").unwrap());

@@ -25,6 +25,7 @@ mod http2;
 mod issuer;
 mod kinds;
 mod lateness;
+mod log;
 mod payload;
 mod python;
 mod record;
@@ -56,6 +57,7 @@ pub use http2::{
 pub use issuer::Issuer;
 pub use kinds::with_list;
 pub use lateness::Lateness;
+pub use log::{Log, LogEvent, LogLine, log_event, release_active, release_refused};
 pub use payload::{
     Import, SignIn, assertion, batch, event, message, password, progressive, registration,
 };
