@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_tests::{
     Answer, Binding, CONFLICT, Client, Host, House, SECRET, SignIn, duties, log_event, now,
-    release_active, rfc3339,
+    release_active, require_tool, rfc3339,
 };
 use serde_json::json;
 
@@ -154,7 +154,7 @@ fn the_metrics_are_what_the_format_says() {
         assert!(seen.insert(format!("sample {series}")), "{series} is there twice");
     }
     assert!(page.ends_with('\n') && seen.len() > 300, "{} lines", seen.len());
-    let Some(python) = portcullis_tests::python("prometheus_client") else { return };
+    let python = require_tool!(portcullis_tests::python("prometheus_client"));
     let script = "import sys\nfrom prometheus_client.parser import text_string_to_metric_families as read\n\
         for family in read(sys.stdin.read()):\n  for sample in family.samples: print(sample.name, sample.value)\n";
     let mut parser = std::process::Command::new(python);

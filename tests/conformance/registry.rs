@@ -5,13 +5,13 @@ use std::process::Command;
 
 use portcullis_tests::{
     Authority, Binding, CONFLICT, House, PASSWORD, Registry, Shelf, SignIn, digest, duties,
-    log_event, python, release_active,
+    log_event, python, release_active, require_tool, skip,
 };
 use serde_json::{Value, json};
 
 #[test]
 fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
-    let Some(mut registry) = Registry::start() else { return };
+    let mut registry = require_tool!(Registry::start());
     let mut house = House::build(&[Binding::new("token", "sod", duties())]);
     let live = format!("{}/hospital/hooks:live", registry.address());
     let pushed = house.must(&push(&live));
@@ -68,7 +68,7 @@ fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
 
 #[test]
 fn an_older_set_in_the_registry_changes_nothing() {
-    let Some(registry) = Registry::start() else { return };
+    let registry = require_tool!(Registry::start());
     let mut house = House::build(&[Binding::new("token", "sod", duties())]);
     let (live, old) = (
         format!("{}/hooks:live", registry.address()),
@@ -132,7 +132,7 @@ fn an_older_set_in_the_registry_changes_nothing() {
 
 #[test]
 fn a_set_that_would_not_come_into_force_does_not_take_the_place_of_the_one_that_does() {
-    let Some(registry) = Registry::start() else { return };
+    let registry = require_tool!(Registry::start());
     let mut house = House::build(&[Binding::new("token", "sod", duties())]);
     let live = format!("{}/hooks:live", registry.address());
     house.must(&push(&live));
@@ -161,7 +161,7 @@ fn a_set_that_would_not_come_into_force_does_not_take_the_place_of_the_one_that_
 
 #[test]
 fn a_trust_root_comes_with_the_release_that_needs_it() {
-    let Some(registry) = Registry::start() else { return };
+    let registry = require_tool!(Registry::start());
     let mut house = House::build(&[Binding::new("token", "sod", duties())]);
     let live = format!("{}/hooks:live", registry.address());
     house.must(&push(&live));
@@ -189,7 +189,7 @@ fn a_trust_root_comes_with_the_release_that_needs_it() {
 
 #[test]
 fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
-    let Some(registry) = Registry::start() else { return };
+    let registry = require_tool!(Registry::start());
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     house.write("suite.yaml", "cases: []\n");
     let place = format!("{}/plugins/sod:1.0.0", registry.address());
@@ -330,7 +330,7 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
 
 #[test]
 fn a_registry_with_a_password_and_one_over_tls() {
-    let Some(registry) = Registry::with_password() else { return };
+    let registry = require_tool!(Registry::with_password());
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     let live = format!("{}/hooks:live", registry.address());
     house.write_secret("right", PASSWORD);
@@ -355,7 +355,7 @@ fn a_registry_with_a_password_and_one_over_tls() {
     assert!(!log.contains(PASSWORD));
 
     let (authority, stranger) = (Authority::new(), Authority::new());
-    let Some(registry) = Registry::with_tls(&authority.server()) else { return };
+    let registry = require_tool!(Registry::with_tls(&authority.server()));
     house.write("ca.pem", authority.pem());
     house.write("stranger.pem", stranger.pem());
     let live = format!("{}/hooks:live", registry.address());
@@ -382,7 +382,7 @@ fn a_registry_with_a_password_and_one_over_tls() {
 
 #[test]
 fn other_tools_read_and_copy_what_we_push() {
-    let Some(registry) = Registry::start() else { return };
+    let registry = require_tool!(Registry::start());
     let house = House::build(&[Binding::new("token", "sod", duties())]);
     let live = format!("{}/hospital/hooks:live", registry.address());
     house.must(&push(&live));
@@ -407,14 +407,11 @@ fn other_tools_read_and_copy_what_we_push() {
             host.wait_for(release_active(1));
             host.stop();
         }
-        Err(_) => {
-            assert!(std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(), "there is no skopeo");
-            println!("skipped: there is no skopeo");
-        }
+        Err(_) => skip("skopeo", "Debian's `skopeo`"),
     }
 
     // oras pulls the component by its own reading of the layout.
-    let Some(python) = python("oras.client") else { return };
+    let python = require_tool!(python("oras.client"));
     let entry = house.opened("release/release.json")["plugins"]["org.portcullis.sod"].clone();
     let (version, serial) = (entry["version"].as_str().unwrap(), entry["serial"].as_u64().unwrap());
     let place =

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use portcullis_tests::{
     Binding, House, MANIFEST, Ran, Registry, binary, checkout, component, digest, duties, golden,
-    normal, release_refused,
+    normal, release_refused, require_tool,
 };
 use serde_json::{Value, json};
 
@@ -191,7 +191,7 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
     ];
     house.must(&[&set[..], &["--to", "elsewhere"]].concat());
     assert_eq!(only("elsewhere/plugins"), kept);
-    let Some(registry) = Registry::start() else { return };
+    let registry = require_tool!(Registry::start());
     let live = format!("{}/hospital/hooks:live", registry.address());
     let shared = ["--root", "trust-root.json", "--plain-http"];
     house.must(&[&["release", "push", &live, "--from", "release"][..], &shared].concat());

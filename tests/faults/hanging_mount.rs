@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Host, Raw};
+use portcullis_tests::{Host, Raw, require_tool};
 
 use super::ledger::sign_in;
 use super::{house, trace};
@@ -18,7 +18,7 @@ fn a_mount_that_hangs_is_a_warning_and_holds_up_neither_calls_nor_trust_nor_secr
     // Every call that names this file stays in the kernel for an hour, from when the file is there.
     let inject = "inject=statx,openat:delay_enter=3600000000";
     let hangs = ["-q", "-o", "/dev/null", "-P", SLOW, "-e", inject];
-    let Some(command) = trace::strace(&hangs) else { return };
+    let command = require_tool!(trace::strace(&hangs));
     let host = Host::start_with(&house.path(""), command);
     assert!(!host.sign_in(&sign_in()).stops_a_token());
     house.write(SLOW, "{}");
@@ -61,7 +61,7 @@ fn what_a_slow_folder_holds_at_a_signal_is_taken_in_the_end_although_nothing_is_
     // Every call that names this file takes longer than a look waits for a poll.
     let inject = "inject=statx,openat:delay_enter=2500000";
     let slow = ["-q", "-o", "/dev/null", "-P", "trust-roots/2.json", "-e", inject];
-    let Some(command) = trace::strace(&slow) else { return };
+    let command = require_tool!(trace::strace(&slow));
     let host = Host::start_with(&house.path(""), command);
     assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
     host.signal("HUP");

@@ -1,7 +1,7 @@
 //! No decision without its record: system calls show that before the first byte of an answer was given to a socket, an `fdatasync` of the
 //! file with its record had begun after the record was written, and had finished.
 
-use portcullis_tests::Host;
+use portcullis_tests::{Host, require_tool};
 
 use super::house;
 use super::ledger::Ledger;
@@ -11,7 +11,7 @@ use super::trace::{self, Call};
 fn no_answer_is_written_before_its_record_is_synced() {
     let house = house();
     let output = house.path("trace");
-    let Some(command) = trace::traced(&output) else { return };
+    let command = require_tool!(trace::traced(&output));
     let ledger = Ledger::default();
     let host = Host::start_with(&house.path(""), command);
     ledger.under_load(host, |host| {

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, Client, Ends, Host, House, Raw, SECRET, SignIn, binary, event, leaf_hash,
+    Answer, Binding, Client, Ends, Host, House, Raw, SECRET, SignIn, binary, event, leaf_hash, skip,
 };
 use serde_json::{Value, json};
 
@@ -348,8 +348,7 @@ fn the_units_for_systemd_are_in_order() {
     }
     let found = Command::new("systemd-analyze").arg("--version").output();
     if found.is_err() {
-        println!("skipped: systemd-analyze is missing");
-        return;
+        return skip("systemd-analyze", "Debian's `systemd`");
     }
     // In a folder of their own, with a program that is here: what is checked is their syntax and
     // their settings.

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use portcullis_tests::{Host, MovedClock, binary};
+use portcullis_tests::{Host, MovedClock, binary, require_tool};
 use serde_json::json;
 
 use super::platform::{Platform, house};
@@ -56,7 +56,7 @@ fn on_a_disk_whose_sync_fails_every_answer_is_accounted_for_by_the_next_start() 
     let house = house();
     let inject = "inject=fdatasync:error=EIO:when=20";
     let quiet = ["-q", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject];
-    let Some(command) = trace::strace(&quiet) else { return };
+    let command = require_tool!(trace::strace(&quiet));
     let host = Host::start_with(&house.path(""), command);
     let platform = Platform::of(host.address());
     platform.while_calling(|| {

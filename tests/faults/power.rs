@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use portcullis_tests::Host;
+use portcullis_tests::{Host, require_tool};
 
 use super::ledger::Ledger;
 use super::moment::Moment;
@@ -27,7 +27,7 @@ fn what_was_answered_survives_the_loss_of_every_byte_that_was_not_synced() {
     let output = house.path("trace");
     let mut lost = 0;
     for life in 0..LIVES {
-        let Some(command) = trace::traced(&output) else { return };
+        let command = require_tool!(trace::traced(&output));
         let mut disk = Disk::holding(&audit);
         let host = Host::start_with(&house.path(""), command);
         if life > 0 {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Client, Host, House, RELEASE_SET, Raw, SECRET};
+use portcullis_tests::{
+    Answer, Client, Host, House, MissingTool, RELEASE_SET, Raw, SECRET, require_tool,
+};
 use serde_json::json;
 
 use super::ledger::sign_in;
@@ -16,7 +18,7 @@ use super::{house, trace};
 #[test]
 fn after_a_full_disk_and_kill_9_twice_the_log_accounts_for_every_answer() {
     let house = house();
-    let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
+    let disk = require_tool!(SmallDisk::under(&house.path("audit")));
     let mut left = Tally::default();
     for _ in 0..2 {
         let host = house.serve();
@@ -39,7 +41,7 @@ fn after_a_full_disk_and_kill_9_twice_the_log_accounts_for_every_answer() {
 #[test]
 fn when_there_is_room_again_the_host_goes_on_by_itself_and_nothing_is_lost() {
     let house = house();
-    let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
+    let disk = require_tool!(SmallDisk::under(&house.path("audit")));
     let host = house.serve();
     let (mut left, mut caller) = (Tally::default(), Caller::of(&host, 0));
     left.add(&caller.calls(20));
@@ -85,7 +87,7 @@ fn after_a_sync_that_failed_and_kill_9_the_log_accounts_for_every_answer() {
     for fails in [10, 60] {
         let inject = format!("inject=fdatasync:error=EIO:when={fails}");
         let arguments = ["-q", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", &inject];
-        let Some(command) = trace::strace(&arguments) else { return };
+        let command = require_tool!(trace::strace(&arguments));
         let host = Host::start_with(&house.path(""), command);
         let mut caller = Caller::of(&host, 0);
         left.add(&caller.until_refused());
@@ -106,7 +108,7 @@ fn after_a_sync_that_failed_and_kill_9_the_log_accounts_for_every_answer() {
 #[ignore = "long: the same with 13,000 answers, some minutes"]
 fn after_a_full_disk_and_kill_9_the_log_accounts_for_13_000_answers_of_many_callers() {
     let house = house();
-    let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
+    let disk = require_tool!(SmallDisk::under(&house.path("audit")));
     let host = house.serve();
     let mut left = Tally::default();
     left.add(&Caller::of(&host, 0).calls(100));
@@ -159,7 +161,7 @@ fn without_a_descriptor_left_calls_are_decided_and_recorded() {
 #[test]
 fn refusals_of_the_present_minute_survive_kill_9_and_a_full_disk() {
     let house = house();
-    let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
+    let disk = require_tool!(SmallDisk::under(&house.path("audit")));
     let mut refused = 0;
     for fill in [false, true, false] {
         let host = house.serve();
@@ -202,7 +204,7 @@ fn refusals_of_the_present_minute_survive_kill_9_and_a_full_disk() {
 fn trust_that_arrives_while_the_disk_is_full_is_recorded_once_there_is_room() {
     for killed in [false, true] {
         let house = house();
-        let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
+        let disk = require_tool!(SmallDisk::under(&house.path("audit")));
         let host = house.serve();
         Caller::of(&host, 0).until_unrecorded(&disk, 1);
         let mut set = house.opened("release/release.json");
@@ -345,15 +347,14 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    fn under(at: &Path) -> Option<Self> {
+    fn under(at: &Path) -> Result<Self, MissingTool> {
         fs::create_dir_all(at).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(at).stderr(Stdio::null());
         if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self { at: at.to_owned() });
+            return Ok(Self { at: at.to_owned() });
         }
-        println!("SKIPPED: this user may not mount a file system");
-        None
+        Err(MissingTool { name: "a file system of 24 MiB", source: "the right to mount one" })
     }
 
     /// Leaves no byte of room.

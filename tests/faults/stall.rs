@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, Client, Ends, Host, House, Lateness, Raw, SECRET, binary, digest,
+    Answer, Binding, Client, Ends, Host, House, Lateness, Raw, SECRET, binary, digest, require_tool,
 };
 use serde_json::json;
 
@@ -52,10 +52,8 @@ fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
 fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
     let house = house();
     // The log-writer's tenth sync takes longer than a platform waits.
-    let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10"))
-    else {
-        return;
-    };
+    let command =
+        require_tool!(trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10")));
     let host = Host::start_with(&house.path(""), command);
     let mut caller = Caller::of(&host);
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -87,9 +85,7 @@ fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
 #[test]
 fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() {
     let house = house();
-    let Some(command) = trace::strace(&quietly("inject=fdatasync:error=EIO:when=10")) else {
-        return;
-    };
+    let command = require_tool!(trace::strace(&quietly("inject=fdatasync:error=EIO:when=10")));
     let host = Host::start_with(&house.path(""), command);
     let mut caller = Caller::of(&host);
     let mut answers = Vec::new();
@@ -156,10 +152,8 @@ fn on_a_disk_that_hangs_a_large_batch_is_no_later_than_a_single_question() {
     let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).fallback(&[]);
     let house = House::speaking("authzen", "/", "", (&[], &[]), &[allow]);
     // Every sync of the log and of the emergency ring, from the tenth of each on.
-    let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10+"))
-    else {
-        return;
-    };
+    let command =
+        require_tool!(trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10+")));
     let host = Host::start_with(&house.path(""), command);
     let subject = json!({"type": "user", "id": "noor"});
     let question = json!({"subject": subject, "resource": {"type": "chart", "id": "1"}});

@@ -3,5 +3,6 @@
 mod docs;
 mod log_events;
 mod names;
+mod skips;
 mod supply_chain;
 mod writing;

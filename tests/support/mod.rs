@@ -26,6 +26,7 @@ mod issuer;
 mod kinds;
 mod lateness;
 mod log;
+mod missing_tool;
 mod payload;
 mod python;
 mod record;
@@ -58,6 +59,7 @@ pub use issuer::Issuer;
 pub use kinds::with_list;
 pub use lateness::Lateness;
 pub use log::{Log, LogEvent, LogLine, log_event, release_active, release_refused};
+pub use missing_tool::{MissingTool, skip};
 pub use payload::{
     Import, SignIn, assertion, batch, event, message, password, progressive, registration,
 };
