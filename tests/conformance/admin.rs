@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Client, Host, House, SECRET, SignIn, duties, log_event, now,
-    release_active, require_tool, rfc3339,
+    Answer, Binding, CONFLICT, Client, Host, House, MovedClock, SECRET, SignIn, duties, log_event,
+    now, release_active, require_tool, rfc3339,
 };
 use serde_json::json;
 
@@ -206,15 +206,17 @@ fn readiness_tells_the_truth() {
 fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
     let house = House::build(&[]);
     house.configure("watch_ms = 500", "watch_ms = 0");
-    let ends = now() + 15;
+    let ends = now() + 3_600;
     house.sign_root(|source| {
         source.replace("days = 30", &format!("expires = \"{}\"", rfc3339(ends)))
     });
     let checked = house.must(&["check", "--config", "portcullis.toml"]);
     assert!(checked.contains("warning: the trust root 1 ends at "), "{checked}");
     assert!(checked.contains("[trust-root-expires]"), "{checked}");
-    let host = house.serve();
+    let clock = MovedClock::new();
+    let host = clock.serve(&house);
     host.wait_for(log_event("expiry.soon").field("code", "trust-root-expires"));
+    clock.ahead(3_601);
     let wait = |part: &str| {
         let begin = Instant::now();
         while !codes(&host.admin("/ready"), part).contains(&"trust-root-expired".to_owned()) {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Host, House, MovedClock, RELEASE_SET, Ran, Raw, SignIn, duties,
+    Answer, Binding, CONFLICT, Host, House, MovedClock, RELEASE_SET, Raw, SignIn, duties,
     log_event, now, release_refused, send_2_plain,
 };
 use serde_json::{Value, json};
@@ -34,14 +34,6 @@ fn decides(host: &Host, event_time: i64) {
     assert!(!harmless(host, event_time).stops_a_token(), "{}", host.log());
     let conflict = host.sign_in(&SignIn::with_groups(&CONFLICT).at(event_time));
     assert!(conflict.stops_a_token());
-}
-
-/// Runs this program in the house.
-fn run_by(mut command: Command, house: &House, arguments: &[&str]) -> Ran {
-    let output = command.current_dir(house.path("")).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let (out, err) = (text(output.stdout), text(output.stderr));
-    Ran { code: output.status.code().unwrap_or(-1), out, err }
 }
 
 fn warns(host: &Host, code: &str) -> bool {
@@ -233,9 +225,8 @@ fn a_set_that_was_signed_today_confirms_the_clock_of_a_host_that_was_off() {
     assert!(warns(&host, "clock-unconfirmed"));
     // Signed elsewhere by a clock of today, which is in a month.
     house.release(&[Binding::new("token", "sod", duties())]);
-    let ran = run_by(
+    let ran = house.run_by(
         clock.command(),
-        &house,
         &[
             "release",
             "sign",
@@ -289,7 +280,7 @@ fn the_release_role_confirms_a_clock_once_and_for_one_host() {
             "--output",
             &output,
         ];
-        run_by(command, &house, &arguments)
+        house.run_by(command, &arguments)
     };
     let wrong = confirm(clock.command(), "no", "keys/root.key", "log.vkey");
     assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");

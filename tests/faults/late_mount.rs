@@ -176,7 +176,9 @@ fn a_log_that_is_missing_is_waited_for_and_not_begun_anew() {
         assert!(!harmless(&host), "the safe answer");
         assert!(is_empty(&house.path("audit")), "nothing is made below the mount point");
         // The attempts go on, and say the same.
-        thread::sleep(Duration::from_secs(2));
+        let failures = |host: &Host| host.admin("/status").json["start"]["failures"].as_u64();
+        let before = failures(&host);
+        until("a further attempt", &host, || failures(&host) > before.map(|count| count + 1));
         assert!(ready(&host).contains("holds no log of this host"), "{}", ready(&host));
         mount(&house, folders);
         until("a decision", &host, || harmless(&host));

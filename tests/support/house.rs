@@ -50,6 +50,16 @@ pub struct Ran {
     pub err: String,
 }
 
+#[expect(clippy::unwrap_used, reason = "a program that cannot be started is a failed test")]
+impl Ran {
+    fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        Self { code: output.status.code().unwrap_or(-1), out, err }
+    }
+}
+
 impl Binding {
     /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests (`mischief`) to a hook, enforcing. A name such as
     /// `mischief-guard` is a twin: the same component and manifest under an id of its own.
@@ -417,19 +427,14 @@ impl House {
     /// Runs `portcullis` in the house. One that does not end is ended, with the code 124, so that a
     /// test which expects an end fails and does not wait.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = Command::new("timeout")
-            .args(["--kill-after=10", RUN_LIMIT_S])
-            .arg(binary())
-            .current_dir(self.directory.path())
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=10", RUN_LIMIT_S]).arg(binary());
+        self.run_by(command, arguments)
+    }
+
+    /// Runs `portcullis` by this command, such as one with another clock.
+    pub fn run_by(&self, mut command: Command, arguments: &[&str]) -> Ran {
+        Ran::of(command.current_dir(self.directory.path()).args(arguments))
     }
 
     /// Runs `portcullis` and demands that it succeeds.
