@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_tests::{Host, Raw, require_tool};
 
-use super::ledger::sign_in;
+use super::answer_ledger::sign_in;
 use super::{house, trace};
 
 #[test]

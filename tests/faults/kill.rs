@@ -1,7 +1,7 @@
 //! `kill -9`, twenty times in one house.
 
-use super::ledger::Ledger;
-use super::moment::Moment;
+use super::answer_ledger::Ledger;
+use super::kill_point::Moment;
 use super::{Chance, house};
 
 #[test]

@@ -1,14 +1,14 @@
 //! Faults of everything below the host: killed processes, lost power, disks that are full, slow or broken. What a caller was told is in the
 //! log afterwards, and nothing is repaired by hand.
 
+mod answer_ledger;
 mod clock;
 mod hanging_mount;
 mod kill;
+mod kill_point;
 mod late_mount;
-mod ledger;
 mod log_lines;
 mod lost_roots;
-mod moment;
 mod order;
 mod platform;
 mod platform_disk;

@@ -3,8 +3,8 @@
 
 use portcullis_tests::{Host, require_tool};
 
+use super::answer_ledger::Ledger;
 use super::house;
-use super::ledger::Ledger;
 use super::trace::{self, Call};
 
 #[test]

@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 
 use portcullis_tests::{Host, require_tool};
 
-use super::ledger::Ledger;
-use super::moment::Moment;
+use super::answer_ledger::Ledger;
+use super::kill_point::Moment;
 use super::trace::{self, Call};
 use super::{Chance, house};
 

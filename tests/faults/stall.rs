@@ -10,7 +10,7 @@ use portcullis_tests::{
 };
 use serde_json::json;
 
-use super::ledger::sign_in;
+use super::answer_ledger::sign_in;
 use super::{house, trace};
 
 #[test]

@@ -5,8 +5,8 @@ use std::process::Command;
 use portcullis_tests::{Host, binary};
 use serde_json::json;
 
+use super::answer_ledger::{Ledger, sign_in};
 use super::house;
-use super::ledger::{Ledger, sign_in};
 
 #[test]
 fn a_stop_lets_calls_in_progress_end_and_loses_nothing() {

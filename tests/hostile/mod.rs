@@ -1,21 +1,21 @@
 //! Hostile plugins and registries: whatever they do, the answer is the hook's own, the record says what happened and whose fault it was, and
 //! nobody else notices.
 
+mod composition;
 mod connection_floods;
-mod deeds;
+mod deadlines;
 mod floods;
 mod folders;
 mod hidden_documents;
-mod in_time;
-mod making;
-mod overtaken;
+mod minimum_necessary;
+mod misbehaviour;
 mod planted_links;
+mod preparation_limits;
 mod proxies;
 mod quarantine;
 mod registry;
 mod runaway;
-mod sight;
-mod together;
+mod superseded_release;
 mod unknown_paths;
 
 use portcullis_tests::{Binding, SignIn};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::house::SECRET;
+use crate::deployment::SECRET;
 use crate::{Answer, Client, Import, Log, LogEvent, LogLine, Raw, SignIn, binary};
 
 /// A serving host; killed when dropped.

@@ -13,14 +13,13 @@ mod client;
 mod clock;
 mod collector;
 mod delivery_service;
-mod ends;
+mod deployment;
 mod entra;
+mod fake_platform;
 mod flood;
 mod forge;
 mod golden;
-mod guest;
 mod host;
-mod house;
 mod http2;
 mod issuer;
 mod kinds;
@@ -33,24 +32,24 @@ mod record;
 mod registry;
 mod search;
 mod service;
+mod set_on_drop;
 mod settings;
 mod shelf;
-mod stand_in;
 mod tls;
+mod wat_plugin;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw, read};
 pub use clock::MovedClock;
 pub use collector::Collector;
 pub use delivery_service::{DeliveryService, Said};
-pub use ends::Ends;
+pub use deployment::{Binding, Candidate, House, Ran, SECRET};
 pub use entra::{entra, entra_house};
+pub use fake_platform::{Heard, StandIn};
 pub use flood::{Flood, Flooded, begin_connection};
 pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
 pub use golden::{golden, golden_part, normal};
-pub use guest::{Guest, bomb};
 pub use host::Host;
-pub use house::{Binding, Candidate, House, Ran, SECRET};
 pub use http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2, PING, RST_STREAM, Stream, block,
     frame, request,
@@ -67,10 +66,11 @@ pub use python::python;
 pub use record::{audit_show, digest, leaf_hash};
 pub use registry::{PASSWORD, Registry};
 pub use search::{below, traces};
+pub use set_on_drop::Ends;
 pub use settings::{CONFLICT, charts, contract, duties, now, rfc3339};
 pub use shelf::{Shelf, Trick};
-pub use stand_in::{Heard, StandIn};
 pub use tls::{Authority, Pair, Secure, Trust, send_2_plain};
+pub use wat_plugin::{Guest, bomb};
 
 use std::env;
 use std::path::{Path, PathBuf};

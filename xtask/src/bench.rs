@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::build::{self, Built, Profile};
+use crate::demo_env::{Server, Stage};
 use crate::provision;
 use crate::run::{self, Done, Fail, Scratch, must, output, root, say, target};
-use crate::stage::{Server, Stage};
 
 /// Call time of `sod` with 10,000 rules against one.
 pub fn rules() -> Done {

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::build;
+use crate::demo_env::Stage;
 use crate::run::{Done, Fail, Scratch, must, output, root, say};
-use crate::stage::Stage;
 
 /// Runs the story; in `keep` if a directory is given.
 pub fn run(keep: Option<&str>) -> Done {

@@ -17,7 +17,7 @@ pub const RUN_TEST: &str = "run-test";
 
 /// Tests of the black-box program that need more descriptors, and why.
 const NEED_MORE: [(&str, &str); 4] = [
-    ("hostile::in_time::", "300 callers at once, each with a connection of its own"),
+    ("hostile::deadlines::", "300 callers at once, each with a connection of its own"),
     ("hostile::floods::", "60 clients of one address beside the platform"),
     ("hostile::proxies::", "a crowd of clients behind one proxy"),
     ("faults::shortage::", "lowers and raises the host's own limit"),

@@ -7,12 +7,12 @@
 mod bench;
 mod build;
 mod demo;
+mod demo_env;
 mod languages;
 mod limited;
 mod long;
 mod provision;
 mod run;
-mod stage;
 mod test;
 
 use std::env;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use portcullis_tests::House;
 
 use super::Chance;
-use super::ledger::Ledger;
+use super::answer_ledger::Ledger;
 
 /// When a life ends.
 pub enum Moment {
