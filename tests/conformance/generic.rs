@@ -1,6 +1,6 @@
 //! `generic`: a flow of DaVinci, say, that sends and reads what its administrator made up.
 
-use portcullis_tests::{Binding, Host, House, Raw, SECRET};
+use portcullis_tests::{Binding, Host, Raw, SECRET, TestDeployment};
 use serde_json::{Value, json};
 
 const HOOK: &str = r#"
@@ -39,8 +39,9 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
         "forge": {"do": "set", "target": "response", "path": "/allowed", "value": false},
     }});
     let binding = Binding::new("asked", "mischief", deeds).fallback(&[]);
-    let house = House::speaking("generic", "/flow", HOOK, (&[], &["set:response:/*"]), &[binding]);
-    let host = house.serve();
+    let deployment =
+        TestDeployment::speaking("generic", "/flow", HOOK, (&[], &["set:response:/*"]), &[binding]);
+    let host = deployment.serve();
     let (status, allowed) = post(&host, SECRET, &body("ward"));
     assert_eq!((status, &allowed["allowed"]), (200, &json!(true)));
     let index: u64 =
@@ -67,11 +68,11 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
         );
     }
     host.stop();
-    let record = house.record(index);
+    let record = deployment.record(index);
     assert_eq!(
         (&record["hook"]["kind"], &record["decision"]["verdict"]),
         (&json!("generic"), &json!("allow"))
     );
-    assert_eq!(house.sealed(index)["request"], body("ward"));
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.sealed(index)["request"], body("ward"));
+    assert_eq!(deployment.verify().code, 0);
 }

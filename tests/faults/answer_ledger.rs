@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Ends, Host, House, SignIn, event, leaf_hash};
+use portcullis_tests::{Answer, Ends, Host, SignIn, TestDeployment, event, leaf_hash};
 
 /// What callers were told.
 #[derive(Default)]
@@ -67,8 +67,8 @@ impl Ledger {
     }
 
     /// Everything that anybody was told is in the log, to the byte.
-    pub fn hold_against(&self, house: &House) {
-        let leaves = house.leaves();
+    pub fn hold_against(&self, deployment: &TestDeployment) {
+        let leaves = deployment.leaves();
         for (index, told) in self.told().iter() {
             let leaf = usize::try_from(*index).ok().and_then(|index| leaves.get(index));
             let found = leaf.map(|leaf| leaf_hash(leaf));

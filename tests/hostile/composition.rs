@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_tests::{Binding, House, RELEASE_SET, SignIn, checkout, log_event, release_active};
+use portcullis_tests::{
+    Binding, RELEASE_SET, SignIn, TestDeployment, checkout, log_event, release_active,
+};
 use serde_json::{Value, json};
 
 use super::{anybody, told, with};
@@ -10,8 +12,8 @@ use super::{anybody, told, with};
 #[test]
 fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
     let deeds = json!({"wants": {"do": "all", "deeds": [set("ward", "north"), {"do": "cap", "target": "access-token", "seconds": 900}]}});
-    let mut house = guarded();
-    house.release(&[
+    let mut deployment = guarded();
+    deployment.release(&[
         told("token", &deeds),
         Binding::new("token", "mischief-guard", json!({"do": "deny-proposed"})),
         Binding::new("import", "mischief-guard", json!({"do": "reveal"})),
@@ -21,7 +23,7 @@ fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
             json!({"do": "set", "target": "user", "path": "/title", "value": "chief"}),
         ),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     let nothing_proposed = host.sign_in(&anybody());
     let proposed = host.sign_in(&with("wants"));
     let import = host.import(&portcullis_tests::Import::with_groups(&["nurses"]));
@@ -32,7 +34,7 @@ fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
     );
     drop(host.stop());
 
-    let record = house.record(proposed.index().unwrap());
+    let record = deployment.record(proposed.index().unwrap());
     assert_eq!(record["decision"]["verdict"], json!("deny"));
     // Proposers first, whatever their names.
     let asked: Vec<_> = record["bindings"]
@@ -42,7 +44,7 @@ fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
         .map(|asked| asked["plugin"].as_str().unwrap())
         .collect();
     assert_eq!(asked, ["org.portcullis.mischief", "org.portcullis.mischief-guard"]);
-    let sealed = house.sealed(import.index().unwrap());
+    let sealed = deployment.sealed(import.index().unwrap());
     let guard = &sealed["plugins"][1];
     assert_eq!(guard["plugin"], json!("org.portcullis.mischief-guard"));
     let seen: Value = serde_json::from_str(guard["notes"][0].as_str().unwrap()).unwrap();
@@ -51,13 +53,13 @@ fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
 
 #[test]
 fn a_guard_that_wants_more_than_to_restrict_is_held_to_its_manifest() {
-    let mut house = guarded();
-    house.release(&[Binding::new("token", "mischief-guard", set("ward", "north"))]);
-    let host = house.serve();
+    let mut deployment = guarded();
+    deployment.release(&[Binding::new("token", "mischief-guard", set("ward", "north"))]);
+    let host = deployment.serve();
     let answer = host.sign_in(&anybody());
     assert!(answer.stops_a_token() && answer.operations().is_empty());
     drop(host.stop());
-    let record = house.record(answer.index().unwrap());
+    let record = deployment.record(answer.index().unwrap());
     assert_eq!(
         record["decision"],
         json!({"safe": "closed", "cause": "undeclared-output", "plugin": "org.portcullis.mischief-guard"})
@@ -73,14 +75,14 @@ fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
     });
     let twin =
         Binding::new("token", "mischief-twin", json!({"do": "by-entitlement", "deeds": other}));
-    let house = House::build(&[told("token", &one), twin]);
+    let deployment = TestDeployment::build(&[told("token", &one), twin]);
     // What can conflict is said before it does.
-    let checked = house.run(&["check", "--config", "portcullis.toml"]);
+    let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         checked.code == 0 && format!("{}{}", checked.out, checked.err).contains("are a conflict"),
         "{checked:?}"
     );
-    let host = house.serve();
+    let host = deployment.serve();
     let same = host.sign_in(&with("same"));
     assert_eq!(same.operations().len(), 1, "{same:?}");
     let conflicts: Vec<_> = ["differ", "above"].map(|name| host.sign_in(&with(name))).into();
@@ -89,7 +91,7 @@ fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
     }
     drop(host.stop());
     for answer in conflicts {
-        let record = house.record(answer.index().unwrap());
+        let record = deployment.record(answer.index().unwrap());
         assert_eq!(
             record["decision"],
             json!({"safe": "closed", "cause": "conflict", "plugin": null})
@@ -115,17 +117,20 @@ fn the_order_of_bindings_changes_no_byte_of_an_answer() {
         told_too("mischief-twin", &deeds[1]),
     ];
     let sign_ins: Vec<SignIn> = ["deny", "cap", "set", "mix", "step", "nurses"].map(with).into();
-    let house = House::build(&bindings);
+    let deployment = TestDeployment::build(&bindings);
     // `release sign` sorts, so another hand signs them as they come.
-    let mut set = house.opened("release/release.json");
+    let mut set = deployment.opened("release/release.json");
     let sorted = set["bindings"].clone();
     let mut outcomes = BTreeSet::new();
     // Another version each, since a host takes no other set of a number that it had.
     for (version, order) in [(1, [0, 1, 2]), (2, [2, 1, 0])] {
         set["version"] = json!(version);
         set["bindings"] = order.map(|at: usize| sorted[at].clone()).to_vec().into();
-        house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-        let host = house.serve();
+        deployment.write(
+            "release/release.json",
+            deployment.forge("release", RELEASE_SET, &set.to_string()),
+        );
+        let host = deployment.serve();
         let answers: Vec<_> =
             sign_ins.iter().map(|sign_in| host.sign_in(sign_in).without_reference()).collect();
         drop(host.stop());
@@ -141,18 +146,18 @@ fn the_order_of_bindings_changes_no_byte_of_an_answer() {
 
 #[test]
 fn a_binding_that_could_say_the_unsayable_is_never_in_force() {
-    let mut house = House::build(&[told("token", &json!({}))]);
-    let host = house.serve();
-    house.sign_plugin("mischief-adder", |manifest| {
+    let mut deployment = TestDeployment::build(&[told("token", &json!({}))]);
+    let host = deployment.serve();
+    deployment.sign_plugin("mischief-adder", |manifest| {
         manifest.replace("token:drop-grant", "token:add-grant")
     });
-    house.release(&[Binding::new(
+    deployment.release(&[Binding::new(
         "token",
         "mischief-adder",
         json!({"do": "add-grant", "id": "prescribe"}),
     )
     .fallback(&[("review", "deny"), ("step-up", "deny")])]);
-    let refused = house.until_record("release.refused", |_| true);
+    let refused = deployment.until_record("release.refused", |_| true);
     assert_eq!(refused["plugin"], json!("org.portcullis.mischief-adder"));
     host.wait_for(log_event("release.refused").naming("error", "add-grant"));
     assert!(!host.sign_in(&anybody()).stops_a_token(), "the last good release does not go on");
@@ -166,24 +171,24 @@ fn set(claim: &str, value: &str) -> Value {
 /// The waiver stands in the record with what it set aside; what it may not set aside stays.
 #[test]
 fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does() {
-    let mut house = House::build(&[]);
-    house.sign_plugin("mischief-waiver", |manifest| {
+    let mut deployment = TestDeployment::build(&[]);
+    deployment.sign_plugin("mischief-waiver", |manifest| {
         let manifest =
             manifest.replace("okta.token:drop-grant", "okta.token:waive:MISCHIEF_DENIES");
         manifest.replace(r#"["journal"]"#, r#"["journal", "waive"]"#)
     });
     let waive = |code: &str| json!({"do": "waive", "codes": [code]});
     let deny = json!({"do": "deny", "why": "so"});
-    house.release(&[
+    deployment.release(&[
         Binding::new("token", "mischief", deny.clone()),
         Binding::new("token", "mischief-waiver", waive("MISCHIEF_DENIES")),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     let waived = host.sign_in(&anybody());
     assert!(!waived.stops_a_token(), "{waived:?}");
 
     // Another code than the declared one is no waiver but an undeclared change.
-    house.release(&[
+    deployment.release(&[
         Binding::new("token", "mischief", deny),
         Binding::new("token", "mischief-waiver", waive("MISCHIEF_ALLOWS")),
     ]);
@@ -192,7 +197,7 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
     assert!(undeclared.stops_a_token());
     drop(host.stop());
 
-    let record = house.record(waived.index().unwrap());
+    let record = deployment.record(waived.index().unwrap());
     assert_eq!(record["decision"]["verdict"], json!("allow"));
     let of = |plugin: &str| {
         let all = record["bindings"].as_array().unwrap();
@@ -200,7 +205,7 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
     };
     assert_eq!(of("org.portcullis.mischief")["waived"], json!(["MISCHIEF_DENIES"]));
     assert_eq!(of("org.portcullis.mischief-waiver")["changes"], json!(["waive"]));
-    let record = house.record(undeclared.index().unwrap());
+    let record = deployment.record(undeclared.index().unwrap());
     assert_eq!(record["decision"]["cause"], json!("undeclared-output"));
 }
 
@@ -208,7 +213,8 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
 /// would waive what nobody may.
 #[test]
 fn a_manifest_without_the_right_cannot_declare_a_waiver() {
-    let house = House::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
+    let deployment =
+        TestDeployment::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
     for (change, capability, says) in [
         ("waive", r#"["journal"]"#, "its `emits` has `waive`, and its `capabilities` have not"),
         (
@@ -220,8 +226,8 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
         let manifest = checkout().join("tests/plugins/mischief/manifest.toml");
         let source = std::fs::read_to_string(manifest).unwrap();
         let source = source.replace("okta.token:drop-grant", &format!("okta.token:{change}"));
-        house.write("manifest.toml", source.replace(r#"["journal"]"#, capability));
-        let ran = house.run(&[
+        deployment.write("manifest.toml", source.replace(r#"["journal"]"#, capability));
+        let ran = deployment.run(&[
             "plugin",
             "sign",
             "--source",
@@ -238,10 +244,10 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
     }
 }
 
-/// A house that has a guard: mischief that may only restrict.
-fn guarded() -> House {
-    let house = House::build(&[]);
-    house.sign_plugin("mischief-guard", |manifest| {
+/// A deployment that has a guard: mischief that may only restrict.
+fn guarded() -> TestDeployment {
+    let deployment = TestDeployment::build(&[]);
+    deployment.sign_plugin("mischief-guard", |manifest| {
         let kept = ["cap-lifetime", "drop-grant"];
         let changes = |line: &&str| !line.contains(":set:") && !line.contains(":remove:");
         let manifest: String =
@@ -249,5 +255,5 @@ fn guarded() -> House {
         assert!(kept.iter().all(|kept| manifest.contains(kept)));
         manifest
     });
-    house
+    deployment
 }

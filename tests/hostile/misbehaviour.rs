@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use portcullis_tests::{Binding, Ends, House};
+use portcullis_tests::{Binding, Ends, TestDeployment};
 use serde_json::{Value, json};
 
 use super::{anybody, told, with};
@@ -15,8 +15,8 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
         .iter()
         .map(|(name, settings, ..)| ((*name).to_owned(), serde_json::from_str(settings).unwrap()))
         .collect();
-    let house = House::build(&[told("token", &Value::Object(deeds))]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[told("token", &Value::Object(deeds))]);
+    let host = deployment.serve();
 
     // Neighbours all the while, on connections of their own.
     let done = AtomicBool::new(false);
@@ -52,8 +52,8 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
     });
 
     let log = host.stop();
-    assert!(house.verify().code == 0);
-    let records = house.records();
+    assert!(deployment.verify().code == 0);
+    let records = deployment.records();
     for ((name, _, fault, cause), index) in BAD.iter().zip(seen) {
         let record = &records[usize::try_from(index).unwrap()];
         assert_eq!(record["bindings"][0]["fault"], json!(fault), "`{name}`: {record}");
@@ -64,7 +64,7 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
         );
     }
     // What a plugin repeats of a call, in an error or as a panic's text, is for the sealed part alone.
-    let sealed = house.sealed(
+    let sealed = deployment.sealed(
         records.iter().position(|record| record["bindings"][0]["fault"] == "plugin-error").unwrap()
             as u64,
     );
@@ -84,8 +84,8 @@ fn what_the_platform_would_reject_as_a_whole_never_leaves_and_its_author_is_name
         "short": {"do": "cap", "target": "access-token", "seconds": 600},
         "dropped": {"do": "drop-grant", "id": "dropped"},
     });
-    let house = House::build(&[told("token", &deeds)]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[told("token", &deeds)]);
+    let host = deployment.serve();
     let reserved = host.sign_in(&with("reserved"));
     let absent = host.sign_in(&with("no-such-claim"));
     for stopped in
@@ -101,7 +101,7 @@ fn what_the_platform_would_reject_as_a_whole_never_leaves_and_its_author_is_name
     assert_eq!((capped[0].2.as_str(), &capped[0].3), ("/token/lifetime/expiration", &json!(600)));
     drop(host.stop());
     for stopped in [reserved, absent] {
-        let record = house.record(stopped.index().unwrap());
+        let record = deployment.record(stopped.index().unwrap());
         assert_eq!(
             record["decision"],
             json!({"safe": "closed", "cause": "unsupported-change", "plugin": "org.portcullis.mischief"})
@@ -111,8 +111,9 @@ fn what_the_platform_would_reject_as_a_whole_never_leaves_and_its_author_is_name
 
 #[test]
 fn nothing_is_left_for_the_next_call() {
-    let house = House::build(&[Binding::new("token", "mischief", json!({"do": "remember"}))]);
-    let host = house.serve();
+    let deployment =
+        TestDeployment::build(&[Binding::new("token", "mischief", json!({"do": "remember"}))]);
+    let host = deployment.serve();
     let mut client = host.client();
     for _ in 0..100 {
         let answer = client.send(&host.request("token", &anybody().bytes())).unwrap();
@@ -124,15 +125,16 @@ fn nothing_is_left_for_the_next_call() {
 #[test]
 fn a_watching_plugin_stops_nobody_whatever_it_does() {
     let deeds = json!({"trap": {"do": "trap"}, "deny": {"do": "deny"}});
-    let house = House::build(&[told("token", &deeds).mode("monitor"), told("import", &json!({}))]);
-    let host = house.serve();
+    let deployment =
+        TestDeployment::build(&[told("token", &deeds).mode("monitor"), told("import", &json!({}))]);
+    let host = deployment.serve();
     let trapped = host.sign_in(&with("trap"));
     let denied = host.sign_in(&with("deny"));
     for answer in [&trapped, &denied] {
         assert!(answer.status == 200 && !answer.stops_a_token(), "{answer:?}");
     }
     let observed = |index| {
-        house.until_record("hook.observed", move |record| record["decision"] == json!(index))
+        deployment.until_record("hook.observed", move |record| record["decision"] == json!(index))
     };
     assert_eq!(observed(trapped.index())["bindings"][0]["fault"], json!("plugin-trap"));
     assert_eq!(observed(denied.index())["bindings"][0]["verdict"], json!("deny"));
@@ -141,10 +143,10 @@ fn a_watching_plugin_stops_nobody_whatever_it_does() {
 
 #[test]
 fn settings_that_a_plugin_refuses_put_nothing_in_force() {
-    let mut house = House::build(&[told("token", &json!({}))]);
-    let host = house.serve();
-    house.release(&[Binding::new("token", "mischief", json!({"do": "refuse-settings"}))]);
-    let refused = house.until_record("release.refused", |_| true);
+    let mut deployment = TestDeployment::build(&[told("token", &json!({}))]);
+    let host = deployment.serve();
+    deployment.release(&[Binding::new("token", "mischief", json!({"do": "refuse-settings"}))]);
+    let refused = deployment.until_record("release.refused", |_| true);
     assert_eq!(refused["plugin"], json!("org.portcullis.mischief"));
     // Settings name people: what the plugin said about them is not in the host's log.
     host.wait_for("release.refused");

@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use portcullis_tests::{
-    Binding, CONFLICT, Ends, Guest, House, SignIn, bomb, component, duties, log_event,
+    Binding, CONFLICT, Ends, Guest, SignIn, TestDeployment, bomb, component, duties, log_event,
 };
 use serde_json::{Value, json};
 
-/// A house that serves, with these lines under `[engine]`.
-fn house(engine: &str) -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    house.configure("[audit]", &format!("[engine]\n{engine}\n\n[audit]"));
-    house
+/// A deployment that serves, with these lines under `[engine]`.
+fn deployment(engine: &str) -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    deployment.configure("[audit]", &format!("[engine]\n{engine}\n\n[audit]"));
+    deployment
 }
 
 /// Each of these is refused with its code, and calls are answered all the while.
-fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
-    let host = house.serve();
+fn refused(deployment: &mut TestDeployment, plugins: &[(&str, Vec<u8>, &'static str)]) {
+    let host = deployment.serve();
     let (over, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     let codes: Vec<_> = thread::scope(|scope| {
         scope.spawn(|| {
@@ -39,8 +39,8 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
         let end = Ends(&over);
         let mut codes = Vec::new();
         for (name, bytes, code) in plugins {
-            house.plant(name, bytes);
-            house.release(&[
+            deployment.plant(name, bytes);
+            deployment.release(&[
                 Binding::new("token", "sod", duties()),
                 Binding::new("token", name, json!({})),
             ]);
@@ -65,7 +65,7 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
     assert!(calls.load(Ordering::Relaxed) > 0);
     assert_eq!(host.children(), Vec::<String>::new(), "no child is left behind");
     host.stop();
-    let records = house.records_of("release.refused");
+    let records = deployment.records_of("release.refused");
     assert_eq!(
         records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(),
         codes
@@ -75,10 +75,10 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
 #[test]
 fn what_takes_too_long_to_compile_is_ended() {
     // An ordinary plugin takes one second; on a machine that is busy with others the clock may be the first to say so.
-    let mut house = house("compile_cpu_s = 5\ncompile_wall_s = 45");
-    refused(&mut house, &[("mischief-bomb", bomb(), "compile-time")]);
+    let mut deployment = deployment("compile_cpu_s = 5\ncompile_wall_s = 45");
+    refused(&mut deployment, &[("mischief-bomb", bomb(), "compile-time")]);
     // `check` goes the same way.
-    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         ran.code == 1 && ran.err.contains("[compile-time]") && ran.err.contains(" seconds of "),
         "{ran:?}"
@@ -88,20 +88,20 @@ fn what_takes_too_long_to_compile_is_ended() {
 
 #[test]
 fn what_takes_too_much_memory_to_compile_is_ended() {
-    let mut house = house("compile_memory_bytes = 300_000_000");
-    refused(&mut house, &[("mischief-bomb", bomb(), "compile-memory")]);
+    let mut deployment = deployment("compile_memory_bytes = 300_000_000");
+    refused(&mut deployment, &[("mischief-bomb", bomb(), "compile-memory")]);
 }
 
 #[test]
 fn what_is_hostile_before_and_after_the_compiler_is_refused() {
-    let mut house = house("configure_ms = 2000");
+    let mut deployment = deployment("configure_ms = 2000");
     let sod = fs::read(component("sod")).unwrap();
     let import = |name: &str| {
         wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap()
     };
     let segment = r#"(data (i32.const 524_287_000) "the last of 500 MiB")"#;
     refused(
-        &mut house,
+        &mut deployment,
         &[
             (
                 "mischief-loop",
@@ -141,12 +141,12 @@ fn what_is_hostile_before_and_after_the_compiler_is_refused() {
 
 #[test]
 fn a_file_of_500_megabytes_is_not_even_read() {
-    let mut house = house("configure_ms = 2000");
-    house.plant("mischief-huge", b"\0asm");
-    house.release(&[Binding::new("token", "mischief-huge", json!({}))]);
-    let huge = File::create(house.path("release/plugins/mischief-huge.wasm")).unwrap();
+    let mut deployment = deployment("configure_ms = 2000");
+    deployment.plant("mischief-huge", b"\0asm");
+    deployment.release(&[Binding::new("token", "mischief-huge", json!({}))]);
+    let huge = File::create(deployment.path("release/plugins/mischief-huge.wasm")).unwrap();
     huge.set_len(500 << 20).unwrap();
-    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         ran.code == 1
             && ran.err.contains("mischief-huge.wasm")
@@ -159,8 +159,8 @@ fn a_file_of_500_megabytes_is_not_even_read() {
 /// The child itself tries to open a file, a socket and a program; the kernel refuses each.
 #[test]
 fn the_host_logs_at_start_how_the_compiling_child_is_confined() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let line = host.wait_for("engine.confinement");
     for denied in ["seccomp=full", "files=denied", "network=denied", "programs=denied"] {
         assert!(line.text("report").contains(denied), "{denied}: {line:?}");

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Binding, Host, House, Import, SignIn, release_active};
+use portcullis_tests::{Answer, Binding, Host, Import, SignIn, TestDeployment, release_active};
 use serde_json::{Value, json};
 
 use super::{anybody, told, with};
@@ -12,12 +12,12 @@ use super::{anybody, told, with};
 fn a_plugin_that_fails_too_often_is_quarantined_until_another_release() {
     let deeds =
         json!({"trap": {"do": "trap"}, "lie": {"do": "undeclared-code"}, "no": {"do": "deny"}});
-    let mut house = impatient(&[told("token", &deeds)]);
-    house.configure(
+    let mut deployment = impatient(&[told("token", &deeds)]);
+    deployment.configure(
         "failure_threshold = 100000",
         "failure_threshold = 4\nbackoff_ms = 600000\nbackoff_max_ms = 600000",
     );
-    let host = house.serve();
+    let host = deployment.serve();
 
     // Denials are no failures, and neither is what others do wrong.
     for _ in 0..6 {
@@ -31,10 +31,10 @@ fn a_plugin_that_fails_too_often_is_quarantined_until_another_release() {
     let alone = host.sign_in(&anybody());
     assert!(alone.stops_a_token(), "{alone:?}");
     // Other hooks in another order: the same plugin is still left alone.
-    house.add_hook("spare", "okta.token", "");
+    deployment.add_hook("spare", "okta.token", "");
     host.reload_until(["config.active"]);
     assert!(host.sign_in(&anybody()).stops_a_token());
-    let quarantined = house.until_record("plugin.quarantined", |_| true);
+    let quarantined = deployment.until_record("plugin.quarantined", |_| true);
     assert_eq!(
         (
             &quarantined["hook"],
@@ -56,70 +56,74 @@ fn a_plugin_that_fails_too_often_is_quarantined_until_another_release() {
     assert_eq!(gauge(&host, "portcullis_plugin_quarantined", "token"), 1.0);
 
     // Another release starts anew.
-    house.release(&[told("token", &json!({"no": {"do": "deny"}}))]);
+    deployment.release(&[told("token", &json!({"no": {"do": "deny"}}))]);
     host.reload_until([release_active(2)]);
     assert!(!host.sign_in(&anybody()).stops_a_token());
     drop(host.stop());
 
-    let record = house.record(alone.index().unwrap());
+    let record = deployment.record(alone.index().unwrap());
     let decision = json!({"safe": "closed", "cause": "plugin-quarantined", "plugin": "org.portcullis.mischief"});
     assert_eq!(
         (&record["decision"], &record["bindings"]),
         (&decision, &json!([])),
         "nobody was asked"
     );
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 /// The shortest back-off there is: each step is awaited, so that nothing here depends on speed.
 #[test]
 fn a_quarantined_plugin_recovers_by_one_real_call() {
-    let house = impatient(&[told("token", &json!({"trap": {"do": "trap"}}))]);
-    house.configure(
+    let deployment = impatient(&[told("token", &json!({"trap": {"do": "trap"}}))]);
+    deployment.configure(
         "failure_threshold = 100000",
         "failure_threshold = 2\nbackoff_ms = 100\nbackoff_max_ms = 60000",
     );
-    let host = house.serve();
-    let recorded = |kind: &str| !house.records_of(kind).is_empty();
+    let host = deployment.serve();
+    let recorded = |kind: &str| !deployment.records_of(kind).is_empty();
     until(&host, &with("trap"), |_| recorded("plugin.quarantined"));
     // The first call after the back-off is the trial, which fails here.
     until(&host, &with("trap"), |_| recorded("plugin.probe-failed"));
-    assert_eq!(house.records_of("plugin.quarantined")[0]["for_ms"], json!(100));
-    assert_eq!(house.records_of("plugin.probe-failed")[0]["for_ms"], json!(200));
+    assert_eq!(deployment.records_of("plugin.quarantined")[0]["for_ms"], json!(100));
+    assert_eq!(deployment.records_of("plugin.probe-failed")[0]["for_ms"], json!(200));
     // One good call, and it is asked again.
     let recovered = until(&host, &anybody(), |answer| !answer.stops_a_token());
-    let record = house.until_record("plugin.recovered", |_| true);
+    let record = deployment.until_record("plugin.recovered", |_| true);
     assert!(record["trials"].as_u64() >= Some(2), "{record}");
     assert!(record["after_ms"].as_u64() >= Some(300), "{record}");
     assert_eq!(gauge(&host, "portcullis_plugin_quarantined", "token"), 0.0);
     assert_eq!(gauge(&host, "portcullis_plugin_quarantines_total", "token"), 1.0);
     assert!(!codes(&host).contains(&"plugin-quarantined".to_owned()));
     drop(host.stop());
-    assert_eq!(house.record(recovered.index().unwrap())["decision"]["verdict"], json!("allow"));
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(
+        deployment.record(recovered.index().unwrap())["decision"]["verdict"],
+        json!("allow")
+    );
+    assert_eq!(deployment.verify().code, 0);
 }
 
 #[test]
 fn an_open_hook_is_not_opened_wider_and_who_only_looks_on_is_not_asked() {
     let deeds = json!({"trap": {"do": "trap"}, "no": {"do": "deny"}});
     let monitor = Binding::new("import", "mischief-twin", json!({"do": "trap"})).mode("monitor");
-    let house = impatient(&[told("token", &deeds), monitor]);
-    house.configure(
+    let deployment = impatient(&[told("token", &deeds), monitor]);
+    deployment.configure(
         "failure_threshold = 100000",
         "failure_threshold = 2\nbackoff_ms = 600000\nbackoff_max_ms = 600000",
     );
-    house.configure("path = \"/okta/token\"\n", "path = \"/okta/token\"\non_failure = \"open\"\n");
-    let host = house.serve();
+    deployment
+        .configure("path = \"/okta/token\"\n", "path = \"/okta/token\"\non_failure = \"open\"\n");
+    let host = deployment.serve();
     for _ in 0..4 {
         assert!(!host.sign_in(&with("trap")).stops_a_token(), "it is open");
     }
-    house.until_record("plugin.quarantined", |record| record["hook"] == "token");
+    deployment.until_record("plugin.quarantined", |record| record["hook"] == "token");
     // What it would stop is stopped all the same.
     assert!(host.sign_in(&with("no")).stops_a_token());
     for _ in 0..2 {
         host.import(&Import::with_groups(&["nurses"]));
     }
-    house.until_record("plugin.quarantined", |record| record["hook"] == "import");
+    deployment.until_record("plugin.quarantined", |record| record["hook"] == "import");
     host.import(&Import::with_groups(&["nurses"]));
     let begin = Instant::now();
     let skipped = r#"portcullis_rejections_total{hook="import",kind="okta.user-import",reason="plugin-quarantined"}"#;
@@ -128,19 +132,20 @@ fn an_open_hook_is_not_opened_wider_and_who_only_looks_on_is_not_asked() {
         thread::sleep(Duration::from_millis(20));
     }
     drop(host.stop());
-    assert_eq!(house.records_of("hook.observed").len(), 2);
+    assert_eq!(deployment.records_of("hook.observed").len(), 2);
 }
 
 #[test]
 fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
-    let mut house = House::build(&[]);
-    house.sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
-    house.release(&[
+    let mut deployment = TestDeployment::build(&[]);
+    deployment
+        .sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
+    deployment.release(&[
         Binding::new("token", "mischief", json!({"do": "loop-forever"}))
             .bounds("concurrency = 1, queue = 8"),
         Binding::new("import", "mischief-twin", json!({"do": "drop-grant", "id": "everything"})),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     let (mut queued, mut imports) = (0.0_f64, Vec::new());
     thread::scope(|scope| {
         let hanging: Vec<_> = (0..24)
@@ -163,7 +168,7 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
     drop(host.stop());
     // What a machine that is busy does to a plugin is not the neighbour's doing; a full queue or a missing sandbox would be.
     for import in &imports {
-        let record = house.record(import.index().unwrap());
+        let record = deployment.record(import.index().unwrap());
         let fault = &record["bindings"][0]["fault"];
         assert!(
             !["overload", "host-no-slot", "budget-exhausted"].iter().any(|wrong| fault == wrong),
@@ -177,7 +182,7 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
             );
         }
     }
-    let refused = house
+    let refused = deployment
         .records_of("hook.decision")
         .into_iter()
         .filter(|record| record["bindings"][0]["fault"] == "overload");
@@ -186,24 +191,24 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
 
 #[test]
 fn bounds_that_are_signed_only_tighten() {
-    let house =
-        House::build(&[Binding::new("token", "mischief", json!({"do": "trap"}))
+    let deployment =
+        TestDeployment::build(&[Binding::new("token", "mischief", json!({"do": "trap"}))
             .bounds("failure_threshold = 2")]);
-    house.configure(
+    deployment.configure(
         "failure_threshold = 100000",
         "failure_threshold = 100000\nbackoff_ms = 600000\nbackoff_max_ms = 600000",
     );
-    let host = house.serve();
+    let host = deployment.serve();
     for _ in 0..3 {
         assert!(host.sign_in(&anybody()).stops_a_token());
     }
-    assert_eq!(house.until_record("plugin.quarantined", |_| true)["failures"], json!(2));
+    assert_eq!(deployment.until_record("plugin.quarantined", |_| true)["failures"], json!(2));
     drop(host.stop());
     for wrong in
         ["failure_threshold = 0", "failure_rate_percent = 101", "concurrency = 0", "speed = 1"]
     {
-        let source = house.read("release.toml");
-        house.write("wrong.toml", source.replace("failure_threshold = 2", wrong));
+        let source = deployment.read("release.toml");
+        deployment.write("wrong.toml", source.replace("failure_threshold = 2", wrong));
         let sign = [
             "release",
             "sign",
@@ -214,12 +219,12 @@ fn bounds_that_are_signed_only_tighten() {
             "--key",
             "keys/release.key",
         ];
-        let ran = house.run(&[&sign[..], &["--output", "wrong.json"]].concat());
+        let ran = deployment.run(&[&sign[..], &["--output", "wrong.json"]].concat());
         assert_eq!(ran.code, 1, "{wrong}: {}", ran.err);
         assert!(ran.err.contains(wrong.split(' ').next().unwrap()), "{}", ran.err);
     }
-    house.configure("failure_threshold = 100000", "failure_threshold = 0");
-    let checked = house.run(&["check", "--config", "portcullis.toml"]);
+    deployment.configure("failure_threshold = 100000", "failure_threshold = 0");
+    let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         checked.code == 64 && checked.err.contains("plugins.failure_threshold is 0, not 1 to"),
         "{}",
@@ -227,11 +232,11 @@ fn bounds_that_are_signed_only_tighten() {
     );
 }
 
-/// A house that looks at its files when it is told to.
-fn impatient(bindings: &[Binding]) -> House {
-    let house = House::build(bindings);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    house
+/// A deployment that looks at its files when it is told to.
+fn impatient(bindings: &[Binding]) -> TestDeployment {
+    let deployment = TestDeployment::build(bindings);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    deployment
 }
 
 /// Calls until the answer is one of these.

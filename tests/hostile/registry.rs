@@ -3,28 +3,28 @@
 use std::fs;
 
 use portcullis_tests::{
-    Binding, CONFLICT, Host, House, Log, RELEASE_SET, Shelf, SignIn, Trick, digest, duties,
-    log_event, release_active,
+    Binding, CONFLICT, Host, Log, RELEASE_SET, Shelf, SignIn, TestDeployment, Trick, digest,
+    duties, log_event, release_active,
 };
 use serde_json::{Value, json};
 
 #[test]
 fn a_registry_that_misbehaves_changes_nothing() {
     let (shelf, other) = (Shelf::start(), Shelf::start());
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = following(&house, &shelf);
-    let kept = files(&house);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&deployment, &shelf);
+    let kept = files(&deployment);
 
     // The next release lies ready under another tag: another plugin, so that there is a component to be fetched.
-    house.release(&[Binding::new(
+    deployment.release(&[Binding::new(
         "token",
         "mischief",
         json!({"do": "by-entitlement", "deeds": {}}),
     )]);
-    house.must(&push(&format!("{}/hooks:next", shelf.address())));
+    deployment.must(&push(&format!("{}/hooks:next", shelf.address())));
     let next = shelf.held("next");
-    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
-    let set = digest(house.read("release/release.json").as_bytes());
+    let wasm = digest(&fs::read(deployment.path("release/plugins/mischief.wasm")).unwrap());
+    let set = digest(deployment.read("release/release.json").as_bytes());
     let index: Value = serde_json::from_slice(&next).unwrap();
     let documents = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
     shelf.trick("/manifests/live", Trick::Status(503, String::new()));
@@ -38,7 +38,7 @@ fn a_registry_that_misbehaves_changes_nothing() {
     };
     let mut both = index.clone();
     both["layers"] = json!([]);
-    let envelope = house.read("release/release.json").into_bytes();
+    let envelope = deployment.read("release/release.json").into_bytes();
     let mut flipped = envelope.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let mut longer = envelope.clone();
@@ -93,7 +93,7 @@ fn a_registry_that_misbehaves_changes_nothing() {
             host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
             "{trick:?}: generation 1 decides"
         );
-        assert_eq!(files(&house), kept, "{trick:?} on {path}");
+        assert_eq!(files(&deployment), kept, "{trick:?} on {path}");
     }
     shelf.behave();
     assert!(
@@ -107,7 +107,7 @@ fn a_registry_that_misbehaves_changes_nothing() {
     host.wait_for(release_active(2));
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
-    let refused = house.records_of("release.pull-refused");
+    let refused = deployment.records_of("release.pull-refused");
     let codes: Vec<_> = refused.iter().map(|record| record["code"].as_str().unwrap()).collect();
     for code in [
         "registry-too-long",
@@ -127,22 +127,22 @@ fn a_registry_that_misbehaves_changes_nothing() {
 #[test]
 fn what_nobody_signed_is_not_fetched() {
     let shelf = Shelf::start();
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = following(&house, &shelf);
-    let kept = files(&house);
-    house.release(&[Binding::new(
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&deployment, &shelf);
+    let kept = files(&deployment);
+    deployment.release(&[Binding::new(
         "token",
         "mischief",
         json!({"do": "by-entitlement", "deeds": {}}),
     )]);
-    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
+    let wasm = digest(&fs::read(deployment.path("release/plugins/mischief.wasm")).unwrap());
     let place = format!("{}/hooks:next", shelf.address());
-    house.must(&push(&place));
-    let (index, set) = (shelf.held("next"), house.read("release/release.json").into_bytes());
+    deployment.must(&push(&place));
+    let (index, set) = (shelf.held("next"), deployment.read("release/release.json").into_bytes());
     // The registry writes a set of its own into the release, and names all of it rightly.
     for (signer, code) in [("publisher", "unknown-signer"), ("root", "unknown-signer")] {
-        let forged = house
-            .forge(signer, RELEASE_SET, &house.opened_text("release/release.json"))
+        let forged = deployment
+            .forge(signer, RELEASE_SET, &deployment.opened_text("release/release.json"))
             .into_bytes();
         let mut index: Value = serde_json::from_slice(&index).unwrap();
         let documents = shelf.held(index["manifests"][0]["digest"].as_str().unwrap());
@@ -157,7 +157,7 @@ fn what_nobody_signed_is_not_fetched() {
         shelf.hold(&digest(&documents), "application/vnd.oci.image.manifest.v1+json", &documents);
         shelf.hold("live", INDEX, index.to_string().as_bytes());
         until_not_pulled(&host, code);
-        assert_eq!(files(&house), kept);
+        assert_eq!(files(&deployment), kept);
     }
     let fetched =
         shelf.heard().into_iter().any(|(method, path, _)| method == "GET" && path.contains(&wasm));
@@ -168,19 +168,20 @@ fn what_nobody_signed_is_not_fetched() {
 #[test]
 fn a_set_that_is_not_whole_still_revokes() {
     let shelf = Shelf::start();
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = following(&house, &shelf);
-    let kept = files(&house);
-    house.release(&[Binding::new(
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&deployment, &shelf);
+    let kept = files(&deployment);
+    deployment.release(&[Binding::new(
         "token",
         "mischief",
         json!({"do": "by-entitlement", "deeds": {}}),
     )]);
-    let mut set = house.opened("release/release.json");
+    let mut set = deployment.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.sod": [1]}});
-    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
-    house.must(&push(&format!("{}/hooks:next", shelf.address())));
+    deployment
+        .write("release/release.json", deployment.forge("release", RELEASE_SET, &set.to_string()));
+    let wasm = digest(&fs::read(deployment.path("release/plugins/mischief.wasm")).unwrap());
+    deployment.must(&push(&format!("{}/hooks:next", shelf.address())));
     shelf.trick(wasm.as_str(), Trick::Status(404, String::new()));
     shelf.hold("live", INDEX, &shelf.held("next"));
     host.wait_for("plugin.revoked");
@@ -189,32 +190,32 @@ fn a_set_that_is_not_whole_still_revokes() {
         host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
         "revoked is revoked"
     );
-    assert_eq!(files(&house), kept, "and the set is not taken");
+    assert_eq!(files(&deployment), kept, "and the set is not taken");
     // Also after a restart.
     host.stop();
-    let host = house.serve();
+    let host = deployment.serve();
     assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     shelf.behave();
     host.signal("HUP");
     host.wait_for(release_active(2));
     host.stop();
-    assert_eq!(house.records_of("trust.revoked").len(), 1);
+    assert_eq!(deployment.records_of("trust.revoked").len(), 1);
 }
 
-/// A host that has taken the house's first release from this shelf.
-pub fn following(house: &House, shelf: &Shelf) -> Host {
+/// A host that has taken the deployment's first release from this shelf.
+pub fn following(deployment: &TestDeployment, shelf: &Shelf) -> Host {
     let live = format!("{}/hooks:live", shelf.address());
-    house.write_secret("password", "secret");
+    deployment.write_secret("password", "secret");
     shelf.want_tokens(&format!("http://{}/token", shelf.address()));
-    house.must(&push(&live));
+    deployment.must(&push(&live));
     for file in ["release.json", "plugins", "settings"] {
-        house.configure(&format!("\"release/{file}\""), &format!("\"pulled/{file}\""));
+        deployment.configure(&format!("\"release/{file}\""), &format!("\"pulled/{file}\""));
     }
     let registry = format!(
         "[registry]\nrelease = \"{live}\"\nplain_http = true\npoll_ms = 500\ntimeout_ms = 1500\n{CREDENTIAL}\n[admin]"
     );
-    house.configure("[admin]", &registry);
-    let host = house.serve();
+    deployment.configure("[admin]", &registry);
+    let host = deployment.serve();
     host.wait_for(release_active(1));
     host
 }
@@ -233,9 +234,9 @@ fn until_not_pulled(host: &Host, code: &str) -> Log {
 }
 
 /// Every file that the host starts from, by name and digest.
-fn files(house: &House) -> Vec<(String, String)> {
+fn files(deployment: &TestDeployment) -> Vec<(String, String)> {
     let folders = ["pulled", "pulled/plugins", "pulled/settings"];
-    let entries = folders.iter().flat_map(|folder| fs::read_dir(house.path(folder)).unwrap());
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(deployment.path(folder)).unwrap());
     let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let mut files: Vec<_> = paths
         .map(|path| (path.display().to_string(), digest(&fs::read(&path).unwrap_or_default())))

@@ -3,18 +3,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use portcullis_tests::{Binding, Ends, House, Import};
+use portcullis_tests::{Binding, Ends, Import, TestDeployment};
 use serde_json::json;
 
 use super::{anybody, told, with};
 
 #[test]
 fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
-    let house = House::build(&[
+    let deployment = TestDeployment::build(&[
         Binding::new("token", "mischief", json!({"do": "loop-forever"})),
         told("import", &json!({})),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     let done = AtomicBool::new(false);
     let cores = thread::available_parallelism().map_or(2, usize::from);
     let loops: usize = thread::scope(|scope| {
@@ -45,8 +45,8 @@ fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
     });
     assert!(loops > 0);
     drop(host.stop());
-    assert_eq!(house.verify().code, 0);
-    let decisions = house.records_of("hook.decision");
+    assert_eq!(deployment.verify().code, 0);
+    let decisions = deployment.records_of("hook.decision");
     let looped = decisions.iter().filter(|record| record["hook"]["name"] == "token");
     // A call that found the slow lane full is the host's overload; every other is the plugin's own deadline.
     let mut deadlines = 0;
@@ -71,10 +71,11 @@ fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
 fn a_slow_plugin_outruns_its_slice_and_still_decides() {
     // Some milliseconds on the fastest machine: each step waits for the one before.
     let deeds = json!({"slow": {"do": "loop-for", "iterations": 20_000_000_u64}});
-    let mut house = House::build(&[]);
-    house.sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
-    house.release(&[told("token", &deeds)]);
-    let host = house.serve();
+    let mut deployment = TestDeployment::build(&[]);
+    deployment
+        .sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
+    deployment.release(&[told("token", &deeds)]);
+    let host = deployment.serve();
     // More often than it takes to be known as slow; the quick calls between them must not suffer from that.
     let slow: Vec<_> = (0..6)
         .map(|_| {
@@ -86,7 +87,7 @@ fn a_slow_plugin_outruns_its_slice_and_still_decides() {
         .collect();
     drop(host.stop());
     for index in slow {
-        let record = house.record(index);
+        let record = deployment.record(index);
         assert_eq!(record["decision"]["verdict"], json!("allow"));
         assert!(
             record["bindings"][0]["elapsed_us"].as_u64().unwrap() > SLICE_US,

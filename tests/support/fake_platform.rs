@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::service::{Request, listen};
 
 /// The stand-in; it listens until the test's process ends.
-pub struct StandIn {
+pub struct FakePlatform {
     address: String,
     shared: Arc<Mutex<Shared>>,
 }
@@ -37,7 +37,7 @@ struct Shared {
     expires: u64,
 }
 
-impl StandIn {
+impl FakePlatform {
     /// Begins to listen: tokens last an hour, and everything is taken with 204.
     pub fn start() -> Self {
         let shared =

@@ -1,4 +1,4 @@
-//! A host that serves a house, as a process of its own.
+//! A host that serves a deployment, as a process of its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ pub struct Host {
 
 #[expect(clippy::unwrap_used, reason = "a host that cannot be started is a failed test")]
 impl Host {
-    /// Starts the host in a house's directory.
+    /// Starts the host in a deployment's directory.
     pub fn start(directory: &Path) -> Self {
         Self::start_with(directory, Command::new(binary()))
     }

@@ -1,4 +1,4 @@
-//! The vocabulary of the black-box tests: a house (keys, signed release, configuration), a host that serves it, calls and answers.
+//! The vocabulary of the black-box tests: a deployment (keys, signed release, configuration), a host that serves it, calls and answers.
 //!
 //! Invariant: everything goes through the `portcullis` binary and real sockets on 127.0.0.1, as an operator and a platform would;
 //! nothing here knows a crate of the host. What a test does not say is the ordinary.
@@ -43,9 +43,9 @@ pub use client::{Begun, Client, Raw, read};
 pub use clock::MovedClock;
 pub use collector::Collector;
 pub use delivery_service::{DeliveryService, Said};
-pub use deployment::{Binding, Candidate, House, Ran, SECRET};
-pub use entra::{entra, entra_house};
-pub use fake_platform::{Heard, StandIn};
+pub use deployment::{Binding, Candidate, Ran, SECRET, TestDeployment};
+pub use entra::{entra, entra_deployment};
+pub use fake_platform::{FakePlatform, Heard};
 pub use flood::{Flood, Flooded, begin_connection};
 pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
 pub use golden::{golden, golden_part, normal};

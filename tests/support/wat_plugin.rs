@@ -3,7 +3,7 @@
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-use crate::{House, MANIFEST, checkout, digest};
+use crate::{MANIFEST, TestDeployment, checkout, digest};
 
 /// A plugin by hand: takes any settings and decides nothing, unless it is told otherwise.
 #[derive(Default)]
@@ -91,7 +91,7 @@ pub fn bomb() -> Vec<u8> {
 }
 
 #[expect(clippy::unwrap_used, reason = "a manifest that does not read is a failed test")]
-impl House {
+impl TestDeployment {
     /// Puts any bytes where the release finds them, under a manifest that the publisher has signed for them: what a careless or hostile
     /// publisher could do, whom `plugin sign` would not let. `name` is a twin of `mischief`.
     pub fn plant(&self, name: &str, bytes: &[u8]) {
