@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_tests::{
-    Answer, Binding, Ends, Host, Issuer, Raw, SECRET, SignIn, TestDeployment, duties,
+    Answer, Binding, Host, Issuer, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, duties,
     entra as entra_body, entra_deployment, log_event,
 };
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ fn under_load(host: &Host, credential: &(dyn Fn() -> String + Sync), work: impl 
             });
         }
         // Also where the work fails: the others must not call for ever.
-        let _ends = Ends(&done);
+        let _ends = SetOnDrop(&done);
         work();
     });
     calls.into_inner()

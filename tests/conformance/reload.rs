@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Ends, Host, Raw, SECRET, SignIn, TestDeployment, duties, event,
+    Answer, Binding, CONFLICT, Host, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, duties, event,
     log_event, release_active,
 };
 use serde_json::json;
@@ -25,7 +25,7 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
     let host = deployment.serve();
     let done = AtomicBool::new(false);
     let answered: usize = thread::scope(|scope| {
-        let ends = Ends(&done);
+        let ends = SetOnDrop(&done);
         let calls: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Ends, SignIn, TestDeployment, duties, release_active};
+use portcullis_tests::{
+    Binding, CONFLICT, SetOnDrop, SignIn, TestDeployment, duties, release_active,
+};
 use serde_json::json;
 
 /// A call: when it was sent, what it took, whether it stopped the token, and its record.
@@ -44,7 +46,7 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
             }
             calls
         });
-        let end = Ends(&over);
+        let end = SetOnDrop(&over);
         for swap in 0..SWAPS {
             let version = (swap + 1) % 2;
             sign_version(&deployment, &components[version], swap + 2);

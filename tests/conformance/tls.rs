@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_tests::{
-    Authority, Binding, Ends, Pair, Raw, SECRET, SignIn, TestDeployment, Trust, duties,
+    Authority, Binding, Pair, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, Trust, duties,
     send_2_plain,
 };
 
@@ -102,7 +102,7 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
                 }
             });
         }
-        let _ends = Ends(&done);
+        let _ends = SetOnDrop(&done);
         assert!(only_new.connect(host.address()).is_err());
         // A key that does not belong to the certificate, no key, no certificate.
         for (name, wrong) in [

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Ends, Host, SignIn, TestDeployment, event, leaf_hash};
+use portcullis_tests::{Answer, Host, SetOnDrop, SignIn, TestDeployment, event, leaf_hash};
 
 /// What callers were told.
 #[derive(Default)]
@@ -21,7 +21,7 @@ impl Ledger {
     pub fn under_load<R>(&self, host: Host, meanwhile: impl FnOnce(Host) -> R) -> R {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            let ends = Ends(&done);
+            let ends = SetOnDrop(&done);
             for _ in 0..CALLERS {
                 let (mut client, mut request, done) =
                     (host.client(), host.request("token", &[]), &done);

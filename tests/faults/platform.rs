@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, Client, Ends, Host, Raw, SECRET, SignIn, TestDeployment, binary, event,
+    Answer, Binding, Client, Host, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, binary, event,
     leaf_hash, skip,
 };
 use serde_json::{Value, json};
@@ -454,7 +454,7 @@ impl Platform {
     pub fn while_calling<R>(&self, meanwhile: impl FnOnce() -> R) -> R {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            let ends = Ends(&done);
+            let ends = SetOnDrop(&done);
             for keeps in [true, false] {
                 let done = &done;
                 scope.spawn(move || {

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, Client, Ends, Host, Lateness, Raw, SECRET, TestDeployment, binary, digest,
-    require_tool,
+    Answer, Binding, Client, Host, Lateness, Raw, SECRET, SetOnDrop, TestDeployment, binary,
+    digest, require_tool,
 };
 use serde_json::json;
 
@@ -59,7 +59,7 @@ fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
     let mut caller = Caller::of(&host);
     let done = std::sync::atomic::AtomicBool::new(false);
     let (late, next) = std::thread::scope(|scope| {
-        let ends = Ends(&done);
+        let ends = SetOnDrop(&done);
         let asked = scope.spawn(|| {
             let mut stalled = false;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Authority, Binding, Ends, Flood, Host, Pair, Raw, SECRET, SignIn, TestDeployment, Trust,
+    Authority, Binding, Flood, Host, Pair, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, Trust,
     binary, duties,
 };
 
@@ -64,7 +64,7 @@ fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration)
     let (new, answered, slowest) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let mut outcome = Outcome::default();
     thread::scope(|scope| {
-        let ends = Ends(&ended);
+        let ends = SetOnDrop(&ended);
         for number in 0..CALLERS {
             let (trust, address, ended) = (&trust, &address, &ended);
             let (new, answered, slowest) = (&new, &answered, &slowest);

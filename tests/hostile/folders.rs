@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Binding, CONFLICT, Ends, Host, SignIn, TestDeployment, binary, duties, release_active,
+    Binding, CONFLICT, Host, SetOnDrop, SignIn, TestDeployment, binary, duties, release_active,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
@@ -197,7 +197,7 @@ fn round(seed: u64, planted: usize, many: usize) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let changing = deployment.path("release/plugins");
-        let ends = Ends(&over);
+        let ends = SetOnDrop(&over);
         for number in 0..CHANGING {
             let (path, over) = (changing.join(format!("changing{number}.wasm")), &over);
             scope.spawn(move || {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use portcullis_tests::{Binding, Ends, TestDeployment};
+use portcullis_tests::{Binding, SetOnDrop, TestDeployment};
 use serde_json::{Value, json};
 
 use super::{anybody, told, with};
@@ -21,7 +21,7 @@ fn whatever_a_plugin_does_a_closed_hook_stops_and_says_why_and_its_neighbours_ne
     // Neighbours all the while, on connections of their own.
     let done = AtomicBool::new(false);
     let seen = thread::scope(|scope| {
-        let ends = Ends(&done);
+        let ends = SetOnDrop(&done);
         let neighbour = scope.spawn(|| {
             let mut answered = 0;
             while !done.load(Ordering::Relaxed) {

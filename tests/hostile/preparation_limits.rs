@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use portcullis_tests::{
-    Binding, CONFLICT, Ends, Guest, SignIn, TestDeployment, bomb, component, duties, log_event,
+    Binding, CONFLICT, SetOnDrop, SignIn, TestDeployment, WatPlugin, bomb, component, duties,
+    log_event,
 };
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ fn refused(deployment: &mut TestDeployment, plugins: &[(&str, Vec<u8>, &'static 
                 thread::sleep(std::time::Duration::from_millis(5));
             }
         });
-        let end = Ends(&over);
+        let end = SetOnDrop(&over);
         let mut codes = Vec::new();
         for (name, bytes, code) in plugins {
             deployment.plant(name, bytes);
@@ -105,24 +106,24 @@ fn what_is_hostile_before_and_after_the_compiler_is_refused() {
         &[
             (
                 "mischief-loop",
-                Guest::default().configure("(loop $again (br $again))").component(),
+                WatPlugin::default().configure("(loop $again (br $again))").component(),
                 "plugin-configure-failed",
             ),
             (
                 "mischief-start",
-                Guest::default()
+                WatPlugin::default()
                     .extra("(func $s (loop $again (br $again))) (start $s)")
                     .component(),
                 "plugin-configure-failed",
             ),
             (
                 "mischief-giant",
-                Guest::default().configure("(drop (memory.grow (i32.const 8000)))").component(),
+                WatPlugin::default().configure("(drop (memory.grow (i32.const 8000)))").component(),
                 "plugin-configure-failed",
             ),
             (
                 "mischief-segment",
-                Guest::default().pages(8_000).extra(segment).component(),
+                WatPlugin::default().pages(8_000).extra(segment).component(),
                 "plugin-no-start",
             ),
             ("mischief-large", vec![0; 33 << 20], "component-too-large"),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use portcullis_tests::{Binding, Ends, Import, TestDeployment};
+use portcullis_tests::{Binding, Import, SetOnDrop, TestDeployment};
 use serde_json::json;
 
 use super::{anybody, told, with};
@@ -18,7 +18,7 @@ fn a_loop_on_every_core_leaves_the_clean_hook_its_answers() {
     let done = AtomicBool::new(false);
     let cores = thread::available_parallelism().map_or(2, usize::from);
     let loops: usize = thread::scope(|scope| {
-        let ends = Ends(&done);
+        let ends = SetOnDrop(&done);
         let looping: Vec<_> = (0..2 * cores)
             .map(|_| {
                 scope.spawn(|| {

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Binding, CONFLICT, Guest, Host, Import, RELEASE_SET, Shelf, SignIn, TestDeployment, contract,
-    duties, log_event, release_active, release_refused,
+    Binding, CONFLICT, Host, Import, RELEASE_SET, Shelf, SignIn, TestDeployment, WatPlugin,
+    contract, duties, log_event, release_active, release_refused,
 };
 use serde_json::json;
 
@@ -185,7 +185,8 @@ fn deployment() -> TestDeployment {
         "[audit]",
         "[engine]\nconfigure_ms = 600000\ncompile_cpu_s = 3600\ncompile_wall_s = 3600\n\n[audit]",
     );
-    deployment.plant(ENDLESS, &Guest::default().configure("(loop $again (br $again))").component());
+    deployment
+        .plant(ENDLESS, &WatPlugin::default().configure("(loop $again (br $again))").component());
     std::fs::create_dir_all(deployment.path("trust-roots")).unwrap();
     deployment
 }

@@ -7,14 +7,14 @@ use crate::{MANIFEST, TestDeployment, checkout, digest};
 
 /// A plugin by hand: takes any settings and decides nothing, unless it is told otherwise.
 #[derive(Default)]
-pub struct Guest {
+pub struct WatPlugin {
     configure: String,
     memory: Option<String>,
     extra: String,
 }
 
 #[expect(clippy::unwrap_used, reason = "a guest that cannot be made is a failed test")]
-impl Guest {
+impl WatPlugin {
     /// What it does to be configured, as WebAssembly text.
     #[must_use]
     pub fn configure(mut self, text: &str) -> Self {
@@ -87,7 +87,7 @@ pub fn bomb() -> Vec<u8> {
     // Called, so that nobody takes them for dead.
     let calls: String =
         (0..FUNCTIONS).map(|function| format!("(call $bomb{function} (i64.const 1))")).collect();
-    Guest::default().configure(&calls).extra(&functions).component()
+    WatPlugin::default().configure(&calls).extra(&functions).component()
 }
 
 #[expect(clippy::unwrap_used, reason = "a manifest that does not read is a failed test")]
