@@ -8,7 +8,7 @@ const MANY: &str = "/pdp/access/v1/evaluations";
 
 /// Who is of such a group gets what the group is called.
 fn by_group() -> Value {
-    json!({"do": "by-entitlement", "deeds": {
+    json!({"do": "by-entitlement", "misbehaviours": {
         "denied": {"do": "deny", "why": "so"}, "nothing": {"do": "abstain"}, "trap": {"do": "trap"}, "loop": {"do": "loop-forever"},
         "step-up": {"do": "step-up"}, "review": {"do": "review"},
     }})
@@ -36,7 +36,7 @@ fn post(host: &Host, path: &str, body: &Value) -> Answer {
 
 #[test]
 fn one_question_gets_one_decision_and_its_record() {
-    let deployment = deployment("", &[("mischief", "enforce")]);
+    let deployment = deployment("", &[("misbehaving", "enforce")]);
     let host = deployment.serve();
     let mut told = Vec::new();
     for (group, verdict) in [
@@ -52,7 +52,7 @@ fn one_question_gets_one_decision_and_its_record() {
         told.push((answer, verdict));
     }
     assert_eq!(told[1].0.json["context"]["reason_user"], json!({"en": "Denied: so."}));
-    assert_eq!(told[1].0.json["context"]["codes"], json!(["MISCHIEF_DENIES"]));
+    assert_eq!(told[1].0.json["context"]["codes"], json!(["MISBEHAVING_DENIES"]));
     let mut failed = Vec::new();
     for (group, cause) in [("trap", "plugin-fault"), ("loop", "plugin-fault")] {
         let answer = post(&host, ONE, &question(group));
@@ -85,7 +85,8 @@ fn one_question_gets_one_decision_and_its_record() {
 
 #[test]
 fn many_questions_get_as_many_decisions_and_records() {
-    let deployment = deployment("", &[("mischief", "enforce"), ("mischief-guest", "monitor")]);
+    let deployment =
+        deployment("", &[("misbehaving", "enforce"), ("misbehaving-guest", "monitor")]);
     let host = deployment.serve();
     let items: Vec<_> = ["ward", "denied", "trap", "ward"]
         .iter()
@@ -167,7 +168,7 @@ fn many_questions_get_as_many_decisions_and_records() {
 
 #[test]
 fn errors_are_to_the_letter_and_every_answer_has_the_request_id() {
-    let deployment = deployment("body_bytes = 2000", &[("mischief", "enforce")]);
+    let deployment = deployment("body_bytes = 2000", &[("misbehaving", "enforce")]);
     let host = deployment.serve();
     let good = question("ward").to_string();
     let request =
@@ -224,7 +225,7 @@ fn errors_are_to_the_letter_and_every_answer_has_the_request_id() {
 #[test]
 fn metadata_is_public_and_under_the_operators_url() {
     let deployment =
-        deployment("public_url = \"https://hospital.example/pdp\"", &[("mischief", "enforce")]);
+        deployment("public_url = \"https://hospital.example/pdp\"", &[("misbehaving", "enforce")]);
     let host = deployment.serve();
     let answer = host.client().get("/.well-known/authzen-configuration/pdp").unwrap();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
@@ -242,7 +243,7 @@ fn metadata_is_public_and_under_the_operators_url() {
 
 #[test]
 fn where_nothing_enforces_nothing_is_permitted() {
-    let deployment = deployment("", &[("mischief", "monitor")]);
+    let deployment = deployment("", &[("misbehaving", "monitor")]);
     let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(checked.code, 0, "{}", checked.err);
     assert!(
@@ -262,7 +263,7 @@ fn where_nothing_enforces_nothing_is_permitted() {
 
 #[test]
 fn an_open_hook_permits_what_could_not_be_decided_and_says_so() {
-    let deployment = deployment("on_failure = \"open\"", &[("mischief", "enforce")]);
+    let deployment = deployment("on_failure = \"open\"", &[("misbehaving", "enforce")]);
     let host = deployment.serve();
     let answer = post(&host, ONE, &question("trap"));
     assert_eq!(
@@ -321,8 +322,8 @@ fn settings_that_make_no_sense_are_refused_whole() {
 /// stay.
 #[test]
 fn answers_without_context_have_the_decision_alone() {
-    let with = deployment("", &[("mischief", "enforce")]);
-    let without = deployment("answer_context = false", &[("mischief", "enforce")]);
+    let with = deployment("", &[("misbehaving", "enforce")]);
+    let without = deployment("answer_context = false", &[("misbehaving", "enforce")]);
     let host = without.serve();
     assert_eq!(post(&host, ONE, &question("ward")).json, json!({"decision": true}));
     for group in ["denied", "review", "trap"] {

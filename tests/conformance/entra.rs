@@ -10,9 +10,9 @@ use portcullis_tests::{
 };
 use serde_json::{Value, json};
 
-/// Deeds by the word that a body brings; allows where it brings another.
-fn deeds() -> Value {
-    json!({"do": "by-entitlement", "deeds": {
+/// Misbehaviours by the word that a body brings; allows where it brings another.
+fn misbehaviours() -> Value {
+    json!({"do": "by-entitlement", "misbehaviours": {
         "deny": {"do": "deny", "why": "no training"},
         "trap": {"do": "trap"},
         "claims": {"do": "set", "target": "access-token", "path": "/claims/wards", "value": ["3a", "3b"]},
@@ -23,7 +23,7 @@ fn deeds() -> Value {
         "migrate": {"do": "credential", "found": "migrate"},
         "verified": {"do": "credential", "found": "verified"},
         "auto": {"do": "auto-approve"},
-        "review": {"do": "all", "deeds": [{"do": "review"}, {"do": "auto-approve"}]},
+        "review": {"do": "all", "misbehaviours": [{"do": "review"}, {"do": "auto-approve"}]},
         "step up": {"do": "step-up"},
         "error": {"do": "error"},
         "reveal": {"do": "reveal"},
@@ -39,11 +39,14 @@ fn action(answer: &Answer) -> &str {
 #[test]
 fn what_entra_gets() {
     let hooks = ["tokens", "sign-up", "form", "codes", "passwords", "recovery", "roles"];
-    let deployment = entra_deployment("http://127.0.0.1:9", &hooks.map(|hook| (hook, deeds())));
+    let deployment =
+        entra_deployment("http://127.0.0.1:9", &hooks.map(|hook| (hook, misbehaviours())));
     let host = deployment.serve();
-    let ask = |hook: &str, payload: &str, deed: &str| host.entra(hook, &entra(payload, deed));
+    let ask = |hook: &str, payload: &str, misbehaviour: &str| {
+        host.entra(hook, &entra(payload, misbehaviour))
+    };
 
-    let tokens = |deed: &str| ask("tokens", "token-issuance", deed);
+    let tokens = |misbehaviour: &str| ask("tokens", "token-issuance", misbehaviour);
     assert_eq!(tokens("allow").json["data"]["actions"][0]["claims"], json!({}));
     assert_eq!(
         tokens("claims").json["data"]["actions"][0]["claims"],
@@ -54,8 +57,8 @@ fn what_entra_gets() {
         (denied.status, &denied.json),
         (403, &json!({"errors": ["Abgelehnt: no training."]}))
     );
-    for deed in ["trap", "too long"] {
-        assert_eq!(tokens(deed).status, 500, "{deed}");
+    for misbehaviour in ["trap", "too long"] {
+        assert_eq!(tokens(misbehaviour).status, 500, "{misbehaviour}");
     }
     assert_eq!(tokens("step up").status, 403);
 
@@ -65,10 +68,10 @@ fn what_entra_gets() {
     );
     let prefilled = ask("sign-up", "collection-start", "values");
     assert_eq!(prefilled.json["data"]["actions"][0]["inputs"], json!({"city": "Trier"}));
-    for deed in ["deny", "trap", "field"] {
+    for misbehaviour in ["deny", "trap", "field"] {
         assert!(
-            action(&ask("sign-up", "collection-start", deed)).ends_with(".showBlockPage"),
-            "{deed}"
+            action(&ask("sign-up", "collection-start", misbehaviour)).ends_with(".showBlockPage"),
+            "{misbehaviour}"
         );
     }
     let changed = ask("form", "collection-submit", "values");
@@ -79,10 +82,10 @@ fn what_entra_gets() {
         errors.json["data"]["actions"][0]["attributeErrors"],
         json!({"city": "Abgelehnt: because of city."})
     );
-    for deed in ["deny", "trap", "no field"] {
+    for misbehaviour in ["deny", "trap", "no field"] {
         assert!(
-            action(&ask("form", "collection-submit", deed)).ends_with(".showBlockPage"),
-            "{deed}"
+            action(&ask("form", "collection-submit", misbehaviour)).ends_with(".showBlockPage"),
+            "{misbehaviour}"
         );
     }
 
@@ -90,23 +93,27 @@ fn what_entra_gets() {
     assert_eq!(ask("codes", "otp", "allow").status, 500);
     assert_eq!(ask("codes", "otp", "deny").status, 403);
 
-    for (deed, word) in [
+    for (misbehaviour, word) in [
         ("allow", "Retry"),
         ("migrate", "MigratePassword"),
         ("deny", "Block"),
         ("trap", "Block"),
         ("verified", "Block"),
     ] {
-        let answer = ask("passwords", "password", deed);
-        assert_eq!(action(&answer), format!("microsoft.graph.passwordSubmit.{word}"), "{deed}");
+        let answer = ask("passwords", "password", misbehaviour);
+        assert_eq!(
+            action(&answer),
+            format!("microsoft.graph.passwordSubmit.{word}"),
+            "{misbehaviour}"
+        );
         assert_eq!((answer.status, &answer.json["data"]["nonce"]), (200, &json!("n-0S6_WzA2Mj")));
     }
     let get = b"GET /entra/passwords HTTP/1.1\r\nhost: x\r\n\r\n";
     assert_eq!(host.client().say(get).unwrap().status, 200);
 
     assert!(action(&ask("recovery", "verified-id", "allow")).ends_with(".pass"));
-    for deed in ["deny", "trap"] {
-        let failed = ask("recovery", "verified-id", deed);
+    for misbehaviour in ["deny", "trap"] {
+        let failed = ask("recovery", "verified-id", misbehaviour);
         assert!(action(&failed).ends_with(".failed"));
         let claims = json!(["firstName", "lastName", "dateOfBirth", "documentId"]);
         let sorted = |claims: &Value| {
@@ -123,7 +130,7 @@ fn what_entra_gets() {
     }
 
     for payload in ["pim-group", "pim-role", "pim-azure"] {
-        for (deed, word) in [
+        for (misbehaviour, word) in [
             ("allow", "Approved"),
             ("auto", "AutoApproved"),
             ("review", "Approved"),
@@ -131,11 +138,11 @@ fn what_entra_gets() {
             ("deny", "Denied"),
             ("trap", "Denied"),
         ] {
-            let answer = ask("roles", payload, deed);
+            let answer = ask("roles", payload, misbehaviour);
             assert_eq!(
                 (answer.status, &answer.json["evaluationOutcome"]),
                 (200, &json!(word)),
-                "{payload}, {deed}"
+                "{payload}, {misbehaviour}"
             );
             assert!(answer.json["reason"][0].as_str().is_some_and(|reason| !reason.is_empty()));
             let record = answer.json["evaluationId"].as_str().unwrap().rsplit_once('#').unwrap().1;
@@ -153,7 +160,7 @@ fn a_code_is_taken_before_entra_hears_so() {
         true => Some((503, String::new())),
         false => Some((202, "{}".to_owned())),
     });
-    let deployment = entra_deployment("http://127.0.0.1:9", &[("codes", deeds())]);
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("codes", misbehaviours())]);
     deployment.configure(
         "kind = \"entra.otp-send\"",
         "kind = \"entra.otp-send\"\ndelivery = { email = \"mail\" }\nbudget_ms = 1900",
@@ -165,8 +172,8 @@ fn a_code_is_taken_before_entra_hears_so() {
         format!("{text}\n[delivery.mail]\nurl = \"{}\"\n{template}\n", service.url("/send")),
     );
     let host = deployment.serve();
-    let ask = |to: &str, deed: &str| {
-        let mut body = entra("otp", deed);
+    let ask = |to: &str, misbehaviour: &str| {
+        let mut body = entra("otp", misbehaviour);
         body["data"]["otpContext"]["identifier"] = to.into();
         host.entra("codes", &body)
     };
@@ -184,8 +191,8 @@ fn a_code_is_taken_before_entra_hears_so() {
     // Asked again, the platform hears the same, and nobody gets a second message.
     assert_eq!(ask("mary@partner.example", "allow").body, taken.body);
     assert_eq!(service.heard().len(), 1);
-    for deed in ["deny", "trap"] {
-        assert_ne!(ask("mary@partner.example", deed).status, 200, "{deed}");
+    for misbehaviour in ["deny", "trap"] {
+        assert_ne!(ask("mary@partner.example", misbehaviour).status, 200, "{misbehaviour}");
     }
     assert_eq!(service.heard().len(), 1, "what is denied is not sent");
     let nobody = ask("nobody@partner.example", "allow");
@@ -203,7 +210,7 @@ fn a_code_is_taken_before_entra_hears_so() {
 
 #[test]
 fn who_is_not_proven_or_says_nothing_is_refused_in_each_kinds_way() {
-    let deployment = entra_deployment("http://127.0.0.1:9", &[("tokens", deeds())]);
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("tokens", misbehaviours())]);
     deployment.configure("name = \"tokens\"", "name = \"tokens\"\non_failure = \"closed\"");
     let host = deployment.serve();
     let events = [
@@ -246,7 +253,7 @@ fn who_is_not_proven_or_says_nothing_is_refused_in_each_kinds_way() {
 
 #[test]
 fn entra_asks_again_and_hears_the_same() {
-    let deployment = entra_deployment("http://127.0.0.1:9", &[("roles", deeds())]);
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("roles", misbehaviours())]);
     let host = deployment.serve();
     let first = host.entra("roles", &entra("pim-group", "auto"));
     let again = host.entra("roles", &entra("pim-group", "auto"));
@@ -260,7 +267,7 @@ fn entra_asks_again_and_hears_the_same() {
 
 #[test]
 fn a_wrong_set_up_is_named() {
-    let deployment = entra_deployment("http://127.0.0.1:9", &[("tokens", deeds())]);
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("tokens", misbehaviours())]);
     let good = deployment.read("portcullis.toml");
     for (from, to, says) in [
         ("resume = \"graph\"", "", "needs `resume`"),
@@ -285,7 +292,7 @@ fn a_wrong_set_up_is_named() {
 
 #[test]
 fn a_decryption_key_is_replaced_while_calls_go_on() {
-    let deployment = entra_deployment("http://127.0.0.1:9", &[("passwords", deeds())]);
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("passwords", misbehaviours())]);
     let host = deployment.serve();
     let read = |name: &str| fs::read_to_string(checkout().join("host/hooks/tests/jwe").join(name));
     let vectors: Value = serde_json::from_str(&read("vectors.json").unwrap()).unwrap();
@@ -310,14 +317,16 @@ fn a_decryption_key_is_replaced_while_calls_go_on() {
 /// What Entra hands over is nowhere but in the call; and the search finds what is planted.
 #[test]
 fn passwords_and_codes_are_nowhere() {
-    let deployment =
-        entra_deployment("http://127.0.0.1:9", &[("passwords", deeds()), ("codes", deeds())]);
+    let deployment = entra_deployment(
+        "http://127.0.0.1:9",
+        &[("passwords", misbehaviours()), ("codes", misbehaviours())],
+    );
     let host = deployment.serve();
     // Long enough that no part of it stands anywhere by chance.
     let secrets = ["Zwölf Äpfel \"am\" Baum 12!", "90417352-4471-8086"];
-    for deed in ["allow", "migrate", "deny", "trap", "verified", "error", "reveal"] {
-        host.entra("passwords", &entra("password", deed));
-        let mut code = entra("otp", deed);
+    for misbehaviour in ["allow", "migrate", "deny", "trap", "verified", "error", "reveal"] {
+        host.entra("passwords", &entra("password", misbehaviour));
+        let mut code = entra("otp", misbehaviour);
         code["data"]["otpContext"]["oneTimeCode"] = secrets[1].into();
         host.entra("codes", &code);
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use portcullis_tests::{FakePlatform, Host, TestDeployment, entra, entra_deployment};
 use serde_json::{Value, json};
 
-fn deeds() -> Value {
-    json!({"do": "by-entitlement", "deeds": {
+fn misbehaviours() -> Value {
+    json!({"do": "by-entitlement", "misbehaviours": {
         "deny": {"do": "deny", "why": "two roles"},
         "trap": {"do": "trap"},
         "approvers": {"do": "require-approvers", "ids": ["2f9d7a10", "07fc263f"]},
@@ -16,12 +16,15 @@ fn deeds() -> Value {
 }
 
 fn deployment(fake_platform: &FakePlatform) -> TestDeployment {
-    entra_deployment(&fake_platform.url(), &[("packages", deeds()), ("leavers", deeds())])
+    entra_deployment(
+        &fake_platform.url(),
+        &[("packages", misbehaviours()), ("leavers", misbehaviours())],
+    )
 }
 
 /// Posts a callout of its own id, which is answered at once.
-fn call_out(host: &Host, payload: &str, deed: &str, id: &str) {
-    let mut body = entra(payload, deed);
+fn call_out(host: &Host, payload: &str, misbehaviour: &str, id: &str) {
+    let mut body = entra(payload, misbehaviour);
     for place in [
         "/AccessPackageAssignmentRequestId",
         "/accessPackageAssignmentRequestId",
@@ -32,7 +35,7 @@ fn call_out(host: &Host, payload: &str, deed: &str, id: &str) {
         }
     }
     let answer = host.entra(if payload == "lifecycle" { "leavers" } else { "packages" }, &body);
-    assert_eq!((answer.status, answer.json), (202, json!({})), "{payload}, {deed}");
+    assert_eq!((answer.status, answer.json), (202, json!({})), "{payload}, {misbehaviour}");
 }
 
 /// Waits until so many calls lie on the disk, and gives them.
@@ -91,8 +94,8 @@ fn what_was_decided_goes_by_the_resume_call() {
         ("lifecycle", "trap", "r-3", Some(lifecycle("r-3")), "/data/operationStatus", json!("Failed")),
     ];
     let mut count = 0;
-    for (payload, deed, id, path, pointer, says) in cases {
-        call_out(&host, payload, deed, id);
+    for (payload, misbehaviour, id, path, pointer, says) in cases {
+        call_out(&host, payload, misbehaviour, id);
         let Some(path) = path else { continue };
         count += 1;
         let heard = fake_platform.until(count).pop().unwrap();
@@ -101,7 +104,7 @@ fn what_was_decided_goes_by_the_resume_call() {
         assert_eq!(
             body.pointer(pointer).cloned().unwrap_or_default(),
             says,
-            "{payload}, {deed}: {body}"
+            "{payload}, {misbehaviour}: {body}"
         );
         let done = host_done(&deployment, count - 1);
         let decision = deployment.record(done["decision"].as_u64().unwrap());

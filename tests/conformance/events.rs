@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 #[test]
 fn every_event_is_looked_at_once_and_on_record() {
     let deployment = TestDeployment::build(&[
-        Binding::new("event", "mischief", json!({"do": "deny"})),
-        Binding::new("event", "mischief-watcher", json!({"do": "reveal"})).mode("monitor"),
+        Binding::new("event", "misbehaving", json!({"do": "deny"})),
+        Binding::new("event", "misbehaving-watcher", json!({"do": "reveal"})).mode("monitor"),
     ]);
     deployment.add_hook("event", "okta.event", "");
     let host = deployment.serve();
@@ -71,7 +71,7 @@ fn every_event_is_looked_at_once_and_on_record() {
             (&record["decision"]["verdict"], &record["status"]),
             (&json!("deny"), &json!(204))
         );
-        assert_eq!(record["bindings"][0]["codes"], json!(["MISCHIEF_DENIES"]));
+        assert_eq!(record["bindings"][0]["codes"], json!(["MISBEHAVING_DENIES"]));
         let sealed = deployment.sealed(record["seq"].as_u64().unwrap());
         assert_eq!(
             sealed["request"], body["data"]["events"][number],
@@ -124,7 +124,7 @@ fn what_is_not_on_record_is_asked_for_once_more() {
 fn a_hook_that_nobody_enforces_still_sees_to_it() {
     let deployment =
         TestDeployment::build(&[
-            Binding::new("event", "mischief", json!({"do": "allow"})).mode("monitor")
+            Binding::new("event", "misbehaving", json!({"do": "allow"})).mode("monitor")
         ]);
     deployment.add_hook("event", "okta.event", "");
     assert!(!deployment.must(&["check", "--config", "portcullis.toml"]).contains("hook `event`"));

@@ -33,12 +33,12 @@ fn post(host: &Host, secret: &str, body: &Value) -> (u16, Value) {
 
 #[test]
 fn a_flow_is_answered_as_its_operator_wrote_it() {
-    let deeds = json!({"do": "by-entitlement", "deeds": {
+    let misbehaviours = json!({"do": "by-entitlement", "misbehaviours": {
         "denied": {"do": "deny", "why": "so"}, "review": {"do": "review"}, "trap": {"do": "trap"},
         "until": {"do": "set", "target": "response", "path": "/until", "value": "2026-09-30"},
         "forge": {"do": "set", "target": "response", "path": "/allowed", "value": false},
     }});
-    let binding = Binding::new("asked", "mischief", deeds).fallback(&[]);
+    let binding = Binding::new("asked", "misbehaving", misbehaviours).fallback(&[]);
     let deployment =
         TestDeployment::speaking("generic", "/flow", HOOK, (&[], &["set:response:/*"]), &[binding]);
     let host = deployment.serve();
@@ -51,7 +51,7 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
         (status, &denied["allowed"], &denied["why"]),
         (200, &json!(false), &json!("Denied: so."))
     );
-    assert_eq!(denied["codes"], json!(["MISCHIEF_DENIES"]));
+    assert_eq!(denied["codes"], json!(["MISBEHAVING_DENIES"]));
     assert_eq!(post(&host, SECRET, &body("review")).1["wait"], true);
     assert_eq!(post(&host, SECRET, &body("until")).1["until"], "2026-09-30");
     for (secret, body, code) in [

@@ -175,7 +175,7 @@ fn a_plugin_that_can_never_decide_on_a_hook_is_a_warning() {
         "/ping",
         "",
         (&[], &[]),
-        &[Binding::new("asked", "mischief", json!({"do": "abstain"}))
+        &[Binding::new("asked", "misbehaving", json!({"do": "abstain"}))
             .fallback(&[("review", "deny")])],
     );
     let told = nothing_held.must(&CHECK);
@@ -188,11 +188,11 @@ fn a_plugin_that_can_never_decide_on_a_hook_is_a_warning() {
 fn a_plugin_that_reads_what_its_hook_never_sends_is_a_warning() {
     let told = |reads: &str, requires: &str| {
         let mut deployment = TestDeployment::build(&[]);
-        deployment.sign_plugin("mischief", |manifest| {
+        deployment.sign_plugin("misbehaving", |manifest| {
             let manifest = manifest.replace("reads = [", &format!("reads = [{reads}"));
             format!("requires = [{requires}]\n{manifest}")
         });
-        deployment.release(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
+        deployment.release(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);
         deployment.must(&CHECK)
     };
     let sent =

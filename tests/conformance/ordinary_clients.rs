@@ -68,7 +68,7 @@ fn a_claim_of_another_shape_locks_nobody_out() {
 #[test]
 fn a_change_of_a_token_that_is_not_issued_is_skipped_and_recorded() {
     let wish = json!({"do": "set", "target": "id-token", "path": "/claims/x", "value": "1"});
-    let deployment = TestDeployment::build(&[Binding::new("token", "mischief", wish)]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "misbehaving", wish)]);
     let host = deployment.serve();
     let mut client = SignIn::with_groups(&[]);
     client.body["data"].as_object_mut().unwrap().remove("identity");
@@ -96,7 +96,7 @@ fn an_edited_preview_is_told_why_it_is_refused() {
 #[test]
 fn a_batch_that_is_too_large_comes_again_and_is_warned_of() {
     let deployment =
-        TestDeployment::build(&[Binding::new("event", "mischief", json!({"do": "allow"}))]);
+        TestDeployment::build(&[Binding::new("event", "misbehaving", json!({"do": "allow"}))]);
     deployment.add_hook("event", "okta.event", "body_bytes = 2000");
     let host = deployment.serve();
     let large = batch(&["user.session.start"; 8]).to_string();

@@ -22,7 +22,7 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
     deployment.add_hook("password", "okta.password-import", by);
     let place = "\"okta.password-import:/data/context\",";
     let named = format!("{place}\n    \"okta.password-import:/data/context/credential/password\",");
-    for name in ["mischief-verifier", "mischief-witness"] {
+    for name in ["misbehaving-verifier", "misbehaving-witness"] {
         deployment.sign_plugin(name, |manifest| {
             assert!(manifest.contains(place));
             manifest.replace(place, &named)
@@ -31,22 +31,22 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
     let verify =
         json!({"do": "verify", "pointer": "/data/context/credential/password", "expected": RIGHT});
     let blab = json!({"do": "blab"});
-    let verifies = json!({"do": "all", "deeds": [verify, blab]});
-    let deeds = json!({WHO: verifies, "errs@ward.test": {"do": "error"}, "traps@ward.test": {"do": "trap"}});
+    let verifies = json!({"do": "all", "misbehaviours": [verify, blab]});
+    let misbehaviours = json!({WHO: verifies, "errs@ward.test": {"do": "error"}, "traps@ward.test": {"do": "trap"}});
     deployment.release(&[
         Binding::new(
             "password",
-            "mischief-verifier",
-            json!({"do": "by-entitlement", "deeds": deeds}),
+            "misbehaving-verifier",
+            json!({"do": "by-entitlement", "misbehaviours": misbehaviours}),
         ),
         // Sees what is around it, and says all of it; as an observer it sees and says the same.
         Binding::new(
             "password",
-            "mischief",
-            json!({"do": "all", "deeds": [blab, {"do": "reveal"}]}),
+            "misbehaving",
+            json!({"do": "all", "misbehaviours": [blab, {"do": "reveal"}]}),
         ),
-        Binding::new("password", "mischief-watcher", json!({"do": "reveal"})).mode("monitor"),
-        Binding::new("password", "mischief-witness", blab).mode("advise"),
+        Binding::new("password", "misbehaving-watcher", json!({"do": "reveal"})).mode("monitor"),
+        Binding::new("password", "misbehaving-witness", blab).mode("advise"),
     ]);
     let host = deployment.serve();
     let ask = |body: &Value| host.post("password", body.to_string().as_bytes());
@@ -82,7 +82,7 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
         .send(&Raw::post("/okta/password", "not the secret", text.as_bytes()))
         .unwrap();
     assert!(!verified(&stranger));
-    for plugin in ["mischief-watcher", "mischief-witness"] {
+    for plugin in ["misbehaving-watcher", "misbehaving-witness"] {
         let of =
             |record: &Value| record["bindings"][0]["plugin"] == format!("org.portcullis.{plugin}");
         deployment.until_record("hook.observed", of);
@@ -153,7 +153,7 @@ fn verified(answer: &Answer) -> bool {
 #[test]
 fn allowing_is_not_verifying() {
     let deployment =
-        TestDeployment::build(&[Binding::new("password", "mischief", json!({"do": "allow"}))]);
+        TestDeployment::build(&[Binding::new("password", "misbehaving", json!({"do": "allow"}))]);
     deployment.add_hook("password", "okta.password-import", "on_failure = \"open\"");
     let host = deployment.serve();
     let unverified =

@@ -7,7 +7,7 @@ const ONE: &str = "/ping/governance-engine";
 const BATCH: &str = "/ping/governance-engine/batch";
 
 fn deployment() -> TestDeployment {
-    let deeds = json!({"do": "by-entitlement", "deeds": {
+    let misbehaviours = json!({"do": "by-entitlement", "misbehaviours": {
         "denied": {"do": "deny", "why": "so"}, "nothing": {"do": "abstain"}, "trap": {"do": "trap"},
     }});
     let more = "subject = \"/attributes/User\"\nentitlements = [\"/attributes/Groups\"]";
@@ -16,7 +16,7 @@ fn deployment() -> TestDeployment {
         "/ping",
         more,
         (&[], &[]),
-        &[Binding::new("asked", "mischief", deeds).fallback(&[])],
+        &[Binding::new("asked", "misbehaving", misbehaviours).fallback(&[])],
     )
 }
 

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 #[test]
 fn what_okta_gets_for_a_form() {
-    let deeds = json!({
+    let misbehaviours = json!({
         "bad-mail": {"do": "deny-field", "field": "email"},
-        "bad-both": {"do": "all", "deeds": [{"do": "deny-field", "field": "email"}, {"do": "deny-field", "field": "employeeNumber"}, {"do": "deny"}]},
+        "bad-both": {"do": "all", "misbehaviours": [{"do": "deny-field", "field": "email"}, {"do": "deny-field", "field": "employeeNumber"}, {"do": "deny"}]},
         "bad-field": {"do": "deny-field", "field": "<script>"},
         "reviewed": {"do": "review"},
         "changed": {"do": "set", "target": "user", "path": "/accessEnd", "value": "2026-12-31"},
@@ -17,8 +17,8 @@ fn what_okta_gets_for_a_form() {
     });
     let deployment = TestDeployment::build(&[Binding::new(
         "registration",
-        "mischief",
-        json!({"do": "by-entitlement", "deeds": deeds}),
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": misbehaviours}),
     )]);
     let entitlements =
         "entitlements = [\"/data/userProfile/wish\", \"/data/userProfileUpdate/wish\"]";
@@ -64,7 +64,7 @@ fn what_okta_gets_for_a_form() {
 
     let cause = |field: &str| {
         json!({
-            "errorSummary": format!("Denied: because of {field}."), "reason": "MISCHIEF_DENIES", "locationType": "body",
+            "errorSummary": format!("Denied: because of {field}."), "reason": "MISBEHAVING_DENIES", "locationType": "body",
             "location": format!("data.userProfile.{field}"), "domain": "end-user",
         })
     };

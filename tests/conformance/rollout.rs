@@ -15,27 +15,28 @@ const MARKER: &str = "Zebulon-Quartermain-of-Ward-Nine";
 
 #[test]
 fn a_shadow_is_compared_and_binds_nobody() {
-    let deeds = json!({"differ": deny(), "trap": {"do": "trap"}, "other": {"do": "step-up"}});
-    let candidate = Candidate::settings(by(&deeds), "shadow = true");
+    let misbehaviours =
+        json!({"differ": deny(), "trap": {"do": "trap"}, "other": {"do": "step-up"}});
+    let candidate = Candidate::settings(by_group(&misbehaviours), "shadow = true");
     let deployment = TestDeployment::build(&[Binding::new(
         "token",
-        "mischief",
-        by(&json!({"other": {"do": "review"}})),
+        "misbehaving",
+        by_group(&json!({"other": {"do": "review"}})),
     )
     .candidate(candidate)]);
     let checked = deployment.must(&["check", "--config", "portcullis.toml"]);
     for said in [
-        "mischief 0.1.0, shadow",
+        "misbehaving 0.1.0, shadow",
         "binds nobody",
         "of the last 200 compared more than 4 differ, 2 fail or 40 are 5 ms slower",
     ] {
         assert!(checked.contains(said), "`check` never said `{said}`:\n{checked}");
     }
     let host = deployment.serve();
-    let same = host.sign_in(&with("nurses"));
-    let differs = host.sign_in(&with("differ").profile("nickName", MARKER));
-    let fails = host.sign_in(&with("trap"));
-    let other = host.sign_in(&with("other"));
+    let same = host.sign_in(&with_group("nurses"));
+    let differs = host.sign_in(&with_group("differ").profile("nickName", MARKER));
+    let fails = host.sign_in(&with_group("trap"));
+    let other = host.sign_in(&with_group("other"));
     assert!(
         !same.stops_a_token() && !differs.stops_a_token() && !fails.stops_a_token(),
         "the live one decides"
@@ -61,13 +62,13 @@ fn a_shadow_is_compared_and_binds_nobody() {
         (&record["candidate"]["verdict"], &record["candidate"]["mode"]),
         (&json!("deny"), &json!("shadow"))
     );
-    assert_eq!(record["candidate"]["codes"], json!(["MISCHIEF_DENIES"]));
+    assert_eq!(record["candidate"]["codes"], json!(["MISBEHAVING_DENIES"]));
     assert!(
         !record.to_string().contains(MARKER) && !record.to_string().contains("noor"),
         "{record}"
     );
     let sealed = deployment.sealed(record["seq"].as_u64().unwrap());
-    assert_eq!(sealed[1]["decision"]["findings"][0]["code"], json!("MISCHIEF_DENIES"));
+    assert_eq!(sealed[1]["decision"]["findings"][0]["code"], json!("MISBEHAVING_DENIES"));
     assert_eq!(diverged(&fails)["candidate"]["fault"], json!("plugin-trap"));
     assert_eq!(diverged(&other)["candidate"]["verdict"], json!("step-up"));
     let shown = candidate_of(&host);
@@ -90,10 +91,11 @@ fn a_shadow_is_compared_and_binds_nobody() {
 #[test]
 fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
     let terms = "canary = { percent = 100, applications = [\"0oapilot\"], departments = [\"radiology\"] }\nabort = { max_differences = 200 }";
-    let deployment = TestDeployment::build(&[live().candidate(Candidate::settings(deny(), terms))]);
+    let deployment =
+        TestDeployment::build(&[live_binding().candidate(Candidate::settings(deny(), terms))]);
     let host = deployment.serve();
     let of = |application: &str, department: &str| {
-        let sign_in = with("nurses").client(application).profile("department", department);
+        let sign_in = with_group("nurses").client(application).profile("department", department);
         host.sign_in(&sign_in)
     };
     let inside = of("0oapilot", "radiology");
@@ -132,10 +134,11 @@ fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
 #[test]
 fn a_percentage_is_of_people_and_always_of_the_same_ones() {
     let terms = "canary = { percent = 50 }\nabort = { window = 1000, max_differences = 1000, max_failures = 1000, max_slower = 1000 }";
-    let deployment = TestDeployment::build(&[live().candidate(Candidate::settings(deny(), terms))]);
+    let deployment =
+        TestDeployment::build(&[live_binding().candidate(Candidate::settings(deny(), terms))]);
     let ask = |host: &Host| -> Vec<bool> {
         let person = |number: u32| {
-            let mut sign_in = with("nurses");
+            let mut sign_in = with_group("nurses");
             sign_in.body["data"]["context"]["user"]["id"] = json!(format!("00u{number}"));
             sign_in
         };
@@ -160,7 +163,7 @@ fn a_percentage_is_of_people_and_always_of_the_same_ones() {
 #[test]
 fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_signed() {
     let canary = |settings| {
-        live().candidate(Candidate::settings(
+        live_binding().candidate(Candidate::settings(
             settings,
             "canary = { percent = 100 }\nabort = { window = 10, max_differences = 2, max_slower = 10 }",
         ))
@@ -169,7 +172,7 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     let host = deployment.serve();
     let begin = Instant::now();
     let mut denied = 0;
-    while host.sign_in(&with("nurses")).stops_a_token() {
+    while host.sign_in(&with_group("nurses")).stops_a_token() {
         denied += 1;
         assert!(begin.elapsed() < PATIENCE, "it never stopped");
         thread::sleep(Duration::from_millis(20));
@@ -196,7 +199,7 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
             std::fs::remove_dir_all(deployment.path("trust-state")).unwrap();
         }
         let host = deployment.serve();
-        assert!(!host.sign_in(&with("nurses")).stops_a_token(), "the live one decides");
+        assert!(!host.sign_in(&with_group("nurses")).stops_a_token(), "the live one decides");
         assert_eq!(candidate_of(&host)["stopped"], json!(true));
         host.kill();
     }
@@ -209,10 +212,10 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     // Another set, signed by those who have seen why, begins anew; and the candidate is promoted like anything else.
     deployment.release(&[canary(deny())]);
     let host = deployment.serve();
-    assert!(host.sign_in(&with("nurses")).stops_a_token(), "the canary answers again");
-    deployment.release(&[Binding::new("token", "mischief", deny())]);
+    assert!(host.sign_in(&with_group("nurses")).stops_a_token(), "the canary answers again");
+    deployment.release(&[Binding::new("token", "misbehaving", deny())]);
     host.reload_until([release_active(3)]);
-    let promoted = host.sign_in(&with("nurses"));
+    let promoted = host.sign_in(&with_group("nurses"));
     assert!(promoted.stops_a_token());
     drop(host.stop());
     let asked = &deployment.record(promoted.index().unwrap())["bindings"][0];
@@ -222,17 +225,17 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
 
 #[test]
 fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
-    let deeds = json!({
+    let misbehaviours = json!({
         "trap": {"do": "trap"}, "lie": {"do": "undeclared-code"}, "clash": set("south"),
     });
     let candidate = Candidate::settings(
-        by(&deeds),
+        by_group(&misbehaviours),
         "canary = { percent = 100 }\nabort = { max_failures = 50, max_differences = 200, max_slower = 200 }",
     );
-    let deny_traps = by(&json!({"trap": deny(), "lie": deny()}));
-    let twin = Binding::new("token", "mischief-twin", by(&json!({"clash": set("north")})));
+    let deny_traps = by_group(&json!({"trap": deny(), "lie": deny()}));
+    let twin = Binding::new("token", "misbehaving-twin", by_group(&json!({"clash": set("north")})));
     let deployment = TestDeployment::build(&[
-        Binding::new("token", "mischief", deny_traps).candidate(candidate),
+        Binding::new("token", "misbehaving", deny_traps).candidate(candidate),
         twin,
     ]);
     let host = deployment.serve();
@@ -240,11 +243,11 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
     for (entitlement, cause) in
         [("trap", "plugin-fault"), ("lie", "undeclared-output"), ("clash", "conflict")]
     {
-        let answer = host.sign_in(&with(entitlement));
+        let answer = host.sign_in(&with_group(entitlement));
         assert_eq!(answer.stops_a_token(), entitlement != "clash", "{entitlement}: {answer:?}");
         fallen.push((answer, cause));
     }
-    let calm = host.sign_in(&with("nurses"));
+    let calm = host.sign_in(&with_group("nurses"));
     assert!(!calm.stops_a_token());
     for (answer, _) in &fallen {
         let record = deployment
@@ -270,10 +273,10 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
 
 #[test]
 fn where_a_canary_does_not_end_the_live_plugin_decides() {
-    let mut deployment = TestDeployment::build(&[Binding::new("token", "mischief", deny())]);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "misbehaving", deny())]);
     // It may run so short a time that it ends on the connection's own thread. With more it would
     // wait for a turn in its lane, where a busy machine ends the call's budget first.
-    deployment.sign_as("mischief", "mischief-next", |manifest| {
+    deployment.sign_as("misbehaving", "misbehaving-next", |manifest| {
         manifest.replacen("serial = 1", "serial = 2", 1).replacen("0.1.0", "0.2.0", 1).replacen(
             "time_ms = 250",
             "time_ms = 2",
@@ -281,11 +284,11 @@ fn where_a_canary_does_not_end_the_live_plugin_decides() {
         )
     });
     let terms = "canary = { percent = 100 }\nabort = { max_failures = 50, max_differences = 200, max_slower = 200 }";
-    let canary =
-        Candidate::version("mischief", "mischief-next", terms).with(json!({"do": "loop-forever"}));
-    deployment.release(&[Binding::new("token", "mischief", deny()).candidate(canary)]);
+    let canary = Candidate::version("misbehaving", "misbehaving-next", terms)
+        .with(json!({"do": "loop-forever"}));
+    deployment.release(&[Binding::new("token", "misbehaving", deny()).candidate(canary)]);
     let host = deployment.serve();
-    let answer = host.sign_in(&with("nurses"));
+    let answer = host.sign_in(&with_group("nurses"));
     assert!(answer.stops_a_token(), "{answer:?}");
     let diverged = deployment
         .until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index());
@@ -299,27 +302,29 @@ fn where_a_canary_does_not_end_the_live_plugin_decides() {
 
 #[test]
 fn another_version_is_tried_without_raising_a_floor_and_revoking_it_stops_nobody() {
-    let mut deployment = TestDeployment::build(&[live()]);
+    let mut deployment = TestDeployment::build(&[live_binding()]);
     deployment.configure("watch_ms = 500", "watch_ms = 0");
-    deployment.sign_as("mischief", "mischief-next", |manifest| {
+    deployment.sign_as("misbehaving", "misbehaving-next", |manifest| {
         manifest.replacen("serial = 1", "serial = 2", 1).replacen("0.1.0", "0.2.0", 1)
     });
-    let canary = Candidate::version("mischief", "mischief-next", "canary = { percent = 100 }");
-    deployment.release(&[live().candidate(canary)]);
+    let canary =
+        Candidate::version("misbehaving", "misbehaving-next", "canary = { percent = 100 }");
+    deployment.release(&[live_binding().candidate(canary)]);
     let host = deployment.serve();
-    let tried = host.sign_in(&with("nurses"));
+    let tried = host.sign_in(&with_group("nurses"));
     // The way back is open: the version that is live was never another.
-    deployment.release(&[live()]);
+    deployment.release(&[live_binding()]);
     host.reload_until([release_active(3)]);
-    let back = host.sign_in(&with("nurses"));
-    let canary = Candidate::version("mischief", "mischief-next", "canary = { percent = 100 }");
-    deployment.release(&[live().candidate(canary)]);
+    let back = host.sign_in(&with_group("nurses"));
+    let canary =
+        Candidate::version("misbehaving", "misbehaving-next", "canary = { percent = 100 }");
+    deployment.release(&[live_binding().candidate(canary)]);
     host.reload_until([release_active(4)]);
     deployment.next_root(2, &["root"], |source| {
-        source + "\n[revoked.serials]\n\"org.portcullis.mischief\" = [2]\n"
+        source + "\n[revoked.serials]\n\"org.portcullis.misbehaving\" = [2]\n"
     });
     host.reload_until(["plugin.revoked"]);
-    let after = host.sign_in(&with("nurses"));
+    let after = host.sign_in(&with_group("nurses"));
     drop(host.stop());
     let asked = |answer: &Answer| deployment.record(answer.index().unwrap())["bindings"][0].clone();
     assert_eq!(
@@ -343,15 +348,15 @@ fn the_order_of_bindings_changes_nothing_with_canaries_either() {
     let other =
         json!({"deny": {"do": "deny", "why": "second"}, "cap": cap(700), "set": set("south")});
     let deployment = TestDeployment::build(&[
-        Binding::new("token", "mischief", by(&json!({})))
-            .candidate(Candidate::settings(by(&one), everybody)),
-        Binding::new("token", "mischief-twin", by(&json!({})))
-            .candidate(Candidate::settings(by(&other), some)),
-        Binding::new("token", "mischief", by(&json!({"cap": cap(800)}))),
+        Binding::new("token", "misbehaving", by_group(&json!({})))
+            .candidate(Candidate::settings(by_group(&one), everybody)),
+        Binding::new("token", "misbehaving-twin", by_group(&json!({})))
+            .candidate(Candidate::settings(by_group(&other), some)),
+        Binding::new("token", "misbehaving", by_group(&json!({"cap": cap(800)}))),
     ]);
     let sign_ins: Vec<SignIn> = ["deny", "cap", "set", "nurses"]
         .iter()
-        .flat_map(|name| [with(name), with(name).client("0oapilot")])
+        .flat_map(|name| [with_group(name), with_group(name).client("0oapilot")])
         .collect();
     let mut signed = deployment.opened("release/release.json");
     let sorted = signed["bindings"].clone();
@@ -379,7 +384,7 @@ fn the_order_of_bindings_changes_nothing_with_canaries_either() {
 fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named() {
     let shadow = Candidate::settings(deny(), "shadow = true");
     let mut deployment =
-        TestDeployment::build(&[Binding::new("import", "mischief", json!({"do": "allow"}))
+        TestDeployment::build(&[Binding::new("import", "misbehaving", json!({"do": "allow"}))
             .mode("monitor")
             .candidate(shadow)]);
     let host = deployment.serve();
@@ -393,7 +398,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
     );
     drop(host.stop());
 
-    deployment.release(&[live().candidate(Candidate::settings(deny(), "shadow = true"))]);
+    deployment.release(&[live_binding().candidate(Candidate::settings(deny(), "shadow = true"))]);
     let source = deployment.read("release.toml");
     for (from, to, says) in [
         ("shadow = true", "", "either `shadow` or `canary`"),
@@ -415,7 +420,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         ),
         ("2-0-candidate.json", "2-0.json", "is the live plugin with the live settings"),
         ("mode = \"enforce\"", "mode = \"advise\"", ""),
-        ("candidates = []", "candidates = [\"release/plugins/mischief.manifest.json\"]", ""),
+        ("candidates = []", "candidates = [\"release/plugins/misbehaving.manifest.json\"]", ""),
     ] {
         assert!(source.contains(from), "{from}");
         deployment.write("other.toml", source.replacen(from, to, 1));
@@ -454,23 +459,23 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
     assert!(ran.code == 1 && ran.err.contains("only does advise"), "{}", ran.err);
 }
 
-fn live() -> Binding {
-    Binding::new("token", "mischief", json!({"do": "allow"}))
+fn live_binding() -> Binding {
+    Binding::new("token", "misbehaving", json!({"do": "allow"}))
 }
 
 fn deny() -> Value {
     json!({"do": "deny"})
 }
 
-fn by(deeds: &Value) -> Value {
-    json!({"do": "by-entitlement", "deeds": deeds})
+fn by_group(misbehaviours: &Value) -> Value {
+    json!({"do": "by-entitlement", "misbehaviours": misbehaviours})
 }
 
 fn set(value: &str) -> Value {
     json!({"do": "set", "target": "access-token", "path": "/claims/ward", "value": value})
 }
 
-fn with(entitlement: &str) -> SignIn {
+fn with_group(entitlement: &str) -> SignIn {
     SignIn::with_groups(&[entitlement])
 }
 

@@ -147,8 +147,8 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
         (0..50).map(|at| json!({"type": "record", "id": format!("r-{at:02}"), "attributes": {"status": "active"}}));
     settings["resources"].as_array_mut().unwrap().extend(records);
     let mut deployment = deployment(&[]);
-    deployment.sign_plugin("mischief", |source| with_list(&source, "hooks", "\"authzen\""));
-    let runaway = Binding::new("asked", "mischief", json!({"do": "loop-forever"}))
+    deployment.sign_plugin("misbehaving", |source| with_list(&source, "hooks", "\"authzen\""));
+    let runaway = Binding::new("asked", "misbehaving", json!({"do": "loop-forever"}))
         .fallback(&[("drop-grant", "deny")]);
     deployment.release(&[Binding::new("asked", "access-rules", settings).fallback(&[]), runaway]);
     let host = deployment.serve();

@@ -4,14 +4,15 @@ use portcullis_tests::{Answer, Binding, Host, Raw, SECRET, TestDeployment};
 use serde_json::{Value, json};
 
 /// A deployment whose plugin reads this besides what every call has.
-fn deployment(reads: &[&str], deed: Value) -> TestDeployment {
+fn deployment(reads: &[&str], misbehaviour: Value) -> TestDeployment {
     let changes = [
         "set:request:/headers/*",
         "remove:request:/headers/*",
         "set:request:/url",
         "set:response:/*",
     ];
-    let binding = Binding::new("asked", "mischief", deed).fallback(&[("review", "deny")]);
+    let binding =
+        Binding::new("asked", "misbehaving", misbehaviour).fallback(&[("review", "deny")]);
     TestDeployment::speaking("ping.sideband", "/gw", "", (reads, &changes), &[binding])
 }
 
@@ -113,7 +114,7 @@ fn a_plugin_that_names_no_secret_sees_none() {
 fn changes_denials_and_errors_in_the_gateways_words() {
     let changing = deployment(
         &PLAIN,
-        json!({"do": "all", "deeds": [
+        json!({"do": "all", "misbehaviours": [
             {"do": "set", "target": "request", "path": "/headers/x-checked", "value": "yes"}, {"do": "remove", "target": "request", "path": "/headers/x-multi"},
         ]}),
     );
@@ -172,9 +173,9 @@ fn changes_denials_and_errors_in_the_gateways_words() {
 #[test]
 fn what_a_plugin_that_sees_a_secret_puts_into_an_answer_is_not_kept() {
     // As it could in base64, which nobody would find again.
-    let deed = json!({"do": "set", "target": "request", "path": "/headers/x-copied", "value": "YzRuNHJ5LWJlYXJlcg=="});
+    let misbehaviour = json!({"do": "set", "target": "request", "path": "/headers/x-copied", "value": "YzRuNHJ5LWJlYXJlcg=="});
     for (reads, kept) in [(&PLAIN[..], true), (&NAMED[..], false)] {
-        let deployment = deployment(reads, deed.clone());
+        let deployment = deployment(reads, misbehaviour.clone());
         let host = deployment.serve();
         let answer = post(&host, "request", &request());
         assert!(answer.json["headers"].to_string().contains("YzRuNHJ5"), "it leaves");
@@ -187,14 +188,14 @@ fn what_a_plugin_that_sees_a_secret_puts_into_an_answer_is_not_kept() {
 
 #[test]
 fn a_closed_gateway_stops_whatever_the_plugin_does() {
-    for deed in ["trap", "loop-forever", "error", "undeclared-code"] {
-        let deployment = deployment(&PLAIN, json!({"do": deed}));
+    for misbehaviour in ["trap", "loop-forever", "error", "undeclared-code"] {
+        let deployment = deployment(&PLAIN, json!({"do": misbehaviour}));
         let host = deployment.serve();
         let answer = post(&host, "request", &request());
         assert_eq!(
             (answer.status, &answer.json["response"]["response_code"]),
             (200, &json!("503")),
-            "{deed}"
+            "{misbehaviour}"
         );
         host.stop();
     }
@@ -205,7 +206,7 @@ fn a_closed_gateway_stops_whatever_the_plugin_does() {
 #[test]
 fn the_paths_are_those_that_a_gateway_makes_of_its_service_url() {
     let deployment_at = |path: &str| {
-        let binding = Binding::new("asked", "mischief", json!({"do": "allow"}))
+        let binding = Binding::new("asked", "misbehaving", json!({"do": "allow"}))
             .fallback(&[("review", "deny")]);
         TestDeployment::speaking("ping.sideband", path, "", (&PLAIN, &[]), &[binding])
     };

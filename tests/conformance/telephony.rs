@@ -47,7 +47,7 @@ fn gateway() -> DeliveryService {
 
 fn deployment(url: &str, further: &str) -> TestDeployment {
     let deployment =
-        TestDeployment::build(&[Binding::new("telephony", "mischief", json!({"do": "allow"}))]);
+        TestDeployment::build(&[Binding::new("telephony", "misbehaving", json!({"do": "allow"}))]);
     deployment.write_secret("secrets/gateway", &format!("{TOKEN}\n"));
     deployment.add_hook("telephony", "okta.telephony", further);
     let text = deployment.read("portcullis.toml");
@@ -189,7 +189,7 @@ fn what_nobody_may_or_can_deliver_is_left_to_okta() {
     assert!(!checked.contains("no delivery service"), "{checked}");
 
     let denying =
-        TestDeployment::build(&[Binding::new("telephony", "mischief", json!({"do": "deny"}))]);
+        TestDeployment::build(&[Binding::new("telephony", "misbehaving", json!({"do": "deny"}))]);
     denying.add_hook("telephony", "okta.telephony", "");
     let checked = denying.must(&["check", "--config", "portcullis.toml"]);
     assert!(checked.contains("no delivery service"), "{checked}");

@@ -26,7 +26,7 @@ use serde_json::json;
 /// A deployment whose write-ahead segments are as small as they can be, so that they roll all the time.
 fn deployment() -> TestDeployment {
     let deployment =
-        TestDeployment::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
+        TestDeployment::build(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);
     deployment.configure("[audit]\n", "[audit]\nsegment_bytes = 2097152\n");
     deployment
 }

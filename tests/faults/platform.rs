@@ -373,7 +373,7 @@ fn the_units_for_systemd_are_in_order() {
 /// A deployment with an allowing plugin, whose host serves on for a moment after a SIGTERM.
 pub fn deployment() -> TestDeployment {
     let deployment =
-        TestDeployment::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
+        TestDeployment::build(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);
     deployment.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 300");
     deployment
 }

@@ -108,7 +108,7 @@ fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() 
 
 #[test]
 fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for() {
-    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).fallback(&[]);
+    let allow = Binding::new("asked", "misbehaving", json!({"do": "allow"})).fallback(&[]);
     let deployment = TestDeployment::speaking("authzen", "/", "", (&[], &[]), &[allow]);
     deployment.configure("[audit]\n", "[audit]\nsegment_bytes = 2097152\n");
     let mut command = Command::new("sh");
@@ -153,7 +153,7 @@ fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for(
 
 #[test]
 fn on_a_disk_that_hangs_a_large_batch_is_no_later_than_a_single_question() {
-    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).fallback(&[]);
+    let allow = Binding::new("asked", "misbehaving", json!({"do": "allow"})).fallback(&[]);
     let deployment = TestDeployment::speaking("authzen", "/", "", (&[], &[]), &[allow]);
     // Every sync of the log and of the emergency ring, from the tenth of each on.
     let command =

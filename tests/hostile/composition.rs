@@ -7,25 +7,25 @@ use portcullis_tests::{
 };
 use serde_json::{Value, json};
 
-use super::{anybody, told, with};
+use super::{clean_sign_in, misbehaving_binding, with_group};
 
 #[test]
 fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
-    let deeds = json!({"wants": {"do": "all", "deeds": [set("ward", "north"), {"do": "cap", "target": "access-token", "seconds": 900}]}});
+    let misbehaviours = json!({"wants": {"do": "all", "misbehaviours": [set("ward", "north"), {"do": "cap", "target": "access-token", "seconds": 900}]}});
     let mut deployment = guarded();
     deployment.release(&[
-        told("token", &deeds),
-        Binding::new("token", "mischief-guard", json!({"do": "deny-proposed"})),
-        Binding::new("import", "mischief-guard", json!({"do": "reveal"})),
+        misbehaving_binding("token", &misbehaviours),
+        Binding::new("token", "misbehaving-guard", json!({"do": "deny-proposed"})),
+        Binding::new("import", "misbehaving-guard", json!({"do": "reveal"})),
         Binding::new(
             "import",
-            "mischief",
+            "misbehaving",
             json!({"do": "set", "target": "user", "path": "/title", "value": "chief"}),
         ),
     ]);
     let host = deployment.serve();
-    let nothing_proposed = host.sign_in(&anybody());
-    let proposed = host.sign_in(&with("wants"));
+    let nothing_proposed = host.sign_in(&clean_sign_in());
+    let proposed = host.sign_in(&with_group("wants"));
     let import = host.import(&portcullis_tests::Import::with_groups(&["nurses"]));
     assert!(!nothing_proposed.stops_a_token());
     assert!(
@@ -43,10 +43,10 @@ fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
         .iter()
         .map(|asked| asked["plugin"].as_str().unwrap())
         .collect();
-    assert_eq!(asked, ["org.portcullis.mischief", "org.portcullis.mischief-guard"]);
+    assert_eq!(asked, ["org.portcullis.misbehaving", "org.portcullis.misbehaving-guard"]);
     let sealed = deployment.sealed(import.index().unwrap());
     let guard = &sealed["plugins"][1];
-    assert_eq!(guard["plugin"], json!("org.portcullis.mischief-guard"));
+    assert_eq!(guard["plugin"], json!("org.portcullis.misbehaving-guard"));
     let seen: Value = serde_json::from_str(guard["notes"][0].as_str().unwrap()).unwrap();
     assert_eq!(seen["proposed"], json!([["set", "user", "/title", "chief"]]));
 }
@@ -54,15 +54,15 @@ fn a_guard_beside_a_proposer_sees_and_judges_what_it_proposes() {
 #[test]
 fn a_guard_that_wants_more_than_to_restrict_is_held_to_its_manifest() {
     let mut deployment = guarded();
-    deployment.release(&[Binding::new("token", "mischief-guard", set("ward", "north"))]);
+    deployment.release(&[Binding::new("token", "misbehaving-guard", set("ward", "north"))]);
     let host = deployment.serve();
-    let answer = host.sign_in(&anybody());
+    let answer = host.sign_in(&clean_sign_in());
     assert!(answer.stops_a_token() && answer.operations().is_empty());
     drop(host.stop());
     let record = deployment.record(answer.index().unwrap());
     assert_eq!(
         record["decision"],
-        json!({"safe": "closed", "cause": "undeclared-output", "plugin": "org.portcullis.mischief-guard"})
+        json!({"safe": "closed", "cause": "undeclared-output", "plugin": "org.portcullis.misbehaving-guard"})
     );
 }
 
@@ -73,9 +73,12 @@ fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
         "same": set("ward", "north"), "differ": set("ward", "south"),
         "above": {"do": "set", "target": "access-token", "path": "/claims/ward/code", "value": 7},
     });
-    let twin =
-        Binding::new("token", "mischief-twin", json!({"do": "by-entitlement", "deeds": other}));
-    let deployment = TestDeployment::build(&[told("token", &one), twin]);
+    let twin = Binding::new(
+        "token",
+        "misbehaving-twin",
+        json!({"do": "by-entitlement", "misbehaviours": other}),
+    );
+    let deployment = TestDeployment::build(&[misbehaving_binding("token", &one), twin]);
     // What can conflict is said before it does.
     let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
@@ -83,9 +86,9 @@ fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
         "{checked:?}"
     );
     let host = deployment.serve();
-    let same = host.sign_in(&with("same"));
+    let same = host.sign_in(&with_group("same"));
     assert_eq!(same.operations().len(), 1, "{same:?}");
-    let conflicts: Vec<_> = ["differ", "above"].map(|name| host.sign_in(&with(name))).into();
+    let conflicts: Vec<_> = ["differ", "above"].map(|name| host.sign_in(&with_group(name))).into();
     for answer in &conflicts {
         assert!(answer.stops_a_token(), "{answer:?}");
     }
@@ -104,19 +107,20 @@ fn the_order_of_bindings_changes_no_byte_of_an_answer() {
     let deny = |why: &str| json!({"do": "deny", "why": why});
     let cap = |seconds: u32| json!({"do": "cap", "target": "access-token", "seconds": seconds});
     // The same plugin twice as well: then not even a name tells them apart.
-    let deeds = [
+    let misbehaviours = [
         json!({"deny": deny("first"), "cap": cap(900), "set": set("a", "1"), "mix": cap(600), "step": {"do": "step-up"}}),
         json!({"deny": deny("second"), "cap": cap(700), "set": set("b", "2"), "mix": deny("mixed"), "step": {"do": "review"}}),
     ];
-    let told_too = |name: &str, deeds: &Value| {
-        Binding::new("token", name, json!({"do": "by-entitlement", "deeds": deeds}))
+    let told_too = |name: &str, misbehaviours: &Value| {
+        Binding::new("token", name, json!({"do": "by-entitlement", "misbehaviours": misbehaviours}))
     };
     let bindings = [
-        told_too("mischief", &deeds[0]),
-        told_too("mischief", &deeds[1]),
-        told_too("mischief-twin", &deeds[1]),
+        told_too("misbehaving", &misbehaviours[0]),
+        told_too("misbehaving", &misbehaviours[1]),
+        told_too("misbehaving-twin", &misbehaviours[1]),
     ];
-    let sign_ins: Vec<SignIn> = ["deny", "cap", "set", "mix", "step", "nurses"].map(with).into();
+    let sign_ins: Vec<SignIn> =
+        ["deny", "cap", "set", "mix", "step", "nurses"].map(with_group).into();
     let deployment = TestDeployment::build(&bindings);
     // `release sign` sorts, so another hand signs them as they come.
     let mut set = deployment.opened("release/release.json");
@@ -146,21 +150,24 @@ fn the_order_of_bindings_changes_no_byte_of_an_answer() {
 
 #[test]
 fn a_binding_that_could_say_the_unsayable_is_never_in_force() {
-    let mut deployment = TestDeployment::build(&[told("token", &json!({}))]);
+    let mut deployment = TestDeployment::build(&[misbehaving_binding("token", &json!({}))]);
     let host = deployment.serve();
-    deployment.sign_plugin("mischief-adder", |manifest| {
+    deployment.sign_plugin("misbehaving-adder", |manifest| {
         manifest.replace("token:drop-grant", "token:add-grant")
     });
     deployment.release(&[Binding::new(
         "token",
-        "mischief-adder",
+        "misbehaving-adder",
         json!({"do": "add-grant", "id": "prescribe"}),
     )
     .fallback(&[("review", "deny"), ("step-up", "deny")])]);
     let refused = deployment.until_record("release.refused", |_| true);
-    assert_eq!(refused["plugin"], json!("org.portcullis.mischief-adder"));
+    assert_eq!(refused["plugin"], json!("org.portcullis.misbehaving-adder"));
     host.wait_for(log_event("release.refused").naming("error", "add-grant"));
-    assert!(!host.sign_in(&anybody()).stops_a_token(), "the last good release does not go on");
+    assert!(
+        !host.sign_in(&clean_sign_in()).stops_a_token(),
+        "the last good release does not go on"
+    );
     drop(host.stop());
 }
 
@@ -172,28 +179,28 @@ fn set(claim: &str, value: &str) -> Value {
 #[test]
 fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does() {
     let mut deployment = TestDeployment::build(&[]);
-    deployment.sign_plugin("mischief-waiver", |manifest| {
+    deployment.sign_plugin("misbehaving-waiver", |manifest| {
         let manifest =
-            manifest.replace("okta.token:drop-grant", "okta.token:waive:MISCHIEF_DENIES");
+            manifest.replace("okta.token:drop-grant", "okta.token:waive:MISBEHAVING_DENIES");
         manifest.replace(r#"["journal"]"#, r#"["journal", "waive"]"#)
     });
     let waive = |code: &str| json!({"do": "waive", "codes": [code]});
     let deny = json!({"do": "deny", "why": "so"});
     deployment.release(&[
-        Binding::new("token", "mischief", deny.clone()),
-        Binding::new("token", "mischief-waiver", waive("MISCHIEF_DENIES")),
+        Binding::new("token", "misbehaving", deny.clone()),
+        Binding::new("token", "misbehaving-waiver", waive("MISBEHAVING_DENIES")),
     ]);
     let host = deployment.serve();
-    let waived = host.sign_in(&anybody());
+    let waived = host.sign_in(&clean_sign_in());
     assert!(!waived.stops_a_token(), "{waived:?}");
 
     // Another code than the declared one is no waiver but an undeclared change.
     deployment.release(&[
-        Binding::new("token", "mischief", deny),
-        Binding::new("token", "mischief-waiver", waive("MISCHIEF_ALLOWS")),
+        Binding::new("token", "misbehaving", deny),
+        Binding::new("token", "misbehaving-waiver", waive("MISBEHAVING_ALLOWS")),
     ]);
     host.reload_until([release_active(3)]);
-    let undeclared = host.sign_in(&anybody());
+    let undeclared = host.sign_in(&clean_sign_in());
     assert!(undeclared.stops_a_token());
     drop(host.stop());
 
@@ -203,8 +210,8 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
         let all = record["bindings"].as_array().unwrap();
         all.iter().find(|it| it["plugin"] == plugin).unwrap().clone()
     };
-    assert_eq!(of("org.portcullis.mischief")["waived"], json!(["MISCHIEF_DENIES"]));
-    assert_eq!(of("org.portcullis.mischief-waiver")["changes"], json!(["waive"]));
+    assert_eq!(of("org.portcullis.misbehaving")["waived"], json!(["MISBEHAVING_DENIES"]));
+    assert_eq!(of("org.portcullis.misbehaving-waiver")["changes"], json!(["waive"]));
     let record = deployment.record(undeclared.index().unwrap());
     assert_eq!(record["decision"]["cause"], json!("undeclared-output"));
 }
@@ -214,7 +221,7 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
 #[test]
 fn a_manifest_without_the_right_cannot_declare_a_waiver() {
     let deployment =
-        TestDeployment::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
+        TestDeployment::build(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);
     for (change, capability, says) in [
         ("waive", r#"["journal"]"#, "its `emits` has `waive`, and its `capabilities` have not"),
         (
@@ -223,7 +230,7 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
             "would waive a finding about audit, termination or revocation",
         ),
     ] {
-        let manifest = checkout().join("tests/plugins/mischief/manifest.toml");
+        let manifest = checkout().join("tests/plugins/misbehaving/manifest.toml");
         let source = std::fs::read_to_string(manifest).unwrap();
         let source = source.replace("okta.token:drop-grant", &format!("okta.token:{change}"));
         deployment.write("manifest.toml", source.replace(r#"["journal"]"#, capability));
@@ -233,7 +240,7 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
             "--source",
             "manifest.toml",
             "--component",
-            "release/plugins/mischief.wasm",
+            "release/plugins/misbehaving.wasm",
             "--key",
             "keys/publisher.key",
             "--output",
@@ -244,10 +251,10 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
     }
 }
 
-/// A deployment that has a guard: mischief that may only restrict.
+/// A deployment that has a guard: `misbehaving` with the right to restrict only.
 fn guarded() -> TestDeployment {
     let deployment = TestDeployment::build(&[]);
-    deployment.sign_plugin("mischief-guard", |manifest| {
+    deployment.sign_plugin("misbehaving-guard", |manifest| {
         let kept = ["cap-lifetime", "drop-grant"];
         let changes = |line: &&str| !line.contains(":set:") && !line.contains(":remove:");
         let manifest: String =

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use portcullis_tests::{Answer, Binding, Host, Lateness, SignIn, TestDeployment, event};
 use serde_json::json;
 
-use super::anybody;
+use super::clean_sign_in;
 
 #[test]
 fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be_asked() {
     let deployment = hanging("");
     let host = deployment.serve();
     let machine = Lateness::watch();
-    let answers = all_at_once(&host, "token", CALLERS, &anybody());
+    let answers = all_at_once(&host, "token", CALLERS, &clean_sign_in());
     let in_time = PLATFORM_WAITS + machine.allowance();
     for (answer, took) in &answers {
         assert!(answer.stops_a_token(), "{answer:?}");
@@ -22,7 +22,7 @@ fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be
     }
     // While they hang, the admin listener answers: it shares no thread with them.
     thread::scope(|scope| {
-        let calls = scope.spawn(|| all_at_once(&host, "token", 64, &anybody()));
+        let calls = scope.spawn(|| all_at_once(&host, "token", 64, &clean_sign_in()));
         for path in ["/health", "/ready", "/metrics", "/status"] {
             let begin = Instant::now();
             assert_eq!(host.admin(path).status, 200, "{path}");
@@ -56,7 +56,7 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
         hanging("on_failure = \"restricted\"\nrestricted_applications = [\"0oaportal\"]\n");
     let host = deployment.serve();
     let elsewhere = {
-        let mut sign_in = anybody();
+        let mut sign_in = clean_sign_in();
         for place in ["request/client_id", "client/id"] {
             *sign_in.body.pointer_mut(&format!("/data/context/protocol/{place}")).unwrap() =
                 json!("0oaother");
@@ -65,7 +65,7 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
     };
     let machine = Lateness::watch();
     thread::scope(|scope| {
-        let care = scope.spawn(|| all_at_once(&host, "token", 16, &anybody()));
+        let care = scope.spawn(|| all_at_once(&host, "token", 16, &clean_sign_in()));
         let others = scope.spawn(|| all_at_once(&host, "token", 16, &elsewhere));
         for (answer, took) in care.join().unwrap() {
             let in_time = PLATFORM_WAITS + machine.allowance();
@@ -91,10 +91,10 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
 fn hanging(hook: &str) -> TestDeployment {
     let mut deployment = TestDeployment::build(&[]);
     deployment
-        .sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
+        .sign_plugin("misbehaving", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
     deployment.configure("path = \"/okta/token\"\n", &format!("path = \"/okta/token\"\n{hook}"));
     deployment.configure("[listen]\n", "[listen]\nmax_in_flight = 1000\n");
-    deployment.release(&[Binding::new("token", "mischief", json!({"do": "loop-forever"}))]);
+    deployment.release(&[Binding::new("token", "misbehaving", json!({"do": "loop-forever"}))]);
     deployment
 }
 

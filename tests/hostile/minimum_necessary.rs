@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 fn a_plugin_sees_what_it_declares_and_nothing_else() {
     let reveal = json!({"do": "reveal"});
     let deployment = TestDeployment::build(&[
-        Binding::new("token", "mischief", reveal.clone()),
-        Binding::new("import", "mischief", reveal),
+        Binding::new("token", "misbehaving", reveal.clone()),
+        Binding::new("import", "misbehaving", reveal),
     ]);
     let host = deployment.serve();
     let sign_in = SignIn::with_groups(&["nurses", "north"]).claim("diagnosis", "not its business");

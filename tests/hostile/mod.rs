@@ -21,17 +21,22 @@ mod unknown_paths;
 use portcullis_tests::{Binding, SignIn};
 use serde_json::{Value, json};
 
-/// Mischief that does what it is told of the entitlement that somebody signs in with, and allows everybody else.
-fn told(hook: &str, deeds: &Value) -> Binding {
-    Binding::new(hook, "mischief", json!({"do": "by-entitlement", "deeds": deeds}))
+/// A plugin that misbehaves as the settings say for the entitlement that somebody signs in with, and
+/// allows everybody else.
+fn misbehaving_binding(hook: &str, misbehaviours: &Value) -> Binding {
+    Binding::new(
+        hook,
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": misbehaviours}),
+    )
 }
 
 /// Somebody signs in with one entitlement.
-fn with(entitlement: &str) -> SignIn {
+fn with_group(entitlement: &str) -> SignIn {
     SignIn::with_groups(&[entitlement])
 }
 
-/// Somebody of whom nothing was told.
-fn anybody() -> SignIn {
-    with("nurses")
+/// Somebody signs in for whom no misbehaviour is set.
+fn clean_sign_in() -> SignIn {
+    with_group("nurses")
 }

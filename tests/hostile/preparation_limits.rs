@@ -77,7 +77,7 @@ fn refused(deployment: &mut TestDeployment, plugins: &[(&str, Vec<u8>, &'static 
 fn what_takes_too_long_to_compile_is_ended() {
     // An ordinary plugin takes one second; on a machine that is busy with others the clock may be the first to say so.
     let mut deployment = deployment("compile_cpu_s = 5\ncompile_wall_s = 45");
-    refused(&mut deployment, &[("mischief-bomb", bomb(), "compile-time")]);
+    refused(&mut deployment, &[("misbehaving-bomb", bomb(), "compile-time")]);
     // `check` goes the same way.
     let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
@@ -90,7 +90,7 @@ fn what_takes_too_long_to_compile_is_ended() {
 #[test]
 fn what_takes_too_much_memory_to_compile_is_ended() {
     let mut deployment = deployment("compile_memory_bytes = 300_000_000");
-    refused(&mut deployment, &[("mischief-bomb", bomb(), "compile-memory")]);
+    refused(&mut deployment, &[("misbehaving-bomb", bomb(), "compile-memory")]);
 }
 
 #[test]
@@ -105,37 +105,41 @@ fn what_is_hostile_before_and_after_the_compiler_is_refused() {
         &mut deployment,
         &[
             (
-                "mischief-loop",
+                "misbehaving-loop",
                 WatPlugin::default().configure("(loop $again (br $again))").component(),
                 "plugin-configure-failed",
             ),
             (
-                "mischief-start",
+                "misbehaving-start",
                 WatPlugin::default()
                     .extra("(func $s (loop $again (br $again))) (start $s)")
                     .component(),
                 "plugin-configure-failed",
             ),
             (
-                "mischief-giant",
+                "misbehaving-giant",
                 WatPlugin::default().configure("(drop (memory.grow (i32.const 8000)))").component(),
                 "plugin-configure-failed",
             ),
             (
-                "mischief-segment",
+                "misbehaving-segment",
                 WatPlugin::default().pages(8_000).extra(segment).component(),
                 "plugin-no-start",
             ),
-            ("mischief-large", vec![0; 33 << 20], "component-too-large"),
-            ("mischief-wasi", import("wasi:cli/environment@0.2.0"), "component-import-forbidden"),
+            ("misbehaving-large", vec![0; 33 << 20], "component-too-large"),
             (
-                "mischief-import",
+                "misbehaving-wasi",
+                import("wasi:cli/environment@0.2.0"),
+                "component-import-forbidden",
+            ),
+            (
+                "misbehaving-import",
                 import("hospital:records/read@1.0.0"),
                 "component-import-forbidden",
             ),
-            ("mischief-world", wat::parse_str("(component)").unwrap(), "component-wrong-world"),
-            ("mischief-cut", sod[..sod.len() / 2].to_vec(), "component-invalid"),
-            ("mischief-module", wat::parse_str("(module)").unwrap(), "component-is-module"),
+            ("misbehaving-world", wat::parse_str("(component)").unwrap(), "component-wrong-world"),
+            ("misbehaving-cut", sod[..sod.len() / 2].to_vec(), "component-invalid"),
+            ("misbehaving-module", wat::parse_str("(module)").unwrap(), "component-is-module"),
         ],
     );
 }
@@ -143,14 +147,14 @@ fn what_is_hostile_before_and_after_the_compiler_is_refused() {
 #[test]
 fn a_file_of_500_megabytes_is_not_even_read() {
     let mut deployment = deployment("configure_ms = 2000");
-    deployment.plant("mischief-huge", b"\0asm");
-    deployment.release(&[Binding::new("token", "mischief-huge", json!({}))]);
-    let huge = File::create(deployment.path("release/plugins/mischief-huge.wasm")).unwrap();
+    deployment.plant("misbehaving-huge", b"\0asm");
+    deployment.release(&[Binding::new("token", "misbehaving-huge", json!({}))]);
+    let huge = File::create(deployment.path("release/plugins/misbehaving-huge.wasm")).unwrap();
     huge.set_len(500 << 20).unwrap();
     let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         ran.code == 1
-            && ran.err.contains("mischief-huge.wasm")
+            && ran.err.contains("misbehaving-huge.wasm")
             && ran.err.contains("larger than 67108864 bytes"),
         "{ran:?}"
     );

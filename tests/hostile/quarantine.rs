@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use portcullis_tests::{Answer, Binding, Host, Import, SignIn, TestDeployment, release_active};
 use serde_json::{Value, json};
 
-use super::{anybody, told, with};
+use super::{clean_sign_in, misbehaving_binding, with_group};
 
 #[test]
 fn a_plugin_that_fails_too_often_is_quarantined_until_another_release() {
-    let deeds =
+    let misbehaviours =
         json!({"trap": {"do": "trap"}, "lie": {"do": "undeclared-code"}, "no": {"do": "deny"}});
-    let mut deployment = impatient(&[told("token", &deeds)]);
+    let mut deployment = impatient(&[misbehaving_binding("token", &misbehaviours)]);
     deployment.configure(
         "failure_threshold = 100000",
         "failure_threshold = 4\nbackoff_ms = 600000\nbackoff_max_ms = 600000",
@@ -21,19 +21,19 @@ fn a_plugin_that_fails_too_often_is_quarantined_until_another_release() {
 
     // Denials are no failures, and neither is what others do wrong.
     for _ in 0..6 {
-        assert!(host.sign_in(&with("no")).stops_a_token());
+        assert!(host.sign_in(&with_group("no")).stops_a_token());
         assert!(host.post("token", b"{").stops_a_token());
     }
     for entitlement in ["trap", "lie", "trap", "lie", "trap", "lie"] {
-        assert!(host.sign_in(&with(entitlement)).stops_a_token());
+        assert!(host.sign_in(&with_group(entitlement)).stops_a_token());
     }
     // Whoever comes now gets the safe answer at once.
-    let alone = host.sign_in(&anybody());
+    let alone = host.sign_in(&clean_sign_in());
     assert!(alone.stops_a_token(), "{alone:?}");
     // Other hooks in another order: the same plugin is still left alone.
     deployment.add_hook("spare", "okta.token", "");
     host.reload_until(["config.active"]);
-    assert!(host.sign_in(&anybody()).stops_a_token());
+    assert!(host.sign_in(&clean_sign_in()).stops_a_token());
     let quarantined = deployment.until_record("plugin.quarantined", |_| true);
     assert_eq!(
         (
@@ -42,7 +42,7 @@ fn a_plugin_that_fails_too_often_is_quarantined_until_another_release() {
             &quarantined["mode"],
             &quarantined["generation"]
         ),
-        (&json!("token"), &json!("org.portcullis.mischief"), &json!("enforce"), &json!(1))
+        (&json!("token"), &json!("org.portcullis.misbehaving"), &json!("enforce"), &json!(1))
     );
     assert_eq!(
         (&quarantined["failures"], &quarantined["for_ms"]),
@@ -56,13 +56,13 @@ fn a_plugin_that_fails_too_often_is_quarantined_until_another_release() {
     assert_eq!(gauge(&host, "portcullis_plugin_quarantined", "token"), 1.0);
 
     // Another release starts anew.
-    deployment.release(&[told("token", &json!({"no": {"do": "deny"}}))]);
+    deployment.release(&[misbehaving_binding("token", &json!({"no": {"do": "deny"}}))]);
     host.reload_until([release_active(2)]);
-    assert!(!host.sign_in(&anybody()).stops_a_token());
+    assert!(!host.sign_in(&clean_sign_in()).stops_a_token());
     drop(host.stop());
 
     let record = deployment.record(alone.index().unwrap());
-    let decision = json!({"safe": "closed", "cause": "plugin-quarantined", "plugin": "org.portcullis.mischief"});
+    let decision = json!({"safe": "closed", "cause": "plugin-quarantined", "plugin": "org.portcullis.misbehaving"});
     assert_eq!(
         (&record["decision"], &record["bindings"]),
         (&decision, &json!([])),
@@ -74,20 +74,20 @@ fn a_plugin_that_fails_too_often_is_quarantined_until_another_release() {
 /// The shortest back-off there is: each step is awaited, so that nothing here depends on speed.
 #[test]
 fn a_quarantined_plugin_recovers_by_one_real_call() {
-    let deployment = impatient(&[told("token", &json!({"trap": {"do": "trap"}}))]);
+    let deployment = impatient(&[misbehaving_binding("token", &json!({"trap": {"do": "trap"}}))]);
     deployment.configure(
         "failure_threshold = 100000",
         "failure_threshold = 2\nbackoff_ms = 100\nbackoff_max_ms = 60000",
     );
     let host = deployment.serve();
     let recorded = |kind: &str| !deployment.records_of(kind).is_empty();
-    until(&host, &with("trap"), |_| recorded("plugin.quarantined"));
+    until(&host, &with_group("trap"), |_| recorded("plugin.quarantined"));
     // The first call after the back-off is the trial, which fails here.
-    until(&host, &with("trap"), |_| recorded("plugin.probe-failed"));
+    until(&host, &with_group("trap"), |_| recorded("plugin.probe-failed"));
     assert_eq!(deployment.records_of("plugin.quarantined")[0]["for_ms"], json!(100));
     assert_eq!(deployment.records_of("plugin.probe-failed")[0]["for_ms"], json!(200));
     // One good call, and it is asked again.
-    let recovered = until(&host, &anybody(), |answer| !answer.stops_a_token());
+    let recovered = until(&host, &clean_sign_in(), |answer| !answer.stops_a_token());
     let record = deployment.until_record("plugin.recovered", |_| true);
     assert!(record["trials"].as_u64() >= Some(2), "{record}");
     assert!(record["after_ms"].as_u64() >= Some(300), "{record}");
@@ -104,9 +104,9 @@ fn a_quarantined_plugin_recovers_by_one_real_call() {
 
 #[test]
 fn an_open_hook_is_not_opened_wider_and_who_only_looks_on_is_not_asked() {
-    let deeds = json!({"trap": {"do": "trap"}, "no": {"do": "deny"}});
-    let monitor = Binding::new("import", "mischief-twin", json!({"do": "trap"})).mode("monitor");
-    let deployment = impatient(&[told("token", &deeds), monitor]);
+    let misbehaviours = json!({"trap": {"do": "trap"}, "no": {"do": "deny"}});
+    let monitor = Binding::new("import", "misbehaving-twin", json!({"do": "trap"})).mode("monitor");
+    let deployment = impatient(&[misbehaving_binding("token", &misbehaviours), monitor]);
     deployment.configure(
         "failure_threshold = 100000",
         "failure_threshold = 2\nbackoff_ms = 600000\nbackoff_max_ms = 600000",
@@ -115,11 +115,11 @@ fn an_open_hook_is_not_opened_wider_and_who_only_looks_on_is_not_asked() {
         .configure("path = \"/okta/token\"\n", "path = \"/okta/token\"\non_failure = \"open\"\n");
     let host = deployment.serve();
     for _ in 0..4 {
-        assert!(!host.sign_in(&with("trap")).stops_a_token(), "it is open");
+        assert!(!host.sign_in(&with_group("trap")).stops_a_token(), "it is open");
     }
     deployment.until_record("plugin.quarantined", |record| record["hook"] == "token");
     // What it would stop is stopped all the same.
-    assert!(host.sign_in(&with("no")).stops_a_token());
+    assert!(host.sign_in(&with_group("no")).stops_a_token());
     for _ in 0..2 {
         host.import(&Import::with_groups(&["nurses"]));
     }
@@ -139,18 +139,18 @@ fn an_open_hook_is_not_opened_wider_and_who_only_looks_on_is_not_asked() {
 fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
     let mut deployment = TestDeployment::build(&[]);
     deployment
-        .sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
+        .sign_plugin("misbehaving", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
     deployment.release(&[
-        Binding::new("token", "mischief", json!({"do": "loop-forever"}))
+        Binding::new("token", "misbehaving", json!({"do": "loop-forever"}))
             .bounds("concurrency = 1, queue = 8"),
-        Binding::new("import", "mischief-twin", json!({"do": "drop-grant", "id": "everything"})),
+        Binding::new("import", "misbehaving-twin", json!({"do": "drop-grant", "id": "everything"})),
     ]);
     let host = deployment.serve();
     let (mut queued, mut imports) = (0.0_f64, Vec::new());
     thread::scope(|scope| {
         let hanging: Vec<_> = (0..24)
             .map(|_| {
-                let request = host.request("token", &anybody().renewed().bytes());
+                let request = host.request("token", &clean_sign_in().renewed().bytes());
                 let mut client = host.client();
                 scope.spawn(move || client.send(&request).unwrap())
             })
@@ -192,7 +192,7 @@ fn a_plugin_that_hangs_on_one_hook_never_delays_another() {
 #[test]
 fn bounds_that_are_signed_only_tighten() {
     let deployment =
-        TestDeployment::build(&[Binding::new("token", "mischief", json!({"do": "trap"}))
+        TestDeployment::build(&[Binding::new("token", "misbehaving", json!({"do": "trap"}))
             .bounds("failure_threshold = 2")]);
     deployment.configure(
         "failure_threshold = 100000",
@@ -200,7 +200,7 @@ fn bounds_that_are_signed_only_tighten() {
     );
     let host = deployment.serve();
     for _ in 0..3 {
-        assert!(host.sign_in(&anybody()).stops_a_token());
+        assert!(host.sign_in(&clean_sign_in()).stops_a_token());
     }
     assert_eq!(deployment.until_record("plugin.quarantined", |_| true)["failures"], json!(2));
     drop(host.stop());

@@ -18,12 +18,12 @@ fn a_registry_that_misbehaves_changes_nothing() {
     // The next release lies ready under another tag: another plugin, so that there is a component to be fetched.
     deployment.release(&[Binding::new(
         "token",
-        "mischief",
-        json!({"do": "by-entitlement", "deeds": {}}),
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": {}}),
     )]);
     deployment.must(&push(&format!("{}/hooks:next", shelf.address())));
     let next = shelf.held("next");
-    let wasm = digest(&fs::read(deployment.path("release/plugins/mischief.wasm")).unwrap());
+    let wasm = digest(&fs::read(deployment.path("release/plugins/misbehaving.wasm")).unwrap());
     let set = digest(deployment.read("release/release.json").as_bytes());
     let index: Value = serde_json::from_slice(&next).unwrap();
     let documents = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
@@ -132,10 +132,10 @@ fn what_nobody_signed_is_not_fetched() {
     let kept = files(&deployment);
     deployment.release(&[Binding::new(
         "token",
-        "mischief",
-        json!({"do": "by-entitlement", "deeds": {}}),
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": {}}),
     )]);
-    let wasm = digest(&fs::read(deployment.path("release/plugins/mischief.wasm")).unwrap());
+    let wasm = digest(&fs::read(deployment.path("release/plugins/misbehaving.wasm")).unwrap());
     let place = format!("{}/hooks:next", shelf.address());
     deployment.must(&push(&place));
     let (index, set) = (shelf.held("next"), deployment.read("release/release.json").into_bytes());
@@ -173,14 +173,14 @@ fn a_set_that_is_not_whole_still_revokes() {
     let kept = files(&deployment);
     deployment.release(&[Binding::new(
         "token",
-        "mischief",
-        json!({"do": "by-entitlement", "deeds": {}}),
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": {}}),
     )]);
     let mut set = deployment.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.sod": [1]}});
     deployment
         .write("release/release.json", deployment.forge("release", RELEASE_SET, &set.to_string()));
-    let wasm = digest(&fs::read(deployment.path("release/plugins/mischief.wasm")).unwrap());
+    let wasm = digest(&fs::read(deployment.path("release/plugins/misbehaving.wasm")).unwrap());
     deployment.must(&push(&format!("{}/hooks:next", shelf.address())));
     shelf.trick(wasm.as_str(), Trick::Status(404, String::new()));
     shelf.hold("live", INDEX, &shelf.held("next"));

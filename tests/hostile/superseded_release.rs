@@ -14,13 +14,13 @@ use serde_json::json;
 use crate::hostile::registry::{following, push};
 
 /// The plugin whose making comes to no end.
-const ENDLESS: &str = "mischief-endless";
+const ENDLESS: &str = "misbehaving-endless";
 
 #[test]
 fn a_revocation_does_not_wait_for_a_plugin_that_is_being_made() {
     let mut deployment = deployment();
     let host = deployment.serve();
-    deployment.release(&[live(), Binding::new("import", ENDLESS, json!({}))]);
+    deployment.release(&[live_binding(), Binding::new("import", ENDLESS, json!({}))]);
     let child = until_made(&host, None);
     assert!(!host.sign_in(&harmless()).stops_a_token(), "generation 1 decides all the while");
     // What is of no consequence changes nothing: the folders are looked at, and the same process goes on.
@@ -54,7 +54,7 @@ fn a_revocation_does_not_wait_for_a_plugin_that_is_being_made() {
         "trust.revoked",
         "release.refused",
     ];
-    assert_eq!(told(&deployment, &order), order);
+    assert_eq!(record_types(&deployment, &order), order);
     assert_eq!(deployment.verify().code, 0);
 }
 
@@ -62,10 +62,10 @@ fn a_revocation_does_not_wait_for_a_plugin_that_is_being_made() {
 fn a_newer_set_takes_the_place_of_one_that_is_being_made() {
     let mut deployment = deployment();
     let host = deployment.serve();
-    deployment.release(&[live(), Binding::new("import", ENDLESS, json!({}))]);
+    deployment.release(&[live_binding(), Binding::new("import", ENDLESS, json!({}))]);
     until_made(&host, None);
     // Its set revokes as well: that comes first, and what is begun after it is never done either.
-    deployment.release(&[live(), Binding::new("token", ENDLESS, json!({}))]);
+    deployment.release(&[live_binding(), Binding::new("token", ENDLESS, json!({}))]);
     let mut set = deployment.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});
     let former = until_made(&host, None);
@@ -77,13 +77,13 @@ fn a_newer_set_takes_the_place_of_one_that_is_being_made() {
         !host.sign_in(&harmless()).stops_a_token(),
         "generation 1 decides where nothing is revoked"
     );
-    deployment.release(&[live()]);
+    deployment.release(&[live_binding()]);
     host.wait_for(release_active(4));
     until_none(&host);
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
     let order = ["release.active", "plugin.stopped", "trust.revoked", "release.active"];
-    assert_eq!(told(&deployment, &[&order[..], &["release.refused"]].concat()), order);
+    assert_eq!(record_types(&deployment, &[&order[..], &["release.refused"]].concat()), order);
     let active = deployment.records_of("release.active");
     assert_eq!(active.iter().map(|record| &record["generation"]).collect::<Vec<_>>(), [1, 4]);
     assert_eq!(deployment.verify().code, 0);
@@ -93,7 +93,7 @@ fn a_newer_set_takes_the_place_of_one_that_is_being_made() {
 fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_being_made() {
     let mut deployment = deployment();
     let host = deployment.serve();
-    deployment.release(&[live(), Binding::new("import", ENDLESS, json!({}))]);
+    deployment.release(&[live_binding(), Binding::new("import", ENDLESS, json!({}))]);
     let child = until_made(&host, None);
     deployment.configure("[listen]\n", "[listen]\nmax_in_flight = 100\n");
     host.wait_for("config.active");
@@ -103,7 +103,7 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
     let former = deployment.read("portcullis.toml");
     deployment
         .write("portcullis.toml", former.split("\n[[hook]]\nname = \"import\"").next().unwrap());
-    deployment.release(&[live(), Binding::new("token", ENDLESS, json!({}))]);
+    deployment.release(&[live_binding(), Binding::new("token", ENDLESS, json!({}))]);
     let child = until_made(&host, Some(&child));
     let revoking = |source: String| {
         format!("{source}\n[revoked]\nserials = {{ \"org.portcullis.contractor\" = [1] }}\n")
@@ -112,10 +112,10 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
     host.wait_for("plugin.revoked");
     let child = until_made(&host, Some(&child));
     assert_eq!(deployment.records_of("config.active").len(), 1);
-    deployment.release(&[live()]);
+    deployment.release(&[live_binding()]);
     host.wait_for(release_active(4));
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
-    deployment.release(&[live(), Binding::new("token", ENDLESS, json!({}))]);
+    deployment.release(&[live_binding(), Binding::new("token", ENDLESS, json!({}))]);
     until_made(&host, Some(&child));
     host.stop();
     let order = [
@@ -129,7 +129,7 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
         "release.active",
         "host.stop",
     ];
-    assert_eq!(told(&deployment, &[&order[..], &["release.refused"]].concat()), order);
+    assert_eq!(record_types(&deployment, &[&order[..], &["release.refused"]].concat()), order);
     assert_eq!(deployment.verify().code, 0);
 }
 
@@ -139,10 +139,10 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
     let mut deployment = deployment();
     let host = following(&deployment, &shelf);
     let live_tag = format!("{}/hooks:live", shelf.address());
-    deployment.release(&[live(), Binding::new("import", ENDLESS, json!({}))]);
+    deployment.release(&[live_binding(), Binding::new("import", ENDLESS, json!({}))]);
     deployment.must(&push(&live_tag));
     let child = until_made(&host, None);
-    deployment.release(&[live(), Binding::new("token", ENDLESS, json!({}))]);
+    deployment.release(&[live_binding(), Binding::new("token", ENDLESS, json!({}))]);
     let mut set = deployment.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});
     deployment
@@ -168,7 +168,7 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
     host.stop();
     let order =
         ["release.active", "plugin.stopped", "trust.revoked", "plugin.stopped", "trust.revoked"];
-    assert_eq!(told(&deployment, &order), order);
+    assert_eq!(record_types(&deployment, &order), order);
     assert_eq!(
         deployment.records_of("release.pulled").len(),
         1,
@@ -180,7 +180,7 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
 /// A deployment whose folders are looked at twice a second, and in which making a plugin may take longer than anybody waits.
 fn deployment() -> TestDeployment {
     let deployment =
-        TestDeployment::build(&[live(), Binding::new("import", "contractor", contract())]);
+        TestDeployment::build(&[live_binding(), Binding::new("import", "contractor", contract())]);
     deployment.configure(
         "[audit]",
         "[engine]\nconfigure_ms = 600000\ncompile_cpu_s = 3600\ncompile_wall_s = 3600\n\n[audit]",
@@ -191,7 +191,7 @@ fn deployment() -> TestDeployment {
     deployment
 }
 
-fn live() -> Binding {
+fn live_binding() -> Binding {
     Binding::new("token", "sod", duties())
 }
 
@@ -226,7 +226,7 @@ fn until<T>(host: &Host, found: impl Fn(&[String]) -> Option<T>) -> T {
 }
 
 /// The records of these types, in their order.
-fn told(deployment: &TestDeployment, types: &[&str]) -> Vec<String> {
+fn record_types(deployment: &TestDeployment, types: &[&str]) -> Vec<String> {
     let told =
         deployment.records().into_iter().map(|record| record["t"].as_str().unwrap().to_owned());
     told.filter(|is| types.contains(&is.as_str())).collect()

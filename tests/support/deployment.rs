@@ -61,8 +61,8 @@ impl Ran {
 }
 
 impl Binding {
-    /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests (`mischief`) to a hook, enforcing. A name such as
-    /// `mischief-guard` is a twin: the same component and manifest under an id of its own.
+    /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests (`misbehaving`) to a hook, enforcing. A name such as
+    /// `misbehaving-guard` is a twin: the same component and manifest under an id of its own.
     pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
         let fallback = match hook {
             "event" => vec![("deny", "record"), ("review", "record"), ("step-up", "record")],
@@ -529,7 +529,7 @@ signing_key = "keys/log.key"
 sealing_key = "keys/sealing.key"
 pseudonym_key = "keys/pseudonym.key"
 
-# Misdeeds are tried one after the other; who fails too often has tests of its own.
+# Misbehaviours are tried one after the other; who fails too often has tests of its own.
 [plugins]
 failure_threshold = 100000
 

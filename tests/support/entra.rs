@@ -23,13 +23,13 @@ const HOOKS: [(&str, &str, &str); 9] = [
 const MARKET: &str = r#"["/data/authenticationContext/client/market"]"#;
 
 /// Builds a deployment with a hook of every kind of Entra, each named as in [`entra`]; `interface` is where resume calls go. Each
-/// binding is a hook and the settings of `mischief` on it.
+/// binding is a hook and the settings of `misbehaving` on it.
 #[expect(clippy::unwrap_used, reason = "a deployment that cannot be built is a failed test")]
 pub fn entra_deployment(interface: &str, bindings: &[(&str, Value)]) -> TestDeployment {
     let mut deployment = TestDeployment::build(&[]);
     deployment.sign_root(|source| source.replace("[\"okta.*\"]", "[\"okta.*\", \"entra.*\"]"));
     let kinds: Vec<_> = HOOKS.iter().map(|(_, kind, _)| format!("\"entra.{kind}\"")).collect();
-    deployment.sign_plugin("mischief", |source| {
+    deployment.sign_plugin("misbehaving", |source| {
         with_list(&source, "hooks", &kinds.join(", "))
             .replace(
                 "    \"okta.token:drop-grant\",\n",
@@ -68,15 +68,17 @@ pub fn entra_deployment(interface: &str, bindings: &[(&str, Value)]) -> TestDepl
     };
     let bindings: Vec<_> = bindings
         .iter()
-        .map(|(hook, deed)| Binding::new(hook, "mischief", deed.clone()).fallback(&say(hook)))
+        .map(|(hook, misbehaviour)| {
+            Binding::new(hook, "misbehaving", misbehaviour.clone()).fallback(&say(hook))
+        })
         .collect();
     deployment.release(&bindings);
     deployment
 }
 
-/// What Entra sends: a payload of the hooks' own tests, by its name, for the deed of that name.
+/// What Entra sends: a payload of the hooks' own tests, by its name, for the misbehaviour of that name.
 #[expect(clippy::unwrap_used, reason = "a payload that is not there is a failed test")]
-pub fn entra(payload: &str, deed: &str) -> Value {
+pub fn entra(payload: &str, misbehaviour: &str) -> Value {
     let read =
         |path: &str| fs::read_to_string(checkout().join("host/hooks/tests").join(path)).unwrap();
     let vectors: Value = serde_json::from_str(&read("jwe/vectors.json")).unwrap();
@@ -92,7 +94,7 @@ pub fn entra(payload: &str, deed: &str) -> Value {
         "/data/subject/displayName",
     ] {
         if let Some(place) = body.pointer_mut(place) {
-            *place = deed.into();
+            *place = misbehaviour.into();
         }
     }
     body

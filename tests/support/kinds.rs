@@ -27,8 +27,11 @@ impl TestDeployment {
             |words: &[&str]| words.iter().map(|word| format!("\"{word}\", ")).collect::<String>();
         let common =
             ["subject.id", "subject.entitlements", "action.id", "resource.id", "origin.ip"];
-        let mut plugins: Vec<_> =
-            bindings.iter().map(Binding::plugin).filter(|it| it.starts_with("mischief")).collect();
+        let mut plugins: Vec<_> = bindings
+            .iter()
+            .map(Binding::plugin)
+            .filter(|it| it.starts_with("misbehaving"))
+            .collect();
         plugins.dedup();
         for plugin in plugins {
             deployment.sign_plugin(plugin, |source| {

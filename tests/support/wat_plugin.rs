@@ -93,7 +93,7 @@ pub fn bomb() -> Vec<u8> {
 #[expect(clippy::unwrap_used, reason = "a manifest that does not read is a failed test")]
 impl TestDeployment {
     /// Puts any bytes where the release finds them, under a manifest that the publisher has signed for them: what a careless or hostile
-    /// publisher could do, whom `plugin sign` would not let. `name` is a twin of `mischief`.
+    /// publisher could do, whom `plugin sign` would not let. `name` is a twin of `misbehaving`.
     pub fn plant(&self, name: &str, bytes: &[u8]) {
         self.sign_plugin(name, |source| source);
         let (component, manifest) = (

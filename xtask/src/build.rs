@@ -148,5 +148,5 @@ const PLUGINS: [(&str, &str); 5] = [
     ("portcullis-contractor", "contractor"),
     ("portcullis-access-rules", "access-rules"),
     ("portcullis-example-hours", "hours"),
-    ("portcullis-mischief", "mischief"),
+    ("portcullis-misbehaving", "misbehaving"),
 ];

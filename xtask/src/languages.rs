@@ -49,7 +49,7 @@ pub fn all(portcullis: &Path, components: &Path) -> Result<Languages> {
             }
             Err(why) => {
                 // What an earlier run made would be taken for this one's.
-                for plugin in ["hours", "mischief"] {
+                for plugin in ["hours", "misbehaving"] {
                     drop(fs::remove_file(components.join(format!("{plugin}-{name}.wasm"))));
                 }
                 languages.skipped.push(format!("plugins in {name}: {why}"));
@@ -104,14 +104,14 @@ impl Language {
     }
 
     fn plugins(&self) -> [(&'static str, PathBuf); 2] {
-        let (hours, mischief) = match self.name {
-            "javascript" => ("src/plugin.js", "mischief.js"),
-            "python" => ("hours.py", "mischief.py"),
-            _ => ("hours.c", "mischief.c"),
+        let (hours, misbehaving) = match self.name {
+            "javascript" => ("src/plugin.js", "misbehaving.js"),
+            "python" => ("hours.py", "misbehaving.py"),
+            _ => ("hours.c", "misbehaving.c"),
         };
         let example = root().join("plugins/examples/hours").join(self.name);
         let tests = root().join("tests/plugins/languages").join(self.name);
-        [("hours", example.join(hours)), ("mischief", tests.join(mischief))]
+        [("hours", example.join(hours)), ("misbehaving", tests.join(misbehaving))]
     }
 
     /// A component of a source, unless it was built of the same before.
