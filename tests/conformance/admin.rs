@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Client, Host, House, SECRET, SignIn, duties, now, rfc3339,
+    Answer, Binding, CONFLICT, Client, Host, MovedClock, SECRET, SignIn, TestDeployment, duties,
+    log_event, now, release_active, require_tool, rfc3339,
 };
 use serde_json::json;
 
@@ -15,15 +16,15 @@ const MARKER: &str = "Zebulon-Quartermain-of-Ward-Nine";
 
 #[test]
 fn a_host_that_serves_is_alive_ready_and_counts() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     assert_eq!(host.admin("/health").json, json!({"status": "alive"}));
     let ready = host.admin("/ready");
     assert_eq!(
         (ready.status, &ready.json["ready"], &ready.json["reasons"]),
         (200, &json!(true), &json!([]))
     );
-    // Sets of the tests' houses end tomorrow.
+    // Sets of the tests' deployments end tomorrow.
     assert_eq!(codes(&ready, "warnings"), ["release-expires"]);
 
     let allowed = SignIn::with_groups(&["ward-reader"]).profile("firstName", MARKER);
@@ -100,9 +101,9 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
         assert!(!text.contains(MARKER) && !text.contains(SECRET), "{path} names somebody:\n{text}");
     }
     // A binding that the next release has too counts on; no series names a generation.
-    let mut house = house;
-    house.release(&[Binding::new("token", "sod", duties())]);
-    host.look(&["release active generation=2"]);
+    let mut deployment = deployment;
+    deployment.release(&[Binding::new("token", "sod", duties())]);
+    host.reload_until([release_active(2)]);
     assert!(!host.sign_in(&allowed.event(&portcullis_tests::event())).stops_a_token());
     let counted = || -> Vec<String> {
         let page = self::page(&host);
@@ -116,16 +117,16 @@ fn a_host_that_serves_is_alive_ready_and_counts() {
     // One with other settings begins anew; the ended series is still there.
     let mut other = duties();
     other["rules"][0]["owner"] = json!("another pharmacy");
-    house.release(&[Binding::new("token", "sod", other)]);
-    host.look(&["release active generation=3"]);
+    deployment.release(&[Binding::new("token", "sod", other)]);
+    host.reload_until([release_active(3)]);
     assert_eq!(counted(), ["0", "4"]);
     drop(host.stop());
 }
 
 #[test]
 fn the_metrics_are_what_the_format_says() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     host.sign_in(&SignIn::with_groups(&["ward-reader"]));
     let page = page(&host);
     let (mut family, mut kind, mut seen) =
@@ -153,7 +154,7 @@ fn the_metrics_are_what_the_format_says() {
         assert!(seen.insert(format!("sample {series}")), "{series} is there twice");
     }
     assert!(page.ends_with('\n') && seen.len() > 300, "{} lines", seen.len());
-    let Some(python) = portcullis_tests::python("prometheus_client") else { return };
+    let python = require_tool!(portcullis_tests::python("prometheus_client"));
     let script = "import sys\nfrom prometheus_client.parser import text_string_to_metric_families as read\n\
         for family in read(sys.stdin.read()):\n  for sample in family.samples: print(sample.name, sample.value)\n";
     let mut parser = std::process::Command::new(python);
@@ -172,10 +173,10 @@ fn the_metrics_are_what_the_format_says() {
 
 #[test]
 fn readiness_tells_the_truth() {
-    let mut house = House::build(&[]);
-    let release = house.read("release/release.json");
-    house.write("release/release.json", "{}");
-    let host = house.serve();
+    let mut deployment = TestDeployment::build(&[]);
+    let release = deployment.read("release/release.json");
+    deployment.write("release/release.json", "{}");
+    let host = deployment.serve();
     let ready = host.admin("/ready");
     assert_eq!(
         (ready.status, codes(&ready, "reasons")),
@@ -184,36 +185,38 @@ fn readiness_tells_the_truth() {
     assert!(ready.json["reasons"][0]["what"].as_str().unwrap().contains("envelope"), "{ready:?}");
     assert_eq!(host.metric("portcullis_ready"), 0.0);
     assert_eq!(host.admin("/health").status, 200, "not ready, and alive");
-    house.write("release/release.json", release);
-    host.look(&["release active generation=1"]);
+    deployment.write("release/release.json", release);
+    host.reload_until([release_active(1)]);
     assert_eq!(host.admin("/ready").status, 200);
     // A release that is refused changes nothing, and is spoken of.
-    house.write("release/release.json", "{}");
-    host.look(&["release refused"]);
+    deployment.write("release/release.json", "{}");
+    host.reload_until(["release.refused"]);
     let ready = host.admin("/ready");
     assert_eq!(
         (ready.status, codes(&ready, "warnings").contains(&"release-refused".to_owned())),
         (200, true)
     );
-    house.release(&[]);
-    host.look(&["release active generation=2"]);
+    deployment.release(&[]);
+    host.reload_until([release_active(2)]);
     assert!(!codes(&host.admin("/ready"), "warnings").contains(&"release-refused".to_owned()));
     drop(host.stop());
 }
 
 #[test]
 fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
-    let house = House::build(&[]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    let ends = now() + 15;
-    house.sign_root(|source| {
+    let deployment = TestDeployment::build(&[]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    let ends = now() + 3_600;
+    deployment.sign_root(|source| {
         source.replace("days = 30", &format!("expires = \"{}\"", rfc3339(ends)))
     });
-    let checked = house.must(&["check", "--config", "portcullis.toml"]);
+    let checked = deployment.must(&["check", "--config", "portcullis.toml"]);
     assert!(checked.contains("warning: the trust root 1 ends at "), "{checked}");
     assert!(checked.contains("[trust-root-expires]"), "{checked}");
-    let host = house.serve();
-    host.until_log("the trust root 1 ends at ");
+    let clock = MovedClock::new();
+    let host = clock.serve(&deployment);
+    host.wait_for(log_event("expiry.soon").field("code", "trust-root-expires"));
+    clock.ahead(3_601);
     let wait = |part: &str| {
         let begin = Instant::now();
         while !codes(&host.admin("/ready"), part).contains(&"trust-root-expired".to_owned()) {
@@ -223,16 +226,16 @@ fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
     };
     wait("warnings");
     assert_eq!(host.admin("/ready").status, 200);
-    host.until_log("the trust root 1 ended at ");
+    host.wait_for(log_event("expiry.over").field("code", "trust-root-expired"));
     let mut before = "[listen]".to_owned();
     for (setting, part, status) in [
         ("ready_when_expired = false", "reasons", 503),
         ("ready_when_expired = true", "warnings", 200),
     ] {
         let after = format!("{setting}\n\n[listen]");
-        house.configure(&before, &after);
+        deployment.configure(&before, &after);
         before = after;
-        host.look(&["configuration active"]);
+        host.reload_until(["config.active"]);
         wait(part);
         assert_eq!(host.admin("/ready").status, status, "{setting}");
     }
@@ -242,8 +245,8 @@ fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
 
 #[test]
 fn it_reads_no_more_than_it_must() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     let say = |bytes: &str| Client::new(host.admin_address()).say(bytes.as_bytes()).unwrap().status;
     assert_eq!(say("POST /ready HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n"), 405);
     assert_eq!(say("DELETE /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"), 405);
@@ -275,8 +278,8 @@ fn it_reads_no_more_than_it_must() {
 
 #[test]
 fn clients_that_stay_keep_nobody_from_an_answer() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     let connect = |bytes: &[u8]| -> TcpStream {
         let mut socket = TcpStream::connect(host.admin_address()).unwrap();
         socket.write_all(bytes).unwrap();
@@ -308,12 +311,12 @@ fn clients_that_stay_keep_nobody_from_an_answer() {
 
 #[test]
 fn it_answers_by_its_own_names_alone_and_no_web_page_of_others() {
-    let house = House::build(&[]);
-    house.configure(
+    let deployment = TestDeployment::build(&[]);
+    deployment.configure(
         "address = \"127.0.0.2:0\"\n\n[listen]",
         "address = \"127.0.0.2:0\"\nhosts = [\"metrics.hospital.example\"]\n\n[listen]",
     );
-    let host = house.serve();
+    let host = deployment.serve();
     let ask = |head: &str| {
         let answer = Client::new(host.admin_address()).say(format!("{head}\r\n\r\n").as_bytes());
         answer.unwrap()
@@ -342,29 +345,29 @@ fn it_answers_by_its_own_names_alone_and_no_web_page_of_others() {
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET, HEAD")));
     assert_eq!(ask("DELETE /other HTTP/1.1\r\nhost: 127.0.0.2").status, 404);
     drop(host.stop());
-    house.configure("metrics.hospital.example", "*.example");
-    let refused = house.run(&["check", "--config", "portcullis.toml"]);
+    deployment.configure("metrics.hospital.example", "*.example");
+    let refused = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(refused.code == 64 && refused.err.contains("admin.hosts"), "{}", refused.err);
 }
 
 #[test]
 fn it_is_on_this_machine_alone_unless_that_is_meant_and_can_be_turned_off() {
-    let house = House::build(&[]);
-    house.configure("[admin]\naddress = \"127.0.0.2:0\"", "[admin]\naddress = \"0.0.0.0:0\"");
-    let refused = house.run(&["check", "--config", "portcullis.toml"]);
+    let deployment = TestDeployment::build(&[]);
+    deployment.configure("[admin]\naddress = \"127.0.0.2:0\"", "[admin]\naddress = \"0.0.0.0:0\"");
+    let refused = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(refused.code, 64);
     assert!(
         refused.err.contains("admin.address") && refused.err.contains("allow_remote"),
         "{}",
         refused.err
     );
-    house.configure("address = \"0.0.0.0:0\"", "address = \"0.0.0.0:0\"\nallow_remote = true");
-    let host = house.serve();
+    deployment.configure("address = \"0.0.0.0:0\"", "address = \"0.0.0.0:0\"\nallow_remote = true");
+    let host = deployment.serve();
     assert!(host.admin_address().starts_with("0.0.0.0:"), "{}", host.admin_address());
     drop(host.stop());
-    house.configure("allow_remote = true", "enabled = false");
-    house.configure("address = \"0.0.0.0:0\"", "address = \"127.0.0.1:0\"");
-    let host = Host::start_alone(&house.path(""));
+    deployment.configure("allow_remote = true", "enabled = false");
+    deployment.configure("address = \"0.0.0.0:0\"", "address = \"127.0.0.1:0\"");
+    let host = Host::start_alone(&deployment.path(""));
     assert!(host.sign_in(&SignIn::with_groups(&[])).index().is_some());
     drop(host.stop());
 }

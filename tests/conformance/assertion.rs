@@ -1,7 +1,7 @@
 //! `okta.saml`: what Okta gets for an assertion that is about to leave.
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, House, assertion, contract, duties, leaf_hash, now, rfc3339,
+    Answer, Binding, CONFLICT, TestDeployment, assertion, contract, duties, leaf_hash, now, rfc3339,
 };
 use serde_json::{Value, json};
 
@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 fn what_okta_gets_for_an_assertion() {
     let mut ends = contract();
     ends["access_end"]["assertion"] = json!("/claims/accessEnd");
-    let house = House::build(&[
+    let deployment = TestDeployment::build(&[
         Binding::new("saml", "sod", duties()),
         Binding::new("saml", "contractor", ends),
     ]);
-    house.add_hook(
+    deployment.add_hook(
         "saml",
         "okta.saml",
         "on_failure = \"restricted\"\nrestricted_applications = [\"0oapacs\"]",
     );
-    let host = house.serve();
+    let host = deployment.serve();
     let ask = |body: &Value| {
         let answer = host.post("saml", body.to_string().as_bytes());
         assert_eq!(answer.status, 200);
@@ -66,7 +66,7 @@ fn what_okta_gets_for_an_assertion() {
     let bad =
         ask(&json!({"eventType": "com.okta.saml.tokens.transform", "eventId": "x", "data": 7}));
     assert!(stops(&bad) && bad.index().is_none());
-    house.write("release/release.json", "{");
+    deployment.write("release/release.json", "{");
     let mut reused = assertion(&["ward-reader"], &[]);
     let first = ask(&reused);
     reused["data"]["context"]["session"] = Value::Null;
@@ -76,8 +76,8 @@ fn what_okta_gets_for_an_assertion() {
     );
 
     host.stop();
-    let record = house.record(conflict.index().unwrap());
-    assert_eq!(leaf_hash(&house.leaf(conflict.index().unwrap())), conflict.leaf().unwrap());
+    let record = deployment.record(conflict.index().unwrap());
+    assert_eq!(leaf_hash(&deployment.leaf(conflict.index().unwrap())), conflict.leaf().unwrap());
     assert_eq!(
         (&record["hook"]["kind"], &record["decision"]["verdict"]),
         (&json!("okta.saml"), &json!("deny"))
@@ -87,14 +87,14 @@ fn what_okta_gets_for_an_assertion() {
 
 #[test]
 fn without_a_release_named_applications_get_the_least() {
-    let house = House::build(&[]);
-    house.add_hook(
+    let deployment = TestDeployment::build(&[]);
+    deployment.add_hook(
         "saml",
         "okta.saml",
         "on_failure = \"restricted\"\nrestricted_applications = [\"0oapacs\"]",
     );
-    house.write("release/release.json", "{");
-    let host = house.serve();
+    deployment.write("release/release.json", "{");
+    let host = deployment.serve();
     let named = host.post("saml", assertion(&["ward-reader"], &[]).to_string().as_bytes());
     let operations = named.operations();
     let places: Vec<_> =
@@ -105,7 +105,7 @@ fn without_a_release_named_applications_get_the_least() {
     other["data"]["context"]["protocol"]["issuer"]["id"] = json!("0oaother");
     assert!(stops(&host.post("saml", other.to_string().as_bytes())));
     host.stop();
-    assert_eq!(house.record(named.index().unwrap())["decision"]["safe"], "restricted");
+    assert_eq!(deployment.record(named.index().unwrap())["decision"]["safe"], "restricted");
 }
 
 /// Whether Okta, told this by a SAML hook, makes no assertion, as far as its documents agree.

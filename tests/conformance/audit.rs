@@ -4,25 +4,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use portcullis_tests::{Host, House, Raw, SECRET, SignIn, audit_show, golden, normal};
+use portcullis_tests::{Host, Raw, SECRET, SignIn, TestDeployment, audit_show, golden, normal};
 use serde_json::{Value, json};
 
 #[test]
 fn a_log_is_verified_shown_and_proved_and_damage_is_named() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     let early = calls(&host, 20);
     // What somebody keeps elsewhere, to find a cut tail by.
-    house.until_record("hook.decision", |record| record["seq"].as_u64() == Some(early));
-    fs::copy(house.path("audit/log/checkpoint"), house.path("kept")).unwrap();
+    deployment.until_record("hook.decision", |record| record["seq"].as_u64() == Some(early));
+    fs::copy(deployment.path("audit/log/checkpoint"), deployment.path("kept")).unwrap();
     let last = calls(&host, 260);
     host.stop();
 
-    let whole = house.verify();
+    let whole = deployment.verify();
     assert_eq!(whole.code, 0, "{}", whole.err);
     golden("verify.txt", &normal(&whole.out, &["is whole: ", " records in "]));
     let verify = |more: &[&str]| {
-        house
+        deployment
             .run(&[&["audit", "verify", "--log", "audit/log", "--vkey", "log.vkey"], more].concat())
     };
     let told: Value =
@@ -41,9 +41,9 @@ fn a_log_is_verified_shown_and_proved_and_damage_is_named() {
         "another key opens nothing"
     );
 
-    shown(&house, last);
-    proved(&house, last);
-    damaged(&house);
+    shown(&deployment, last);
+    proved(&deployment, last);
+    damaged(&deployment);
 }
 
 /// This many calls; the last one's index.
@@ -57,9 +57,9 @@ fn calls(host: &Host, count: usize) -> u64 {
     index.unwrap()
 }
 
-fn shown(house: &House, last: u64) {
+fn shown(deployment: &TestDeployment, last: u64) {
     let show = |more: &[&str]| {
-        let shown = house.must(&audit_show(&[&["--format", "json"], more].concat()));
+        let shown = deployment.must(&audit_show(&[&["--format", "json"], more].concat()));
         shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     };
     let all = show(&[]);
@@ -88,11 +88,11 @@ fn shown(house: &House, last: u64) {
         !all.iter().any(|record| record.to_string().contains("Noor")),
         "without the key there are no names"
     );
-    let text = house.must(&audit_show(&["--index", "0"]));
+    let text = deployment.must(&audit_show(&["--index", "0"]));
     assert!(text.starts_with("0 20") && text.contains("host.start"), "{text}");
 }
 
-fn proved(house: &House, last: u64) {
+fn proved(deployment: &TestDeployment, last: u64) {
     let index = last.to_string();
     let prove = [
         "audit",
@@ -106,12 +106,12 @@ fn proved(house: &House, last: u64) {
         "--output",
         "record.tlog-proof",
     ];
-    house.must(&prove);
-    let (proof, record) = (house.read("record.tlog-proof"), house.read("record.json"));
+    deployment.must(&prove);
+    let (proof, record) = (deployment.read("record.tlog-proof"), deployment.read("record.json"));
     assert!(proof.starts_with("c2sp.org/tlog-proof@v1\n"), "{proof}");
-    assert_eq!(record, house.leaf(last));
+    assert_eq!(record, deployment.leaf(last));
     let check = || {
-        house.run(&[
+        deployment.run(&[
             "audit",
             "prove",
             "--check",
@@ -126,20 +126,21 @@ fn proved(house: &House, last: u64) {
     assert_eq!(checked.code, 0, "{}", checked.err);
     golden("prove-check.txt", &normal(&checked.out, &["number ", "checkpoint of "]));
     // The proof stands without the log: only the three files matter, and each of them does.
-    fs::rename(house.path("audit"), house.path("elsewhere")).unwrap();
+    fs::rename(deployment.path("audit"), deployment.path("elsewhere")).unwrap();
     assert_eq!(check().code, 0);
-    fs::rename(house.path("elsewhere"), house.path("audit")).unwrap();
-    house.write("record.json", record.replace("\"verdict\":\"abstain\"", "\"verdict\":\"allow\""));
+    fs::rename(deployment.path("elsewhere"), deployment.path("audit")).unwrap();
+    deployment
+        .write("record.json", record.replace("\"verdict\":\"abstain\"", "\"verdict\":\"allow\""));
     assert_eq!(check().code, 1, "another record");
-    house.write("record.json", &record);
-    house.write(
+    deployment.write("record.json", &record);
+    deployment.write(
         "record.tlog-proof",
         proof.replace(&format!("index {index}"), &format!("index {}", last - 1)),
     );
     assert_eq!(check().code, 1, "another place");
-    house.write("record.tlog-proof", &proof);
-    let key = house.read("log.vkey");
-    house.must(&[
+    deployment.write("record.tlog-proof", &proof);
+    let key = deployment.read("log.vkey");
+    deployment.must(&[
         "keys",
         "generate",
         "--name",
@@ -150,15 +151,15 @@ fn proved(house: &House, last: u64) {
         "log.vkey",
     ]);
     assert_eq!(check().code, 1, "a log of the same name and another key");
-    assert_eq!(house.verify().code, 1);
-    house.write("log.vkey", key);
+    assert_eq!(deployment.verify().code, 1);
+    deployment.write("log.vkey", key);
     let beyond = [&prove[..6], &["--index", "100000", "--output", "none.tlog-proof"]].concat();
-    assert_eq!(house.run(&beyond).code, 3, "a record that is not there");
+    assert_eq!(deployment.run(&beyond).code, 3, "a record that is not there");
 }
 
 /// Every file of the log, changed in several places, cut and taken away.
-fn damaged(house: &House) {
-    let log = house.path("audit/log");
+fn damaged(deployment: &TestDeployment) {
+    let log = deployment.path("audit/log");
     let mut files = Vec::new();
     below(&log, &mut files);
     assert!(files.len() >= 5, "a checkpoint, tiles of two levels and records: {files:?}");
@@ -168,21 +169,21 @@ fn damaged(house: &House) {
         fs::remove_file(file).unwrap();
         // Checkpoints that were due meanwhile leave narrower tiles, which wider ones have replaced:
         // nothing that is signed now is in them.
-        if place.contains(".p/") && house.verify().code == 0 {
+        if place.contains(".p/") && deployment.verify().code == 0 {
             continue;
         }
-        named(house, &place, "taken away");
+        named(deployment, &place, "taken away");
         for at in [0, bytes.len() / 3, bytes.len() / 2, bytes.len() - 2] {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
             fs::write(file, changed).unwrap();
-            named(house, &place, &format!("byte {at}"));
+            named(deployment, &place, &format!("byte {at}"));
         }
         fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
-        named(house, &place, "cut");
+        named(deployment, &place, "cut");
         fs::write(file, &bytes).unwrap();
     }
-    assert_eq!(house.verify().code, 0, "everything is back");
+    assert_eq!(deployment.verify().code, 0, "everything is back");
     let entries = log.join("tile/entries/000");
     let bytes = fs::read(&entries).unwrap();
     let said = br#""verdict":"abstain""#;
@@ -190,27 +191,27 @@ fn damaged(house: &House) {
     let mut changed = bytes.clone();
     changed[at + said.len() - 2] = b'T';
     fs::write(&entries, changed).unwrap();
-    golden("verify-damaged.txt", &normal(&house.verify().out, &["record "]));
+    golden("verify-damaged.txt", &normal(&deployment.verify().out, &["record "]));
     fs::write(&entries, bytes).unwrap();
-    cut_back(house, &log);
+    cut_back(deployment, &log);
 }
 
 /// Who cuts the log back to an earlier state, whole in itself, is found by the checkpoint that somebody kept.
-fn cut_back(house: &House, log: &Path) {
+fn cut_back(deployment: &TestDeployment, log: &Path) {
     let now = fs::read(log.join("checkpoint")).unwrap();
-    fs::write(house.path("kept-late"), &now).unwrap();
-    fs::copy(house.path("kept"), log.join("checkpoint")).unwrap();
+    fs::write(deployment.path("kept-late"), &now).unwrap();
+    fs::copy(deployment.path("kept"), log.join("checkpoint")).unwrap();
     let verify =
         ["audit", "verify", "--log", "audit/log", "--vkey", "log.vkey", "--retained", "kept-late"];
-    let found = house.run(&verify);
+    let found = deployment.run(&verify);
     assert_eq!(found.code, 1, "{}", found.out);
     assert!(found.out.contains("retained checkpoint"), "{}", found.out);
     fs::write(log.join("checkpoint"), now).unwrap();
 }
 
 /// `audit verify` ends with 1 and names the file.
-fn named(house: &House, place: &str, how: &str) {
-    let found = house.verify();
+fn named(deployment: &TestDeployment, place: &str, how: &str) {
+    let found = deployment.verify();
     assert_eq!(found.code, 1, "`{place}`, {how}: not found\n{}", found.out);
     assert!(found.out.contains(place), "`{place}`, {how}: another place is named\n{}", found.out);
 }

@@ -1,6 +1,6 @@
 //! `authzen`: what an enforcement point gets over HTTP, the records of evaluations, and errors to the letter.
 
-use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET, digest};
+use portcullis_tests::{Answer, Binding, Host, Raw, SECRET, TestDeployment, digest};
 use serde_json::{Value, json};
 
 const ONE: &str = "/pdp/access/v1/evaluation";
@@ -8,18 +8,18 @@ const MANY: &str = "/pdp/access/v1/evaluations";
 
 /// Who is of such a group gets what the group is called.
 fn by_group() -> Value {
-    json!({"do": "by-entitlement", "deeds": {
+    json!({"do": "by-entitlement", "misbehaviours": {
         "denied": {"do": "deny", "why": "so"}, "nothing": {"do": "abstain"}, "trap": {"do": "trap"}, "loop": {"do": "loop-forever"},
         "step-up": {"do": "step-up"}, "review": {"do": "review"},
     }})
 }
 
-fn house(more: &str, modes: &[(&str, &str)]) -> House {
+fn deployment(more: &str, modes: &[(&str, &str)]) -> TestDeployment {
     let bindings: Vec<_> = modes
         .iter()
         .map(|(plugin, mode)| Binding::new("asked", plugin, by_group()).mode(mode).fallback(&[]))
         .collect();
-    House::speaking("authzen", "/pdp", more, (&["authzen:/context"], &[]), &bindings)
+    TestDeployment::speaking("authzen", "/pdp", more, (&["authzen:/context"], &[]), &bindings)
 }
 
 fn subject(group: &str) -> Value {
@@ -36,8 +36,8 @@ fn post(host: &Host, path: &str, body: &Value) -> Answer {
 
 #[test]
 fn one_question_gets_one_decision_and_its_record() {
-    let house = house("", &[("mischief", "enforce")]);
-    let host = house.serve();
+    let deployment = deployment("", &[("misbehaving", "enforce")]);
+    let host = deployment.serve();
     let mut told = Vec::new();
     for (group, verdict) in [
         ("ward", "allow"),
@@ -52,7 +52,7 @@ fn one_question_gets_one_decision_and_its_record() {
         told.push((answer, verdict));
     }
     assert_eq!(told[1].0.json["context"]["reason_user"], json!({"en": "Denied: so."}));
-    assert_eq!(told[1].0.json["context"]["codes"], json!(["MISCHIEF_DENIES"]));
+    assert_eq!(told[1].0.json["context"]["codes"], json!(["MISBEHAVING_DENIES"]));
     let mut failed = Vec::new();
     for (group, cause) in [("trap", "plugin-fault"), ("loop", "plugin-fault")] {
         let answer = post(&host, ONE, &question(group));
@@ -62,11 +62,11 @@ fn one_question_gets_one_decision_and_its_record() {
     }
     host.stop();
     for (index, cause) in failed {
-        assert_eq!(house.record(index)["decision"]["cause"], cause);
+        assert_eq!(deployment.record(index)["decision"]["cause"], cause);
     }
     for (answer, verdict) in told {
         let index = answer.index_at("/context/record").unwrap();
-        let record = house.record(index);
+        let record = deployment.record(index);
         assert_eq!(
             (&record["decision"]["verdict"], &record["hook"]["kind"]),
             (&json!(verdict), &json!("authzen"))
@@ -76,17 +76,18 @@ fn one_question_gets_one_decision_and_its_record() {
         let without = format!("{}}}}}", without.trim_end_matches(','));
         assert_eq!(
             record["response"],
-            digest(&[house.salt(index), without.into_bytes()].concat()),
+            digest(&[deployment.salt(index), without.into_bytes()].concat()),
             "what left is what was recorded"
         );
     }
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 #[test]
 fn many_questions_get_as_many_decisions_and_records() {
-    let house = house("", &[("mischief", "enforce"), ("mischief-guest", "monitor")]);
-    let host = house.serve();
+    let deployment =
+        deployment("", &[("misbehaving", "enforce"), ("misbehaving-guest", "monitor")]);
+    let host = deployment.serve();
     let items: Vec<_> = ["ward", "denied", "trap", "ward"]
         .iter()
         .map(|group| json!({"subject": subject(group)}))
@@ -133,39 +134,42 @@ fn many_questions_get_as_many_decisions_and_records() {
     assert!(decided.is_sorted());
     for of in &decided {
         // Each is looked at by who only monitors, too.
-        house.until_record("hook.observed", |record| record["decision"].as_u64() == Some(*of));
+        deployment.until_record("hook.observed", |record| record["decision"].as_u64() == Some(*of));
     }
     host.stop();
     let mut pseudonyms = std::collections::BTreeSet::new();
     for (at, of) in places.iter().flatten().zip(&decided) {
-        let record = house.record(*of);
+        let record = deployment.record(*of);
         assert_eq!((&record["part"], &record["hook"]["name"]), (&json!(at), &json!("asked")));
         // A member is there once, however many questions there were.
-        let leaf = house.leaf(*of);
+        let leaf = deployment.leaf(*of);
         assert_eq!(leaf.matches("\"guard\":").count(), 1, "{leaf}");
         pseudonyms.insert(record["hook"]["event"].to_string());
-        let sealed = house.sealed(*of);
+        let sealed = deployment.sealed(*of);
         assert_eq!(sealed["request"].as_object().unwrap().len(), 3, "the question alone: {sealed}");
     }
     assert_eq!(pseudonyms.len(), decided.len(), "each has an id of its own");
     // 4 of the first, 2 of the second, 3 of the third: what was not asked has no record.
-    assert_eq!(house.records_of("hook.decision").len(), 9);
-    let counted: u64 = house
+    assert_eq!(deployment.records_of("hook.decision").len(), 9);
+    let counted: u64 = deployment
         .records_of("hook.rejected")
         .iter()
         .map(|record| record["count"].as_u64().unwrap())
         .sum();
     assert_eq!(counted, 3, "two that were none, and the request with an unknown semantic");
-    assert_eq!(house.verify().code, 0);
-    let delivered: u64 =
-        house.records_of("answer.sent").iter().map(|it| it["delivered"].as_u64().unwrap()).sum();
+    assert_eq!(deployment.verify().code, 0);
+    let delivered: u64 = deployment
+        .records_of("answer.sent")
+        .iter()
+        .map(|it| it["delivered"].as_u64().unwrap())
+        .sum();
     assert_eq!(delivered, 9);
 }
 
 #[test]
 fn errors_are_to_the_letter_and_every_answer_has_the_request_id() {
-    let house = house("body_bytes = 2000", &[("mischief", "enforce")]);
-    let host = house.serve();
+    let deployment = deployment("body_bytes = 2000", &[("misbehaving", "enforce")]);
+    let host = deployment.serve();
     let good = question("ward").to_string();
     let request =
         |body: &str| Raw::post(ONE, SECRET, body.as_bytes()).header("x-request-id", "Req-7");
@@ -220,8 +224,9 @@ fn errors_are_to_the_letter_and_every_answer_has_the_request_id() {
 
 #[test]
 fn metadata_is_public_and_under_the_operators_url() {
-    let house = house("public_url = \"https://hospital.example/pdp\"", &[("mischief", "enforce")]);
-    let host = house.serve();
+    let deployment =
+        deployment("public_url = \"https://hospital.example/pdp\"", &[("misbehaving", "enforce")]);
+    let host = deployment.serve();
     let answer = host.client().get("/.well-known/authzen-configuration/pdp").unwrap();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     assert_eq!(
@@ -238,8 +243,8 @@ fn metadata_is_public_and_under_the_operators_url() {
 
 #[test]
 fn where_nothing_enforces_nothing_is_permitted() {
-    let house = house("", &[("mischief", "monitor")]);
-    let checked = house.run(&["check", "--config", "portcullis.toml"]);
+    let deployment = deployment("", &[("misbehaving", "monitor")]);
+    let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(checked.code, 0, "{}", checked.err);
     assert!(
         checked.out.contains("hook `asked`: nothing enforces, so it permits nothing"),
@@ -247,7 +252,7 @@ fn where_nothing_enforces_nothing_is_permitted() {
         checked.out
     );
     assert!(checked.out.contains("without public_url it publishes no metadata"), "{}", checked.out);
-    let host = house.serve();
+    let host = deployment.serve();
     let answer = post(&host, ONE, &question("ward"));
     assert_eq!(
         (answer.status, &answer.json["decision"], &answer.json["context"]["verdict"]),
@@ -258,8 +263,8 @@ fn where_nothing_enforces_nothing_is_permitted() {
 
 #[test]
 fn an_open_hook_permits_what_could_not_be_decided_and_says_so() {
-    let house = house("on_failure = \"open\"", &[("mischief", "enforce")]);
-    let host = house.serve();
+    let deployment = deployment("on_failure = \"open\"", &[("misbehaving", "enforce")]);
+    let host = deployment.serve();
     let answer = post(&host, ONE, &question("trap"));
     assert_eq!(
         (&answer.json["decision"], &answer.json["context"]["degraded"]),
@@ -301,13 +306,13 @@ fn settings_that_make_no_sense_are_refused_whole() {
         ),
         ("generic", "mapping = { subjct = {} }", "unknown field `subjct`"),
     ] {
-        let house = House::build(&[]);
-        house.write_secret("secrets/asked", SECRET);
+        let deployment = TestDeployment::build(&[]);
+        deployment.write_secret("secrets/asked", SECRET);
         let hook = format!(
             "\n[[hook]]\nname = \"asked\"\nkind = \"{kind}\"\npath = \"/\"\ncaller = {{ secret_file = \"secrets/asked\" }}\n{more}\n"
         );
-        house.write("portcullis.toml", house.read("portcullis.toml") + &hook);
-        let checked = house.run(&["check", "--config", "portcullis.toml"]);
+        deployment.write("portcullis.toml", deployment.read("portcullis.toml") + &hook);
+        let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
         assert_eq!(checked.code, 64, "{more}");
         assert!(checked.err.contains(says), "{more}: {}", checked.err);
     }
@@ -317,8 +322,8 @@ fn settings_that_make_no_sense_are_refused_whole() {
 /// stay.
 #[test]
 fn answers_without_context_have_the_decision_alone() {
-    let with = house("", &[("mischief", "enforce")]);
-    let without = house("answer_context = false", &[("mischief", "enforce")]);
+    let with = deployment("", &[("misbehaving", "enforce")]);
+    let without = deployment("answer_context = false", &[("misbehaving", "enforce")]);
     let host = without.serve();
     assert_eq!(post(&host, ONE, &question("ward")).json, json!({"decision": true}));
     for group in ["denied", "review", "trap"] {

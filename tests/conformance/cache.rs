@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, SignIn, duties};
+use portcullis_tests::{Binding, CONFLICT, Host, SignIn, TestDeployment, duties};
 use serde_json::{Value, json};
 
 /// How plugins came to be ready since the host was started.
@@ -13,8 +13,8 @@ fn plugins(host: &Host) -> (u64, u64, u64) {
     (count("made"), count("from_cache"), count("not_believed"))
 }
 
-fn entries(house: &House) -> Vec<PathBuf> {
-    let mut entries: Vec<_> = fs::read_dir(house.path("plugin-cache"))
+fn entries(deployment: &TestDeployment) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(deployment.path("plugin-cache"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
@@ -23,8 +23,8 @@ fn entries(house: &House) -> Vec<PathBuf> {
 }
 
 /// Starts, sees that it decides, and gives how its plugins came to be.
-fn start(house: &House) -> (u64, u64, u64) {
-    let host = house.serve();
+fn start(deployment: &TestDeployment) -> (u64, u64, u64) {
+    let host = deployment.serve();
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     let counts = plugins(&host);
@@ -43,15 +43,15 @@ fn start(house: &House) -> (u64, u64, u64) {
 fn a_restart_compiles_nothing_and_what_is_not_the_hosts_own_is_made_again() {
     let mut settings = duties();
     settings["functions"]["PATIENT-DOE-IN-SETTINGS"] = json!(["patient-doe-grant"]);
-    let mut house = House::build(&[Binding::new("token", "sod", settings.clone())]);
-    house.must(&["check", "--config", "portcullis.toml"]);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", settings.clone())]);
+    deployment.must(&["check", "--config", "portcullis.toml"]);
     assert!(
-        !house.path("plugin-cache").exists(),
+        !deployment.path("plugin-cache").exists(),
         "check keeps nothing: the files are to be the host's own"
     );
-    assert_eq!(start(&house), (1, 0, 0));
-    assert_eq!(start(&house), (0, 1, 0), "nothing was compiled");
-    let records = house.records_of("release.active");
+    assert_eq!(start(&deployment), (1, 0, 0));
+    assert_eq!(start(&deployment), (0, 1, 0), "nothing was compiled");
+    let records = deployment.records_of("release.active");
     let snapshots: Vec<_> =
         records.iter().map(|record| &record["bindings"][0]["snapshot"]).collect();
     assert!(
@@ -59,13 +59,13 @@ fn a_restart_compiles_nothing_and_what_is_not_the_hosts_own_is_made_again() {
         "made or kept, it is the same: {snapshots:?}"
     );
 
-    let [entry] = entries(&house).try_into().unwrap();
+    let [entry] = entries(&deployment).try_into().unwrap();
     let good = fs::read(&entry).unwrap();
     for control in ["PATIENT-DOE-IN-SETTINGS", "patient-doe-grant"] {
         let holds =
             |bytes: &[u8]| bytes.windows(control.len()).any(|bytes| bytes == control.as_bytes());
         assert!(
-            holds(&fs::read(house.path("release/settings/1-0.json")).unwrap()),
+            holds(&fs::read(deployment.path("release/settings/1-0.json")).unwrap()),
             "the control is where it was planted"
         );
         assert!(!holds(&good), "settings name people");
@@ -85,43 +85,44 @@ fn a_restart_compiles_nothing_and_what_is_not_the_hosts_own_is_made_again() {
         Vec::new(),
     ] {
         fs::write(&entry, spoilt).unwrap();
-        let host = house.serve();
+        let host = deployment.serve();
         assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
         assert_eq!(plugins(&host), (1, 0, 1));
-        assert!(host.stop().contains("not believed"), "and it is said");
+        assert!(host.stop().has("cache.not-believed"), "and it is said");
     }
-    assert_eq!(start(&house), (0, 1, 0), "what was made again was kept again");
+    assert_eq!(start(&deployment), (0, 1, 0), "what was made again was kept again");
 
     // Another plugin's entry in its place, and another host's under its name.
     settings["rules"][0]["owner"] = json!("somebody else");
-    house.release(&[Binding::new("token", "sod", settings)]);
-    assert_eq!(start(&house), (1, 0, 0), "other settings, another entry");
-    let other = entries(&house).into_iter().find(|path| *path != entry).unwrap();
+    deployment.release(&[Binding::new("token", "sod", settings)]);
+    assert_eq!(start(&deployment), (1, 0, 0), "other settings, another entry");
+    let other = entries(&deployment).into_iter().find(|path| *path != entry).unwrap();
     fs::copy(&entry, &other).unwrap();
-    assert_eq!(start(&house), (1, 0, 1));
-    let foreign = House::build(&[Binding::new("token", "sod", duties())]);
+    assert_eq!(start(&deployment), (1, 0, 1));
+    let foreign = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     assert_eq!(start(&foreign), (1, 0, 0));
     fs::copy(&entries(&foreign)[0], &other).unwrap();
-    assert_eq!(start(&house), (1, 0, 1));
-    assert_eq!(start(&house), (0, 1, 0));
+    assert_eq!(start(&deployment), (1, 0, 1));
+    assert_eq!(start(&deployment), (0, 1, 0));
 }
 
 #[test]
 fn the_cache_is_no_larger_than_it_may_be() {
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.serve().stop();
-    let [first] = entries(&house).try_into().unwrap();
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.serve().stop();
+    let [first] = entries(&deployment).try_into().unwrap();
     let size = fs::metadata(&first).unwrap().len();
     // Room for one and a half.
-    house.configure("[audit]", &format!("[engine]\ncache_bytes = {}\n\n[audit]", size + size / 2));
+    deployment
+        .configure("[audit]", &format!("[engine]\ncache_bytes = {}\n\n[audit]", size + size / 2));
     let mut settings = duties();
     settings["rules"][0]["owner"] = json!("the other pharmacy");
-    house.release(&[Binding::new("token", "sod", settings)]);
-    house.serve().stop();
-    let [second] = entries(&house).try_into().unwrap();
+    deployment.release(&[Binding::new("token", "sod", settings)]);
+    deployment.serve().stop();
+    let [second] = entries(&deployment).try_into().unwrap();
     assert_ne!(first, second, "the one that was not used went");
-    house.configure(&format!("cache_bytes = {}", size + size / 2), "cache_bytes = 0");
+    deployment.configure(&format!("cache_bytes = {}", size + size / 2), "cache_bytes = 0");
     fs::remove_file(&second).unwrap();
-    assert_eq!(start(&house), (1, 0, 0));
-    assert!(entries(&house).is_empty(), "0 keeps nothing");
+    assert_eq!(start(&deployment), (1, 0, 0));
+    assert!(entries(&deployment).is_empty(), "0 keeps nothing");
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_tests::{
-    Answer, Binding, Ends, Host, House, Issuer, Raw, SECRET, SignIn, duties, entra as entra_body,
-    entra_house,
+    Answer, Binding, Host, Issuer, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, duties,
+    entra as entra_body, entra_deployment, log_event,
 };
 use serde_json::{Value, json};
 
@@ -20,14 +20,15 @@ const TENANT: &str = "0f0b5b1e-6d5c-4f7a-9d55-0d7c7a3f5a10";
 const AUDIENCE: &str = "7d2b7b8e-0000-4444-8888-0a1b2c3d4e5f";
 const MICROSOFT: &str = "99045fe1-7639-4a75-9d4a-577b6ca3810f";
 
-/// A house whose hook `token` has this `caller`, and a second hook, `open`, likewise that goes on without.
-fn house(caller: &str) -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("caller = { secret_file = \"secrets/token\" }", &format!("caller = {caller}"));
-    let text = house.read("portcullis.toml");
+/// A deployment whose hook `token` has this `caller`, and a second hook, `open`, likewise that goes on without.
+fn deployment(caller: &str) -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment
+        .configure("caller = { secret_file = \"secrets/token\" }", &format!("caller = {caller}"));
+    let text = deployment.read("portcullis.toml");
     let open = "\n[[hook]]\nname = \"open\"\nkind = \"okta.token\"\npath = \"/okta/open\"\non_failure = \"open\"\n";
-    house.write("portcullis.toml", format!("{text}{open}caller = {caller}\n"));
-    house
+    deployment.write("portcullis.toml", format!("{text}{open}caller = {caller}\n"));
+    deployment
 }
 
 fn call(host: &Host, authorization: &str) -> Answer {
@@ -38,24 +39,16 @@ fn sign_in(path: &str, authorization: &str) -> Raw {
     Raw::post(path, authorization, &SignIn::with_groups(&["ward-reader"]).bytes())
 }
 
-/// Has the host look until it has said something so often: it may have looked by itself before it was asked.
-fn until_said(host: &Host, text: &str, times: usize) {
+/// Has the host poll until the secret has changed so often: it may have polled by itself before.
+fn until_changed(host: &Host, times: usize) {
     host.signal("HUP");
-    let begin = std::time::Instant::now();
-    while host.log().matches(text).count() < times {
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "not said {times} times: `{text}`\n{}",
-            host.log()
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    host.wait_for_times(log_event("caller.secret-changed").field("hook", "token"), times);
 }
 
 /// What the log counted against unproven callers of a hook, by detail.
-fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
+fn counted(deployment: &TestDeployment, hook: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    for record in house.records_of("hook.rejected") {
+    for record in deployment.records_of("hook.rejected") {
         if record["hook"] == hook && record["cause"] == "unauthenticated" {
             *counts.entry(record["detail"].as_str().unwrap().to_owned()).or_insert(0) +=
                 record["count"].as_u64().unwrap();
@@ -80,7 +73,7 @@ fn under_load(host: &Host, credential: &(dyn Fn() -> String + Sync), work: impl 
             });
         }
         // Also where the work fails: the others must not call for ever.
-        let _ends = Ends(&done);
+        let _ends = SetOnDrop(&done);
         work();
     });
     calls.into_inner()
@@ -89,24 +82,23 @@ fn under_load(host: &Host, credential: &(dyn Fn() -> String + Sync), work: impl 
 #[test]
 fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
     let (first, second) = ("a-first-secret-of-the-token-hook", "a-second-secret-of-the-token-hook");
-    let house = house("{ secret_files = [\"secrets/now\", \"secrets/next\"] }");
-    house.write_secret("secrets/now", first);
-    house.write_secret("secrets/next", first);
-    let host = house.serve();
+    let deployment = deployment("{ secret_files = [\"secrets/now\", \"secrets/next\"] }");
+    deployment.write_secret("secrets/now", first);
+    deployment.write_secret("secrets/next", first);
+    let host = deployment.serve();
     assert!(call(&host, second).stops_a_token());
     let current = Mutex::new(first);
     let calls = under_load(&host, &|| current.lock().unwrap().to_string(), || {
-        house.write_secret("secrets/next", second);
-        until_said(&host, "secret changed hook=\"token\"", 1);
+        deployment.write_secret("secrets/next", second);
+        until_changed(&host, 1);
         *current.lock().unwrap() = second;
         // Calls on their way with the first one end before it goes.
         thread::sleep(Duration::from_millis(300));
-        house.write_secret("secrets/now", second);
-        until_said(&host, "secret changed hook=\"token\"", 2);
+        deployment.write_secret("secrets/now", second);
+        until_changed(&host, 2);
         for wrong in ["short", "", "\n\n"] {
-            house.write_secret("secrets/now", wrong);
-            let said = host.look(&["not taken; what is in force goes on"]);
-            assert!(said.contains("secrets/now"), "{said}");
+            deployment.write_secret("secrets/now", wrong);
+            host.reload_until([log_event("files.not-taken").naming("error", "secrets/now")]);
         }
     });
     assert!(calls > 10, "{calls} calls");
@@ -116,24 +108,26 @@ fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
         "the old one is no longer listed: {refused:?}\n{}",
         host.log()
     );
-    let before = host.log().matches("not taken").count();
-    thread::sleep(Duration::from_millis(1_500));
+    let before = host.log().count("files.not-taken");
+    for _ in 0..3 {
+        host.reload_until(["config.unchanged"]);
+    }
     assert!(
-        host.log().matches("not taken").count() <= before + 1,
+        host.log().count("files.not-taken") <= before + 1,
         "said once a change, not once a look"
     );
     let log = host.stop();
     assert!(!log.contains(first) && !log.contains(second), "no secret in the log");
-    assert_eq!(counted(&house, "token"), BTreeMap::from([("wrong-secret".to_owned(), 2)]));
+    assert_eq!(counted(&deployment, "token"), BTreeMap::from([("wrong-secret".to_owned(), 2)]));
 }
 
 #[test]
 fn basic_and_any_of_several_ways_and_the_challenge_of_a_401() {
-    let house = house(
+    let deployment = deployment(
         "[{ basic = { user = \"okta\", password_file = \"secrets/basic\" } }, { header = \"client-token\", secret_file = \"secrets/token\" }]",
     );
-    house.write_secret("secrets/basic", "a-password:with-a-colon\n");
-    let host = house.serve();
+    deployment.write_secret("secrets/basic", "a-password:with-a-colon\n");
+    let host = deployment.serve();
     let basic = |pair: &str| format!("Basic {}", BASE64.encode(pair));
     assert_eq!(call(&host, &basic("okta:a-password:with-a-colon")).without_reference(), "{}");
     let mut other = sign_in("/okta/token", "");
@@ -162,14 +156,14 @@ fn basic_and_any_of_several_ways_and_the_challenge_of_a_401() {
     host.stop();
     let expected =
         BTreeMap::from([("no-credential".to_owned(), 2), ("wrong-secret".to_owned(), 2)]);
-    assert_eq!(counted(&house, "token"), expected);
+    assert_eq!(counted(&deployment, "token"), expected);
 }
 
 #[test]
 fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
     let right = "{ secret_file = \"secrets/token\" }";
-    let house = house(right);
-    let text = house.read("portcullis.toml");
+    let deployment = deployment(right);
+    let text = deployment.read("portcullis.toml");
     for (caller, why) in [
         ("{}", "anybody could call"),
         ("[]", "nobody could call"),
@@ -210,12 +204,12 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
             "issuer is missing",
         ),
     ] {
-        house.write("portcullis.toml", text.replacen(right, caller, 1));
-        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        deployment.write("portcullis.toml", text.replacen(right, caller, 1));
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
         assert_eq!(ran.code, 64, "{caller}: {}{}", ran.out, ran.err);
         assert!(ran.err.contains(why), "{caller}: {}", ran.err);
     }
-    let plain = House::build(&[]);
+    let plain = TestDeployment::build(&[]);
     plain.configure("127.0.0.1:0", "0.0.0.0:0");
     let ran = plain.run(&["check", "--config", "portcullis.toml"]);
     assert!(
@@ -227,15 +221,15 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
     assert_eq!(plain.run(&["check", "--config", "portcullis.toml"]).code, 0);
 }
 
-/// A house whose callers bring tokens of an Entra tenant, and the stand-in for its issuer.
-fn entra() -> (House, Issuer) {
+/// A deployment whose callers bring tokens of an Entra tenant, and the stand-in for its issuer.
+fn entra() -> (TestDeployment, Issuer) {
     let issuer = Issuer::start(&format!("https://login.microsoftonline.com/{TENANT}/v2.0"));
-    let house = house(&format!(
+    let deployment = deployment(&format!(
         "{{ oauth = {{ profile = \"entra\", tenant = \"{TENANT}\", audiences = [\"{AUDIENCE}\", \"api://hooks.test/{AUDIENCE}\"], \
          clients = [\"{MICROSOFT}\"], discovery = \"{}\" }} }}",
         issuer.discovery()
     ));
-    (house, issuer)
+    (deployment, issuer)
 }
 
 fn good(issuer: &Issuer, more: Value) -> Value {
@@ -246,8 +240,8 @@ fn good(issuer: &Issuer, more: Value) -> Value {
 
 #[test]
 fn tokens_that_are_meant_for_us_are_taken_and_all_others_counted_by_what_is_wrong() {
-    let (house, mut issuer) = entra();
-    let host = house.serve();
+    let (deployment, mut issuer) = entra();
+    let host = deployment.serve();
     let version_1 = json!({
         "iss": format!("https://sts.windows.net/{TENANT}/"), "azp": null, "appid": MICROSOFT, "ver": "1.0",
         "aud": format!("api://hooks.test/{AUDIENCE}"),
@@ -299,7 +293,7 @@ fn tokens_that_are_meant_for_us_are_taken_and_all_others_counted_by_what_is_wron
     refused("token-signature", &format!("Bearer {signed}.{signature}"));
     assert_eq!(call(&host, &format!("Bearer {token}")).without_reference(), "{}", "still");
     let log = host.stop();
-    assert_eq!(counted(&house, "token"), expected);
+    assert_eq!(counted(&deployment, "token"), expected);
     assert!(!log.contains(&token), "no token in the log");
 }
 
@@ -313,13 +307,13 @@ fn each_of_entras_hooks_takes_the_service_that_calls_it_and_no_other() {
         entra_body("token-issuance", "allow")["data"]["tenantId"].as_str().unwrap().to_owned();
     let mut issuer = Issuer::start(&format!("https://login.microsoftonline.com/{home}/v2.0"));
     // Something has to enforce: else a foreign tenant's call gets the platform's default.
-    let house = entra_house("http://127.0.0.1:9", &[("tokens", json!({"do": "allow"}))]);
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("tokens", json!({"do": "allow"}))]);
     let oauth = format!(
         "caller = {{ oauth = {{ profile = \"entra\", tenant = \"{home}\", audiences = [\"{AUDIENCE}\"], discovery = \"{}\" }} }}",
         issuer.discovery()
     );
-    house.configure("caller = { secret_file = \"secrets/entra\" }", &oauth);
-    let host = house.serve();
+    deployment.configure("caller = { secret_file = \"secrets/entra\" }", &oauth);
+    let host = deployment.serve();
     let call = |hook: &str, body: &Value, token: &str| {
         let raw = Raw::post(
             &format!("/entra/{hook}"),
@@ -372,10 +366,10 @@ fn each_of_entras_hooks_takes_the_service_that_calls_it_and_no_other() {
     assert!(call("tokens", &foreign, &good).status >= 400);
     host.stop();
     for (hook, count) in unproven {
-        assert_eq!(counted(&house, hook)["token-client"], count, "{hook}");
+        assert_eq!(counted(&deployment, hook)["token-client"], count, "{hook}");
     }
     assert_eq!(
-        counted(&house, "tokens").values().sum::<u64>(),
+        counted(&deployment, "tokens").values().sum::<u64>(),
         7,
         "six services that are not its own, and a foreign tenant"
     );
@@ -383,8 +377,8 @@ fn each_of_entras_hooks_takes_the_service_that_calls_it_and_no_other() {
 
 #[test]
 fn invented_keys_cause_no_storm_and_a_flood_of_bad_calls_grows_the_log_by_a_few_records() {
-    let (house, mut issuer) = entra();
-    let host = house.serve();
+    let (deployment, mut issuer) = entra();
+    let host = deployment.serve();
     let claims = good(&issuer, json!({}));
     let right = format!("Bearer {}", issuer.token("first", &claims));
     assert_eq!(call(&host, &right).without_reference(), "{}");
@@ -412,7 +406,7 @@ fn invented_keys_cause_no_storm_and_a_flood_of_bad_calls_grows_the_log_by_a_few_
     let looks = issuer.looks() - before;
     assert!(looks <= most, "{looks} looks for 200 invented keys, not at most {most}");
     host.stop();
-    let records = house.records_of("hook.rejected");
+    let records = deployment.records_of("hook.rejected");
     let minutes: std::collections::BTreeSet<_> =
         records.iter().map(|record| record["minute"].to_string()).collect();
     assert!(records.len() <= 3 * minutes.len(), "{} records", records.len());
@@ -420,13 +414,13 @@ fn invented_keys_cause_no_storm_and_a_flood_of_bad_calls_grows_the_log_by_a_few_
         [("token-key", 200), ("token-malformed", 1_000), ("no-credential", 500)]
             .map(|(a, b)| (a.to_owned(), b))
             .into();
-    assert_eq!(counted(&house, "token"), expected);
+    assert_eq!(counted(&deployment, "token"), expected);
 }
 
 #[test]
 fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_a_restart() {
-    let (house, mut issuer) = entra();
-    let host = house.serve();
+    let (deployment, mut issuer) = entra();
+    let host = deployment.serve();
     let claims = good(&issuer, json!({}));
     let current = Mutex::new(format!("Bearer {}", issuer.token("first", &claims)));
     let first = current.lock().unwrap().clone();
@@ -444,30 +438,30 @@ fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_
     let third = current.into_inner().unwrap();
     assert!(call(&host, &first).stops_a_token(), "withdrawn with the last look");
     host.stop();
-    let again = house.serve();
+    let again = deployment.serve();
     assert_eq!(call(&again, &third).without_reference(), "{}", "kept for the next start");
-    again.until_log("keys could not be had");
+    again.wait_for("keys.unavailable");
     // Whoever writes a key into the folder has not made it the issuer's.
     again.stop();
-    let kept = std::fs::read_dir(house.path("cache")).unwrap().next().unwrap().unwrap().path();
+    let kept = std::fs::read_dir(deployment.path("cache")).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(&kept).unwrap();
     std::fs::write(&kept, text.replacen("\"third\"", "\"fourth\"", 1)).unwrap();
-    let tampered = house.serve();
+    let tampered = deployment.serve();
     assert!(call(&tampered, &third).stops_a_token());
     tampered.stop();
-    assert_eq!(counted(&house, "token").get("keys-unavailable"), Some(&1));
+    assert_eq!(counted(&deployment, "token").get("keys-unavailable"), Some(&1));
 }
 
 /// An external tenant issues tokens of either version, under its own domain or its id's.
 #[test]
 fn callers_of_an_external_tenant_bring_tokens_of_either_version() {
     let mut issuer = Issuer::start(&format!("https://{TENANT}.ciamlogin.com/{TENANT}/v2.0"));
-    let house = house(&format!(
+    let deployment = deployment(&format!(
         "{{ oauth = {{ profile = \"entra-external\", tenant = \"{TENANT}\", authority = \"https://hospital.ciamlogin.com\", \
          audiences = [\"{AUDIENCE}\"], clients = [\"{MICROSOFT}\"], discovery = \"{}\" }} }}",
         issuer.discovery()
     ));
-    let host = house.serve();
+    let host = deployment.serve();
     let version_1 =
         |issuer: &str| json!({"iss": issuer, "azp": null, "appid": MICROSOFT, "ver": "1.0"});
     let sts = format!("https://sts.windows.net/{TENANT}/");
@@ -498,7 +492,7 @@ fn callers_of_an_external_tenant_bring_tokens_of_either_version() {
     host.stop();
     let expected = [("token-issuer", 3), ("token-client", 2), ("token-tenant", 1)];
     assert_eq!(
-        counted(&house, "token"),
+        counted(&deployment, "token"),
         expected.map(|(reason, count)| (reason.to_owned(), count)).into()
     );
 }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET, charts};
+use portcullis_tests::{Answer, Binding, Host, Raw, SECRET, TestDeployment, charts};
 use serde_json::{Value, json};
 
 /// The fixture, as the library's plugin has it for an example.
-fn house() -> House {
+fn deployment() -> TestDeployment {
     let binding = Binding::new("asked", "access-rules", charts()).fallback(&[]);
-    House::speaking(
+    TestDeployment::speaking(
         "authzen",
         "/",
         "public_url = \"https://pdp.example.com\"",
@@ -48,8 +48,8 @@ fn question(subject: Value, action: Value, resource: Value) -> Value {
 
 #[test]
 fn basic() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let soft = |soft: bool| json!({"name": "delete", "properties": {"soft": soft}});
     let mut in_context = question(user("alice"), action("read"), record("record-1"));
     in_context["context"] = json!({"time": "2025-06-27T18:03-07:00", "ip": "192.168.1.1"});
@@ -127,13 +127,13 @@ fn basic() {
         .unwrap();
     assert_eq!(named.header("x-request-id"), Some("bfe9eb29-ab87-4ca3-be83-a1d5d8305716"));
     host.stop();
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 #[test]
 fn batch() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let decisions = |body: &Value| -> Vec<bool> {
         let answer = post(&host, "/access/v1/evaluations", body);
         assert_eq!(
@@ -192,8 +192,8 @@ fn batch() {
 
 #[test]
 fn search() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let ids = |kind: &str, body: &Value| -> BTreeSet<String> {
         let answer = post(&host, &format!("/access/v1/search/{kind}"), body);
         assert_eq!(answer.status, 200, "{body}: {}", answer.json);
@@ -300,13 +300,13 @@ fn search() {
     page["page"] = json!({"token": "?"});
     assert_eq!(post(&host, "/access/v1/search/subject", &page).status, 400, "no token of ours");
     host.stop();
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 #[test]
 fn discovery() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let answer = host.client().get("/.well-known/authzen-configuration").unwrap();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     assert_eq!(answer.json["policy_decision_point"], "https://pdp.example.com");

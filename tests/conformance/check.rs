@@ -5,14 +5,18 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use portcullis_tests::{Binding, House, RELEASE_SET, Ran, binary, duties, golden, normal};
+use portcullis_tests::{Binding, RELEASE_SET, Ran, TestDeployment, binary, duties, golden, normal};
 use serde_json::{Value, json};
 
 #[test]
 fn a_wrong_configuration_is_named_and_nothing_is_bound() {
-    let house = House::build(&[]);
-    assert_eq!(house.run(&["check", "--config", "portcullis.toml"]).code, 0, "in order as it is");
-    let right = house.read("portcullis.toml");
+    let deployment = TestDeployment::build(&[]);
+    assert_eq!(
+        deployment.run(&["check", "--config", "portcullis.toml"]).code,
+        0,
+        "in order as it is"
+    );
+    let right = deployment.read("portcullis.toml");
     for (from, to, says) in [
         ("[listen]", "colour = \"blue\"\n[listen]", "unknown field `colour`"),
         ("watch_ms = 500", "watch_ms = 500\nwatch = true", "unknown field `watch`"),
@@ -68,53 +72,53 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
         ("trust-root.json", "trust-root.toml", "trust root"),
         ("trust-root.json", "release/release.json", "trust root"),
     ] {
-        house.configure(from, to);
-        wrong(&house, says);
-        house.write("portcullis.toml", &right);
+        deployment.configure(from, to);
+        wrong(&deployment, says);
+        deployment.write("portcullis.toml", &right);
     }
     for file in ["keys/log.key", "keys/sealing.key", "keys/pseudonym.key", "secrets/token"] {
-        fs::set_permissions(house.path(file), Permissions::from_mode(0o644)).unwrap();
-        wrong(&house, "is open to others (mode 0644)\nhint: run `chmod 600 ");
-        fs::set_permissions(house.path(file), Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(deployment.path(file), Permissions::from_mode(0o644)).unwrap();
+        wrong(&deployment, "is open to others (mode 0644)\nhint: run `chmod 600 ");
+        fs::set_permissions(deployment.path(file), Permissions::from_mode(0o600)).unwrap();
     }
-    let secret = house.read("secrets/token");
-    house.write_secret("secrets/token", "short");
-    wrong(&house, "shorter than 16 characters");
-    house.write_secret("secrets/token", &secret);
+    let secret = deployment.read("secrets/token");
+    deployment.write_secret("secrets/token", "short");
+    wrong(&deployment, "shorter than 16 characters");
+    deployment.write_secret("secrets/token", &secret);
     // Who names a key's file instead of the configuration must not find the key in a log.
-    let ran = house.run(&["check", "--config", "keys/log.key"]);
+    let ran = deployment.run(&["check", "--config", "keys/log.key"]);
     assert_eq!(ran.code, 64);
     assert!(
-        !ran.err.contains("PRIVATE") && !ran.err.contains(house.read("keys/log.key").trim()),
+        !ran.err.contains("PRIVATE") && !ran.err.contains(deployment.read("keys/log.key").trim()),
         "{}",
         ran.err
     );
-    fs::remove_file(house.path("portcullis.toml")).unwrap();
-    wrong(&house, "cannot read `portcullis.toml`");
+    fs::remove_file(deployment.path("portcullis.toml")).unwrap();
+    wrong(&deployment, "cannot read `portcullis.toml`");
 }
 
 /// Both commands end with 64, say so, print nothing else and leave nothing.
-fn wrong(house: &House, says: &str) {
+fn wrong(deployment: &TestDeployment, says: &str) {
     for command in ["check", "serve"] {
-        let ran = bounded(house, &[command, "--config", "portcullis.toml"]);
+        let ran = bounded(deployment, &[command, "--config", "portcullis.toml"]);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{command}, {says}: {}", ran.err);
         assert!(
             ran.err.contains("error: ") && ran.err.contains(says),
             "{command} was to say `{says}`: {}",
             ran.err
         );
-        assert!(!house.path("audit").exists(), "{command}, {says}: a record was begun");
+        assert!(!deployment.path("audit").exists(), "{command}, {says}: a record was begun");
     }
 }
 
 /// Runs `portcullis`; a host that serves although it should not is ended.
-fn bounded(house: &House, arguments: &[&str]) -> Ran {
+fn bounded(deployment: &TestDeployment, arguments: &[&str]) -> Ran {
     let mut timeout = Command::new("timeout");
     let output = timeout
         .arg("30")
         .arg(binary())
         .args(arguments)
-        .current_dir(house.path(""))
+        .current_dir(deployment.path(""))
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -127,14 +131,14 @@ fn bounded(house: &House, arguments: &[&str]) -> Ran {
 
 #[test]
 fn check_says_what_serve_would_do() {
-    let mut house = House::build(&[
+    let mut deployment = TestDeployment::build(&[
         Binding::new("token", "sod", duties()),
         Binding::new("import", "sod", duties()).mode("monitor").fallback(&[]),
     ]);
     // So few that they fit under any limit of file descriptors.
-    house.configure("[trust]", "max_connections = 64\n\n[trust]");
-    golden("check.txt", &normal(&house.must(&["check", "--config", "portcullis.toml"]), &[]));
-    let told: Value = serde_json::from_str(&house.must(&[
+    deployment.configure("[trust]", "max_connections = 64\n\n[trust]");
+    golden("check.txt", &normal(&deployment.must(&["check", "--config", "portcullis.toml"]), &[]));
+    let told: Value = serde_json::from_str(&deployment.must(&[
         "check",
         "--config",
         "portcullis.toml",
@@ -151,26 +155,27 @@ fn check_says_what_serve_would_do() {
         Some(2),
         "nothing enforces on the import hook, and the set ends within a week: {told}"
     );
-    assert!(!house.path("audit").exists(), "check writes nothing");
+    assert!(!deployment.path("audit").exists(), "check writes nothing");
 
     // `release sign` refuses this; somebody who signs with other tools is not held back by it.
-    house.release(&[Binding::new("token", "sod", duties())]);
-    let mut set = house.opened("release/release.json");
+    deployment.release(&[Binding::new("token", "sod", duties())]);
+    let mut set = deployment.opened("release/release.json");
     set["bindings"][0]["fallback"] = json!({"review": "deny"});
-    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-    let unsayable = house.run(&["check", "--config", "portcullis.toml"]);
+    deployment
+        .write("release/release.json", deployment.forge("release", RELEASE_SET, &set.to_string()));
+    let unsayable = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(unsayable.code, 1);
     golden("check-fallback.txt", &normal(&unsayable.err, &[]));
 
     let mut settings = duties();
     settings["rules"][0]["b"] = json!("dispence");
-    house.release(&[Binding::new("token", "sod", settings)]);
-    let refused = house.run(&["check", "--config", "portcullis.toml"]);
+    deployment.release(&[Binding::new("token", "sod", settings)]);
+    let refused = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(refused.code, 1);
     golden("check-settings.txt", &normal(&refused.err, &[]));
 
-    house.write("release/release.json", "");
-    let none = house.run(&["check", "--config", "portcullis.toml", "--format", "json"]);
+    deployment.write("release/release.json", "");
+    let none = deployment.run(&["check", "--config", "portcullis.toml", "--format", "json"]);
     assert_eq!(none.code, 1, "{}", none.err);
     let told: Value = serde_json::from_str(&none.out).unwrap();
     assert_eq!(told["refused"], "envelope-malformed");
@@ -183,7 +188,7 @@ fn check_says_what_serve_would_do() {
 
 #[test]
 fn check_names_every_problem_of_a_file_at_once() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     let hook = "\n[[hook]]\nname = \"further\"\nkind = \"okta.saml\"\npath = \"/okta/saml\"\ncolour = \"blue\"\n";
     for (from, to) in [
         (
@@ -195,11 +200,11 @@ fn check_names_every_problem_of_a_file_at_once() {
         ("path = \"/okta/import\"", "path = \"okta/import\"\nbudget_ms = 99999"),
         ("failure_threshold = 100000", "queue = 9999\nfailure_threshold = 0"),
     ] {
-        house.configure(from, to);
+        deployment.configure(from, to);
     }
-    house.write("portcullis.toml", house.read("portcullis.toml") + hook);
+    deployment.write("portcullis.toml", deployment.read("portcullis.toml") + hook);
     for command in ["check", "serve"] {
-        let ran = bounded(&house, &[command, "--config", "portcullis.toml"]);
+        let ran = bounded(&deployment, &[command, "--config", "portcullis.toml"]);
         assert_eq!(ran.code, 64, "{}", ran.err);
         for problem in [
             "`header_timeout_ms`",
@@ -224,7 +229,7 @@ fn check_names_every_problem_of_a_file_at_once() {
 
 #[test]
 fn check_names_every_problem_of_every_hook_at_once() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     let hooks = r#"
 [[hook]]
 name = "saml"
@@ -277,8 +282,8 @@ entitlements = [
 path = 5
 restricted_applications = []
 "#;
-    house.write("portcullis.toml", house.read("portcullis.toml") + hooks);
-    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    deployment.write("portcullis.toml", deployment.read("portcullis.toml") + hooks);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(ran.code, 64, "{}", ran.err);
     let problems = [
         "hook `saml`: on_failure = \"restricted\" needs restricted_applications",
@@ -339,23 +344,23 @@ restricted_applications = []
 
 #[test]
 fn check_finds_folders_that_cannot_be_written() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let right = house.read("portcullis.toml");
-    let check = || house.run(&["check", "--config", "portcullis.toml"]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let right = deployment.read("portcullis.toml");
+    let check = || deployment.run(&["check", "--config", "portcullis.toml"]);
     // A file where the folder is to be, and above it.
-    house.write("in-the-way", "a file");
+    deployment.write("in-the-way", "a file");
     for directory in ["in-the-way", "in-the-way/audit"] {
-        house.configure("directory = \"audit\"", &format!("directory = \"{directory}\""));
+        deployment.configure("directory = \"audit\"", &format!("directory = \"{directory}\""));
         let ran = check();
         assert_eq!(ran.code, 64, "{}", ran.err);
         assert!(ran.err.contains("in-the-way"), "{}", ran.err);
         assert!(ran.err.contains("hint: "), "{}", ran.err);
-        house.write("portcullis.toml", &right);
+        deployment.write("portcullis.toml", &right);
     }
-    house.write("trust-state", "a file");
+    deployment.write("trust-state", "a file");
     let ran = check();
     assert!(ran.code == 64 && ran.err.contains("trust-state"), "{}", ran.err);
-    fs::remove_file(house.path("trust-state")).unwrap();
+    fs::remove_file(deployment.path("trust-state")).unwrap();
     assert_eq!(check().code, 0, "{}", check().err);
-    assert!(!house.path("audit").exists() && !house.path("trust-state").exists());
+    assert!(!deployment.path("audit").exists() && !deployment.path("trust-state").exists());
 }

@@ -4,22 +4,22 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use portcullis_tests::{House, Ran, SignIn, component, duties, golden, normal};
+use portcullis_tests::{Ran, SignIn, TestDeployment, component, duties, golden, normal};
 use serde_json::{Value, json};
 
 #[test]
 fn every_subcommand_has_help_with_an_example_that_parses() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     let mut text = String::new();
-    let leaves = walk(&house, &[], &mut text);
+    let leaves = walk(&deployment, &[], &mut text);
     assert_eq!(leaves, 41, "as many subcommands as the golden file has");
     golden("help.txt", &text);
 }
 
 /// Adds the help of a command and of all below it to the text; gives how many of them do something
 /// themselves.
-fn walk(house: &House, command: &[&str], text: &mut String) -> usize {
-    let help = house.must(&[command, &["--help"]].concat());
+fn walk(deployment: &TestDeployment, command: &[&str], text: &mut String) -> usize {
+    let help = deployment.must(&[command, &["--help"]].concat());
     text.push_str(&format!("$ portcullis {}\n{help}\n", [command, &["--help"]].concat().join(" ")));
     let Some((_, commands)) = help.split_once("\nCommands:\n") else {
         let (_, examples) =
@@ -29,7 +29,7 @@ fn walk(house: &House, command: &[&str], text: &mut String) -> usize {
         for example in whole.lines().filter_map(|line| line.trim().strip_prefix("portcullis ")) {
             let words: Vec<_> = example.split_whitespace().chain(["--help"]).collect();
             assert!(words.starts_with(command), "an example of another command: {example}");
-            assert_eq!(house.run(&words).code, 0, "the example `{example}` does not parse");
+            assert_eq!(deployment.run(&words).code, 0, "the example `{example}` does not parse");
             tried += 1;
         }
         assert!(tried > 0, "no example: {help}");
@@ -42,13 +42,13 @@ fn walk(house: &House, command: &[&str], text: &mut String) -> usize {
         .filter_map(|line| line.split_whitespace().next());
     names
         .filter(|name| *name != "help")
-        .map(|name| walk(house, &[command, &[name]].concat(), text))
+        .map(|name| walk(deployment, &[command, &[name]].concat(), text))
         .sum()
 }
 
 #[test]
 fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     for wrong in [
         &[][..],
         &["open"],
@@ -73,7 +73,7 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
         ],
         &["audit", "show", "--log", "audit/log", "--vkey", "log.vkey", "--format", "xml"],
     ] {
-        let ran = house.run(wrong);
+        let ran = deployment.run(wrong);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{wrong:?}: {}", ran.err);
         assert!(
             ran.err.contains("Usage:") || ran.err.contains("try '--help'"),
@@ -108,16 +108,19 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
             "x",
         ],
     ] {
-        let ran = house.run(unreadable);
+        let ran = deployment.run(unreadable);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{unreadable:?}: {}", ran.err);
         assert!(ran.err.starts_with("error: "), "{unreadable:?}: {}", ran.err);
     }
-    assert!(!house.path("x").exists() && !house.path("x.key").exists(), "nothing was written");
+    assert!(
+        !deployment.path("x").exists() && !deployment.path("x.key").exists(),
+        "nothing was written"
+    );
 }
 
 #[test]
 fn keys_are_private_distinct_and_never_overwritten() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     let mut seen = Vec::new();
     for (kind, name) in
         [("signing", "a.key"), ("signing", "b.key"), ("symmetric", "c.key"), ("secret", "d.key")]
@@ -129,13 +132,16 @@ fn keys_are_private_distinct_and_never_overwritten() {
         } else {
             &["keys", "generate", "--kind", kind, "--output", name][..]
         };
-        house.must(generate);
-        let text = house.read(name);
-        assert_eq!(fs::metadata(house.path(name)).unwrap().permissions().mode() & 0o777, 0o600);
-        let again = house.run(generate);
+        deployment.must(generate);
+        let text = deployment.read(name);
+        assert_eq!(
+            fs::metadata(deployment.path(name)).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let again = deployment.run(generate);
         assert_eq!(again.code, 64, "{}", again.err);
         assert!(
-            again.err.contains(name) && house.read(name) == text,
+            again.err.contains(name) && deployment.read(name) == text,
             "a key that is there stays: {}",
             again.err
         );
@@ -143,7 +149,7 @@ fn keys_are_private_distinct_and_never_overwritten() {
     }
     seen.dedup();
     assert_eq!(seen.len(), 4);
-    let listed = house.run(&["keys", "list", "a.key", "b.key", "c.key", "d.key", "log.vkey"]);
+    let listed = deployment.run(&["keys", "list", "a.key", "b.key", "c.key", "d.key", "log.vkey"]);
     assert_eq!(listed.code, 0, "{}", listed.err);
     let kinds: Vec<_> =
         listed.out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
@@ -153,7 +159,7 @@ fn keys_are_private_distinct_and_never_overwritten() {
         let (_, end) = secret.trim().split_at(secret.trim().len() - 32);
         assert!(!listed.out.contains(end), "a secret is listed");
     }
-    let unknown = house.run(&["keys", "list", "log.vkey", "none.key", "--format", "json"]);
+    let unknown = deployment.run(&["keys", "list", "log.vkey", "none.key", "--format", "json"]);
     assert_eq!(unknown.code, 1);
     assert_eq!(
         unknown.out.lines().map(|line| json_of(line)["kind"].clone()).collect::<Vec<_>>(),
@@ -161,7 +167,7 @@ fn keys_are_private_distinct_and_never_overwritten() {
     );
     for name in ["", "two words", "plus+sign"] {
         assert_eq!(
-            house.run(&["keys", "generate", "--name", name, "--output", "e.key"]).code,
+            deployment.run(&["keys", "generate", "--name", name, "--output", "e.key"]).code,
             64,
             "{name}"
         );
@@ -170,14 +176,14 @@ fn keys_are_private_distinct_and_never_overwritten() {
 
 #[test]
 fn plugins_are_inspected_signed_and_verified() {
-    let house = House::build(&[]);
-    house.sign_plugin("sod", |source| source);
+    let deployment = TestDeployment::build(&[]);
+    deployment.sign_plugin("sod", |source| source);
     let (wasm, manifest) = ("release/plugins/sod.wasm", "release/plugins/sod.manifest.json");
     golden(
         "plugin-inspect.txt",
-        &normal(&house.must(&["plugin", "inspect", wasm]), &["bytes    ", "memory   "]),
+        &normal(&deployment.must(&["plugin", "inspect", wasm]), &["bytes    ", "memory   "]),
     );
-    let inspected = json_of(&house.must(&["plugin", "inspect", wasm, "--format", "json"]));
+    let inspected = json_of(&deployment.must(&["plugin", "inspect", wasm, "--format", "json"]));
     assert_eq!(inspected["exports"], json!(["configure", "evaluate"]));
     let verify = [
         "plugin",
@@ -189,8 +195,8 @@ fn plugins_are_inspected_signed_and_verified() {
         "--component",
         wasm,
     ];
-    golden("plugin-verify.txt", &normal(&house.must(&verify), &[]));
-    let verified = json_of(&house.must(&[&verify[..], &["--format", "json"]].concat()));
+    golden("plugin-verify.txt", &normal(&deployment.must(&verify), &[]));
+    let verified = json_of(&deployment.must(&[&verify[..], &["--format", "json"]].concat()));
     assert_eq!(
         (&verified["component"], &verified["publisher"]),
         (&inspected["digest"], &json!("security-team"))
@@ -198,13 +204,14 @@ fn plugins_are_inspected_signed_and_verified() {
 
     // Two of three must sign: one is too few, a second one is added by somebody else, and the statement stays
     // the same.
-    let (first, second) = (house.read("keys/publisher.vkey"), house.read("keys/reviewer.vkey"));
-    house.sign_root(|source| {
+    let (first, second) =
+        (deployment.read("keys/publisher.vkey"), deployment.read("keys/reviewer.vkey"));
+    deployment.sign_root(|source| {
         let both = format!("[\"{}\", \"{}\"]\nthreshold = 2", first.trim(), second.trim());
         source.replace(&format!("[\"{}\"]\nthreshold = 1", first.trim()), &both)
     });
-    refused(&house.run(&verify), "below-threshold");
-    house.must(&[
+    refused(&deployment.run(&verify), "below-threshold");
+    deployment.must(&[
         "plugin",
         "sign",
         "--add-to",
@@ -215,17 +222,17 @@ fn plugins_are_inspected_signed_and_verified() {
         "both.json",
     ]);
     let both = [&verify[..4], &["--manifest", "both.json", "--component", wasm]].concat();
-    assert!(house.must(&both).contains("test.example/publisher+"), "both are named");
-    assert_eq!(house.opened_text("both.json"), house.opened_text(manifest));
+    assert!(deployment.must(&both).contains("test.example/publisher+"), "both are named");
+    assert_eq!(deployment.opened_text("both.json"), deployment.opened_text(manifest));
 
     let mut bytes = fs::read(component("sod")).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
-    house.write(wasm, &bytes);
-    refused(&house.run(&both), "digest-mismatch");
-    house.write("text.wasm", "not wasm at all");
-    refused(&house.run(&["plugin", "inspect", "text.wasm"]), "component-invalid");
-    house.write("module.wasm", b"\0asm\x01\0\0\0");
-    refused(&house.run(&["plugin", "inspect", "module.wasm"]), "component-is-module");
+    deployment.write(wasm, &bytes);
+    refused(&deployment.run(&both), "digest-mismatch");
+    deployment.write("text.wasm", "not wasm at all");
+    refused(&deployment.run(&["plugin", "inspect", "text.wasm"]), "component-invalid");
+    deployment.write("module.wasm", b"\0asm\x01\0\0\0");
+    refused(&deployment.run(&["plugin", "inspect", "module.wasm"]), "component-is-module");
     let sign = [
         "plugin",
         "sign",
@@ -236,29 +243,35 @@ fn plugins_are_inspected_signed_and_verified() {
         "--key",
         "keys/publisher.key",
     ];
-    refused(&house.run(&[&sign[..], &["--output", "module.json"]].concat()), "component-is-module");
-    house.write("manifest.toml", house.read("manifest.toml").replace("serial = 1", "serial = 0"));
+    refused(
+        &deployment.run(&[&sign[..], &["--output", "module.json"]].concat()),
+        "component-is-module",
+    );
+    deployment.write(
+        "manifest.toml",
+        deployment.read("manifest.toml").replace("serial = 1", "serial = 0"),
+    );
     let sign = [
         &sign[..4],
         &["--component", wasm, "--key", "keys/publisher.key", "--output", "module.json"],
     ]
     .concat();
-    assert_eq!(house.run(&sign).code, 1);
-    assert!(!house.path("module.json").exists(), "nothing was written");
+    assert_eq!(deployment.run(&sign).code, 1);
+    assert!(!deployment.path("module.json").exists(), "nothing was written");
 }
 
 #[test]
 fn nothing_is_signed_that_a_host_would_refuse() {
-    let house = House::build(&[]);
-    house.sign_plugin("sod", |source| source);
-    house.write("settings.json", duties().to_string());
+    let deployment = TestDeployment::build(&[]);
+    deployment.sign_plugin("sod", |source| source);
+    deployment.write("settings.json", duties().to_string());
     let source = "version = 9\nvalidity = { days = 1 }\nplugins = [\"release/plugins/sod.manifest.json\"]\n\
         [[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nmode = \"enforce\"\nsettings = \"settings.json\"\n\
         fallback = { review = \"deny\", step-up = \"deny\" }\n";
     let sign = |text: &str, key: &str| {
-        house.write("nine.toml", text);
+        deployment.write("nine.toml", text);
         let key = format!("keys/{key}.key");
-        house.run(&[
+        deployment.run(&[
             "release",
             "sign",
             "--source",
@@ -286,21 +299,21 @@ fn nothing_is_signed_that_a_host_would_refuse() {
         "source-malformed",
     );
     assert_eq!(sign(&source.replace("settings.json", "none.json"), "release").code, 64);
-    house.sign_root(|root| {
+    deployment.sign_root(|root| {
         root.replace("plugin_prefix = \"org.portcullis.\"", "plugin_prefix = \"org.elsewhere.\"")
     });
     refused(&sign(source, "release"), "publisher-overreach");
-    assert!(!house.path("nine.json").exists(), "nothing was written");
-    house.sign_root(|root| root);
+    assert!(!deployment.path("nine.json").exists(), "nothing was written");
+    deployment.sign_root(|root| root);
     assert_eq!(sign(source, "release").code, 0);
-    assert_eq!(house.opened("nine.json")["version"], 9);
+    assert_eq!(deployment.opened("nine.json")["version"], 9);
 }
 
 #[test]
 fn a_hook_is_called_as_its_platform_would() {
-    let house = House::build(&[]);
-    let host = house.serve();
-    house.write("sign-in.json", SignIn::with_groups(&["ward-reader"]).bytes());
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
+    deployment.write("sign-in.json", SignIn::with_groups(&["ward-reader"]).bytes());
     let url = format!("http://{}/okta/token", host.address());
     let send = [
         "hook",
@@ -312,20 +325,20 @@ fn a_hook_is_called_as_its_platform_would() {
         "--payload",
         "sign-in.json",
     ];
-    let text = house.must(&send);
+    let text = deployment.must(&send);
     assert!(text.starts_with("200 in ") && text.contains("debugContext"), "{text}");
-    let told = json_of(&house.must(&[&send[..], &["--format", "json"]].concat()));
+    let told = json_of(&deployment.must(&[&send[..], &["--format", "json"]].concat()));
     assert_eq!(told["status"], 200);
-    let without = house.run(&[&send[..4], &["--payload", "sign-in.json"]].concat());
+    let without = deployment.run(&[&send[..4], &["--payload", "sign-in.json"]].concat());
     assert_eq!(without.code, 1, "what a platform would take for a failure");
     assert!(without.out.starts_with("401 in "), "{}", without.out);
     assert!(without.err.contains("the host rejected the caller (401)"), "{}", without.err);
     assert!(without.err.contains("no secret was sent"), "{}", without.err);
     // With a wrong secret, of which nothing is shown; and in JSON too.
-    house.write_secret("secrets/wrong", "wrong-0123456789abcdef0123456789abcdef");
+    deployment.write_secret("secrets/wrong", "wrong-0123456789abcdef0123456789abcdef");
     for format in ["text", "json"] {
         let wrong = [&send[..5], &["secrets/wrong"], &send[6..], &["--format", format]].concat();
-        let wrong = house.run(&wrong);
+        let wrong = deployment.run(&wrong);
         assert_eq!(wrong.code, 1, "{}", wrong.err);
         assert!(wrong.err.contains("the host rejected the caller (401)"), "{}", wrong.err);
         assert!(
@@ -337,8 +350,8 @@ fn a_hook_is_called_as_its_platform_would() {
     }
     // Responses that no hook gives.
     let nowhere = format!("http://{}/okta/none", host.address());
-    house.write("page.json", "[]");
-    let nowhere = house.run(&["hook", "send", "--url", &nowhere, "--payload", "page.json"]);
+    deployment.write("page.json", "[]");
+    let nowhere = deployment.run(&["hook", "send", "--url", &nowhere, "--payload", "page.json"]);
     assert_eq!(nowhere.code, 1, "{}", nowhere.err);
     assert!(
         nowhere.err.contains("(404)") && nowhere.err.contains("`/okta/none`"),
@@ -346,15 +359,15 @@ fn a_hook_is_called_as_its_platform_would() {
         nowhere.err
     );
     let admin = format!("http://{}/health", host.admin_address());
-    let admin = house.run(&["hook", "send", "--url", &admin, "--payload", "page.json"]);
+    let admin = deployment.run(&["hook", "send", "--url", &admin, "--payload", "page.json"]);
     assert_eq!(admin.code, 1, "{}", admin.err);
     assert!(admin.err.contains("(405)") && admin.err.contains("hint: "), "{}", admin.err);
     host.stop();
-    let nobody = house.run(&send);
+    let nobody = deployment.run(&send);
     assert_eq!(nobody.code, 1);
     assert!(nobody.err.contains("cannot connect"), "{}", nobody.err);
     assert_eq!(
-        house
+        deployment
             .run(&["hook", "send", "--url", "ftp://127.0.0.1:1/", "--payload", "sign-in.json"])
             .code,
         64

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_tests::{
-    Binding, Host, House, Raw, SECRET, SignIn, audit_show, duties, event, traces, wrongly_signed,
+    Binding, Host, Log, Raw, SECRET, SignIn, TestDeployment, audit_show, duties, event, log_event,
+    traces, wrongly_signed,
 };
 use serde_json::{Value, json};
 
@@ -18,13 +19,13 @@ const MARKER: &str = "Zebulon-Quartermain-of-Ward-Nine";
 
 #[test]
 fn whatever_comes_in_nothing_goes_on_leaks_or_is_lost_count_of() {
-    let mut house = House::build(&[]);
-    house.sign_plugin("sod", |source| {
+    let mut deployment = TestDeployment::build(&[]);
+    deployment.sign_plugin("sod", |source| {
         source.replace("\n[emits]", "requires = [\"subject.attributes.facility\"]\n\n[emits]")
     });
-    house.configure("[trust]", "body_timeout_ms = 400\n\n[trust]");
-    house.release(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    deployment.configure("[trust]", "body_timeout_ms = 400\n\n[trust]");
+    deployment.release(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
 
     let first = marked();
     let good = host.sign_in(&first);
@@ -40,12 +41,12 @@ fn whatever_comes_in_nothing_goes_on_leaks_or_is_lost_count_of() {
         *expected.entry(cause.to_owned()).or_insert(0) += 1;
     }
     *expected.entry("body-incomplete".to_owned()).or_insert(0) += breaks_off(&host);
-    recorded_failures(&house, &host, first.body["eventId"].as_str().unwrap());
+    recorded_failures(&deployment, &host, first.body["eventId"].as_str().unwrap());
 
     assert!(host.sign_in(&marked()).index().is_some(), "alive");
     let log = host.stop();
-    assert_eq!(counted(&house, "token"), expected);
-    leaks_nothing(&house, &log, good.index().unwrap());
+    assert_eq!(counted(&deployment, "token"), expected);
+    leaks_nothing(&deployment, &log, good.index().unwrap());
 }
 
 /// What is wrong, its cause, and the bytes that go over the wire.
@@ -182,13 +183,13 @@ fn breaks_off(host: &Host) -> u64 {
 }
 
 /// Failures of calls that could be read: the safe answer too, and a record of their own.
-fn recorded_failures(house: &House, host: &Host, taken: &str) {
+fn recorded_failures(deployment: &TestDeployment, host: &Host, taken: &str) {
     let lacking = host.sign_in(&marked().without_claim("facility"));
     let reused = host.sign_in(&marked().event(taken).claim("nickname", "somebody else"));
     for (answer, cause) in [(lacking, "required-input-missing"), (reused, "event-id-reused")] {
         assert!(answer.stops_a_token(), "{cause}: {answer:?}");
-        let record =
-            house.until_record("hook.decision", |record| record["seq"].as_u64() == answer.index());
+        let record = deployment
+            .until_record("hook.decision", |record| record["seq"].as_u64() == answer.index());
         assert_eq!(
             (&record["decision"]["safe"], &record["decision"]["cause"]),
             (&json!("closed"), &json!(cause))
@@ -197,9 +198,9 @@ fn recorded_failures(house: &House, host: &Host, taken: &str) {
 }
 
 /// Neither what was sent nor the secret stands in the host's log or in any leaf, plainly or as base64.
-fn leaks_nothing(house: &House, log: &str, good: u64) {
-    let leaves = house.must(&audit_show(&["--format", "json"]));
-    let sealed = house.sealed(good).to_string();
+fn leaks_nothing(deployment: &TestDeployment, log: &Log, good: u64) {
+    let leaves = deployment.must(&audit_show(&["--format", "json"]));
+    let sealed = deployment.sealed(good).to_string();
     assert!(
         traces(sealed.as_bytes(), MARKER) > 0,
         "the search finds what is there: the sealed part has the body"
@@ -209,10 +210,10 @@ fn leaks_nothing(house: &House, log: &str, good: u64) {
         "also as base64, wherever it begins"
     );
     assert!(
-        log.contains("stopping") && leaves.contains("hook.rejected"),
+        log.has("stop.draining") && leaves.contains("hook.rejected"),
         "there is something to search:\n{log}"
     );
-    for (place, text) in [("log", log), ("leaves", &leaves)] {
+    for (place, text) in [("log", &**log), ("leaves", &leaves)] {
         assert_eq!(traces(text.as_bytes(), MARKER), 0, "the marker is in the {place}:\n{text}");
         assert_eq!(traces(text.as_bytes(), SECRET), 0, "the secret is in the {place}");
     }
@@ -221,12 +222,13 @@ fn leaks_nothing(house: &House, log: &str, good: u64) {
 
 #[test]
 fn too_much_at_once_and_no_release_stop_too() {
-    let house = House::build(&[]);
-    house.configure("[trust]", "max_in_flight = 1\nbody_timeout_ms = 20_000\n\n[trust]");
+    let deployment = TestDeployment::build(&[]);
+    deployment.configure("[trust]", "max_in_flight = 1\nbody_timeout_ms = 20_000\n\n[trust]");
     // One signature byte changed: there is nothing to go on with, so nothing goes on.
-    house.write("release/release.json", wrongly_signed(&house.read("release/release.json")));
-    let host = house.serve();
-    host.until_log("bad-signature");
+    deployment
+        .write("release/release.json", wrongly_signed(&deployment.read("release/release.json")));
+    let host = deployment.serve();
+    host.wait_for(log_event("release.none").field("code", "bad-signature"));
 
     let without = host.sign_in(&marked());
     assert!(without.stops_a_token());
@@ -253,13 +255,16 @@ fn too_much_at_once_and_no_release_stop_too() {
     host.stop();
     // The place of a call may be free a moment after its answer is heard, so the held one can be the one turned away.
     let turned_away = if heard.contains("debugContext") { 1 } else { 2 };
-    assert_eq!(counted(&house, "token"), BTreeMap::from([("overload".to_owned(), turned_away)]));
-    let record = house.record(without.index().unwrap());
+    assert_eq!(
+        counted(&deployment, "token"),
+        BTreeMap::from([("overload".to_owned(), turned_away)])
+    );
+    let record = deployment.record(without.index().unwrap());
     assert_eq!(
         record["decision"],
         json!({"safe": "closed", "cause": "no-active-release", "plugin": null})
     );
-    assert_eq!(house.records_of("release.refused")[0]["code"], "bad-signature");
+    assert_eq!(deployment.records_of("release.refused")[0]["code"], "bad-signature");
 }
 
 fn marked() -> SignIn {
@@ -280,11 +285,11 @@ fn request(host: &Host, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// What the log counted for a hook, by cause.
-fn counted(house: &House, hook: &str) -> BTreeMap<String, u64> {
+fn counted(deployment: &TestDeployment, hook: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     let mut minutes = std::collections::BTreeSet::new();
     for record in
-        house.records_of("hook.rejected").into_iter().filter(|record| record["hook"] == hook)
+        deployment.records_of("hook.rejected").into_iter().filter(|record| record["hook"] == hook)
     {
         let cause = record["cause"].as_str().unwrap().to_owned();
         let reason = (record["minute"].to_string(), cause.clone(), record["detail"].to_string());

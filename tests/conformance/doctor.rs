@@ -1,13 +1,15 @@
 //! `hook kinds` and `hook doctor`: what is spoken, and a hook looked at from outside.
 
-use portcullis_tests::{Authority, Binding, Host, House, Ran, charts, duties, golden, normal};
+use portcullis_tests::{
+    Authority, Binding, Host, Ran, TestDeployment, charts, duties, golden, normal,
+};
 use serde_json::{Value, json};
 
 #[test]
 fn the_kinds_are_listed() {
-    let house = House::build(&[]);
-    golden("hook-kinds.txt", &house.must(&["hook", "kinds"]));
-    let kinds = house.must(&["hook", "kinds", "--format", "json"]);
+    let deployment = TestDeployment::build(&[]);
+    golden("hook-kinds.txt", &deployment.must(&["hook", "kinds"]));
+    let kinds = deployment.must(&["hook", "kinds", "--format", "json"]);
     let kinds: Vec<Value> = kinds.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let token = kinds.iter().find(|kind| kind["kind"] == "okta.token").unwrap();
     assert_eq!(
@@ -25,14 +27,14 @@ fn the_kinds_are_listed() {
 
 #[test]
 fn a_hook_that_is_well_is_called_well() {
-    let house = House::build(&[
+    let deployment = TestDeployment::build(&[
         Binding::new("token", "sod", duties()),
         Binding::new("import", "sod", duties()),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     for hook in ["token", "import"] {
         let url = format!("http://{}/okta/{hook}", host.address());
-        let ran = house.run(&[
+        let ran = deployment.run(&[
             "hook",
             "doctor",
             "--config",
@@ -62,7 +64,7 @@ fn a_hook_that_is_well_is_called_well() {
         "--calls",
         "1",
     ];
-    let json = house.must(&[&by_kind[..], &["--format", "json"]].concat());
+    let json = deployment.must(&[&by_kind[..], &["--format", "json"]].concat());
     let found: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&found["well"], &found["kind"]), (&json!(true), &json!("okta.token")));
     let names: Vec<_> = found["checks"]
@@ -85,22 +87,26 @@ fn a_hook_that_is_well_is_called_well() {
         assert!(names.contains(&check), "{check} is missing: {names:?}");
     }
     drop(host.stop());
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
     // Five calls each time, one the last time, and the first of them once again.
     assert_eq!(
-        (house.records_of("hook.decision").len(), house.records_of("hook.duplicate").len()),
+        (
+            deployment.records_of("hook.decision").len(),
+            deployment.records_of("hook.duplicate").len()
+        ),
         (11, 3)
     );
 }
 
 #[test]
 fn what_is_wrong_is_named_with_what_to_change() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("path = \"/okta/import\"", "path = \"/okta/import\"\non_failure = \"open\"");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment
+        .configure("path = \"/okta/import\"", "path = \"/okta/import\"\non_failure = \"open\"");
+    let host = deployment.serve();
     let at = |path: &str, secret: &str| {
         let url = format!("http://{}{path}", host.address());
-        house.run(&[
+        deployment.run(&[
             "hook",
             "doctor",
             "--kind",
@@ -114,7 +120,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
         ])
     };
     // A wrong secret: accepted by nobody, and told apart from nothing.
-    house.write_secret("secrets/wrong", "a-secret-of-thirty-two-characterz");
+    deployment.write_secret("secrets/wrong", "a-secret-of-thirty-two-characterz");
     fails(&at("/okta/token", "secrets/wrong"), "caller", "compare the secret's file");
     fails(&at("/okta/tokens", "secrets/token"), "route", "hook.path");
     // The wrong kind's path: its event type is not known there.
@@ -123,7 +129,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
     // Nobody listens.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}/okta/token");
-    let ran = house.run(&[
+    let ran = deployment.run(&[
         "hook",
         "doctor",
         "--kind",
@@ -136,7 +142,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
     fails(&ran, "reach", "see that the host runs");
     // An open hook lets a stranger's call go on as if there were no hook.
     let url = format!("http://{}/okta/import", host.address());
-    let ran = house.run(&[
+    let ran = deployment.run(&[
         "hook",
         "doctor",
         "--kind",
@@ -163,35 +169,35 @@ fn what_is_wrong_is_named_with_what_to_change() {
         &["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"],
         &["hook", "doctor", "--kind", "okta.token", "--url", "ftp://127.0.0.1:1/"],
     ] {
-        let ran = house.run(wrong);
+        let ran = deployment.run(wrong);
         assert_eq!(ran.code, 64, "{wrong:?}: {}{}", ran.out, ran.err);
         assert!(ran.err.contains("hint:") || ran.err.contains("http"), "{wrong:?}: {}", ran.err);
     }
     // No secret of ours is ever shown.
-    let secret = house.read("secrets/token");
+    let secret = deployment.read("secrets/token");
     assert!(!other.out.contains(secret.trim()) && !other.err.contains(secret.trim()));
 }
 
 #[test]
 fn a_certificate_is_judged_as_the_platform_judges_it() {
     let authority = Authority::new();
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     let put = |pair: &portcullis_tests::Pair| {
-        house.write("tls.pem", &pair.certificate);
-        house.write_secret("tls.key", &pair.key);
+        deployment.write("tls.pem", &pair.certificate);
+        deployment.write_secret("tls.key", &pair.key);
     };
     put(&authority.server());
-    house.write("ca.pem", authority.pem());
-    house.write("other-ca.pem", Authority::new().pem());
-    house.configure(
+    deployment.write("ca.pem", authority.pem());
+    deployment.write("other-ca.pem", Authority::new().pem());
+    deployment.configure(
         "[trust]",
         "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]",
     );
-    let host = house.serve();
+    let host = deployment.serve();
     let port = host.address().rsplit(':').next().unwrap().to_owned();
     let doctor = |name: &str, ca: &str| {
         let url = format!("https://{name}:{port}/okta/token");
-        house.run(&[
+        deployment.run(&[
             "hook",
             "doctor",
             "--config",
@@ -211,7 +217,7 @@ fn a_certificate_is_judged_as_the_platform_judges_it() {
     fails(&doctor("localhost", "ca.pem"), "certificate", "the platform will refuse it too");
     assert!(codes(&host).is_empty());
     put(&authority.server_of_yesterday());
-    host.look(&["the TLS certificate, its key"]);
+    host.reload_until(["tls.changed"]);
     let over = doctor("127.0.0.1", "ca.pem");
     fails(&over, "certificate", "the platform will refuse it too");
     assert!(
@@ -228,12 +234,13 @@ fn a_certificate_is_judged_as_the_platform_judges_it() {
 fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_too() {
     // On its own configuration alone: the address is the listener's and the first of the kind's routes.
     let binding = Binding::new("asked", "access-rules", charts()).fallback(&[]);
-    let house = House::speaking("authzen", "/pdp", "", (&[], &[]), &[binding]);
+    let deployment = TestDeployment::speaking("authzen", "/pdp", "", (&[], &[]), &[binding]);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    house.configure("address = \"127.0.0.1:0\"", &format!("address = \"{free}\""));
-    house.add_hook("news", "okta.event", "");
-    let host = house.serve();
-    let asked = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "asked"]);
+    deployment.configure("address = \"127.0.0.1:0\"", &format!("address = \"{free}\""));
+    deployment.add_hook("news", "okta.event", "");
+    let host = deployment.serve();
+    let asked =
+        deployment.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "asked"]);
     assert_eq!(asked.code, 0, "{}{}", asked.out, asked.err);
     for line in [
         "/pdp/access/v1/evaluation",
@@ -242,11 +249,11 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
     ] {
         assert!(asked.out.contains(line), "{line}: {}", asked.out);
     }
-    let news = house.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "news"]);
+    let news = deployment.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "news"]);
     assert_eq!(news.code, 0, "{}{}", news.out, news.err);
     assert!(news.out.contains("the verification challenge is repeated"), "{}", news.out);
     let elsewhere = format!("http://{free}/okta/token");
-    let ran = house.run(&[
+    let ran = deployment.run(&[
         "hook",
         "doctor",
         "--config",
@@ -260,23 +267,23 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
     host.stop();
 
     let (servers, clients) = (Authority::new(), Authority::new());
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     let pair = servers.server();
-    house.write("tls.pem", &pair.certificate);
-    house.write_secret("tls.key", &pair.key);
-    house.write("ca.pem", servers.pem());
-    house.write("clients.pem", clients.pem());
+    deployment.write("tls.pem", &pair.certificate);
+    deployment.write_secret("tls.key", &pair.key);
+    deployment.write("ca.pem", servers.pem());
+    deployment.write("clients.pem", clients.pem());
     let tls = "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\nclient_ca = \"clients.pem\"\n\n[trust]";
-    house.configure("[trust]", tls);
-    house.configure(
+    deployment.configure("[trust]", tls);
+    deployment.configure(
         "caller = { secret_file = \"secrets/token\" }",
         "caller = { certificate = { dns = [\"okta.hospital.test\"] } }",
     );
-    let host = house.serve();
+    let host = deployment.serve();
     let doctor = |dns: &str| {
         let own = clients.client(dns, "spiffe://hospital.test/okta");
-        house.write("own.pem", &own.certificate);
-        house.write_secret("own.key", &own.key);
+        deployment.write("own.pem", &own.certificate);
+        deployment.write_secret("own.key", &own.key);
         let url = format!("https://{}/okta/token", host.address());
         let shown = [
             "--client-certificate",
@@ -288,7 +295,7 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
             "--ca",
             "ca.pem",
         ];
-        house.run(
+        deployment.run(
             &[&["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"][..], &shown]
                 .concat(),
         )

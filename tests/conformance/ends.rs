@@ -5,10 +5,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, read};
+use portcullis_tests::{Binding, Host, Raw, SECRET, SignIn, TestDeployment, duties, read};
 
-fn house() -> House {
-    House::build(&[Binding::new("token", "sod", duties())])
+fn deployment() -> TestDeployment {
+    TestDeployment::build(&[Binding::new("token", "sod", duties())])
 }
 
 /// Sends bytes, ends the client's side after this time, and returns everything that comes back.
@@ -43,8 +43,8 @@ fn answers(text: &str) -> usize {
 
 #[test]
 fn a_client_that_has_ended_its_side_gets_its_answer() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let at_once = Duration::ZERO;
     for round in 0..20 {
         let close = ["", "connection: close\r\n"][round % 2];
@@ -72,11 +72,13 @@ fn a_client_that_has_ended_its_side_gets_its_answer() {
 
 #[test]
 fn a_client_that_has_ended_its_side_gets_its_safe_answer_while_the_host_starts() {
-    let house = house();
+    let deployment = deployment();
     // A log that is a file: the start goes on until it is a folder.
-    house.write("audit", "in the way");
-    let host =
-        Host::begin_with(&house.path(""), std::process::Command::new(portcullis_tests::binary()));
+    deployment.write("audit", "in the way");
+    let host = Host::begin_with(
+        &deployment.path(""),
+        std::process::Command::new(portcullis_tests::binary()),
+    );
     for _ in 0..20 {
         let answer = half_closed(host.address(), &sign_in(SECRET, ""), Duration::ZERO);
         assert!(answers(&answer) == 1 && answer.contains("errorSummary"), "{answer:?}");
@@ -86,8 +88,8 @@ fn a_client_that_has_ended_its_side_gets_its_safe_answer_while_the_host_starts()
 
 #[test]
 fn nothing_follows_an_answer_that_ends_the_connection() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let mut socket = host.client().connect().unwrap();
     // More rejected calls at once than a connection without authentication may have.
     let rejected = sign_in("wrong", "").repeat(20);

@@ -5,12 +5,14 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
-use portcullis_tests::{Answer, DeliveryService, House, Raw, Said, checkout, entra, entra_house};
+use portcullis_tests::{
+    Answer, DeliveryService, Raw, Said, TestDeployment, checkout, entra, entra_deployment,
+};
 use serde_json::{Value, json};
 
-/// Deeds by the word that a body brings; allows where it brings another.
-fn deeds() -> Value {
-    json!({"do": "by-entitlement", "deeds": {
+/// Misbehaviours by the word that a body brings; allows where it brings another.
+fn misbehaviours() -> Value {
+    json!({"do": "by-entitlement", "misbehaviours": {
         "deny": {"do": "deny", "why": "no training"},
         "trap": {"do": "trap"},
         "claims": {"do": "set", "target": "access-token", "path": "/claims/wards", "value": ["3a", "3b"]},
@@ -21,7 +23,7 @@ fn deeds() -> Value {
         "migrate": {"do": "credential", "found": "migrate"},
         "verified": {"do": "credential", "found": "verified"},
         "auto": {"do": "auto-approve"},
-        "review": {"do": "all", "deeds": [{"do": "review"}, {"do": "auto-approve"}]},
+        "review": {"do": "all", "misbehaviours": [{"do": "review"}, {"do": "auto-approve"}]},
         "step up": {"do": "step-up"},
         "error": {"do": "error"},
         "reveal": {"do": "reveal"},
@@ -37,11 +39,14 @@ fn action(answer: &Answer) -> &str {
 #[test]
 fn what_entra_gets() {
     let hooks = ["tokens", "sign-up", "form", "codes", "passwords", "recovery", "roles"];
-    let house = entra_house("http://127.0.0.1:9", &hooks.map(|hook| (hook, deeds())));
-    let host = house.serve();
-    let ask = |hook: &str, payload: &str, deed: &str| host.entra(hook, &entra(payload, deed));
+    let deployment =
+        entra_deployment("http://127.0.0.1:9", &hooks.map(|hook| (hook, misbehaviours())));
+    let host = deployment.serve();
+    let ask = |hook: &str, payload: &str, misbehaviour: &str| {
+        host.entra(hook, &entra(payload, misbehaviour))
+    };
 
-    let tokens = |deed: &str| ask("tokens", "token-issuance", deed);
+    let tokens = |misbehaviour: &str| ask("tokens", "token-issuance", misbehaviour);
     assert_eq!(tokens("allow").json["data"]["actions"][0]["claims"], json!({}));
     assert_eq!(
         tokens("claims").json["data"]["actions"][0]["claims"],
@@ -52,8 +57,8 @@ fn what_entra_gets() {
         (denied.status, &denied.json),
         (403, &json!({"errors": ["Abgelehnt: no training."]}))
     );
-    for deed in ["trap", "too long"] {
-        assert_eq!(tokens(deed).status, 500, "{deed}");
+    for misbehaviour in ["trap", "too long"] {
+        assert_eq!(tokens(misbehaviour).status, 500, "{misbehaviour}");
     }
     assert_eq!(tokens("step up").status, 403);
 
@@ -63,10 +68,10 @@ fn what_entra_gets() {
     );
     let prefilled = ask("sign-up", "collection-start", "values");
     assert_eq!(prefilled.json["data"]["actions"][0]["inputs"], json!({"city": "Trier"}));
-    for deed in ["deny", "trap", "field"] {
+    for misbehaviour in ["deny", "trap", "field"] {
         assert!(
-            action(&ask("sign-up", "collection-start", deed)).ends_with(".showBlockPage"),
-            "{deed}"
+            action(&ask("sign-up", "collection-start", misbehaviour)).ends_with(".showBlockPage"),
+            "{misbehaviour}"
         );
     }
     let changed = ask("form", "collection-submit", "values");
@@ -77,34 +82,38 @@ fn what_entra_gets() {
         errors.json["data"]["actions"][0]["attributeErrors"],
         json!({"city": "Abgelehnt: because of city."})
     );
-    for deed in ["deny", "trap", "no field"] {
+    for misbehaviour in ["deny", "trap", "no field"] {
         assert!(
-            action(&ask("form", "collection-submit", deed)).ends_with(".showBlockPage"),
-            "{deed}"
+            action(&ask("form", "collection-submit", misbehaviour)).ends_with(".showBlockPage"),
+            "{misbehaviour}"
         );
     }
 
-    // Nobody delivers in this house: Microsoft's own provider is to send the code, where the listener says so.
+    // Nobody delivers in this deployment: Microsoft's own provider is to send the code, where the listener says so.
     assert_eq!(ask("codes", "otp", "allow").status, 500);
     assert_eq!(ask("codes", "otp", "deny").status, 403);
 
-    for (deed, word) in [
+    for (misbehaviour, word) in [
         ("allow", "Retry"),
         ("migrate", "MigratePassword"),
         ("deny", "Block"),
         ("trap", "Block"),
         ("verified", "Block"),
     ] {
-        let answer = ask("passwords", "password", deed);
-        assert_eq!(action(&answer), format!("microsoft.graph.passwordSubmit.{word}"), "{deed}");
+        let answer = ask("passwords", "password", misbehaviour);
+        assert_eq!(
+            action(&answer),
+            format!("microsoft.graph.passwordSubmit.{word}"),
+            "{misbehaviour}"
+        );
         assert_eq!((answer.status, &answer.json["data"]["nonce"]), (200, &json!("n-0S6_WzA2Mj")));
     }
     let get = b"GET /entra/passwords HTTP/1.1\r\nhost: x\r\n\r\n";
     assert_eq!(host.client().say(get).unwrap().status, 200);
 
     assert!(action(&ask("recovery", "verified-id", "allow")).ends_with(".pass"));
-    for deed in ["deny", "trap"] {
-        let failed = ask("recovery", "verified-id", deed);
+    for misbehaviour in ["deny", "trap"] {
+        let failed = ask("recovery", "verified-id", misbehaviour);
         assert!(action(&failed).ends_with(".failed"));
         let claims = json!(["firstName", "lastName", "dateOfBirth", "documentId"]);
         let sorted = |claims: &Value| {
@@ -121,7 +130,7 @@ fn what_entra_gets() {
     }
 
     for payload in ["pim-group", "pim-role", "pim-azure"] {
-        for (deed, word) in [
+        for (misbehaviour, word) in [
             ("allow", "Approved"),
             ("auto", "AutoApproved"),
             ("review", "Approved"),
@@ -129,19 +138,19 @@ fn what_entra_gets() {
             ("deny", "Denied"),
             ("trap", "Denied"),
         ] {
-            let answer = ask("roles", payload, deed);
+            let answer = ask("roles", payload, misbehaviour);
             assert_eq!(
                 (answer.status, &answer.json["evaluationOutcome"]),
                 (200, &json!(word)),
-                "{payload}, {deed}"
+                "{payload}, {misbehaviour}"
             );
             assert!(answer.json["reason"][0].as_str().is_some_and(|reason| !reason.is_empty()));
             let record = answer.json["evaluationId"].as_str().unwrap().rsplit_once('#').unwrap().1;
-            assert_eq!(house.record(record.parse().unwrap())["hook"]["kind"], "entra.pim");
+            assert_eq!(deployment.record(record.parse().unwrap())["hook"]["kind"], "entra.pim");
         }
     }
     host.stop();
-    let ran = house.verify();
+    let ran = deployment.verify();
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
 }
 
@@ -151,20 +160,20 @@ fn a_code_is_taken_before_entra_hears_so() {
         true => Some((503, String::new())),
         false => Some((202, "{}".to_owned())),
     });
-    let house = entra_house("http://127.0.0.1:9", &[("codes", deeds())]);
-    house.configure(
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("codes", misbehaviours())]);
+    deployment.configure(
         "kind = \"entra.otp-send\"",
         "kind = \"entra.otp-send\"\ndelivery = { email = \"mail\" }\nbudget_ms = 1900",
     );
-    let text = house.read("portcullis.toml");
+    let text = deployment.read("portcullis.toml");
     let template = r#"json = '{"to": "{to}", "code": "{code}", "by": "{channel}", "locale": "{locale}", "key": "{key}"}'"#;
-    house.write(
+    deployment.write(
         "portcullis.toml",
         format!("{text}\n[delivery.mail]\nurl = \"{}\"\n{template}\n", service.url("/send")),
     );
-    let host = house.serve();
-    let ask = |to: &str, deed: &str| {
-        let mut body = entra("otp", deed);
+    let host = deployment.serve();
+    let ask = |to: &str, misbehaviour: &str| {
+        let mut body = entra("otp", misbehaviour);
         body["data"]["otpContext"]["identifier"] = to.into();
         host.entra("codes", &body)
     };
@@ -182,18 +191,18 @@ fn a_code_is_taken_before_entra_hears_so() {
     // Asked again, the platform hears the same, and nobody gets a second message.
     assert_eq!(ask("mary@partner.example", "allow").body, taken.body);
     assert_eq!(service.heard().len(), 1);
-    for deed in ["deny", "trap"] {
-        assert_ne!(ask("mary@partner.example", deed).status, 200, "{deed}");
+    for misbehaviour in ["deny", "trap"] {
+        assert_ne!(ask("mary@partner.example", misbehaviour).status, 200, "{misbehaviour}");
     }
     assert_eq!(service.heard().len(), 1, "what is denied is not sent");
     let nobody = ask("nobody@partner.example", "allow");
     assert_eq!((nobody.status, nobody.json["errors"].as_array().map(Vec::len)), (500, Some(1)));
     host.stop();
-    let void = house.records_of("answer.superseded");
+    let void = deployment.records_of("answer.superseded");
     assert_eq!(void.iter().map(|void| &void["cause"]).collect::<Vec<_>>(), ["message-undelivered"]);
     for secret in ["90417352", "mary@partner.example"] {
         assert!(
-            house.records().iter().all(|record| !record.to_string().contains(secret)),
+            deployment.records().iter().all(|record| !record.to_string().contains(secret)),
             "{secret} in a leaf"
         );
     }
@@ -201,9 +210,9 @@ fn a_code_is_taken_before_entra_hears_so() {
 
 #[test]
 fn who_is_not_proven_or_says_nothing_is_refused_in_each_kinds_way() {
-    let house = entra_house("http://127.0.0.1:9", &[("tokens", deeds())]);
-    house.configure("name = \"tokens\"", "name = \"tokens\"\non_failure = \"closed\"");
-    let host = house.serve();
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("tokens", misbehaviours())]);
+    deployment.configure("name = \"tokens\"", "name = \"tokens\"\non_failure = \"closed\"");
+    let host = deployment.serve();
     let events = [
         ("tokens", "token-issuance"),
         ("passwords", "password"),
@@ -244,8 +253,8 @@ fn who_is_not_proven_or_says_nothing_is_refused_in_each_kinds_way() {
 
 #[test]
 fn entra_asks_again_and_hears_the_same() {
-    let house = entra_house("http://127.0.0.1:9", &[("roles", deeds())]);
-    let host = house.serve();
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("roles", misbehaviours())]);
+    let host = deployment.serve();
     let first = host.entra("roles", &entra("pim-group", "auto"));
     let again = host.entra("roles", &entra("pim-group", "auto"));
     assert_eq!(first.body, again.body);
@@ -253,13 +262,13 @@ fn entra_asks_again_and_hears_the_same() {
     let other = host.entra("roles", &entra("pim-group", "deny"));
     assert_eq!(other.json["evaluationOutcome"], "Denied");
     host.stop();
-    assert_eq!(house.records_of("hook.duplicate").len(), 1);
+    assert_eq!(deployment.records_of("hook.duplicate").len(), 1);
 }
 
 #[test]
 fn a_wrong_set_up_is_named() {
-    let house = entra_house("http://127.0.0.1:9", &[("tokens", deeds())]);
-    let good = house.read("portcullis.toml");
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("tokens", misbehaviours())]);
+    let good = deployment.read("portcullis.toml");
     for (from, to, says) in [
         ("resume = \"graph\"", "", "needs `resume`"),
         ("resume = \"graph\"", "resume = \"other\"", "there is no [resume.other]"),
@@ -274,8 +283,8 @@ fn a_wrong_set_up_is_named() {
         ("secrets/graph", "secrets/nothing", "client secret"),
     ] {
         assert!(good.contains(from), "{from}");
-        house.write("portcullis.toml", good.replacen(from, to, 1));
-        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        deployment.write("portcullis.toml", good.replacen(from, to, 1));
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
         assert_eq!(ran.code, 64, "{to}: {}{}", ran.out, ran.err);
         assert!(format!("{}{}", ran.out, ran.err).contains(says), "{says}: {}{}", ran.out, ran.err);
     }
@@ -283,8 +292,8 @@ fn a_wrong_set_up_is_named() {
 
 #[test]
 fn a_decryption_key_is_replaced_while_calls_go_on() {
-    let house = entra_house("http://127.0.0.1:9", &[("passwords", deeds())]);
-    let host = house.serve();
+    let deployment = entra_deployment("http://127.0.0.1:9", &[("passwords", misbehaviours())]);
+    let host = deployment.serve();
     let read = |name: &str| fs::read_to_string(checkout().join("host/hooks/tests/jwe").join(name));
     let vectors: Value = serde_json::from_str(&read("vectors.json").unwrap()).unwrap();
     let status = |token: &str| {
@@ -294,13 +303,13 @@ fn a_decryption_key_is_replaced_while_calls_go_on() {
     };
     assert_eq!((status("good"), status("of the other key")), (200, 400));
     let both = read("key.pem").unwrap() + &read("other.pem").unwrap();
-    house.write_secret("keys/passwords.pem", &both);
+    deployment.write_secret("keys/passwords.pem", &both);
     host.signal("HUP");
-    host.until_log("decryption keys read");
+    host.wait_for("hook.decryption-keys-read");
     assert_eq!((status("good"), status("of the other key")), (200, 200));
-    house.write_secret("keys/passwords.pem", "not a key");
+    deployment.write_secret("keys/passwords.pem", "not a key");
     host.signal("HUP");
-    host.until_log("not taken; what is in force goes on");
+    host.wait_for("files.not-taken");
     assert_eq!((status("good"), status("of the other key")), (200, 200));
     host.stop();
 }
@@ -308,27 +317,33 @@ fn a_decryption_key_is_replaced_while_calls_go_on() {
 /// What Entra hands over is nowhere but in the call; and the search finds what is planted.
 #[test]
 fn passwords_and_codes_are_nowhere() {
-    let house = entra_house("http://127.0.0.1:9", &[("passwords", deeds()), ("codes", deeds())]);
-    let host = house.serve();
+    let deployment = entra_deployment(
+        "http://127.0.0.1:9",
+        &[("passwords", misbehaviours()), ("codes", misbehaviours())],
+    );
+    let host = deployment.serve();
     // Long enough that no part of it stands anywhere by chance.
     let secrets = ["Zwölf Äpfel \"am\" Baum 12!", "90417352-4471-8086"];
-    for deed in ["allow", "migrate", "deny", "trap", "verified", "error", "reveal"] {
-        host.entra("passwords", &entra("password", deed));
-        let mut code = entra("otp", deed);
+    for misbehaviour in ["allow", "migrate", "deny", "trap", "verified", "error", "reveal"] {
+        host.entra("passwords", &entra("password", misbehaviour));
+        let mut code = entra("otp", misbehaviour);
         code["data"]["otpContext"]["oneTimeCode"] = secrets[1].into();
         host.entra("codes", &code);
     }
     let log = host.stop();
     for secret in secrets {
-        assert_eq!(found(&house, secret), [] as [String; 0]);
+        assert_eq!(found(&deployment, secret), [] as [String; 0]);
         assert!(
             !spellings(secret).iter().any(|spelled| contains(log.as_bytes(), spelled)),
             "in the log"
         );
-        for (index, record) in
-            house.records().iter().enumerate().filter(|(_, record)| record["t"] == "hook.decision")
+        for (index, record) in deployment
+            .records()
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| record["t"] == "hook.decision")
         {
-            let sealed = house.sealed(index.try_into().unwrap()).to_string();
+            let sealed = deployment.sealed(index.try_into().unwrap()).to_string();
             assert!(
                 !spellings(secret).iter().any(|spelled| contains(sealed.as_bytes(), spelled)),
                 "{record}"
@@ -336,8 +351,12 @@ fn passwords_and_codes_are_nowhere() {
         }
     }
     for (number, spelled) in spellings(secrets[0]).into_iter().enumerate() {
-        house.write(&format!("audit/planted-{number}"), spelled);
-        assert_eq!(found(&house, secrets[0]).len(), number + 1, "the search finds what is planted");
+        deployment.write(&format!("audit/planted-{number}"), spelled);
+        assert_eq!(
+            found(&deployment, secrets[0]).len(),
+            number + 1,
+            "the search finds what is planted"
+        );
     }
 }
 
@@ -358,11 +377,11 @@ fn spellings(secret: &str) -> Vec<Vec<u8>> {
     all
 }
 
-/// The files of the house that hold it in any spelling.
-fn found(house: &House, secret: &str) -> Vec<String> {
+/// The files of the deployment that hold it in any spelling.
+fn found(deployment: &TestDeployment, secret: &str) -> Vec<String> {
     let spellings = spellings(secret);
     let mut found = Vec::new();
-    walk(&house.path(""), &mut |path| {
+    walk(&deployment.path(""), &mut |path| {
         let bytes = fs::read(path).unwrap();
         if spellings.iter().any(|spelled| contains(&bytes, spelled)) {
             found.push(path.display().to_string());

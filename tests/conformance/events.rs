@@ -1,16 +1,16 @@
 //! `okta.event`: every event of a batch is put before the plugins and is on record before Okta hears that it arrived.
 
-use portcullis_tests::{Answer, Binding, House, Raw, batch, event};
+use portcullis_tests::{Answer, Binding, Raw, TestDeployment, batch, event};
 use serde_json::{Value, json};
 
 #[test]
 fn every_event_is_looked_at_once_and_on_record() {
-    let house = House::build(&[
-        Binding::new("event", "mischief", json!({"do": "deny"})),
-        Binding::new("event", "mischief-watcher", json!({"do": "reveal"})).mode("monitor"),
+    let deployment = TestDeployment::build(&[
+        Binding::new("event", "misbehaving", json!({"do": "deny"})),
+        Binding::new("event", "misbehaving-watcher", json!({"do": "reveal"})).mode("monitor"),
     ]);
-    house.add_hook("event", "okta.event", "");
-    let host = house.serve();
+    deployment.add_hook("event", "okta.event", "");
+    let host = deployment.serve();
 
     let challenge = |headers: &str| {
         let head = format!("GET /okta/event HTTP/1.1\r\nhost: {}\r\n{headers}\r\n", host.address());
@@ -45,12 +45,12 @@ fn every_event_is_looked_at_once_and_on_record() {
         let answer = host.post("event", bad);
         assert_eq!(answer.status, 503, "with 4xx Okta would drop it for good");
     }
-    house.until_record("hook.observed", |record| {
+    deployment.until_record("hook.observed", |record| {
         record["decision"].as_u64().is_some_and(|of| of >= 5)
     });
     host.stop();
 
-    let decisions = house.records_of("hook.decision");
+    let decisions = deployment.records_of("hook.decision");
     assert_eq!(decisions.len(), 6, "three of the batch, three of the odd one, none twice");
     let unreadable: Vec<_> = decisions
         .iter()
@@ -59,7 +59,7 @@ fn every_event_is_looked_at_once_and_on_record() {
     assert_eq!(unreadable.len(), 2);
     for (record, place) in unreadable.iter().zip([0, 2]) {
         assert_eq!((&record["part"], &record["status"]), (&json!(place), &json!(204)));
-        let sealed = house.sealed(record["seq"].as_u64().unwrap());
+        let sealed = deployment.sealed(record["seq"].as_u64().unwrap());
         assert_eq!(sealed["request"], odd["data"]["events"][place], "what came is kept");
     }
     for (number, record) in decisions.iter().take(3).enumerate() {
@@ -71,23 +71,23 @@ fn every_event_is_looked_at_once_and_on_record() {
             (&record["decision"]["verdict"], &record["status"]),
             (&json!("deny"), &json!(204))
         );
-        assert_eq!(record["bindings"][0]["codes"], json!(["MISCHIEF_DENIES"]));
-        let sealed = house.sealed(record["seq"].as_u64().unwrap());
+        assert_eq!(record["bindings"][0]["codes"], json!(["MISBEHAVING_DENIES"]));
+        let sealed = deployment.sealed(record["seq"].as_u64().unwrap());
         assert_eq!(
             sealed["request"], body["data"]["events"][number],
             "each with its own event, and no other"
         );
     }
-    let observed = house.records_of("hook.observed");
+    let observed = deployment.records_of("hook.observed");
     assert_eq!(observed.len(), 4);
-    let seen = house.sealed(observed[1]["seq"].as_u64().unwrap())[0]["notes"][0]
+    let seen = deployment.sealed(observed[1]["seq"].as_u64().unwrap())[0]["notes"][0]
         .as_str()
         .unwrap()
         .to_owned();
     assert!(seen.contains("user.authentication.sso"), "a plugin sees each: {seen}");
-    let duplicates = house.records_of("hook.duplicate");
+    let duplicates = deployment.records_of("hook.duplicate");
     assert_eq!((duplicates.len(), &duplicates[0]["status"]), (1, &json!(204)));
-    let refused = house.records_of("hook.rejected");
+    let refused = deployment.records_of("hook.rejected");
     for (cause, count) in [("unauthenticated", 1), ("not-json", 2), ("schema-mismatch", 3)] {
         let counts = refused
             .iter()
@@ -101,10 +101,10 @@ fn every_event_is_looked_at_once_and_on_record() {
 fn what_is_not_on_record_is_asked_for_once_more() {
     // Nothing is in force, and nothing enforces: an event hook has no default that would do.
     for (on_failure, status) in [("closed", 503), ("open", 204)] {
-        let house = House::build(&[]);
-        house.add_hook("event", "okta.event", &format!("on_failure = \"{on_failure}\""));
-        house.write("release/release.json", "{");
-        let host = house.serve();
+        let deployment = TestDeployment::build(&[]);
+        deployment.add_hook("event", "okta.event", &format!("on_failure = \"{on_failure}\""));
+        deployment.write("release/release.json", "{");
+        let host = deployment.serve();
         let body = batch(&["user.session.start"]).to_string();
         for _ in 0..2 {
             assert_eq!(
@@ -114,7 +114,7 @@ fn what_is_not_on_record_is_asked_for_once_more() {
             );
         }
         host.stop();
-        let tried = house.records_of("hook.decision");
+        let tried = deployment.records_of("hook.decision");
         assert_eq!(tried.len(), if on_failure == "closed" { 2 } else { 1 });
         assert_eq!(tried[0]["decision"]["cause"], "no-active-release");
     }
@@ -122,11 +122,13 @@ fn what_is_not_on_record_is_asked_for_once_more() {
 
 #[test]
 fn a_hook_that_nobody_enforces_still_sees_to_it() {
-    let house =
-        House::build(&[Binding::new("event", "mischief", json!({"do": "allow"})).mode("monitor")]);
-    house.add_hook("event", "okta.event", "");
-    assert!(!house.must(&["check", "--config", "portcullis.toml"]).contains("hook `event`"));
-    let host = house.serve();
+    let deployment =
+        TestDeployment::build(&[
+            Binding::new("event", "misbehaving", json!({"do": "allow"})).mode("monitor")
+        ]);
+    deployment.add_hook("event", "okta.event", "");
+    assert!(!deployment.must(&["check", "--config", "portcullis.toml"]).contains("hook `event`"));
+    let host = deployment.serve();
     assert_arrived(&host.post("event", batch(&["user.session.start"]).to_string().as_bytes()));
     let mut reused = batch(&["user.session.start"]);
     let id = event();
@@ -135,7 +137,7 @@ fn a_hook_that_nobody_enforces_still_sees_to_it() {
     reused["data"]["events"][0]["uuid"] = json!(event());
     assert_arrived(&host.post("event", reused.to_string().as_bytes()));
     host.stop();
-    let told = house.records_of("hook.decision").len();
+    let told = deployment.records_of("hook.decision").len();
     assert_eq!(told, 3, "another batch under the same id is lost to nobody");
 }
 

@@ -7,8 +7,8 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use portcullis_tests::{
-    Answer, Binding, Client, Host, House, Http2, Raw, SECRET, SignIn, batch, block, duties, frame,
-    golden_part, request,
+    Answer, Binding, Client, Host, Http2, Raw, SECRET, SignIn, TestDeployment, batch, block,
+    duties, frame, golden_part, request,
 };
 use serde_json::{Value, json};
 
@@ -28,16 +28,16 @@ enum Sent {
     Two(Vec<u8>),
 }
 
-fn closed_house() -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "header_timeout_ms = 700\nbody_timeout_ms = 700\n\n[trust]");
-    house
+fn closed_deployment() -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("[trust]", "header_timeout_ms = 700\nbody_timeout_ms = 700\n\n[trust]");
+    deployment
 }
 
 #[test]
 fn whatever_a_closed_hook_is_sent_the_answer_stops_where_that_is_possible() {
-    let house = closed_house();
-    let host = house.serve();
+    let deployment = closed_deployment();
+    let host = deployment.serve();
     let mut table =
         String::from("| request | answer | why not the answer that stops |\n|---|---|---|\n");
     for (title, cases) in
@@ -65,8 +65,9 @@ fn whatever_a_closed_hook_is_sent_the_answer_stops_where_that_is_possible() {
     golden_part("http.md", "answers of a closed hook", &table);
     assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().is_some(), "alive");
     let log = host.stop();
-    assert!(log.contains("http.faulty-request") && log.contains("http.unknown-path"), "{log}");
-    let causes: Vec<_> = house
+    assert!(log.has("http.faulty-request"), "{log}");
+    assert!(log.has("http.unknown-path"), "{log}");
+    let causes: Vec<_> = deployment
         .records_of("hook.rejected")
         .iter()
         .map(|record| record["cause"].as_str().unwrap().to_owned())
@@ -334,8 +335,8 @@ fn in_words(status: &str, body: &[u8]) -> String {
 
 #[test]
 fn an_answer_to_a_faulty_request_comes_at_once_and_ends_the_connection() {
-    let house = closed_house();
-    let host = house.serve();
+    let deployment = closed_deployment();
+    let host = deployment.serve();
     let mut socket = host.client().connect().unwrap();
     // A good call first, on the same connection.
     let good = SignIn::with_groups(&["ward-reader"]).bytes();
@@ -354,10 +355,10 @@ fn an_answer_to_a_faulty_request_comes_at_once_and_ends_the_connection() {
 
 #[test]
 fn a_call_without_the_secret_is_answered_before_its_body_comes() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     // A body that is waited for outlasts the client's patience.
-    house.configure("[trust]", "body_timeout_ms = 60000\n\n[trust]");
-    let host = house.serve();
+    deployment.configure("[trust]", "body_timeout_ms = 60000\n\n[trust]");
+    let host = deployment.serve();
     let mut socket = host.client().connect().unwrap();
     let head = "POST /okta/token HTTP/1.1\r\nhost: a\r\nauthorization: wrong\r\ncontent-length: \
                 200000\r\n\r\n{";
@@ -371,9 +372,9 @@ fn a_call_without_the_secret_is_answered_before_its_body_comes() {
 
 #[test]
 fn open_hooks_and_hooks_that_nothing_enforces_answer_faults_with_a_plain_status() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("path = \"/okta/token\"", "path = \"/okta/token\"\non_failure = \"open\"");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("path = \"/okta/token\"", "path = \"/okta/token\"\non_failure = \"open\"");
+    let host = deployment.serve();
     let status = |bytes: &[u8]| host.client().say(bytes).unwrap();
     for path in ["/okta/token", "/okta/import"] {
         let answer = status(&bytes("PUT", path, "host: a\r\ncontent-length: 0\r\n"));
@@ -395,14 +396,14 @@ fn open_hooks_and_hooks_that_nothing_enforces_answer_faults_with_a_plain_status(
 
 #[test]
 fn every_closed_okta_hook_has_an_answer_of_its_own_kind() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     for kind in ["saml", "registration", "telephony"] {
-        house.add_hook(kind, &format!("okta.{kind}"), "");
+        deployment.add_hook(kind, &format!("okta.{kind}"), "");
     }
-    house.add_hook("password", "okta.password-import", "");
+    deployment.add_hook("password", "okta.password-import", "");
     // Without a release nothing can be let through: every hook is closed.
-    house.write("release/release.json", "{}");
-    let host = house.serve();
+    deployment.write("release/release.json", "{}");
+    let host = deployment.serve();
     for (hook, stops) in [
         ("token", "/error/errorSummary"),
         ("saml", "/error/errorSummary"),
@@ -424,15 +425,15 @@ fn every_closed_okta_hook_has_an_answer_of_its_own_kind() {
 
 #[test]
 fn head_and_allow_are_as_the_standard_says() {
-    let mut house = House::build(&[]);
-    house.sign_root(|source| source.replace(r#""okta.*""#, r#""okta.*", "authzen""#));
-    house.write_secret("secrets/pdp", SECRET);
+    let mut deployment = TestDeployment::build(&[]);
+    deployment.sign_root(|source| source.replace(r#""okta.*""#, r#""okta.*", "authzen""#));
+    deployment.write_secret("secrets/pdp", SECRET);
     let hook = "\n[[hook]]\nname = \"pdp\"\nkind = \"authzen\"\npath = \"/pdp\"\n\
         public_url = \"https://pdp.example/pdp\"\ncaller = { secret_file = \"secrets/pdp\" }\n";
-    house.write("portcullis.toml", house.read("portcullis.toml") + hook);
-    house.add_hook("event", "okta.event", "");
-    house.release(&[]);
-    let host = house.serve();
+    deployment.write("portcullis.toml", deployment.read("portcullis.toml") + hook);
+    deployment.add_hook("event", "okta.event", "");
+    deployment.release(&[]);
+    let host = deployment.serve();
     let ask = |method: &str, path: &str, fields: &str| {
         let mut socket = host.client().connect().unwrap();
         let fields = format!("host: a\r\nconnection: close\r\nx-request-id: 7\r\n{fields}");

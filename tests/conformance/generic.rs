@@ -1,6 +1,6 @@
 //! `generic`: a flow of DaVinci, say, that sends and reads what its administrator made up.
 
-use portcullis_tests::{Binding, Host, House, Raw, SECRET};
+use portcullis_tests::{Binding, Host, Raw, SECRET, TestDeployment};
 use serde_json::{Value, json};
 
 const HOOK: &str = r#"
@@ -33,14 +33,15 @@ fn post(host: &Host, secret: &str, body: &Value) -> (u16, Value) {
 
 #[test]
 fn a_flow_is_answered_as_its_operator_wrote_it() {
-    let deeds = json!({"do": "by-entitlement", "deeds": {
+    let misbehaviours = json!({"do": "by-entitlement", "misbehaviours": {
         "denied": {"do": "deny", "why": "so"}, "review": {"do": "review"}, "trap": {"do": "trap"},
         "until": {"do": "set", "target": "response", "path": "/until", "value": "2026-09-30"},
         "forge": {"do": "set", "target": "response", "path": "/allowed", "value": false},
     }});
-    let binding = Binding::new("asked", "mischief", deeds).fallback(&[]);
-    let house = House::speaking("generic", "/flow", HOOK, (&[], &["set:response:/*"]), &[binding]);
-    let host = house.serve();
+    let binding = Binding::new("asked", "misbehaving", misbehaviours).fallback(&[]);
+    let deployment =
+        TestDeployment::speaking("generic", "/flow", HOOK, (&[], &["set:response:/*"]), &[binding]);
+    let host = deployment.serve();
     let (status, allowed) = post(&host, SECRET, &body("ward"));
     assert_eq!((status, &allowed["allowed"]), (200, &json!(true)));
     let index: u64 =
@@ -50,7 +51,7 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
         (status, &denied["allowed"], &denied["why"]),
         (200, &json!(false), &json!("Denied: so."))
     );
-    assert_eq!(denied["codes"], json!(["MISCHIEF_DENIES"]));
+    assert_eq!(denied["codes"], json!(["MISBEHAVING_DENIES"]));
     assert_eq!(post(&host, SECRET, &body("review")).1["wait"], true);
     assert_eq!(post(&host, SECRET, &body("until")).1["until"], "2026-09-30");
     for (secret, body, code) in [
@@ -67,11 +68,11 @@ fn a_flow_is_answered_as_its_operator_wrote_it() {
         );
     }
     host.stop();
-    let record = house.record(index);
+    let record = deployment.record(index);
     assert_eq!(
         (&record["hook"]["kind"], &record["decision"]["verdict"]),
         (&json!("generic"), &json!("allow"))
     );
-    assert_eq!(house.sealed(index)["request"], body("ward"));
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.sealed(index)["request"], body("ward"));
+    assert_eq!(deployment.verify().code, 0);
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use portcullis_tests::{
-    Binding, DATA, END_STREAM, House, Http2, Issuer, SECRET, SignIn, block, duties, frame, request,
+    Binding, DATA, END_STREAM, Http2, Issuer, SECRET, SignIn, TestDeployment, block, duties, frame,
+    request,
 };
 use serde_json::{Value, json};
 
@@ -31,15 +32,15 @@ fn is_decided(http2: &Http2, stream: u32) -> bool {
 fn a_burst_whose_issuer_has_to_be_asked_for_its_keys_is_decided_whole() {
     const NAME: &str = "https://issuer.example";
     let mut issuer = Issuer::start(NAME);
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure(
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure(
         "caller = { secret_file = \"secrets/token\" }",
         &format!(
             "caller = {{ oauth = {{ issuer = \"{NAME}\", audiences = [\"hooks\"], clients = [\"platform\"], discovery = \"{}\" }} }}",
             issuer.discovery()
         ),
     );
-    let host = house.serve();
+    let host = deployment.serve();
     let claims = issuer.claims("hooks", json!({"client_id": "platform"}));
     // A key that the host has not seen yet: the caller of each call waits for the issuer.
     issuer.publish(&["second"]);
@@ -59,16 +60,17 @@ fn a_burst_whose_issuer_has_to_be_asked_for_its_keys_is_decided_whole() {
 
 #[test]
 fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 60000\nbody_timeout_ms = 60000");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment
+        .configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 60000\nbody_timeout_ms = 60000");
+    let host = deployment.serve();
     let mut http2 = Http2::connect(host.address(), &[]);
     // One call is answered; a second one is in progress when the signal comes.
     assert!(http2.write(&[head(1, SECRET), body(1), head(3, SECRET)].concat()));
     assert!(http2.until(PATIENCE, |it| is_decided(it, 1)));
     assert_eq!(http2.goaway, None);
     host.signal("TERM");
-    host.until_log("stopping");
+    host.wait_for("stop.delay");
     // Its answer is a whole one, and the hook's safe one if the body is late.
     assert!(http2.write(&body(3)));
     assert!(http2.until(PATIENCE, |it| it.answered(200) == 2), "{:?}", http2.streams);
@@ -82,13 +84,13 @@ fn a_stop_tells_connections_to_end_and_answers_the_calls_in_progress() {
     // A second signal ends the delay.
     host.signal("TERM");
     host.ended();
-    assert_eq!(house.records().last().unwrap()["t"], json!("host.stop"));
+    assert_eq!(deployment.records().last().unwrap()["t"], json!("host.stop"));
 }
 
 #[test]
 fn a_client_that_ends_its_side_gets_every_answer() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     for (secret, count) in [(SECRET, 1), (SECRET, 40), ("wrong", 1), ("wrong", 12)] {
         let streams: Vec<u32> = (0..count).map(|number| 2 * number + 1).collect();
         let calls: Vec<_> =
@@ -114,8 +116,8 @@ fn a_client_that_ends_its_side_gets_every_answer() {
 
 #[test]
 fn a_head_that_is_too_large_is_answered_and_costs_no_earlier_call_its_answer() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let huge = "y".repeat(300 << 10);
     let too_large = |stream: u32| {
         let fields = [("authorization", SECRET), ("x", &*huge)];

@@ -1,17 +1,17 @@
 //! `okta.user-import`: what Okta gets for somebody who is about to be imported.
 
 use portcullis_tests::{
-    Binding, CONFLICT, House, Import, contract, duties, leaf_hash, now, rfc3339,
+    Binding, CONFLICT, Import, TestDeployment, contract, duties, leaf_hash, now, rfc3339,
 };
 use serde_json::{Value, json};
 
 #[test]
 fn what_okta_gets_for_an_import() {
-    let house = House::build(&[
+    let deployment = TestDeployment::build(&[
         Binding::new("import", "sod", duties()),
         Binding::new("import", "contractor", contract()),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     let ask = |import: Import| {
         let answer = host.import(&import);
         assert_eq!(answer.status, 200);
@@ -54,8 +54,8 @@ fn what_okta_gets_for_an_import() {
     host.stop();
     for (answer, verdict) in [(&ends, "abstain"), (&ended, "deny"), (&conflict, "deny")] {
         let index = answer.index().unwrap();
-        assert_eq!(leaf_hash(&house.leaf(index)), answer.leaf().unwrap());
-        let record = house.record(index);
+        assert_eq!(leaf_hash(&deployment.leaf(index)), answer.leaf().unwrap());
+        let record = deployment.record(index);
         assert_eq!(record["hook"]["kind"], "okta.user-import");
         assert_eq!(
             record["decision"]["verdict"], verdict,

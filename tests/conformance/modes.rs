@@ -1,18 +1,18 @@
 //! Modes: what only advises or monitors is asked and recorded, and reaches nobody.
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, House, Import, Raw, SignIn, contract, duties, now, rfc3339,
+    Answer, Binding, CONFLICT, Import, Raw, SignIn, TestDeployment, contract, duties, now, rfc3339,
 };
 use serde_json::json;
 
 #[test]
 fn advice_and_monitoring_are_recorded_and_never_said() {
-    let house = House::build(&[
+    let deployment = TestDeployment::build(&[
         Binding::new("token", "contractor", contract()),
         Binding::new("token", "sod", duties()).mode("advise"),
         Binding::new("import", "sod", duties()).mode("monitor"),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
 
     let conflict = host.sign_in(&SignIn::with_groups(&CONFLICT));
     assert_eq!(conflict.without_reference(), "{}", "advice does not bind");
@@ -40,33 +40,33 @@ fn advice_and_monitoring_are_recorded_and_never_said() {
     for (answer, plugin, mode) in
         [(&conflict, "sod", "advise"), (&ended, "sod", "advise"), (&imported, "sod", "monitor")]
     {
-        observed(&house, answer, plugin, mode);
+        observed(&deployment, answer, plugin, mode);
     }
     host.stop();
-    let of_conflict = house.record(conflict.index().unwrap());
+    let of_conflict = deployment.record(conflict.index().unwrap());
     assert_eq!(
         of_conflict["bindings"].as_array().unwrap().len(),
         1,
         "the decision is the enforcing plugins' alone"
     );
     assert_eq!(of_conflict["decision"]["verdict"], "abstain");
-    let of_import = house.record(imported.index().unwrap());
+    let of_import = deployment.record(imported.index().unwrap());
     assert_eq!(
         (&of_import["bindings"], &of_import["decision"]),
         (&json!([]), &json!({"verdict": "abstain"}))
     );
-    assert_eq!(house.records_of("hook.observed").len(), 3);
+    assert_eq!(deployment.records_of("hook.observed").len(), 3);
 }
 
 /// The record of what would have been said, which names the decision that it was not part of.
-fn observed(house: &House, answer: &Answer, plugin: &str, mode: &str) {
-    let record =
-        house.until_record("hook.observed", |record| record["decision"].as_u64() == answer.index());
+fn observed(deployment: &TestDeployment, answer: &Answer, plugin: &str, mode: &str) {
+    let record = deployment
+        .until_record("hook.observed", |record| record["decision"].as_u64() == answer.index());
     let asked = &record["bindings"][0];
     assert_eq!(asked["plugin"], format!("org.portcullis.{plugin}"));
     assert_eq!(asked["mode"], mode);
     assert_eq!(asked["verdict"], "deny");
-    let sealed = house.sealed(record["seq"].as_u64().unwrap());
+    let sealed = deployment.sealed(record["seq"].as_u64().unwrap());
     assert!(
         sealed.to_string().contains("PRESCRIBE-DISPENSE"),
         "the finding itself is sealed: {sealed}"

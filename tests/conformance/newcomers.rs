@@ -3,26 +3,26 @@
 
 use std::fs;
 
-use portcullis_tests::{Binding, House, SignIn, below, duties};
+use portcullis_tests::{Binding, SignIn, TestDeployment, below, duties};
 
 #[test]
 fn a_sealed_part_that_was_altered_ends_show_with_an_error() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let index = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
     host.stop();
     let place = index.to_string();
     let show = |key: &str| {
         let command = ["audit", "show", "--log", "audit/log", "--vkey", "log.vkey"];
         let more = ["--index", place.as_str(), "--sealing-key", key];
-        house.run(&[&command[..], &more].concat())
+        deployment.run(&[&command[..], &more].concat())
     };
     let whole = show("keys/sealing.key");
     assert!(whole.code == 0 && whole.out.contains("sealed: "), "{whole:?}");
     // Another key opens nothing, and says nothing of the log.
     let other = show("keys/pseudonym.key");
     assert!(other.code == 0 && other.out.contains("not readable"), "{other:?}");
-    for file in below(&house.path("audit/sealed")) {
+    for file in below(&deployment.path("audit/sealed")) {
         let mut bytes = fs::read(&file).unwrap();
         if let Some(last) = bytes.last_mut() {
             *last ^= 1;
@@ -37,16 +37,16 @@ fn a_sealed_part_that_was_altered_ends_show_with_an_error() {
 
 #[test]
 fn folders_of_documents_about_the_time_and_of_trust_roots_are_made() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     let confirm = |log: &str, output: &str| {
         let document = ["trust", "confirm-clock", "--vkey", log, "--root", "trust-root.json"];
         let why = ["--person", "noor.haddad", "--reason", "off", "--ticket", "CHG-1"];
         let key = ["--key", "keys/release.key", "--output", output];
-        house.run(&[&document[..], &why, &key].concat())
+        deployment.run(&[&document[..], &why, &key].concat())
     };
-    assert!(!house.path("time-documents").exists());
+    assert!(!deployment.path("time-documents").exists());
     let made = confirm("log.vkey", "time-documents/clock.json");
-    assert!(made.code == 0 && house.path("time-documents/clock.json").exists(), "{made:?}");
+    assert!(made.code == 0 && deployment.path("time-documents/clock.json").exists(), "{made:?}");
     let again = confirm("log.vkey", "time-documents/second.json");
     assert_eq!(again.code, 0, "{again:?}");
     let far = confirm("log.vkey", "nowhere/at/all/clock.json");
@@ -56,25 +56,25 @@ fn folders_of_documents_about_the_time_and_of_trust_roots_are_made() {
     let private = confirm("keys/log.key", "time-documents/third.json");
     assert!(private.code == 64 && private.err.contains("`keys/log.key`"), "{private:?}");
     assert!(private.err.contains("this is the private key"), "{private:?}");
-    let text = house.read("keys/log.key");
+    let text = deployment.read("keys/log.key");
     assert!(!private.err.contains(text.trim()), "{private:?}");
 }
 
 #[test]
 fn a_log_folder_that_is_not_there_is_no_damage() {
-    let house = House::build(&[]);
-    let ran = house.run(&["audit", "verify", "--log", "audit/logs", "--vkey", "log.vkey"]);
+    let deployment = TestDeployment::build(&[]);
+    let ran = deployment.run(&["audit", "verify", "--log", "audit/logs", "--vkey", "log.vkey"]);
     assert!(ran.code == 64 && ran.err.contains("there is no folder `audit/logs`"), "{ran:?}");
     assert!(!ran.err.contains("damaged"), "{ran:?}");
 }
 
 #[test]
 fn a_rollback_to_a_set_that_was_signed_over_says_which_and_what_to_do() {
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.serve().stop();
-    house.release(&[Binding::new("token", "sod", duties())]);
-    house.serve().stop();
-    let ran = house.run(&["release", "rollback", "--config", "portcullis.toml", "--dry-run"]);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.serve().stop();
+    deployment.release(&[Binding::new("token", "sod", duties())]);
+    deployment.serve().stop();
+    let ran = deployment.run(&["release", "rollback", "--config", "portcullis.toml", "--dry-run"]);
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("the archive has no release set 1 (sha256:"), "{ran:?}");
     assert!(ran.err.contains("sign what the older set had anew"), "{ran:?}");
@@ -82,13 +82,13 @@ fn a_rollback_to_a_set_that_was_signed_over_says_which_and_what_to_do() {
 
 #[test]
 fn the_doctor_tells_no_record_where_no_call_made_one() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.write_secret("secrets/wrong", "a-secret-of-thirty-two-characterz");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.write_secret("secrets/wrong", "a-secret-of-thirty-two-characterz");
+    let host = deployment.serve();
     let url = format!("http://{}/okta/token", host.address());
     let doctor = |secret: &str| {
         let arguments = ["hook", "doctor", "--kind", "okta.token", "--url", &url, "--calls", "1"];
-        house.run(&[&arguments[..], &["--secret-file", secret]].concat())
+        deployment.run(&[&arguments[..], &["--secret-file", secret]].concat())
     };
     let right = doctor("secrets/token");
     assert!(right.code == 0 && right.out.contains("its calls made records"), "{right:?}");
@@ -101,7 +101,7 @@ fn the_doctor_tells_no_record_where_no_call_made_one() {
     assert!(wrong.err.contains("1 check found something wrong"), "{wrong:?}");
     let https = url.replace("http://", "https://");
     let arguments = ["hook", "doctor", "--kind", "okta.token", "--url", &https];
-    let ran = house.run(&[&arguments[..], &["--secret-file", "secrets/token"]].concat());
+    let ran = deployment.run(&[&arguments[..], &["--secret-file", "secrets/token"]].concat());
     assert!(ran.out.contains("does not speak TLS at this port"), "{ran:?}");
     assert!(ran.out.contains("none of its calls made a record"), "{ran:?}");
     host.stop();

@@ -1,22 +1,22 @@
 //! `on_failure`: what leaves instead of a decision where a hospital chose something else than to stop, and
 //! what is recorded of it.
 
-use portcullis_tests::{Answer, Binding, House, Raw, SignIn, duties};
+use portcullis_tests::{Answer, Binding, Raw, SignIn, TestDeployment, duties};
 use serde_json::{Value, json};
 
 #[test]
 fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
-    let mut house = House::build(&[]);
+    let mut deployment = TestDeployment::build(&[]);
     // Without a facility the plugin cannot be asked: a failure that a payload can bring about.
-    house.sign_plugin("sod", |source| {
+    deployment.sign_plugin("sod", |source| {
         source.replace("\n[emits]", "requires = [\"subject.attributes.facility\"]\n\n[emits]")
     });
-    add_hooks(&house);
-    house.release(&[
+    add_hooks(&deployment);
+    deployment.release(&[
         Binding::new("open", "sod", duties()),
         Binding::new("restricted", "sod", duties()),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
 
     let complete = SignIn::with_groups(&["ward-reader"]);
     let lacking = SignIn::with_groups(&["ward-reader"]).without_claim("facility");
@@ -57,13 +57,13 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
 
     host.stop();
     for (answer, safe) in [(&opened, "open"), (&least, "restricted"), (&refused, "restricted")] {
-        let decision = house.record(answer.index().unwrap())["decision"].clone();
+        let decision = deployment.record(answer.index().unwrap())["decision"].clone();
         assert_eq!(
             decision,
             json!({"safe": safe, "cause": "required-input-missing", "plugin": "org.portcullis.sod"})
         );
     }
-    let counted: Vec<_> = house
+    let counted: Vec<_> = deployment
         .records_of("hook.rejected")
         .iter()
         .map(|it| (it["hook"].clone(), it["cause"].clone()))
@@ -80,10 +80,10 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
 
 #[test]
 fn without_a_release_each_hook_has_its_own_safe_answer() {
-    let house = House::build(&[]);
-    add_hooks(&house);
-    house.write("release/release.json", "{}");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    add_hooks(&deployment);
+    deployment.write("release/release.json", "{}");
+    let host = deployment.serve();
     let answers = ["token", "open", "restricted"]
         .map(|hook| host.post(hook, &SignIn::with_groups(&["ward-reader"]).bytes()));
     let [closed, open, least] = &answers;
@@ -92,7 +92,7 @@ fn without_a_release_each_hook_has_its_own_safe_answer() {
     restricted(least);
     host.stop();
     for answer in &answers {
-        let record = house.record(answer.index().unwrap());
+        let record = deployment.record(answer.index().unwrap());
         assert_eq!(
             (&record["decision"]["cause"], &record["generation"]),
             (&json!("no-active-release"), &json!(0))
@@ -116,15 +116,15 @@ fn restricted(answer: &Answer) {
 }
 
 /// Two more token hooks: one open, one restricted to the portal.
-fn add_hooks(house: &House) {
+fn add_hooks(deployment: &TestDeployment) {
     let hook = |name: &str, on_failure: &str| {
         format!(
             "\n[[hook]]\nname = \"{name}\"\nkind = \"okta.token\"\npath = \"/okta/{name}\"\n\
              caller = {{ secret_file = \"secrets/token\" }}\non_failure = \"{name}\"\n{on_failure}"
         )
     };
-    let text = house.read("portcullis.toml");
+    let text = deployment.read("portcullis.toml");
     let hooks =
         hook("open", "") + &hook("restricted", "restricted_applications = [\"0oaportal\"]\n");
-    house.write("portcullis.toml", text + &hooks);
+    deployment.write("portcullis.toml", text + &hooks);
 }

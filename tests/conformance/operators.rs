@@ -6,40 +6,42 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use portcullis_tests::{Binding, CONFLICT, House, SignIn, duties};
+use portcullis_tests::{Binding, CONFLICT, SignIn, TestDeployment, duties};
 use serde_json::{Value, json};
 
 const CHECK: [&str; 3] = ["check", "--config", "portcullis.toml"];
 
 #[test]
 fn all_problems_of_a_configuration_are_reported_at_once() {
-    let house = House::build(&[]);
-    house.configure("watch_ms = 500", "watch_ms = \"often\"\nwatch = true");
-    house.configure("[listen]", "[listen]\ncolour = \"blue\"");
-    let ran = house.run(&CHECK);
+    let deployment = TestDeployment::build(&[]);
+    deployment.configure("watch_ms = 500", "watch_ms = \"often\"\nwatch = true");
+    deployment.configure("[listen]", "[listen]\ncolour = \"blue\"");
+    let ran = deployment.run(&CHECK);
     assert_eq!(ran.code, 64, "{}", ran.err);
     for problem in ["3 problems", "`watch_ms`", "unknown field `watch`", "unknown field `colour`"] {
         assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
     }
 
-    let house = House::build(&[]);
-    house.configure("path = \"/okta/import\"", "path = \"okta/import\"");
-    house.configure("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 3000\nname = \"token\"");
-    house.configure("127.0.0.1:0", "0.0.0.0:0");
-    let ran = house.run(&CHECK);
+    let deployment = TestDeployment::build(&[]);
+    deployment.configure("path = \"/okta/import\"", "path = \"okta/import\"");
+    deployment
+        .configure("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 3000\nname = \"token\"");
+    deployment.configure("127.0.0.1:0", "0.0.0.0:0");
+    let ran = deployment.run(&CHECK);
     assert_eq!(ran.code, 64, "{}", ran.err);
     for problem in ["does not start with `/`", "platform's own limit of 3000", "not a loopback"] {
         assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
     }
-    assert!(!house.path("audit").exists(), "nothing was begun");
+    assert!(!deployment.path("audit").exists(), "nothing was begun");
 
-    let house = House::build(&[]);
-    house.configure(
+    let deployment = TestDeployment::build(&[]);
+    deployment.configure(
         "[listen]\n",
         "[listen]\nmax_in_flight = 0\nbody_timeout_ms = 5\nheader_timeout_ms = 700000\n",
     );
-    house.configure("[[hook]]\nname = \"token\"", "[[hook]]\nbody_bytes = 0\nname = \"token\"");
-    let ran = house.run(&CHECK);
+    deployment
+        .configure("[[hook]]\nname = \"token\"", "[[hook]]\nbody_bytes = 0\nname = \"token\"");
+    let ran = deployment.run(&CHECK);
     assert_eq!(ran.code, 64, "{}", ran.err);
     for problem in [
         "4 problems",
@@ -54,19 +56,19 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
 
 #[test]
 fn all_problems_of_key_and_secret_files_are_reported_at_once_with_the_command_to_run() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     let open = Permissions::from_mode(0o644);
-    fs::set_permissions(house.path("keys/log.key"), open.clone()).unwrap();
-    fs::remove_file(house.path("keys/sealing.key")).unwrap();
-    house.write_secret("keys/pseudonym.key", "not a key");
-    fs::set_permissions(house.path("secrets/token"), open).unwrap();
-    house.configure("secrets/import", "secrets/none");
-    house.configure(
+    fs::set_permissions(deployment.path("keys/log.key"), open.clone()).unwrap();
+    fs::remove_file(deployment.path("keys/sealing.key")).unwrap();
+    deployment.write_secret("keys/pseudonym.key", "not a key");
+    fs::set_permissions(deployment.path("secrets/token"), open).unwrap();
+    deployment.configure("secrets/import", "secrets/none");
+    deployment.configure(
         "[trust]",
         "[listen.tls]\ncertificate = \"none.pem\"\nkey = \"none.key\"\n\n[trust]",
     );
     for command in ["check", "serve"] {
-        let ran = house.run(&[command, "--config", "portcullis.toml"]);
+        let ran = deployment.run(&[command, "--config", "portcullis.toml"]);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{}", ran.err);
         for problem in [
             "7 problems",
@@ -80,18 +82,18 @@ fn all_problems_of_key_and_secret_files_are_reported_at_once_with_the_command_to
         ] {
             assert!(ran.err.contains(problem), "{command}, {problem}: {}", ran.err);
         }
-        assert!(!house.path("audit").exists(), "nothing was begun");
+        assert!(!deployment.path("audit").exists(), "nothing was begun");
     }
 }
 
 #[test]
 fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
-    let house = House::build(&[
+    let deployment = TestDeployment::build(&[
         Binding::new("token", "sod", duties()),
         Binding::new("import", "sod", duties()).mode("monitor").fallback(&[]),
     ]);
-    house.serve().stop();
-    let mut set = house.opened("release/release.json");
+    deployment.serve().stop();
+    let mut set = deployment.opened("release/release.json");
     set["version"] = json!(2);
     for binding in set["bindings"].as_array_mut().unwrap() {
         if binding["hook"] == "token" {
@@ -100,28 +102,31 @@ fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
             binding["hook"] = json!("nowhere");
         }
     }
-    house
-        .write("bad.json", house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string()));
+    deployment.write(
+        "bad.json",
+        deployment.forge("release", portcullis_tests::RELEASE_SET, &set.to_string()),
+    );
     let both =
         ["2 problems", "hook `token`: `okta.token` has no field for `step-up`", "hook `nowhere`: "];
     let publish = ["release", "publish", "--set", "bad.json", "--config", "portcullis.toml"];
-    let refused = house.run(&[&publish[..], &["--from", "release"]].concat());
+    let refused = deployment.run(&[&publish[..], &["--from", "release"]].concat());
     assert_eq!(refused.code, 1, "{}{}", refused.out, refused.err);
     for problem in both {
         assert!(refused.err.contains(problem), "{problem}: {}", refused.err);
     }
 
-    fs::copy(house.path("bad.json"), house.path("release/release.json")).unwrap();
-    house.write("audit/log/checkpoint", "damaged");
+    fs::copy(deployment.path("bad.json"), deployment.path("release/release.json")).unwrap();
+    deployment.write("audit/log/checkpoint", "damaged");
     let pair = portcullis_tests::Authority::new().server_of_yesterday();
-    house.write("tls.pem", &pair.certificate);
-    house.write_secret("tls.key", &pair.key);
-    house.configure(
+    deployment.write("tls.pem", &pair.certificate);
+    deployment.write_secret("tls.key", &pair.key);
+    deployment.configure(
         "[trust]",
         "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]",
     );
-    fs::write(house.path("release/plugins/x\nwarning: all is well.wasm"), "no component").unwrap();
-    let ran = house.run(&CHECK);
+    fs::write(deployment.path("release/plugins/x\nwarning: all is well.wasm"), "no component")
+        .unwrap();
+    let ran = deployment.run(&CHECK);
     assert_eq!(ran.code, 64, "{}{}", ran.out, ran.err);
     for problem in ["3 problems", "the checkpoint is not accepted"].iter().chain(&both[1..]) {
         assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
@@ -131,7 +136,7 @@ fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
     assert!(warned("[certificate-expired]"), "{}", ran.out);
     assert!(warned("x\\u000awarning: all is well.wasm` may not run"), "{}", ran.out);
     assert!(!ran.out.contains("\nwarning: all is well"), "{}", ran.out);
-    let told = house.run(&[&CHECK[..], &["--format", "json"]].concat());
+    let told = deployment.run(&[&CHECK[..], &["--format", "json"]].concat());
     let told: Value = serde_json::from_str(&told.out).unwrap();
     let abouts: Vec<_> =
         told["problems"].as_array().unwrap().iter().map(|it| &it["about"]).collect();
@@ -139,8 +144,8 @@ fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
     assert_eq!(told["refused"], "binding-invalid");
     assert!(told["warnings"].to_string().contains("certificate-expired"), "{told}");
 
-    house.configure("watch_ms = 500", "watch_ms = \"often\"");
-    let told = house.run(&[&CHECK[..], &["--format", "json"]].concat());
+    deployment.configure("watch_ms = 500", "watch_ms = \"often\"");
+    let told = deployment.run(&[&CHECK[..], &["--format", "json"]].concat());
     assert_eq!(told.code, 64, "{}", told.err);
     let told: Value = serde_json::from_str(&told.out).unwrap();
     assert_eq!(told["problems"][0]["about"], "configuration");
@@ -149,14 +154,14 @@ fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
 
 #[test]
 fn a_secret_that_an_editor_changed_is_refused_before_a_call_fails() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     for text in [
         "\u{feff}bom-secret-of-sixteen-plus\n",
         " blank-before-the-secret\n",
         "tab-after-the-secret\t\n",
     ] {
-        house.write_secret("secrets/token", text);
-        let ran = house.run(&CHECK);
+        deployment.write_secret("secrets/token", text);
+        let ran = deployment.run(&CHECK);
         assert_eq!(ran.code, 64, "{text:?}: {}", ran.err);
         assert!(ran.err.contains("secrets/token") && ran.err.contains("hint: "), "{}", ran.err);
         assert!(!ran.err.contains(text.trim_matches(['\u{feff}', ' ', '\t', '\n'])), "{}", ran.err);
@@ -165,30 +170,30 @@ fn a_secret_that_an_editor_changed_is_refused_before_a_call_fails() {
 
 #[test]
 fn a_plugin_that_can_never_decide_on_a_hook_is_a_warning() {
-    let nothing_held = House::speaking(
+    let nothing_held = TestDeployment::speaking(
         "ping.sideband",
         "/ping",
         "",
         (&[], &[]),
-        &[Binding::new("asked", "mischief", json!({"do": "abstain"}))
+        &[Binding::new("asked", "misbehaving", json!({"do": "abstain"}))
             .fallback(&[("review", "deny")])],
     );
     let told = nothing_held.must(&CHECK);
     assert!(told.contains("which ping.sideband never sends, so it can never decide"), "{told}");
-    let held = House::build(&[Binding::new("token", "sod", duties())]);
+    let held = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     assert!(!held.must(&CHECK).contains("never sends"));
 }
 
 #[test]
 fn a_plugin_that_reads_what_its_hook_never_sends_is_a_warning() {
     let told = |reads: &str, requires: &str| {
-        let mut house = House::build(&[]);
-        house.sign_plugin("mischief", |manifest| {
+        let mut deployment = TestDeployment::build(&[]);
+        deployment.sign_plugin("misbehaving", |manifest| {
             let manifest = manifest.replace("reads = [", &format!("reads = [{reads}"));
             format!("requires = [{requires}]\n{manifest}")
         });
-        house.release(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
-        house.must(&CHECK)
+        deployment.release(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);
+        deployment.must(&CHECK)
     };
     let sent =
         r#""origin.ip", "subject.attributes.anything", "okta.token:/data/context/user/id", "#;
@@ -206,14 +211,14 @@ fn a_plugin_that_reads_what_its_hook_never_sends_is_a_warning() {
 
 #[test]
 fn settings_that_name_an_input_the_manifest_leaves_out_are_refused() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     let mut settings = duties();
     let mut sign = |attribute: &str| {
         settings["rules"][0]["scope"] = json!({"attribute": attribute, "values": ["3B"]});
-        house.write("release/settings/1-0.json", settings.to_string());
+        deployment.write("release/settings/1-0.json", settings.to_string());
         let mut sign = vec!["release", "sign", "--source", "release.toml"];
         sign.extend(["--key", "keys/release.key", "--output", "signed.json"]);
-        house.run(&[&sign[..], &["--root", "trust-root.json"]].concat())
+        deployment.run(&[&sign[..], &["--root", "trust-root.json"]].concat())
     };
     let ran = sign("ward");
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
@@ -233,17 +238,18 @@ fn a_rule_on_an_attribute_that_narrowed_reads_leave_out_is_refused() {
     };
     let binding =
         |attribute: &str| Binding::new("asked", "access-rules", rules(attribute)).fallback(&[]);
-    let mut house = House::speaking("authzen", "/pdp", "", (&[], &[]), &[binding("ward")]);
-    assert_eq!(house.run(&CHECK).code, 0, "it reads all attributes");
-    house.sign_plugin("access-rules", |manifest| {
+    let mut deployment =
+        TestDeployment::speaking("authzen", "/pdp", "", (&[], &[]), &[binding("ward")]);
+    assert_eq!(deployment.run(&CHECK).code, 0, "it reads all attributes");
+    deployment.sign_plugin("access-rules", |manifest| {
         manifest.replace("\"resource.attributes.*\"", "\"resource.attributes.ward\"")
     });
-    house.release(&[binding("ward")]);
-    assert_eq!(house.run(&CHECK).code, 0, "an attribute that the manifest reads");
-    house.write("release/settings/3-0.json", rules("floor").to_string());
+    deployment.release(&[binding("ward")]);
+    assert_eq!(deployment.run(&CHECK).code, 0, "an attribute that the manifest reads");
+    deployment.write("release/settings/3-0.json", rules("floor").to_string());
     let sign = ["release", "sign", "--source", "release.toml", "--root", "trust-root.json"];
-    let ran =
-        house.run(&[&sign[..], &["--key", "keys/release.key", "--output", "signed.json"]].concat());
+    let ran = deployment
+        .run(&[&sign[..], &["--key", "keys/release.key", "--output", "signed.json"]].concat());
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     for told in ["`/rules/0/when/0/what`", "does not read \"resource.attributes.floor\""] {
         assert!(ran.err.contains(told), "{told}: {}", ran.err);
@@ -252,62 +258,63 @@ fn a_rule_on_an_attribute_that_narrowed_reads_leave_out_is_refused() {
 
 #[test]
 fn a_release_set_has_up_to_sixty_four_bindings() {
-    let mut house = House::build(&[]);
-    let mut configuration = house.read("portcullis.toml");
+    let mut deployment = TestDeployment::build(&[]);
+    let mut configuration = deployment.read("portcullis.toml");
     for hook in 0..64 {
         configuration.push_str(&format!(
             "\n[[hook]]\nname = \"hook-{hook}\"\nkind = \"okta.token\"\npath = \"/okta/hook-{hook}\"\n\
              caller = {{ secret_file = \"secrets/token\" }}\n"
         ));
     }
-    house.write("portcullis.toml", configuration);
+    deployment.write("portcullis.toml", configuration);
     let bindings: Vec<_> =
         (0..64).map(|hook| Binding::new(&format!("hook-{hook}"), "sod", duties())).collect();
-    house.release(&bindings);
-    let host = house.serve();
+    deployment.release(&bindings);
+    let host = deployment.serve();
     let answer = host.post("hook-63", &SignIn::with_groups(&CONFLICT).bytes());
     assert!(answer.stops_a_token() && answer.index().is_some(), "the last hook decides");
-    let shown = house.must(&[&CHECK[..], &["--format", "json"]].concat());
+    let shown = deployment.must(&[&CHECK[..], &["--format", "json"]].concat());
     let shown: Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
     assert_eq!(shown["bindings"].as_array().map(Vec::len), Some(64));
 }
 
 #[test]
 fn a_rejected_caller_leaves_a_log_line_with_hook_and_reason() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let body = SignIn::with_groups(&[]).bytes();
     let wrong = host.request("token", &body).header("authorization", "wrong-secret-of-sixteen");
     for _ in 0..100 {
         host.client().send(&wrong).unwrap();
     }
-    host.until_log("hook.caller-rejected");
+    host.wait_for("hook.caller-rejected");
     let log = host.log();
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("hook.caller-rejected")).collect();
-    assert!(lines[0].contains("token") && lines[0].contains("wrong-secret"), "{}", lines[0]);
+    let lines = log.all("hook.caller-rejected");
+    assert_eq!(lines[0].text("hook"), "token");
+    assert_eq!(lines[0].text("reason"), "wrong-secret");
     assert!(lines.len() < 30, "the lines are limited: {}", lines.len());
     assert!(!log.contains("wrong-secret-of-sixteen"), "the secret stays out");
 }
 
 #[test]
 fn doctor_decodes_the_token_that_it_was_given() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let part = |value: Value| BASE64URL.encode(value.to_string());
     let claims = json!({
         "iss": "https://login.example/v2.0", "aud": "api://elsewhere", "tid": "tenant-b",
         "azp": "client-b", "exp": 1_000, "sub": "alice@hospital.example"
     });
     let token = format!("{}.{}.c2ln", part(json!({"alg": "RS256", "kid": "k"})), part(claims));
-    house.write_secret("secrets/bearer", &token);
-    let configuration = house.read("portcullis.toml").replace(
+    deployment.write_secret("secrets/bearer", &token);
+    let configuration = deployment.read("portcullis.toml").replace(
         "caller = { secret_file = \"secrets/token\" }",
         "caller = { oauth = { issuer = \"https://login.example/v2.0\", audiences = [\"api://portcullis\"], \
          clients = [\"client-a\"], client_claim = \"azp\", jwks_uri = \"http://127.0.0.1:9/keys\" } }",
     );
-    fs::write(house.path("doctor.toml"), &configuration).unwrap();
+    fs::write(deployment.path("doctor.toml"), &configuration).unwrap();
     let url = format!("http://{}/okta/token", host.address());
-    let ran = house.run(&[
+    let ran = deployment.run(&[
         "hook",
         "doctor",
         "--config",

@@ -1,15 +1,15 @@
 //! Requests of ordinary clients that are not as their documents show them: they are decided, or
 //! refused by name.
 
-use portcullis_tests::{Binding, House, SignIn, batch, duties};
+use portcullis_tests::{Binding, SignIn, TestDeployment, batch, duties, log_event};
 use serde_json::json;
 
 #[test]
 fn a_claim_of_another_shape_locks_nobody_out() {
     let bound = |hook| Binding::new(hook, "sod", duties());
-    let house = House::build(&[bound("token"), bound("strict")]);
-    house.add_hook("strict", "okta.token", "entitlements = [\"/data/access/claims/roles\"]");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[bound("token"), bound("strict")]);
+    deployment.add_hook("strict", "okta.token", "entitlements = [\"/data/access/claims/roles\"]");
+    let host = deployment.serve();
     for (claim, value) in [
         ("roles", json!([1001, 1002])),
         ("entitlements", json!({"app1": ["read", "write"]})),
@@ -46,18 +46,16 @@ fn a_claim_of_another_shape_locks_nobody_out() {
         assert_eq!(shown["counts"]["rejected_members"][member], 1, "{shown}");
     }
     let log = host.stop();
-    assert!(
-        log.contains("hook.request-rejected") && log.contains("/data/access/claims/roles"),
-        "{log}"
-    );
-    assert!(log.contains("hook.entitlement-passed-over"), "{log}");
+    let rejected = log_event("hook.request-rejected").field("member", "/data/access/claims/roles");
+    assert!(log.has(rejected), "{log}");
+    assert!(log.has("hook.entitlement-passed-over"), "{log}");
     assert!(!log.contains("Zebulon"), "a value is in the log");
     assert_eq!(
-        house.records_of("hook.decision").len(),
+        deployment.records_of("hook.decision").len(),
         5,
         "no retry is known of a call without an id"
     );
-    let refused = house.records_of("hook.rejected");
+    let refused = deployment.records_of("hook.rejected");
     let named = |hook: &str| {
         refused.iter().find(|record| record["hook"] == hook).map(|record| record["detail"].clone())
     };
@@ -70,13 +68,13 @@ fn a_claim_of_another_shape_locks_nobody_out() {
 #[test]
 fn a_change_of_a_token_that_is_not_issued_is_skipped_and_recorded() {
     let wish = json!({"do": "set", "target": "id-token", "path": "/claims/x", "value": "1"});
-    let house = House::build(&[Binding::new("token", "mischief", wish)]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "misbehaving", wish)]);
+    let host = deployment.serve();
     let mut client = SignIn::with_groups(&[]);
     client.body["data"].as_object_mut().unwrap().remove("identity");
     let answer = host.sign_in(&client);
     host.stop();
-    let record = house.record(answer.index().unwrap());
+    let record = deployment.record(answer.index().unwrap());
     assert_eq!(record["bindings"][0]["changes"], json!(["set:id-token"]), "the plugin asks for it");
     assert_eq!(answer.without_reference(), "{}");
     assert_eq!(record["skipped"], json!(["set:id-token"]));
@@ -84,8 +82,8 @@ fn a_change_of_a_token_that_is_not_issued_is_skipped_and_recorded() {
 
 #[test]
 fn an_edited_preview_is_told_why_it_is_refused() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let first = SignIn::with_groups(&[]);
     assert_eq!(host.sign_in(&first).without_reference(), "{}");
     let edited = host.sign_in(&first.clone().claim("nickname", "edited"));
@@ -97,9 +95,10 @@ fn an_edited_preview_is_told_why_it_is_refused() {
 
 #[test]
 fn a_batch_that_is_too_large_comes_again_and_is_warned_of() {
-    let house = House::build(&[Binding::new("event", "mischief", json!({"do": "allow"}))]);
-    house.add_hook("event", "okta.event", "body_bytes = 2000");
-    let host = house.serve();
+    let deployment =
+        TestDeployment::build(&[Binding::new("event", "misbehaving", json!({"do": "allow"}))]);
+    deployment.add_hook("event", "okta.event", "body_bytes = 2000");
+    let host = deployment.serve();
     let large = batch(&["user.session.start"; 8]).to_string();
     assert!(large.len() > 2_000);
     for _ in 0..3 {
@@ -112,6 +111,10 @@ fn a_batch_that_is_too_large_comes_again_and_is_warned_of() {
         assert_eq!(host.post("event", cased.to_string().as_bytes()).status, 204);
     }
     let log = host.stop();
-    assert_eq!(log.matches("hook.batch-too-large").count(), 1, "one line for all of them:\n{log}");
-    assert_eq!(house.records_of("hook.decision").len(), 1, "known again by its id in another case");
+    assert_eq!(log.count("hook.batch-too-large"), 1, "one line for all of them:\n{log}");
+    assert_eq!(
+        deployment.records_of("hook.decision").len(),
+        1,
+        "known again by its id in another case"
+    );
 }

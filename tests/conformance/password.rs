@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use portcullis_tests::{Answer, Binding, House, Raw, SECRET, audit_show, below, password, traces};
+use portcullis_tests::{
+    Answer, Binding, Raw, SECRET, TestDeployment, audit_show, below, password, traces,
+};
 use serde_json::{Value, json};
 
 /// The right password: with what JSON has to escape, and what is no ASCII.
@@ -14,14 +16,14 @@ const WHO: &str = "solveig.aasen-of-ward-nine@ward.test";
 
 #[test]
 fn only_a_right_password_is_let_in_and_none_is_kept() {
-    let mut house = House::build(&[]);
+    let mut deployment = TestDeployment::build(&[]);
     // Who somebody says they are is what the plugins of this test go by.
     let by = "entitlements = [\"/data/context/credential/username\"]";
-    house.add_hook("password", "okta.password-import", by);
+    deployment.add_hook("password", "okta.password-import", by);
     let place = "\"okta.password-import:/data/context\",";
     let named = format!("{place}\n    \"okta.password-import:/data/context/credential/password\",");
-    for name in ["mischief-verifier", "mischief-witness"] {
-        house.sign_plugin(name, |manifest| {
+    for name in ["misbehaving-verifier", "misbehaving-witness"] {
+        deployment.sign_plugin(name, |manifest| {
             assert!(manifest.contains(place));
             manifest.replace(place, &named)
         });
@@ -29,24 +31,24 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
     let verify =
         json!({"do": "verify", "pointer": "/data/context/credential/password", "expected": RIGHT});
     let blab = json!({"do": "blab"});
-    let verifies = json!({"do": "all", "deeds": [verify, blab]});
-    let deeds = json!({WHO: verifies, "errs@ward.test": {"do": "error"}, "traps@ward.test": {"do": "trap"}});
-    house.release(&[
+    let verifies = json!({"do": "all", "misbehaviours": [verify, blab]});
+    let misbehaviours = json!({WHO: verifies, "errs@ward.test": {"do": "error"}, "traps@ward.test": {"do": "trap"}});
+    deployment.release(&[
         Binding::new(
             "password",
-            "mischief-verifier",
-            json!({"do": "by-entitlement", "deeds": deeds}),
+            "misbehaving-verifier",
+            json!({"do": "by-entitlement", "misbehaviours": misbehaviours}),
         ),
         // Sees what is around it, and says all of it; as an observer it sees and says the same.
         Binding::new(
             "password",
-            "mischief",
-            json!({"do": "all", "deeds": [blab, {"do": "reveal"}]}),
+            "misbehaving",
+            json!({"do": "all", "misbehaviours": [blab, {"do": "reveal"}]}),
         ),
-        Binding::new("password", "mischief-watcher", json!({"do": "reveal"})).mode("monitor"),
-        Binding::new("password", "mischief-witness", blab).mode("advise"),
+        Binding::new("password", "misbehaving-watcher", json!({"do": "reveal"})).mode("monitor"),
+        Binding::new("password", "misbehaving-witness", blab).mode("advise"),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     let ask = |body: &Value| host.post("password", body.to_string().as_bytes());
 
     let right = password(WHO, RIGHT);
@@ -80,10 +82,10 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
         .send(&Raw::post("/okta/password", "not the secret", text.as_bytes()))
         .unwrap();
     assert!(!verified(&stranger));
-    for plugin in ["mischief-watcher", "mischief-witness"] {
+    for plugin in ["misbehaving-watcher", "misbehaving-witness"] {
         let of =
             |record: &Value| record["bindings"][0]["plugin"] == format!("org.portcullis.{plugin}");
-        house.until_record("hook.observed", of);
+        deployment.until_record("hook.observed", of);
     }
 
     // A plugin that fails says why, and that could be anything it saw.
@@ -93,9 +95,9 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
         answers.push(failed);
     }
     let log = host.stop();
-    nowhere(&house, &log, &answers);
+    nowhere(&deployment, &log, &answers);
 
-    let sealed = house.sealed(let_in.index().unwrap());
+    let sealed = deployment.sealed(let_in.index().unwrap());
     assert_eq!(sealed["request"]["data"]["context"]["credential"]["password"], "[secret]");
     let [blind, verifier] = sealed["plugins"].as_array().unwrap().as_slice() else {
         panic!("{sealed}")
@@ -114,22 +116,22 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
         verifier["decision"]["changes"],
         json!([{"change": "credential", "credential": "verified"}])
     );
-    let record = house.record(let_in.index().unwrap());
+    let record = deployment.record(let_in.index().unwrap());
     assert_eq!((&record["not_replayable"], &record["delivery"]), (&json!("secret"), &Value::Null));
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 /// Neither password in anything that is left when the host has stopped; whose it was stands in the sealed parts, and there alone.
-fn nowhere(house: &House, log: &str, answers: &[Answer]) {
+fn nowhere(deployment: &TestDeployment, log: &str, answers: &[Answer]) {
     let mut places: Vec<(String, Vec<u8>)> = vec![("the log".to_owned(), log.into())];
     places.extend(answers.iter().map(|answer| ("an answer".to_owned(), answer.body.clone())));
-    let files = below(&house.path("audit"));
+    let files = below(&deployment.path("audit"));
     assert!(files.iter().any(|file| file.to_string_lossy().contains("wal")), "{files:?}");
     places.extend(files.iter().map(|file| (file.display().to_string(), fs::read(file).unwrap())));
     let show = audit_show(&["--format", "json", "--sealing-key", "keys/sealing.key"]);
-    let sealed = house.must(&show);
+    let sealed = deployment.must(&show);
     assert!(traces(sealed.as_bytes(), WHO) > 0, "the search finds what is there");
-    let leaves = house.must(show.split_at(8).0);
+    let leaves = deployment.must(show.split_at(8).0);
     places.push(("the leaves".to_owned(), leaves.into()));
     for (place, bytes) in &places {
         assert_eq!(traces(bytes, WHO), 0, "{place} says who it was");
@@ -150,9 +152,10 @@ fn verified(answer: &Answer) -> bool {
 
 #[test]
 fn allowing_is_not_verifying() {
-    let house = House::build(&[Binding::new("password", "mischief", json!({"do": "allow"}))]);
-    house.add_hook("password", "okta.password-import", "on_failure = \"open\"");
-    let host = house.serve();
+    let deployment =
+        TestDeployment::build(&[Binding::new("password", "misbehaving", json!({"do": "allow"}))]);
+    deployment.add_hook("password", "okta.password-import", "on_failure = \"open\"");
+    let host = deployment.serve();
     let unverified =
         json!([{"type": "com.okta.action.update", "value": {"credential": "UNVERIFIED"}}]);
     assert_eq!(

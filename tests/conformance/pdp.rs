@@ -1,22 +1,22 @@
 //! `ping.pdp`: decisions of PingAuthorize's JSON PDP API, single and in batches.
 
-use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET};
+use portcullis_tests::{Answer, Binding, Host, Raw, SECRET, TestDeployment};
 use serde_json::{Value, json};
 
 const ONE: &str = "/ping/governance-engine";
 const BATCH: &str = "/ping/governance-engine/batch";
 
-fn house() -> House {
-    let deeds = json!({"do": "by-entitlement", "deeds": {
+fn deployment() -> TestDeployment {
+    let misbehaviours = json!({"do": "by-entitlement", "misbehaviours": {
         "denied": {"do": "deny", "why": "so"}, "nothing": {"do": "abstain"}, "trap": {"do": "trap"},
     }});
     let more = "subject = \"/attributes/User\"\nentitlements = [\"/attributes/Groups\"]";
-    House::speaking(
+    TestDeployment::speaking(
         "ping.pdp",
         "/ping",
         more,
         (&[], &[]),
-        &[Binding::new("asked", "mischief", deeds).fallback(&[])],
+        &[Binding::new("asked", "misbehaving", misbehaviours).fallback(&[])],
     )
 }
 
@@ -45,8 +45,8 @@ fn is_a_decision(decision: &Value) {
 
 #[test]
 fn decisions_single_and_in_batches() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let mut singles = Vec::new();
     for (group, decision) in [
         ("ward", "PERMIT"),
@@ -84,13 +84,13 @@ fn decisions_single_and_in_batches() {
     );
     host.stop();
     for answer in singles {
-        let record = house.record(answer.index_at("/id").unwrap());
+        let record = deployment.record(answer.index_at("/id").unwrap());
         assert_eq!(record["hook"]["kind"], "ping.pdp");
         assert_eq!(answer.json["deploymentPackageId"], record["generation"].to_string());
     }
     assert_eq!(
-        parts.iter().map(|index| house.record(*index)["part"].clone()).collect::<Vec<_>>(),
+        parts.iter().map(|index| deployment.record(*index)["part"].clone()).collect::<Vec<_>>(),
         [0, 2]
     );
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, Ran, SignIn, digest, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, Host, Ran, SignIn, TestDeployment, digest, duties, release_active,
+    release_refused,
+};
 use serde_json::{Value, json};
 
 /// The rules of [`duties`], which now only report.
@@ -13,22 +16,27 @@ fn lenient() -> Value {
 }
 
 /// Signs a set of this version in `dist`, with everything it needs beside it; says what it binds.
-fn dist(house: &House, version: u64, settings: &Value, change: impl FnOnce(String) -> String) {
-    fs::create_dir_all(house.path("dist/plugins")).unwrap();
+fn dist(
+    deployment: &TestDeployment,
+    version: u64,
+    settings: &Value,
+    change: impl FnOnce(String) -> String,
+) {
+    fs::create_dir_all(deployment.path("dist/plugins")).unwrap();
     for file in ["sod.wasm", "sod.manifest.json"] {
         fs::copy(
-            house.path(&format!("release/plugins/{file}")),
-            house.path(&format!("dist/plugins/{file}")),
+            deployment.path(&format!("release/plugins/{file}")),
+            deployment.path(&format!("dist/plugins/{file}")),
         )
         .unwrap();
     }
-    house.write("dist/sod.json", settings.to_string());
+    deployment.write("dist/sod.json", settings.to_string());
     let source = format!(
         "version = {version}\nvalidity = {{ days = 1 }}\nplugins = [\"plugins/sod.manifest.json\"]\n[[binding]]\nhook = \"token\"\n\
          plugin = \"org.portcullis.sod\"\nsettings = \"sod.json\"\nmode = \"enforce\"\nfallback = {{ review = \"deny\", step-up = \"deny\" }}\n"
     );
-    house.write("dist/release.toml", change(source));
-    house.must(&[
+    deployment.write("dist/release.toml", change(source));
+    deployment.must(&[
         "release",
         "sign",
         "--source",
@@ -45,12 +53,12 @@ fn dist(house: &House, version: u64, settings: &Value, change: impl FnOnce(Strin
 const PUBLISH: [&str; 6] =
     ["release", "publish", "--config", "portcullis.toml", "--set", "dist/release.json"];
 
-fn publish(house: &House, further: &[&str]) -> Ran {
-    house.run(&[&PUBLISH[..], further].concat())
+fn publish(deployment: &TestDeployment, further: &[&str]) -> Ran {
+    deployment.run(&[&PUBLISH[..], further].concat())
 }
 
-fn status(house: &House, host: &str) -> Value {
-    let ran = house.run(&[
+fn status(deployment: &TestDeployment, host: &str) -> Value {
+    let ran = deployment.run(&[
         "release",
         "status",
         "--config",
@@ -69,23 +77,23 @@ fn stops(host: &Host) -> bool {
 
 #[test]
 fn a_release_is_published_watched_and_taken_back() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let admin = format!("http://{}", host.admin_address());
-    let first = house.read("release/release.json");
+    let first = deployment.read("release/release.json");
 
     // What would change, and nothing does.
-    dist(&house, 2, &lenient(), |source| source);
-    let ran = publish(&house, &["--dry-run"]);
+    dist(&deployment, 2, &lenient(), |source| source);
+    let ran = publish(&deployment, &["--dry-run"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.out.contains("release set 1 → 2\n  ~ token: org.portcullis.sod settings "),
         "{}",
         ran.out
     );
-    assert_eq!(house.read("release/release.json"), first);
+    assert_eq!(deployment.read("release/release.json"), first);
 
-    let ran = publish(&house, &["--host", &admin]);
+    let ran = publish(&deployment, &["--host", &admin]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.out.contains(": active; generation 2 decides\n  org.portcullis.sod "),
@@ -93,19 +101,19 @@ fn a_release_is_published_watched_and_taken_back() {
         ran.out
     );
     assert!(!stops(&host));
-    assert_eq!(house.read("release/release.json"), house.read("dist/release.json"));
-    let told = status(&house, &admin);
+    assert_eq!(deployment.read("release/release.json"), deployment.read("dist/release.json"));
+    let told = status(&deployment, &admin);
     assert_eq!(
         (&told["version"], &told["archived"], &told["replicas"][0]["state"]),
         (&json!(2), &json!([1]), &json!("active")),
         "{told}"
     );
     assert_eq!(told["replicas"][0]["plugins"][0]["state"], "active");
-    let again = publish(&house, &["--host", &admin]);
+    let again = publish(&deployment, &["--host", &admin]);
     assert!(again.code == 0 && again.out.contains("in place already"), "{again:?}");
 
     // What hosts would refuse never gets there.
-    let second = house.read("release/release.json");
+    let second = deployment.read("release/release.json");
     // No schema finds this, only the plugin itself.
     let mut misspelt = duties();
     misspelt["rules"][0]["b"] = json!("dispence");
@@ -114,23 +122,23 @@ fn a_release_is_published_watched_and_taken_back() {
         (3, misspelt, "", "plugin-settings-refused"),
         (3, duties(), "hook = \"night-token\"", "binding-invalid"),
     ] {
-        dist(&house, version, &settings, |source| {
+        dist(&deployment, version, &settings, |source| {
             if change.is_empty() { source } else { source.replace("hook = \"token\"", change) }
         });
-        let ran = publish(&house, &["--host", &admin]);
+        let ran = publish(&deployment, &["--host", &admin]);
         assert!(
             ran.code == 1 && ran.err.contains(&format!("[{code}]")) && ran.err.contains("hint: "),
             "{code}: {ran:?}"
         );
-        assert_eq!(house.read("release/release.json"), second, "{code}");
+        assert_eq!(deployment.read("release/release.json"), second, "{code}");
     }
-    house.write(
+    deployment.write(
         "dist/release.json",
-        house.read("dist/release.json").replacen("sig\":\"", "sig\":\"AA", 1),
+        deployment.read("dist/release.json").replacen("sig\":\"", "sig\":\"AA", 1),
     );
-    let ran = publish(&house, &[]);
+    let ran = publish(&deployment, &[]);
     assert!(ran.code == 1, "{ran:?}");
-    let hidden: Vec<_> = fs::read_dir(house.path("release"))
+    let hidden: Vec<_> = fs::read_dir(deployment.path("release"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -141,7 +149,7 @@ fn a_release_is_published_watched_and_taken_back() {
 
     // Back, which takes a key; without one it says what is missing.
     let back = ["release", "rollback", "--config", "portcullis.toml", "--host", &admin];
-    let ran = house.run(&back);
+    let ran = deployment.run(&back);
     assert!(
         ran.code == 1
             && ran.err.contains(
@@ -162,13 +170,13 @@ fn a_release_is_published_watched_and_taken_back() {
         "{}",
         ran.err
     );
-    assert_eq!(house.read("release/release.json"), second, "nothing was changed");
+    assert_eq!(deployment.read("release/release.json"), second, "nothing was changed");
     let grounds =
         ["--person", "noor.haddad", "--reason", "2 lets too many through", "--ticket", "CHG-77"];
-    let ran = house.run(&[&back[..], &grounds, &["--key", "keys/publisher.key"]].concat());
+    let ran = deployment.run(&[&back[..], &grounds, &["--key", "keys/publisher.key"]].concat());
     assert!(ran.code == 1 && ran.err.contains("[unknown-signer]"), "{ran:?}");
     assert!(!stops(&host));
-    let ran = house.run(&[&back[..], &grounds, &["--key", "keys/release.key"]].concat());
+    let ran = deployment.run(&[&back[..], &grounds, &["--key", "keys/release.key"]].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.out.contains("release set 2 → 1") && ran.out.contains("active; generation 1 decides"),
@@ -176,23 +184,25 @@ fn a_release_is_published_watched_and_taken_back() {
         ran.out
     );
     assert!(stops(&host));
-    assert_eq!(house.read("release/release.json"), first);
-    let active = house.until_record("release.active", |record| record["downgrade"].is_string());
+    assert_eq!(deployment.read("release/release.json"), first);
+    let active =
+        deployment.until_record("release.active", |record| record["downgrade"].is_string());
     assert_eq!(active["generation"], 1);
-    assert_eq!(status(&house, &admin)["archived"], json!([2, 1]));
+    assert_eq!(status(&deployment, &admin)["archived"], json!([2, 1]));
 
     // On from there with a version above all that were active; the downgrade goes out of the way.
-    dist(&house, 2, &duties(), |source| source);
-    let ran = publish(&house, &["--host", &admin]);
+    dist(&deployment, 2, &duties(), |source| source);
+    let ran = publish(&deployment, &["--host", &admin]);
     assert!(ran.code == 1 && ran.err.contains("[release-older]"), "{ran:?}");
-    dist(&house, 3, &lenient(), |source| source);
-    assert_eq!(publish(&house, &["--host", &admin]).code, 0);
-    assert!(!stops(&host) && !house.path("release/downgrade.json").exists());
+    dist(&deployment, 3, &lenient(), |source| source);
+    assert_eq!(publish(&deployment, &["--host", &admin]).code, 0);
+    assert!(!stops(&host) && !deployment.path("release/downgrade.json").exists());
     host.stop();
 
     // By a paper that was signed where the key is; from disk alone.
-    let mut archived =
-        fs::read_dir(house.path("release/archive")).unwrap().map(|entry| entry.unwrap().path());
+    let mut archived = fs::read_dir(deployment.path("release/archive"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let second = archived.find(|path| path.to_string_lossy().contains("release-2-")).unwrap();
     let second = second.to_str().unwrap();
     let paper = [
@@ -209,8 +219,8 @@ fn a_release_is_published_watched_and_taken_back() {
         "--output",
         "paper.json",
     ];
-    house.must(&[&paper[..], &grounds].concat());
-    house.must(&[
+    deployment.must(&[&paper[..], &grounds].concat());
+    deployment.must(&[
         "release",
         "rollback",
         "--config",
@@ -220,22 +230,22 @@ fn a_release_is_published_watched_and_taken_back() {
         "--downgrade",
         "paper.json",
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     assert!(!stops(&host), "2 was lenient");
     host.stop();
-    assert_eq!(house.records_of("release.active").last().unwrap()["generation"], 2);
+    assert_eq!(deployment.records_of("release.active").last().unwrap()["generation"], 2);
 }
 
 #[test]
 fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     let to = ["--to", "shared", "--root", "trust-root.json"];
     let publish = |further: &[&str]| {
-        house.run(
+        deployment.run(
             &[&["release", "publish", "--set", "dist/release.json"][..], &to, further].concat(),
         )
     };
-    dist(&house, 1, &duties(), |source| source);
+    dist(&deployment, 1, &duties(), |source| source);
     let ran = publish(&[]);
     assert!(
         ran.code == 0 && ran.out.contains("release set none → 1\n  + plugin org.portcullis.sod "),
@@ -246,19 +256,19 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
         ("release/plugins", "shared/plugins"),
         ("release/settings", "shared/settings"),
     ] {
-        let shared = house.read("portcullis.toml").replacen(
+        let shared = deployment.read("portcullis.toml").replacen(
             &format!("\"{name}\""),
             &format!("\"{from}\""),
             1,
         );
-        house.write("portcullis.toml", shared);
+        deployment.write("portcullis.toml", shared);
     }
-    let host = house.serve();
+    let host = deployment.serve();
     let admin = format!("http://{}", host.admin_address());
     assert!(stops(&host));
 
     // What only the host can know: it refuses, and says so to whoever published.
-    dist(&house, 2, &lenient(), |source| {
+    dist(&deployment, 2, &lenient(), |source| {
         source.replace("hook = \"token\"", "hook = \"night-token\"")
     });
     let ran = publish(&["--host", &admin, "--format", "json"]);
@@ -270,20 +280,20 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     assert!(stops(&host), "the last good one goes on");
 
     // An older set, and a lower serial than one that was published.
-    dist(&house, 1, &lenient(), |source| source);
+    dist(&deployment, 1, &lenient(), |source| source);
     let ran = publish(&[]);
     assert!(ran.code == 1 && ran.err.contains("[release-older]"), "{ran:?}");
     // A file that is nowhere, and a host that is not there.
     let mut settings = lenient();
     settings["rules"][0]["owner"] = json!("nobody yet");
-    dist(&house, 3, &settings, |source| source);
-    fs::rename(house.path("dist/sod.json"), house.path("sod.json")).unwrap();
+    dist(&deployment, 3, &settings, |source| source);
+    fs::rename(deployment.path("dist/sod.json"), deployment.path("sod.json")).unwrap();
     let ran = publish(&[]);
     assert!(
         ran.code == 1 && ran.err.contains("[file-missing]") && ran.err.contains("--from"),
         "{ran:?}"
     );
-    fs::rename(house.path("sod.json"), house.path("dist/sod.json")).unwrap();
+    fs::rename(deployment.path("sod.json"), deployment.path("dist/sod.json")).unwrap();
     let ran = publish(&["--host", &admin]);
     assert!(ran.code == 0 && ran.out.contains("active; generation 3 decides"), "{ran:?}");
     let ran = publish(&["--host", &admin, "--host", "http://127.0.0.1:1", "--wait", "1"]);
@@ -295,7 +305,7 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     );
     assert!(!stops(&host));
 
-    let ran = house.run(&["release", "status", "--to", "shared", "--host", &admin]);
+    let ran = deployment.run(&["release", "status", "--to", "shared", "--host", &admin]);
     assert!(ran.code == 0 && ran.out.contains("archived: 2, 1"), "{ran:?}");
     let grounds = [
         "--person",
@@ -309,19 +319,19 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     ];
     let back = [&["release", "rollback", "--version", "1"][..], &to, &grounds, &["--host", &admin]]
         .concat();
-    let ran = house.run(&back);
+    let ran = deployment.run(&back);
     assert!(ran.code == 0 && ran.out.contains("active; generation 1 decides"), "{ran:?}");
     assert!(stops(&host));
     host.stop();
-    let names: Vec<_> = fs::read_dir(house.path("shared/plugins"))
+    let names: Vec<_> = fs::read_dir(deployment.path("shared/plugins"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(names.len(), 2, "the same files served every set: {names:?}");
     assert_eq!(
-        digest(&fs::read(house.path("dist/plugins/sod.wasm")).unwrap()),
+        digest(&fs::read(deployment.path("dist/plugins/sod.wasm")).unwrap()),
         digest(
-            &fs::read(house.path(&format!(
+            &fs::read(deployment.path(&format!(
                 "shared/plugins/{}",
                 names.iter().find(|name| name.ends_with(".wasm")).unwrap()
             )))
@@ -345,8 +355,8 @@ const GROUNDS: [&str; 8] = [
 fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
     // From a host's configuration, from what hosts say, and from the folder alone.
     for by in ["the configuration", "a host", "the folder"] {
-        let house = House::build(&[Binding::new("token", "sod", duties())]);
-        let host = house.serve();
+        let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+        let host = deployment.serve();
         let admin = format!("http://{}", host.admin_address());
         let mut place = if by == "the configuration" {
             vec!["--config", "portcullis.toml"]
@@ -357,17 +367,18 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
             place.extend(["--host", &admin]);
         }
         let publish = |version: u64, settings: Value| {
-            dist(&house, version, &settings, |source| source);
+            dist(&deployment, version, &settings, |source| source);
             let set = ["release", "publish", "--set", "dist/release.json"];
-            let ran = house.run(&[&set[..], &place].concat());
+            let ran = deployment.run(&[&set[..], &place].concat());
             assert_eq!(ran.code, 0, "{by}: {ran:?}");
-            host.until_log(&format!("release active generation={version}"));
+            host.wait_for(release_active(version));
         };
-        let back =
-            |further: &[&str]| house.run(&[&["release", "rollback"][..], &place, further].concat());
+        let back = |further: &[&str]| {
+            deployment.run(&[&["release", "rollback"][..], &place, further].concat())
+        };
         publish(2, lenient());
         // The output says what would be done and who must sign for it, and nothing else.
-        let before = house.read("release/release.json");
+        let before = deployment.read("release/release.json");
         let ran = back(&["--dry-run"]);
         assert_eq!(ran.code, 0, "{by}: {ran:?}");
         for said in [
@@ -377,8 +388,8 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
         ] {
             assert!(ran.out.contains(said), "{by}: {said}: {}", ran.out);
         }
-        assert_eq!(house.read("release/release.json"), before, "{by}");
-        assert!(!house.path("release/downgrade.json").exists(), "{by}");
+        assert_eq!(deployment.read("release/release.json"), before, "{by}");
+        assert!(!deployment.path("release/downgrade.json").exists(), "{by}");
         let ran = back(&GROUNDS);
         assert!(ran.code == 0 && ran.out.contains("release set 2 → 1"), "{by}: {ran:?}");
         let until_stops = |wanted: bool| {
@@ -409,49 +420,50 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
 
 #[test]
 fn a_release_that_hosts_refuse_is_left_without_a_downgrade() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
-    dist(&house, 2, &lenient(), |source| source);
-    assert_eq!(publish(&house, &[]).code, 0);
-    host.until_log("release active generation=2");
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
+    dist(&deployment, 2, &lenient(), |source| source);
+    assert_eq!(publish(&deployment, &[]).code, 0);
+    host.wait_for(release_active(2));
     // Past `publish`, into the folder by hand: a set for a hook that the host does not have.
-    house.must(&["release", "status", "--config", "portcullis.toml"]);
-    let mut set = house.opened("release/release.json");
+    deployment.must(&["release", "status", "--config", "portcullis.toml"]);
+    let mut set = deployment.opened("release/release.json");
     set["version"] = json!(3);
     set["bindings"][0]["hook"] = json!("night-token");
-    let third = house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
-    fs::copy(house.path("release/release.json"), house.path("second.json")).unwrap();
-    house.write("release/release.json", third);
-    host.until_log("code=\"binding-invalid\"");
+    let third = deployment.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
+    fs::copy(deployment.path("release/release.json"), deployment.path("second.json")).unwrap();
+    deployment.write("release/release.json", third);
+    host.wait_for(release_refused("binding-invalid"));
     let back = ["release", "rollback", "--config", "portcullis.toml"];
-    let ran = house.run(&[&back[..], &["--dry-run"]].concat());
+    let ran = deployment.run(&[&back[..], &["--dry-run"]].concat());
     assert_eq!(ran.code, 1, "2 is in no archive: {ran:?}");
-    fs::copy(house.path("second.json"), house.path("release/archive/release-2.json")).unwrap();
+    fs::copy(deployment.path("second.json"), deployment.path("release/archive/release-2.json"))
+        .unwrap();
     // Nor does a newer set need one, which is not the one that hosts have.
     set["version"] = json!(4);
-    let fourth = house.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
-    house.write("release/archive/release-4.json", fourth);
-    let ran = house.run(&[&back[..], &["--version", "4", "--dry-run"]].concat());
+    let fourth = deployment.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
+    deployment.write("release/archive/release-4.json", fourth);
+    let ran = deployment.run(&[&back[..], &["--version", "4", "--dry-run"]].concat());
     assert!(ran.out.contains("newer than every release that hosts have had active"), "{ran:?}");
-    let ran = house.run(&back);
+    let ran = deployment.run(&back);
     assert!(
         ran.code == 0 && ran.out.contains("it is the release that hosts have active"),
         "{ran:?}"
     );
-    assert_eq!(house.read("release/release.json"), house.read("second.json"));
+    assert_eq!(deployment.read("release/release.json"), deployment.read("second.json"));
     host.stop();
 }
 
 #[test]
 fn what_a_host_would_refuse_is_not_signed() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     let sign = |change: &dyn Fn(String) -> String, further: &[&str]| {
-        fs::create_dir_all(house.path("dist")).unwrap();
-        house.write("dist/sod.json", duties().to_string());
+        fs::create_dir_all(deployment.path("dist")).unwrap();
+        deployment.write("dist/sod.json", duties().to_string());
         let source = "version = 9\nvalidity = { days = 1 }\nplugins = [\"../release/plugins/sod.manifest.json\"]\n\
              [[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nsettings = \"sod.json\"\nmode = \"enforce\"\n\
              fallback = { review = \"deny\", step-up = \"deny\" }\n";
-        house.write("dist/release.toml", change(source.to_owned()));
+        deployment.write("dist/release.toml", change(source.to_owned()));
         let command = [
             "release",
             "sign",
@@ -464,7 +476,7 @@ fn what_a_host_would_refuse_is_not_signed() {
             "--output",
             "dist/release.json",
         ];
-        house.run(&[&command[..], further].concat())
+        deployment.run(&[&command[..], further].concat())
     };
     let config = ["--config", "portcullis.toml"];
     assert_eq!(sign(&|source| source, &config).code, 0);
@@ -485,7 +497,7 @@ fn what_a_host_would_refuse_is_not_signed() {
         (
             "settings-invalid",
             &|source| {
-                house.write("dist/sod.json", "{\"rulez\":[]}");
+                deployment.write("dist/sod.json", "{\"rulez\":[]}");
                 source
             },
             &[],
@@ -494,19 +506,22 @@ fn what_a_host_would_refuse_is_not_signed() {
         (
             "file-missing",
             &|source| {
-                fs::rename(house.path("release/plugins/sod.wasm"), house.path("release/sod.wasm"))
-                    .unwrap();
+                fs::rename(
+                    deployment.path("release/plugins/sod.wasm"),
+                    deployment.path("release/sod.wasm"),
+                )
+                .unwrap();
                 source
             },
             &[],
         ),
     ];
     for (code, change, further) in cases {
-        let _ = fs::remove_file(house.path("dist/release.json"));
+        let _ = fs::remove_file(deployment.path("dist/release.json"));
         let ran = sign(change, further);
         assert_ne!(ran.code, 0, "{code}: {ran:?}");
         assert!(ran.err.contains(code), "{code}: {ran:?}");
-        assert!(!house.path("dist/release.json").exists(), "{code}: nothing was signed");
+        assert!(!deployment.path("dist/release.json").exists(), "{code}: nothing was signed");
     }
     // The component is elsewhere: named, or left to whoever publishes.
     assert_eq!(sign(&|source| source, &["--from", "release"]).code, 0);

@@ -4,15 +4,15 @@
 
 use std::fs;
 
-use portcullis_tests::{House, SignIn, audit_show, golden, normal};
+use portcullis_tests::{SignIn, TestDeployment, audit_show, golden, normal};
 
 #[test]
 fn an_altered_record_is_never_shown_as_genuine() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     let index = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
     host.stop();
-    let entries = bundle(&house);
+    let entries = bundle(&deployment);
     let good = fs::read(&entries).unwrap();
     let verdict = br#""verdict":"abstain""#;
     let at = good.windows(verdict.len()).position(|window| window == verdict).unwrap();
@@ -25,13 +25,16 @@ fn an_altered_record_is_never_shown_as_genuine() {
     let one = [&show[..], &["--index", &number]].concat();
     let as_json = [&one[..], &["--format", "json"]].concat();
     for arguments in [&show[..], &one, &as_json] {
-        let shown = house.run(arguments);
+        let shown = deployment.run(arguments);
         assert_eq!(shown.code, 1, "{}{}", shown.out, shown.err);
         assert!(!shown.out.contains("abstaim"), "{}", shown.out);
         assert!(shown.err.contains("log-damaged"), "{}", shown.err);
     }
-    golden("show-altered.txt", &normal(&house.run(&one).err, &["record ", "log has ", "covers "]));
-    let proved = house.run(
+    golden(
+        "show-altered.txt",
+        &normal(&deployment.run(&one).err, &["record ", "log has ", "covers "]),
+    );
+    let proved = deployment.run(
         &[
             &["audit", "prove"][..],
             &show[2..],
@@ -40,45 +43,48 @@ fn an_altered_record_is_never_shown_as_genuine() {
         .concat(),
     );
     assert_eq!(proved.code, 1, "{}", proved.out);
-    assert!(!house.path("altered.json").exists() && !house.path("altered.tlog-proof").exists());
+    assert!(
+        !deployment.path("altered.json").exists()
+            && !deployment.path("altered.tlog-proof").exists()
+    );
     // A time reset may stand where nothing can be read: then records could be missing from what is
     // shown between two times, and that is said.
     let first: serde_json::Value =
-        serde_json::from_str(&house.must(&audit_show(&["--index", "0", "--format", "json"])))
+        serde_json::from_str(&deployment.must(&audit_show(&["--index", "0", "--format", "json"])))
             .unwrap();
     let until = (first["at"].as_u64().unwrap() + 1).to_string();
-    let timed = house.run(&[&show[..], &["--until", &until]].concat());
+    let timed = deployment.run(&[&show[..], &["--until", &until]].concat());
     assert_eq!(timed.code, 1, "{}{}", timed.out, timed.err);
     assert!(timed.out.contains("host.start"), "{}", timed.out);
 
     // The records beside it are genuine, and are shown.
     for timed in [&[][..], &["--since", "1"]] {
-        let first = house.run(&[&show[..], &["--index", "0"], timed].concat());
+        let first = deployment.run(&[&show[..], &["--index", "0"], timed].concat());
         assert_eq!(first.code, 0, "{}", first.err);
     }
     // So is this one once it is back.
     fs::write(&entries, good).unwrap();
-    assert!(house.must(&one).contains("abstain"));
+    assert!(deployment.must(&one).contains("abstain"));
     // The record goes beside its proof as `.json`, and not over it.
     let prove = [&["audit", "prove"][..], &show[2..], &["--index", &number]].concat();
-    let proved = house.run(&[&prove[..], &["--output", "proof.json"]].concat());
+    let proved = deployment.run(&[&prove[..], &["--output", "proof.json"]].concat());
     assert_eq!(proved.code, 64, "{}{}", proved.out, proved.err);
-    assert!(!house.path("proof.json").exists() && proved.err.contains("proof.tlog-proof"));
-    house.must(&[&prove[..], &["--output", "proof.tlog-proof"]].concat());
-    assert!(house.path("proof.json").exists());
+    assert!(!deployment.path("proof.json").exists() && proved.err.contains("proof.tlog-proof"));
+    deployment.must(&[&prove[..], &["--output", "proof.tlog-proof"]].concat());
+    assert!(deployment.path("proof.json").exists());
 }
 
 #[test]
 fn a_record_that_is_missing_or_not_yet_under_a_checkpoint_has_an_exit_code_of_its_own() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     let index = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
-    house.until_record("hook.decision", |record| record["seq"].as_u64() == Some(index));
-    let early = fs::read(house.path("audit/log/checkpoint")).unwrap();
+    deployment.until_record("hook.decision", |record| record["seq"].as_u64() == Some(index));
+    let early = fs::read(deployment.path("audit/log/checkpoint")).unwrap();
     let later = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
     host.kill();
     // The log as it was a moment earlier: the later record is in the write-ahead log alone.
-    fs::write(house.path("audit/log/checkpoint"), early).unwrap();
+    fs::write(deployment.path("audit/log/checkpoint"), early).unwrap();
     let ask = |command: &str, index: u64| {
         let index = index.to_string();
         let mut arguments = vec!["audit", command, "--log", "audit/log", "--vkey", "log.vkey"];
@@ -86,7 +92,7 @@ fn a_record_that_is_missing_or_not_yet_under_a_checkpoint_has_an_exit_code_of_it
         if command == "prove" {
             arguments.extend(["--output", "none.tlog-proof"]);
         }
-        house.run(&arguments)
+        deployment.run(&arguments)
     };
     for command in ["show", "prove"] {
         let waits = ask(command, later);
@@ -105,18 +111,18 @@ fn a_record_that_is_missing_or_not_yet_under_a_checkpoint_has_an_exit_code_of_it
         &normal(&ask("show", later + 1_000_000).err, &["record ", "log has ", "covers "]),
     );
     // An auditor's copy has no write-ahead log.
-    fs::rename(house.path("audit/wal"), house.path("wal")).unwrap();
+    fs::rename(deployment.path("audit/wal"), deployment.path("wal")).unwrap();
     assert_eq!(ask("show", later).code, 3);
 }
 
 #[test]
 fn a_filter_that_nothing_can_match_is_wrong_usage() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     let index = host.sign_in(&SignIn::with_groups(&["ward-reader"])).index().unwrap();
-    house.until_record("hook.decision", |record| record["seq"].as_u64() == Some(index));
+    deployment.until_record("hook.decision", |record| record["seq"].as_u64() == Some(index));
     host.stop();
-    let show = |more: &[&str]| house.run(&audit_show(more));
+    let show = |more: &[&str]| deployment.run(&audit_show(more));
 
     for (given, said) in [
         ("hook.decison", "did you mean `hook.decision`?"),
@@ -152,22 +158,22 @@ fn a_filter_that_nothing_can_match_is_wrong_usage() {
     assert_eq!(show(&["--type", "hook.", "--index", &number]).code, 0);
 
     let kind =
-        house.run(&["hook", "doctor", "--kind", "okta.tokn", "--url", "http://127.0.0.1:1/"]);
+        deployment.run(&["hook", "doctor", "--kind", "okta.tokn", "--url", "http://127.0.0.1:1/"]);
     assert_eq!(kind.code, 2, "{}", kind.err);
     assert!(kind.err.contains("did you mean `okta.token`?"), "{}", kind.err);
     let hook = ["hook", "doctor", "--config", "portcullis.toml", "--hook", "tokn"];
-    let hook = house.run(&[&hook[..], &["--url", "http://127.0.0.1:1/"]].concat());
+    let hook = deployment.run(&[&hook[..], &["--url", "http://127.0.0.1:1/"]].concat());
     assert_eq!(hook.code, 64, "{}", hook.err);
     assert!(hook.err.contains("did you mean `token`?"), "{}", hook.err);
-    let state = house.run(&["break-glass", "list", "--folder", "none", "--state", "none"]);
+    let state = deployment.run(&["break-glass", "list", "--folder", "none", "--state", "none"]);
     assert_eq!(state.code, 64, "{}{}", state.out, state.err);
     assert!(state.err.contains("trust.state"), "{}", state.err);
 }
 
 #[test]
 fn text_of_a_caller_does_not_steer_the_terminal_that_shows_it() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     let steering =
         "\u{1b}]0;pwned\u{7}\u{1b}[2J\u{202e}evil\u{2066}\u{9b}31m\u{61c}\u{200f}\r\u{2028}";
     let event = format!("c1-{}\u{9b}31m\u{202e}", portcullis_tests::event());
@@ -184,7 +190,7 @@ fn text_of_a_caller_does_not_steer_the_terminal_that_shows_it() {
         })
     };
     for format in ["text", "json"] {
-        let shown = house.must(&audit_show(&[
+        let shown = deployment.must(&audit_show(&[
             "--index",
             &index.to_string(),
             "--sealing-key",
@@ -196,7 +202,7 @@ fn text_of_a_caller_does_not_steer_the_terminal_that_shows_it() {
         assert!(shown.contains("\\u202eevil\\u2066\\u009b31m"), "{format}: {shown}");
     }
     assert_eq!(
-        house.sealed(index)["request"]["data"]["context"]["user"]["profile"]["firstName"],
+        deployment.sealed(index)["request"]["data"]["context"]["user"]["profile"]["firstName"],
         steering,
         "escaped JSON is the same JSON"
     );
@@ -204,8 +210,8 @@ fn text_of_a_caller_does_not_steer_the_terminal_that_shows_it() {
 }
 
 /// The file with the records of a small log.
-fn bundle(house: &House) -> std::path::PathBuf {
-    let folder = house.path("audit/log/tile/entries/000.p");
+fn bundle(deployment: &TestDeployment) -> std::path::PathBuf {
+    let folder = deployment.path("audit/log/tile/entries/000.p");
     let mut widths: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     let width = |path: &std::path::PathBuf| -> u64 {

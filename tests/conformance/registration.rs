@@ -1,13 +1,13 @@
 //! `okta.registration`: what Okta gets for somebody who registers or completes their profile.
 
-use portcullis_tests::{Answer, Binding, House, event, progressive, registration};
+use portcullis_tests::{Answer, Binding, TestDeployment, event, progressive, registration};
 use serde_json::{Value, json};
 
 #[test]
 fn what_okta_gets_for_a_form() {
-    let deeds = json!({
+    let misbehaviours = json!({
         "bad-mail": {"do": "deny-field", "field": "email"},
-        "bad-both": {"do": "all", "deeds": [{"do": "deny-field", "field": "email"}, {"do": "deny-field", "field": "employeeNumber"}, {"do": "deny"}]},
+        "bad-both": {"do": "all", "misbehaviours": [{"do": "deny-field", "field": "email"}, {"do": "deny-field", "field": "employeeNumber"}, {"do": "deny"}]},
         "bad-field": {"do": "deny-field", "field": "<script>"},
         "reviewed": {"do": "review"},
         "changed": {"do": "set", "target": "user", "path": "/accessEnd", "value": "2026-12-31"},
@@ -15,15 +15,15 @@ fn what_okta_gets_for_a_form() {
         "nothing": {"do": "set", "target": "user", "path": "/accessEnd", "value": null},
         "traps": {"do": "trap"},
     });
-    let house = House::build(&[Binding::new(
+    let deployment = TestDeployment::build(&[Binding::new(
         "registration",
-        "mischief",
-        json!({"do": "by-entitlement", "deeds": deeds}),
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": misbehaviours}),
     )]);
     let entitlements =
         "entitlements = [\"/data/userProfile/wish\", \"/data/userProfileUpdate/wish\"]";
-    house.add_hook("registration", "okta.registration", entitlements);
-    let host = house.serve();
+    deployment.add_hook("registration", "okta.registration", entitlements);
+    let host = deployment.serve();
     let ask = |mut body: Value, again: bool| {
         body["eventId"] = json!(event());
         let mut bodies = vec![body.clone()];
@@ -64,7 +64,7 @@ fn what_okta_gets_for_a_form() {
 
     let cause = |field: &str| {
         json!({
-            "errorSummary": format!("Denied: because of {field}."), "reason": "MISCHIEF_DENIES", "locationType": "body",
+            "errorSummary": format!("Denied: because of {field}."), "reason": "MISBEHAVING_DENIES", "locationType": "body",
             "location": format!("data.userProfile.{field}"), "domain": "end-user",
         })
     };
@@ -93,7 +93,7 @@ fn what_okta_gets_for_a_form() {
         assert!(denies(&host.post("registration", bad)));
     }
     host.stop();
-    let record = house.record(mail.index().unwrap());
+    let record = deployment.record(mail.index().unwrap());
     assert_eq!(
         (&record["hook"]["kind"], &record["decision"]["verdict"]),
         (&json!("okta.registration"), &json!("deny"))

@@ -5,18 +5,18 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Binding, CONFLICT, Host, House, MANIFEST, RELEASE_SET, SignIn, digest, duties, now, rfc3339,
-    wrongly_signed,
+    Binding, CONFLICT, Host, MANIFEST, RELEASE_SET, SignIn, TestDeployment, digest, duties,
+    log_event, now, release_refused, rfc3339, wrongly_signed,
 };
 use serde_json::{Value, json};
 
 #[test]
 fn a_new_release_comes_into_force_without_a_restart() {
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let before = host.sign_in(&SignIn::with_groups(&CONFLICT));
     assert!(before.stops_a_token());
-    house.release(&[Binding::new("token", "sod", lenient())]);
+    deployment.release(&[Binding::new("token", "sod", lenient())]);
     // Nobody told the host: it looks at its folders by itself, and answers all the while.
     let begin = Instant::now();
     let after = loop {
@@ -28,42 +28,42 @@ fn a_new_release_comes_into_force_without_a_restart() {
     };
     host.stop();
     for (answer, generation) in [(&before, 1), (&after, 2)] {
-        assert_eq!(house.record(answer.index().unwrap())["generation"], generation);
+        assert_eq!(deployment.record(answer.index().unwrap())["generation"], generation);
     }
-    let active = house.records_of("release.active");
+    let active = deployment.records_of("release.active");
     assert_eq!(active.iter().map(|record| &record["generation"]).collect::<Vec<_>>(), [1, 2]);
     assert_ne!(
         active[0]["bindings"][0]["snapshot"], active[1]["bindings"][0]["snapshot"],
         "other settings, another snapshot"
     );
-    assert_eq!(active[1]["set"], digest(house.opened_text("release/release.json").as_bytes()));
+    assert_eq!(active[1]["set"], digest(deployment.opened_text("release/release.json").as_bytes()));
     assert!(active[1]["seq"].as_u64() < after.index(), "recorded before it decides");
-    assert_eq!(house.records_of("host.start").len(), 1);
+    assert_eq!(deployment.records_of("host.start").len(), 1);
 }
 
 #[test]
 fn a_refused_release_changes_nothing_and_says_why() {
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     // It looks when it is told to, so that it never sees half of what a test writes.
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    let host = house.serve();
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    let host = deployment.serve();
     let mut trial = Trial { host: &host, codes: Vec::new() };
     let good = Kept::of(
-        &house,
+        &deployment,
         &["release/release.json", MANIFEST_FILE, COMPONENT, "release/settings/1-0.json"],
     );
 
-    wrong_sets(&house, &mut trial);
-    good.restore(&house);
-    wrong_plugins(&house, &good, &mut trial);
-    good.restore(&house);
+    wrong_sets(&deployment, &mut trial);
+    good.restore(&deployment);
+    wrong_plugins(&deployment, &good, &mut trial);
+    good.restore(&deployment);
 
     // What the publisher and the operator sign in good faith can still be of no use here.
-    house.release(&[Binding::new("token", "sod", duties())]);
-    let mut unsayable = house.opened("release/release.json");
+    deployment.release(&[Binding::new("token", "sod", duties())]);
+    let mut unsayable = deployment.opened("release/release.json");
     unsayable["bindings"][0]["fallback"] = json!({});
-    let unsayable = house.forge("release", RELEASE_SET, &unsayable.to_string());
-    house.write("release/release.json", unsayable);
+    let unsayable = deployment.forge("release", RELEASE_SET, &unsayable.to_string());
+    deployment.write("release/release.json", unsayable);
     trial.refused("binding-invalid");
     for (bindings, code) in [
         (vec![Binding::new("night-token", "sod", duties())], "binding-invalid"),
@@ -77,11 +77,11 @@ fn a_refused_release_changes_nothing_and_says_why() {
             "plugin-settings-refused",
         ),
     ] {
-        house.release(&bindings);
+        deployment.release(&bindings);
         trial.refused(code);
     }
-    house.release(&[Binding::new("token", "sod", lenient())]);
-    let settings: Vec<_> = fs::read_dir(house.path("release/settings"))
+    deployment.release(&[Binding::new("token", "sod", lenient())]);
+    let settings: Vec<_> = fs::read_dir(deployment.path("release/settings"))
         .unwrap()
         .map(|file| file.unwrap().path())
         .collect();
@@ -89,14 +89,14 @@ fn a_refused_release_changes_nothing_and_says_why() {
     trial.refused("file-missing");
 
     // The last good one went on all the while; the next good one comes into force.
-    house.release(&[Binding::new("token", "sod", lenient())]);
-    host.look(&["release active"]);
+    deployment.release(&[Binding::new("token", "sod", lenient())]);
+    host.reload_until(["release.active"]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
-    let active = house.opened_text("release/release.json");
-    good.restore(&house);
+    let active = deployment.opened_text("release/release.json");
+    good.restore(&deployment);
     trial.codes.push("release-older");
     assert!(
-        host.look(&["release refused"]).contains("release-older"),
+        host.reload_until(["release.refused"]).has(release_refused("release-older")),
         "an older one does not come back"
     );
     let codes = trial.codes;
@@ -105,46 +105,46 @@ fn a_refused_release_changes_nothing_and_says_why() {
         !log.contains("PATIENT-DOE"),
         "what a plugin says about settings is for `check`, not for logs"
     );
-    let records = house.records_of("release.refused");
+    let records = deployment.records_of("release.refused");
     assert_eq!(
         records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(),
         codes
     );
     for record in &records {
-        let sealed = house.sealed(record["seq"].as_u64().unwrap());
+        let sealed = deployment.sealed(record["seq"].as_u64().unwrap());
         assert!(
             sealed.as_str().is_some_and(|sentence| sentence.len() > 20),
             "the sentence is sealed beside: {sealed}"
         );
     }
-    assert_eq!(house.records_of("release.active")[1]["set"], digest(active.as_bytes()));
+    assert_eq!(deployment.records_of("release.active")[1]["set"], digest(active.as_bytes()));
 }
 
 /// Release sets that the host must not take.
-fn wrong_sets(house: &House, trial: &mut Trial<'_>) {
-    let set = house.opened("release/release.json");
+fn wrong_sets(deployment: &TestDeployment, trial: &mut Trial<'_>) {
+    let set = deployment.opened("release/release.json");
     let next = |change: &dyn Fn(&mut Value)| {
         let mut set = set.clone();
         set["version"] = json!(50);
         change(&mut set);
         set.to_string()
     };
-    let envelope = house.forge("release", RELEASE_SET, &next(&|_| {}));
+    let envelope = deployment.forge("release", RELEASE_SET, &next(&|_| {}));
     let mut wrong = |code, text: String| {
-        house.write("release/release.json", text);
+        deployment.write("release/release.json", text);
         trial.refused(code);
     };
     wrong("envelope-malformed", "{}".to_owned());
     wrong("envelope-malformed", envelope.replacen('{', "{\"note\":1,", 1));
-    wrong("wrong-payload-type", house.read(MANIFEST_FILE));
+    wrong("wrong-payload-type", deployment.read(MANIFEST_FILE));
     wrong("bad-signature", wrongly_signed(&envelope));
     let mut altered: Value = serde_json::from_str(&envelope).unwrap();
     altered["signatures"] = json!([]);
     wrong("unsigned", altered.to_string());
     // From here on the signatures hold; what is signed, or who signed it, is wrong.
-    wrong("unknown-signer", house.forge("publisher", RELEASE_SET, &next(&|_| {})));
+    wrong("unknown-signer", deployment.forge("publisher", RELEASE_SET, &next(&|_| {})));
     let mut signed = |code, change: &dyn Fn(&mut Value)| {
-        wrong(code, house.forge("release", RELEASE_SET, &next(change)))
+        wrong(code, deployment.forge("release", RELEASE_SET, &next(change)))
     };
     signed("release-malformed", &|set| set["priority"] = json!(1));
     signed("release-malformed", &|set| set["bindings"][0]["mode"] = json!("suggest"));
@@ -157,14 +157,14 @@ fn wrong_sets(house: &House, trial: &mut Trial<'_>) {
     signed("release-older", &|set| set["version"] = json!(1));
     // Whoever signs with other tools than ours is not held back by `release sign`.
     let misspelt = br#"{"rulez": ["PATIENT-DOE"]}"#;
-    house.write("release/settings/misspelt.json", misspelt);
+    deployment.write("release/settings/misspelt.json", misspelt);
     signed("settings-invalid", &|set| set["bindings"][0]["settings"] = json!(digest(misspelt)));
 }
 
 /// Plugins that the host must not run, in sets that are in order.
-fn wrong_plugins(house: &House, good: &Kept, trial: &mut Trial<'_>) {
-    let text = house.opened_text(MANIFEST_FILE);
-    let statement = house.opened(MANIFEST_FILE);
+fn wrong_plugins(deployment: &TestDeployment, good: &Kept, trial: &mut Trial<'_>) {
+    let text = deployment.opened_text(MANIFEST_FILE);
+    let statement = deployment.opened(MANIFEST_FILE);
     // As text: what is signed has one spelling, and the schema in it is named by its digest.
     let mut wrong = |code, signer: &str, changes: &[(&str, &str)]| {
         let mut text = text.clone();
@@ -172,8 +172,13 @@ fn wrong_plugins(house: &House, good: &Kept, trial: &mut Trial<'_>) {
             assert!(text.contains(from), "the manifest has no `{from}`");
             text = text.replace(from, to);
         }
-        house.write(MANIFEST_FILE, house.forge(signer, MANIFEST, &text));
-        listed(house, good, &house.opened(MANIFEST_FILE)["predicate"], &digest(text.as_bytes()));
+        deployment.write(MANIFEST_FILE, deployment.forge(signer, MANIFEST, &text));
+        listed(
+            deployment,
+            good,
+            &deployment.opened(MANIFEST_FILE)["predicate"],
+            &digest(text.as_bytes()),
+        );
         trial.refused(code);
     };
     let hooks = r#""hooks":["okta.saml","okta.token","okta.user-import"]"#;
@@ -203,49 +208,48 @@ fn wrong_plugins(house: &House, good: &Kept, trial: &mut Trial<'_>) {
     let time = |member: &str| statement["predicate"][member].as_str().unwrap();
     let (began, ended) = (rfc3339(now() - 7_200), rfc3339(now() - 3_600));
     wrong("expired", "publisher", &[(time("not_before"), &began), (time("expires"), &ended)]);
-    good.restore(house);
+    good.restore(deployment);
 
-    let component = fs::read(house.path(COMPONENT)).unwrap();
+    let component = fs::read(deployment.path(COMPONENT)).unwrap();
     let mut altered = component.clone();
     *altered.last_mut().unwrap() ^= 1;
     for (code, bytes) in [
         ("digest-mismatch", altered.as_slice()),
         ("size-mismatch", &component[..component.len() - 1]),
     ] {
-        house.write(COMPONENT, bytes);
+        deployment.write(COMPONENT, bytes);
         listed(
-            house,
+            deployment,
             good,
             &statement["predicate"],
-            &digest(house.opened_text(MANIFEST_FILE).as_bytes()),
+            &digest(deployment.opened_text(MANIFEST_FILE).as_bytes()),
         );
         trial.refused(code);
         // The file itself is reported too, whether or not a set names it.
-        house.until_record("plugin.refused", |record| record["component"] == digest(bytes));
+        deployment.until_record("plugin.refused", |record| record["component"] == digest(bytes));
     }
 }
 
 #[test]
 fn what_nobody_signed_is_reported_once_and_never_runs() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
-    house.write("release/plugins/dropped.wasm", b"\0asm\x0d\0\x01\0");
-    let dropped = house.until_record("plugin.refused", |record| record["code"] == "unsigned");
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
+    deployment.write("release/plugins/dropped.wasm", b"\0asm\x0d\0\x01\0");
+    let dropped = deployment.until_record("plugin.refused", |record| record["code"] == "unsigned");
     assert_eq!(dropped["component"], digest(b"\0asm\x0d\0\x01\0"));
     assert!(
         host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
         "the last good one goes on"
     );
     // Other bytes are another plugin; the same ones were reported.
-    house.write("release/plugins/dropped-too.wasm", b"\0asm\x0d\0\x01\0\0");
-    host.look(&["dropped-too"]);
+    deployment.write("release/plugins/dropped-too.wasm", b"\0asm\x0d\0\x01\0\0");
+    host.reload_until([log_event("plugin.refused").naming("file", "dropped-too")]);
     let log = host.stop();
-    assert!(
-        log.contains("code=\"unsigned\"") && log.contains("portcullis plugin sign"),
-        "what it is and what to do: {log}"
-    );
-    assert_eq!(house.records_of("plugin.refused").len(), 2);
-    let sealed = house.sealed(dropped["seq"].as_u64().unwrap());
+    let unsigned = log_event("plugin.refused").field("code", "unsigned");
+    let unsigned = unsigned.naming("hint", "portcullis plugin sign");
+    assert!(log.has(unsigned), "what it is and what to do: {log}");
+    assert_eq!(deployment.records_of("plugin.refused").len(), 2);
+    let sealed = deployment.sealed(dropped["seq"].as_u64().unwrap());
     assert!(sealed.as_str().unwrap().contains("dropped.wasm"), "{sealed}");
 }
 
@@ -259,16 +263,11 @@ impl Trial<'_> {
     /// What lies there now is refused for this reason, says so with what to do about it, and the release in
     /// force goes on.
     fn refused(&mut self, code: &'static str) {
-        let said = self.host.look(&["release refused", "release active"]);
-        let line = said
-            .lines()
-            .find(|line| line.contains("release refused"))
-            .unwrap_or_else(|| panic!("{code}: {said}"));
-        assert!(line.contains(&format!("code=\"{code}\"")), "{code}: {line}");
-        assert!(
-            line.contains("error=") && line.contains("hint="),
-            "what is wrong and what to do: {line}"
-        );
+        let said = self.host.reload_until(["release.refused", "release.active"]);
+        let line = said.first("release.refused").unwrap_or_else(|| panic!("{code}: {said}"));
+        assert_eq!(line.text("code"), code, "{line:?}");
+        assert!(!line.text("error").is_empty(), "what is wrong: {line:?}");
+        assert!(!line.text("hint").is_empty(), "what to do: {line:?}");
         assert!(
             self.host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
             "{code}: generation 1 decides"
@@ -281,24 +280,25 @@ impl Trial<'_> {
 struct Kept(Vec<(&'static str, Vec<u8>)>);
 
 impl Kept {
-    fn of(house: &House, files: &[&'static str]) -> Self {
-        Self(files.iter().map(|file| (*file, fs::read(house.path(file)).unwrap())).collect())
+    fn of(deployment: &TestDeployment, files: &[&'static str]) -> Self {
+        Self(files.iter().map(|file| (*file, fs::read(deployment.path(file)).unwrap())).collect())
     }
 
-    fn restore(&self, house: &House) {
-        self.0.iter().for_each(|(file, bytes)| house.write(file, bytes));
+    fn restore(&self, deployment: &TestDeployment) {
+        self.0.iter().for_each(|(file, bytes)| deployment.write(file, bytes));
     }
 }
 
 /// Writes a set that is in order and names this manifest.
-fn listed(house: &House, good: &Kept, manifest: &Value, statement: &str) {
-    house.write("release/release.json", &good.0[0].1);
-    let mut set = house.opened("release/release.json");
+fn listed(deployment: &TestDeployment, good: &Kept, manifest: &Value, statement: &str) {
+    deployment.write("release/release.json", &good.0[0].1);
+    let mut set = deployment.opened("release/release.json");
     let id = manifest["id"].as_str().unwrap();
     set["version"] = json!(60);
     set["plugins"] = json!({id: {"version": manifest["version"], "serial": manifest["serial"], "manifest": statement}});
     set["bindings"][0]["plugin"] = json!(id);
-    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
+    deployment
+        .write("release/release.json", deployment.forge("release", RELEASE_SET, &set.to_string()));
 }
 
 /// The rules of [`duties`], which now only report.

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Ends, Host, House, Raw, SECRET, SignIn, duties, event,
+    Answer, Binding, CONFLICT, Host, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, duties, event,
+    log_event, release_active,
 };
 use serde_json::json;
 
@@ -20,11 +21,11 @@ caller = { secret_file = "secrets/token" }
 
 #[test]
 fn hooks_come_go_and_change_while_calls_are_answered() {
-    let mut house = unwatched();
-    let host = house.serve();
+    let mut deployment = unwatched();
+    let host = deployment.serve();
     let done = AtomicBool::new(false);
     let answered: usize = thread::scope(|scope| {
-        let ends = Ends(&done);
+        let ends = SetOnDrop(&done);
         let calls: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
@@ -44,22 +45,23 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
             .collect();
         // One more hook, before the others: every place in the file is another's now.
         assert!(unrouted(&portal(&host)));
-        let text = house.read("portcullis.toml");
+        let text = deployment.read("portcullis.toml");
         let (head, hooks) = text.split_once("\n[[hook]]").unwrap();
-        house.write("portcullis.toml", format!("{head}\n{THIRD}\n[[hook]]{hooks}"));
-        host.look(&["configuration active"]);
+        deployment.write("portcullis.toml", format!("{head}\n{THIRD}\n[[hook]]{hooks}"));
+        host.reload_until(["config.active"]);
         assert_eq!(portal(&host).without_reference(), "{}", "nothing enforces on it");
         // A release that binds it, as ever.
-        house.release(&[
+        deployment.release(&[
             Binding::new("token", "sod", duties()),
             Binding::new("portal", "sod", duties()),
         ]);
-        host.look(&["release active generation=2"]);
+        host.reload_until([release_active(2)]);
         assert!(portal(&host).summary().contains("PRESCRIBE-DISPENSE"));
         // Limits and budgets.
-        house.configure("[listen]\n", "[listen]\nmax_in_flight = 100\nbody_timeout_ms = 900\n");
-        house.configure("path = \"/okta/portal\"", "path = \"/okta/other\"\nbudget_ms = 1500");
-        host.look(&["configuration active"]);
+        deployment
+            .configure("[listen]\n", "[listen]\nmax_in_flight = 100\nbody_timeout_ms = 900\n");
+        deployment.configure("path = \"/okta/portal\"", "path = \"/okta/other\"\nbudget_ms = 1500");
+        host.reload_until(["config.active"]);
         assert!(unrouted(&portal(&host)), "it has moved");
         assert!(
             at(&host, "/okta/other").summary().contains("PRESCRIBE-DISPENSE"),
@@ -67,11 +69,11 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
         );
         assert_eq!(host.metric("portcullis_requests_in_flight_limit"), 100.0);
         // Gone, once nothing binds it any more; release and configuration may change at once.
-        house.write("portcullis.toml", text);
-        host.look(&["configuration refused"]);
+        deployment.write("portcullis.toml", text);
+        host.reload_until(["config.refused"]);
         assert!(at(&host, "/okta/other").index().is_some(), "refused: it is still there");
-        house.release(&[Binding::new("token", "sod", duties())]);
-        host.look(&["configuration active"]);
+        deployment.release(&[Binding::new("token", "sod", duties())]);
+        host.reload_until(["config.active"]);
         assert!(unrouted(&at(&host, "/okta/other")));
         assert_eq!(host.metric("portcullis_active_generation"), 3.0);
         drop(ends);
@@ -79,14 +81,14 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
     });
     assert!(answered > 10, "{answered}");
     drop(host.stop());
-    assert_eq!(house.verify().code, 0);
-    let active = house.records_of("config.active");
+    assert_eq!(deployment.verify().code, 0);
+    let active = deployment.records_of("config.active");
     let hooks: Vec<_> =
         active.iter().map(|record| record["hook_count"].as_u64().unwrap()).collect();
     assert_eq!(hooks, [3, 3, 2]);
     assert_eq!(active[0]["hooks"], json!(["portal", "token", "import"]));
-    assert_eq!(house.records_of("release.active").len(), 3);
-    let refused = house.records_of("config.refused");
+    assert_eq!(deployment.records_of("release.active").len(), 3);
+    let refused = deployment.records_of("config.refused");
     assert_eq!(
         refused.iter().map(|record| &record["code"]).collect::<Vec<_>>(),
         [&json!("config-hook-bound")]
@@ -95,9 +97,9 @@ fn hooks_come_go_and_change_while_calls_are_answered() {
 
 #[test]
 fn what_is_wrong_changes_nothing_and_says_so_once() {
-    let house = unwatched();
-    let host = house.serve();
-    let good = house.read("portcullis.toml");
+    let deployment = unwatched();
+    let host = deployment.serve();
+    let good = deployment.read("portcullis.toml");
     let mut codes = Vec::new();
     for (what, code, from, to) in [
         ("no TOML", "config-wrong", "[listen]", "[listen"),
@@ -126,9 +128,9 @@ fn what_is_wrong_changes_nothing_and_says_so_once() {
             "kind = \"okta.user-import\"",
         ),
     ] {
-        house.write("portcullis.toml", good.replacen(from, to, 1));
-        let said = host.look(&["configuration refused", "configuration active"]);
-        assert!(said.contains(code), "{what}: {said}");
+        deployment.write("portcullis.toml", good.replacen(from, to, 1));
+        let said = host.reload_until(["config.refused", "config.active"]);
+        assert!(said.has(log_event("config.refused").field("code", code)), "{what}: {said}");
         codes.push(code);
         let twice = SignIn::with_groups(&CONFLICT).event(&event());
         assert!(
@@ -143,35 +145,35 @@ fn what_is_wrong_changes_nothing_and_says_so_once() {
         );
         assert!(!ready.json.to_string().contains(SECRET));
         // Asked again, it says it again, and the record has it once.
-        host.look(&["configuration refused"]);
+        host.reload_until(["config.refused"]);
     }
-    house.write("portcullis.toml", &good);
-    host.look(&["configuration unchanged"]);
+    deployment.write("portcullis.toml", &good);
+    host.reload_until(["config.unchanged"]);
     assert!(!host.admin("/ready").json["warnings"].to_string().contains("configuration-refused"));
     drop(host.stop());
-    let refused: Vec<_> = house
+    let refused: Vec<_> = deployment
         .records_of("config.refused")
         .iter()
         .map(|record| record["code"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(refused, codes);
-    assert!(house.records_of("config.active").is_empty());
+    assert!(deployment.records_of("config.active").is_empty());
 }
 
 #[test]
 fn a_retried_event_hears_the_same_unless_its_own_hook_changed() {
-    let house = unwatched();
-    let host = house.serve();
+    let deployment = unwatched();
+    let host = deployment.serve();
     let sign_in = SignIn::with_groups(&[]).event(&event());
     let first = host.sign_in(&sign_in);
-    house.configure("path = \"/okta/import\"", "path = \"/okta/imported\"");
-    host.look(&["configuration active"]);
+    deployment.configure("path = \"/okta/import\"", "path = \"/okta/imported\"");
+    host.reload_until(["config.active"]);
     assert_eq!(host.sign_in(&sign_in).body, first.body, "another hook has changed");
-    house.configure(
+    deployment.configure(
         "path = \"/okta/token\"",
         "path = \"/okta/token\"\nentitlements = [\"/data/access/claims/roles\"]",
     );
-    host.look(&["configuration active"]);
+    host.reload_until(["config.active"]);
     let second = host.sign_in(&sign_in);
     assert_ne!(second.index(), first.index(), "it may decide otherwise now, so it decides anew");
     assert_eq!(host.sign_in(&sign_in).body, second.body);
@@ -180,14 +182,14 @@ fn a_retried_event_hears_the_same_unless_its_own_hook_changed() {
 
 #[test]
 fn the_admin_listener_moves_and_the_file_is_watched() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     let before = host.admin_address().to_owned();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     // Without a signal: the file is looked at by itself.
-    house
+    deployment
         .configure("[admin]\naddress = \"127.0.0.2:0\"", &format!("[admin]\naddress = \"{free}\""));
-    host.until_log("configuration active");
+    host.wait_for("config.active");
     let asked = portcullis_tests::Client::new(&free.to_string())
         .say(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         .unwrap();
@@ -195,8 +197,8 @@ fn the_admin_listener_moves_and_the_file_is_watched() {
     assert!(std::net::TcpStream::connect(&before).is_err(), "the old one is gone");
     // A port that somebody has is refused, and the present one stays.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    house.configure(&free.to_string(), &taken.local_addr().unwrap().to_string());
-    host.until_log("configuration refused");
+    deployment.configure(&free.to_string(), &taken.local_addr().unwrap().to_string());
+    host.wait_for("config.refused");
     let asked = portcullis_tests::Client::new(&free.to_string())
         .say(b"GET /ready HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         .unwrap();
@@ -204,11 +206,11 @@ fn the_admin_listener_moves_and_the_file_is_watched() {
     drop(host.stop());
 }
 
-/// A house whose host looks only when it is told to: a test that waits for a look must know which one it was.
-fn unwatched() -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    house
+/// A deployment whose host looks only when it is told to: a test that waits for a look must know which one it was.
+fn unwatched() -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    deployment
 }
 
 /// Returns whether no hook has this path: an Okta event there gets the answer that stops, and no record.

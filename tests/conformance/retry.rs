@@ -2,15 +2,15 @@
 
 use std::thread;
 
-use portcullis_tests::{Binding, House, SignIn, duties, event};
+use portcullis_tests::{Binding, SignIn, TestDeployment, duties, event};
 
 #[test]
 fn the_same_event_hears_the_same_and_is_recorded_as_what_it_is() {
-    let house = House::build(&[
+    let deployment = TestDeployment::build(&[
         Binding::new("token", "sod", duties()),
         Binding::new("import", "sod", duties()).mode("monitor"),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
 
     let body = SignIn::with_groups(&["ward-reader"]).bytes();
     let first = host.post("token", &body);
@@ -45,20 +45,20 @@ fn the_same_event_hears_the_same_and_is_recorded_as_what_it_is() {
     }
 
     host.stop();
-    let duplicates = house.records_of("hook.duplicate");
+    let duplicates = deployment.records_of("hook.duplicate");
     let of = |index: Option<u64>| {
         duplicates.iter().filter(|record| record["duplicate_of"].as_u64() == index).count()
     };
     assert_eq!(of(first.index()), 2);
     assert_eq!(of(answers[0].index()), 7);
     assert_eq!(duplicates.len(), 9);
-    let decisions: Vec<_> = house
+    let decisions: Vec<_> = deployment
         .records_of("hook.decision")
         .into_iter()
         .filter(|record| record["hook"]["name"] == "token")
         .collect();
     assert_eq!(decisions.len(), 4, "two decided, two refused");
-    let record = house.record(reused.index().unwrap());
+    let record = deployment.record(reused.index().unwrap());
     assert_eq!(record["decision"]["cause"], "event-id-reused");
     assert_eq!(record["decision"]["safe"], "closed");
     assert_eq!(record["bindings"], serde_json::json!([]), "no plugin was asked");
@@ -66,22 +66,22 @@ fn the_same_event_hears_the_same_and_is_recorded_as_what_it_is() {
 
 #[test]
 fn what_is_remembered_ends_with_its_release() {
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let body = SignIn::with_groups(&portcullis_tests::CONFLICT).event(&event()).bytes();
     assert!(host.post("token", &body).stops_a_token());
     let mut lenient = duties();
     lenient["rules"][0]["action"] = "allow".into();
-    house.release(&[Binding::new("token", "sod", lenient)]);
+    deployment.release(&[Binding::new("token", "sod", lenient)]);
     host.signal("HUP");
-    house.until_record("release.active", |record| record["generation"] == 2);
+    deployment.until_record("release.active", |record| record["generation"] == 2);
     assert_eq!(
         host.post("token", &body).without_reference(),
         "{}",
         "the rules changed, so nothing old is said again"
     );
     host.stop();
-    assert_eq!(house.records_of("hook.duplicate").len(), 0);
+    assert_eq!(deployment.records_of("hook.duplicate").len(), 0);
 }
 
 fn first_event(body: &[u8]) -> String {

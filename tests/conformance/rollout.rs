@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Binding, Candidate, Host, House, Import, RELEASE_SET, SignIn};
+use portcullis_tests::{
+    Answer, Binding, Candidate, Host, Import, RELEASE_SET, SignIn, TestDeployment, release_active,
+};
 use serde_json::{Value, json};
 
 /// Stands in bodies, and in nothing that is not sealed.
@@ -13,31 +15,36 @@ const MARKER: &str = "Zebulon-Quartermain-of-Ward-Nine";
 
 #[test]
 fn a_shadow_is_compared_and_binds_nobody() {
-    let deeds = json!({"differ": deny(), "trap": {"do": "trap"}, "other": {"do": "step-up"}});
-    let candidate = Candidate::settings(by(&deeds), "shadow = true");
-    let house =
-        House::build(&[Binding::new("token", "mischief", by(&json!({"other": {"do": "review"}})))
-            .candidate(candidate)]);
-    let checked = house.must(&["check", "--config", "portcullis.toml"]);
+    let misbehaviours =
+        json!({"differ": deny(), "trap": {"do": "trap"}, "other": {"do": "step-up"}});
+    let candidate = Candidate::settings(by_group(&misbehaviours), "shadow = true");
+    let deployment = TestDeployment::build(&[Binding::new(
+        "token",
+        "misbehaving",
+        by_group(&json!({"other": {"do": "review"}})),
+    )
+    .candidate(candidate)]);
+    let checked = deployment.must(&["check", "--config", "portcullis.toml"]);
     for said in [
-        "mischief 0.1.0, shadow",
+        "misbehaving 0.1.0, shadow",
         "binds nobody",
         "of the last 200 compared more than 4 differ, 2 fail or 40 are 5 ms slower",
     ] {
         assert!(checked.contains(said), "`check` never said `{said}`:\n{checked}");
     }
-    let host = house.serve();
-    let same = host.sign_in(&with("nurses"));
-    let differs = host.sign_in(&with("differ").profile("nickName", MARKER));
-    let fails = host.sign_in(&with("trap"));
-    let other = host.sign_in(&with("other"));
+    let host = deployment.serve();
+    let same = host.sign_in(&with_group("nurses"));
+    let differs = host.sign_in(&with_group("differ").profile("nickName", MARKER));
+    let fails = host.sign_in(&with_group("trap"));
+    let other = host.sign_in(&with_group("other"));
     assert!(
         !same.stops_a_token() && !differs.stops_a_token() && !fails.stops_a_token(),
         "the live one decides"
     );
     assert!(other.stops_a_token());
     let diverged = |answer: &Answer| {
-        house.until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index())
+        deployment
+            .until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index())
     };
     let record = diverged(&differs);
     assert_eq!((&record["kind"], &record["hook"]), (&json!("shadow"), &json!("token")));
@@ -55,13 +62,13 @@ fn a_shadow_is_compared_and_binds_nobody() {
         (&record["candidate"]["verdict"], &record["candidate"]["mode"]),
         (&json!("deny"), &json!("shadow"))
     );
-    assert_eq!(record["candidate"]["codes"], json!(["MISCHIEF_DENIES"]));
+    assert_eq!(record["candidate"]["codes"], json!(["MISBEHAVING_DENIES"]));
     assert!(
         !record.to_string().contains(MARKER) && !record.to_string().contains("noor"),
         "{record}"
     );
-    let sealed = house.sealed(record["seq"].as_u64().unwrap());
-    assert_eq!(sealed[1]["decision"]["findings"][0]["code"], json!("MISCHIEF_DENIES"));
+    let sealed = deployment.sealed(record["seq"].as_u64().unwrap());
+    assert_eq!(sealed[1]["decision"]["findings"][0]["code"], json!("MISBEHAVING_DENIES"));
     assert_eq!(diverged(&fails)["candidate"]["fault"], json!("plugin-trap"));
     assert_eq!(diverged(&other)["candidate"]["verdict"], json!("step-up"));
     let shown = candidate_of(&host);
@@ -74,20 +81,21 @@ fn a_shadow_is_compared_and_binds_nobody() {
     assert_eq!(sample(&host, "portcullis_candidate_comparisons_total", "outcome=\"differs\""), 2.0);
     assert_eq!(sample(&host, "portcullis_candidate_differences_total", "what=\"verdict\""), 2.0);
     drop(host.stop());
-    assert!(house.record(same.index().unwrap())["bindings"][0].get("cohort").is_none());
-    assert_eq!(house.records_of("hook.diverged").len(), 3, "what is the same is only counted");
-    let active = &house.records_of("release.active")[0]["bindings"];
+    assert!(deployment.record(same.index().unwrap())["bindings"][0].get("cohort").is_none());
+    assert_eq!(deployment.records_of("hook.diverged").len(), 3, "what is the same is only counted");
+    let active = &deployment.records_of("release.active")[0]["bindings"];
     assert_eq!((&active[0]["mode"], &active[1]["mode"]), (&json!("enforce"), &json!("shadow")));
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 #[test]
 fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
     let terms = "canary = { percent = 100, applications = [\"0oapilot\"], departments = [\"radiology\"] }\nabort = { max_differences = 200 }";
-    let house = House::build(&[live().candidate(Candidate::settings(deny(), terms))]);
-    let host = house.serve();
+    let deployment =
+        TestDeployment::build(&[live_binding().candidate(Candidate::settings(deny(), terms))]);
+    let host = deployment.serve();
     let of = |application: &str, department: &str| {
-        let sign_in = with("nurses").client(application).profile("department", department);
+        let sign_in = with_group("nurses").client(application).profile("department", department);
         host.sign_in(&sign_in)
     };
     let inside = of("0oapilot", "radiology");
@@ -95,7 +103,7 @@ fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
         [of("0oapilot", "surgery"), of("0oaportal", "radiology"), of("0oaportal", "surgery")];
     assert!(inside.stops_a_token());
     assert!(outside.iter().all(|answer| !answer.stops_a_token()));
-    let diverged = house.until_record("hook.diverged", |_| true);
+    let diverged = deployment.until_record("hook.diverged", |_| true);
     assert_eq!(
         (&diverged["kind"], diverged["decision"].as_u64()),
         (&json!("canary"), inside.index())
@@ -105,24 +113,32 @@ fn a_canary_answers_for_its_cohort_alone_and_the_record_says_why() {
         (&json!("allow"), &json!("deny"))
     );
     drop(host.stop());
-    let asked = &house.record(inside.index().unwrap())["bindings"][0];
+    let asked = &deployment.record(inside.index().unwrap())["bindings"][0];
     assert_eq!(
         (&asked["mode"], &asked["cohort"]),
         (&json!("canary"), &json!(["percent", "application", "department"]))
     );
     for answer in &outside {
-        assert_eq!(house.record(answer.index().unwrap())["bindings"][0]["mode"], json!("enforce"));
+        assert_eq!(
+            deployment.record(answer.index().unwrap())["bindings"][0]["mode"],
+            json!("enforce")
+        );
     }
-    assert_eq!(house.records_of("hook.diverged").len(), 1, "who is in no cohort is not compared");
+    assert_eq!(
+        deployment.records_of("hook.diverged").len(),
+        1,
+        "who is in no cohort is not compared"
+    );
 }
 
 #[test]
 fn a_percentage_is_of_people_and_always_of_the_same_ones() {
     let terms = "canary = { percent = 50 }\nabort = { window = 1000, max_differences = 1000, max_failures = 1000, max_slower = 1000 }";
-    let house = House::build(&[live().candidate(Candidate::settings(deny(), terms))]);
+    let deployment =
+        TestDeployment::build(&[live_binding().candidate(Candidate::settings(deny(), terms))]);
     let ask = |host: &Host| -> Vec<bool> {
         let person = |number: u32| {
-            let mut sign_in = with("nurses");
+            let mut sign_in = with_group("nurses");
             sign_in.body["data"]["context"]["user"]["id"] = json!(format!("00u{number}"));
             sign_in
         };
@@ -134,12 +150,12 @@ fn a_percentage_is_of_people_and_always_of_the_same_ones() {
         assert_eq!(stopped, again, "whatever was asked before");
         stopped
     };
-    let host = house.serve();
+    let host = deployment.serve();
     let chosen = ask(&host);
     let count = chosen.iter().filter(|chosen| **chosen).count();
     assert!((8..52).contains(&count), "{count} of 60");
     drop(host.stop());
-    let host = house.serve();
+    let host = deployment.serve();
     assert_eq!(ask(&host), chosen, "after a restart too");
     drop(host.stop());
 }
@@ -147,22 +163,22 @@ fn a_percentage_is_of_people_and_always_of_the_same_ones() {
 #[test]
 fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_signed() {
     let canary = |settings| {
-        live().candidate(Candidate::settings(
+        live_binding().candidate(Candidate::settings(
             settings,
             "canary = { percent = 100 }\nabort = { window = 10, max_differences = 2, max_slower = 10 }",
         ))
     };
-    let mut house = House::build(&[canary(deny())]);
-    let host = house.serve();
+    let mut deployment = TestDeployment::build(&[canary(deny())]);
+    let host = deployment.serve();
     let begin = Instant::now();
     let mut denied = 0;
-    while host.sign_in(&with("nurses")).stops_a_token() {
+    while host.sign_in(&with_group("nurses")).stops_a_token() {
         denied += 1;
         assert!(begin.elapsed() < PATIENCE, "it never stopped");
         thread::sleep(Duration::from_millis(20));
     }
     assert!(denied >= 3, "within its budget it answers: {denied}");
-    let stopped = house.until_record("release.candidate-stopped", |_| true);
+    let stopped = deployment.until_record("release.candidate-stopped", |_| true);
     assert_eq!(
         (&stopped["reason"], &stopped["differences"], &stopped["compared"]),
         (&json!("differences"), &json!(3), &json!(3))
@@ -180,65 +196,67 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     // The same set after a restart, and after a crash that took the host's own memory with it: the log knows.
     for forget in [false, true] {
         if forget {
-            std::fs::remove_dir_all(house.path("trust-state")).unwrap();
+            std::fs::remove_dir_all(deployment.path("trust-state")).unwrap();
         }
-        let host = house.serve();
-        assert!(!host.sign_in(&with("nurses")).stops_a_token(), "the live one decides");
+        let host = deployment.serve();
+        assert!(!host.sign_in(&with_group("nurses")).stops_a_token(), "the live one decides");
         assert_eq!(candidate_of(&host)["stopped"], json!(true));
         host.kill();
     }
     assert!(
-        house
+        deployment
             .must(&["check", "--config", "portcullis.toml"])
             .contains("it was stopped in this set")
     );
 
     // Another set, signed by those who have seen why, begins anew; and the candidate is promoted like anything else.
-    house.release(&[canary(deny())]);
-    let host = house.serve();
-    assert!(host.sign_in(&with("nurses")).stops_a_token(), "the canary answers again");
-    house.release(&[Binding::new("token", "mischief", deny())]);
-    host.look(&["release active generation=3"]);
-    let promoted = host.sign_in(&with("nurses"));
+    deployment.release(&[canary(deny())]);
+    let host = deployment.serve();
+    assert!(host.sign_in(&with_group("nurses")).stops_a_token(), "the canary answers again");
+    deployment.release(&[Binding::new("token", "misbehaving", deny())]);
+    host.reload_until([release_active(3)]);
+    let promoted = host.sign_in(&with_group("nurses"));
     assert!(promoted.stops_a_token());
     drop(host.stop());
-    let asked = &house.record(promoted.index().unwrap())["bindings"][0];
+    let asked = &deployment.record(promoted.index().unwrap())["bindings"][0];
     assert_eq!((&asked["mode"], asked.get("cohort")), (&json!("enforce"), None));
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 #[test]
 fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
-    let deeds = json!({
+    let misbehaviours = json!({
         "trap": {"do": "trap"}, "lie": {"do": "undeclared-code"}, "clash": set("south"),
     });
     let candidate = Candidate::settings(
-        by(&deeds),
+        by_group(&misbehaviours),
         "canary = { percent = 100 }\nabort = { max_failures = 50, max_differences = 200, max_slower = 200 }",
     );
-    let deny_traps = by(&json!({"trap": deny(), "lie": deny()}));
-    let twin = Binding::new("token", "mischief-twin", by(&json!({"clash": set("north")})));
-    let house =
-        House::build(&[Binding::new("token", "mischief", deny_traps).candidate(candidate), twin]);
-    let host = house.serve();
+    let deny_traps = by_group(&json!({"trap": deny(), "lie": deny()}));
+    let twin = Binding::new("token", "misbehaving-twin", by_group(&json!({"clash": set("north")})));
+    let deployment = TestDeployment::build(&[
+        Binding::new("token", "misbehaving", deny_traps).candidate(candidate),
+        twin,
+    ]);
+    let host = deployment.serve();
     let mut fallen = Vec::new();
     for (entitlement, cause) in
         [("trap", "plugin-fault"), ("lie", "undeclared-output"), ("clash", "conflict")]
     {
-        let answer = host.sign_in(&with(entitlement));
+        let answer = host.sign_in(&with_group(entitlement));
         assert_eq!(answer.stops_a_token(), entitlement != "clash", "{entitlement}: {answer:?}");
         fallen.push((answer, cause));
     }
-    let calm = host.sign_in(&with("nurses"));
+    let calm = host.sign_in(&with_group("nurses"));
     assert!(!calm.stops_a_token());
     for (answer, _) in &fallen {
-        let record = house
+        let record = deployment
             .until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index());
         assert!(record["candidate"]["fault"].is_string(), "{record}");
     }
     drop(host.stop());
     for (answer, cause) in &fallen {
-        let record = house.record(answer.index().unwrap());
+        let record = deployment.record(answer.index().unwrap());
         assert_eq!(record["canary_failure"]["cause"], json!(cause), "{record}");
         assert!(record["decision"]["verdict"].is_string(), "{record}");
         assert!(
@@ -246,7 +264,7 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
             "{record}"
         );
     }
-    let record = house.record(calm.index().unwrap());
+    let record = deployment.record(calm.index().unwrap());
     assert_eq!(
         (&record["bindings"][0]["mode"], record.get("canary_failure")),
         (&json!("canary"), None)
@@ -255,10 +273,10 @@ fn where_a_canary_comes_to_nothing_the_live_plugin_decides() {
 
 #[test]
 fn where_a_canary_does_not_end_the_live_plugin_decides() {
-    let mut house = House::build(&[Binding::new("token", "mischief", deny())]);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "misbehaving", deny())]);
     // It may run so short a time that it ends on the connection's own thread. With more it would
     // wait for a turn in its lane, where a busy machine ends the call's budget first.
-    house.sign_as("mischief", "mischief-next", |manifest| {
+    deployment.sign_as("misbehaving", "misbehaving-next", |manifest| {
         manifest.replacen("serial = 1", "serial = 2", 1).replacen("0.1.0", "0.2.0", 1).replacen(
             "time_ms = 250",
             "time_ms = 2",
@@ -266,17 +284,17 @@ fn where_a_canary_does_not_end_the_live_plugin_decides() {
         )
     });
     let terms = "canary = { percent = 100 }\nabort = { max_failures = 50, max_differences = 200, max_slower = 200 }";
-    let canary =
-        Candidate::version("mischief", "mischief-next", terms).with(json!({"do": "loop-forever"}));
-    house.release(&[Binding::new("token", "mischief", deny()).candidate(canary)]);
-    let host = house.serve();
-    let answer = host.sign_in(&with("nurses"));
+    let canary = Candidate::version("misbehaving", "misbehaving-next", terms)
+        .with(json!({"do": "loop-forever"}));
+    deployment.release(&[Binding::new("token", "misbehaving", deny()).candidate(canary)]);
+    let host = deployment.serve();
+    let answer = host.sign_in(&with_group("nurses"));
     assert!(answer.stops_a_token(), "{answer:?}");
-    let diverged =
-        house.until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index());
+    let diverged = deployment
+        .until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index());
     assert_eq!(diverged["candidate"]["fault"], json!("plugin-deadline"), "{diverged}");
     drop(host.stop());
-    let record = house.record(answer.index().unwrap());
+    let record = deployment.record(answer.index().unwrap());
     assert_eq!(record["canary_failure"]["cause"], json!("plugin-fault"), "{record}");
     assert_eq!(record["decision"]["verdict"], json!("deny"), "{record}");
     assert_eq!(record["bindings"][0]["mode"], json!("enforce"), "{record}");
@@ -284,29 +302,31 @@ fn where_a_canary_does_not_end_the_live_plugin_decides() {
 
 #[test]
 fn another_version_is_tried_without_raising_a_floor_and_revoking_it_stops_nobody() {
-    let mut house = House::build(&[live()]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    house.sign_as("mischief", "mischief-next", |manifest| {
+    let mut deployment = TestDeployment::build(&[live_binding()]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    deployment.sign_as("misbehaving", "misbehaving-next", |manifest| {
         manifest.replacen("serial = 1", "serial = 2", 1).replacen("0.1.0", "0.2.0", 1)
     });
-    let canary = Candidate::version("mischief", "mischief-next", "canary = { percent = 100 }");
-    house.release(&[live().candidate(canary)]);
-    let host = house.serve();
-    let tried = host.sign_in(&with("nurses"));
+    let canary =
+        Candidate::version("misbehaving", "misbehaving-next", "canary = { percent = 100 }");
+    deployment.release(&[live_binding().candidate(canary)]);
+    let host = deployment.serve();
+    let tried = host.sign_in(&with_group("nurses"));
     // The way back is open: the version that is live was never another.
-    house.release(&[live()]);
-    host.look(&["release active generation=3"]);
-    let back = host.sign_in(&with("nurses"));
-    let canary = Candidate::version("mischief", "mischief-next", "canary = { percent = 100 }");
-    house.release(&[live().candidate(canary)]);
-    host.look(&["release active generation=4"]);
-    house.next_root(2, &["root"], |source| {
-        source + "\n[revoked.serials]\n\"org.portcullis.mischief\" = [2]\n"
+    deployment.release(&[live_binding()]);
+    host.reload_until([release_active(3)]);
+    let back = host.sign_in(&with_group("nurses"));
+    let canary =
+        Candidate::version("misbehaving", "misbehaving-next", "canary = { percent = 100 }");
+    deployment.release(&[live_binding().candidate(canary)]);
+    host.reload_until([release_active(4)]);
+    deployment.next_root(2, &["root"], |source| {
+        source + "\n[revoked.serials]\n\"org.portcullis.misbehaving\" = [2]\n"
     });
-    host.look(&["plugin revoked"]);
-    let after = host.sign_in(&with("nurses"));
+    host.reload_until(["plugin.revoked"]);
+    let after = host.sign_in(&with_group("nurses"));
     drop(host.stop());
-    let asked = |answer: &Answer| house.record(answer.index().unwrap())["bindings"][0].clone();
+    let asked = |answer: &Answer| deployment.record(answer.index().unwrap())["bindings"][0].clone();
     assert_eq!(
         (&asked(&tried)["version"], &asked(&tried)["mode"]),
         (&json!("0.2.0"), &json!("canary"))
@@ -327,28 +347,28 @@ fn the_order_of_bindings_changes_nothing_with_canaries_either() {
     let one = json!({"deny": deny(), "cap": cap(900), "set": set("north")});
     let other =
         json!({"deny": {"do": "deny", "why": "second"}, "cap": cap(700), "set": set("south")});
-    let house = House::build(&[
-        Binding::new("token", "mischief", by(&json!({})))
-            .candidate(Candidate::settings(by(&one), everybody)),
-        Binding::new("token", "mischief-twin", by(&json!({})))
-            .candidate(Candidate::settings(by(&other), some)),
-        Binding::new("token", "mischief", by(&json!({"cap": cap(800)}))),
+    let deployment = TestDeployment::build(&[
+        Binding::new("token", "misbehaving", by_group(&json!({})))
+            .candidate(Candidate::settings(by_group(&one), everybody)),
+        Binding::new("token", "misbehaving-twin", by_group(&json!({})))
+            .candidate(Candidate::settings(by_group(&other), some)),
+        Binding::new("token", "misbehaving", by_group(&json!({"cap": cap(800)}))),
     ]);
     let sign_ins: Vec<SignIn> = ["deny", "cap", "set", "nurses"]
         .iter()
-        .flat_map(|name| [with(name), with(name).client("0oapilot")])
+        .flat_map(|name| [with_group(name), with_group(name).client("0oapilot")])
         .collect();
-    let mut signed = house.opened("release/release.json");
+    let mut signed = deployment.opened("release/release.json");
     let sorted = signed["bindings"].clone();
     let mut outcomes = BTreeSet::new();
     for (version, order) in [(1, [0, 1, 2]), (2, [2, 1, 0]), (3, [1, 2, 0])] {
         signed["version"] = json!(version);
         signed["bindings"] = order.map(|at: usize| sorted[at].clone()).to_vec().into();
-        house.write(
+        deployment.write(
             "release/release.json",
-            house.forge("release", RELEASE_SET, &signed.to_string()),
+            deployment.forge("release", RELEASE_SET, &signed.to_string()),
         );
-        let host = house.serve();
+        let host = deployment.serve();
         outcomes.insert(
             sign_ins
                 .iter()
@@ -363,22 +383,23 @@ fn the_order_of_bindings_changes_nothing_with_canaries_either() {
 #[test]
 fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named() {
     let shadow = Candidate::settings(deny(), "shadow = true");
-    let mut house = House::build(&[Binding::new("import", "mischief", json!({"do": "allow"}))
-        .mode("monitor")
-        .candidate(shadow)]);
-    let host = house.serve();
+    let mut deployment =
+        TestDeployment::build(&[Binding::new("import", "misbehaving", json!({"do": "allow"}))
+            .mode("monitor")
+            .candidate(shadow)]);
+    let host = deployment.serve();
     let answer = host.import(&Import::with_groups(&["nurses"]));
     assert_eq!(answer.without_reference(), "{}");
-    let record =
-        house.until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index());
+    let record = deployment
+        .until_record("hook.diverged", |record| record["decision"].as_u64() == answer.index());
     assert_eq!(
         (&record["live"]["mode"], &record["candidate"]["verdict"]),
         (&json!("monitor"), &json!("deny"))
     );
     drop(host.stop());
 
-    house.release(&[live().candidate(Candidate::settings(deny(), "shadow = true"))]);
-    let source = house.read("release.toml");
+    deployment.release(&[live_binding().candidate(Candidate::settings(deny(), "shadow = true"))]);
+    let source = deployment.read("release.toml");
     for (from, to, says) in [
         ("shadow = true", "", "either `shadow` or `canary`"),
         ("shadow = true", "shadow = true\ncanary = { percent = 1 }", "either `shadow` or `canary`"),
@@ -399,10 +420,10 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         ),
         ("2-0-candidate.json", "2-0.json", "is the live plugin with the live settings"),
         ("mode = \"enforce\"", "mode = \"advise\"", ""),
-        ("candidates = []", "candidates = [\"release/plugins/mischief.manifest.json\"]", ""),
+        ("candidates = []", "candidates = [\"release/plugins/misbehaving.manifest.json\"]", ""),
     ] {
         assert!(source.contains(from), "{from}");
-        house.write("other.toml", source.replacen(from, to, 1));
+        deployment.write("other.toml", source.replacen(from, to, 1));
         let sign = [
             "release",
             "sign",
@@ -413,7 +434,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
             "--key",
             "keys/release.key",
         ];
-        let ran = house.run(&[&sign[..], &["--output", "other.json"]].concat());
+        let ran = deployment.run(&[&sign[..], &["--output", "other.json"]].concat());
         assert_eq!(ran.code, i32::from(!says.is_empty()), "{to}: {}", ran.err);
         assert!(ran.err.contains(says), "{to}: {}", ran.err);
     }
@@ -423,7 +444,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         "canary = { percent = 1 }",
         1,
     );
-    house.write("other.toml", advised);
+    deployment.write("other.toml", advised);
     let sign = [
         "release",
         "sign",
@@ -434,27 +455,27 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         "--key",
         "keys/release.key",
     ];
-    let ran = house.run(&[&sign[..], &["--output", "other.json"]].concat());
+    let ran = deployment.run(&[&sign[..], &["--output", "other.json"]].concat());
     assert!(ran.code == 1 && ran.err.contains("only does advise"), "{}", ran.err);
 }
 
-fn live() -> Binding {
-    Binding::new("token", "mischief", json!({"do": "allow"}))
+fn live_binding() -> Binding {
+    Binding::new("token", "misbehaving", json!({"do": "allow"}))
 }
 
 fn deny() -> Value {
     json!({"do": "deny"})
 }
 
-fn by(deeds: &Value) -> Value {
-    json!({"do": "by-entitlement", "deeds": deeds})
+fn by_group(misbehaviours: &Value) -> Value {
+    json!({"do": "by-entitlement", "misbehaviours": misbehaviours})
 }
 
 fn set(value: &str) -> Value {
     json!({"do": "set", "target": "access-token", "path": "/claims/ward", "value": value})
 }
 
-fn with(entitlement: &str) -> SignIn {
+fn with_group(entitlement: &str) -> SignIn {
     SignIn::with_groups(&[entitlement])
 }
 

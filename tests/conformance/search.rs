@@ -3,19 +3,21 @@
 
 use std::fs;
 
-use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET, charts, checkout, with_list};
+use portcullis_tests::{
+    Answer, Binding, Host, Raw, SECRET, TestDeployment, charts, checkout, with_list,
+};
 use serde_json::{Value, json};
 
 const EVALUATION: &str = "/pdp/access/v1/evaluation";
 
-/// A house whose hook `asked` speaks AuthZEN, with these bindings of `access-rules`.
-fn house(bindings: &[(Value, &str)]) -> House {
+/// A deployment whose hook `asked` speaks AuthZEN, with these bindings of `access-rules`.
+fn deployment(bindings: &[(Value, &str)]) -> TestDeployment {
     let binding = |(settings, mode): &(Value, &str)| {
         Binding::new("asked", "access-rules", settings.clone()).mode(mode).fallback(&[])
     };
     let bindings: Vec<_> = bindings.iter().map(binding).collect();
     let public = "public_url = \"https://pdp.hospital.example/pdp\"";
-    House::speaking("authzen", "/pdp", public, (&[], &[]), &bindings)
+    TestDeployment::speaking("authzen", "/pdp", public, (&[], &[]), &bindings)
 }
 
 fn post(host: &Host, path: &str, body: &Value) -> Answer {
@@ -56,8 +58,8 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
     let mut settings = charts();
     let records = (0..250).map(|at| json!({"type": "record", "id": format!("r-{at:03}"), "attributes": {"status": if at % 3 == 0 { "archived" } else { "active" }}}));
     settings["resources"].as_array_mut().unwrap().extend(records);
-    let house = house(&[(settings, "enforce")]);
-    let host = house.serve();
+    let deployment = deployment(&[(settings, "enforce")]);
+    let host = deployment.serve();
     let body = json!({"subject": user("alice"), "action": {"name": "write"}, "resource": {"type": "record"}});
     let mut expected = vec!["record-1".to_owned()];
     expected.extend((0..250).filter(|at| at % 3 != 0).map(|at| format!("r-{at:03}")));
@@ -85,7 +87,7 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
     assert_eq!(found(&search(&host, "resource", &body)).len(), 100);
     host.stop();
     for (limit, index) in firsts {
-        let leaf = house.record(index);
+        let leaf = deployment.record(index);
         assert_eq!(
             (&leaf["search"]["for"], &leaf["generation"]),
             (&json!("search-resource"), &json!(2))
@@ -96,14 +98,14 @@ fn a_search_in_pages_finds_the_same_and_leaves_a_record_each() {
             leaf["bindings"][0]["plugin"].as_str().is_some_and(|id| id.ends_with("access-rules")),
             "{leaf}"
         );
-        let sealed = house.sealed(index);
+        let sealed = deployment.sealed(index);
         assert_eq!(
             sealed["answer"]["results"][0]["id"],
             json!(expected[0]),
             "what was told can be shown"
         );
     }
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 #[test]
@@ -117,8 +119,8 @@ fn several_plugins_search_together_and_every_one_of_them_decides() {
             {"id": "CAROL", "effect": "allow", "subject": {"ids": ["carol"]}},
         ],
     });
-    let house = house(&[(charts(), "enforce"), (further.clone(), "enforce")]);
-    let host = house.serve();
+    let deployment = deployment(&[(charts(), "enforce"), (further.clone(), "enforce")]);
+    let host = deployment.serve();
     let mut told = Vec::new();
     let body = json!({"subject": {"type": "user"}, "action": {"name": "read"}, "resource": record("record-1")});
     assert_eq!(found(&search(&host, "subject", &body)), ["alice"]);
@@ -129,7 +131,7 @@ fn several_plugins_search_together_and_every_one_of_them_decides() {
     }
     assert_eq!(told, ["alice"], "the search says what evaluations say");
     host.stop();
-    let searched = house
+    let searched = deployment
         .records_of("hook.decision")
         .into_iter()
         .find(|record| record.get("search").is_some())
@@ -144,12 +146,12 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
     let records =
         (0..50).map(|at| json!({"type": "record", "id": format!("r-{at:02}"), "attributes": {"status": "active"}}));
     settings["resources"].as_array_mut().unwrap().extend(records);
-    let mut house = house(&[]);
-    house.sign_plugin("mischief", |source| with_list(&source, "hooks", "\"authzen\""));
-    let runaway = Binding::new("asked", "mischief", json!({"do": "loop-forever"}))
+    let mut deployment = deployment(&[]);
+    deployment.sign_plugin("misbehaving", |source| with_list(&source, "hooks", "\"authzen\""));
+    let runaway = Binding::new("asked", "misbehaving", json!({"do": "loop-forever"}))
         .fallback(&[("drop-grant", "deny")]);
-    house.release(&[Binding::new("asked", "access-rules", settings).fallback(&[]), runaway]);
-    let host = house.serve();
+    deployment.release(&[Binding::new("asked", "access-rules", settings).fallback(&[]), runaway]);
+    let host = deployment.serve();
     let mut body = json!({"subject": user("alice"), "action": {"name": "read"}, "resource": {"type": "record"}});
     let mut token = String::new();
     for _ in 0..2 {
@@ -161,7 +163,7 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
         token = next.to_owned();
     }
     host.stop();
-    let searched = house.records_of("hook.decision");
+    let searched = deployment.records_of("hook.decision");
     let judged: Vec<_> =
         searched.iter().map(|record| record["search"]["evaluated"].as_u64().unwrap()).collect();
     assert!(
@@ -172,8 +174,8 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
 
 #[test]
 fn where_nothing_that_binds_can_search_there_is_no_search() {
-    let house = house(&[(charts(), "monitor")]);
-    let host = house.serve();
+    let deployment = deployment(&[(charts(), "monitor")]);
+    let host = deployment.serve();
     let body = json!({"subject": {"type": "user"}, "action": {"name": "read"}, "resource": record("record-1")});
     assert_eq!(search(&host, "subject", &body).status, 404);
     let metadata = host.client().get("/.well-known/authzen-configuration/pdp").unwrap().json;
@@ -182,25 +184,25 @@ fn where_nothing_that_binds_can_search_there_is_no_search() {
             && metadata.get("search_subject_endpoint").is_none()
     );
     host.stop();
-    assert!(house.records_of("hook.decision").is_empty());
+    assert!(deployment.records_of("hook.decision").is_empty());
 }
 
 #[test]
 fn who_searches_says_so_in_its_manifest() {
-    let house = house(&[]);
+    let deployment = deployment(&[]);
     let sign = |plugin: &str, from: &str, to: &str| {
         let source =
             fs::read_to_string(checkout().join(format!("plugins/{plugin}/manifest.toml"))).unwrap();
         assert!(source.contains(from));
-        house.write("manifest.toml", source.replacen(from, to, 1));
+        deployment.write("manifest.toml", source.replacen(from, to, 1));
         fs::copy(
             checkout().join(format!("plugins/{plugin}/settings.schema.json")),
-            house.path("settings.schema.json"),
+            deployment.path("settings.schema.json"),
         )
         .unwrap();
         let wasm = portcullis_tests::component(plugin);
         let wasm = wasm.to_str().unwrap();
-        house.run(&[
+        deployment.run(&[
             "plugin",
             "sign",
             "--source",
@@ -219,14 +221,15 @@ fn who_searches_says_so_in_its_manifest() {
     assert!(boastful.code == 1 && boastful.err.contains("does not export it"), "{boastful:?}");
     assert_eq!(sign("access-rules", "serial = 1", "serial = 2").code, 0);
     // What is signed all the same, by other means, comes no further.
-    let mut house = house;
-    house.sign_plugin("access-rules", |source| source);
+    let mut deployment = deployment;
+    deployment.sign_plugin("access-rules", |source| source);
     let manifest = "release/plugins/access-rules.manifest.json";
-    let text =
-        house.opened_text(manifest).replace(r#""capabilities":["search"]"#, r#""capabilities":[]"#);
-    house.write(manifest, house.forge("publisher", portcullis_tests::MANIFEST, &text));
-    house.release(&[Binding::new("asked", "access-rules", charts()).fallback(&[])]);
-    let checked = house.run(&["check", "--config", "portcullis.toml"]);
+    let text = deployment
+        .opened_text(manifest)
+        .replace(r#""capabilities":["search"]"#, r#""capabilities":[]"#);
+    deployment.write(manifest, deployment.forge("publisher", portcullis_tests::MANIFEST, &text));
+    deployment.release(&[Binding::new("asked", "access-rules", charts()).fallback(&[])]);
+    let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(checked.code != 0 && (checked.out + &checked.err).contains("exports `search`"));
 }
 
@@ -237,8 +240,8 @@ fn a_page_token_is_good_for_its_own_list_and_outlives_a_restart() {
         |at| json!({"type": "record", "id": format!("r-{at}"), "attributes": {"status": "active"}}),
     );
     settings["resources"].as_array_mut().unwrap().extend(records);
-    let house = house(&[(settings, "enforce")]);
-    let host = house.serve();
+    let deployment = deployment(&[(settings, "enforce")]);
+    let host = deployment.serve();
     let ask = |host: &Host, name: &str, page: Value| {
         let body = json!({"subject": user("alice"), "action": {"name": name}, "resource": {"type": "record"}, "page": page});
         search(host, "resource", &body)
@@ -261,7 +264,7 @@ fn a_page_token_is_good_for_its_own_list_and_outlives_a_restart() {
     let begun = ask(&host, "read", json!({"limit": 2, "token": none.json["page"]["next_token"]}));
     assert_eq!(found(&begun), found(&first));
     host.stop();
-    let host = house.serve();
+    let host = deployment.serve();
     let second = ask(&host, "read", json!({"limit": 3, "token": token}));
     assert_eq!(found(&second).len(), 3, "another limit is the same list");
     assert!(found(&second).iter().all(|id| !found(&first).contains(id)));
@@ -275,7 +278,7 @@ fn lists_without_context_and_page_have_their_results_alone() {
     let body = json!({"subject": user("alice"), "action": {"name": "write"}, "resource": {"type": "record"}});
     let off = "answer_context = false\nanswer_page = false\npublic_url = \"https://pdp.hospital.example/pdp\"";
     let rules = Binding::new("asked", "access-rules", charts()).fallback(&[]);
-    let without = House::speaking("authzen", "/pdp", off, (&[], &[]), &[rules]);
+    let without = TestDeployment::speaking("authzen", "/pdp", off, (&[], &[]), &[rules]);
     let host = without.serve();
     let list = search(&host, "resource", &body);
     assert_eq!(found(&list), ["record-1"]);
@@ -288,7 +291,7 @@ fn lists_without_context_and_page_have_their_results_alone() {
     host.stop();
     assert_eq!(without.records_of("hook.decision").len(), 2, "each has its record all the same");
 
-    let with = house(&[(charts(), "enforce")]);
+    let with = deployment(&[(charts(), "enforce")]);
     let host = with.serve();
     let list = search(&host, "resource", &body).json;
     assert!(list["page"].is_object() && list["context"].is_object(), "{list}");

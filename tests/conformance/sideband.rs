@@ -1,18 +1,19 @@
 //! `ping.sideband`: what a gateway gets about requests and responses, and that no credential which passes through is kept.
 
-use portcullis_tests::{Answer, Binding, Host, House, Raw, SECRET};
+use portcullis_tests::{Answer, Binding, Host, Raw, SECRET, TestDeployment};
 use serde_json::{Value, json};
 
-/// A house whose plugin reads this besides what every call has.
-fn house(reads: &[&str], deed: Value) -> House {
+/// A deployment whose plugin reads this besides what every call has.
+fn deployment(reads: &[&str], misbehaviour: Value) -> TestDeployment {
     let changes = [
         "set:request:/headers/*",
         "remove:request:/headers/*",
         "set:request:/url",
         "set:response:/*",
     ];
-    let binding = Binding::new("asked", "mischief", deed).fallback(&[("review", "deny")]);
-    House::speaking("ping.sideband", "/gw", "", (reads, &changes), &[binding])
+    let binding =
+        Binding::new("asked", "misbehaving", misbehaviour).fallback(&[("review", "deny")]);
+    TestDeployment::speaking("ping.sideband", "/gw", "", (reads, &changes), &[binding])
 }
 
 /// What of a call is no secret, and what may be one and is named.
@@ -37,8 +38,8 @@ fn post(host: &Host, phase: &str, body: &Value) -> Answer {
 #[test]
 fn what_passes_is_echoed_and_no_credential_is_kept() {
     // It names one of them, so it gets it, and says all that it sees.
-    let house = house(&NAMED, json!({"do": "reveal"}));
-    let host = house.serve();
+    let deployment = deployment(&NAMED, json!({"do": "reveal"}));
+    let host = deployment.serve();
     let answer = post(&host, "request", &request());
     assert_eq!(answer.status, 200);
     for (member, value) in request().as_object().unwrap() {
@@ -60,25 +61,27 @@ fn what_passes_is_echoed_and_no_credential_is_kept() {
     let back_index = answer.index_at("/record").unwrap();
     host.stop();
 
-    let record = house.record(index);
+    let record = deployment.record(index);
     assert_eq!(record["not_replayable"], "secret");
-    let sealed = house.sealed(index).to_string();
+    let sealed = deployment.sealed(index).to_string();
     assert!(sealed.contains("api.hospital.example") && sealed.contains("[secret]"), "{sealed}");
     for index in [index, back_index] {
-        let sealed = house.sealed(index).to_string();
+        let sealed = deployment.sealed(index).to_string();
         assert!(!sealed.contains("c4n4ry"), "{sealed}");
     }
     // It names one, and sees it, so that nothing of what it said freely is kept.
-    let told = &house.sealed(index)["plugins"][0];
+    let told = &deployment.sealed(index)["plugins"][0];
     assert_eq!((&told["withheld"], told.get("notes")), (&json!("secret"), None), "{told}");
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 #[test]
 fn a_plugin_that_names_no_secret_sees_none() {
-    let house =
-        house(&["action.attributes.*", "correlation", "ping.sideband:"], json!({"do": "reveal"}));
-    let host = house.serve();
+    let deployment = deployment(
+        &["action.attributes.*", "correlation", "ping.sideband:"],
+        json!({"do": "reveal"}),
+    );
+    let host = deployment.serve();
     let first = post(&host, "request", &request());
     let back = json!({
         "method": "GET", "url": "https://api.hospital.example:443/charts/1", "body": "{}", "response_code": "200", "headers": [], "state": first.json["state"],
@@ -86,7 +89,7 @@ fn a_plugin_that_names_no_secret_sees_none() {
     let second = post(&host, "response", &back);
     host.stop();
     let seen = |answer: &Answer| -> Value {
-        let sealed = house.sealed(answer.index_at("/record").unwrap());
+        let sealed = deployment.sealed(answer.index_at("/record").unwrap());
         let note = sealed["plugins"][0]["notes"][0].as_str();
         serde_json::from_str(note.unwrap_or_else(|| panic!("{sealed}"))).unwrap()
     };
@@ -109,9 +112,9 @@ fn a_plugin_that_names_no_secret_sees_none() {
 
 #[test]
 fn changes_denials_and_errors_in_the_gateways_words() {
-    let changing = house(
+    let changing = deployment(
         &PLAIN,
-        json!({"do": "all", "deeds": [
+        json!({"do": "all", "misbehaviours": [
             {"do": "set", "target": "request", "path": "/headers/x-checked", "value": "yes"}, {"do": "remove", "target": "request", "path": "/headers/x-multi"},
         ]}),
     );
@@ -126,7 +129,7 @@ fn changes_denials_and_errors_in_the_gateways_words() {
     assert_eq!((answer.status, &answer.json["response_code"]), (200, &json!("503")));
     host.stop();
 
-    let denying = house(&PLAIN, json!({"do": "deny", "why": "so"}));
+    let denying = deployment(&PLAIN, json!({"do": "deny", "why": "so"}));
     let host = denying.serve();
     let denied = post(&host, "request", &request());
     let response = &denied.json["response"];
@@ -170,14 +173,14 @@ fn changes_denials_and_errors_in_the_gateways_words() {
 #[test]
 fn what_a_plugin_that_sees_a_secret_puts_into_an_answer_is_not_kept() {
     // As it could in base64, which nobody would find again.
-    let deed = json!({"do": "set", "target": "request", "path": "/headers/x-copied", "value": "YzRuNHJ5LWJlYXJlcg=="});
+    let misbehaviour = json!({"do": "set", "target": "request", "path": "/headers/x-copied", "value": "YzRuNHJ5LWJlYXJlcg=="});
     for (reads, kept) in [(&PLAIN[..], true), (&NAMED[..], false)] {
-        let house = house(reads, deed.clone());
-        let host = house.serve();
+        let deployment = deployment(reads, misbehaviour.clone());
+        let host = deployment.serve();
         let answer = post(&host, "request", &request());
         assert!(answer.json["headers"].to_string().contains("YzRuNHJ5"), "it leaves");
         host.stop();
-        let sealed = house.sealed(answer.index_at("/record").unwrap());
+        let sealed = deployment.sealed(answer.index_at("/record").unwrap());
         assert_eq!(sealed.to_string().contains("YzRuNHJ5"), kept, "{sealed}");
         assert_eq!(sealed["answer"].is_object(), kept);
     }
@@ -185,14 +188,14 @@ fn what_a_plugin_that_sees_a_secret_puts_into_an_answer_is_not_kept() {
 
 #[test]
 fn a_closed_gateway_stops_whatever_the_plugin_does() {
-    for deed in ["trap", "loop-forever", "error", "undeclared-code"] {
-        let house = house(&PLAIN, json!({"do": deed}));
-        let host = house.serve();
+    for misbehaviour in ["trap", "loop-forever", "error", "undeclared-code"] {
+        let deployment = deployment(&PLAIN, json!({"do": misbehaviour}));
+        let host = deployment.serve();
         let answer = post(&host, "request", &request());
         assert_eq!(
             (answer.status, &answer.json["response"]["response_code"]),
             (200, &json!("503")),
-            "{deed}"
+            "{misbehaviour}"
         );
         host.stop();
     }
@@ -202,18 +205,18 @@ fn a_closed_gateway_stops_whatever_the_plugin_does() {
 /// path gets a status with which the gateway stops, and is never decided.
 #[test]
 fn the_paths_are_those_that_a_gateway_makes_of_its_service_url() {
-    let house_at = |path: &str| {
-        let binding = Binding::new("asked", "mischief", json!({"do": "allow"}))
+    let deployment_at = |path: &str| {
+        let binding = Binding::new("asked", "misbehaving", json!({"do": "allow"}))
             .fallback(&[("review", "deny")]);
-        House::speaking("ping.sideband", path, "", (&PLAIN, &[]), &[binding])
+        TestDeployment::speaking("ping.sideband", path, "", (&PLAIN, &[]), &[binding])
     };
     let send = |host: &Host, path: &str| {
         let raw = Raw::post(path, "", request().to_string().as_bytes());
         host.client().send(&raw.header("authorization", SECRET)).unwrap()
     };
     for (path, base) in [("/", ""), ("/gw", "/gw"), ("/gw/", "/gw"), ("/a/b", "/a/b")] {
-        let house = house_at(path);
-        let host = house.serve();
+        let deployment = deployment_at(path);
+        let host = deployment.serve();
         let first = send(&host, &format!("{base}/sideband/request"));
         assert_eq!(first.status, 200, "{path}: {first:?}");
         let back = json!({
@@ -239,6 +242,6 @@ fn the_paths_are_those_that_a_gateway_makes_of_its_service_url() {
         let get = host.client().get(&format!("{base}/sideband/request")).unwrap();
         assert_eq!((get.status, get.header("allow")), (405, Some("POST")), "{path}");
         host.stop();
-        assert_eq!(house.records_of("hook.decision").len(), 2, "{path}");
+        assert_eq!(deployment.records_of("hook.decision").len(), 2, "{path}");
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_tests::{
-    Binding, House, MANIFEST, Ran, Registry, binary, checkout, component, digest, duties, golden,
-    normal,
+    Binding, MANIFEST, Ran, Registry, TestDeployment, binary, checkout, component, digest, duties,
+    golden, normal, release_refused, require_tool,
 };
 use serde_json::{Value, json};
 
@@ -33,19 +33,19 @@ fn the_librarys_suites_pass_and_their_snapshots_hold() {
 
 #[test]
 fn a_wrong_expectation_fails_the_test_and_the_signing() {
-    let house = House::build(&[]);
-    let hours = hours(&house);
-    house.write("hours/manifest.toml", demanding(&hours));
-    assert_eq!(test(&house, "hours").code, 0, "in order as it is");
-    sign(&house, 0);
+    let deployment = TestDeployment::build(&[]);
+    let hours = hours(&deployment);
+    deployment.write("hours/manifest.toml", demanding(&hours));
+    assert_eq!(test(&deployment, "hours").code, 0, "in order as it is");
+    sign(&deployment, 0);
     let bundle: Value =
-        serde_json::from_str(&house.read("release/plugins/hours.suite.json")).unwrap();
+        serde_json::from_str(&deployment.read("release/plugins/hours.suite.json")).unwrap();
     assert_eq!(bundle["name"], "working hours and leavers");
-    let envelope = house.read("release/plugins/hours.manifest.json");
+    let envelope = deployment.read("release/plugins/hours.manifest.json");
     assert!(!envelope.contains("suite"), "the manifest lies encoded in its envelope");
 
-    let right = house.read("hours/suite.toml");
-    house.write(
+    let right = deployment.read("hours/suite.toml");
+    deployment.write(
         "hours/suite.toml",
         right.replacen(
             "verdict = \"deny\", findings = [\"HOURS_TERMINATED\"]",
@@ -53,7 +53,7 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
             1,
         ),
     );
-    let tested = test(&house, "hours");
+    let tested = test(&deployment, "hours");
     assert_eq!(tested.code, 1);
     assert!(
         tested.out.contains("FAILED leavers stay out: leaver, 2026-11-25T02:00:00Z"),
@@ -61,26 +61,26 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
         tested.out
     );
     assert!(tested.out.contains("verdict: expected allow, and it is deny"), "{}", tested.out);
-    fs::remove_file(house.path("release/plugins/hours.manifest.json")).unwrap();
-    let refused = sign(&house, 1);
+    fs::remove_file(deployment.path("release/plugins/hours.manifest.json")).unwrap();
+    let refused = sign(&deployment, 1);
     assert!(
         refused.err.contains("[suite-failed]")
             && refused.err.contains("case `leavers stay out: leaver"),
         "{}",
         refused.err
     );
-    assert!(!house.path("release/plugins/hours.manifest.json").exists(), "nothing was signed");
+    assert!(!deployment.path("release/plugins/hours.manifest.json").exists(), "nothing was signed");
 
     // A promise to reach everything is a promise too.
     let without = right.replacen("principals = [\"unknown\", \"odd\"]\notherwise = { verdict = \"deny\", findings = [{ code = \"HOURS_STATUS_MISSING\", severity = \"high\" }] }", "principals = [\"leaver\"]\notherwise = { verdict = \"deny\" }", 1);
     assert_ne!(without, right);
-    house.write("hours/suite.toml", without);
-    let refused = sign(&house, 1);
+    deployment.write("hours/suite.toml", without);
+    let refused = sign(&deployment, 1);
     assert!(refused.err.contains("codes without a case: HOURS_STATUS_MISSING"), "{}", refused.err);
 
     // What is no suite is named by line and path, and exit code 64 says that nothing was looked at.
-    house.write("hours/suite.toml", right.replacen("[[case]]\nname", "[[case]]\nnam", 1));
-    let refused = sign(&house, 64);
+    deployment.write("hours/suite.toml", right.replacen("[[case]]\nname", "[[case]]\nnam", 1));
+    let refused = sign(&deployment, 64);
     assert!(
         refused.err.contains("line ")
             && refused.err.contains("`case[0].nam`: unknown member `nam`"),
@@ -91,15 +91,16 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
 
 #[test]
 fn a_snapshot_that_no_longer_holds_fails_until_it_is_blessed() {
-    let house = House::build(&[]);
-    hours(&house);
-    let manifest =
-        house.read("hours/manifest.toml").replace("Your employment has ended", "You have left");
-    house.write("hours/manifest.toml", manifest);
-    let tested = test(&house, "hours");
+    let deployment = TestDeployment::build(&[]);
+    hours(&deployment);
+    let manifest = deployment
+        .read("hours/manifest.toml")
+        .replace("Your employment has ended", "You have left");
+    deployment.write("hours/manifest.toml", manifest);
+    let tested = test(&deployment, "hours");
     assert_eq!(tested.code, 1, "{}", tested.out);
     assert!(tested.out.contains("+ en: You have left (TERMINATED)."), "{}", tested.out);
-    let component = house.path("hours/hours.wasm");
+    let component = deployment.path("hours/hours.wasm");
     let words = [
         "plugin",
         "test",
@@ -110,28 +111,29 @@ fn a_snapshot_that_no_longer_holds_fails_until_it_is_blessed() {
         component.to_str().unwrap(),
         "hours",
     ];
-    let told: Value = serde_json::from_str(&house.must(&words)).unwrap();
+    let told: Value = serde_json::from_str(&deployment.must(&words)).unwrap();
     assert_eq!((&told["snapshot"], &told["failed"]), (&json!("written"), &json!(0)));
     assert_eq!(told["coverage"]["codes"]["missing"], json!([]));
-    assert_eq!(test(&house, "hours").code, 0);
+    assert_eq!(test(&deployment, "hours").code, 0);
 }
 
 #[test]
 fn a_plugin_passes_its_suite_here_before_it_decides() {
-    let house = House::build(&[]);
-    let source = hours(&house);
-    house.write("hours/manifest.toml", demanding(&source));
-    sign(&house, 0);
-    fs::copy(house.path("hours/hours.wasm"), house.path("release/plugins/hours.wasm")).unwrap();
-    publish(&house, 2);
-    let checked = || house.run(&["check", "--config", "portcullis.toml", "--format", "json"]);
+    let deployment = TestDeployment::build(&[]);
+    let source = hours(&deployment);
+    deployment.write("hours/manifest.toml", demanding(&source));
+    sign(&deployment, 0);
+    fs::copy(deployment.path("hours/hours.wasm"), deployment.path("release/plugins/hours.wasm"))
+        .unwrap();
+    publish(&deployment, 2);
+    let checked = || deployment.run(&["check", "--config", "portcullis.toml", "--format", "json"]);
     let right = checked();
     assert_eq!(right.code, 0, "{}{}", right.out, right.err);
 
-    let suite = house.path("release/plugins/hours.suite.json");
+    let suite = deployment.path("release/plugins/hours.suite.json");
     let kept = fs::read(&suite).unwrap();
     fs::remove_file(&suite).unwrap();
-    let missing = house.run(&["check", "--config", "portcullis.toml"]);
+    let missing = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_ne!(missing.code, 0);
     assert!(
         missing.err.contains("[suite-missing]")
@@ -145,35 +147,42 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
         String::from_utf8(kept.clone()).unwrap().replace("HOURS_TERMINATED", "HOURS_OUTSIDE"),
     )
     .unwrap();
-    assert!(house.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-missing]"));
-    fs::rename(&suite, house.path("release/plugins/other.txt")).unwrap();
+    assert!(
+        deployment.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-missing]")
+    );
+    fs::rename(&suite, deployment.path("release/plugins/other.txt")).unwrap();
     // One that its publisher signed without trying it, and one with another number of cases.
     let wrong = String::from_utf8(kept.clone()).unwrap().replacen(
         "\"verdict\":\"deny\"",
         "\"verdict\":\"allow\"",
         1,
     );
-    claim(&house, &wrong, |_| {});
-    let failed = house.run(&["check", "--config", "portcullis.toml"]);
+    claim(&deployment, &wrong, |_| {});
+    let failed = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         failed.err.contains("[suite-failed]")
             && failed.err.contains("cases came out otherwise, the first `"),
         "{}",
         failed.err
     );
-    claim(&house, std::str::from_utf8(&kept).unwrap(), |suite| suite["cases"] = json!(1));
-    assert!(house.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-unusable]"));
-    claim(&house, "{\"name\": 1}", |_| {});
-    assert!(house.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-unusable]"));
-    sign(&house, 0);
+    claim(&deployment, std::str::from_utf8(&kept).unwrap(), |suite| suite["cases"] = json!(1));
+    assert!(
+        deployment.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-unusable]")
+    );
+    claim(&deployment, "{\"name\": 1}", |_| {});
+    assert!(
+        deployment.run(&["check", "--config", "portcullis.toml"]).err.contains("[suite-unusable]")
+    );
+    sign(&deployment, 0);
     fs::remove_file(&suite).unwrap();
-    publish(&house, 2);
-    fs::write(house.path("release/plugins/anything.suite.json"), &kept).unwrap();
+    publish(&deployment, 2);
+    fs::write(deployment.path("release/plugins/anything.suite.json"), &kept).unwrap();
     assert_eq!(checked().code, 0, "its name is free");
 
     // Wherever the release goes, the suite goes along: to folders, and through a registry.
     let only = |folder: &str| {
-        let suites = fs::read_dir(house.path(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let suites =
+            fs::read_dir(deployment.path(folder)).unwrap().map(|entry| entry.unwrap().path());
         let suites: Vec<_> =
             suites.filter(|path| path.to_string_lossy().ends_with(".suite.json")).collect();
         assert_eq!(suites.len(), 1, "{suites:?}");
@@ -189,44 +198,45 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
         "--root",
         "trust-root.json",
     ];
-    house.must(&[&set[..], &["--to", "elsewhere"]].concat());
+    deployment.must(&[&set[..], &["--to", "elsewhere"]].concat());
     assert_eq!(only("elsewhere/plugins"), kept);
-    let Some(registry) = Registry::start() else { return };
+    let registry = require_tool!(Registry::start());
     let live = format!("{}/hospital/hooks:live", registry.address());
     let shared = ["--root", "trust-root.json", "--plain-http"];
-    house.must(&[&["release", "push", &live, "--from", "release"][..], &shared].concat());
-    house.must(&[&["release", "pull", &live, "--output", "pulled"][..], &shared].concat());
+    deployment.must(&[&["release", "push", &live, "--from", "release"][..], &shared].concat());
+    deployment.must(&[&["release", "pull", &live, "--output", "pulled"][..], &shared].concat());
     assert_eq!(only("pulled/plugins"), kept);
 }
 
 #[test]
 fn a_running_host_keeps_its_generation_when_a_self_test_fails() {
-    let mut house = House::build(&[]);
-    house.release(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
-    let source = hours(&house);
-    house.write("hours/manifest.toml", demanding(&source));
-    sign(&house, 0);
-    fs::copy(house.path("hours/hours.wasm"), house.path("release/plugins/hours.wasm")).unwrap();
-    fs::remove_file(house.path("release/plugins/hours.suite.json")).unwrap();
-    publish(&house, 3);
-    host.until_log("suite-missing");
+    let mut deployment = TestDeployment::build(&[]);
+    deployment.release(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
+    let source = hours(&deployment);
+    deployment.write("hours/manifest.toml", demanding(&source));
+    sign(&deployment, 0);
+    fs::copy(deployment.path("hours/hours.wasm"), deployment.path("release/plugins/hours.wasm"))
+        .unwrap();
+    fs::remove_file(deployment.path("release/plugins/hours.suite.json")).unwrap();
+    publish(&deployment, 3);
+    host.wait_for(release_refused("suite-missing"));
     host.stop();
-    let refused = house.records_of("release.refused");
+    let refused = deployment.records_of("release.refused");
     assert!(refused.iter().any(|record| record["code"] == "suite-missing"), "{refused:?}");
-    let active = house.records_of("release.active");
+    let active = deployment.records_of("release.active");
     assert!(active.iter().all(|record| record["generation"] != 3), "{active:?}");
 }
 
 #[test]
 fn wrong_settings_are_named_by_their_place_before_anything_is_signed() {
-    let house = House::build(&[]);
-    house.sign_plugin("sod", |source| source);
+    let deployment = TestDeployment::build(&[]);
+    deployment.sign_plugin("sod", |source| source);
     let mut settings = duties();
     settings["rules"][0]["severity"] = json!("Dr. Doe's");
     settings["rulez"] = json!([]);
-    house.write("wrong.json", settings.to_string());
-    house.write(
+    deployment.write("wrong.json", settings.to_string());
+    deployment.write(
         "wrong.toml",
         "version = 7\nvalidity = { days = 1 }\nplugins = [\"release/plugins/sod.manifest.json\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.sod\"\nsettings = \"wrong.json\"\nmode = \"enforce\"\n",
     );
@@ -242,18 +252,18 @@ fn wrong_settings_are_named_by_their_place_before_anything_is_signed() {
         "--output",
         "wrong-set.json",
     ];
-    let refused = house.run(&words);
+    let refused = deployment.run(&words);
     assert_eq!(refused.code, 1, "{}", refused.err);
-    assert!(!house.path("wrong-set.json").exists());
+    assert!(!deployment.path("wrong-set.json").exists());
     assert!(!refused.err.contains("Doe"), "what stands there is not repeated: {}", refused.err);
     golden("release-settings.txt", &normal(&refused.err, &[]));
 }
 
 #[test]
 fn one_payload_is_explained_with_what_it_costs() {
-    let house = House::build(&[]);
-    hours(&house);
-    let component = house.path("hours/hours.wasm");
+    let deployment = TestDeployment::build(&[]);
+    hours(&deployment);
+    let component = deployment.path("hours/hours.wasm");
     let component = component.to_str().unwrap();
     let run = |more: &[&str]| {
         let mut words = vec![
@@ -266,7 +276,7 @@ fn one_payload_is_explained_with_what_it_costs() {
         ];
         words.extend(["--received", "2026-11-25T10:00:00Z", "hours"]);
         words.extend(more);
-        house.run(&words)
+        deployment.run(&words)
     };
     let text = run(&[]);
     assert_eq!(text.code, 0, "{}", text.err);
@@ -290,7 +300,7 @@ fn one_payload_is_explained_with_what_it_costs() {
             && told["cost"]["pages"].as_u64().unwrap() > 0,
         "{told}"
     );
-    house.write(
+    deployment.write(
         "wrong.json",
         r#"{"terminated": [], "departments": [{"name": "a", "from": "6", "until": "22:00"}]}"#,
     );
@@ -301,7 +311,7 @@ fn one_payload_is_explained_with_what_it_costs() {
         "{}",
         wrong.err
     );
-    let benched = house.must(&[
+    let benched = deployment.must(&[
         "plugin",
         "bench",
         "--payload",
@@ -320,7 +330,8 @@ fn one_payload_is_explained_with_what_it_costs() {
         benched["ratio"].as_f64().unwrap() > 0.0 && benched["calls"].as_u64().unwrap() > 0,
         "{benched}"
     );
-    let asks = house.must(&["plugin", "inspect", component, "--source", "hours/manifest.toml"]);
+    let asks =
+        deployment.must(&["plugin", "inspect", component, "--source", "hours/manifest.toml"]);
     assert!(
         asks.contains("reads    subject.attributes.department, subject.attributes.status"),
         "{asks}"
@@ -329,56 +340,58 @@ fn one_payload_is_explained_with_what_it_costs() {
 
 #[test]
 fn a_new_plugin_says_what_is_missing() {
-    let house = House::build(&[]);
-    house.must(&["plugin", "new", "--language", "rust", "night-shift"]);
-    assert!(house.read("night-shift/Cargo.toml").contains("path = \"portcullis/guest-sdk/rust\""));
-    assert!(house.read("night-shift/manifest.toml").contains("org.example.night-shift"));
-    let again = house.run(&["plugin", "new", "--language", "rust", "night-shift"]);
+    let deployment = TestDeployment::build(&[]);
+    deployment.must(&["plugin", "new", "--language", "rust", "night-shift"]);
+    assert!(
+        deployment.read("night-shift/Cargo.toml").contains("path = \"portcullis/guest-sdk/rust\"")
+    );
+    assert!(deployment.read("night-shift/manifest.toml").contains("org.example.night-shift"));
+    let again = deployment.run(&["plugin", "new", "--language", "rust", "night-shift"]);
     assert_eq!(again.code, 64);
     assert!(again.err.contains("`night-shift` is there already"), "{}", again.err);
-    let unknown = house.run(&["plugin", "new", "--language", "cobol", "other"]);
+    let unknown = deployment.run(&["plugin", "new", "--language", "cobol", "other"]);
     assert!(unknown.err.contains("hint: use one of: "), "{}", unknown.err);
     assert!(
-        house
+        deployment
             .run(&["plugin", "new", "--language", "rust", "../other"])
             .err
             .contains("is no name for a plugin")
     );
-    let untested = house.run(&["plugin", "test", "night-shift"]);
+    let untested = deployment.run(&["plugin", "test", "night-shift"]);
     assert_eq!(untested.code, 64);
     assert!(
         untested.err.contains("hint: build it with `portcullis plugin build`"),
         "{}",
         untested.err
     );
-    let recipe = house.read("night-shift/portcullis-plugin.toml");
-    house.write(
+    let recipe = deployment.read("night-shift/portcullis-plugin.toml");
+    deployment.write(
         "night-shift/portcullis-plugin.toml",
         recipe.replace("\"cargo\"", "\"no-such-tool\""),
     );
-    let missing = house.run(&["plugin", "build", "night-shift"]);
+    let missing = deployment.run(&["plugin", "build", "night-shift"]);
     assert_eq!(missing.code, 64);
     assert!(missing.err.contains("`no-such-tool` is not installed\nhint: "), "{}", missing.err);
 }
 
-/// The shared example in a folder `hours` of the house, with its component; its manifest's source.
-fn hours(house: &House) -> String {
-    copy(&checkout().join("plugins/examples/hours"), &house.path("hours"));
-    fs::copy(component("hours"), house.path("hours/hours.wasm")).unwrap();
-    house.read("hours/manifest.toml")
+/// The shared example in a folder `hours` of the deployment, with its component; its manifest's source.
+fn hours(deployment: &TestDeployment) -> String {
+    copy(&checkout().join("plugins/examples/hours"), &deployment.path("hours"));
+    fs::copy(component("hours"), deployment.path("hours/hours.wasm")).unwrap();
+    deployment.read("hours/manifest.toml")
 }
 
 fn demanding(source: &str) -> String {
     source.replace("settings_schema = ", "suite = \"suite.toml\"\nsettings_schema = ")
 }
 
-fn test(house: &House, folder: &str) -> Ran {
-    let component = house.path("hours/hours.wasm");
-    house.run(&["plugin", "test", "--component", component.to_str().unwrap(), folder])
+fn test(deployment: &TestDeployment, folder: &str) -> Ran {
+    let component = deployment.path("hours/hours.wasm");
+    deployment.run(&["plugin", "test", "--component", component.to_str().unwrap(), folder])
 }
 
-fn sign(house: &House, code: i32) -> Ran {
-    let ran = house.run(&[
+fn sign(deployment: &TestDeployment, code: i32) -> Ran {
+    let ran = deployment.run(&[
         "plugin",
         "sign",
         "--source",
@@ -395,29 +408,29 @@ fn sign(house: &House, code: i32) -> Ran {
 }
 
 /// Signs a manifest that says that this text is a suite which it passed, by other means than `plugin sign`.
-fn claim(house: &House, suite: &str, change: impl FnOnce(&mut Value)) {
-    house.write("release/plugins/claimed.suite.json", suite);
-    sign(house, 0);
-    let mut statement = house.opened("release/plugins/hours.manifest.json");
+fn claim(deployment: &TestDeployment, suite: &str, change: impl FnOnce(&mut Value)) {
+    deployment.write("release/plugins/claimed.suite.json", suite);
+    sign(deployment, 0);
+    let mut statement = deployment.opened("release/plugins/hours.manifest.json");
     statement["predicate"]["suite"]["digest"] = json!(digest(suite.as_bytes()));
     change(&mut statement["predicate"]["suite"]);
     // The schema's digest is of its text, which keeps its spelling.
     statement["predicate"].as_object_mut().unwrap().remove("settings_schema");
-    house.write(
+    deployment.write(
         "release/plugins/hours.manifest.json",
-        house.forge("publisher", MANIFEST, &statement.to_string()),
+        deployment.forge("publisher", MANIFEST, &statement.to_string()),
     );
-    publish(house, 2);
+    publish(deployment, 2);
 }
 
 /// Signs and publishes a set with the example on the token hook.
-fn publish(house: &House, version: u64) {
-    house.write("release/settings/hours.json", house.read("hours/settings.example.json"));
-    house.write(
+fn publish(deployment: &TestDeployment, version: u64) {
+    deployment.write("release/settings/hours.json", deployment.read("hours/settings.example.json"));
+    deployment.write(
         "release.toml",
         format!("version = {version}\nvalidity = {{ days = 1 }}\nplugins = [\"release/plugins/hours.manifest.json\"]\n[[binding]]\nhook = \"token\"\nplugin = \"org.portcullis.hours\"\nsettings = \"release/settings/hours.json\"\nmode = \"enforce\"\nfallback = {{ review = \"deny\", step-up = \"deny\" }}\n"),
     );
-    house.must(&[
+    deployment.must(&[
         "release",
         "sign",
         "--source",

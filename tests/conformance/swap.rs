@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Ends, House, SignIn, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, SetOnDrop, SignIn, TestDeployment, duties, release_active,
+};
 use serde_json::json;
 
 /// A call: when it was sent, what it took, whether it stopped the token, and its record.
@@ -15,12 +17,13 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
     let mut lenient = duties();
     lenient["rules"][0]["action"] = json!("allow");
     let versions = [duties(), lenient];
-    let mut house = House::build(&[Binding::new("token", "sod", versions[0].clone())]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
+    let mut deployment =
+        TestDeployment::build(&[Binding::new("token", "sod", versions[0].clone())]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
     // The two versions are two components, which differ in a section that means nothing; each set has a serial of its own, as it must.
-    let sod = std::fs::read(house.path("release/plugins/sod.wasm")).unwrap();
+    let sod = std::fs::read(deployment.path("release/plugins/sod.wasm")).unwrap();
     let components = [sod.clone(), [sod.as_slice(), b"\0\x04\x03two"].concat()];
-    let host = house.serve();
+    let host = deployment.serve();
     let over = AtomicBool::new(false);
     let (mut swaps, mut calls): (Vec<Instant>, Vec<Call>) = Default::default();
     thread::scope(|scope| {
@@ -43,16 +46,13 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
             }
             calls
         });
-        let end = Ends(&over);
+        let end = SetOnDrop(&over);
         for swap in 0..SWAPS {
             let version = (swap + 1) % 2;
-            sign_version(&house, &components[version], swap + 2);
-            house.release(&[Binding::new("token", "sod", versions[version].clone())]);
-            let said = host.look(&["release refused", "release active"]);
-            assert!(
-                said.contains(&format!("release active generation={}", swap + 2)),
-                "swap {swap}: {said}"
-            );
+            sign_version(&deployment, &components[version], swap + 2);
+            deployment.release(&[Binding::new("token", "sod", versions[version].clone())]);
+            let said = host.reload_until(["release.refused", "release.active"]);
+            assert!(said.has(release_active(swap as u64 + 2)), "swap {swap}: {said}");
             swaps.push(Instant::now());
         }
         drop(end);
@@ -63,7 +63,7 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
     assert_eq!(made, 2, "two versions were compiled, once each: {}", told["plugins"]);
     host.stop();
 
-    let records = house.records();
+    let records = deployment.records();
     let decisions = records.iter().filter(|record| record["t"] == "hook.decision").count();
     assert_eq!(decisions, calls.len(), "one record a call");
     let mut generations = Vec::new();
@@ -82,7 +82,7 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
     let answers = |stops: bool| calls.iter().filter(|call| call.2 == stops).count();
     assert!(answers(true) > 0 && answers(false) > 0);
     assert_eq!(records.iter().filter(|record| record["t"] == "release.active").count(), SWAPS + 1);
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 
     let mut times: Vec<_> = calls.iter().map(|(_, took, ..)| *took).collect();
     times.sort();
@@ -99,15 +99,15 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
 }
 
 /// Signs this component as the plugin's next version.
-fn sign_version(house: &House, component: &[u8], serial: usize) {
-    house.write("release/plugins/sod.wasm", component);
-    let former = house.read("manifest.toml");
+fn sign_version(deployment: &TestDeployment, component: &[u8], serial: usize) {
+    deployment.write("release/plugins/sod.wasm", component);
+    let former = deployment.read("manifest.toml");
     let line = former.lines().find(|line| line.starts_with("serial = ")).unwrap();
-    house.write("manifest.toml", former.replace(line, &format!("serial = {serial}")));
+    deployment.write("manifest.toml", former.replace(line, &format!("serial = {serial}")));
     let arguments =
         ["plugin", "sign", "--source", "manifest.toml", "--component", "release/plugins/sod.wasm"];
     let key = ["--key", "keys/publisher.key", "--output", "release/plugins/sod.manifest.json"];
-    house.must(&[&arguments[..], &key].concat());
+    deployment.must(&[&arguments[..], &key].concat());
 }
 
 const SWAPS: usize = 200;

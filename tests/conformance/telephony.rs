@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use portcullis_tests::{
-    Answer, Binding, DeliveryService, House, Said, audit_show, below, message, traces,
+    Answer, Binding, DeliveryService, Log, Said, TestDeployment, audit_show, below, message, traces,
 };
 use serde_json::{Value, json};
 
@@ -45,20 +45,21 @@ fn gateway() -> DeliveryService {
     })
 }
 
-fn house(url: &str, further: &str) -> House {
-    let house = House::build(&[Binding::new("telephony", "mischief", json!({"do": "allow"}))]);
-    house.write_secret("secrets/gateway", &format!("{TOKEN}\n"));
-    house.add_hook("telephony", "okta.telephony", further);
-    let text = house.read("portcullis.toml");
-    house.write("portcullis.toml", format!("{text}\n{}", DELIVERY.replace("{url}", url)));
-    house
+fn deployment(url: &str, further: &str) -> TestDeployment {
+    let deployment =
+        TestDeployment::build(&[Binding::new("telephony", "misbehaving", json!({"do": "allow"}))]);
+    deployment.write_secret("secrets/gateway", &format!("{TOKEN}\n"));
+    deployment.add_hook("telephony", "okta.telephony", further);
+    let text = deployment.read("portcullis.toml");
+    deployment.write("portcullis.toml", format!("{text}\n{}", DELIVERY.replace("{url}", url)));
+    deployment
 }
 
 #[test]
 fn a_message_is_taken_before_okta_hears_so() {
     let gateway = gateway();
-    let house = house(&gateway.url("/send"), "delivery = \"gateway\"");
-    let host = house.serve();
+    let deployment = deployment(&gateway.url("/send"), "delivery = \"gateway\"");
+    let host = deployment.serve();
     let ask = |body: &Value| {
         let answer = host.post("telephony", body.to_string().as_bytes());
         assert_eq!(answer.status, 200);
@@ -108,7 +109,7 @@ fn a_message_is_taken_before_okta_hears_so() {
         undelivered.push(answer);
     }
     // The secret changes while the host serves; what it was is of no use any more.
-    house.write_secret("secrets/gateway", "Bearer another-token-of-many-characters");
+    deployment.write_secret("secrets/gateway", "Bearer another-token-of-many-characters");
     let begin = std::time::Instant::now();
     while gateway.heard().last().unwrap().header("authorization") == Some(TOKEN) {
         assert!(sent(&ask(&message("+15", CODE))));
@@ -118,12 +119,12 @@ fn a_message_is_taken_before_okta_hears_so() {
     let log = host.stop();
     for answer in &undelivered {
         let index = answer.index().unwrap();
-        let record = house.record(index);
+        let record = deployment.record(index);
         assert_eq!(
             (&record["decision"]["verdict"], &record["delivery"]),
             (&json!("allow"), &json!("gateway"))
         );
-        let void = house
+        let void = deployment
             .records_of("answer.superseded")
             .into_iter()
             .find(|void| void["decision"] == index)
@@ -134,23 +135,23 @@ fn a_message_is_taken_before_okta_hears_so() {
             portcullis_tests::digest(answer.without_reference().as_bytes())
         );
     }
-    assert_eq!(house.records_of("answer.superseded").len(), undelivered.len());
-    assert!(log.contains("nobody took a message"), "{log}");
-    nowhere(&house, &log, &[taken]);
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.records_of("answer.superseded").len(), undelivered.len());
+    assert!(log.has("delivery.failed"), "{log}");
+    nowhere(&deployment, &log, &[taken]);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 /// Neither the code nor the gateway's secret in anything that is left; the number is sealed, and nowhere else.
-fn nowhere(house: &House, log: &str, answers: &[Answer]) {
-    let mut places: Vec<(String, Vec<u8>)> = vec![("the log".to_owned(), log.into())];
+fn nowhere(deployment: &TestDeployment, log: &Log, answers: &[Answer]) {
+    let mut places: Vec<(String, Vec<u8>)> = vec![("the log".to_owned(), log.as_bytes().to_vec())];
     places.extend(answers.iter().map(|answer| ("an answer".to_owned(), answer.body.clone())));
     places.extend(
-        below(&house.path("audit"))
+        below(&deployment.path("audit"))
             .iter()
             .map(|file| (file.display().to_string(), fs::read(file).unwrap())),
     );
     let show = audit_show(&["--format", "json", "--sealing-key", "keys/sealing.key"]);
-    let sealed = house.must(&show);
+    let sealed = deployment.must(&show);
     assert!(traces(sealed.as_bytes(), "+43 664 1") > 0, "the search finds what is there");
     for (place, bytes) in &places {
         assert_eq!(traces(bytes, "+43 664 1"), 0, "{place} has the number");
@@ -167,27 +168,28 @@ fn nowhere(house: &House, log: &str, answers: &[Answer]) {
 fn what_nobody_may_or_can_deliver_is_left_to_okta() {
     let gateway = gateway();
     // By voice only.
-    let house = house(&gateway.url("/send"), "delivery = { voice = \"gateway\" }");
-    let host = house.serve();
+    let deployment = deployment(&gateway.url("/send"), "delivery = { voice = \"gateway\" }");
+    let host = deployment.serve();
     let text = host.post("telephony", message("+43 1", CODE).to_string().as_bytes());
     assert!(
         !sent(&text) && text.json["error"].is_object() && gateway.heard().is_empty(),
         "{text:?}"
     );
     host.stop();
-    let record = house.record(text.index().unwrap());
+    let record = deployment.record(text.index().unwrap());
     assert_eq!(
         (&record["decision"]["verdict"], &record["delivery"]),
         (&json!("allow"), &Value::Null)
     );
     assert!(
-        house.records_of("answer.superseded").is_empty(),
+        deployment.records_of("answer.superseded").is_empty(),
         "nothing was promised, so nothing is taken back"
     );
-    let checked = house.must(&["check", "--config", "portcullis.toml"]);
+    let checked = deployment.must(&["check", "--config", "portcullis.toml"]);
     assert!(!checked.contains("no delivery service"), "{checked}");
 
-    let denying = House::build(&[Binding::new("telephony", "mischief", json!({"do": "deny"}))]);
+    let denying =
+        TestDeployment::build(&[Binding::new("telephony", "misbehaving", json!({"do": "deny"}))]);
     denying.add_hook("telephony", "okta.telephony", "");
     let checked = denying.must(&["check", "--config", "portcullis.toml"]);
     assert!(checked.contains("no delivery service"), "{checked}");
@@ -206,17 +208,17 @@ fn what_nobody_may_or_can_deliver_is_left_to_okta() {
 
 #[test]
 fn a_delivery_that_cannot_be_is_refused_before_anything_is_bound() {
-    let house = house("http://127.0.0.1:9/send", "delivery = \"gateway\"");
+    let deployment = deployment("http://127.0.0.1:9/send", "delivery = \"gateway\"");
     let wrong = |from: &str, to: &str, says: &str| {
-        let text = house.read("portcullis.toml");
+        let text = deployment.read("portcullis.toml");
         assert!(text.contains(from), "{from}");
-        house.write("portcullis.toml", text.replace(from, to));
-        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        deployment.write("portcullis.toml", text.replace(from, to));
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
         assert!(
             ran.code == 64 && ran.err.contains(says) && !ran.err.contains("gateway-token"),
             "{from}: {ran:?}"
         );
-        house.write("portcullis.toml", text);
+        deployment.write("portcullis.toml", text);
     };
     wrong("delivery = \"gateway\"", "delivery = \"pigeon\"", "there is no [delivery.pigeon]");
     wrong(

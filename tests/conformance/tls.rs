@@ -6,22 +6,23 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_tests::{
-    Authority, Binding, Ends, House, Pair, Raw, SECRET, SignIn, Trust, duties, send_2_plain,
+    Authority, Binding, Pair, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, Trust, duties,
+    send_2_plain,
 };
 
-fn house(authority: &Authority) -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    put(&house, &authority.server());
-    house.configure(
+fn deployment(authority: &Authority) -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    put(&deployment, &authority.server());
+    deployment.configure(
         "[trust]",
         "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]",
     );
-    house
+    deployment
 }
 
-fn put(house: &House, pair: &Pair) {
-    house.write("tls.pem", &pair.certificate);
-    house.write_secret("tls.key", &pair.key);
+fn put(deployment: &TestDeployment, pair: &Pair) {
+    deployment.write("tls.pem", &pair.certificate);
+    deployment.write_secret("tls.key", &pair.key);
 }
 
 fn sign_in(secret: &str) -> Raw {
@@ -31,8 +32,8 @@ fn sign_in(secret: &str) -> Raw {
 #[test]
 fn both_versions_both_protocols_and_resumption() {
     let authority = Authority::new();
-    let house = house(&authority);
-    let host = house.serve();
+    let deployment = deployment(&authority);
+    let host = deployment.serve();
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let trust = Trust::with(&[version], &[&authority], None);
         let mut first = trust.connect(host.address()).unwrap();
@@ -69,16 +70,19 @@ fn both_versions_both_protocols_and_resumption() {
     assert!(!said.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&said));
     host.stop();
     // Delivery is noted over either protocol: 2 x (3 + 20) decisions left.
-    let delivered: u64 =
-        house.records_of("answer.sent").iter().map(|it| it["delivered"].as_u64().unwrap()).sum();
+    let delivered: u64 = deployment
+        .records_of("answer.sent")
+        .iter()
+        .map(|it| it["delivered"].as_u64().unwrap())
+        .sum();
     assert_eq!(delivered, 46);
 }
 
 #[test]
 fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
     let (old, new) = (Authority::new(), Authority::new());
-    let house = house(&old);
-    let host = house.serve();
+    let deployment = deployment(&old);
+    let host = deployment.serve();
     let (both, only_new) = (Trust::new(&[&old, &new], None), Trust::new(&[&new], None));
     let mut standing = both.connect(host.address()).unwrap();
     assert_eq!(standing.send(&sign_in(SECRET)).unwrap().status, 200);
@@ -98,7 +102,7 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
                 }
             });
         }
-        let _ends = Ends(&done);
+        let _ends = SetOnDrop(&done);
         assert!(only_new.connect(host.address()).is_err());
         // A key that does not belong to the certificate, no key, no certificate.
         for (name, wrong) in [
@@ -106,16 +110,16 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
             ("tls.key", String::new()),
             ("tls.pem", "no PEM".to_owned()),
         ] {
-            let before = house.read(name);
-            house.write_secret(name, &wrong);
-            let said = host.look(&["not taken; what is in force goes on"]);
+            let before = deployment.read(name);
+            deployment.write_secret(name, &wrong);
+            let said = host.reload_until(["files.not-taken"]);
             assert!(!said.contains("PRIVATE"), "{said}");
-            house.write_secret(name, &before);
+            deployment.write_secret(name, &before);
         }
         assert!(only_new.connect(host.address()).is_err(), "the old one is still in force");
-        put(&house, &new.server());
+        put(&deployment, &new.server());
         host.signal("HUP");
-        host.until_log("client authorities changed");
+        host.wait_for("tls.changed");
         assert_eq!(
             only_new.connect(host.address()).unwrap().send(&sign_in(SECRET)).unwrap().status,
             200
@@ -134,14 +138,14 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
 #[test]
 fn a_client_certificate_is_pinned_by_name_and_a_wrong_one_is_told_in_the_hooks_own_words() {
     let (servers, clients, others) = (Authority::new(), Authority::new(), Authority::new());
-    let house = house(&servers);
-    house.write("clients.pem", clients.pem());
-    house.configure("key = \"tls.key\"", "key = \"tls.key\"\nclient_ca = \"clients.pem\"");
-    house.configure(
+    let deployment = deployment(&servers);
+    deployment.write("clients.pem", clients.pem());
+    deployment.configure("key = \"tls.key\"", "key = \"tls.key\"\nclient_ca = \"clients.pem\"");
+    deployment.configure(
         "caller = { secret_file = \"secrets/token\" }",
         "caller = { certificate = { dns = [\"ping.hospital.test\"], uri = [\"spiffe://hospital.test/ping\"] } }",
     );
-    let host = house.serve();
+    let host = deployment.serve();
     let call = |own: Option<&Pair>| {
         let trust = Trust::new(&[&servers], own);
         let one = trust.connect(host.address()).unwrap().send(&sign_in("nothing")).unwrap();
@@ -166,19 +170,19 @@ fn a_client_certificate_is_pinned_by_name_and_a_wrong_one_is_told_in_the_hooks_o
     // The authorities rotate, and connections that stand are judged anew.
     let mut standing = Trust::new(&[&servers], Some(&good)).connect(host.address()).unwrap();
     assert!(standing.send(&sign_in("nothing")).unwrap().stops_a_token());
-    house.write("clients.pem", others.pem());
+    deployment.write("clients.pem", others.pem());
     host.signal("HUP");
-    host.until_log("client authorities changed");
+    host.wait_for("tls.changed");
     assert_eq!(standing.send(&sign_in("nothing")).unwrap().without_reference(), "{}");
     host.stop();
-    let counted: Vec<_> = house
+    let counted: Vec<_> = deployment
         .records_of("hook.rejected")
         .iter()
         .map(|it| format!("{} {}", it["detail"], it["count"]))
         .collect();
     let total = |detail: &str| -> u64 {
         let mine =
-            house.records_of("hook.rejected").into_iter().filter(|it| it["detail"] == detail);
+            deployment.records_of("hook.rejected").into_iter().filter(|it| it["detail"] == detail);
         mine.map(|it| it["count"].as_u64().unwrap()).sum()
     };
     assert_eq!(
@@ -190,8 +194,8 @@ fn a_client_certificate_is_pinned_by_name_and_a_wrong_one_is_told_in_the_hooks_o
 
 #[test]
 fn http_2_without_tls_on_this_machine() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     let requests: Vec<_> = (0..30).map(|_| sign_in(SECRET)).collect();
     let answers = send_2_plain(host.address(), &requests);
     assert!(answers.iter().all(|answer| answer.without_reference() == "{}"), "{answers:?}");
@@ -212,9 +216,9 @@ fn http_2_without_tls_on_this_machine() {
 
 #[test]
 fn strangers_who_say_nothing_or_say_it_slowly_keep_nobody_out() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "max_connections = 8\n\n[trust]");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("[trust]", "max_connections = 8\n\n[trust]");
+    let host = deployment.serve();
     let mut platform = host.client();
     assert_eq!(platform.send(&sign_in(SECRET)).unwrap().without_reference(), "{}");
     let mut strangers = Vec::new();

@@ -1,18 +1,18 @@
 //! `okta.token`: what Okta gets for a sign-in, and the record that each answer names.
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, House, Raw, SignIn, contract, digest, duties, leaf_hash, now,
-    rfc3339,
+    Answer, Binding, CONFLICT, Raw, SignIn, TestDeployment, contract, digest, duties, leaf_hash,
+    now, rfc3339,
 };
 use serde_json::{Value, json};
 
 #[test]
 fn what_okta_gets_for_a_sign_in_and_where_it_is_recorded() {
-    let house = House::build(&[
+    let deployment = TestDeployment::build(&[
         Binding::new("token", "sod", duties()),
         Binding::new("token", "contractor", contract()),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     let mut answers = Vec::new();
     let mut ask = |sign_in: SignIn| {
         let answer = host.sign_in(&sign_in);
@@ -54,12 +54,12 @@ fn what_okta_gets_for_a_sign_in_and_where_it_is_recorded() {
     unusual_but_right(&mut ask);
 
     let log = host.stop();
-    assert!(!log.contains("ERROR"), "{log}");
-    assert_eq!(house.verify().code, 0);
+    assert!(!log.contains("\"level\":\"ERROR\""), "{log}");
+    assert_eq!(deployment.verify().code, 0);
     for answer in &answers {
-        named_by_its_answer(&house, answer);
+        named_by_its_answer(&deployment, answer);
     }
-    let record = house.record(conflict.index().unwrap());
+    let record = deployment.record(conflict.index().unwrap());
     assert_eq!(record["hook"]["name"], "token");
     assert_eq!(record["hook"]["kind"], "okta.token");
     assert_eq!(record["tenant"], "default");
@@ -146,15 +146,15 @@ fn unusual_but_right(ask: &mut impl FnMut(SignIn) -> Answer) {
 }
 
 /// The answer's reference is its record, whose hash is the log's.
-fn named_by_its_answer(house: &House, answer: &Answer) {
+fn named_by_its_answer(deployment: &TestDeployment, answer: &Answer) {
     let index = answer.index().unwrap();
-    let leaf = house.leaf(index);
+    let leaf = deployment.leaf(index);
     assert_eq!(leaf_hash(&leaf), answer.leaf().unwrap(), "record {index}: {leaf}");
-    assert_eq!(house.tile_hash(index), answer.leaf().unwrap());
-    let record = house.record(index);
+    assert_eq!(deployment.tile_hash(index), answer.leaf().unwrap());
+    let record = deployment.record(index);
     assert_eq!(record["t"], "hook.decision");
     // Salted, since an answer can be short and personal, and its bare hash could be guessed.
-    let salt = house.sealed(index)["salt"].as_str().unwrap().to_owned();
+    let salt = deployment.sealed(index)["salt"].as_str().unwrap().to_owned();
     let salted = [unhex(&salt), answer.without_reference().into_bytes()].concat();
     assert_eq!(record["response"], digest(&salted), "what left is what was recorded");
     assert_eq!(record["status"], answer.status);
@@ -170,8 +170,8 @@ fn unhex(text: &str) -> Vec<u8> {
 
 #[test]
 fn only_a_post_to_a_hook_is_a_call() {
-    let house = House::build(&[]);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    let host = deployment.serve();
     for (request, status) in [
         ("POST /okta/other HTTP/1.1", 404),
         ("POST /okta/token/ HTTP/1.1", 404),
@@ -192,7 +192,7 @@ fn only_a_post_to_a_hook_is_a_call() {
     );
     host.stop();
     assert_eq!(
-        house.records_of("hook.rejected").len(),
+        deployment.records_of("hook.rejected").len(),
         1,
         "what was no call is not counted as one"
     );

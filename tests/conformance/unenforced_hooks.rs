@@ -3,15 +3,17 @@
 
 use std::fs;
 
-use portcullis_tests::{Answer, Binding, CONFLICT, Host, House, SignIn, duties};
+use portcullis_tests::{
+    Answer, Binding, CONFLICT, Host, SignIn, TestDeployment, duties, release_active,
+};
 use serde_json::{Value, json};
 
-/// A house with release 1, which binds the duties to the hook `token`, served once.
-fn served_once() -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    house.serve().stop();
-    house
+/// A deployment with release 1, which binds the duties to the hook `token`, served once.
+fn served_once() -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    deployment.serve().stop();
+    deployment
 }
 
 /// Settings that the plugin refuses, and no schema does.
@@ -38,54 +40,54 @@ fn unenforced(host: &Host) -> Vec<String> {
 
 #[test]
 fn a_hook_that_was_renamed_is_stopped_by_the_last_good_release() {
-    let house = served_once();
-    let whole = house.read("portcullis.toml");
-    house.write("portcullis.toml", whole.replace("name = \"token\"", "name = \"tokens\""));
-    let host = house.serve();
-    assert!(host.log().contains("release active generation=1"), "{}", host.log());
+    let deployment = served_once();
+    let whole = deployment.read("portcullis.toml");
+    deployment.write("portcullis.toml", whole.replace("name = \"token\"", "name = \"tokens\""));
+    let host = deployment.serve();
+    assert!(host.log().has(release_active(1)), "{}", host.log());
     let answer = post(&host, "token");
     assert!(answer.stops_a_token(), "{answer:?}");
     assert_eq!(unenforced(&host), ["tokens"]);
-    assert!(host.log().contains("release.hook_unenforced"), "{}", host.log());
+    assert!(host.log().has("release.hook_unenforced"), "{}", host.log());
     let status: Value = serde_json::from_slice(&host.admin("/status").body).unwrap();
     assert!(status["readiness"].to_string().contains("hook-unenforced"), "{status}");
     // A further change of the name opens nothing either.
-    house.write("portcullis.toml", whole.replace("name = \"token\"", "name = \"tokens-3\""));
-    host.look(&["configuration active"]);
+    deployment.write("portcullis.toml", whole.replace("name = \"token\"", "name = \"tokens-3\""));
+    host.reload_until(["config.active"]);
     assert!(post(&host, "token").stops_a_token());
     assert_eq!(unenforced(&host), ["tokens-3"]);
     // With its former name it decides, and the warning is over.
-    house.write("portcullis.toml", &whole);
-    host.look(&["release active generation=1"]);
+    deployment.write("portcullis.toml", &whole);
+    host.reload_until([release_active(1)]);
     let harmless = host.sign_in(&SignIn::with_groups(&["ward-reader"]));
     assert!(!harmless.stops_a_token(), "{harmless:?}");
     assert!(unenforced(&host).is_empty(), "{:?}", unenforced(&host));
     let answer = post(&host, "token");
     host.stop();
-    let record = house.record(answer.index().unwrap());
+    let record = deployment.record(answer.index().unwrap());
     assert!(record["decision"]["verdict"].is_string(), "{record}");
-    let decisions = house.records_of("hook.decision");
+    let decisions = deployment.records_of("hook.decision");
     let stopped = decisions.iter().filter(|it| it["decision"]["cause"] == "plugin-unavailable");
     assert_eq!(stopped.count(), 2, "{decisions:?}");
 }
 
 #[test]
 fn names_that_hooks_exchange_open_neither_under_the_last_good_release() {
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    house.add_hook("watched", "okta.token", "");
-    house.release(&[
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    deployment.add_hook("watched", "okta.token", "");
+    deployment.release(&[
         Binding::new("token", "sod", duties()),
         Binding::new("watched", "sod", duties()).mode("monitor"),
     ]);
-    house.serve().stop();
-    let text = house.read("portcullis.toml");
+    deployment.serve().stop();
+    let text = deployment.read("portcullis.toml");
     let text = text.replace("name = \"token\"", "name = \"other\"");
     let text = text.replace("name = \"watched\"", "name = \"token\"");
-    house.write("portcullis.toml", text.replace("name = \"other\"", "name = \"watched\""));
-    fs::remove_dir_all(house.path("release")).unwrap();
-    let host = house.serve();
-    assert!(host.log().contains("release active generation=2"), "{}", host.log());
+    deployment.write("portcullis.toml", text.replace("name = \"other\"", "name = \"watched\""));
+    fs::remove_dir_all(deployment.path("release")).unwrap();
+    let host = deployment.serve();
+    assert!(host.log().has(release_active(2)), "{}", host.log());
     assert!(post(&host, "token").stops_a_token(), "its path is now that of the hook `watched`");
     assert_eq!(unenforced(&host).first().map(String::as_str), Some("watched"));
     host.stop();
@@ -93,22 +95,22 @@ fn names_that_hooks_exchange_open_neither_under_the_last_good_release() {
 
 #[test]
 fn a_hook_that_only_a_refused_release_binds_is_stopped() {
-    let mut house = served_once();
-    let before = house.read("portcullis.toml");
+    let mut deployment = served_once();
+    let before = deployment.read("portcullis.toml");
     for restarts in [false, true] {
-        house.write("portcullis.toml", &before);
-        house.release(&[Binding::new("token", "sod", duties())]);
-        let host = house.serve();
-        house.add_hook("second", "okta.token", "");
-        house.release(&[
+        deployment.write("portcullis.toml", &before);
+        deployment.release(&[Binding::new("token", "sod", duties())]);
+        let host = deployment.serve();
+        deployment.add_hook("second", "okta.token", "");
+        deployment.release(&[
             Binding::new("token", "sod", duties()),
             Binding::new("second", "sod", refused_settings()),
         ]);
         let host = if restarts {
             host.stop();
-            house.serve()
+            deployment.serve()
         } else {
-            host.look(&["configuration active"]);
+            host.reload_until(["config.active"]);
             host
         };
         let answer = post(&host, "second");
@@ -118,8 +120,8 @@ fn a_hook_that_only_a_refused_release_binds_is_stopped() {
         let harmless = host.sign_in(&SignIn::with_groups(&["ward-reader"]));
         assert!(!harmless.stops_a_token(), "the other hook decides: {harmless:?}");
         // An accepted release that leaves the hook without a plugin opens it: that is what it wants.
-        house.release(&[Binding::new("token", "sod", duties())]);
-        host.look(&["release active"]);
+        deployment.release(&[Binding::new("token", "sod", duties())]);
+        host.reload_until(["release.active"]);
         assert!(!post(&host, "second").stops_a_token(), "restarts: {restarts}");
         assert!(unenforced(&host).is_empty());
         host.stop();
@@ -128,34 +130,34 @@ fn a_hook_that_only_a_refused_release_binds_is_stopped() {
 
 #[test]
 fn a_hook_that_is_new_while_the_folders_hold_no_release_is_stopped() {
-    let house = served_once();
-    let host = house.serve();
-    house.back_up(&["release"], "whole");
-    fs::remove_dir_all(house.path("release")).unwrap();
-    house.add_hook("second", "okta.token", "");
-    host.look(&["configuration active"]);
+    let deployment = served_once();
+    let host = deployment.serve();
+    deployment.back_up(&["release"], "whole");
+    fs::remove_dir_all(deployment.path("release")).unwrap();
+    deployment.add_hook("second", "okta.token", "");
+    host.reload_until(["config.active"]);
     assert!(post(&host, "second").stops_a_token());
     assert_eq!(unenforced(&host), ["second"]);
-    house.restore(&["release"], "whole");
-    host.look(&["release active generation=1"]);
+    deployment.restore(&["release"], "whole");
+    host.reload_until([release_active(1)]);
     assert!(!post(&host, "second").stops_a_token());
     host.stop();
 }
 
 #[test]
 fn a_hook_that_an_accepted_release_leaves_open_stays_so_at_a_start_from_the_copy() {
-    let mut house = served_once();
-    house.add_hook("second", "okta.token", "");
+    let mut deployment = served_once();
+    deployment.add_hook("second", "okta.token", "");
     // In the release's folder at the start, then by a reload: both are remembered with the copy.
-    house.serve().stop();
-    let host = house.serve();
-    house.add_hook("third", "okta.token", "");
-    host.look(&["configuration active"]);
+    deployment.serve().stop();
+    let host = deployment.serve();
+    deployment.add_hook("third", "okta.token", "");
+    host.reload_until(["config.active"]);
     host.stop();
-    house.back_up(&["release"], "whole");
-    fs::remove_dir_all(house.path("release")).unwrap();
+    deployment.back_up(&["release"], "whole");
+    fs::remove_dir_all(deployment.path("release")).unwrap();
     for _ in 0..2 {
-        let host = house.serve();
+        let host = deployment.serve();
         assert!(!post(&host, "second").stops_a_token());
         assert!(!post(&host, "third").stops_a_token());
         assert!(unenforced(&host).is_empty(), "{:?}", unenforced(&host));
@@ -163,12 +165,12 @@ fn a_hook_that_an_accepted_release_leaves_open_stays_so_at_a_start_from_the_copy
         host.stop();
     }
     // A signed set that binds the hook and is refused closes it at a start.
-    house.restore(&["release"], "whole");
-    house.release(&[
+    deployment.restore(&["release"], "whole");
+    deployment.release(&[
         Binding::new("token", "sod", duties()),
         Binding::new("second", "sod", refused_settings()),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     assert!(post(&host, "second").stops_a_token());
     assert_eq!(unenforced(&host), ["second"]);
     assert!(!post(&host, "third").stops_a_token());
@@ -177,32 +179,32 @@ fn a_hook_that_an_accepted_release_leaves_open_stays_so_at_a_start_from_the_copy
 
 #[test]
 fn check_names_the_hooks_that_a_start_from_the_copy_stops() {
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    house.add_hook("second", "okta.token", "");
-    house.release(&[Binding::new("token", "sod", duties())]);
-    house.serve().stop();
-    let check = |house: &House| {
-        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    deployment.add_hook("second", "okta.token", "");
+    deployment.release(&[Binding::new("token", "sod", duties())]);
+    deployment.serve().stop();
+    let check = |deployment: &TestDeployment| {
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
         assert_eq!(ran.code, 1, "{ran:?}");
         assert!(ran.err.contains("would go on with release set"), "{ran:?}");
         ran.err
     };
     // It was open under the release that was accepted, and another binds it.
-    house.release(&[
+    deployment.release(&[
         Binding::new("token", "sod", duties()),
         Binding::new("second", "sod", refused_settings()),
     ]);
-    let said = check(&house);
+    let said = check(&deployment);
     assert!(said.contains("with the safe answer on hook `second`"), "{said}");
-    fs::remove_dir_all(house.path("release")).unwrap();
-    let said = check(&house);
+    fs::remove_dir_all(deployment.path("release")).unwrap();
+    let said = check(&deployment);
     assert!(!said.contains("with the safe answer"), "{said}");
-    let text = house.read("portcullis.toml");
-    house.write("portcullis.toml", text.replace("name = \"second\"", "name = \"renamed\""));
-    let said = check(&house);
+    let text = deployment.read("portcullis.toml");
+    deployment.write("portcullis.toml", text.replace("name = \"second\"", "name = \"renamed\""));
+    let said = check(&deployment);
     assert!(said.contains("with the safe answer on hook `renamed`"), "{said}");
-    let host = house.serve();
+    let host = deployment.serve();
     assert_eq!(unenforced(&host), ["renamed"], "a start says the same");
     host.stop();
 }

@@ -6,34 +6,34 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Host, Raw};
+use portcullis_tests::{Host, Raw, require_tool};
 
-use super::ledger::sign_in;
-use super::{house, trace};
+use super::answer_ledger::sign_in;
+use super::{deployment, trace};
 
 #[test]
 fn a_mount_that_hangs_is_a_warning_and_holds_up_neither_calls_nor_trust_nor_secrets_nor_a_stop() {
-    let house = house();
-    house.configure("watch_ms = 500", "watch_ms = 100");
+    let deployment = deployment();
+    deployment.configure("watch_ms = 500", "watch_ms = 100");
     // Every call that names this file stays in the kernel for an hour, from when the file is there.
     let inject = "inject=statx,openat:delay_enter=3600000000";
     let hangs = ["-q", "-o", "/dev/null", "-P", SLOW, "-e", inject];
-    let Some(command) = trace::strace(&hangs) else { return };
-    let host = Host::start_with(&house.path(""), command);
+    let command = require_tool!(trace::strace(&hangs));
+    let host = Host::start_with(&deployment.path(""), command);
     assert!(!host.sign_in(&sign_in()).stops_a_token());
-    house.write(SLOW, "{}");
+    deployment.write(SLOW, "{}");
     until_warned(&host, "release-folder-stalled");
     let ready = host.admin("/ready");
     assert_eq!(ready.status, 200, "a condition that all replicas share is no reason: {ready:?}");
     assert!(!host.sign_in(&sign_in()).stops_a_token(), "calls are decided");
     // A trust root, which may revoke, and a secret are taken meanwhile.
-    assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
-    host.until_log("trust root accepted");
+    assert_eq!(deployment.next_root(2, &["root"], |source| source).code, 0);
+    host.wait_for("trust.root-accepted");
     let secret = "another secret of the hook";
-    let fresh = house.path("secrets/fresh");
+    let fresh = deployment.path("secrets/fresh");
     fs::write(&fresh, secret).unwrap();
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::rename(&fresh, house.path("secrets/token")).unwrap();
+    fs::rename(&fresh, deployment.path("secrets/token")).unwrap();
     let request = Raw::post("/okta/token", secret, &sign_in().bytes());
     let begin = Instant::now();
     while host.client().send(&request).unwrap().status != 200 {
@@ -50,26 +50,26 @@ fn a_mount_that_hangs_is_a_warning_and_holds_up_neither_calls_nor_trust_nor_secr
         thread::sleep(Duration::from_millis(20));
     }
     drop(host);
-    assert_eq!(house.verify().code, 0);
-    assert_eq!(house.records_of("host.stop").len(), 1, "the stop was in order");
+    assert_eq!(deployment.verify().code, 0);
+    assert_eq!(deployment.records_of("host.stop").len(), 1, "the stop was in order");
 }
 
 #[test]
 fn what_a_slow_folder_holds_at_a_signal_is_taken_in_the_end_although_nothing_is_watched() {
-    let house = house();
-    house.configure("watch_ms = 500", "watch_ms = 0");
+    let deployment = deployment();
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
     // Every call that names this file takes longer than a look waits for a poll.
     let inject = "inject=statx,openat:delay_enter=2500000";
     let slow = ["-q", "-o", "/dev/null", "-P", "trust-roots/2.json", "-e", inject];
-    let Some(command) = trace::strace(&slow) else { return };
-    let host = Host::start_with(&house.path(""), command);
-    assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
+    let command = require_tool!(trace::strace(&slow));
+    let host = Host::start_with(&deployment.path(""), command);
+    assert_eq!(deployment.next_root(2, &["root"], |source| source).code, 0);
     host.signal("HUP");
     // Some ten slow calls, and pauses between the looks.
-    host.until_log_for("trust root accepted", 4 * PATIENCE);
+    host.wait_for_within("trust.root-accepted", 4 * PATIENCE);
     assert!(!host.sign_in(&sign_in()).stops_a_token());
     host.stop();
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
 }
 
 /// Waits until `/ready` warns of this.

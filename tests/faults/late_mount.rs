@@ -7,32 +7,32 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, SignIn, binary, duties};
+use portcullis_tests::{Binding, CONFLICT, Host, SignIn, TestDeployment, binary, duties};
 
 const CHECK: [&str; 3] = ["check", "--config", "portcullis.toml"];
 
-/// A house that has served, and whose folders are not mounted: empty ones lie in their place.
-fn unmounted(folders: &[&str]) -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
+/// A deployment that has served, and whose folders are not mounted: empty ones lie in their place.
+fn unmounted(folders: &[&str]) -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
     for _ in 0..5 {
         assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     }
     host.stop();
     for folder in folders {
-        fs::create_dir_all(house.path("disk")).unwrap();
-        fs::rename(house.path(folder), house.path("disk").join(folder)).unwrap();
-        fs::create_dir(house.path(folder)).unwrap();
+        fs::create_dir_all(deployment.path("disk")).unwrap();
+        fs::rename(deployment.path(folder), deployment.path("disk").join(folder)).unwrap();
+        fs::create_dir(deployment.path(folder)).unwrap();
     }
-    house
+    deployment
 }
 
 /// What lay in the folders' place is hidden, and the folders are there.
-fn mount(house: &House, folders: &[&str]) {
+fn mount(deployment: &TestDeployment, folders: &[&str]) {
     for folder in folders {
-        fs::create_dir_all(house.path("hidden")).unwrap();
-        fs::rename(house.path(folder), house.path("hidden").join(folder)).unwrap();
-        fs::rename(house.path("disk").join(folder), house.path(folder)).unwrap();
+        fs::create_dir_all(deployment.path("hidden")).unwrap();
+        fs::rename(deployment.path(folder), deployment.path("hidden").join(folder)).unwrap();
+        fs::rename(deployment.path("disk").join(folder), deployment.path(folder)).unwrap();
     }
 }
 
@@ -77,17 +77,17 @@ fn a_log_and_a_state_that_are_mounted_late_stop_the_host_and_take_no_harm() {
     for folders in [&both[..], &both[..1], &both[1..]] {
         // Unless both are missing the state, or the log, tells that there was one: then they are exchanged later.
         let missing = if folders.len() == 2 { folders } else { &[] };
-        let house = unmounted(missing);
-        let host = house.serve();
+        let deployment = unmounted(missing);
+        let host = deployment.serve();
         assert!(harmless(&host), "{folders:?}");
         if missing.is_empty() {
             for folder in folders {
-                fs::create_dir_all(house.path("disk")).unwrap();
-                let to = house.path("disk").join(folder);
+                fs::create_dir_all(deployment.path("disk")).unwrap();
+                let to = deployment.path("disk").join(folder);
                 assert!(
                     Command::new("cp")
                         .arg("-a")
-                        .arg(house.path(folder))
+                        .arg(deployment.path(folder))
                         .arg(to)
                         .status()
                         .unwrap()
@@ -95,8 +95,9 @@ fn a_log_and_a_state_that_are_mounted_late_stop_the_host_and_take_no_harm() {
                 );
             }
         }
-        mount(&house, folders);
-        let before: Vec<_> = folders.iter().map(|folder| content(&house.path(folder))).collect();
+        mount(&deployment, folders);
+        let before: Vec<_> =
+            folders.iter().map(|folder| content(&deployment.path(folder))).collect();
         until("safe answers", &host, || !harmless(&host));
         let said = ready(&host);
         assert!(said.contains("log-stopped") && said.contains("names another folder"), "{said}");
@@ -104,7 +105,8 @@ fn a_log_and_a_state_that_are_mounted_late_stop_the_host_and_take_no_harm() {
             assert!(!harmless(&host), "it stays stopped");
         }
         host.stop();
-        let after: Vec<_> = folders.iter().map(|folder| content(&house.path(folder))).collect();
+        let after: Vec<_> =
+            folders.iter().map(|folder| content(&deployment.path(folder))).collect();
         assert_eq!(
             before, after,
             "{folders:?}: nothing was written into the folders that came later"
@@ -112,50 +114,53 @@ fn a_log_and_a_state_that_are_mounted_late_stop_the_host_and_take_no_harm() {
         if folders.len() < 2 {
             continue;
         }
-        assert_eq!(house.verify().code, 0, "{:?}", house.verify());
-        let host = house.serve();
+        assert_eq!(deployment.verify().code, 0, "{:?}", deployment.verify());
+        let host = deployment.serve();
         assert!(harmless(&host), "the restart takes up the log that is there");
         host.stop();
-        assert_eq!(house.verify().code, 0);
+        assert_eq!(deployment.verify().code, 0);
     }
 }
 
 #[test]
 fn a_log_is_not_begun_while_the_folder_above_it_is_missing_and_never_silently() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("directory = \"audit\"", "directory = \"disk/audit\"");
-    let check = || house.run(&["check", "--config", "portcullis.toml"]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("directory = \"audit\"", "directory = \"disk/audit\"");
+    let check = || deployment.run(&["check", "--config", "portcullis.toml"]);
     let missing = check();
     assert_eq!(missing.code, 64, "{}{}", missing.out, missing.err);
     assert!(missing.err.contains("the folder above it"), "{}", missing.err);
-    fs::create_dir(house.path("disk")).unwrap();
+    fs::create_dir(deployment.path("disk")).unwrap();
     let first = check();
     assert_eq!(first.code, 0, "{}{}", first.out, first.err);
     assert!(first.out.contains("there is no log in `disk/audit`"), "{}", first.out);
-    fs::remove_dir(house.path("disk")).unwrap();
-    let host = Host::begin_with(&house.path(""), Command::new(binary()));
+    fs::remove_dir(deployment.path("disk")).unwrap();
+    let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
     until("the reason", &host, || ready(&host).contains("the folder above it"));
     assert!(!harmless(&host), "the safe answer");
-    assert!(!house.path("disk").exists(), "nothing is made");
+    assert!(!deployment.path("disk").exists(), "nothing is made");
     // The disk is there, and this is its first start: the host goes on by itself, and says what it
     // does.
-    fs::create_dir(house.path("disk")).unwrap();
+    fs::create_dir(deployment.path("disk")).unwrap();
     until("a decision", &host, || harmless(&host));
-    host.until_log("a new one was begun");
+    host.wait_for("log.begun");
     host.stop();
     let later = check();
     assert!(later.code == 0 && !later.out.contains("there is no log"), "{}", later.out);
-    let host = house.serve();
+    let host = deployment.serve();
     let log = host.stop();
-    assert!(!log.contains("a new one was begun"), "{log}");
+    assert!(!log.has("log.begun"), "{log}");
 
     // The same of the host's own folder, which is never made with the folders above it.
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]\n", "[trust]\nstate = \"disk/state\"\n");
-    let host = Host::begin_with(&house.path(""), Command::new(binary()));
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("[trust]\n", "[trust]\nstate = \"disk/state\"\n");
+    let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
     until("the reason", &host, || ready(&host).contains("the folder above it"));
-    assert!(!house.path("disk").exists() && !house.path("audit").exists(), "nothing is made");
-    fs::create_dir(house.path("disk")).unwrap();
+    assert!(
+        !deployment.path("disk").exists() && !deployment.path("audit").exists(),
+        "nothing is made"
+    );
+    fs::create_dir(deployment.path("disk")).unwrap();
     until("a decision", &host, || harmless(&host));
     host.stop();
 }
@@ -165,27 +170,29 @@ fn a_log_that_is_missing_is_waited_for_and_not_begun_anew() {
     for (folders, setting) in
         [(&["audit"][..], ""), (&["audit", "trust-state"][..], "must_exist = true\n")]
     {
-        let house = unmounted(folders);
-        house.configure("[audit]\n", &format!("[audit]\n{setting}"));
-        let checked = house.run(&CHECK);
+        let deployment = unmounted(folders);
+        deployment.configure("[audit]\n", &format!("[audit]\n{setting}"));
+        let checked = deployment.run(&CHECK);
         assert_eq!(checked.code, 64, "{folders:?}: {}{}", checked.out, checked.err);
         assert!(checked.err.contains("holds no log of this host"), "{}", checked.err);
-        assert!(is_empty(&house.path("audit")), "`check` writes nothing");
-        let host = Host::begin_with(&house.path(""), Command::new(binary()));
+        assert!(is_empty(&deployment.path("audit")), "`check` writes nothing");
+        let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
         until("the reason", &host, || ready(&host).contains("holds no log of this host"));
         assert!(!harmless(&host), "the safe answer");
-        assert!(is_empty(&house.path("audit")), "nothing is made below the mount point");
+        assert!(is_empty(&deployment.path("audit")), "nothing is made below the mount point");
         // The attempts go on, and say the same.
-        thread::sleep(Duration::from_secs(2));
+        let failures = |host: &Host| host.admin("/status").json["start"]["failures"].as_u64();
+        let before = failures(&host);
+        until("a further attempt", &host, || failures(&host) > before.map(|count| count + 1));
         assert!(ready(&host).contains("holds no log of this host"), "{}", ready(&host));
-        mount(&house, folders);
+        mount(&deployment, folders);
         until("a decision", &host, || harmless(&host));
-        house.must(&CHECK);
+        deployment.must(&CHECK);
         host.stop();
-        house.must(&CHECK);
-        assert_eq!(house.verify().code, 0);
-        assert!(is_empty(&house.path("hidden/audit")));
-        assert!(!house.path("audit/retired").exists());
-        assert!(house.records_of("log.retired").is_empty());
+        deployment.must(&CHECK);
+        assert_eq!(deployment.verify().code, 0);
+        assert!(is_empty(&deployment.path("hidden/audit")));
+        assert!(!deployment.path("audit/retired").exists());
+        assert!(deployment.records_of("log.retired").is_empty());
     }
 }

@@ -5,13 +5,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, Raw, SignIn, binary, duties};
+use portcullis_tests::{Binding, CONFLICT, Host, Raw, SignIn, TestDeployment, binary, duties};
 
 /// Serves with standard error as this shell command leaves it.
-fn serve(house: &House, shell: &str) -> Host {
+fn serve(deployment: &TestDeployment, shell: &str) -> Host {
     let mut command = Command::new("bash");
     command.args(["-c", &format!("{shell}; exec \"$@\""), "bash"]).arg(binary());
-    let host = Host::begin_with(&house.path(""), command);
+    let host = Host::begin_with(&deployment.path(""), command);
     let begin = Instant::now();
     while host.admin("/ready").status != 200 {
         assert!(begin.elapsed() < Duration::from_secs(60), "the host is never ready");
@@ -44,17 +44,17 @@ fn log_lines_that_cannot_be_written_cost_nothing_else() {
             "mkfifo log; exec 3<>log 2>log; head -c 65536 /dev/zero >&3",
         ),
     ] {
-        let mut house = House::build(&[Binding::new("token", "sod", duties())]);
+        let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
         let reader = (what == "a reader that ends").then(|| {
-            let log = house.path("log");
+            let log = deployment.path("log");
             assert!(Command::new("mkfifo").arg(&log).status().unwrap().success());
             File::options().read(true).write(true).open(log).unwrap()
         });
-        let host = serve(&house, shell);
+        let host = serve(&deployment, shell);
         answers_everything(&host, what);
         drop(reader);
         // Housekeeping and the admin listener go on: a further release comes into force.
-        house.release(&[Binding::new("token", "sod", duties())]);
+        deployment.release(&[Binding::new("token", "sod", duties())]);
         host.signal("HUP");
         let begin = Instant::now();
         while host.metric("portcullis_ready") < 1.0 || !decides_by_release_2(&host) {
@@ -66,7 +66,7 @@ fn log_lines_that_cannot_be_written_cost_nothing_else() {
             assert!(host.metric("portcullis_log_lines_lost_total") > 0.0, "{what}");
         }
         host.stop();
-        assert_eq!(house.verify().code, 0, "{what}");
+        assert_eq!(deployment.verify().code, 0, "{what}");
     }
 }
 

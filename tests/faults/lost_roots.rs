@@ -6,25 +6,25 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, SignIn, binary, duties};
+use portcullis_tests::{Binding, CONFLICT, Host, SignIn, TestDeployment, binary, duties};
 
-/// A house that has accepted trust root 2, which is only in the host's own folder by now.
-fn accepted() -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let ran = house.next_root(2, &["root"], |source| source);
+/// A deployment that has accepted trust root 2, which is only in the host's own folder by now.
+fn accepted() -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let ran = deployment.next_root(2, &["root"], |source| source);
     assert_eq!(ran.code, 0, "{ran:?}");
-    house.serve().stop();
-    fs::rename(house.path("trust-roots"), house.path("away")).unwrap();
-    fs::create_dir(house.path("trust-roots")).unwrap();
-    house.serve().stop();
-    house
+    deployment.serve().stop();
+    fs::rename(deployment.path("trust-roots"), deployment.path("away")).unwrap();
+    fs::create_dir(deployment.path("trust-roots")).unwrap();
+    deployment.serve().stop();
+    deployment
 }
 
-fn flip(house: &House, file: &str, place: usize) {
-    let mut bytes = fs::read(house.path(file)).unwrap();
+fn flip(deployment: &TestDeployment, file: &str, place: usize) {
+    let mut bytes = fs::read(deployment.path(file)).unwrap();
     let place = place.min(bytes.len() - 1);
     bytes[place] ^= 1;
-    house.write(file, bytes);
+    deployment.write(file, bytes);
 }
 
 fn decides(host: &Host) -> bool {
@@ -33,27 +33,29 @@ fn decides(host: &Host) -> bool {
 
 #[test]
 fn a_kept_trust_root_that_is_damaged_or_gone_keeps_the_port_open() {
-    type Harm = (&'static str, fn(&House));
+    type Harm = (&'static str, fn(&TestDeployment));
     let harms: [Harm; 7] = [
-        ("a byte at its beginning", |house| flip(house, KEPT, 0)),
-        ("a byte in its payload", |house| flip(house, KEPT, 100)),
-        ("a byte at its end", |house| flip(house, KEPT, usize::MAX)),
-        ("an empty file", |house| house.write(KEPT, "")),
-        ("no file", |house| fs::remove_file(house.path(KEPT)).unwrap()),
-        ("no folder", |house| fs::remove_dir_all(house.path("trust-state/roots")).unwrap()),
-        ("a file for a folder", |house| {
-            fs::remove_dir_all(house.path("trust-state/roots")).unwrap();
-            house.write("trust-state/roots", "");
+        ("a byte at its beginning", |deployment| flip(deployment, KEPT, 0)),
+        ("a byte in its payload", |deployment| flip(deployment, KEPT, 100)),
+        ("a byte at its end", |deployment| flip(deployment, KEPT, usize::MAX)),
+        ("an empty file", |deployment| deployment.write(KEPT, "")),
+        ("no file", |deployment| fs::remove_file(deployment.path(KEPT)).unwrap()),
+        ("no folder", |deployment| {
+            fs::remove_dir_all(deployment.path("trust-state/roots")).unwrap()
+        }),
+        ("a file for a folder", |deployment| {
+            fs::remove_dir_all(deployment.path("trust-state/roots")).unwrap();
+            deployment.write("trust-state/roots", "");
         }),
     ];
     for (what, harm) in harms {
         for forgotten in [false, true] {
-            let house = accepted();
-            harm(&house);
+            let deployment = accepted();
+            harm(&deployment);
             if forgotten {
-                fs::remove_file(house.path("trust-state/memory")).unwrap();
+                fs::remove_file(deployment.path("trust-state/memory")).unwrap();
             }
-            let host = Host::begin_with(&house.path(""), Command::new(binary()));
+            let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
             // The log names the trust root, with or without the memory.
             let begin = Instant::now();
             loop {
@@ -69,10 +71,10 @@ fn a_kept_trust_root_that_is_damaged_or_gone_keeps_the_port_open() {
             assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "{what}");
             assert!(!decides(&host), "{what}: the safe answer");
             if what == "a file for a folder" {
-                fs::remove_file(house.path("trust-state/roots")).unwrap();
+                fs::remove_file(deployment.path("trust-state/roots")).unwrap();
             }
-            fs::remove_dir(house.path("trust-roots")).unwrap();
-            fs::rename(house.path("away"), house.path("trust-roots")).unwrap();
+            fs::remove_dir(deployment.path("trust-roots")).unwrap();
+            fs::rename(deployment.path("away"), deployment.path("trust-roots")).unwrap();
             let begin = Instant::now();
             while !decides(&host) {
                 assert!(begin.elapsed() < Duration::from_secs(30), "{what}:\n{}", host.log());

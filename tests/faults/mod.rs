@@ -1,14 +1,14 @@
 //! Faults of everything below the host: killed processes, lost power, disks that are full, slow or broken. What a caller was told is in the
 //! log afterwards, and nothing is repaired by hand.
 
+mod answer_ledger;
 mod clock;
 mod hanging_mount;
 mod kill;
+mod kill_point;
 mod late_mount;
-mod ledger;
 mod log_lines;
 mod lost_roots;
-mod moment;
 mod order;
 mod platform;
 mod platform_disk;
@@ -20,14 +20,15 @@ mod trace;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use portcullis_tests::{Binding, House};
+use portcullis_tests::{Binding, TestDeployment};
 use serde_json::json;
 
-/// A house whose write-ahead segments are as small as they can be, so that they roll all the time.
-fn house() -> House {
-    let house = House::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
-    house.configure("[audit]\n", "[audit]\nsegment_bytes = 2097152\n");
-    house
+/// A deployment whose write-ahead segments are as small as they can be, so that they roll all the time.
+fn deployment() -> TestDeployment {
+    let deployment =
+        TestDeployment::build(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);
+    deployment.configure("[audit]\n", "[audit]\nsegment_bytes = 2097152\n");
+    deployment
 }
 
 /// Chance that can be had again: `PORTCULLIS_SEED` sets the seed, and every test that uses it prints it.

@@ -1,19 +1,19 @@
 //! No decision without its record: system calls show that before the first byte of an answer was given to a socket, an `fdatasync` of the
 //! file with its record had begun after the record was written, and had finished.
 
-use portcullis_tests::Host;
+use portcullis_tests::{Host, require_tool};
 
-use super::house;
-use super::ledger::Ledger;
+use super::answer_ledger::Ledger;
+use super::deployment;
 use super::trace::{self, Call};
 
 #[test]
 fn no_answer_is_written_before_its_record_is_synced() {
-    let house = house();
-    let output = house.path("trace");
-    let Some(command) = trace::traced(&output) else { return };
+    let deployment = deployment();
+    let output = deployment.path("trace");
+    let command = require_tool!(trace::traced(&output));
     let ledger = Ledger::default();
-    let host = Host::start_with(&house.path(""), command);
+    let host = Host::start_with(&deployment.path(""), command);
     ledger.under_load(host, |host| {
         ledger.until(150);
         drop(host.stop());
@@ -46,7 +46,7 @@ fn no_answer_is_written_before_its_record_is_synced() {
     }
     // Every answer that arrived was seen leaving; more may have left than arrived.
     assert!(answers >= ledger.len(), "{answers} of {}", ledger.len());
-    ledger.hold_against(&house);
+    ledger.hold_against(&deployment);
 }
 
 /// A commit of the write-ahead log: records `first` to `end`, whole in `file` when line `ended` of the trace was written.

@@ -19,7 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, Client, Ends, Host, House, Raw, SECRET, SignIn, binary, event, leaf_hash,
+    Answer, Binding, Client, Host, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, binary, event,
+    leaf_hash, skip,
 };
 use serde_json::{Value, json};
 
@@ -35,12 +36,12 @@ fn ten_restarts_with_inherited_sockets_lose_no_answer_and_the_accounts_are_equal
 }
 
 fn restarts_with_inherited_sockets(restarts: usize) {
-    let (house, supervisor) = (house(), Supervisor::listen());
+    let (deployment, supervisor) = (deployment(), Supervisor::listen());
     let platform = Platform::of(&supervisor.address());
     platform
         .while_calling(|| {
             for life in 0..restarts {
-                let host = supervisor.start(&house);
+                let host = supervisor.start(&deployment);
                 // Part of the lives end with a signal that comes while the host starts.
                 match life % 3 {
                     0 => platform.until_answers(25),
@@ -53,7 +54,7 @@ fn restarts_with_inherited_sockets(restarts: usize) {
                 }
                 host.stop();
             }
-            let host = supervisor.start(&house);
+            let host = supervisor.start(&deployment);
             host.until_started();
             platform.until_decisions(10);
             host
@@ -64,8 +65,8 @@ fn restarts_with_inherited_sockets(restarts: usize) {
     assert_eq!(account.lost, 0, "a connection ended without an answer: {account:?}");
     // One connection is kept, and each stop ends it.
     assert!(account.resent <= restarts, "{account:?}");
-    account.equals(&house);
-    assert_eq!(house.records_of("host.start").len(), restarts + 1);
+    account.equals(&deployment);
+    assert_eq!(deployment.records_of("host.start").len(), restarts + 1);
 }
 
 #[test]
@@ -80,19 +81,19 @@ fn ten_restarts_of_a_host_with_its_own_socket_answer_everything_that_was_accepte
 }
 
 fn restarts_with_own_sockets(restarts: usize) {
-    let house = house();
+    let deployment = deployment();
     // A port of this test's own, the same in every life.
     let address = Supervisor::listen().address();
-    house.configure("127.0.0.1:0", &address);
+    deployment.configure("127.0.0.1:0", &address);
     let platform = Platform::of(&address);
     platform
         .while_calling(|| {
             for _ in 0..restarts {
-                let host = house.serve();
+                let host = deployment.serve();
                 platform.until_decisions(20);
                 host.stop();
             }
-            let host = house.serve();
+            let host = deployment.serve();
             platform.until_decisions(10);
             host
         })
@@ -102,14 +103,14 @@ fn restarts_with_own_sockets(restarts: usize) {
     // A connection may come between the last look at the queue and the end of the socket: that is
     // what inheriting is for.
     assert!(account.lost <= restarts && account.resent <= restarts, "{account:?}");
-    account.equals(&house);
+    account.equals(&deployment);
 }
 
 #[test]
 fn a_stop_is_told_before_it_comes_and_the_host_serves_on_meanwhile() {
-    let house = house();
-    house.configure("shutdown_delay_ms = 300", "shutdown_delay_ms = 60000");
-    let host = house.serve();
+    let deployment = deployment();
+    deployment.configure("shutdown_delay_ms = 300", "shutdown_delay_ms = 60000");
+    let host = deployment.serve();
     assert_eq!(host.admin("/ready").status, 200);
     let mut kept = host.client();
     let call = |kept: &mut Client| {
@@ -117,7 +118,7 @@ fn a_stop_is_told_before_it_comes_and_the_host_serves_on_meanwhile() {
     };
     assert_eq!(call(&mut kept).header("connection"), None);
     host.signal("TERM");
-    host.until_log("the host serves on for a while");
+    host.wait_for("stop.delay");
     let ready = host.admin("/ready");
     assert_eq!((ready.status, &ready.json["reasons"][0]["code"]), (503, &json!("stopping")));
     // On the connection that stands and on a new one: a decision, and the word that the connection
@@ -129,22 +130,22 @@ fn a_stop_is_told_before_it_comes_and_the_host_serves_on_meanwhile() {
     }
     // A second signal does not wait for the rest of the minute.
     let begin = Instant::now();
-    let records = house.records_of("hook.decision").len();
+    let records = deployment.records_of("hook.decision").len();
     host.stop();
     assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
-    assert!(house.records_of("hook.decision").len() >= records.max(3));
-    assert_eq!(house.records().last().unwrap()["t"], "host.stop");
+    assert!(deployment.records_of("hook.decision").len() >= records.max(3));
+    assert_eq!(deployment.records().last().unwrap()["t"], "host.stop");
 }
 
 #[test]
 fn while_the_log_cannot_be_opened_calls_get_safe_answers_that_the_log_has_afterwards() {
-    let house = house();
+    let deployment = deployment();
     // A file stands where the log's folder is to be: an error that passes when somebody repairs it.
-    house.write("audit", "no folder");
-    let host = Host::begin_with(&house.path(""), Command::new(binary()));
+    deployment.write("audit", "no folder");
+    let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
     let platform = Platform::of(host.address());
     platform.while_calling(|| {
-        host.until_log("the host cannot start yet");
+        host.wait_for("start.failed");
         platform.until_answers(30);
         let ready = host.admin("/ready");
         let reason = &ready.json["reasons"][0];
@@ -155,62 +156,63 @@ fn while_the_log_cannot_be_opened_calls_get_safe_answers_that_the_log_has_afterw
         assert!(status["start"]["failures"].as_u64() > Some(0), "{status}");
         assert_eq!(host.admin("/health").status, 200);
         assert_eq!(host.metric("portcullis_ready"), 0.0);
-        std::fs::remove_file(house.path("audit")).unwrap();
+        std::fs::remove_file(deployment.path("audit")).unwrap();
         host.until_started();
         platform.until_decisions(10);
     });
-    host.until_log("the start has finished");
+    host.wait_for("start.finished");
     assert_eq!(host.admin("/ready").status, 200);
     host.stop();
     let account = platform.account();
     assert!(account.unrecorded >= 30 && account.lost == 0, "{account:?}");
-    account.equals(&house);
+    account.equals(&deployment);
     // An operator who prefers an end to safe answers asks for it.
-    house.configure("directory = \"audit\"", "directory = \"trust-root.json\"");
-    let strict = house.run(&["serve", "--strict", "--config", "portcullis.toml"]);
+    deployment.configure("directory = \"audit\"", "directory = \"trust-root.json\"");
+    let strict = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(strict.code == 70 && strict.err.contains("audit: "), "{strict:?}");
 }
 
 #[test]
 fn signals_while_a_host_starts_end_it_in_order_or_are_heeded_later() {
-    let house = house();
+    let deployment = deployment();
     for (calls, signal) in (1..).zip(["TERM", "INT"]) {
-        let host = Host::begin_with(&house.path(""), Command::new(binary()));
+        let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
         host.signal("HUP");
         let answer = host.sign_in(&sign_in());
         assert_eq!(answer.status, 200, "{answer:?}");
         host.signal(signal);
         let log = host.ended();
-        assert!(log.contains("stopping"), "{log}");
-        assert_eq!(house.records().last().unwrap()["t"], "host.stop", "{log}");
+        assert!(log.has("stop.draining"), "{log}");
+        assert_eq!(deployment.records().last().unwrap()["t"], "host.stop", "{log}");
         // The safe answer that left during the start is in the log, whenever that was.
         assert_eq!(
-            house.records_of("answer.gap").len() + house.records_of("hook.decision").len(),
+            deployment.records_of("answer.gap").len()
+                + deployment.records_of("hook.decision").len(),
             calls
         );
     }
     // A HUP during the start is a look that is due: the file that changed meanwhile is taken up.
-    let host = Host::begin_with(&house.path(""), Command::new(binary()));
-    house.configure("watch_ms = 500", "watch_ms = 600000");
+    let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
+    deployment.configure("watch_ms = 500", "watch_ms = 600000");
     host.signal("HUP");
-    host.until_log("configuration active");
+    host.wait_for("config.active");
     host.stop();
 }
 
 #[test]
 fn a_killed_host_owes_nothing_that_it_answered() {
-    let (house, supervisor) = (house(), Supervisor::listen());
+    let (deployment, supervisor) = (deployment(), Supervisor::listen());
     let platform = Platform::of(&supervisor.address());
     let lives = 3;
     platform
         .while_calling(|| {
             for _ in 0..lives {
-                let host = supervisor.start(&house);
+                let host = supervisor.start(&deployment);
                 host.until_started();
                 platform.until_decisions(15);
                 host.kill();
             }
-            let host = supervisor.start(&house);
+            let host = supervisor.start(&deployment);
             host.until_started();
             platform.until_decisions(5);
             host
@@ -218,13 +220,13 @@ fn a_killed_host_owes_nothing_that_it_answered() {
         .stop();
     let account = platform.account();
     assert_eq!(account.refused, 0, "{account:?}");
-    account.equals_but_for_what_was_cut_off(&house);
+    account.equals_but_for_what_was_cut_off(&deployment);
 }
 
 #[test]
 fn a_flood_of_connections_changes_no_account() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let platform = Platform::of(host.address());
     let address = host.address().to_owned();
     platform.while_calling(|| {
@@ -238,29 +240,29 @@ fn a_flood_of_connections_changes_no_account() {
     host.stop();
     let account = platform.account();
     assert_eq!((account.lost, account.refused), (0, 0), "{account:?}");
-    account.equals(&house);
+    account.equals(&deployment);
 }
 
 #[test]
 fn a_socket_that_the_host_has_no_use_for_is_refused_before_anything_is_bound() {
-    let house = house();
+    let deployment = deployment();
     let supervisor = Supervisor::listen();
     let refused = |name: &str, change: &str| {
         let mut command = supervisor.command(name);
-        house.configure("[listen]\n", &format!("[listen]\n{change}"));
-        command.args(["serve", "--config", "portcullis.toml"]).current_dir(house.path(""));
+        deployment.configure("[listen]\n", &format!("[listen]\n{change}"));
+        command.args(["serve", "--config", "portcullis.toml"]).current_dir(deployment.path(""));
         let output = command.output().unwrap();
-        house.configure(&format!("[listen]\n{change}"), "[listen]\n");
+        deployment.configure(&format!("[listen]\n{change}"), "[listen]\n");
         assert_eq!(output.status.code(), Some(64), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    house.configure("[admin]\n", "[admin]\nenabled = false\n");
+    deployment.configure("[admin]\n", "[admin]\nenabled = false\n");
     assert!(refused("admin", "").contains("no admin listener"));
-    house.configure("[admin]\nenabled = false\n", "[admin]\n");
+    deployment.configure("[admin]\nenabled = false\n", "[admin]\n");
 
     // A connection instead of a listening socket.
     let connection = TcpStream::connect(supervisor.address()).unwrap();
-    let said = ends_with_64(supervisor.command_with(connection.into(), "hooks"), &house);
+    let said = ends_with_64(supervisor.command_with(connection.into(), "hooks"), &deployment);
     assert!(said.contains("it is a connection to 127.0.0.1:"), "{said}");
     assert!(said.contains("hint: the socket unit has one TCP socket"), "{said}");
 
@@ -268,7 +270,7 @@ fn a_socket_that_the_host_has_no_use_for_is_refused_before_anything_is_bound() {
     for count in ["200000000", "65", "-1", "many", ""] {
         let mut command = supervisor.command("hooks");
         command.env("LISTEN_FDS", count);
-        let said = ends_with_64(command, &house);
+        let said = ends_with_64(command, &deployment);
         assert!(
             said.contains("LISTEN_FDS: ") && said.contains("is not 0 to 64"),
             "{count}: {said}"
@@ -277,8 +279,8 @@ fn a_socket_that_the_host_has_no_use_for_is_refused_before_anything_is_bound() {
 }
 
 /// Runs `serve` under this command, which ends at once, and returns what it logged.
-fn ends_with_64(mut command: Command, house: &House) -> String {
-    command.args(["serve", "--config", "portcullis.toml"]).current_dir(house.path(""));
+fn ends_with_64(mut command: Command, deployment: &TestDeployment) -> String {
+    command.args(["serve", "--config", "portcullis.toml"]).current_dir(deployment.path(""));
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(64), "{output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -286,25 +288,25 @@ fn ends_with_64(mut command: Command, house: &House) -> String {
 
 #[test]
 fn sockets_of_another_process_are_not_taken_and_another_address_is_a_warning() {
-    let house = house();
+    let deployment = deployment();
     let supervisor = Supervisor::listen();
     // The supervisor's socket has another port than the configuration.
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    let right = house.read("portcullis.toml");
-    house.configure("\"127.0.0.1:0\"", &format!("\"127.0.0.1:{free}\""));
-    let host = supervisor.start(&house);
-    host.until_log("listen.another-address");
+    let right = deployment.read("portcullis.toml");
+    deployment.configure("\"127.0.0.1:0\"", &format!("\"127.0.0.1:{free}\""));
+    let host = supervisor.start(&deployment);
+    host.wait_for("listen.another-address");
     host.stop();
-    house.write("portcullis.toml", right);
+    deployment.write("portcullis.toml", right);
     // The environment is inherited from a process whose sockets these are, or names none.
     for pid in ["LISTEN_PID=1", "LISTEN_PID=", "-u LISTEN_PID"] {
         let mut command = Command::new("sh");
         let script = format!("exec 3<&0 0</dev/null; exec env {pid} \"$0\" \"$@\"");
         command.args(["-c", &script]).arg(binary()).env("LISTEN_FDS", "1");
         command.stdin(Stdio::from(OwnedFd::from(supervisor.socket.try_clone().unwrap())));
-        let host = Host::begin_with(&house.path(""), command);
+        let host = Host::begin_with(&deployment.path(""), command);
         assert_ne!(host.address(), supervisor.address(), "{pid}");
-        host.until_log("listen.sockets-ignored");
+        host.wait_for("listen.sockets-ignored");
         host.until_started();
         assert!(host.sign_in(&sign_in()).index().is_some());
         host.stop();
@@ -313,12 +315,12 @@ fn sockets_of_another_process_are_not_taken_and_another_address_is_a_warning() {
 
 #[test]
 fn a_service_manager_is_told_as_soon_as_the_port_answers() {
-    let house = house();
-    let manager = std::os::unix::net::UnixDatagram::bind(house.path("notify")).unwrap();
+    let deployment = deployment();
+    let manager = std::os::unix::net::UnixDatagram::bind(deployment.path("notify")).unwrap();
     manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut command = Command::new(binary());
-    command.env("NOTIFY_SOCKET", house.path("notify"));
-    let host = Host::begin_with(&house.path(""), command);
+    command.env("NOTIFY_SOCKET", deployment.path("notify"));
+    let host = Host::begin_with(&deployment.path(""), command);
     let mut message = [0; 64];
     let count = manager.recv(&mut message).unwrap();
     assert_eq!(&message[..count], b"READY=1\n");
@@ -348,8 +350,7 @@ fn the_units_for_systemd_are_in_order() {
     }
     let found = Command::new("systemd-analyze").arg("--version").output();
     if found.is_err() {
-        println!("skipped: systemd-analyze is missing");
-        return;
+        return skip("systemd-analyze", "Debian's `systemd`");
     }
     // In a folder of their own, with a program that is here: what is checked is their syntax and
     // their settings.
@@ -369,11 +370,12 @@ fn the_units_for_systemd_are_in_order() {
     assert!(ours.is_empty(), "{text}");
 }
 
-/// A house with an allowing plugin, whose host serves on for a moment after a SIGTERM.
-pub fn house() -> House {
-    let house = House::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
-    house.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 300");
-    house
+/// A deployment with an allowing plugin, whose host serves on for a moment after a SIGTERM.
+pub fn deployment() -> TestDeployment {
+    let deployment =
+        TestDeployment::build(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);
+    deployment.configure("shutdown_delay_ms = 0", "shutdown_delay_ms = 300");
+    deployment
 }
 
 fn sign_in() -> SignIn {
@@ -411,8 +413,8 @@ impl Supervisor {
     }
 
     /// Starts a host, and waits only until it answers.
-    fn start(&self, house: &House) -> Host {
-        let host = Host::begin_with(&house.path(""), self.command("hooks"));
+    fn start(&self, deployment: &TestDeployment) -> Host {
+        let host = Host::begin_with(&deployment.path(""), self.command("hooks"));
         assert_eq!(host.address(), self.address());
         host
     }
@@ -452,7 +454,7 @@ impl Platform {
     pub fn while_calling<R>(&self, meanwhile: impl FnOnce() -> R) -> R {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            let ends = Ends(&done);
+            let ends = SetOnDrop(&done);
             for keeps in [true, false] {
                 let done = &done;
                 scope.spawn(move || {
@@ -558,11 +560,11 @@ impl Account {
     }
 
     /// The log holds exactly the platform's answers.
-    pub fn equals(&self, house: &House) {
+    pub fn equals(&self, deployment: &TestDeployment) {
         println!("{self:?}");
         // A call that was sent once more had not been answered before.
-        assert_eq!(house.records_of("hook.duplicate").len(), 0, "{self:?}");
-        let log = Logged::of(house);
+        assert_eq!(deployment.records_of("hook.duplicate").len(), 0, "{self:?}");
+        let log = Logged::of(deployment);
         log.holds(self);
         let known: BTreeSet<_> = self.decisions.keys().copied().collect();
         let lost = u64::try_from(self.lost).unwrap();
@@ -577,8 +579,8 @@ impl Account {
     /// The same after a kill. A call whose answer the kill cut off is lost, or, on a kept
     /// connection, looks as if it had crossed the end of that one: the platform sends it once more,
     /// and the log may have it twice.
-    fn equals_but_for_what_was_cut_off(&self, house: &House) {
-        let log = Logged::of(house);
+    fn equals_but_for_what_was_cut_off(&self, deployment: &TestDeployment) {
+        let log = Logged::of(deployment);
         log.holds(self);
         self.is_within(&log, u64::try_from(self.lost + self.resent).unwrap());
     }
@@ -605,10 +607,10 @@ struct Logged {
 }
 
 impl Logged {
-    fn of(house: &House) -> Self {
-        let verified = house.verify();
+    fn of(deployment: &TestDeployment) -> Self {
+        let verified = deployment.verify();
         assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-        let leaves = house.leaves();
+        let leaves = deployment.leaves();
         let (mut decisions, mut unrecorded) = (BTreeSet::new(), 0);
         for leaf in &leaves {
             let record: Value = serde_json::from_str(leaf).unwrap();

@@ -3,23 +3,23 @@
 
 use std::process::Command;
 
-use portcullis_tests::{Host, MovedClock, binary};
+use portcullis_tests::{Host, MovedClock, binary, require_tool};
 use serde_json::json;
 
-use super::platform::{Platform, house};
+use super::platform::{Platform, deployment};
 use super::trace;
 
 #[test]
 fn on_a_disk_that_is_full_at_the_start_calls_get_safe_answers_until_there_is_room() {
-    let house = house();
-    drop(house.serve().stop());
+    let deployment = deployment();
+    drop(deployment.serve().stop());
     // Every write to a file gives an error, as on a full disk.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; ulimit -S -f 0; exec \"$@\"", "sh"]).arg(binary());
-    let host = Host::begin_with(&house.path(""), command);
+    let host = Host::begin_with(&deployment.path(""), command);
     let platform = Platform::of(host.address());
     platform.while_calling(|| {
-        host.until_log("the host cannot start yet");
+        host.wait_for("start.failed");
         platform.until_answers(30);
         assert_eq!(host.admin("/ready").json["reasons"][0]["code"], json!("starting"));
         limit(&host, "unlimited:unlimited");
@@ -29,15 +29,15 @@ fn on_a_disk_that_is_full_at_the_start_calls_get_safe_answers_until_there_is_roo
     host.stop();
     let account = platform.account();
     assert!(account.unrecorded >= 30 && account.lost == 0, "{account:?}");
-    account.equals(&house);
+    account.equals(&deployment);
 }
 
 #[test]
 fn on_a_disk_that_becomes_full_every_answer_is_accounted_for_by_the_next_start() {
-    let house = house();
+    let deployment = deployment();
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
-    let host = Host::start_with(&house.path(""), command);
+    let host = Host::start_with(&deployment.path(""), command);
     let platform = Platform::of(host.address());
     platform.while_calling(|| {
         platform.until_decisions(10);
@@ -45,36 +45,36 @@ fn on_a_disk_that_becomes_full_every_answer_is_accounted_for_by_the_next_start()
         platform.until_answers(100);
     });
     drop(host.stop());
-    drop(house.serve().stop());
+    drop(deployment.serve().stop());
     let account = platform.account();
     assert!(account.unrecorded > 50 && account.lost == 0, "{account:?}");
-    account.equals(&house);
+    account.equals(&deployment);
 }
 
 #[test]
 fn on_a_disk_whose_sync_fails_every_answer_is_accounted_for_by_the_next_start() {
-    let house = house();
+    let deployment = deployment();
     let inject = "inject=fdatasync:error=EIO:when=20";
     let quiet = ["-q", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject];
-    let Some(command) = trace::strace(&quiet) else { return };
-    let host = Host::start_with(&house.path(""), command);
+    let command = require_tool!(trace::strace(&quiet));
+    let host = Host::start_with(&deployment.path(""), command);
     let platform = Platform::of(host.address());
     platform.while_calling(|| {
-        host.until_log("Input/output error");
+        host.wait_for("log.stopped");
         platform.until_answers(50);
     });
     drop(host.stop());
-    drop(house.serve().stop());
+    drop(deployment.serve().stop());
     let account = platform.account();
     assert!(account.unrecorded >= 40 && account.lost == 0, "{account:?}");
-    account.equals(&house);
+    account.equals(&deployment);
 }
 
 #[test]
 fn a_clock_that_jumps_changes_no_account() {
-    let house = house();
+    let deployment = deployment();
     let clock = MovedClock::new();
-    let host = clock.serve(&house);
+    let host = clock.serve(&deployment);
     let platform = Platform::of(host.address());
     platform.while_calling(|| {
         for ahead in [400 * DAY, -400 * DAY, 3_600, 0] {
@@ -85,7 +85,7 @@ fn a_clock_that_jumps_changes_no_account() {
     host.stop();
     let account = platform.account();
     assert_eq!((account.unrecorded, account.lost), (0, 0), "{account:?}");
-    account.equals(&house);
+    account.equals(&deployment);
 }
 
 /// Limits how long a file of the host may become, bytes.

@@ -9,47 +9,47 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use portcullis_tests::Host;
+use portcullis_tests::{Host, require_tool};
 
-use super::ledger::Ledger;
-use super::moment::Moment;
+use super::answer_ledger::Ledger;
+use super::kill_point::Moment;
 use super::trace::{self, Call};
-use super::{Chance, house};
+use super::{Chance, deployment};
 
 #[test]
 fn what_was_answered_survives_the_loss_of_every_byte_that_was_not_synced() {
-    let house = house();
+    let deployment = deployment();
     let mut chance = Chance::new();
     let ledger = Ledger::default();
     // The first start is given to the disk whole, so that lives begin from a known one.
-    drop(house.serve().stop());
-    let audit = fs::canonicalize(house.path("audit")).unwrap();
-    let output = house.path("trace");
+    drop(deployment.serve().stop());
+    let audit = fs::canonicalize(deployment.path("audit")).unwrap();
+    let output = deployment.path("trace");
     let mut lost = 0;
     for life in 0..LIVES {
-        let Some(command) = trace::traced(&output) else { return };
+        let command = require_tool!(trace::traced(&output));
         let mut disk = Disk::holding(&audit);
-        let host = Host::start_with(&house.path(""), command);
+        let host = Host::start_with(&deployment.path(""), command);
         if life > 0 {
-            let verified = house.verify_against("retained");
+            let verified = deployment.verify_against("retained");
             assert_eq!(verified.code, 0, "life {life}: {}{}", verified.out, verified.err);
         }
         let enough = ledger.len() + 20 + usize::try_from(chance.below(20)).unwrap();
         let moment = Moment::of_life(life, &mut chance);
         ledger.under_load(host, |host| {
             ledger.until(enough);
-            moment.wait(&house, &ledger);
+            moment.wait(&deployment, &ledger);
             host.kill();
         });
         // An auditor may have kept a checkpoint whose name was not durable yet.
-        house.write("retained", house.read("audit/log/checkpoint"));
+        deployment.write("retained", deployment.read("audit/log/checkpoint"));
         disk.play(&audit, &trace::read(&output));
-        fs::rename(&audit, house.path(&format!("audit-{life}"))).unwrap();
+        fs::rename(&audit, deployment.path(&format!("audit-{life}"))).unwrap();
         lost += disk.leave(&audit);
     }
-    drop(house.serve().stop());
-    assert_eq!(house.verify_against("retained").code, 0);
-    ledger.hold_against(&house);
+    drop(deployment.serve().stop());
+    assert_eq!(deployment.verify_against("retained").code, 0);
+    ledger.hold_against(&deployment);
     // Otherwise this showed nothing.
     assert!(lost > 0, "the power took nothing");
     println!("{} answers, {lost} files and directories not as the kernel had them", ledger.len());

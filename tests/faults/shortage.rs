@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Client, Host, House, RELEASE_SET, Raw, SECRET};
+use portcullis_tests::{
+    Answer, Client, Host, MissingTool, RELEASE_SET, Raw, SECRET, TestDeployment, require_tool,
+};
 use serde_json::json;
 
-use super::ledger::sign_in;
-use super::{house, trace};
+use super::answer_ledger::sign_in;
+use super::{deployment, trace};
 
 #[test]
 fn after_a_full_disk_and_kill_9_twice_the_log_accounts_for_every_answer() {
-    let house = house();
-    let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
+    let deployment = deployment();
+    let disk = require_tool!(SmallDisk::under(&deployment.path("audit")));
     let mut left = Tally::default();
     for _ in 0..2 {
-        let host = house.serve();
+        let host = deployment.serve();
         let mut caller = Caller::of(&host, 0);
         left.add(&caller.calls(20));
         assert_eq!(left.unrecorded, left.unrecorded_before, "there is room yet");
@@ -27,10 +29,10 @@ fn after_a_full_disk_and_kill_9_twice_the_log_accounts_for_every_answer() {
         until(|| host.metric("portcullis_log_ring_unwritten") == 0.0);
         host.kill();
         disk.make_room();
-        let host = house.serve();
+        let host = deployment.serve();
         left.add(&Caller::of(&host, 0).calls(1));
         drop(host.stop());
-        left.is_accounted_for(&house);
+        left.is_accounted_for(&deployment);
         left.unrecorded_before = left.unrecorded;
     }
     assert!(left.unrecorded >= 2 * ANSWERS as u64);
@@ -38,9 +40,9 @@ fn after_a_full_disk_and_kill_9_twice_the_log_accounts_for_every_answer() {
 
 #[test]
 fn when_there_is_room_again_the_host_goes_on_by_itself_and_nothing_is_lost() {
-    let house = house();
-    let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
-    let host = house.serve();
+    let deployment = deployment();
+    let disk = require_tool!(SmallDisk::under(&deployment.path("audit")));
+    let host = deployment.serve();
     let (mut left, mut caller) = (Tally::default(), Caller::of(&host, 0));
     left.add(&caller.calls(20));
     left.add(&caller.until_unrecorded(&disk, 200));
@@ -68,24 +70,25 @@ fn when_there_is_room_again_the_host_goes_on_by_itself_and_nothing_is_lost() {
     assert_eq!(host.admin("/ready").status, 200);
     until(|| host.metric("portcullis_log_pending_corrections") == 0.0);
     let log = host.stop();
-    assert!(log.contains("log.stopped") && log.contains("log.resumed"), "{log}");
-    left.is_accounted_for(&house);
-    let starts = house.records_of("host.start");
+    assert!(log.has("log.stopped"), "{log}");
+    assert!(log.has("log.resumed"), "{log}");
+    left.is_accounted_for(&deployment);
+    let starts = deployment.records_of("host.start");
     assert_eq!(starts.len(), 1, "without a restart");
-    let lines = log.lines().filter(|line| line.contains("a record was not taken")).count();
+    let lines = log.count("log.append-refused");
     assert!(lines < 100, "{lines} lines for 200 answers");
 }
 
 #[test]
 fn after_a_sync_that_failed_and_kill_9_the_log_accounts_for_every_answer() {
-    let house = house();
+    let deployment = deployment();
     let mut left = Tally::default();
     // A start that recovers syncs more often.
     for fails in [10, 60] {
         let inject = format!("inject=fdatasync:error=EIO:when={fails}");
         let arguments = ["-q", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", &inject];
-        let Some(command) = trace::strace(&arguments) else { return };
-        let host = Host::start_with(&house.path(""), command);
+        let command = require_tool!(trace::strace(&arguments));
+        let host = Host::start_with(&deployment.path(""), command);
         let mut caller = Caller::of(&host, 0);
         left.add(&caller.until_refused());
         left.add(&caller.calls(ANSWERS));
@@ -94,19 +97,19 @@ fn after_a_sync_that_failed_and_kill_9_the_log_accounts_for_every_answer() {
         until(|| host.metric("portcullis_log_ring_unwritten") == 0.0);
         host.kill();
     }
-    let host = house.serve();
+    let host = deployment.serve();
     left.add(&Caller::of(&host, 0).calls(1));
     drop(host.stop());
-    left.is_accounted_for(&house);
+    left.is_accounted_for(&deployment);
     assert!(left.unrecorded >= 2 * ANSWERS as u64);
 }
 
 #[test]
 #[ignore = "long: the same with 13,000 answers, some minutes"]
 fn after_a_full_disk_and_kill_9_the_log_accounts_for_13_000_answers_of_many_callers() {
-    let house = house();
-    let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
-    let host = house.serve();
+    let deployment = deployment();
+    let disk = require_tool!(SmallDisk::under(&deployment.path("audit")));
+    let host = deployment.serve();
     let mut left = Tally::default();
     left.add(&Caller::of(&host, 0).calls(100));
     disk.fill();
@@ -124,15 +127,15 @@ fn after_a_full_disk_and_kill_9_the_log_accounts_for_13_000_answers_of_many_call
     until(|| host.metric("portcullis_log_ring_unwritten") == 0.0);
     host.kill();
     disk.make_room();
-    drop(house.serve().stop());
-    left.is_accounted_for(&house);
+    drop(deployment.serve().stop());
+    left.is_accounted_for(&deployment);
     assert!(left.unrecorded >= 12_000, "{}", left.unrecorded);
 }
 
 #[test]
 fn without_a_descriptor_left_calls_are_decided_and_recorded() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     let (mut left, mut caller) = (Tally::default(), Caller::of(&host, 0));
     left.add(&caller.calls(5));
     let limit = |limit: &str| {
@@ -151,17 +154,17 @@ fn without_a_descriptor_left_calls_are_decided_and_recorded() {
     until(|| host.metric("portcullis_log_published") >= 310.0);
     assert_eq!(host.metric("portcullis_log_stopped"), 0.0);
     drop(host.stop());
-    left.is_accounted_for(&house);
+    left.is_accounted_for(&deployment);
     assert_eq!(left.unrecorded, 0);
 }
 
 #[test]
 fn refusals_of_the_present_minute_survive_kill_9_and_a_full_disk() {
-    let house = house();
-    let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
+    let deployment = deployment();
+    let disk = require_tool!(SmallDisk::under(&deployment.path("audit")));
     let mut refused = 0;
     for fill in [false, true, false] {
-        let host = house.serve();
+        let host = deployment.serve();
         if fill {
             Caller::of(&host, 0).until_unrecorded(&disk, 1);
         }
@@ -185,54 +188,57 @@ fn refusals_of_the_present_minute_survive_kill_9_and_a_full_disk() {
             disk.make_room();
         }
     }
-    drop(house.serve().stop());
+    drop(deployment.serve().stop());
     let counted = || -> u64 {
-        let records = house.records_of("hook.rejected");
+        let records = deployment.records_of("hook.rejected");
         records.iter().map(|record| record["count"].as_u64().unwrap()).sum()
     };
     assert_eq!(counted(), refused);
     // Once is enough.
-    drop(house.serve().stop());
-    assert_eq!(house.verify().code, 0);
+    drop(deployment.serve().stop());
+    assert_eq!(deployment.verify().code, 0);
     assert_eq!(counted(), refused);
 }
 
 #[test]
 fn trust_that_arrives_while_the_disk_is_full_is_recorded_once_there_is_room() {
     for killed in [false, true] {
-        let house = house();
-        let Some(disk) = SmallDisk::under(&house.path("audit")) else { return };
-        let host = house.serve();
+        let deployment = deployment();
+        let disk = require_tool!(SmallDisk::under(&deployment.path("audit")));
+        let host = deployment.serve();
         Caller::of(&host, 0).until_unrecorded(&disk, 1);
-        let mut set = house.opened("release/release.json");
+        let mut set = deployment.opened("release/release.json");
         let plugin = set["plugins"].as_object().unwrap().values().next().unwrap();
         set["revoked"] = json!({"manifests": [plugin["manifest"]]});
-        house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-        host.until_log("plugin revoked");
-        assert_eq!(house.next_root(2, &["root"], |source| source).code, 0);
-        host.until_log("trust root accepted");
+        deployment.write(
+            "release/release.json",
+            deployment.forge("release", RELEASE_SET, &set.to_string()),
+        );
+        host.wait_for("plugin.revoked");
+        assert_eq!(deployment.next_root(2, &["root"], |source| source).code, 0);
+        host.wait_for("trust.root-accepted");
         let host = if killed {
             host.kill();
             disk.make_room();
-            house.serve()
+            deployment.serve()
         } else {
             disk.make_room();
             host
         };
-        until(|| house.records_of("trust.root").len() == 2);
-        until(|| house.records_of("trust.revoked").len() == 1);
+        until(|| deployment.records_of("trust.root").len() == 2);
+        until(|| deployment.records_of("trust.revoked").len() == 1);
         drop(host.stop());
         // What a process was about to record once ends with it; what it revoked does not.
         if !killed {
-            assert_eq!(house.records_of("plugin.stopped").len(), 1);
+            assert_eq!(deployment.records_of("plugin.stopped").len(), 1);
         }
         // Once is enough.
-        drop(house.serve().stop());
-        assert_eq!(house.verify().code, 0);
+        drop(deployment.serve().stop());
+        assert_eq!(deployment.verify().code, 0);
         let versions: Vec<_> =
-            house.records_of("trust.root").iter().map(|it| it["version"].as_u64()).collect();
+            deployment.records_of("trust.root").iter().map(|it| it["version"].as_u64()).collect();
         assert_eq!(versions, [Some(1), Some(2)], "killed: {killed}");
-        assert_eq!(house.records_of("trust.revoked").len(), 1, "killed: {killed}");
+        assert_eq!(deployment.records_of("trust.revoked").len(), 1, "killed: {killed}");
     }
 }
 
@@ -259,10 +265,10 @@ impl Tally {
     }
 
     /// The log verifies, has a decision for every answer that names one, and counts all others.
-    fn is_accounted_for(&self, house: &House) {
-        let verified = house.verify();
+    fn is_accounted_for(&self, deployment: &TestDeployment) {
+        let verified = deployment.verify();
         assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-        let records = house.records();
+        let records = deployment.records();
         let mut counted = 0;
         let mut superseded = Vec::new();
         for record in &records {
@@ -344,15 +350,14 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    fn under(at: &Path) -> Option<Self> {
+    fn under(at: &Path) -> Result<Self, MissingTool> {
         fs::create_dir_all(at).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(at).stderr(Stdio::null());
         if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self { at: at.to_owned() });
+            return Ok(Self { at: at.to_owned() });
         }
-        println!("SKIPPED: this user may not mount a file system");
-        None
+        Err(MissingTool { name: "a file system of 24 MiB", source: "the right to mount one" })
     }
 
     /// Leaves no byte of room.

@@ -6,20 +6,21 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Answer, Binding, Client, Ends, Host, House, Lateness, Raw, SECRET, binary, digest,
+    Answer, Binding, Client, Host, Lateness, Raw, SECRET, SetOnDrop, TestDeployment, binary,
+    digest, require_tool,
 };
 use serde_json::json;
 
-use super::ledger::sign_in;
-use super::{house, trace};
+use super::answer_ledger::sign_in;
+use super::{deployment, trace};
 
 #[test]
 fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
-    let house = house();
+    let deployment = deployment();
     // A write beyond the limit gives an error, as on a full disk, instead of ending the process.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
-    let host = Host::start_with(&house.path(""), command);
+    let host = Host::start_with(&deployment.path(""), command);
     let mut caller = Caller::of(&host);
     for _ in 0..3 {
         assert!(caller.signs_in().index().is_some());
@@ -33,7 +34,7 @@ fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
     for answer in &answers {
         assert!(answer.stops_a_token() && answer.index().is_none(), "{answer:?}");
     }
-    host.until_log("the write-ahead log could not be written");
+    host.wait_for("log.stopped");
     // Whoever asks is told, and why.
     let ready = host.admin("/ready");
     assert_eq!(
@@ -45,22 +46,20 @@ fn on_a_full_disk_the_hook_stops_in_time_and_the_next_start_accounts_for_it() {
     assert_eq!(host.admin("/health").status, 200);
     // More than the emergency ring has slots: the rest is counted.
     drop(host.stop());
-    settle_up(&house, answers);
+    settle_up(&deployment, answers);
 }
 
 #[test]
 fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
-    let house = house();
+    let deployment = deployment();
     // The log-writer's tenth sync takes longer than a platform waits.
-    let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10"))
-    else {
-        return;
-    };
-    let host = Host::start_with(&house.path(""), command);
+    let command =
+        require_tool!(trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10")));
+    let host = Host::start_with(&deployment.path(""), command);
     let mut caller = Caller::of(&host);
     let done = std::sync::atomic::AtomicBool::new(false);
     let (late, next) = std::thread::scope(|scope| {
-        let ends = Ends(&done);
+        let ends = SetOnDrop(&done);
         let asked = scope.spawn(|| {
             let mut stalled = false;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
@@ -75,22 +74,22 @@ fn on_a_slow_disk_late_records_are_superseded_before_the_hook_decides_again() {
         decided
     });
     drop(host.stop());
-    account(&house, &late);
+    account(&deployment, &late);
     // Everything that the hook owed stands before the next thing that it decided.
-    let next = house.record(next.index().unwrap());
-    let owed =
-        house.records().into_iter().filter(|record| OWED.contains(&record["t"].as_str().unwrap()));
+    let next = deployment.record(next.index().unwrap());
+    let owed = deployment
+        .records()
+        .into_iter()
+        .filter(|record| OWED.contains(&record["t"].as_str().unwrap()));
     assert!(owed.into_iter().all(|record| record["seq"].as_u64() < next["seq"].as_u64()));
-    assert_eq!(house.records_of("host.start").len(), 1);
+    assert_eq!(deployment.records_of("host.start").len(), 1);
 }
 
 #[test]
 fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() {
-    let house = house();
-    let Some(command) = trace::strace(&quietly("inject=fdatasync:error=EIO:when=10")) else {
-        return;
-    };
-    let host = Host::start_with(&house.path(""), command);
+    let deployment = deployment();
+    let command = require_tool!(trace::strace(&quietly("inject=fdatasync:error=EIO:when=10")));
+    let host = Host::start_with(&deployment.path(""), command);
     let mut caller = Caller::of(&host);
     let mut answers = Vec::new();
     while answers.len() < 20 {
@@ -102,19 +101,19 @@ fn after_a_sync_that_failed_nothing_is_decided_although_later_ones_would_work() 
             None => answers.push(answer),
         }
     }
-    host.until_log("Input/output error");
+    host.wait_for("log.stopped");
     drop(host.stop());
-    settle_up(&house, answers);
+    settle_up(&deployment, answers);
 }
 
 #[test]
 fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for() {
-    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).fallback(&[]);
-    let house = House::speaking("authzen", "/", "", (&[], &[]), &[allow]);
-    house.configure("[audit]\n", "[audit]\nsegment_bytes = 2097152\n");
+    let allow = Binding::new("asked", "misbehaving", json!({"do": "allow"})).fallback(&[]);
+    let deployment = TestDeployment::speaking("authzen", "/", "", (&[], &[]), &[allow]);
+    deployment.configure("[audit]\n", "[audit]\nsegment_bytes = 2097152\n");
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary());
-    let host = Host::start_with(&house.path(""), command);
+    let host = Host::start_with(&deployment.path(""), command);
     let question = json!({"subject": {"type": "user", "id": "noor"}, "resource": {"type": "chart", "id": "1"}});
     let body =
         json!({"action": {"name": "read"}, "evaluations": vec![question; QUESTIONS]}).to_string();
@@ -141,26 +140,25 @@ fn on_a_full_disk_no_question_of_a_batch_is_permitted_and_each_is_accounted_for(
         assert!(begin.elapsed() < PLATFORM_WAITS + machine.allowance());
     }
     drop(host.stop());
-    drop(house.serve().stop());
-    assert_eq!(house.verify().code, 0);
-    let accounted = house.records().into_iter().map(|record| match record["t"].as_str().unwrap() {
-        "answer.superseded" => 1,
-        "answer.gap" => record["count"].as_u64().unwrap(),
-        _ => 0,
-    });
+    drop(deployment.serve().stop());
+    assert_eq!(deployment.verify().code, 0);
+    let accounted =
+        deployment.records().into_iter().map(|record| match record["t"].as_str().unwrap() {
+            "answer.superseded" => 1,
+            "answer.gap" => record["count"].as_u64().unwrap(),
+            _ => 0,
+        });
     assert_eq!(accounted.sum::<u64>(), 3 * QUESTIONS as u64);
 }
 
 #[test]
 fn on_a_disk_that_hangs_a_large_batch_is_no_later_than_a_single_question() {
-    let allow = Binding::new("asked", "mischief", json!({"do": "allow"})).fallback(&[]);
-    let house = House::speaking("authzen", "/", "", (&[], &[]), &[allow]);
+    let allow = Binding::new("asked", "misbehaving", json!({"do": "allow"})).fallback(&[]);
+    let deployment = TestDeployment::speaking("authzen", "/", "", (&[], &[]), &[allow]);
     // Every sync of the log and of the emergency ring, from the tenth of each on.
-    let Some(command) = trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10+"))
-    else {
-        return;
-    };
-    let host = Host::start_with(&house.path(""), command);
+    let command =
+        require_tool!(trace::strace(&quietly("inject=fdatasync:delay_enter=3500000:when=10+")));
+    let host = Host::start_with(&deployment.path(""), command);
     let subject = json!({"type": "user", "id": "noor"});
     let question = json!({"subject": subject, "resource": {"type": "chart", "id": "1"}});
     let body = json!({"action": {"name": "read"}, "evaluations": vec![question; LARGE_BATCH]});
@@ -228,22 +226,22 @@ fn until_it_decides_again(caller: &mut Caller) -> (Vec<Answer>, Answer) {
 }
 
 /// Starts the host on a disk that works, stops it, and holds the log against the answers that had left without a record.
-fn settle_up(house: &House, answers: Vec<Answer>) {
-    let host = house.serve();
+fn settle_up(deployment: &TestDeployment, answers: Vec<Answer>) {
+    let host = deployment.serve();
     let next = Caller::of(&host).signs_in();
     assert!(!next.stops_a_token());
     drop(host.stop());
-    account(house, &answers);
+    account(deployment, &answers);
     // Once is enough.
-    drop(house.serve().stop());
-    account(house, &answers);
+    drop(deployment.serve().stop());
+    account(deployment, &answers);
 }
 
 /// The log verifies, and each of these answers is superseding a decision or counted in a gap.
-fn account(house: &House, answers: &[Answer]) {
-    let verified = house.verify();
+fn account(deployment: &TestDeployment, answers: &[Answer]) {
+    let verified = deployment.verify();
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-    let records = house.records();
+    let records = deployment.records();
     let left: BTreeSet<_> = answers.iter().map(|answer| digest(&answer.body)).collect();
     let mut accounted = 0;
     for record in &records {

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use portcullis_tests::binary;
+use portcullis_tests::{MissingTool, binary};
 
 /// One system call.
 pub struct Call {
@@ -68,26 +68,24 @@ impl Call {
     }
 }
 
-/// strace with these arguments, to run a host under; `None`, and a word, where it is missing and not demanded.
-pub fn strace(arguments: &[&str]) -> Option<Command> {
+/// strace with these arguments, to run a host under.
+pub fn strace(arguments: &[&str]) -> Result<Command, MissingTool> {
     let found = Command::new("strace")
         .arg("--version")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
     if !found.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(), "strace is missing");
-        println!("skipped: strace is missing");
-        return None;
+        return Err(MissingTool { name: "strace", source: "Debian's `strace`" });
     }
     let mut command = Command::new("strace");
     command.args(["-f", "--seccomp-bpf"]).args(arguments).arg("--").arg(binary());
-    Some(command)
+    Ok(command)
 }
 
 /// A host under strace that writes a trace of everything that [`read`] needs to this file.
-pub fn traced(output: &Path) -> Option<Command> {
-    strace(&["-y", "-xx", "-s", "8388608", "-e", CALLS, "-o", output.to_str()?])
+pub fn traced(output: &Path) -> Result<Command, MissingTool> {
+    strace(&["-y", "-xx", "-s", "8388608", "-e", CALLS, "-o", output.to_str().unwrap()])
 }
 
 /// Reads a trace.

@@ -8,21 +8,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Authority, Binding, Ends, Flood, Host, House, Pair, Raw, SECRET, SignIn, Trust, binary, duties,
+    Authority, Binding, Flood, Host, Pair, Raw, SECRET, SetOnDrop, SignIn, TestDeployment, Trust,
+    binary, duties,
 };
 
-/// A house whose host speaks TLS.
-fn house() -> (House, Trust) {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+/// A deployment whose host speaks TLS.
+fn deployment() -> (TestDeployment, Trust) {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     let authority = Authority::new();
     let Pair { certificate, key } = authority.server();
-    house.write("tls.pem", certificate.as_bytes());
-    house.write_secret("tls.key", &key);
-    house.configure(
+    deployment.write("tls.pem", certificate.as_bytes());
+    deployment.write_secret("tls.key", &key);
+    deployment.configure(
         "[trust]",
         "[listen.tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n\n[trust]",
     );
-    (house, Trust::new(&[&authority], None))
+    (deployment, Trust::new(&[&authority], None))
 }
 
 /// The host under a limit of file descriptors, soft and hard.
@@ -52,8 +53,8 @@ struct Outcome {
 /// Floods a host for some time, while a platform calls it: on one connection that it keeps, and on
 /// new ones, a round trip before TLS and one before the request.
 fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration) -> Outcome {
-    let (house, trust) = house();
-    let host = Host::start_with(&house.path(""), limited(descriptors));
+    let (deployment, trust) = deployment();
+    let host = Host::start_with(&deployment.path(""), limited(descriptors));
     let address = host.address().to_owned();
     let mut platform = trust.connect(&address).unwrap();
     assert_eq!(platform.send(&sign_in()).unwrap().without_reference(), "{}");
@@ -63,7 +64,7 @@ fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration)
     let (new, answered, slowest) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let mut outcome = Outcome::default();
     thread::scope(|scope| {
-        let ends = Ends(&ended);
+        let ends = SetOnDrop(&ended);
         for number in 0..CALLERS {
             let (trust, address, ended) = (&trust, &address, &ended);
             let (new, answered, slowest) = (&new, &answered, &slowest);
@@ -106,14 +107,18 @@ fn flood(descriptors: u32, rate: u64, sources: u32, kept: usize, time: Duration)
     let log = host.stop();
     assert!(log.len() < 4 << 20, "the log has {} bytes", log.len());
     // Every answer that left is in the log, and nothing else is.
-    assert_eq!(house.verify().code, 0);
-    let records = house.records_of("hook.decision").len();
+    assert_eq!(deployment.verify().code, 0);
+    let records = deployment.records_of("hook.decision").len();
     let answers = usize::try_from(1 + outcome.kept_answered + outcome.new_answered).unwrap();
     assert!(records >= answers, "{records} records of {answers} answers");
     let calls = usize::try_from(1 + outcome.kept + outcome.new).unwrap();
     assert!(records <= calls, "{records} records of {calls} calls");
     for kind in ["release.withdrawn", "answer.gap", "answer.superseded", "hook.rejected"] {
-        assert!(house.records_of(kind).is_empty(), "{kind}: {:?}", house.records_of(kind));
+        assert!(
+            deployment.records_of(kind).is_empty(),
+            "{kind}: {:?}",
+            deployment.records_of(kind)
+        );
     }
     println!(
         "ulimit {descriptors}, {rate}/s of {sources} sources: {:.0}/s in all {}; kept {} of {}; new \
@@ -169,9 +174,9 @@ fn ten_thousand_connections_a_second_silence_no_host() {
 
 #[test]
 fn a_connection_without_a_byte_is_closed_in_time() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "first_bytes_timeout_ms = 200\n\n[trust]");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("[trust]", "first_bytes_timeout_ms = 200\n\n[trust]");
+    let host = deployment.serve();
     let begin = Instant::now();
     let mut silent = host.client().connect().unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
@@ -184,10 +189,10 @@ fn a_connection_without_a_byte_is_closed_in_time() {
 
 #[test]
 fn a_host_without_descriptors_enough_says_so_and_takes_fewer_connections() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     let run = |descriptors, arguments: &[&str]| {
         let mut command = limited(descriptors);
-        command.current_dir(house.path("")).args(arguments);
+        command.current_dir(deployment.path("")).args(arguments);
         command.args(["--config", "portcullis.toml"]).output().unwrap()
     };
     let checked = run(256, &["check"]);
@@ -203,17 +208,17 @@ fn a_host_without_descriptors_enough_says_so_and_takes_fewer_connections() {
         assert_eq!(refused.status.code(), Some(64), "{refused:?}");
         assert!(said.contains("file descriptors is 100") && said.contains("ulimit -n"), "{said}");
     }
-    let host = Host::start_with(&house.path(""), limited(256));
-    host.until_log("limits.too-low");
+    let host = Host::start_with(&deployment.path(""), limited(256));
+    host.wait_for("limits.too-low");
     assert_eq!(host.post("token", &SignIn::with_groups(&["ward-reader"]).bytes()).status, 200);
     host.stop();
 }
 
 #[test]
 fn a_caller_with_more_connections_than_it_may_have_is_answered_and_closed() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "max_connections_per_caller = 2\n\n[trust]");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("[trust]", "max_connections_per_caller = 2\n\n[trust]");
+    let host = deployment.serve();
     let mut kept: Vec<_> = (0..2).map(|_| host.client()).collect();
     for client in &mut kept {
         let answer = client.send(&sign_in()).unwrap();

@@ -7,12 +7,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use portcullis_tests::{
-    Binding, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Host, House, Http2, PING,
-    RST_STREAM, SECRET, SignIn, block, duties, frame, request,
+    Binding, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Host, Http2, PING, RST_STREAM,
+    SECRET, SignIn, TestDeployment, block, duties, frame, request,
 };
 
-fn house() -> House {
-    House::build(&[Binding::new("token", "sod", duties())])
+fn deployment() -> TestDeployment {
+    TestDeployment::build(&[Binding::new("token", "sod", duties())])
 }
 
 /// A call's header block.
@@ -27,8 +27,8 @@ fn ids(count: u32) -> impl Iterator<Item = u32> {
 
 #[test]
 fn a_burst_on_a_fresh_connection_is_answered_whole() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     for count in [100, 110, 119, 125, 200, 1_000] {
         let mut http2 = Http2::connect(host.address(), &[]);
         // In one go, and nothing is read before.
@@ -56,10 +56,10 @@ fn a_burst_on_a_fresh_connection_is_answered_whole() {
 
 #[test]
 fn calls_without_the_secret_are_answered_at_once_and_end_their_connection() {
-    let house = house();
+    let deployment = deployment();
     // A body that is waited for outlasts the client's patience.
-    house.configure("[trust]", "body_timeout_ms = 60000\n\n[trust]");
-    let host = house.serve();
+    deployment.configure("[trust]", "body_timeout_ms = 60000\n\n[trust]");
+    let host = deployment.serve();
     let mut http2 = Http2::connect(host.address(), &[]);
     // Bodies that never end.
     let burst = ids(40).flat_map(|id| {
@@ -94,8 +94,8 @@ fn calls_without_the_secret_are_answered_at_once_and_end_their_connection() {
 
 #[test]
 fn control_frames_without_a_call_end_the_connection() {
-    let house = house();
-    let host = house.serve();
+    let deployment = deployment();
+    let host = deployment.serve();
     for flood in [frame(PING, 0, 0, &[0; 8]), frame(4, 0, 0, &[]), frame(8, 0, 0, &[0, 0, 0, 1])] {
         let mut http2 = Http2::connect(host.address(), &[]);
         let part = flood.repeat(64);
@@ -133,12 +133,12 @@ fn a_thousand_clients_without_the_secret_hold_a_bounded_amount_of_memory() {
 /// Every way to hold memory, with so many connections each. The memory of the host grows by no more
 /// than 256 KiB a connection and a constant.
 fn hold_memory(connections: usize) {
-    let house = house();
+    let deployment = deployment();
     // All are of one address, the platform too, and none is to be closed for that.
     let all = connections + 64;
     let limits = format!("max_connections = {all}\nmax_connections_per_source = {all}");
-    house.configure("[trust]", &format!("body_timeout_ms = 20000\n{limits}\n\n[trust]"));
-    let host = house.serve();
+    deployment.configure("[trust]", &format!("body_timeout_ms = 20000\n{limits}\n\n[trust]"));
+    let host = deployment.serve();
     for _ in 0..20 {
         host.sign_in(&SignIn::with_groups(&["ward-reader"]).event(&portcullis_tests::event()));
     }

@@ -16,11 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, CONFLICT, Ends, Host, House, SignIn, binary, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, Host, SetOnDrop, SignIn, TestDeployment, binary, duties, release_active,
+};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
-/// A house whose folders are planted, and what a round plants.
+/// A deployment whose folders are planted, and what a round plants.
 struct Planter {
     state: u64,
     planted: Vec<PathBuf>,
@@ -122,8 +124,8 @@ fn sparse(path: &Path, bytes: u64) {
     File::create(path).unwrap().set_len(bytes).unwrap();
 }
 
-/// The folders of a house that others may fill.
-fn folders(house: &House) -> Vec<PathBuf> {
+/// The folders of a deployment that others may fill.
+fn folders(deployment: &TestDeployment) -> Vec<PathBuf> {
     let names = [
         "release/plugins",
         "release/settings",
@@ -134,9 +136,9 @@ fn folders(house: &House) -> Vec<PathBuf> {
         ".",
     ];
     for name in names {
-        fs::create_dir_all(house.path(name)).unwrap();
+        fs::create_dir_all(deployment.path(name)).unwrap();
     }
-    names.map(|name| house.path(name)).to_vec()
+    names.map(|name| deployment.path(name)).to_vec()
 }
 
 /// The largest memory that a process has had, KiB.
@@ -181,21 +183,21 @@ const REPLACEMENTS: [(&str, Plant); 6] = [
 fn round(seed: u64, planted: usize, many: usize) {
     println!("seed {seed}");
     let mut planter = Planter::new(seed);
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let folders = folders(&house);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let folders = folders(&deployment);
     for number in 0..planted {
         planter.plant(&folders[number % folders.len()]);
     }
-    let host = house.serve();
-    host.until_log("release active generation=1");
+    let host = deployment.serve();
+    host.wait_for(release_active(1));
     decides(&host, "after a start among planted files");
     let at_start = peak_kib(&host);
-    let size = fs::metadata(house.path("release/plugins/sod.wasm")).unwrap().len();
+    let size = fs::metadata(deployment.path("release/plugins/sod.wasm")).unwrap().len();
 
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let changing = house.path("release/plugins");
-        let ends = Ends(&over);
+        let changing = deployment.path("release/plugins");
+        let ends = SetOnDrop(&over);
         for number in 0..CHANGING {
             let (path, over) = (changing.join(format!("changing{number}.wasm")), &over);
             scope.spawn(move || {
@@ -216,39 +218,39 @@ fn round(seed: u64, planted: usize, many: usize) {
         // Sparse files of the very size of the signed component, and of the largest that is read:
         // all of them no more than a few hundred kilobytes of disk.
         for number in 0..40 {
-            let path = house.path(&format!("release/plugins/0{number}.sparse.wasm"));
+            let path = deployment.path(&format!("release/plugins/0{number}.sparse.wasm"));
             sparse(&path, if number % 2 == 0 { size } else { 64 << 20 });
             planter.planted.push(path);
         }
         for number in 0..many {
             for (folder, end) in [("release/plugins", "wasm"), ("break-glass", "open.json")] {
-                let path = house.path(&format!("{folder}/!{number}.{end}"));
+                let path = deployment.path(&format!("{folder}/!{number}.{end}"));
                 fs::write(&path, format!("stray {number}")).unwrap();
                 planter.planted.push(path);
             }
         }
         decides(&host, "while files are planted");
         // The file in the set's place is refused, and the release in force goes on.
-        let good = fs::read(house.path("release/release.json")).unwrap();
+        let good = fs::read(deployment.path("release/release.json")).unwrap();
         for (what, plant) in REPLACEMENTS {
-            replace(&house.path("release/release.json"), plant);
-            host.look(&["release refused"]);
+            replace(&deployment.path("release/release.json"), plant);
+            host.reload_until(["release.refused"]);
             decides(&host, what);
         }
-        replace(&house.path("release/release.json"), |path| fs::write(path, &good).unwrap());
+        replace(&deployment.path("release/release.json"), |path| fs::write(path, &good).unwrap());
         drop(ends);
     });
     // The folders are still looked at: a good release, a trust root and a new secret are taken
     // among all of that.
     let mut lenient = duties();
     lenient["rules"][0]["action"] = json!("allow");
-    house.release(&[Binding::new("token", "sod", lenient)]);
-    host.until_log("release active generation=2");
-    let ran = house.next_root(2, &["root"], |source| source);
+    deployment.release(&[Binding::new("token", "sod", lenient)]);
+    host.wait_for(release_active(2));
+    let ran = deployment.next_root(2, &["root"], |source| source);
     assert_eq!(ran.code, 0, "{ran:?}");
-    host.until_log("trust root accepted");
-    replace(&house.path("secrets/token"), fifo);
-    host.look(&["not taken; what is in force goes on"]);
+    host.wait_for("trust.root-accepted");
+    replace(&deployment.path("secrets/token"), fifo);
+    host.reload_until(["files.not-taken"]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "generation 2 decides");
     let ready = host.admin("/ready");
     assert_eq!(ready.status, 200, "{ready:?}");
@@ -260,16 +262,16 @@ fn round(seed: u64, planted: usize, many: usize) {
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(10), "the stop took {took:?}");
     planter.clear();
-    drop(fs::remove_file(house.path("changing0.wasm")));
-    assert_eq!(house.verify().code, 0);
-    somebody_elses_log(&mut planter, &house);
+    drop(fs::remove_file(deployment.path("changing0.wasm")));
+    assert_eq!(deployment.verify().code, 0);
+    somebody_elses_log(&mut planter, &deployment);
 }
 
 /// A log that was copied from elsewhere, with anything in it: `audit verify` ends in time and says
 /// that it is not whole.
-fn somebody_elses_log(planter: &mut Planter, house: &House) {
-    house.back_up(&["audit"], "copied");
-    let log = house.path("copied/audit/log");
+fn somebody_elses_log(planter: &mut Planter, deployment: &TestDeployment) {
+    deployment.back_up(&["audit"], "copied");
+    let log = deployment.path("copied/audit/log");
     let mut files = Vec::new();
     let mut folders = vec![log.clone()];
     while let Some(folder) = folders.pop() {
@@ -285,7 +287,8 @@ fn somebody_elses_log(planter: &mut Planter, house: &House) {
         replace(victim, plant);
         let mut verify = Command::new("timeout");
         verify.arg("60").arg(binary()).args(["audit", "verify", "--log", "copied/audit/log"]);
-        let ran = verify.args(["--vkey", "log.vkey"]).current_dir(house.path("")).output().unwrap();
+        let ran =
+            verify.args(["--vkey", "log.vkey"]).current_dir(deployment.path("")).output().unwrap();
         let said = String::from_utf8_lossy(&ran.stdout);
         // A superseded tile may be missing; whatever else is not what was signed is named.
         assert!(
@@ -320,24 +323,24 @@ fn a_host_among_many_planted_files_answers_polls_and_stops() {
 #[test]
 fn a_start_with_something_else_in_a_files_place_ends_or_serves_and_never_hangs() {
     for (what, plant) in REPLACEMENTS {
-        let house = House::build(&[Binding::new("token", "sod", duties())]);
+        let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
         // Without a release the host serves, and every call gets its safe answer.
-        replace(&house.path("release/release.json"), plant);
-        let host = house.serve();
-        host.until_log("no release is active");
+        replace(&deployment.path("release/release.json"), plant);
+        let host = deployment.serve();
+        host.wait_for("release.none");
         assert!(host.sign_in(&SignIn::with_groups(&[])).stops_a_token(), "{what}");
         host.stop();
         // Without its own files it ends at once and says why.
         for name in ["portcullis.toml", "secrets/token", "trust-root.json"] {
-            let good = fs::read(house.path(name)).unwrap();
-            replace(&house.path(name), plant);
+            let good = fs::read(deployment.path(name)).unwrap();
+            replace(&deployment.path(name), plant);
             let mut serve = Command::new("timeout");
             serve.arg("60").arg(binary()).args(["serve", "--config", "portcullis.toml"]);
-            let ran = serve.current_dir(house.path("")).output().unwrap();
+            let ran = serve.current_dir(deployment.path("")).output().unwrap();
             let said = String::from_utf8_lossy(&ran.stderr);
             assert_eq!(ran.status.code(), Some(64), "{what} in place of {name}: {said}");
             assert!(said.contains(name), "{what} in place of {name}: {said}");
-            replace(&house.path(name), |path| {
+            replace(&deployment.path(name), |path| {
                 fs::write(path, good).unwrap();
                 fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
             });
@@ -347,28 +350,28 @@ fn a_start_with_something_else_in_a_files_place_ends_or_serves_and_never_hangs()
 
 #[test]
 fn planted_links_are_never_followed_when_the_host_writes() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    fs::create_dir(house.path("trust-state")).unwrap();
-    fs::set_permissions(house.path("trust-state"), fs::Permissions::from_mode(0o777)).unwrap();
-    house.write("victim", "untouched");
-    let plant = |name: &str| symlink(house.path("victim"), house.path(name)).unwrap();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    fs::create_dir(deployment.path("trust-state")).unwrap();
+    fs::set_permissions(deployment.path("trust-state"), fs::Permissions::from_mode(0o777)).unwrap();
+    deployment.write("victim", "untouched");
+    let plant = |name: &str| symlink(deployment.path("victim"), deployment.path(name)).unwrap();
     for name in ["trust-state/memory.new", "trust-state/memory", "release/.release.json.new"] {
         plant(name);
     }
-    let host = house.serve();
+    let host = deployment.serve();
     decides(&host, "with links in the host's own folder");
-    assert!(host.log().contains("its mode is 0700 from now on"), "{}", host.log());
+    assert!(host.log().has("trust.state-folder-closed"), "{}", host.log());
     host.stop();
-    let mode = fs::metadata(house.path("trust-state")).unwrap().permissions().mode();
+    let mode = fs::metadata(deployment.path("trust-state")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     // A command replaces a link and does not write through it.
-    let set = house.path("release/release.json");
+    let set = deployment.path("release/release.json");
     let archive = fs::read(&set).unwrap();
     fs::remove_file(&set).unwrap();
     plant("release/release.json");
-    house.write("set.json", archive);
+    deployment.write("set.json", archive);
     let publish = ["release", "publish", "--set", "set.json", "--from", "release"];
-    house.must(&[&publish[..], &["--to", "release", "--root", "trust-root.json"]].concat());
+    deployment.must(&[&publish[..], &["--to", "release", "--root", "trust-root.json"]].concat());
     assert!(!fs::symlink_metadata(&set).unwrap().file_type().is_symlink());
-    assert_eq!(house.read("victim"), "untouched");
+    assert_eq!(deployment.read("victim"), "untouched");
 }

@@ -3,16 +3,16 @@
 
 use std::fs;
 
-use portcullis_tests::{Binding, CONFLICT, Host, House, SignIn, duties};
+use portcullis_tests::{Binding, CONFLICT, Host, SignIn, TestDeployment, duties, log_event};
 use serde_json::Value;
 
 /// Fills a folder with files whose names come before and after all others, some of them read as JSON.
-fn junk(house: &House, folder: &str, files: usize) {
-    fs::create_dir_all(house.path(folder)).unwrap();
+fn junk(deployment: &TestDeployment, folder: &str, files: usize) {
+    fs::create_dir_all(deployment.path(folder)).unwrap();
     for number in 0..files {
         let name = if number % 2 == 0 { "!" } else { "~" };
         let text = if number % 3 == 0 { "{}" } else { "" };
-        house.write(&format!("{folder}/{name}{number:05}.json"), text);
+        deployment.write(&format!("{folder}/{name}{number:05}.json"), text);
     }
 }
 
@@ -22,8 +22,8 @@ fn warnings(host: &Host) -> Vec<String> {
     warnings.map(|one| one["code"].as_str().unwrap().to_owned()).collect()
 }
 
-fn clear(house: &House, folder: &str) {
-    for entry in fs::read_dir(house.path(folder)).unwrap() {
+fn clear(deployment: &TestDeployment, folder: &str) {
+    for entry in fs::read_dir(deployment.path(folder)).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         if name.starts_with('!') || name.starts_with('~') {
@@ -34,11 +34,11 @@ fn clear(house: &House, folder: &str) {
 
 #[test]
 fn junk_hides_no_clock_confirmation() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    junk(&house, "time-documents", 200);
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    junk(&deployment, "time-documents", 200);
+    let host = deployment.serve();
     let confirm = |name: &str| {
-        house.must(&[
+        deployment.must(&[
             "trust",
             "confirm-clock",
             "--vkey",
@@ -58,38 +58,38 @@ fn junk_hides_no_clock_confirmation() {
         ]);
     };
     confirm("clock");
-    host.look(&["this machine's clock was confirmed by a signed document"]);
-    assert!(house.path("time-documents/clock.json.used").exists());
+    host.reload_until(["clock.confirmation"]);
+    assert!(deployment.path("time-documents/clock.json.used").exists());
     assert!(warnings(&host).contains(&"time-documents-overfull".to_owned()));
-    assert!(host.log().contains("trust.folder-overfull"), "{}", host.log());
+    assert!(host.log().has("trust.folder-overfull"), "{}", host.log());
     // It ends with the junk.
-    clear(&house, "time-documents");
-    host.look(&["configuration unchanged"]);
-    host.look(&["configuration unchanged"]);
+    clear(&deployment, "time-documents");
+    host.reload_until(["config.unchanged"]);
+    host.reload_until(["config.unchanged"]);
     assert!(!warnings(&host).contains(&"time-documents-overfull".to_owned()));
     host.stop();
-    assert_eq!(house.records_of("trust.clock-confirmation").len(), 1);
+    assert_eq!(deployment.records_of("trust.clock-confirmation").len(), 1);
 }
 
 #[test]
 fn junk_hides_no_trust_root() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    junk(&house, "trust-roots", 10_100);
-    let host = house.serve();
-    let ran = house.next_root(2, &["root"], |source| source);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    junk(&deployment, "trust-roots", 10_100);
+    let host = deployment.serve();
+    let ran = deployment.next_root(2, &["root"], |source| source);
     assert_eq!(ran.code, 0, "{ran:?}");
-    host.look(&["trust root accepted version=2"]);
+    host.reload_until([log_event("trust.root-accepted").field("version", 2)]);
     assert!(warnings(&host).contains(&"trust-roots-overfull".to_owned()), "{:?}", warnings(&host));
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
     // A start without the host's own copy finds it as well.
-    fs::remove_dir_all(house.path("trust-state/roots")).unwrap();
-    let host = house.serve();
+    fs::remove_dir_all(deployment.path("trust-state/roots")).unwrap();
+    let host = deployment.serve();
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
-    clear(&house, "trust-roots");
-    host.look(&["configuration unchanged"]);
-    host.look(&["configuration unchanged"]);
+    clear(&deployment, "trust-roots");
+    host.reload_until(["config.unchanged"]);
+    host.reload_until(["config.unchanged"]);
     assert!(!warnings(&host).contains(&"trust-roots-overfull".to_owned()));
     host.stop();
 }

@@ -1,37 +1,42 @@
 //! Hostile plugins and registries: whatever they do, the answer is the hook's own, the record says what happened and whose fault it was, and
 //! nobody else notices.
 
+mod composition;
 mod connection_floods;
-mod deeds;
+mod deadlines;
 mod floods;
 mod folders;
 mod hidden_documents;
-mod in_time;
-mod making;
-mod overtaken;
+mod minimum_necessary;
+mod misbehaviour;
 mod planted_links;
+mod preparation_limits;
 mod proxies;
 mod quarantine;
 mod registry;
 mod runaway;
-mod sight;
-mod together;
+mod superseded_release;
 mod unknown_paths;
 
 use portcullis_tests::{Binding, SignIn};
 use serde_json::{Value, json};
 
-/// Mischief that does what it is told of the entitlement that somebody signs in with, and allows everybody else.
-fn told(hook: &str, deeds: &Value) -> Binding {
-    Binding::new(hook, "mischief", json!({"do": "by-entitlement", "deeds": deeds}))
+/// A plugin that misbehaves as the settings say for the entitlement that somebody signs in with, and
+/// allows everybody else.
+fn misbehaving_binding(hook: &str, misbehaviours: &Value) -> Binding {
+    Binding::new(
+        hook,
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": misbehaviours}),
+    )
 }
 
 /// Somebody signs in with one entitlement.
-fn with(entitlement: &str) -> SignIn {
+fn with_group(entitlement: &str) -> SignIn {
     SignIn::with_groups(&[entitlement])
 }
 
-/// Somebody of whom nothing was told.
-fn anybody() -> SignIn {
-    with("nurses")
+/// Somebody signs in for whom no misbehaviour is set.
+fn clean_sign_in() -> SignIn {
+    with_group("nurses")
 }

@@ -4,15 +4,15 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use portcullis_tests::{Binding, CONFLICT, House, SignIn, duties};
+use portcullis_tests::{Binding, CONFLICT, SignIn, TestDeployment, duties, release_active};
 
 /// The files of a folder that is somebody else's, which look like those of a copy.
 const PRECIOUS: [&str; 4] =
     ["precious.json", "plugins/precious.wasm", "plugins/other.json", "settings/own.json"];
 
-fn victim(house: &House, name: &str) {
+fn victim(deployment: &TestDeployment, name: &str) {
     for file in PRECIOUS {
-        let path = house.path(name).join(file);
+        let path = deployment.path(name).join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "precious").unwrap();
     }
@@ -32,12 +32,12 @@ fn links_in_the_state_folder_lead_to_no_foreign_file() {
         ("a file of the copy", "trust-state/last-good/plugins/file"),
     ] {
         for served in [false, true] {
-            let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-            victim(&house, "victim");
+            let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+            victim(&deployment, "victim");
             if served {
-                house.serve().stop();
+                deployment.serve().stop();
             }
-            let path = house.path(link);
+            let path = deployment.path(link);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             if path.is_dir() {
                 fs::remove_dir_all(&path).unwrap();
@@ -46,27 +46,31 @@ fn links_in_the_state_folder_lead_to_no_foreign_file() {
                 // Every component of the copy is a link to a file with the same content.
                 for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
                     let component = entry.unwrap().path();
-                    let own = house.path("victim").join(component.file_name().unwrap());
+                    let own = deployment.path("victim").join(component.file_name().unwrap());
                     fs::rename(&component, &own).unwrap();
                     symlink(&own, &component).unwrap();
                 }
             } else {
-                symlink(house.path("victim"), &path).unwrap();
+                symlink(deployment.path("victim"), &path).unwrap();
             }
-            let before = files(&house.path("victim"));
-            let host = house.serve();
-            house.release(&[Binding::new("token", "sod", duties())]);
-            host.look(&["release active generation=2"]);
+            let before = files(&deployment.path("victim"));
+            let host = deployment.serve();
+            deployment.release(&[Binding::new("token", "sod", duties())]);
+            host.reload_until([release_active(2)]);
             host.stop();
-            assert_eq!(files(&house.path("victim")), before, "{what}, served: {served}");
+            assert_eq!(files(&deployment.path("victim")), before, "{what}, served: {served}");
             for file in PRECIOUS {
-                assert_eq!(house.read(&format!("victim/{file}")), "precious", "{what}: {file}");
+                assert_eq!(
+                    deployment.read(&format!("victim/{file}")),
+                    "precious",
+                    "{what}: {file}"
+                );
             }
             // The copy is in the host's own folder, whole.
-            fs::remove_dir_all(house.path("release")).unwrap();
-            fs::remove_dir_all(house.path("victim")).unwrap();
-            let host = house.serve();
-            assert!(host.log().contains("release active generation=2"), "{what}:\n{}", host.log());
+            fs::remove_dir_all(deployment.path("release")).unwrap();
+            fs::remove_dir_all(deployment.path("victim")).unwrap();
+            let host = deployment.serve();
+            assert!(host.log().has(release_active(2)), "{what}:\n{}", host.log());
             assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(), "{what}");
             assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
             host.stop();

@@ -5,13 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Binding, Host, House, Raw, SECRET, SignIn, duties, read};
+use portcullis_tests::{Binding, Host, Raw, SECRET, SignIn, TestDeployment, duties, read};
 
-fn serve(listen: &str) -> (House, Host) {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", &format!("{listen}\n\n[trust]"));
-    let host = house.serve();
-    (house, host)
+fn serve(listen: &str) -> (TestDeployment, Host) {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("[trust]", &format!("{listen}\n\n[trust]"));
+    let host = deployment.serve();
+    (deployment, host)
 }
 
 /// A PROXY protocol header, version 2, for a client over TCP and IPv4.
@@ -34,7 +34,7 @@ fn status_after(host: &Host, before: &[u8]) -> Option<u16> {
 
 #[test]
 fn a_listed_proxy_is_believed_and_must_send_a_header() {
-    let (_house, host) = serve("proxies = [\"127.0.0.1\"]\nproxy_protocol = true");
+    let (_deployment, host) = serve("proxies = [\"127.0.0.1\"]\nproxy_protocol = true");
     assert_eq!(status_after(&host, &header([203, 0, 113, 9])), Some(200));
     // Its own connections, such as health checks.
     assert_eq!(status_after(&host, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"), Some(200));
@@ -47,13 +47,13 @@ fn a_listed_proxy_is_believed_and_must_send_a_header() {
     for wrong in wrong {
         assert_eq!(status_after(&host, wrong), None, "{wrong:?}");
     }
-    host.until_log("connection.no-proxy-header");
+    host.wait_for("connection.no-proxy-header");
     host.stop();
 }
 
 #[test]
 fn clients_behind_a_proxy_are_counted_and_not_the_proxy() {
-    let (_house, host) = serve(
+    let (_deployment, host) = serve(
         "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nmax_connections = 64\nmax_connections_per_source = 2",
     );
     let silent = |client: [u8; 4]| {
@@ -86,7 +86,7 @@ fn clients_behind_a_proxy_are_counted_and_not_the_proxy() {
 
 #[test]
 fn a_client_behind_a_proxy_that_gets_no_place_leaves_a_line_in_the_log() {
-    let (_house, host) = serve(
+    let (_deployment, host) = serve(
         "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nmax_connections = 64\nmax_connections_per_source = 2\nbody_timeout_ms = 60000",
     );
     // The host asks for the body: both have a call in progress, and none gives way.
@@ -103,7 +103,7 @@ fn a_client_behind_a_proxy_that_gets_no_place_leaves_a_line_in_the_log() {
         })
         .collect();
     assert_eq!(status_after(&host, &header([203, 0, 113, 7])), None);
-    host.until_log("connection.rejected");
+    host.wait_for("connection.rejected");
     assert_eq!(host.metric("portcullis_connections_closed_total{reason=\"source-limit\"}"), 1.0);
     assert_eq!(status_after(&host, &header([203, 0, 114, 7])), Some(200), "another source");
     drop(calls);
@@ -112,7 +112,7 @@ fn a_client_behind_a_proxy_that_gets_no_place_leaves_a_line_in_the_log() {
 
 #[test]
 fn a_header_from_anybody_else_is_no_header() {
-    let (_house, host) = serve("proxies = [\"192.0.2.1\"]\nproxy_protocol = true");
+    let (_deployment, host) = serve("proxies = [\"192.0.2.1\"]\nproxy_protocol = true");
     assert_eq!(status_after(&host, b""), Some(200));
     assert_ne!(status_after(&host, &header([203, 0, 113, 9])), Some(200));
     host.stop();
@@ -120,8 +120,8 @@ fn a_header_from_anybody_else_is_no_header() {
 
 #[test]
 fn settings_that_cannot_be_are_refused() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("[trust]", "#listen\n\n[trust]");
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("[trust]", "#listen\n\n[trust]");
     for (listen, why) in [
         ("proxy_protocol = true", "needs listen.proxies"),
         ("proxies = [\"10.0.0.1/8\", \"x\"]", "beyond its prefix length; `x` is no network"),
@@ -129,11 +129,11 @@ fn settings_that_cannot_be_are_refused() {
         ("max_connections_per_source = 0", "listen.max_connections_per_source is 0"),
         ("first_bytes_timeout_ms = 1", "listen.first_bytes_timeout_ms is 1"),
     ] {
-        house.configure("#listen", listen);
-        let ran = house.run(&["check", "--config", "portcullis.toml"]);
+        deployment.configure("#listen", listen);
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
         assert_eq!(ran.code, 64, "{listen}: {ran:?}");
         assert!(ran.err.contains(why), "{listen}: {}", ran.err);
-        house.configure(listen, "#listen");
+        deployment.configure(listen, "#listen");
     }
 }
 

@@ -1,30 +1,30 @@
 //! A hostile registry: whatever it does, what is in force and what lies on disk stay as they are, and the host says what was wrong.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use portcullis_tests::{
-    Binding, CONFLICT, Host, House, RELEASE_SET, Shelf, SignIn, Trick, digest, duties,
+    Binding, CONFLICT, Host, Log, RELEASE_SET, Shelf, SignIn, TestDeployment, Trick, digest,
+    duties, log_event, release_active,
 };
 use serde_json::{Value, json};
 
 #[test]
 fn a_registry_that_misbehaves_changes_nothing() {
     let (shelf, other) = (Shelf::start(), Shelf::start());
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = following(&house, &shelf);
-    let kept = files(&house);
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&deployment, &shelf);
+    let kept = files(&deployment);
 
     // The next release lies ready under another tag: another plugin, so that there is a component to be fetched.
-    house.release(&[Binding::new(
+    deployment.release(&[Binding::new(
         "token",
-        "mischief",
-        json!({"do": "by-entitlement", "deeds": {}}),
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": {}}),
     )]);
-    house.must(&push(&format!("{}/hooks:next", shelf.address())));
+    deployment.must(&push(&format!("{}/hooks:next", shelf.address())));
     let next = shelf.held("next");
-    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
-    let set = digest(house.read("release/release.json").as_bytes());
+    let wasm = digest(&fs::read(deployment.path("release/plugins/misbehaving.wasm")).unwrap());
+    let set = digest(deployment.read("release/release.json").as_bytes());
     let index: Value = serde_json::from_slice(&next).unwrap();
     let documents = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
     shelf.trick("/manifests/live", Trick::Status(503, String::new()));
@@ -38,7 +38,7 @@ fn a_registry_that_misbehaves_changes_nothing() {
     };
     let mut both = index.clone();
     both["layers"] = json!([]);
-    let envelope = house.read("release/release.json").into_bytes();
+    let envelope = deployment.read("release/release.json").into_bytes();
     let mut flipped = envelope.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let mut longer = envelope.clone();
@@ -87,14 +87,13 @@ fn a_registry_that_misbehaves_changes_nothing() {
         ),
     ] {
         shelf.trick(path, trick.clone());
-        let code = format!("code=\"{code}\"");
-        let said = until(&host, &code);
-        assert!(!said.contains("release active"), "{trick:?}");
+        let said = until_not_pulled(&host, code);
+        assert!(!said.has("release.active"), "{trick:?}");
         assert!(
             host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token(),
             "{trick:?}: generation 1 decides"
         );
-        assert_eq!(files(&house), kept, "{trick:?} on {path}");
+        assert_eq!(files(&deployment), kept, "{trick:?} on {path}");
     }
     shelf.behave();
     assert!(
@@ -105,10 +104,10 @@ fn a_registry_that_misbehaves_changes_nothing() {
 
     // It comes to its senses.
     host.signal("HUP");
-    host.until_log("release active generation=2");
+    host.wait_for(release_active(2));
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     host.stop();
-    let refused = house.records_of("release.pull-refused");
+    let refused = deployment.records_of("release.pull-refused");
     let codes: Vec<_> = refused.iter().map(|record| record["code"].as_str().unwrap()).collect();
     for code in [
         "registry-too-long",
@@ -128,22 +127,22 @@ fn a_registry_that_misbehaves_changes_nothing() {
 #[test]
 fn what_nobody_signed_is_not_fetched() {
     let shelf = Shelf::start();
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = following(&house, &shelf);
-    let kept = files(&house);
-    house.release(&[Binding::new(
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&deployment, &shelf);
+    let kept = files(&deployment);
+    deployment.release(&[Binding::new(
         "token",
-        "mischief",
-        json!({"do": "by-entitlement", "deeds": {}}),
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": {}}),
     )]);
-    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
+    let wasm = digest(&fs::read(deployment.path("release/plugins/misbehaving.wasm")).unwrap());
     let place = format!("{}/hooks:next", shelf.address());
-    house.must(&push(&place));
-    let (index, set) = (shelf.held("next"), house.read("release/release.json").into_bytes());
+    deployment.must(&push(&place));
+    let (index, set) = (shelf.held("next"), deployment.read("release/release.json").into_bytes());
     // The registry writes a set of its own into the release, and names all of it rightly.
     for (signer, code) in [("publisher", "unknown-signer"), ("root", "unknown-signer")] {
-        let forged = house
-            .forge(signer, RELEASE_SET, &house.opened_text("release/release.json"))
+        let forged = deployment
+            .forge(signer, RELEASE_SET, &deployment.opened_text("release/release.json"))
             .into_bytes();
         let mut index: Value = serde_json::from_slice(&index).unwrap();
         let documents = shelf.held(index["manifests"][0]["digest"].as_str().unwrap());
@@ -157,8 +156,8 @@ fn what_nobody_signed_is_not_fetched() {
         shelf.hold(&digest(&forged), "blob", &forged);
         shelf.hold(&digest(&documents), "application/vnd.oci.image.manifest.v1+json", &documents);
         shelf.hold("live", INDEX, index.to_string().as_bytes());
-        until(&host, &format!("code=\"{code}\""));
-        assert_eq!(files(&house), kept);
+        until_not_pulled(&host, code);
+        assert_eq!(files(&deployment), kept);
     }
     let fetched =
         shelf.heard().into_iter().any(|(method, path, _)| method == "GET" && path.contains(&wasm));
@@ -169,54 +168,55 @@ fn what_nobody_signed_is_not_fetched() {
 #[test]
 fn a_set_that_is_not_whole_still_revokes() {
     let shelf = Shelf::start();
-    let mut house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = following(&house, &shelf);
-    let kept = files(&house);
-    house.release(&[Binding::new(
+    let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = following(&deployment, &shelf);
+    let kept = files(&deployment);
+    deployment.release(&[Binding::new(
         "token",
-        "mischief",
-        json!({"do": "by-entitlement", "deeds": {}}),
+        "misbehaving",
+        json!({"do": "by-entitlement", "misbehaviours": {}}),
     )]);
-    let mut set = house.opened("release/release.json");
+    let mut set = deployment.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.sod": [1]}});
-    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-    let wasm = digest(&fs::read(house.path("release/plugins/mischief.wasm")).unwrap());
-    house.must(&push(&format!("{}/hooks:next", shelf.address())));
+    deployment
+        .write("release/release.json", deployment.forge("release", RELEASE_SET, &set.to_string()));
+    let wasm = digest(&fs::read(deployment.path("release/plugins/misbehaving.wasm")).unwrap());
+    deployment.must(&push(&format!("{}/hooks:next", shelf.address())));
     shelf.trick(wasm.as_str(), Trick::Status(404, String::new()));
     shelf.hold("live", INDEX, &shelf.held("next"));
-    host.until_log("plugin revoked");
-    until(&host, "code=\"registry-lacks\"");
+    host.wait_for("plugin.revoked");
+    until_not_pulled(&host, "registry-lacks");
     assert!(
         host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
         "revoked is revoked"
     );
-    assert_eq!(files(&house), kept, "and the set is not taken");
+    assert_eq!(files(&deployment), kept, "and the set is not taken");
     // Also after a restart.
     host.stop();
-    let host = house.serve();
+    let host = deployment.serve();
     assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     shelf.behave();
     host.signal("HUP");
-    host.until_log("release active generation=2");
+    host.wait_for(release_active(2));
     host.stop();
-    assert_eq!(house.records_of("trust.revoked").len(), 1);
+    assert_eq!(deployment.records_of("trust.revoked").len(), 1);
 }
 
-/// A host that has taken the house's first release from this shelf.
-pub fn following(house: &House, shelf: &Shelf) -> Host {
+/// A host that has taken the deployment's first release from this shelf.
+pub fn following(deployment: &TestDeployment, shelf: &Shelf) -> Host {
     let live = format!("{}/hooks:live", shelf.address());
-    house.write_secret("password", "secret");
+    deployment.write_secret("password", "secret");
     shelf.want_tokens(&format!("http://{}/token", shelf.address()));
-    house.must(&push(&live));
+    deployment.must(&push(&live));
     for file in ["release.json", "plugins", "settings"] {
-        house.configure(&format!("\"release/{file}\""), &format!("\"pulled/{file}\""));
+        deployment.configure(&format!("\"release/{file}\""), &format!("\"pulled/{file}\""));
     }
     let registry = format!(
         "[registry]\nrelease = \"{live}\"\nplain_http = true\npoll_ms = 500\ntimeout_ms = 1500\n{CREDENTIAL}\n[admin]"
     );
-    house.configure("[admin]", &registry);
-    let host = house.serve();
-    host.until_log("release active generation=1");
+    deployment.configure("[admin]", &registry);
+    let host = deployment.serve();
+    host.wait_for(release_active(1));
     host
 }
 
@@ -226,27 +226,17 @@ pub fn push(live: &str) -> Vec<&str> {
     [&command[..], &["--username", "ci", "--password-file", "password"]].concat()
 }
 
-/// Has the host look until it says this, and gives what it said meanwhile.
-fn until(host: &Host, text: &str) -> String {
-    let (before, begin) = (host.log().len(), Instant::now());
-    loop {
-        host.signal("HUP");
-        let look = Instant::now();
-        while look.elapsed() < Duration::from_secs(4) {
-            let said = host.log().split_off(before);
-            if said.contains(text) {
-                return said;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert!(begin.elapsed() < PATIENCE, "the host never said `{text}`:\n{}", host.log());
-    }
+/// Has the host ask the registry until it takes nothing for this reason, whether that is news or
+/// not, and returns what it logged meanwhile.
+fn until_not_pulled(host: &Host, code: &str) -> Log {
+    let events = ["registry.not-pulled", "registry.still-not-pulled"];
+    host.reload_until(events.map(|event| log_event(event).field("code", code)))
 }
 
 /// Every file that the host starts from, by name and digest.
-fn files(house: &House) -> Vec<(String, String)> {
+fn files(deployment: &TestDeployment) -> Vec<(String, String)> {
     let folders = ["pulled", "pulled/plugins", "pulled/settings"];
-    let entries = folders.iter().flat_map(|folder| fs::read_dir(house.path(folder)).unwrap());
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(deployment.path(folder)).unwrap());
     let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let mut files: Vec<_> = paths
         .map(|path| (path.display().to_string(), digest(&fs::read(&path).unwrap_or_default())))
@@ -257,4 +247,3 @@ fn files(house: &House) -> Vec<(String, String)> {
 
 const CREDENTIAL: &str = "username = \"ci\"\npassword_file = \"password\"\n";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,17 +6,18 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use portcullis_tests::{
-    Binding, DATA, Host, House, Http2, Raw, SECRET, SignIn, block, duties, frame, read, request,
+    Binding, DATA, Host, Http2, Raw, SECRET, SignIn, TestDeployment, block, duties, frame, read,
+    request,
 };
 use serde_json::Value;
 
 /// A host behind a proxy that tells whose the connections are.
-fn serve(more: &str) -> (House, Host) {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+fn serve(more: &str) -> (TestDeployment, Host) {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     let listen = "proxies = [\"127.0.0.1\"]\nproxy_protocol = true\nbody_timeout_ms = 20000";
-    house.configure("[trust]", &format!("{listen}\n{more}\n\n[trust]"));
-    let host = house.serve();
-    (house, host)
+    deployment.configure("[trust]", &format!("{listen}\n{more}\n\n[trust]"));
+    let host = deployment.serve();
+    (deployment, host)
 }
 
 /// Opens a connection, and sends what a proxy says of this client.
@@ -83,7 +84,7 @@ fn signs_in(host: &Host, client: [u8; 4]) {
 
 #[test]
 fn slow_bodies_of_one_source_take_no_answer_from_it_or_from_others() {
-    let (_house, host) = serve("");
+    let (_deployment, host) = serve("");
     let slow: Vec<_> = (0..150).map(|_| send_slowly(&host, [203, 0, 113, 1])).collect();
     calls_stop(&host, [198, 51, 100, 1]);
     calls_stop(&host, [203, 0, 113, 2]);
@@ -94,19 +95,19 @@ fn slow_bodies_of_one_source_take_no_answer_from_it_or_from_others() {
 #[test]
 fn slow_bodies_of_many_sources_take_no_answer_from_others() {
     // As many connections as a limit of 256 descriptors leaves, and nearly as many slow bodies.
-    let (_house, host) = serve("max_connections = 86");
+    let (_deployment, host) = serve("max_connections = 86");
     let slow: Vec<_> = (0..80).map(|number| send_slowly(&host, [203, 0, number, 1])).collect();
     calls_stop(&host, [198, 51, 100, 1]);
     signs_in(&host, [198, 51, 101, 1]);
     // A sender whose place was taken is answered from the part that had come.
-    host.until_log("http.unknown-path-busy");
+    host.wait_for("http.unknown-path-busy");
     drop(slow);
     host.stop();
 }
 
 #[test]
 fn a_call_with_a_faulty_head_gets_its_answer_however_many_others_come() {
-    let (_house, host) = serve("max_connections = 16\nworkers = 1");
+    let (_deployment, host) = serve("max_connections = 16\nworkers = 1");
     let mut socket = connect(&host, [203, 0, 113, 1]);
     let faulty = head(&call(), "x y: 1\r\n");
     socket.write_all(&[&faulty[..], &call()[..1]].concat()).unwrap();
@@ -131,10 +132,10 @@ fn a_call_with_a_faulty_head_gets_its_answer_however_many_others_come() {
 
 #[test]
 fn over_http2_a_slow_body_is_waited_for_as_long_as_over_http1() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     // A connection may be idle for a shorter time than a body may take.
-    house.configure("[trust]", "header_timeout_ms = 500\nbody_timeout_ms = 4000\n\n[trust]");
-    let host = house.serve();
+    deployment.configure("[trust]", "header_timeout_ms = 500\nbody_timeout_ms = 4000\n\n[trust]");
+    let host = deployment.serve();
     let mut http2 = Http2::connect(host.address(), &[]);
     let (call, wrong) = (call(), block("POST", "/hooks/token", &[]));
     let part = frame(DATA, 0, 1, &call[..call.len() - 1]);

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Host, House, SECRET, audit_show, binary, checkout, component};
+use portcullis_tests::{
+    Host, SECRET, TestDeployment, audit_show, binary, checkout, component, release_active,
+};
 use tempfile::TempDir;
 
 #[test]
@@ -43,7 +45,7 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
             continue;
         }
         if block.text.contains("audit verify") {
-            host.as_ref().unwrap().until_log("release active generation=2");
+            host.as_ref().unwrap().wait_for(release_active(2));
             until_shown(home.path(), "\"generation\":2");
         }
         let search = format!("{}:{}", path.path().display(), std::env::var("PATH").unwrap());
@@ -85,7 +87,7 @@ fn until_shown(home: &Path, text: &str) {
 
 #[test]
 fn every_command_of_every_page_parses() {
-    let house = House::build(&[]);
+    let deployment = TestDeployment::build(&[]);
     let usage = fs::read_to_string(checkout().join("xtask/src/main.rs")).unwrap();
     let mut tried = 0;
     for page in pages() {
@@ -97,7 +99,7 @@ fn every_command_of_every_page_parses() {
                 if let Some(rest) = line.strip_prefix("portcullis ") {
                     let words: Vec<_> =
                         rest.trim_end_matches('&').split_whitespace().chain(["--help"]).collect();
-                    let ran = house.run(&words);
+                    let ran = deployment.run(&words);
                     assert_eq!(
                         ran.code,
                         0,
@@ -124,8 +126,8 @@ fn every_command_of_every_page_parses() {
 #[test]
 fn the_operating_pages_hooks_are_in_order() {
     let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
-    let house = House::build(&[]);
-    let mut configuration = house.read("portcullis.toml");
+    let deployment = TestDeployment::build(&[]);
+    let mut configuration = deployment.read("portcullis.toml");
     let hooks: Vec<_> =
         blocks(&page).into_iter().filter(|block| block.text.starts_with("[[hook]]")).collect();
     assert!(hooks.len() >= 4, "the page was not read");
@@ -136,11 +138,11 @@ fn the_operating_pages_hooks_are_in_order() {
             .and_then(|(_, rest)| rest.split_once('"'))
             .unwrap()
             .0;
-        house.write_secret(secret, SECRET);
+        deployment.write_secret(secret, SECRET);
         configuration.push_str(&hook.text);
     }
-    house.write("portcullis.toml", configuration);
-    let checked = house.run(&["check", "--config", "portcullis.toml"]);
+    deployment.write("portcullis.toml", configuration);
+    let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(checked.code, 0, "{}{}", checked.out, checked.err);
 }
 
@@ -268,9 +270,9 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
 #[test]
 fn the_operating_page_lists_every_metric_and_every_reason() {
     let page = fs::read_to_string(checkout().join("docs/operating.md")).unwrap();
-    let house = House::build(&[]);
-    house.configure("[admin]", "[telemetry]\notlp = \"http://127.0.0.1:1\"\n\n[admin]");
-    let host = house.serve();
+    let deployment = TestDeployment::build(&[]);
+    deployment.configure("[admin]", "[telemetry]\notlp = \"http://127.0.0.1:1\"\n\n[admin]");
+    let host = deployment.serve();
     let shown = String::from_utf8(host.admin("/metrics").body).unwrap();
     let families = shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let families: BTreeSet<_> = families.map(str::to_owned).collect();

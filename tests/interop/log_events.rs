@@ -1,17 +1,15 @@
 //! Every line of the host's log has a stable name: an `event` beside its sentence.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use portcullis_tests::{below, checkout};
 
 #[test]
 fn every_line_of_the_log_has_an_event() {
-    let sources = ["host/server/src", "host/cli/src", "host/engine/src", "host/audit/src"];
-    let files = sources.iter().flat_map(|folder| below(&checkout().join(folder)));
     let mut count = 0;
     let mut without = Vec::new();
-    for file in files.filter(|file| is_source(file)) {
+    for file in sources() {
         let text = fs::read_to_string(&file).unwrap();
         for level in ["info", "warn", "error"] {
             let call = format!("tracing::{level}!(");
@@ -28,6 +26,45 @@ fn every_line_of_the_log_has_an_event() {
     }
     assert!(count > 100, "the sources are not where this test looks: {count} lines");
     assert!(without.is_empty(), "these lines have no `event`: {without:#?}");
+}
+
+/// A misspelt event would otherwise be found only after the patience of the test that waits for it,
+/// and one that must not be there never.
+#[test]
+fn every_event_that_a_test_names_is_one_of_the_host() {
+    let sources: String = sources().iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let tests = ["conformance", "faults", "hostile", "interop"];
+    let files = tests.iter().flat_map(|folder| below(&checkout().join("tests").join(folder)));
+    let calls =
+        ["wait_for(", "wait_for_within(", "wait_for_times(", "log_event(", "reload_until(["];
+    let (mut count, mut unknown) = (0, Vec::new());
+    for file in files.filter(|file| is_source(file) && !file.ends_with("log_events.rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for call in calls.iter().chain(&[".log().has(", "log.has(", "said.has(", "log.count("]) {
+            for rest in text.split(call).skip(1) {
+                let end = if call.ends_with('[') { ']' } else { ')' };
+                let first = rest.split(end).next().unwrap_or_default();
+                // A description in another call's arguments is found by its own name.
+                if !first.trim_start().starts_with('"') {
+                    continue;
+                }
+                for event in first.split('"').skip(1).step_by(2).filter(|it| it.contains('.')) {
+                    count += 1;
+                    if !sources.contains(&format!("\"{event}\"")) {
+                        unknown.push(format!("{event} in {}", file.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 100, "the tests are not where this test looks: {count} events");
+    assert!(unknown.is_empty(), "the host has no such events: {unknown:#?}");
+}
+
+fn sources() -> Vec<PathBuf> {
+    let folders = ["host/server/src", "host/cli/src", "host/engine/src", "host/audit/src"];
+    let files = folders.iter().flat_map(|folder| below(&checkout().join(folder)));
+    files.filter(|file| is_source(file)).collect()
 }
 
 /// Whether the arguments of a macro have an `event`.

@@ -4,5 +4,6 @@ mod docs;
 mod folders;
 mod log_events;
 mod names;
+mod skips;
 mod supply_chain;
 mod writing;

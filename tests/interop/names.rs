@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use portcullis_tests::{Binding, House, RELEASE_SET, checkout, duties};
+use portcullis_tests::{Binding, RELEASE_SET, TestDeployment, checkout, duties};
 use serde_json::json;
 
 #[test]
@@ -46,27 +46,29 @@ fn no_old_name_is_left() {
 
 #[test]
 fn old_names_are_answered_with_the_new_ones() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let source = house.read("portcullis.toml");
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let source = deployment.read("portcullis.toml");
     let old = format!("{}{}", "head", "_ms");
-    house.write("portcullis.toml", source.replace("[listen]", &format!("[listen]\n{old} = 1000")));
-    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    deployment
+        .write("portcullis.toml", source.replace("[listen]", &format!("[listen]\n{old} = 1000")));
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(ran.code, 64, "{}", ran.err);
     let hint = format!("`{old}` is now called `header_timeout_ms`");
     assert!(ran.err.contains(&hint), "{}", ran.err);
 
     let option = format!("--{}", "lift");
-    let ran = house.run(&["break-glass", "prepare", &option, "A", "--hook", "token"]);
+    let ran = deployment.run(&["break-glass", "prepare", &option, "A", "--hook", "token"]);
     assert_eq!(ran.code, 2, "{}", ran.err);
     let hint = format!("hint: `{option}` is now called `--waive`");
     assert!(ran.err.contains(&hint), "{}", ran.err);
 
-    let mut set = house.opened("release/release.json");
+    let mut set = deployment.opened("release/release.json");
     let fallback = set["bindings"][0].as_object_mut().unwrap().remove("fallback");
     set["bindings"][0]["say"] = fallback.unwrap_or(json!({}));
-    house.write("release/release.json", house.forge("release", RELEASE_SET, &set.to_string()));
-    house.write("portcullis.toml", source);
-    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    deployment
+        .write("release/release.json", deployment.forge("release", RELEASE_SET, &set.to_string()));
+    deployment.write("portcullis.toml", source);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(ran.err.contains("`say` is now called `fallback`"), "{}", ran.err);
 }
 

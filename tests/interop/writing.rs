@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use portcullis_tests::{Host, binary, checkout};
+use portcullis_tests::{Host, binary, checkout, skip};
 use tempfile::TempDir;
 
 use super::docs::blocks;
@@ -17,16 +17,9 @@ fn the_page_leads_from_an_empty_folder_to_an_answered_hook_in_rust() {
 
 #[test]
 fn and_in_javascript() {
-    if !checkout().join("guest-sdk/javascript/template/portcullis-plugin.toml").exists() {
-        return;
-    }
     // What `cargo xtask test` has fetched is used, so that nothing is fetched twice.
     if std::env::var_os("PORTCULLIS_JAVASCRIPT_TOOLS").is_none() {
-        assert!(
-            std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(),
-            "JavaScript's tools are required here"
-        );
-        return;
+        return skip("the tools for plugins in JavaScript", "`cargo xtask test`");
     }
     follow("javascript");
 }

@@ -10,9 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use crate::{Host, House, binary};
+use crate::{Host, TestDeployment, binary};
 
-/// The clock of one house's hosts, ahead of the true time by what was set last.
+/// The clock of one deployment's hosts, ahead of the true time by what was set last.
 pub struct MovedClock {
     folder: TempDir,
 }
@@ -52,9 +52,9 @@ impl MovedClock {
         i64::try_from(true_time).unwrap() + i64::from_ne_bytes(bytes.try_into().unwrap())
     }
 
-    /// Serves a house by this clock.
-    pub fn serve(&self, house: &House) -> Host {
-        Host::start_with(&house.path(""), self.command())
+    /// Serves a deployment by this clock.
+    pub fn serve(&self, deployment: &TestDeployment) -> Host {
+        Host::start_with(&deployment.path(""), self.command())
     }
 
     /// The program under test by this clock.

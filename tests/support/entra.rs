@@ -1,13 +1,13 @@
-//! A house that answers Entra, and what Entra sends.
+//! A deployment that answers Entra, and what Entra sends.
 
 use std::fs;
 
 use serde_json::Value;
 
 use crate::kinds::with_list;
-use crate::{Answer, Binding, Host, House, Raw, SECRET, checkout};
+use crate::{Answer, Binding, Host, Raw, SECRET, TestDeployment, checkout};
 
-/// The hooks of [`entra_house`]: name and kind's last word, where the body says what to do, and settings of the kind.
+/// The hooks of [`entra_deployment`]: name and kind's last word, where the body says what to do, and settings of the kind.
 const HOOKS: [(&str, &str, &str); 9] = [
     ("tokens", "token-issuance-start", MARKET),
     ("sign-up", "attribute-collection-start", MARKET),
@@ -22,14 +22,14 @@ const HOOKS: [(&str, &str, &str); 9] = [
 
 const MARKET: &str = r#"["/data/authenticationContext/client/market"]"#;
 
-/// Builds a house with a hook of every kind of Entra, each named as in [`entra`]; `interface` is where resume calls go. Each
-/// binding is a hook and the settings of `mischief` on it.
-#[expect(clippy::unwrap_used, reason = "a house that cannot be built is a failed test")]
-pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
-    let mut house = House::build(&[]);
-    house.sign_root(|source| source.replace("[\"okta.*\"]", "[\"okta.*\", \"entra.*\"]"));
+/// Builds a deployment with a hook of every kind of Entra, each named as in [`entra`]; `interface` is where resume calls go. Each
+/// binding is a hook and the settings of `misbehaving` on it.
+#[expect(clippy::unwrap_used, reason = "a deployment that cannot be built is a failed test")]
+pub fn entra_deployment(interface: &str, bindings: &[(&str, Value)]) -> TestDeployment {
+    let mut deployment = TestDeployment::build(&[]);
+    deployment.sign_root(|source| source.replace("[\"okta.*\"]", "[\"okta.*\", \"entra.*\"]"));
     let kinds: Vec<_> = HOOKS.iter().map(|(_, kind, _)| format!("\"entra.{kind}\"")).collect();
-    house.sign_plugin("mischief", |source| {
+    deployment.sign_plugin("misbehaving", |source| {
         with_list(&source, "hooks", &kinds.join(", "))
             .replace(
                 "    \"okta.token:drop-grant\",\n",
@@ -39,11 +39,11 @@ pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
             )
             .replace("\"okta.token:/data/context/protocol/client/id\"", "\"entra.password-submit:/data/encryptedPasswordContext/user-password\"")
     });
-    house.write_secret("secrets/entra", SECRET);
-    house.write_secret("secrets/graph", "a client secret of the house\n");
+    deployment.write_secret("secrets/entra", SECRET);
+    deployment.write_secret("secrets/graph", "a client secret of the deployment\n");
     let key = fs::read_to_string(checkout().join("host/hooks/tests/jwe/key.pem")).unwrap();
-    house.write_secret("keys/passwords.pem", &key);
-    let mut configuration = house.read("portcullis.toml");
+    deployment.write_secret("keys/passwords.pem", &key);
+    let mut configuration = deployment.read("portcullis.toml");
     configuration.push_str(&format!(
         "\n[resume.graph]\nbase_url = \"{interface}\"\ntoken_url = \"{interface}/token\"\nclient_id = \"portcullis\"\n\
          client_secret_file = \"secrets/graph\"\n"
@@ -61,22 +61,24 @@ pub fn entra_house(interface: &str, bindings: &[(&str, Value)]) -> House {
             _ => {}
         }
     }
-    house.write("portcullis.toml", configuration);
+    deployment.write("portcullis.toml", configuration);
     let say = |hook: &str| match hook {
         "roles" => vec![],
         _ => vec![("review", "deny"), ("step-up", "deny")],
     };
     let bindings: Vec<_> = bindings
         .iter()
-        .map(|(hook, deed)| Binding::new(hook, "mischief", deed.clone()).fallback(&say(hook)))
+        .map(|(hook, misbehaviour)| {
+            Binding::new(hook, "misbehaving", misbehaviour.clone()).fallback(&say(hook))
+        })
         .collect();
-    house.release(&bindings);
-    house
+    deployment.release(&bindings);
+    deployment
 }
 
-/// What Entra sends: a payload of the hooks' own tests, by its name, for the deed of that name.
+/// What Entra sends: a payload of the hooks' own tests, by its name, for the misbehaviour of that name.
 #[expect(clippy::unwrap_used, reason = "a payload that is not there is a failed test")]
-pub fn entra(payload: &str, deed: &str) -> Value {
+pub fn entra(payload: &str, misbehaviour: &str) -> Value {
     let read =
         |path: &str| fs::read_to_string(checkout().join("host/hooks/tests").join(path)).unwrap();
     let vectors: Value = serde_json::from_str(&read("jwe/vectors.json")).unwrap();
@@ -92,7 +94,7 @@ pub fn entra(payload: &str, deed: &str) -> Value {
         "/data/subject/displayName",
     ] {
         if let Some(place) = body.pointer_mut(place) {
-            *place = deed.into();
+            *place = misbehaviour.into();
         }
     }
     body
@@ -100,7 +102,7 @@ pub fn entra(payload: &str, deed: &str) -> Value {
 
 #[expect(clippy::unwrap_used, reason = "a call that is not answered is a failed test")]
 impl Host {
-    /// Posts to a hook of [`entra_house`] with the right secret.
+    /// Posts to a hook of [`entra_deployment`] with the right secret.
     pub fn entra(&self, hook: &str, body: &Value) -> Answer {
         self.client()
             .send(&Raw::post(&format!("/entra/{hook}"), SECRET, body.to_string().as_bytes()))

@@ -1,4 +1,4 @@
-//! Documents that `portcullis` refuses to make: signed with the house's own keys, by another hand (DSSE
+//! Documents that `portcullis` refuses to make: signed with the deployment's own keys, by another hand (DSSE
 //! 1.0.2, Ed25519).
 
 use base64::Engine as _;
@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
 
-use crate::House;
+use crate::TestDeployment;
 
 /// Payload type of a release set.
 pub const RELEASE_SET: &str = "application/vnd.portcullis.release-set.v1+json";
@@ -15,8 +15,8 @@ pub const TRUST_ROOT: &str = "application/vnd.portcullis.trust-root.v1+json";
 /// Payload type of a manifest.
 pub const MANIFEST: &str = "application/vnd.in-toto+json";
 
-#[expect(clippy::unwrap_used, reason = "a house whose own files do not read is a failed test")]
-impl House {
+#[expect(clippy::unwrap_used, reason = "a deployment whose own files do not read is a failed test")]
+impl TestDeployment {
     /// The payload of the envelope in a file, to the byte.
     pub fn opened_text(&self, file: &str) -> String {
         let envelope: Value = serde_json::from_str(&self.read(file)).unwrap();
@@ -28,7 +28,7 @@ impl House {
         serde_json::from_str(&self.opened_text(file)).unwrap()
     }
 
-    /// An envelope for any payload, signed with a key of the house (`release`, `publisher`, …).
+    /// An envelope for any payload, signed with a key of the deployment (`release`, `publisher`, …).
     pub fn forge(&self, key: &str, payload_type: &str, payload: &str) -> String {
         self.forge_by(&[key], payload_type, payload)
     }
@@ -47,7 +47,7 @@ impl House {
         json!({"payload": BASE64.encode(payload), "payloadType": payload_type, "signatures": signatures}).to_string()
     }
 
-    /// The id of a key of the house, and its signature over a message: as a token would make it.
+    /// The id of a key of the deployment, and its signature over a message: as a token would make it.
     pub fn signature(&self, key: &str, message: &[u8]) -> (String, [u8; 64]) {
         let text = self.read(&format!("keys/{key}.key"));
         let mut parts = text.trim().strip_prefix("PRIVATE+KEY+").unwrap().splitn(3, '+');

@@ -1,20 +1,22 @@
-//! A host that serves a house, as a process of its own.
+//! A host that serves a deployment, as a process of its own.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::house::SECRET;
-use crate::{Answer, Client, Import, Raw, SignIn, binary};
+use crate::deployment::SECRET;
+use crate::{Answer, Client, Import, Log, LogEvent, LogLine, Raw, SignIn, binary};
 
 /// A serving host; killed when dropped.
 pub struct Host {
-    child: Child,
+    child: Mutex<Child>,
+    /// The number of the process that was started.
+    started: u32,
     address: String,
     admin: String,
     log: Arc<Mutex<String>>,
@@ -23,7 +25,7 @@ pub struct Host {
 
 #[expect(clippy::unwrap_used, reason = "a host that cannot be started is a failed test")]
 impl Host {
-    /// Starts the host in a house's directory.
+    /// Starts the host in a deployment's directory.
     pub fn start(directory: &Path) -> Self {
         Self::start_with(directory, Command::new(binary()))
     }
@@ -38,20 +40,29 @@ impl Host {
     /// Starts the host under another command, and does not wait until calls get decisions: only
     /// until the port answers.
     pub fn begin_with(directory: &Path, command: Command) -> Self {
-        Self::start_said(directory, command, 2)
+        Self::spawn(directory, command, &["--log-format", "json"], 2)
     }
 
     /// Starts a host whose admin listener is turned off.
     pub fn start_alone(directory: &Path) -> Self {
-        let host = Self::start_said(directory, Command::new(binary()), 1);
+        let json = ["--log-format", "json"];
+        let host = Self::spawn(directory, Command::new(binary()), &json, 1);
         host.until_started();
         host
     }
 
-    fn start_said(directory: &Path, mut command: Command, lines: usize) -> Self {
+    /// Starts the host with its log as text, which is what an operator gets who asks for nothing.
+    pub fn start_with_text_log(directory: &Path) -> Self {
+        let host = Self::spawn(directory, Command::new(binary()), &[], 2);
+        host.until_started();
+        host
+    }
+
+    fn spawn(directory: &Path, mut command: Command, options: &[&str], lines: usize) -> Self {
         command
             .current_dir(directory)
             .args(["serve", "--config", "portcullis.toml"])
+            .args(options)
             .env("PORTCULLIS_LOG", "debug");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -75,9 +86,11 @@ impl Host {
         let admin = if lines > 1 { place() } else { String::new() };
         // Drained, so that the host never waits for us.
         thread::spawn(move || drop(out.read_to_end(&mut Vec::new())));
-        let mut host = Self { child, address, admin, log, reader: Some(reader) };
+        let started = child.id();
+        let child = Mutex::new(child);
+        let mut host = Self { child, started, address, admin, log, reader: Some(reader) };
         if host.address.is_empty() {
-            drop(host.child.wait());
+            drop(host.process().wait());
             host.reader.take().map(JoinHandle::join).transpose().unwrap();
             panic_with(&host.log());
         }
@@ -85,12 +98,9 @@ impl Host {
     }
 
     /// Waits until the start has finished: a release is in force, or there is none.
+    #[track_caller]
     pub fn until_started(&self) {
-        let begin = Instant::now();
-        while !self.log().contains("the start has finished") {
-            assert!(begin.elapsed() < PATIENCE, "the start never finished:\n{}", self.log());
-            thread::sleep(Duration::from_millis(5));
-        }
+        self.wait_for("start.finished");
     }
 
     /// Where it listens.
@@ -134,7 +144,7 @@ impl Host {
 
     /// The host's process, also where it runs under another command.
     pub fn id(&self) -> u32 {
-        let started = self.child.id();
+        let started = self.started;
         let children = fs::read_to_string(format!("/proc/{started}/task/{started}/children"))
             .unwrap_or_default();
         children.split(' ').find_map(|child| child.parse().ok()).unwrap_or(started)
@@ -176,8 +186,8 @@ impl Host {
     }
 
     /// What it logged so far.
-    pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn log(&self) -> Log {
+        Log::of(&self.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends a signal by name.
@@ -189,68 +199,103 @@ impl Host {
         assert!(sent.success());
     }
 
-    /// Waits until its log says this.
-    pub fn until_log(&self, text: &str) {
-        self.until_log_for(text, PATIENCE);
+    /// Waits for a line with this event, from the host's start on, and returns the first.
+    #[track_caller]
+    pub fn wait_for(&self, event: impl Into<LogEvent>) -> LogLine {
+        self.wait_for_within(event, PATIENCE)
     }
 
     /// The same, for something that takes its time.
-    pub fn until_log_for(&self, text: &str, patience: Duration) {
+    #[track_caller]
+    pub fn wait_for_within(&self, event: impl Into<LogEvent>, patience: Duration) -> LogLine {
+        let event = event.into();
+        self.wait(&event.to_string(), patience, |log| log.first(&event))
+    }
+
+    /// Waits until so many lines have this event.
+    #[track_caller]
+    pub fn wait_for_times(&self, event: impl Into<LogEvent>, times: usize) {
+        let event = event.into();
+        self.wait(&format!("{event}, {times} times"), PATIENCE, |log| {
+            (log.count(&event) >= times).then_some(())
+        });
+    }
+
+    /// Has it reload and poll its folders now, and returns what it logs until a line has one of
+    /// these events.
+    #[track_caller]
+    pub fn reload_until<E: Into<LogEvent>>(&self, events: impl IntoIterator<Item = E>) -> Log {
+        let events: Vec<LogEvent> = events.into_iter().map(Into::into).collect();
+        let before = self.log().len();
+        self.signal("HUP");
+        let names: Vec<_> = events.iter().map(LogEvent::to_string).collect();
+        self.wait(&names.join(" or "), PATIENCE, |log| {
+            let log = log.after(before);
+            events.iter().any(|event| log.has(event)).then_some(log)
+        })
+    }
+
+    /// Waits until its log has what is looked for. A host that has ended logs no more, and fails the
+    /// test at once.
+    #[track_caller]
+    fn wait<T>(&self, what: &str, patience: Duration, found: impl Fn(&Log) -> Option<T>) -> T {
         let begin = Instant::now();
-        while !self.log().contains(text) {
-            assert!(begin.elapsed() < patience, "the host never logged `{text}`:\n{}", self.log());
-            thread::sleep(Duration::from_millis(20));
+        let mut seen = None;
+        loop {
+            // Asked before the log is read, which is read to its end then.
+            let ended = self.process().try_wait().unwrap();
+            let read_out = self.reader.as_ref().is_none_or(JoinHandle::is_finished);
+            let log = self.log();
+            if seen != Some(log.len()) {
+                seen = Some(log.len());
+                if let Some(found) = found(&log) {
+                    return found;
+                }
+            }
+            if let Some(status) = ended.filter(|_| read_out) {
+                panic_with(&format!("it ended with {status} and never logged {what}:\n{log}"));
+            }
+            if begin.elapsed() > patience {
+                panic_with(&format!("it did not log {what} within {patience:?}:\n{log}"));
+            }
+            thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Has it look at the release now, and gives what it logs until it says one of these.
-    pub fn look(&self, until: &[&str]) -> String {
-        let (before, begin) = (self.log().len(), Instant::now());
-        self.signal("HUP");
-        loop {
-            let said = self.log().split_off(before);
-            if until.iter().any(|text| said.contains(text)) {
-                return said;
-            }
-            assert!(
-                begin.elapsed() < PATIENCE,
-                "the host never logged one of {until:?}:\n{}",
-                self.log()
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+    fn process(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops it in order and gives its log.
-    pub fn stop(self) -> String {
+    pub fn stop(self) -> Log {
         self.signal("TERM");
         self.ended()
     }
 
     /// Waits for the end of a host that was told to stop, and gives its log.
-    pub fn ended(mut self) -> String {
-        let status = self.child.wait().unwrap();
+    pub fn ended(mut self) -> Log {
+        let status = self.process().wait().unwrap();
         self.reader.take().map(JoinHandle::join).transpose().unwrap();
         assert!(status.success(), "the host ended with {status}:\n{}", self.log());
         self.log()
     }
 
     /// Kills it: no handler runs, nothing is written any more.
-    pub fn kill(mut self) {
+    pub fn kill(self) {
         // At once where it is our own child; by its number where it runs under another command.
-        if self.id() == self.child.id() {
-            self.child.kill().unwrap()
+        if self.id() == self.started {
+            self.process().kill().unwrap()
         } else {
             self.signal("KILL")
         }
-        self.child.wait().unwrap();
+        self.process().wait().unwrap();
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
         // Only while it runs is its number surely its own. Under another command it would outlive that.
-        if let Ok(None) = self.child.try_wait() {
+        if matches!(self.process().try_wait(), Ok(None)) {
             drop(
                 Command::new("kill")
                     .args(["-KILL", &self.id().to_string()])
@@ -258,14 +303,16 @@ impl Drop for Host {
                     .status(),
             );
         }
-        drop(self.child.kill());
-        drop(self.child.wait());
+        let mut child = self.process();
+        drop(child.kill());
+        drop(child.wait());
     }
 }
 
-#[expect(clippy::panic, reason = "a host that cannot be started is a failed test")]
-fn panic_with(log: &str) -> ! {
-    panic!("the host does not do what it must:\n{log}");
+#[expect(clippy::panic, reason = "a host that does not do what it must is a failed test")]
+#[track_caller]
+fn panic_with(what: &str) -> ! {
+    panic!("the host does not do what it must: {what}");
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);

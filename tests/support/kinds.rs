@@ -1,9 +1,9 @@
-//! Houses that speak other hook kinds than Okta's.
+//! Deployments that speak other hook kinds than Okta's.
 
-use crate::{Binding, House, SECRET};
+use crate::{Binding, SECRET, TestDeployment};
 
-impl House {
-    /// A house with a hook `asked` of this kind besides the usual ones, and these bindings. `more` are further lines of the hook. The
+impl TestDeployment {
+    /// A deployment with a hook `asked` of this kind besides the usual ones, and these bindings. `more` are further lines of the hook. The
     /// tests' own plugin reads these paths there besides what every call has, and may want these changes.
     pub fn speaking(
         kind: &str,
@@ -12,26 +12,29 @@ impl House {
         (reads, changes): (&[&str], &[&str]),
         bindings: &[Binding],
     ) -> Self {
-        let mut house = Self::build(&[]);
-        house.sign_root(|source| {
+        let mut deployment = Self::build(&[]);
+        deployment.sign_root(|source| {
             let source = source.replace(r#""okta.*""#, &format!(r#""okta.*", {AUTHORIZING}"#));
             source.replace(r#"["journal", "waive"]"#, r#"["journal", "search", "waive"]"#)
         });
-        house.write_secret("secrets/asked", SECRET);
-        let configuration = house.read("portcullis.toml");
+        deployment.write_secret("secrets/asked", SECRET);
+        let configuration = deployment.read("portcullis.toml");
         let hook = format!(
             "\n[[hook]]\nname = \"asked\"\nkind = \"{kind}\"\npath = \"{path}\"\ncaller = {{ secret_file = \"secrets/asked\" }}\n{more}\n"
         );
-        house.write("portcullis.toml", configuration + &hook);
+        deployment.write("portcullis.toml", configuration + &hook);
         let list =
             |words: &[&str]| words.iter().map(|word| format!("\"{word}\", ")).collect::<String>();
         let common =
             ["subject.id", "subject.entitlements", "action.id", "resource.id", "origin.ip"];
-        let mut plugins: Vec<_> =
-            bindings.iter().map(Binding::plugin).filter(|it| it.starts_with("mischief")).collect();
+        let mut plugins: Vec<_> = bindings
+            .iter()
+            .map(Binding::plugin)
+            .filter(|it| it.starts_with("misbehaving"))
+            .collect();
         plugins.dedup();
         for plugin in plugins {
-            house.sign_plugin(plugin, |source| {
+            deployment.sign_plugin(plugin, |source| {
                 let source = with_list(&source, "hooks", &list(&[kind]));
                 let source = with_list(&source, "reads", &(list(&common) + &list(reads)));
                 let source = with_list(&source, "changes", &list(changes));
@@ -42,8 +45,8 @@ impl House {
                 )
             });
         }
-        house.release(bindings);
-        house
+        deployment.release(bindings);
+        deployment
     }
 }
 

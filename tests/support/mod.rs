@@ -1,4 +1,4 @@
-//! The vocabulary of the black-box tests: a house (keys, signed release, configuration), a host that serves it, calls and answers.
+//! The vocabulary of the black-box tests: a deployment (keys, signed release, configuration), a host that serves it, calls and answers.
 //!
 //! Invariant: everything goes through the `portcullis` binary and real sockets on 127.0.0.1, as an operator and a platform would;
 //! nothing here knows a crate of the host. What a test does not say is the ordinary.
@@ -13,42 +13,43 @@ mod client;
 mod clock;
 mod collector;
 mod delivery_service;
-mod ends;
+mod deployment;
 mod entra;
+mod fake_platform;
 mod flood;
 mod forge;
 mod golden;
-mod guest;
 mod host;
-mod house;
 mod http2;
 mod issuer;
 mod kinds;
 mod lateness;
+mod log;
+mod missing_tool;
 mod payload;
 mod python;
 mod record;
 mod registry;
 mod search;
 mod service;
+mod set_on_drop;
 mod settings;
 mod shelf;
-mod stand_in;
 mod tls;
+mod wat_plugin;
 
 pub use answer::Answer;
 pub use client::{Begun, Client, Raw, read};
 pub use clock::MovedClock;
 pub use collector::Collector;
 pub use delivery_service::{DeliveryService, Said};
-pub use ends::Ends;
-pub use entra::{entra, entra_house};
+pub use deployment::{Binding, Candidate, Ran, SECRET, TestDeployment};
+pub use entra::{entra, entra_deployment};
+pub use fake_platform::{FakePlatform, ReceivedRequest};
 pub use flood::{Flood, Flooded, begin_connection};
 pub use forge::{MANIFEST, RELEASE_SET, TRUST_ROOT, wrongly_signed};
 pub use golden::{golden, golden_part, normal};
-pub use guest::{Guest, bomb};
 pub use host::Host;
-pub use house::{Binding, Candidate, House, Ran, SECRET};
 pub use http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2, PING, RST_STREAM, Stream, block,
     frame, request,
@@ -56,6 +57,8 @@ pub use http2::{
 pub use issuer::Issuer;
 pub use kinds::with_list;
 pub use lateness::Lateness;
+pub use log::{Log, LogEvent, LogLine, log_event, release_active, release_refused};
+pub use missing_tool::{MissingTool, skip};
 pub use payload::{
     Import, SignIn, assertion, batch, event, message, password, progressive, registration,
 };
@@ -63,10 +66,11 @@ pub use python::python;
 pub use record::{audit_show, digest, leaf_hash};
 pub use registry::{PASSWORD, Registry};
 pub use search::{below, traces};
+pub use set_on_drop::SetOnDrop;
 pub use settings::{CONFLICT, charts, contract, duties, now, rfc3339};
 pub use shelf::{Shelf, Trick};
-pub use stand_in::{Heard, StandIn};
 pub use tls::{Authority, Pair, Secure, Trust, send_2_plain};
+pub use wat_plugin::{WatPlugin, bomb};
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -8,14 +8,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::House;
+use crate::TestDeployment;
 
 #[expect(
     clippy::unwrap_used,
     clippy::string_slice,
     reason = "a log that does not read is a failed test"
 )]
-impl House {
+impl TestDeployment {
     /// A record's exact bytes; of one that was only just made, once it can be read.
     pub fn leaf(&self, index: u64) -> String {
         self.shown(index, &[])
@@ -98,7 +98,7 @@ impl House {
     }
 }
 
-/// The arguments of a command that shows a house's log, and these further ones.
+/// The arguments of a command that shows a deployment's log, and these further ones.
 pub fn audit_show<'a>(further: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["audit", "show", "--log", "audit/log", "--vkey", "log.vkey"];
     all.extend(further);

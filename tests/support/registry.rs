@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::Pair;
+use crate::{MissingTool, Pair};
 
 /// A registry; killed when dropped.
 pub struct Registry {
@@ -18,43 +18,49 @@ pub struct Registry {
 
 #[expect(clippy::unwrap_used, reason = "a registry that cannot be started is a failed test")]
 impl Registry {
-    /// Starts one that asks nobody who they are. `None`, and a line that says so, where there is none here; where somebody relies on the
-    /// result (`PORTCULLIS_REQUIRE_INTEROP`), that is a failure.
-    pub fn start() -> Option<Self> {
+    /// Starts one that asks nobody who they are.
+    ///
+    /// # Errors
+    /// There is none on this machine.
+    pub fn start() -> Result<Self, MissingTool> {
         Self::start_with("", "")
     }
 
     /// Starts one that wants the name `ci` and the password [`PASSWORD`].
-    pub fn with_password() -> Option<Self> {
+    ///
+    /// # Errors
+    /// There is none on this machine.
+    pub fn with_password() -> Result<Self, MissingTool> {
         let auth = "auth: {htpasswd: {realm: here, path: FOLDER/htpasswd}}\n";
         Self::start_with("", auth)
     }
 
     /// Starts one over TLS.
-    pub fn with_tls(pair: &Pair) -> Option<Self> {
+    ///
+    /// # Errors
+    /// There is none on this machine.
+    pub fn with_tls(pair: &Pair) -> Result<Self, MissingTool> {
         let tls = ", tls: {certificate: FOLDER/certificate.pem, key: FOLDER/key.pem}";
         let mut registry = Self::prepare(tls, "")?;
         fs::write(registry.folder.path().join("certificate.pem"), &pair.certificate).unwrap();
         fs::write(registry.folder.path().join("key.pem"), &pair.key).unwrap();
         registry.serve();
-        Some(registry)
+        Ok(registry)
     }
 
-    fn start_with(http: &str, further: &str) -> Option<Self> {
+    fn start_with(http: &str, further: &str) -> Result<Self, MissingTool> {
         let mut registry = Self::prepare(http, further)?;
         registry.serve();
-        Some(registry)
+        Ok(registry)
     }
 
-    fn prepare(http: &str, further: &str) -> Option<Self> {
+    fn prepare(http: &str, further: &str) -> Result<Self, MissingTool> {
         if Command::new("docker-registry").arg("--version").stdout(Stdio::null()).status().is_err()
         {
-            assert!(
-                std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none(),
-                "there is no docker-registry"
-            );
-            println!("skipped: there is no docker-registry");
-            return None;
+            return Err(MissingTool {
+                name: "docker-registry",
+                source: "Debian's `docker-registry`",
+            });
         }
         let folder = TempDir::new().unwrap();
         let config = format!(
@@ -63,7 +69,7 @@ impl Registry {
         let config = config.replace("FOLDER", &folder.path().display().to_string());
         fs::write(folder.path().join("template.yml"), config).unwrap();
         fs::write(folder.path().join("htpasswd"), HTPASSWD).unwrap();
-        Some(Self { folder, address: "127.0.0.1:0".to_owned(), child: None })
+        Ok(Self { folder, address: "127.0.0.1:0".to_owned(), child: None })
     }
 
     /// Serves; after [`stop`](Self::stop) at the same place as before.

@@ -1,4 +1,4 @@
-//! Settings of the library's plugins, as the houses of the tests have them.
+//! Settings of the library's plugins, as the deployments of the tests have them.
 
 use std::fs;
 use std::process::Command;

@@ -9,24 +9,26 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::build::{self, Built, Profile};
+use crate::demo_env::{DemoEnv, Server};
 use crate::provision;
-use crate::run::{self, Done, Fail, Scratch, must, output, root, say, target};
-use crate::stage::{Server, Stage};
+use crate::run::{self, Error, Result, Scratch, output, root, run_ok, step, target};
 
 /// Call time of `sod` with 10,000 rules against one.
-pub fn rules() -> Done {
+pub fn rules() -> Result {
     let built = build::all()?;
-    say("call time of `sod` with one rule and with 10,000, in turns");
-    must(pinned(SERVERS_CORE, &part()).arg("rules").arg(component(&built, "sod")).arg(RULES_ROUNDS))
+    step("call time of `sod` with one rule and with 10,000, in turns");
+    run_ok(
+        pinned(SERVERS_CORE, &part()).arg("rules").arg(component(&built, "sod")).arg(RULES_ROUNDS),
+    )
 }
 
 /// System calls and page faults of sandboxed calls.
-pub fn counts() -> Done {
+pub fn counts() -> Result {
     let built = build::all()?;
     let scratch = Scratch::new("bench")?;
     let mut wrong = Vec::new();
     for plugin in PLUGINS {
-        say(&format!("{CALLS} calls of `{plugin}`, traced"));
+        step(&format!("{CALLS} calls of `{plugin}`, traced"));
         let trace = scratch.0.join(plugin);
         let mut command = if provision::strace() {
             let mut strace = Command::new("strace");
@@ -47,7 +49,7 @@ pub fn counts() -> Done {
         let scan = told.lines().any(|line| line == "reset pagemap-scan");
         let faults =
             told.lines().find_map(|line| line.strip_prefix("faults ")?.parse::<u64>().ok());
-        let faults = faults.ok_or_else(|| Fail(format!("no count of page faults in:\n{told}")))?;
+        let faults = faults.ok_or_else(|| Error(format!("no count of page faults in:\n{told}")))?;
         let calls = if trace.exists() {
             between_marks(&fs::read_to_string(&trace)?)
         } else {
@@ -70,18 +72,18 @@ pub fn counts() -> Done {
         println!("\nper call: 1 ioctl(PAGEMAP_SCAN) and nothing else; 0 page faults");
         return Ok(());
     }
-    Err(Fail(format!("not one scan and no page fault a call:\n{}", wrong.join("\n"))))
+    Err(Error(format!("not one scan and no page fault a call:\n{}", wrong.join("\n"))))
 }
 
 /// What the same plugin costs in each language.
-pub fn languages() -> Done {
+pub fn languages() -> Result {
     let built = build::all()?;
     let settings = root().join("plugins/examples/hours/settings.example.json");
     let others =
         built.languages.names().into_iter().map(|language| (language, format!("hours-{language}")));
     for (language, name) in [("rust", "hours".to_owned())].into_iter().chain(others) {
-        say(&format!("`hours` in {language}"));
-        must(
+        step(&format!("`hours` in {language}"));
+        run_ok(
             Command::new(part())
                 .arg("language")
                 .arg(component(&built, &name))
@@ -93,28 +95,28 @@ pub fn languages() -> Done {
 }
 
 /// Requests a second against a bare HTTP server, and what no server could do with less that promises what ours does.
-pub fn call(profile: Profile) -> Done {
+pub fn call(profile: Profile) -> Result {
     let built = build::all()?;
     let programs = profile.build()?;
     let (portcullis, part) = (programs.join("portcullis"), programs.join("portcullis-bench"));
     let scratch = Scratch::new("bench")?;
-    let stage = Stage::new(scratch.0.clone(), &built);
-    stage.set(RELEASE, &configuration("kernel"))?;
+    let env = DemoEnv::new(scratch.0.clone(), &built);
+    env.set(RELEASE, &configuration("kernel"))?;
     fs::write(scratch.0.join("disk.toml"), configuration("disk"))?;
     let mut floor = pinned(SERVERS_CORE, &part);
     floor.arg("floor");
-    let floor = stage.serve(floor)?;
+    let floor = env.serve(floor)?;
     let serve = |file: &str| {
         let mut command = pinned(SERVERS_CORE, &portcullis);
         command
             .current_dir(&scratch.0)
             .args(["serve", "--config", file])
             .env("PORTCULLIS_LOG", "warn");
-        stage.serve_host(command)
+        env.serve_host(command)
     };
     let (kernel, disk) = (serve("portcullis.toml")?, serve("disk.toml")?);
 
-    say(&format!(
+    step(&format!(
         "{ROUNDS} rounds in turns, {CONNECTIONS} connections, a 5 kB body, servers on core {SERVERS_CORE}, load on core {LOADS_CORE}"
     ));
     let mut lanes = [
@@ -125,11 +127,11 @@ pub fn call(profile: Profile) -> Done {
         Lane::new("two plugins, disk", &disk, "/okta/two"),
     ];
     for lane in &lanes {
-        lane.load(&stage.home, WARM_UP_MS)?;
+        lane.load(&env.home, WARM_UP_MS)?;
     }
     for _ in 0..ROUNDS {
         for lane in &mut lanes {
-            let result = lane.load(&stage.home, ROUND_MS)?;
+            let result = lane.load(&env.home, ROUND_MS)?;
             lane.results.push(result);
         }
     }
@@ -155,7 +157,7 @@ pub fn call(profile: Profile) -> Done {
 }
 
 /// The floor and the parts of a call that are promised, one after the other: no server that does them all takes less.
-fn tell_bound(part: &Path, built: &Built, scratch: &Path, floor_us: f64) -> Done {
+fn tell_bound(part: &Path, built: &Built, scratch: &Path, floor_us: f64) -> Result {
     let mut parts = pinned(SERVERS_CORE, part);
     parts
         .arg("parts")
@@ -197,7 +199,7 @@ impl<'a> Lane<'a> {
         Self { name, server, path, results: Vec::new() }
     }
 
-    fn load(&self, home: &Path, milliseconds: u32) -> Done<Measured> {
+    fn load(&self, home: &Path, milliseconds: u32) -> Result<Measured> {
         let mut load = pinned(LOADS_CORE, &part());
         load.args(["load", &self.server.address, self.path]).arg(home.join("secrets/token"));
         load.arg(root().join("tests/bench/sign-in.json"))
@@ -210,7 +212,7 @@ impl<'a> Lane<'a> {
             words
                 .next()
                 .and_then(|word| word.parse::<f64>().ok())
-                .ok_or_else(|| Fail(format!("no {name} in `{told}`")))
+                .ok_or_else(|| Error(format!("no {name} in `{told}`")))
         };
         let cpu_us = spent / value("requests")?;
         Ok(Measured {
@@ -252,7 +254,7 @@ impl<'a> Lane<'a> {
 
 impl Server {
     /// Processor time of all its threads so far, in microseconds.
-    fn cpu_us(&self) -> Done<f64> {
+    fn cpu_us(&self) -> Result<f64> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.0.id()))?;
         let mut nanoseconds = 0.0;
         for task in tasks {

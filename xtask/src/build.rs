@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::languages::{self, Languages};
 use crate::provision::{WasmTarget, wasm_target};
-use crate::run::{Done, cargo, must, root, say, target, test_cargo};
+use crate::run::{Result, cargo, root, run_ok, step, target, test_cargo};
 
 /// What was built.
 pub struct Built {
@@ -30,45 +30,45 @@ pub enum Profile {
 
 impl Profile {
     /// Builds the host and the parts of the benchmarks, and gives the folder where they are.
-    pub fn build(self) -> Done<PathBuf> {
+    pub fn build(self) -> Result<PathBuf> {
         if self == Self::Release {
             // Built with everything else.
             return Ok(target().join("release"));
         }
-        say(
+        step(
             "building the host as hospitals run it (the first time takes a quarter of an hour or more)",
         );
         let packages = ["--package", "portcullis", "--package", "portcullis-bench"];
-        must(cargo().args(["build", "--profile", "dist", "--locked"]).args(packages))?;
+        run_ok(cargo().args(["build", "--profile", "dist", "--locked"]).args(packages))?;
         Ok(target().join("dist"))
     }
 }
 
 /// Builds the host and the plugins in Rust, and nothing that only tests need.
-pub fn shown() -> Done<Built> {
-    say("building the host and its plugins (the first time takes some minutes)");
+pub fn shown() -> Result<Built> {
+    step("building the host and its plugins (the first time takes some minutes)");
     // The workspace as a whole and an example, so that cargo chooses the features that the tests have too.
     let wanted = ["--workspace", "--bin", "portcullis", "--example", "unify"];
-    must(cargo().args(["build", "--release", "--locked"]).args(wanted))?;
+    run_ok(cargo().args(["build", "--release", "--locked"]).args(wanted))?;
     let portcullis = target().join("release/portcullis");
     Ok(Built { plugins: plugins(&portcullis)?, portcullis, languages: Languages::none() })
 }
 
 /// Builds everything as users run it: the host, the plugins in all languages, tests and benchmarks.
-pub fn all() -> Done<Built> {
+pub fn all() -> Result<Built> {
     with(cargo())
 }
 
 /// Builds everything as the tests run it, without optimisation ([`test_cargo`]).
-pub fn for_tests() -> Done<Built> {
+pub fn for_tests() -> Result<Built> {
     with(test_cargo()?)
 }
 
 /// Builds the host, the tests and the plugins in Rust.
-pub fn quick() -> Done<Built> {
-    say("building the host and the tests");
+pub fn quick() -> Result<Built> {
+    step("building the host and the tests");
     let mut cargo = test_cargo()?;
-    must(cargo.args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
+    run_ok(cargo.args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
     let portcullis = target().join("release/portcullis");
     Ok(Built { plugins: plugins(&portcullis)?, portcullis, languages: Languages::none() })
 }
@@ -80,12 +80,12 @@ pub fn sandboxed() -> impl Iterator<Item = &'static str> {
 
 /// Host first: it turns the plugins' modules into components. Every command names the same packages, since
 /// another choice is another choice of their dependencies' features.
-fn with(mut cargo: Command) -> Done<Built> {
-    say("building the host (the first time takes some minutes)");
-    must(cargo.args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
+fn with(mut cargo: Command) -> Result<Built> {
+    step("building the host (the first time takes some minutes)");
+    run_ok(cargo.args(["build", "--release", "--locked", "--workspace", "--all-targets"]))?;
     let portcullis = target().join("release/portcullis");
     let plugins = plugins(&portcullis)?;
-    say("building the plugins in other languages");
+    step("building the plugins in other languages");
     let languages = languages::all(&portcullis, &plugins)?;
     for reason in &languages.skipped {
         println!("skipped: {reason}");
@@ -94,9 +94,9 @@ fn with(mut cargo: Command) -> Done<Built> {
 }
 
 /// Builds every plugin and makes it a component.
-pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
+pub fn plugins(portcullis: &Path) -> Result<PathBuf> {
     let wasm = wasm_target()?;
-    say("building the plugins");
+    step("building the plugins");
     let modules = target().join("wasm");
     let mut cargo = match wasm {
         WasmTarget::Toolchain => cargo(),
@@ -123,7 +123,7 @@ pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
     for (package, _) in PLUGINS {
         cargo.args(["--package", package]);
     }
-    must(&mut cargo)?;
+    run_ok(&mut cargo)?;
     let components = target().join("plugins");
     fs::create_dir_all(&components)?;
     for (package, name) in PLUGINS {
@@ -131,7 +131,7 @@ pub fn plugins(portcullis: &Path) -> Done<PathBuf> {
             .join("wasm32-unknown-unknown/plugin")
             .join(format!("{}.wasm", package.replace('-', "_")));
         let component = components.join(format!("{name}.wasm"));
-        must(
+        run_ok(
             Command::new(portcullis)
                 .args(["plugin", "componentize"])
                 .arg(module)
@@ -148,5 +148,5 @@ const PLUGINS: [(&str, &str); 5] = [
     ("portcullis-contractor", "contractor"),
     ("portcullis-access-rules", "access-rules"),
     ("portcullis-example-hours", "hours"),
-    ("portcullis-mischief", "mischief"),
+    ("portcullis-misbehaving", "misbehaving"),
 ];

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::build;
-use crate::run::{Done, Fail, Scratch, must, output, root, say};
-use crate::stage::Stage;
+use crate::demo_env::DemoEnv;
+use crate::run::{Error, Result, Scratch, output, root, run_ok, step};
 
 /// Runs the story; in `keep` if a directory is given.
-pub fn run(keep: Option<&str>) -> Done {
+pub fn run(keep: Option<&str>) -> Result {
     let built = build::shown()?;
     let scratch = if keep.is_none() { Some(Scratch::new("demo")?) } else { None };
     let home = match (&scratch, keep) {
@@ -21,15 +21,15 @@ pub fn run(keep: Option<&str>) -> Done {
         (None, directory) => std::env::current_dir()?.join(directory.unwrap_or_default()),
     };
     if home.join("portcullis.toml").exists() {
-        return Err(Fail(format!(
+        return Err(Error(format!(
             "`{}` holds a demonstration already\nhint: give a new directory",
             home.display()
         )));
     }
     fs::create_dir_all(&home)?;
-    let stage = Stage::new(home, &built);
-    stage.set(include_str!("../demo/release.toml"), include_str!("../demo/portcullis.toml"))?;
-    stage.play()?;
+    let env = DemoEnv::new(home, &built);
+    env.set(include_str!("../demo/release.toml"), include_str!("../demo/portcullis.toml"))?;
+    env.play()?;
     let portcullis = built.portcullis.display();
     match keep {
         Some(directory) => println!(
@@ -42,18 +42,18 @@ pub fn run(keep: Option<&str>) -> Done {
     Ok(())
 }
 
-impl Stage {
+impl DemoEnv {
     /// Serves, calls, shows, verifies.
-    fn play(&self) -> Done {
-        say("serving on loopback");
+    fn play(&self) -> Result {
+        step("serving on loopback");
         let server = self.serve_host(self.command("serve --config portcullis.toml"))?;
         let at = server.address.clone();
 
-        say("a pharmacist signs in: nothing to object to");
+        step("a pharmacist signs in: nothing to object to");
         self.send(&at, "token", "sign-in-clean.json", &[], r#""debugContext""#)?;
-        say("somebody who may both prescribe and dispense signs in: a conflict of duties");
+        step("somebody who may both prescribe and dispense signs in: a conflict of duties");
         self.send(&at, "token", "sign-in-conflict.json", &[], r#""error""#)?;
-        say("a contractor, three weeks before the end of the contract");
+        step("a contractor, three weeks before the end of the contract");
         self.send(
             &at,
             "token",
@@ -61,7 +61,7 @@ impl Stage {
             &[("end", now() + 21 * DAY)],
             r#""debugContext""#,
         )?;
-        say("a contractor, twenty minutes before the end: the token ends with the contract");
+        step("a contractor, twenty minutes before the end: the token ends with the contract");
         self.send(
             &at,
             "token",
@@ -69,7 +69,7 @@ impl Stage {
             &[("end", now() + 20 * 60)],
             "/token/lifetime/expiration",
         )?;
-        say("a contractor, two minutes before the end: less than a token can say, so none");
+        step("a contractor, two minutes before the end: less than a token can say, so none");
         self.send(
             &at,
             "token",
@@ -77,33 +77,35 @@ impl Stage {
             &[("end", now() + 2 * 60)],
             r#""error""#,
         )?;
-        say("a contractor, after the end");
+        step("a contractor, after the end");
         self.send(&at, "token", "sign-in-contractor.json", &[("end", now() - DAY)], r#""error""#)?;
-        say("an import of a new contractor: the profile learns when access ends");
+        step("an import of a new contractor: the profile learns when access ends");
         self.send(&at, "import", "import.json", &[("end", now() + 90 * DAY)], "accessEnd")?;
 
-        say("a wrong secret: Okta would go on after an HTTP error, so the closed hook says what \
-             stops it");
+        step(
+            "a wrong secret: Okta would go on after an HTTP error, so the closed hook says what \
+             stops it",
+        );
         fs::write(self.home.join("secrets/wrong"), "not-the-secret-at-all\n")?;
-        must(Command::new("chmod").arg("600").arg(self.home.join("secrets/wrong")))?;
+        run_ok(Command::new("chmod").arg("600").arg(self.home.join("secrets/wrong")))?;
         self.send_with(&at, "token", "secrets/wrong", "sign-in-clean.json", &[], r#""error""#)?;
 
-        say("an unsigned plugin is dropped in: refused, and the last good release goes on");
+        step("an unsigned plugin is dropped in: refused, and the last good release goes on");
         fs::write(self.home.join("release/plugins/dropped.wasm"), b"\0asm\x0d\0\x01\0")?;
         self.until("plugin.refused")?;
         self.send(&at, "token", "sign-in-clean.json", &[], r#""debugContext""#)?;
 
-        say("the server stops; calls in progress would end first");
+        step("the server stops; calls in progress would end first");
         server.stop()?;
 
-        say("the log verifies: every tile, every record, the signed checkpoint");
+        step("the log verifies: every tile, every record, the signed checkpoint");
         self.run("audit verify --log audit/log --vkey log.vkey")?;
-        say("one record, opened with the sealing key");
+        step("one record, opened with the sealing key");
         let conflict = self.first_denied()?;
         self.run(&format!(
             "audit show --log audit/log --vkey log.vkey --sealing-key keys/sealing.key --index {conflict}"
         ))?;
-        say("its proof, which stands without this host");
+        step("its proof, which stands without this host");
         self.run(&format!("audit prove --log audit/log --vkey log.vkey --index {conflict} --output record.tlog-proof"))?;
         print!("{}", fs::read_to_string(self.home.join("record.tlog-proof"))?);
         Ok(())
@@ -116,7 +118,7 @@ impl Stage {
         payload: &str,
         times: &[(&str, u64)],
         expected: &str,
-    ) -> Done {
+    ) -> Result {
         self.send_with(address, hook, &format!("secrets/{hook}"), payload, times, expected)
     }
 
@@ -129,7 +131,7 @@ impl Stage {
         payload: &str,
         times: &[(&str, u64)],
         expected: &str,
-    ) -> Done {
+    ) -> Result {
         let mut text = fs::read_to_string(root().join("xtask/demo").join(payload))?;
         text = text.replace("{event}", &format!("demo-{}", nanos()));
         for (name, at) in times.iter().chain(&[("training", now() + 200 * DAY)]) {
@@ -148,11 +150,11 @@ impl Stage {
         if answer.contains(expected) {
             return Ok(());
         }
-        Err(Fail(format!("the answer was to contain {expected}")))
+        Err(Error(format!("the answer was to contain {expected}")))
     }
 
     /// Waits until the log holds a record of this type.
-    fn until(&self, kind: &str) -> Done {
+    fn until(&self, kind: &str) -> Result {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             let mut show = Command::new(&self.portcullis);
@@ -173,11 +175,11 @@ impl Stage {
             }
             thread::sleep(Duration::from_millis(200));
         }
-        Err(Fail(format!("no {kind} record within {} seconds", PATIENCE.as_secs())))
+        Err(Error(format!("no {kind} record within {} seconds", PATIENCE.as_secs())))
     }
 
     /// The index of the first decision that denied.
-    fn first_denied(&self) -> Done<String> {
+    fn first_denied(&self) -> Result<String> {
         let mut show = Command::new(&self.portcullis);
         show.current_dir(&self.home).args([
             "audit",
@@ -196,7 +198,7 @@ impl Stage {
         let index = denied
             .and_then(|line| line.split_once(r#""seq":"#))
             .map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
-        index.ok_or_else(|| Fail("the log holds no denial".to_owned()))
+        index.ok_or_else(|| Error("the log holds no denial".to_owned()))
     }
 }
 
@@ -208,7 +210,7 @@ fn nanos() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }
 
-fn rfc3339(seconds: u64) -> Done<String> {
+fn rfc3339(seconds: u64) -> Result<String> {
     Ok(output(Command::new("date").args([
         "-u",
         "-d",

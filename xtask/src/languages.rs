@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::run::{Done, Fail, cargo, must, output, root, say, succeeds, target, within};
+use crate::run::{Error, Result, cargo, output, root, run_ok, step, succeeds, target, within};
 
 /// What came of the languages.
 pub struct Languages {
@@ -27,10 +27,10 @@ struct Language {
 }
 
 /// Builds the example and the plugin that misbehaves in every language that can be built here.
-pub fn all(portcullis: &Path, components: &Path) -> Done<Languages> {
+pub fn all(portcullis: &Path, components: &Path) -> Result<Languages> {
     let mut languages = Languages { built: Vec::new(), skipped: Vec::new() };
     for (name, tools) in [
-        ("javascript", javascript as fn() -> Result<PathBuf, String>),
+        ("javascript", javascript as fn() -> std::result::Result<PathBuf, String>),
         ("python", python),
         ("c", c),
     ] {
@@ -49,7 +49,7 @@ pub fn all(portcullis: &Path, components: &Path) -> Done<Languages> {
             }
             Err(why) => {
                 // What an earlier run made would be taken for this one's.
-                for plugin in ["hours", "mischief"] {
+                for plugin in ["hours", "misbehaving"] {
                     drop(fs::remove_file(components.join(format!("{plugin}-{name}.wasm"))));
                 }
                 languages.skipped.push(format!("plugins in {name}: {why}"));
@@ -76,18 +76,18 @@ impl Languages {
     }
 
     /// The SDKs' and the examples' own tests, and a plugin begun, built and tested as an author does it. How many passed and failed.
-    pub fn test(&self, portcullis: &Path) -> Done<(usize, usize)> {
+    pub fn test(&self, portcullis: &Path) -> Result<(usize, usize)> {
         let (mut passed, mut failed) = (0, 0);
         for language in &self.built {
-            say(&format!("the SDK for {} and its template", language.name));
+            step(&format!("the SDK for {} and its template", language.name));
             for mut command in language.tests()? {
-                if must(&mut command).is_ok() { passed += 1 } else { failed += 1 }
+                if run_ok(&mut command).is_ok() { passed += 1 } else { failed += 1 }
             }
             let bindings = (language.name == "c").then(|| language.bindings());
             for done in [Some(language.author(portcullis)), bindings].into_iter().flatten() {
                 match done {
                     Ok(()) => passed += 1,
-                    Err(Fail(why)) => {
+                    Err(Error(why)) => {
                         println!("{why}");
                         failed += 1;
                     }
@@ -104,18 +104,18 @@ impl Language {
     }
 
     fn plugins(&self) -> [(&'static str, PathBuf); 2] {
-        let (hours, mischief) = match self.name {
-            "javascript" => ("src/plugin.js", "mischief.js"),
-            "python" => ("hours.py", "mischief.py"),
-            _ => ("hours.c", "mischief.c"),
+        let (hours, misbehaving) = match self.name {
+            "javascript" => ("src/plugin.js", "misbehaving.js"),
+            "python" => ("hours.py", "misbehaving.py"),
+            _ => ("hours.c", "misbehaving.c"),
         };
         let example = root().join("plugins/examples/hours").join(self.name);
         let tests = root().join("tests/plugins/languages").join(self.name);
-        [("hours", example.join(hours)), ("mischief", tests.join(mischief))]
+        [("hours", example.join(hours)), ("misbehaving", tests.join(misbehaving))]
     }
 
     /// A component of a source, unless it was built of the same before.
-    fn build(&self, portcullis: &Path, plugin: &str, source: &Path, components: &Path) -> Done {
+    fn build(&self, portcullis: &Path, plugin: &str, source: &Path, components: &Path) -> Result {
         let component = components.join(format!("{plugin}-{}.wasm", self.name));
         let folder = source.parent().unwrap_or(source);
         let made_of = digest(&[&self.sdk(), folder, &root().join("wit"), Path::new(file!())])?;
@@ -123,9 +123,9 @@ impl Language {
             let begun = Instant::now();
             let module = component.with_extension("module");
             let output = if self.name == "c" { &module } else { &component };
-            must(self.program().arg(source).arg("--output").arg(output))?;
+            run_ok(self.program().arg(source).arg("--output").arg(output))?;
             if self.name == "c" {
-                must(
+                run_ok(
                     Command::new(portcullis)
                         .args(["plugin", "componentize"])
                         .arg(&module)
@@ -160,7 +160,7 @@ impl Language {
             .current_dir(target());
     }
 
-    fn tests(&self) -> Done<Vec<Command>> {
+    fn tests(&self) -> Result<Vec<Command>> {
         let example = root().join("plugins/examples/hours").join(self.name);
         let of = |program: &str, arguments: &[&str], folder: &Path| {
             let mut command = Command::new(program);
@@ -185,11 +185,11 @@ impl Language {
     }
 
     /// A copy of a folder in which Node finds the SDK as `npm install` would have put it there.
-    fn stage(&self, name: &str, from: &Path) -> Done<PathBuf> {
+    fn stage(&self, name: &str, from: &Path) -> Result<PathBuf> {
         let stage = home().join(format!("{}-{name}", self.name));
         drop(fs::remove_dir_all(&stage));
         fs::create_dir_all(stage.join("hours"))?;
-        must(Command::new("cp").arg("-R").arg(from).arg(stage.join("hours/plugin")))?;
+        run_ok(Command::new("cp").arg("-R").arg(from).arg(stage.join("hours/plugin")))?;
         // The example's tests read its settings from the folder above.
         let settings = from.parent().unwrap_or(from).join("settings.example.json");
         fs::copy(settings, stage.join("hours/settings.example.json"))?;
@@ -197,9 +197,9 @@ impl Language {
         Ok(stage.join("hours/plugin"))
     }
 
-    fn link(&self, folder: &Path) -> Done {
+    fn link(&self, folder: &Path) -> Result {
         fs::create_dir_all(folder.join("node_modules"))?;
-        must(
+        run_ok(
             Command::new("ln")
                 .args(["-sfn"])
                 .arg(self.sdk())
@@ -209,7 +209,7 @@ impl Language {
 
     /// C: that the bindings are what `wit-bindgen` makes of the contract, unless they were found to be before. Python's tests see to their own;
     /// JavaScript has none.
-    fn bindings(&self) -> Done {
+    fn bindings(&self) -> Result {
         let crate_folder = self.sdk().join("tests/bindings");
         let made_of = digest(&[&crate_folder, &self.sdk().join("bindings"), &root().join("wit")])?;
         built_once(&home().join("c-bindings"), made_of, || {
@@ -220,13 +220,13 @@ impl Language {
                 "--quiet",
                 "--manifest-path",
             ]);
-            must(cargo.arg(crate_folder.join("Cargo.toml")))
+            run_ok(cargo.arg(crate_folder.join("Cargo.toml")))
         })
     }
 
     /// What an author does: `plugin new`, the template's own tests, `plugin build`, `plugin test`. Where nothing of it changed since it went well, it
     /// is not done again.
-    fn author(&self, portcullis: &Path) -> Done {
+    fn author(&self, portcullis: &Path) -> Result {
         let stage = home().join(format!("author-{}", self.name));
         let cli = root().join("host/cli/src/plugin");
         let (suite, engine) = (root().join("host/suite/src"), root().join("host/engine/src"));
@@ -240,7 +240,7 @@ impl Language {
                 let mut command = Command::new(portcullis);
                 self.at_home(&mut command);
                 command.current_dir(&stage).args(words);
-                must(&mut command)
+                run_ok(&mut command)
             };
             portcullis(&["plugin", "new", "--language", self.name, "trial"])?;
             let trial = stage.join("trial");
@@ -262,7 +262,7 @@ impl Language {
                     sh
                 }
             };
-            must(native.current_dir(&trial))?;
+            run_ok(native.current_dir(&trial))?;
             if self.name == "javascript" {
                 // A test follows the page for authors in JavaScript to its end; once is enough.
                 return Ok(());
@@ -281,7 +281,7 @@ fn home() -> PathBuf {
 }
 
 /// Node and the packages of the SDK's lock file.
-fn javascript() -> Result<PathBuf, String> {
+fn javascript() -> std::result::Result<PathBuf, String> {
     let version =
         output(Command::new("node").arg("--version")).map_err(|_| "node is missing".to_owned())?;
     let major = version
@@ -316,7 +316,7 @@ fn javascript() -> Result<PathBuf, String> {
 }
 
 /// Python and componentize-py.
-fn python() -> Result<PathBuf, String> {
+fn python() -> std::result::Result<PathBuf, String> {
     let newer =
         format!("import sys; sys.exit(sys.version_info < ({}))", LEAST_PYTHON.replace('.', ", "));
     if !succeeds(Command::new("python3").args(["-c", &newer])) {
@@ -331,7 +331,7 @@ fn python() -> Result<PathBuf, String> {
 }
 
 /// A compiler for WebAssembly: Zig's, which comes as a Python package. A C compiler of the machine's own runs the native tests.
-fn c() -> Result<PathBuf, String> {
+fn c() -> std::result::Result<PathBuf, String> {
     if !succeeds(Command::new("cc").arg("--version")) {
         return Err("cc, which runs the native tests, is missing".to_owned());
     }
@@ -367,25 +367,25 @@ fn fetched(
     folder: &Path,
     pins: &[&Path],
     what: &str,
-    fetch: impl FnOnce() -> Done<bool>,
-) -> Result<(), String> {
-    let made_of = digest(pins).map_err(|Fail(why)| why)?;
+    fetch: impl FnOnce() -> Result<bool>,
+) -> std::result::Result<(), String> {
+    let made_of = digest(pins).map_err(|Error(why)| why)?;
     let stamp = folder.join(".fetched");
     let done = built_once(&stamp, made_of, || {
-        say(&format!("fetching {what}"));
+        step(&format!("fetching {what}"));
         let begun = Instant::now();
         drop(fs::remove_dir_all(folder));
         if !fetch()? {
-            return Err(Fail(format!("{what} could not be fetched")));
+            return Err(Error(format!("{what} could not be fetched")));
         }
         println!("{what}: {:.1} s", begun.elapsed().as_secs_f64());
         Ok(fs::write(&stamp, "")?)
     });
-    done.map_err(|Fail(why)| why)
+    done.map_err(|Error(why)| why)
 }
 
 /// Makes a file or folder, unless it was made of the same before.
-fn built_once(made: &Path, of: u64, make: impl FnOnce() -> Done) -> Done {
+fn built_once(made: &Path, of: u64, make: impl FnOnce() -> Result) -> Result {
     let name = made.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let stamp = made.with_file_name(format!(".{name}.made-of"));
     let of = format!("{of:016x}");
@@ -398,7 +398,7 @@ fn built_once(made: &Path, of: u64, make: impl FnOnce() -> Done) -> Done {
 }
 
 /// A number that changes when a file in one of these places does: its name or its bytes. Not for anybody who means harm.
-fn digest(places: &[&Path]) -> Done<u64> {
+fn digest(places: &[&Path]) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     for place in places {
         add(&root().join(place), &mut hasher)?;
@@ -406,7 +406,7 @@ fn digest(places: &[&Path]) -> Done<u64> {
     Ok(hasher.finish())
 }
 
-fn add(path: &Path, hasher: &mut DefaultHasher) -> Done {
+fn add(path: &Path, hasher: &mut DefaultHasher) -> Result {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if MADE.contains(&name.as_str()) || name.ends_with(".wasm") {
         return Ok(());
@@ -418,7 +418,7 @@ fn add(path: &Path, hasher: &mut DefaultHasher) -> Done {
     }
     let mut entries: Vec<PathBuf> = fs::read_dir(path)?
         .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
+        .collect::<std::result::Result<_, _>>()?;
     entries.sort();
     entries.iter().try_for_each(|entry| add(entry, hasher))
 }

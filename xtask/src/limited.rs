@@ -10,25 +10,25 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::run::{Done, Fail, output, status};
+use crate::run::{Error, Result, output, status};
 
 /// The word by which cargo has this program run a test program.
 pub const RUN_TEST: &str = "run-test";
 
 /// Tests of the black-box program that need more descriptors, and why.
 const NEED_MORE: [(&str, &str); 4] = [
-    ("hostile::in_time::", "300 callers at once, each with a connection of its own"),
+    ("hostile::deadlines::", "300 callers at once, each with a connection of its own"),
     ("hostile::floods::", "60 clients of one address beside the platform"),
     ("hostile::proxies::", "a crowd of clients behind one proxy"),
     ("faults::shortage::", "lowers and raises the host's own limit"),
 ];
 
 /// The environment variable by which cargo runs test programs through this one, and its value.
-pub fn runner() -> Done<(String, OsString)> {
+pub fn runner() -> Result<(String, OsString)> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let about = output(Command::new(rustc).arg("-vV"))?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
-    let host = host.ok_or_else(|| Fail("rustc -vV names no host".to_owned()))?;
+    let host = host.ok_or_else(|| Error("rustc -vV names no host".to_owned()))?;
     let name = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_"));
     let mut value = std::env::current_exe()?.into_os_string();
     value.push(" ");
@@ -37,7 +37,7 @@ pub fn runner() -> Done<(String, OsString)> {
 }
 
 /// Runs a test program with its arguments.
-pub fn run(program: &str, arguments: &[&str]) -> Done {
+pub fn run(program: &str, arguments: &[&str]) -> Result {
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
     if !name.starts_with("blackbox-") {
         // Comes back only where it could not be run.
@@ -59,7 +59,7 @@ pub fn run(program: &str, arguments: &[&str]) -> Done {
         second.arg("--exact").args(wanted);
         good &= status(&mut second)? == Some(0);
     }
-    if good { Ok(()) } else { Err(Fail(format!("{name} failed"))) }
+    if good { Ok(()) } else { Err(Error(format!("{name} failed"))) }
 }
 
 /// A command that runs a program under the limit of descriptors, and for at most [`MAX_TIME`].
@@ -79,7 +79,7 @@ fn ended_in_time(program: &str) -> Command {
 }
 
 /// Returns the full names of the tests in the list that these arguments of a test program select.
-fn need_more(program: &str, arguments: &[&str]) -> Done<Vec<String>> {
+fn need_more(program: &str, arguments: &[&str]) -> Result<Vec<String>> {
     let listed =
         output(Command::new(program).args(arguments).args(["--list", "--format", "terse"]))?;
     let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::build::Built;
-use crate::run::{Done, Fail, output, root, say, target};
+use crate::run::{Error, Result, output, root, step, target};
 
 /// One long test that was run.
 struct Ran {
@@ -22,18 +22,18 @@ struct Ran {
 
 /// Runs the long tests whose names hold one of the filters, or all, and writes
 /// `docs/long-tests.md`.
-pub fn run(built: &Built, filters: &[&str]) -> Done {
+pub fn run(built: &Built, filters: &[&str]) -> Result {
     let program = blackbox()?;
     let listed = output(test(&program, built).args(["--ignored", "--list", "--format", "terse"]))?;
     let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
     let wanted = |name: &&str| filters.is_empty() || filters.iter().any(|it| name.contains(it));
     let names: Vec<_> = names.filter(wanted).collect();
     if names.is_empty() {
-        return Err(Fail("no long test has such a name".to_owned()));
+        return Err(Error("no long test has such a name".to_owned()));
     }
     let mut all = Vec::new();
     for name in names {
-        say(name);
+        step(name);
         let begin = Instant::now();
         let mut command = test(&program, built);
         command.args(["--ignored", "--exact", "--nocapture", name]).stderr(Stdio::inherit());
@@ -57,11 +57,11 @@ pub fn run(built: &Built, filters: &[&str]) -> Done {
         "\n{} passed, {failed} failed; docs/long-tests.md has what they saw",
         all.len() - failed
     );
-    if failed == 0 { Ok(()) } else { Err(Fail("a long test did not pass".to_owned())) }
+    if failed == 0 { Ok(()) } else { Err(Error("a long test did not pass".to_owned())) }
 }
 
 /// The black-box program that was built last.
-fn blackbox() -> Done<std::path::PathBuf> {
+fn blackbox() -> Result<std::path::PathBuf> {
     let folder = target().join("release/deps");
     let mut newest = None;
     for entry in fs::read_dir(&folder)? {
@@ -71,7 +71,7 @@ fn blackbox() -> Done<std::path::PathBuf> {
             newest = newest.max(Some((entry.metadata()?.modified()?, entry.path())));
         }
     }
-    newest.map(|(_, path)| path).ok_or_else(|| Fail("no black-box program was built".to_owned()))
+    newest.map(|(_, path)| path).ok_or_else(|| Error("no black-box program was built".to_owned()))
 }
 
 fn test(program: &std::path::Path, built: &Built) -> Command {

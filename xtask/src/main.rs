@@ -7,19 +7,19 @@
 mod bench;
 mod build;
 mod demo;
+mod demo_env;
 mod languages;
 mod limited;
 mod long;
 mod provision;
 mod run;
-mod stage;
 mod test;
 
 use std::env;
 use std::process::ExitCode;
 
 use build::Profile;
-use run::Fail;
+use run::Error;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -42,11 +42,11 @@ fn main() -> ExitCode {
         ["bench", "call", "dist"] => bench::call(Profile::Dist),
         ["bench", "counts"] => bench::counts(),
         ["bench", "languages"] => bench::languages(),
-        _ => Err(Fail(USAGE.to_owned())),
+        _ => Err(Error(USAGE.to_owned())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Fail(why)) => {
+        Err(Error(why)) => {
             eprintln!("{why}");
             ExitCode::FAILURE
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::run::{Done, Fail, output, root, say, succeeds, target, within};
+use crate::run::{Error, Result, output, root, step, succeeds, target, within};
 
 /// How to build for `wasm32-unknown-unknown` here.
 pub enum WasmTarget {
@@ -22,28 +22,30 @@ pub enum WasmTarget {
 }
 
 /// Sees to the target: present, else Debian's packages if they are installed, else `rustup`, else Debian's packages.
-pub fn wasm_target() -> Done<WasmTarget> {
+pub fn wasm_target() -> Result<WasmTarget> {
     if toolchain_has_target() {
         return Ok(WasmTarget::Toolchain);
     }
     if let Some(debian) = debian() {
         return Ok(debian);
     }
-    say("the wasm32-unknown-unknown target is missing: trying `rustup target add` for up to one \
-         minute");
+    step(
+        "the wasm32-unknown-unknown target is missing: trying `rustup target add` for up to one \
+         minute",
+    );
     if within(RUSTUP_LIMIT, Command::new("rustup").args(["target", "add", WASM]))
         && toolchain_has_target()
     {
         return Ok(WasmTarget::Toolchain);
     }
-    say(
+    step(
         "rustup did not bring it: installing Debian's rustc-web, cargo-web and rust-web-src (and lld if the toolchain has none)",
     );
     apt(&["rustc-web", "cargo-web", "rust-web-src"])?;
     if rust_lld().is_none() {
         apt(&["lld-19"])?;
     }
-    debian().ok_or_else(|| Fail("there is no way to build for wasm32-unknown-unknown here\nhint: run `rustup target add wasm32-unknown-unknown` on a machine with a network".to_owned()))
+    debian().ok_or_else(|| Error("there is no way to build for wasm32-unknown-unknown here\nhint: run `rustup target add wasm32-unknown-unknown` on a machine with a network".to_owned()))
 }
 
 /// Go and its `x/mod`, whose log verifier reads our log. `None` where they are not to be had.
@@ -86,8 +88,10 @@ pub fn python_verifier() -> Option<PathBuf> {
         return Some(python);
     }
     fs::create_dir_all(&packages).ok()?;
-    say("fetching the Python packages securesystemslib, tuf, cryptography, prometheus_client and \
-         oras");
+    step(
+        "fetching the Python packages securesystemslib, tuf, cryptography, prometheus_client and \
+         oras",
+    );
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
         .arg(&packages);
@@ -135,15 +139,15 @@ fn rust_lld() -> Option<PathBuf> {
     linker.exists().then_some(linker)
 }
 
-fn apt(packages: &[&str]) -> Done {
+fn apt(packages: &[&str]) -> Result {
     let root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if !root || !succeeds(Command::new("apt-get").arg("--version")) {
-        return Err(Fail(format!(
+        return Err(Error(format!(
             "not root on a Debian machine\nhint: as root, run `apt-get install {}`",
             packages.join(" ")
         )));
     }
-    say(&format!("installing Debian packages: {}", packages.join(" ")));
+    step(&format!("installing Debian packages: {}", packages.join(" ")));
     let install = || {
         let mut apt = Command::new("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive")
@@ -157,7 +161,7 @@ fn apt(packages: &[&str]) -> Done {
     {
         return Ok(());
     }
-    Err(Fail(format!("`apt-get install {}` failed", packages.join(" "))))
+    Err(Error(format!("`apt-get install {}` failed", packages.join(" "))))
 }
 
 const WASM: &str = "wasm32-unknown-unknown";

@@ -6,47 +6,47 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-/// Why a command of ours cannot go on; said once, at the end.
-pub struct Fail(pub String);
+/// Why a command cannot go on; printed once, at the end.
+pub struct Error(pub String);
 
-/// What every step gives back.
-pub type Done<T = ()> = Result<T, Fail>;
+/// What every step returns.
+pub type Result<T = ()> = std::result::Result<T, Error>;
 
-impl<E: std::error::Error> From<E> for Fail {
+impl<E: std::error::Error> From<E> for Error {
     fn from(error: E) -> Self {
         Self(error.to_string())
     }
 }
 
-/// Says what happens next.
-pub fn say(text: &str) {
+/// Prints what happens next.
+pub fn step(text: &str) {
     println!("\n== {text}");
 }
 
-/// Runs a command to its end; its failure is ours.
-pub fn must(command: &mut Command) -> Done {
+/// Runs a command to its end, and fails where it fails.
+pub fn run_ok(command: &mut Command) -> Result {
     match status(command)? {
         Some(0) => Ok(()),
-        _ => Err(Fail(format!("failed: {}", spell(command)))),
+        _ => Err(Error(format!("failed: {}", spell(command)))),
     }
 }
 
 /// Runs a command to its end and tells its exit code.
-pub fn status(command: &mut Command) -> Done<Option<i32>> {
+pub fn status(command: &mut Command) -> Result<Option<i32>> {
     let status = command
         .status()
-        .map_err(|error| Fail(format!("cannot run {}: {error}", spell(command))))?;
+        .map_err(|error| Error(format!("cannot run {}: {error}", spell(command))))?;
     Ok(status.code())
 }
 
 /// Runs a command and takes what it prints; its failure is ours.
-pub fn output(command: &mut Command) -> Done<String> {
+pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
         .output()
-        .map_err(|error| Fail(format!("cannot run {}: {error}", spell(command))))?;
+        .map_err(|error| Error(format!("cannot run {}: {error}", spell(command))))?;
     if !output.status.success() {
-        return Err(Fail(format!("failed: {}", spell(command))));
+        return Err(Error(format!("failed: {}", spell(command))));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -88,7 +88,7 @@ pub struct Scratch(pub PathBuf);
 
 impl Scratch {
     /// Makes one.
-    pub fn new(name: &str) -> Done<Self> {
+    pub fn new(name: &str) -> Result<Self> {
         let path = env::temp_dir().join(format!("portcullis-{name}-{}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
@@ -131,7 +131,7 @@ pub fn cargo() -> Command {
 /// compiled a second time with its unit tests. Nothing that a test checks depends on speed;
 /// benchmarks run what users run. Crates of other projects keep their settings, so they are built once
 /// for all commands.
-pub fn test_cargo() -> Done<Command> {
+pub fn test_cargo() -> Result<Command> {
     let members = ["tree", "--workspace", "--depth", "0", "--prefix", "none", "--locked"];
     let members = output(cargo().args(members))?;
     let mut cargo = cargo();

@@ -1,16 +1,21 @@
 //! A log of ours before a verifier that we did not write: Go's `golang.org/x/mod/sumdb`.
 //!
-//! Skipped with a word where Go or its package is missing (Debian: `golang-go`, `golang-golang-x-mod-dev`), unless
-//! `PORTCULLIS_REQUIRE_INTEROP=1` asks for it.
+//! It fails where Go or its package is missing (Debian: `golang-go`, `golang-golang-x-mod-dev`), unless
+//! `PORTCULLIS_SKIP_MISSING=1` allows to skip it.
 
 #![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[expect(dead_code, reason = "each program of tests uses a part of the file")]
+#[path = "../../../tests/support/missing_tool.rs"]
+mod missing_tool;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
 
+use missing_tool::skip;
 use portcullis_audit::disk::OsDisk;
 use portcullis_audit::prove::prove;
 use portcullis_audit::{Entry, Log, Options, SealKey, Sealer};
@@ -19,13 +24,7 @@ use portcullis_keys::{SecretKey, SymmetricKey};
 #[test]
 fn go_accepts_the_log_and_refuses_a_changed_one() {
     let Some(go) = GoVerifier::build() else {
-        assert_ne!(
-            env::var("PORTCULLIS_REQUIRE_INTEROP").as_deref(),
-            Ok("1"),
-            "go or golang.org/x/mod is missing"
-        );
-        println!("SKIPPED: go verifier");
-        return;
+        return skip("the Go verifier", "Debian's `golang-go` and `golang-golang-x-mod-dev`");
     };
     let dir = tempfile::tempdir().unwrap();
     let key = SecretKey::generate("audit.hospital.example/2026").unwrap();

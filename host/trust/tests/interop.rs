@@ -2,13 +2,22 @@
 //! refuses them one signature short; `tuf` lets a root follow another exactly where we do.
 //!
 //! The interpreter is `PORTCULLIS_PYTHON`, else `python3`. Without `securesystemslib`, `tuf` and `cryptography`
-//! there, the test says that it was skipped; with `PORTCULLIS_REQUIRE_INTEROP=1` that is a failure.
+//! there the tests fail, unless `PORTCULLIS_SKIP_MISSING=1` allows to skip them.
 
 #[cfg(test)]
 #[expect(dead_code, reason = "the fixture serves several files")]
 mod common;
+#[cfg(test)]
+#[expect(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "each program of tests uses a part of the file, which writes what tests skip"
+)]
+#[path = "../../../tests/support/missing_tool.rs"]
+mod missing_tool;
 
 use common::{Hospital, NOW};
+use missing_tool::skip;
 use portcullis_keys::SecretKey;
 use portcullis_trust::{
     BreakGlass, Downgrade, Manifest, ReleaseSet, RootSource, TrustRoot, sign, verify_root,
@@ -17,12 +26,7 @@ use portcullis_trust::{
 #[test]
 fn securesystemslib_agrees() {
     let Some(python) = securesystemslib::python() else {
-        assert!(
-            std::env::var_os("PORTCULLIS_REQUIRE_INTEROP").is_none_or(|it| it != "1"),
-            "securesystemslib is missing"
-        );
-        println!("SKIPPED: securesystemslib");
-        return;
+        return skip("securesystemslib", PACKAGES);
     };
     let hospital = Hospital::new();
     let Hospital { alice, bob, mallory, .. } = &hospital;
@@ -61,6 +65,9 @@ fn securesystemslib_agrees() {
     println!("securesystemslib agrees");
 }
 
+#[cfg(test)]
+const PACKAGES: &str = "the Python packages that `cargo xtask test` fetches";
+
 /// Which keys a root has, by the byte that their seeds are made of, how many of them must sign, and its number.
 #[cfg(test)]
 struct Root {
@@ -72,8 +79,7 @@ struct Root {
 #[test]
 fn tuf_lets_a_root_follow_where_we_do() {
     let Some(python) = securesystemslib::python() else {
-        println!("SKIPPED: tuf");
-        return;
+        return skip("tuf", PACKAGES);
     };
     let before = Root { version: 1, keys: &[0x41, 0x42, 0x43], threshold: 2 };
     let next = |version, keys, threshold| Root { version, keys, threshold };

@@ -335,7 +335,7 @@ fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, ch
     if changed {
         tracing::warn!(code, %error, hint, release = %source.reference, event = "registry.not-pulled", "nothing pulled; what is here goes on");
     } else {
-        tracing::debug!(code, %error, release = %source.reference, "nothing pulled");
+        tracing::debug!(code, %error, release = %source.reference, event = "registry.still-not-pulled", "nothing pulled");
     }
     let artifact = seen.artifact;
     let said = (artifact, code.to_owned());

@@ -1,4 +1,5 @@
-//! The fuzz targets' functions over their corpus and some thousand deterministic changes of it: a part of every test run.
+//! The fuzz targets: that each is built, and their functions over their corpus and some thousand
+//! deterministic changes of it. A part of every test run.
 
 #![expect(
     clippy::indexing_slicing,
@@ -6,16 +7,55 @@
     reason = "a test whose own arithmetic is wrong must say so"
 )]
 
+// The targets call this crate by the name of the one that cargo-fuzz links them with.
+extern crate self as libfuzzer_sys;
+
+mod targets;
+
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use portcullis_surfaces::SURFACES;
+use targets::TARGETS;
+
+/// Stands for libFuzzer's: a target is a function here.
+#[macro_export]
+macro_rules! fuzz_target {
+    (|$bytes:ident: &[u8]| $body:expr) => {
+        pub fn target($bytes: &[u8]) {
+            $body
+        }
+    };
+}
+
+#[test]
+fn every_surface_has_a_fuzz_target_and_every_target_is_built_here() {
+    let fuzz = fuzz();
+    let files = fs::read_dir(fuzz.join("fuzz_targets")).unwrap().map(|it| it.unwrap().path());
+    let files: BTreeSet<_> =
+        files.map(|it| it.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let names = |names: &mut dyn Iterator<Item = &str>| -> BTreeSet<String> {
+        names.map(str::to_owned).collect()
+    };
+    assert_eq!(names(&mut SURFACES.iter().map(|(name, _)| *name)), files);
+    assert_eq!(names(&mut TARGETS.iter().map(|(name, _)| *name)), files);
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    let programs = manifest.lines().filter_map(|it| it.strip_prefix("path = \"fuzz_targets/"));
+    assert_eq!(names(&mut programs.filter_map(|it| it.strip_suffix(".rs\""))), files);
+    for (_, target) in TARGETS {
+        target(b"");
+    }
+}
+
+fn fuzz() -> PathBuf {
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("..")
+}
 
 #[test]
 fn no_surface_panics_on_its_corpus_or_near_it() {
     for (name, surface) in SURFACES {
-        let folder =
-            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../corpus").join(name);
+        let folder = fuzz().join("corpus").join(name);
         let mut seeds: Vec<_> = fs::read_dir(&folder)
             .unwrap()
             .map(|entry| fs::read(entry.unwrap().path()).unwrap())

@@ -185,7 +185,7 @@ impl Housekeeper {
                 // Before it is said: whoever reads that line finds the host as it is.
                 host.obstacles.configuration(None);
                 if !reloaded {
-                    tracing::debug!("configuration unchanged");
+                    tracing::debug!(event = "config.unchanged", "configuration unchanged");
                 }
                 Some(reloaded)
             }

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use crate::service::{Request, listen};
 
 /// The stand-in; it listens until the test's process ends.
-pub struct StandIn {
+pub struct FakePlatform {
     address: String,
     shared: Arc<Mutex<Shared>>,
 }
 
 /// A request that it heard.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct ReceivedRequest {
     /// The path.
     pub path: String,
     /// Its `authorization`.
@@ -28,7 +28,7 @@ pub struct Heard {
 
 #[derive(Default)]
 struct Shared {
-    heard: Vec<Heard>,
+    heard: Vec<ReceivedRequest>,
     /// What it answers next, instead of 204: a status and further header lines.
     next: VecDeque<(u16, String)>,
     /// What it answers when nothing is next.
@@ -37,7 +37,7 @@ struct Shared {
     expires: u64,
 }
 
-impl StandIn {
+impl FakePlatform {
     /// Begins to listen: tokens last an hour, and everything is taken with 204.
     pub fn start() -> Self {
         let shared =
@@ -69,7 +69,7 @@ impl StandIn {
     }
 
     /// What the interface heard so far; token requests are not among it.
-    pub fn heard(&self) -> Vec<Heard> {
+    pub fn heard(&self) -> Vec<ReceivedRequest> {
         self.shared().heard.iter().filter(|heard| heard.path != "/token").cloned().collect()
     }
 
@@ -84,7 +84,7 @@ impl StandIn {
     }
 
     /// Waits until the interface has heard so much, and gives it.
-    pub fn until(&self, count: usize) -> Vec<Heard> {
+    pub fn until(&self, count: usize) -> Vec<ReceivedRequest> {
         let begin = Instant::now();
         loop {
             let heard = self.heard();
@@ -107,7 +107,11 @@ fn serve(mut socket: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
         let (path, authorization) = (request.path().to_owned(), request.header("authorization"));
         let answer = {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.heard.push(Heard { path: path.clone(), authorization, body: request.text() });
+            shared.heard.push(ReceivedRequest {
+                path: path.clone(),
+                authorization,
+                body: request.text(),
+            });
             if path == "/token" {
                 shared.tokens += 1;
                 let (token, expires) = (shared.tokens, shared.expires);

@@ -4,17 +4,17 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Binding, Host, House, Lateness, SignIn, event};
+use portcullis_tests::{Answer, Binding, Host, Lateness, SignIn, TestDeployment, event};
 use serde_json::json;
 
-use super::anybody;
+use super::clean_sign_in;
 
 #[test]
 fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be_asked() {
-    let house = hanging("");
-    let host = house.serve();
+    let deployment = hanging("");
+    let host = deployment.serve();
     let machine = Lateness::watch();
-    let answers = all_at_once(&host, "token", CALLERS, &anybody());
+    let answers = all_at_once(&host, "token", CALLERS, &clean_sign_in());
     let in_time = PLATFORM_WAITS + machine.allowance();
     for (answer, took) in &answers {
         assert!(answer.stops_a_token(), "{answer:?}");
@@ -22,7 +22,7 @@ fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be
     }
     // While they hang, the admin listener answers: it shares no thread with them.
     thread::scope(|scope| {
-        let calls = scope.spawn(|| all_at_once(&host, "token", 64, &anybody()));
+        let calls = scope.spawn(|| all_at_once(&host, "token", 64, &clean_sign_in()));
         for path in ["/health", "/ready", "/metrics", "/status"] {
             let begin = Instant::now();
             assert_eq!(host.admin(path).status, 200, "{path}");
@@ -41,9 +41,9 @@ fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be
     assert_eq!(safe + turned_away, (CALLERS + 64) as f64, "{counted:?}");
     assert_eq!(host.samples("portcullis_decisions_total").len(), 0, "{counted:?}");
     drop(host.stop());
-    assert_eq!(house.verify().code, 0);
+    assert_eq!(deployment.verify().code, 0);
     // More at once than the slow lane has room for: those that found it full did not wait for it.
-    let full = house
+    let full = deployment
         .records_of("hook.decision")
         .into_iter()
         .filter(|record| record["decision"]["cause"] == "overload");
@@ -52,10 +52,11 @@ fn with_plugins_that_hang_everywhere_every_answer_is_in_time_and_the_host_can_be
 
 #[test]
 fn where_care_depends_on_it_the_least_is_given_in_time() {
-    let house = hanging("on_failure = \"restricted\"\nrestricted_applications = [\"0oaportal\"]\n");
-    let host = house.serve();
+    let deployment =
+        hanging("on_failure = \"restricted\"\nrestricted_applications = [\"0oaportal\"]\n");
+    let host = deployment.serve();
     let elsewhere = {
-        let mut sign_in = anybody();
+        let mut sign_in = clean_sign_in();
         for place in ["request/client_id", "client/id"] {
             *sign_in.body.pointer_mut(&format!("/data/context/protocol/{place}")).unwrap() =
                 json!("0oaother");
@@ -64,7 +65,7 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
     };
     let machine = Lateness::watch();
     thread::scope(|scope| {
-        let care = scope.spawn(|| all_at_once(&host, "token", 16, &anybody()));
+        let care = scope.spawn(|| all_at_once(&host, "token", 16, &clean_sign_in()));
         let others = scope.spawn(|| all_at_once(&host, "token", 16, &elsewhere));
         for (answer, took) in care.join().unwrap() {
             let in_time = PLATFORM_WAITS + machine.allowance();
@@ -86,14 +87,15 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
     drop(host.stop());
 }
 
-/// A house in which everybody's plugin hangs.
-fn hanging(hook: &str) -> House {
-    let mut house = House::build(&[]);
-    house.sign_plugin("mischief", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
-    house.configure("path = \"/okta/token\"\n", &format!("path = \"/okta/token\"\n{hook}"));
-    house.configure("[listen]\n", "[listen]\nmax_in_flight = 1000\n");
-    house.release(&[Binding::new("token", "mischief", json!({"do": "loop-forever"}))]);
-    house
+/// A deployment in which everybody's plugin hangs.
+fn hanging(hook: &str) -> TestDeployment {
+    let mut deployment = TestDeployment::build(&[]);
+    deployment
+        .sign_plugin("misbehaving", |manifest| manifest.replace("time_ms = 250", "time_ms = 1000"));
+    deployment.configure("path = \"/okta/token\"\n", &format!("path = \"/okta/token\"\n{hook}"));
+    deployment.configure("[listen]\n", "[listen]\nmax_in_flight = 1000\n");
+    deployment.release(&[Binding::new("token", "misbehaving", json!({"do": "loop-forever"}))]);
+    deployment
 }
 
 /// So many callers at the same moment, each with a connection of its own: what each heard, and after how long.

@@ -1,4 +1,5 @@
-//! A stage for the demonstration and the benchmarks: throw-away keys, signed plugins, a signed release, a configuration, a server.
+//! What the demonstration and the benchmarks serve: throw-away keys, signed plugins, a signed release,
+//! a configuration and a server.
 //!
 //! Invariant: every step is a command that a user could type, and is shown as it is run.
 
@@ -11,10 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::build::Built;
-use crate::run::{Done, Fail, Running, must, root, say};
+use crate::run::{Error, Result, Running, root, run_ok, step};
 
 /// A directory with all that serving needs.
-pub struct Stage {
+pub struct DemoEnv {
     /// The directory.
     pub home: PathBuf,
     /// The `portcullis` binary.
@@ -22,15 +23,15 @@ pub struct Stage {
     plugins: PathBuf,
 }
 
-impl Stage {
+impl DemoEnv {
     /// Nothing yet, in a directory that is there.
     pub fn new(home: PathBuf, built: &Built) -> Self {
         Self { home, portcullis: built.portcullis.clone(), plugins: built.plugins.clone() }
     }
 
     /// Keys, trust root, signed plugins, signed release, configuration.
-    pub fn set(&self, release: &str, configuration: &str) -> Done {
-        say("throw-away keys: one a role");
+    pub fn set(&self, release: &str, configuration: &str) -> Result {
+        step("throw-away keys: one a role");
         for folder in ["keys", "secrets", "release/plugins", "release/settings"] {
             fs::create_dir_all(self.home.join(folder))?;
         }
@@ -47,9 +48,10 @@ impl Stage {
             self.run(&format!("keys generate --kind secret --output {secret}"))?;
         }
 
-        say("the trust root says who may sign what; the root key signs it");
-        let vkey =
-            |file: &str| Ok::<_, Fail>(fs::read_to_string(self.home.join(file))?.trim().to_owned());
+        step("the trust root says who may sign what; the root key signs it");
+        let vkey = |file: &str| {
+            Ok::<_, Error>(fs::read_to_string(self.home.join(file))?.trim().to_owned())
+        };
         let source = ROOT
             .replace("{root}", &vkey("keys/root.vkey")?)
             .replace("{publisher}", &vkey("keys/publisher.vkey")?)
@@ -60,7 +62,7 @@ impl Stage {
             "root sign --source trust-root.toml --key keys/root.key --output trust-root.json",
         )?;
 
-        say("the publisher signs two plugins");
+        step("the publisher signs two plugins");
         for name in ["sod", "contractor"] {
             let plugin = format!("release/plugins/{name}");
             let (library, settings) =
@@ -81,14 +83,14 @@ impl Stage {
             fs::copy(root().join("xtask/demo").join(settings), live)?;
         }
 
-        say("the release key signs which of them are live, with which settings, on which hook");
+        step("the release key signs which of them are live, with which settings, on which hook");
         fs::write(self.home.join("release.toml"), release)?;
         self.run(
             "release sign --source release.toml --root trust-root.json --key keys/release.key --output release/release.json",
         )?;
 
         fs::write(self.home.join("portcullis.toml"), configuration)?;
-        say("check: everything that serving would do, short of listening");
+        step("check: everything that serving would do, short of listening");
         self.run("check --config portcullis.toml")
     }
 
@@ -101,39 +103,39 @@ impl Stage {
     }
 
     /// Runs `portcullis` to its end; its failure is ours.
-    pub fn run(&self, line: &str) -> Done {
-        must(&mut self.command(line))
+    pub fn run(&self, line: &str) -> Result {
+        run_ok(&mut self.command(line))
     }
 
     /// Starts a command that serves, and reads from its first line where.
-    pub fn serve(&self, command: Command) -> Done<Server> {
+    pub fn serve(&self, command: Command) -> Result<Server> {
         Ok(self.start(command)?.0)
     }
 
     /// Starts a host, and waits until its admin listener, which its second line names, says that it
     /// is ready: until then every call gets its safe answer.
-    pub fn serve_host(&self, command: Command) -> Done<Server> {
+    pub fn serve_host(&self, command: Command) -> Result<Server> {
         let (server, mut lines) = self.start(command)?;
         let line =
-            lines.next().ok_or_else(|| Fail("the host names no admin listener".to_owned()))??;
+            lines.next().ok_or_else(|| Error("the host names no admin listener".to_owned()))??;
         let admin = line.rsplit(' ').next().unwrap_or_default();
         let start = Instant::now();
         while !is_ready(admin) {
             if start.elapsed() > PATIENCE {
-                return Err(Fail(format!("the host is not ready: see http://{admin}/ready")));
+                return Err(Error(format!("the host is not ready: see http://{admin}/ready")));
             }
             thread::sleep(Duration::from_millis(50));
         }
         Ok(server)
     }
 
-    fn start(&self, mut command: Command) -> Done<(Server, Lines<BufReader<ChildStdout>>)> {
+    fn start(&self, mut command: Command) -> Result<(Server, Lines<BufReader<ChildStdout>>)> {
         let mut server = Running(command.stdout(Stdio::piped()).spawn()?);
         let printed =
-            server.0.stdout.take().ok_or_else(|| Fail("the server has no output".to_owned()))?;
+            server.0.stdout.take().ok_or_else(|| Error("the server has no output".to_owned()))?;
         let mut lines = BufReader::new(printed).lines();
         // The first line says where; serving logs to standard error.
-        let line = lines.next().ok_or_else(|| Fail("the server ended at once".to_owned()))??;
+        let line = lines.next().ok_or_else(|| Error("the server ended at once".to_owned()))??;
         let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
         println!("{line}");
         Ok((Server { process: server, address }, lines))
@@ -163,20 +165,20 @@ pub struct Server {
 
 impl Server {
     /// Asks it to stop and sees that it does.
-    pub fn stop(mut self) -> Done {
-        must(Command::new("kill").args(["-TERM", &self.process.0.id().to_string()]))?;
+    pub fn stop(mut self) -> Result {
+        run_ok(Command::new("kill").args(["-TERM", &self.process.0.id().to_string()]))?;
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if let Some(status) = self.process.0.try_wait()? {
                 return if status.success() {
                     Ok(())
                 } else {
-                    Err(Fail(format!("the server ended with {status}")))
+                    Err(Error(format!("the server ended with {status}")))
                 };
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Err(Fail("the server did not stop".to_owned()))
+        Err(Error("the server did not stop".to_owned()))
     }
 }
 

@@ -3,18 +3,18 @@
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-use crate::{House, MANIFEST, checkout, digest};
+use crate::{MANIFEST, TestDeployment, checkout, digest};
 
 /// A plugin by hand: takes any settings and decides nothing, unless it is told otherwise.
 #[derive(Default)]
-pub struct Guest {
+pub struct WatPlugin {
     configure: String,
     memory: Option<String>,
     extra: String,
 }
 
 #[expect(clippy::unwrap_used, reason = "a guest that cannot be made is a failed test")]
-impl Guest {
+impl WatPlugin {
     /// What it does to be configured, as WebAssembly text.
     #[must_use]
     pub fn configure(mut self, text: &str) -> Self {
@@ -87,13 +87,13 @@ pub fn bomb() -> Vec<u8> {
     // Called, so that nobody takes them for dead.
     let calls: String =
         (0..FUNCTIONS).map(|function| format!("(call $bomb{function} (i64.const 1))")).collect();
-    Guest::default().configure(&calls).extra(&functions).component()
+    WatPlugin::default().configure(&calls).extra(&functions).component()
 }
 
 #[expect(clippy::unwrap_used, reason = "a manifest that does not read is a failed test")]
-impl House {
+impl TestDeployment {
     /// Puts any bytes where the release finds them, under a manifest that the publisher has signed for them: what a careless or hostile
-    /// publisher could do, whom `plugin sign` would not let. `name` is a twin of `mischief`.
+    /// publisher could do, whom `plugin sign` would not let. `name` is a twin of `misbehaving`.
     pub fn plant(&self, name: &str, bytes: &[u8]) {
         self.sign_plugin(name, |source| source);
         let (component, manifest) = (

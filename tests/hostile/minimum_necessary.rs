@@ -1,23 +1,23 @@
 //! Minimum necessary: what a manifest does not read does not reach the plugin, whatever the body holds.
 
-use portcullis_tests::{Binding, House, Import, SignIn};
+use portcullis_tests::{Binding, Import, SignIn, TestDeployment};
 use serde_json::{Value, json};
 
 #[test]
 fn a_plugin_sees_what_it_declares_and_nothing_else() {
     let reveal = json!({"do": "reveal"});
-    let house = House::build(&[
-        Binding::new("token", "mischief", reveal.clone()),
-        Binding::new("import", "mischief", reveal),
+    let deployment = TestDeployment::build(&[
+        Binding::new("token", "misbehaving", reveal.clone()),
+        Binding::new("import", "misbehaving", reveal),
     ]);
-    let host = house.serve();
+    let host = deployment.serve();
     let sign_in = SignIn::with_groups(&["nurses", "north"]).claim("diagnosis", "not its business");
     let token = host.sign_in(&sign_in);
     let import = host.import(&Import::with_groups(&["nurses"]).attribute("facility", "south"));
     drop(host.stop());
 
     assert_eq!(
-        seen(&house, token.index().unwrap()),
+        seen(&deployment, token.index().unwrap()),
         json!({
             "correlation": null, "tenant": "default", "hook": "okta.token", "phase": null,
             "subject": {
@@ -31,7 +31,7 @@ fn a_plugin_sees_what_it_declares_and_nothing_else() {
         })
     );
     assert_eq!(
-        seen(&house, import.index().unwrap()),
+        seen(&deployment, import.index().unwrap()),
         json!({
             "correlation": null, "tenant": "default", "hook": "okta.user-import", "phase": null,
             "subject": {
@@ -46,8 +46,8 @@ fn a_plugin_sees_what_it_declares_and_nothing_else() {
 
 /// What the plugin noted of the call that this record is of, without what is another at each call. The body is sealed whole beside it, so
 /// that what is missing here was cut, not lost.
-fn seen(house: &House, index: u64) -> Value {
-    let sealed = house.sealed(index);
+fn seen(deployment: &TestDeployment, index: u64) -> Value {
+    let sealed = deployment.sealed(index);
     assert!(
         sealed["request"].to_string().contains("Noor")
             || sealed["request"].to_string().contains("Ines")

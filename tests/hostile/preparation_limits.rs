@@ -4,20 +4,23 @@ use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use portcullis_tests::{Binding, CONFLICT, Ends, Guest, House, SignIn, bomb, component, duties};
+use portcullis_tests::{
+    Binding, CONFLICT, SetOnDrop, SignIn, TestDeployment, WatPlugin, bomb, component, duties,
+    log_event,
+};
 use serde_json::{Value, json};
 
-/// A house that serves, with these lines under `[engine]`.
-fn house(engine: &str) -> House {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    house.configure("watch_ms = 500", "watch_ms = 0");
-    house.configure("[audit]", &format!("[engine]\n{engine}\n\n[audit]"));
-    house
+/// A deployment that serves, with these lines under `[engine]`.
+fn deployment(engine: &str) -> TestDeployment {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    deployment.configure("watch_ms = 500", "watch_ms = 0");
+    deployment.configure("[audit]", &format!("[engine]\n{engine}\n\n[audit]"));
+    deployment
 }
 
 /// Each of these is refused with its code, and calls are answered all the while.
-fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
-    let host = house.serve();
+fn refused(deployment: &mut TestDeployment, plugins: &[(&str, Vec<u8>, &'static str)]) {
+    let host = deployment.serve();
     let (over, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     let codes: Vec<_> = thread::scope(|scope| {
         scope.spawn(|| {
@@ -34,19 +37,19 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
                 thread::sleep(std::time::Duration::from_millis(5));
             }
         });
-        let end = Ends(&over);
+        let end = SetOnDrop(&over);
         let mut codes = Vec::new();
         for (name, bytes, code) in plugins {
-            house.plant(name, bytes);
-            house.release(&[
+            deployment.plant(name, bytes);
+            deployment.release(&[
                 Binding::new("token", "sod", duties()),
                 Binding::new("token", name, json!({})),
             ]);
-            let said = host.look(&["release refused", "release active"]);
-            let line = said.lines().find(|line| line.contains("release refused"));
+            let said = host.reload_until(["release.refused", "release.active"]);
+            let line = said.first("release.refused");
             let line = line.unwrap_or_else(|| panic!("{name}: {said}"));
-            assert!(line.contains(&format!("code=\"{code}\"")), "{name}, {code}: {line}");
-            assert!(line.contains("hint="), "{name}: {line}");
+            assert_eq!(line.text("code"), *code, "{name}: {line:?}");
+            assert!(!line.text("hint").is_empty(), "{name}: {line:?}");
             let told: Value = host.admin("/status").json;
             let refused = &told["release"]["refused"];
             assert_eq!(refused["code"], *code, "{told}");
@@ -63,7 +66,7 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
     assert!(calls.load(Ordering::Relaxed) > 0);
     assert_eq!(host.children(), Vec::<String>::new(), "no child is left behind");
     host.stop();
-    let records = house.records_of("release.refused");
+    let records = deployment.records_of("release.refused");
     assert_eq!(
         records.iter().map(|record| record["code"].as_str().unwrap()).collect::<Vec<_>>(),
         codes
@@ -73,10 +76,10 @@ fn refused(house: &mut House, plugins: &[(&str, Vec<u8>, &'static str)]) {
 #[test]
 fn what_takes_too_long_to_compile_is_ended() {
     // An ordinary plugin takes one second; on a machine that is busy with others the clock may be the first to say so.
-    let mut house = house("compile_cpu_s = 5\ncompile_wall_s = 45");
-    refused(&mut house, &[("mischief-bomb", bomb(), "compile-time")]);
+    let mut deployment = deployment("compile_cpu_s = 5\ncompile_wall_s = 45");
+    refused(&mut deployment, &[("misbehaving-bomb", bomb(), "compile-time")]);
     // `check` goes the same way.
-    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         ran.code == 1 && ran.err.contains("[compile-time]") && ran.err.contains(" seconds of "),
         "{ran:?}"
@@ -86,68 +89,72 @@ fn what_takes_too_long_to_compile_is_ended() {
 
 #[test]
 fn what_takes_too_much_memory_to_compile_is_ended() {
-    let mut house = house("compile_memory_bytes = 300_000_000");
-    refused(&mut house, &[("mischief-bomb", bomb(), "compile-memory")]);
+    let mut deployment = deployment("compile_memory_bytes = 300_000_000");
+    refused(&mut deployment, &[("misbehaving-bomb", bomb(), "compile-memory")]);
 }
 
 #[test]
 fn what_is_hostile_before_and_after_the_compiler_is_refused() {
-    let mut house = house("configure_ms = 2000");
+    let mut deployment = deployment("configure_ms = 2000");
     let sod = fs::read(component("sod")).unwrap();
     let import = |name: &str| {
         wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap()
     };
     let segment = r#"(data (i32.const 524_287_000) "the last of 500 MiB")"#;
     refused(
-        &mut house,
+        &mut deployment,
         &[
             (
-                "mischief-loop",
-                Guest::default().configure("(loop $again (br $again))").component(),
+                "misbehaving-loop",
+                WatPlugin::default().configure("(loop $again (br $again))").component(),
                 "plugin-configure-failed",
             ),
             (
-                "mischief-start",
-                Guest::default()
+                "misbehaving-start",
+                WatPlugin::default()
                     .extra("(func $s (loop $again (br $again))) (start $s)")
                     .component(),
                 "plugin-configure-failed",
             ),
             (
-                "mischief-giant",
-                Guest::default().configure("(drop (memory.grow (i32.const 8000)))").component(),
+                "misbehaving-giant",
+                WatPlugin::default().configure("(drop (memory.grow (i32.const 8000)))").component(),
                 "plugin-configure-failed",
             ),
             (
-                "mischief-segment",
-                Guest::default().pages(8_000).extra(segment).component(),
+                "misbehaving-segment",
+                WatPlugin::default().pages(8_000).extra(segment).component(),
                 "plugin-no-start",
             ),
-            ("mischief-large", vec![0; 33 << 20], "component-too-large"),
-            ("mischief-wasi", import("wasi:cli/environment@0.2.0"), "component-import-forbidden"),
+            ("misbehaving-large", vec![0; 33 << 20], "component-too-large"),
             (
-                "mischief-import",
+                "misbehaving-wasi",
+                import("wasi:cli/environment@0.2.0"),
+                "component-import-forbidden",
+            ),
+            (
+                "misbehaving-import",
                 import("hospital:records/read@1.0.0"),
                 "component-import-forbidden",
             ),
-            ("mischief-world", wat::parse_str("(component)").unwrap(), "component-wrong-world"),
-            ("mischief-cut", sod[..sod.len() / 2].to_vec(), "component-invalid"),
-            ("mischief-module", wat::parse_str("(module)").unwrap(), "component-is-module"),
+            ("misbehaving-world", wat::parse_str("(component)").unwrap(), "component-wrong-world"),
+            ("misbehaving-cut", sod[..sod.len() / 2].to_vec(), "component-invalid"),
+            ("misbehaving-module", wat::parse_str("(module)").unwrap(), "component-is-module"),
         ],
     );
 }
 
 #[test]
 fn a_file_of_500_megabytes_is_not_even_read() {
-    let mut house = house("configure_ms = 2000");
-    house.plant("mischief-huge", b"\0asm");
-    house.release(&[Binding::new("token", "mischief-huge", json!({}))]);
-    let huge = File::create(house.path("release/plugins/mischief-huge.wasm")).unwrap();
+    let mut deployment = deployment("configure_ms = 2000");
+    deployment.plant("misbehaving-huge", b"\0asm");
+    deployment.release(&[Binding::new("token", "misbehaving-huge", json!({}))]);
+    let huge = File::create(deployment.path("release/plugins/misbehaving-huge.wasm")).unwrap();
     huge.set_len(500 << 20).unwrap();
-    let ran = house.run(&["check", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         ran.code == 1
-            && ran.err.contains("mischief-huge.wasm")
+            && ran.err.contains("misbehaving-huge.wasm")
             && ran.err.contains("larger than 67108864 bytes"),
         "{ran:?}"
     );
@@ -157,14 +164,13 @@ fn a_file_of_500_megabytes_is_not_even_read() {
 /// The child itself tries to open a file, a socket and a program; the kernel refuses each.
 #[test]
 fn the_host_logs_at_start_how_the_compiling_child_is_confined() {
-    let house = House::build(&[Binding::new("token", "sod", duties())]);
-    let host = house.serve();
-    host.until_log("engine.confinement");
-    let log = host.log();
-    let line = log.lines().find(|line| line.contains("engine.confinement")).unwrap();
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
+    let line = host.wait_for("engine.confinement");
     for denied in ["seccomp=full", "files=denied", "network=denied", "programs=denied"] {
-        assert!(line.contains(denied), "{denied}: {line}");
+        assert!(line.text("report").contains(denied), "{denied}: {line:?}");
     }
-    let landlock = line.contains("landlock=full") || log.contains("the kernel has no Landlock");
-    assert!(landlock || log.contains("older than Linux 6.12"), "{log}");
+    // Otherwise a line of its own says what the kernel lacks.
+    let lacks = log_event("engine.confinement").naming("missing", "Landlock");
+    assert!(line.text("report").contains("landlock=full") || host.log().has(lacks), "{line:?}");
 }

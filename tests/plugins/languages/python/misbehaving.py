@@ -38,7 +38,7 @@ def order():
     return decision([finding("ORDER", Effect.ALLOW, names=list({"b", "a", "c", "pharmacy", "billing"}), hash=hash("pharmacy"))])
 
 
-DEEDS = {
+MISBEHAVIOURS = {
     "nothing": decision,
     "loop": loop,
     "eat": eat,
@@ -53,13 +53,13 @@ DEEDS = {
 }
 
 
-class Mischief(Plugin):
+class Misbehaving(Plugin):
     def configure(self, settings, problems: Problems) -> None:
         if "configure" in settings:
-            DEEDS[settings["configure"]]()
+            MISBEHAVIOURS[settings["configure"]]()
 
     def evaluate(self, call) -> Decision:
-        return DEEDS[text_of(call.subject, "status") or "nothing"]()
+        return MISBEHAVIOURS[text_of(call.subject, "status") or "nothing"]()
 
 
-WitWorld = export(Mischief)
+WitWorld = export(Misbehaving)

@@ -4,7 +4,7 @@ import { attributeText, decision, finding, plugin } from 'portcullis-guest';
 
 let calls = 0;
 
-const deeds = {
+const misbehaviours = {
   nothing: () => decision(),
   loop: () => {
     for (;;) calls += 1;
@@ -20,7 +20,7 @@ const deeds = {
   crash: () => undefined.no.such,
   clock: () => decision({ risk: new Date().getTime() % 256 }),
   random: () => decision({ risk: Math.floor(Math.random() * 256) }),
-  recurse: () => deeds.recurse() + 1,
+  recurse: () => misbehaviours.recurse() + 1,
   remember: () => decision({ risk: (calls += 1) }),
   order: () => {
     const names = new Set(['b', 'a', 'c']);
@@ -31,10 +31,10 @@ const deeds = {
 
 export const { configure, evaluate } = plugin({
   configure(settings) {
-    if (settings.configure !== undefined) deeds[settings.configure]();
+    if (settings.configure !== undefined) misbehaviours[settings.configure]();
     return settings;
   },
   evaluate(_, call) {
-    return deeds[attributeText(call.subject, 'status') ?? 'nothing']();
+    return misbehaviours[attributeText(call.subject, 'status') ?? 'nothing']();
   },
 });

@@ -1,4 +1,4 @@
-//! A house: throw-away keys, signed plugins, a signed release and a configuration, in a directory of their own.
+//! A deployment: throw-away keys, signed plugins, a signed release and a configuration, in a directory of their own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::{Host, binary, checkout, component};
 
-/// A house, complete enough to serve.
-pub struct House {
+/// A deployment, complete enough to serve.
+pub struct TestDeployment {
     directory: TempDir,
     generation: u64,
 }
@@ -50,9 +50,19 @@ pub struct Ran {
     pub err: String,
 }
 
+#[expect(clippy::unwrap_used, reason = "a program that cannot be started is a failed test")]
+impl Ran {
+    fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        Self { code: output.status.code().unwrap_or(-1), out, err }
+    }
+}
+
 impl Binding {
-    /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests (`mischief`) to a hook, enforcing. A name such as
-    /// `mischief-guard` is a twin: the same component and manifest under an id of its own.
+    /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests (`misbehaving`) to a hook, enforcing. A name such as
+    /// `misbehaving-guard` is a twin: the same component and manifest under an id of its own.
     pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
         let fallback = match hook {
             "event" => vec![("deny", "record"), ("review", "record"), ("step-up", "record")],
@@ -113,7 +123,7 @@ impl Candidate {
         Self { version: None, settings: Some(settings), terms: terms.to_owned() }
     }
 
-    /// Another version of a plugin, signed as this file ([`House::sign_as`]), with the live settings.
+    /// Another version of a plugin, signed as this file ([`TestDeployment::sign_as`]), with the live settings.
     pub fn version(plugin: &str, file: &str, terms: &str) -> Self {
         Self {
             version: Some((plugin.to_owned(), file.to_owned())),
@@ -129,17 +139,17 @@ impl Candidate {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "a house that cannot be built is a failed test")]
-impl House {
-    /// Builds a house whose release has these bindings.
+#[expect(clippy::unwrap_used, reason = "a deployment that cannot be built is a failed test")]
+impl TestDeployment {
+    /// Builds a deployment whose release has these bindings.
     pub fn build(bindings: &[Binding]) -> Self {
-        let mut house = Self { directory: TempDir::new().unwrap(), generation: 0 };
+        let mut deployment = Self { directory: TempDir::new().unwrap(), generation: 0 };
         for folder in ["keys", "secrets", "release/plugins", "release/settings"] {
-            fs::create_dir_all(house.path(folder)).unwrap();
+            fs::create_dir_all(deployment.path(folder)).unwrap();
         }
         for role in ["root", "publisher", "reviewer", "release"] {
             let output = format!("keys/{role}.key");
-            house.must(&[
+            deployment.must(&[
                 "keys",
                 "generate",
                 "--name",
@@ -150,7 +160,7 @@ impl House {
                 &format!("keys/{role}.vkey"),
             ]);
         }
-        house.must(&[
+        deployment.must(&[
             "keys",
             "generate",
             "--name",
@@ -161,28 +171,28 @@ impl House {
             "log.vkey",
         ]);
         for key in ["keys/sealing.key", "keys/pseudonym.key"] {
-            house.must(&["keys", "generate", "--kind", "symmetric", "--output", key]);
+            deployment.must(&["keys", "generate", "--kind", "symmetric", "--output", key]);
         }
         for hook in ["token", "import"] {
-            house.write_secret(&format!("secrets/{hook}"), SECRET);
+            deployment.write_secret(&format!("secrets/{hook}"), SECRET);
         }
-        house.sign_root(|source| source);
-        house.write("portcullis.toml", CONFIGURATION);
-        house.release(bindings);
-        house
+        deployment.sign_root(|source| source);
+        deployment.write("portcullis.toml", CONFIGURATION);
+        deployment.release(bindings);
+        deployment
     }
 
-    /// A file of the house.
+    /// A file of the deployment.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Reads a text file of the house.
+    /// Reads a text file of the deployment.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Writes a file of the house.
+    /// Writes a file of the deployment.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(name), text).unwrap();
     }
@@ -231,7 +241,7 @@ impl House {
         ]);
     }
 
-    /// Makes a key of the house.
+    /// Makes a key of the deployment.
     pub fn generate(&self, role: &str) {
         let (name, key, public) = (
             format!("test.example/{role}"),
@@ -281,7 +291,7 @@ impl House {
         all.flat_map(|root| ["--root".to_owned(), root]).collect()
     }
 
-    /// Copies folders of the house, as a backup would. What is not there is not copied.
+    /// Copies folders of the deployment, as a backup would. What is not there is not copied.
     pub fn back_up(&self, names: &[&str], to: &str) {
         fs::create_dir_all(self.path(to)).unwrap();
         for name in names.iter().filter(|name| self.path(name).exists()) {
@@ -414,22 +424,17 @@ impl House {
         self.must(&sign);
     }
 
-    /// Runs `portcullis` in the house. One that does not end is ended, with the code 124, so that a
+    /// Runs `portcullis` in the deployment. One that does not end is ended, with the code 124, so that a
     /// test which expects an end fails and does not wait.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = Command::new("timeout")
-            .args(["--kill-after=10", RUN_LIMIT_S])
-            .arg(binary())
-            .current_dir(self.directory.path())
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=10", RUN_LIMIT_S]).arg(binary());
+        self.run_by(command, arguments)
+    }
+
+    /// Runs `portcullis` by this command, such as one with another clock.
+    pub fn run_by(&self, mut command: Command, arguments: &[&str]) -> Ran {
+        Ran::of(command.current_dir(self.directory.path()).args(arguments))
     }
 
     /// Runs `portcullis` and demands that it succeeds.
@@ -439,7 +444,7 @@ impl House {
         ran.out
     }
 
-    /// Serves the house.
+    /// Serves the deployment.
     pub fn serve(&self) -> Host {
         Host::start(self.directory.path())
     }
@@ -492,7 +497,7 @@ fn plugin_id(name: &str) -> String {
 
 /// How long a command may take, seconds: many times what the slowest takes on a busy machine.
 const RUN_LIMIT_S: &str = "600";
-/// The secret of every hook of every house.
+/// The secret of every hook of every deployment.
 pub const SECRET: &str = "a-secret-of-thirty-two-characters";
 /// The log's origin.
 pub const ORIGIN: &str = "test.example/hooks/2026";
@@ -524,7 +529,7 @@ signing_key = "keys/log.key"
 sealing_key = "keys/sealing.key"
 pseudonym_key = "keys/pseudonym.key"
 
-# Misdeeds are tried one after the other; who fails too often has tests of its own.
+# Misbehaviours are tried one after the other; who fails too often has tests of its own.
 [plugins]
 failure_threshold = 100000
 

@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use crate::reveal::reveal;
 
-/// The settings: one deed.
+/// The settings: one misbehaviour.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Deed {
+pub enum Misbehaviour {
     /// Allows.
     Allow,
     /// Finds nothing.
@@ -138,19 +138,19 @@ pub enum Deed {
     Remember,
     /// Does what is told of the first of the subject's entitlements that is named here; allows where none is.
     ByEntitlement {
-        /// Entitlement → deed.
-        deeds: BTreeMap<String, Deed>,
+        /// Entitlement → misbehaviour.
+        misbehaviours: BTreeMap<String, Misbehaviour>,
     },
     /// Does all of these, in order; what they find and want is one decision.
     All {
         /// Which.
-        deeds: Vec<Deed>,
+        misbehaviours: Vec<Misbehaviour>,
     },
     /// Refuses its settings, so that the release cannot be activated.
     RefuseSettings,
 }
 
-impl Deed {
+impl Misbehaviour {
     /// Does it.
     pub fn carry_out(&self, call: &Call) -> Result<Decision, String> {
         let nothing = Decision::default;
@@ -172,8 +172,8 @@ impl Deed {
                 }))
             }
             Self::Blab => blab(&reveal(call).to_string()),
-            Self::StepUp => nothing().finding(Finding::new("MISCHIEF_STEPS_UP", Effect::StepUp)),
-            Self::Review => nothing().finding(Finding::new("MISCHIEF_REVIEWS", Effect::Review)),
+            Self::StepUp => nothing().finding(Finding::new("MISBEHAVING_STEPS_UP", Effect::StepUp)),
+            Self::Review => nothing().finding(Finding::new("MISBEHAVING_REVIEWS", Effect::Review)),
             Self::DenyProposed if call.proposed.is_empty() => allow(),
             Self::DenyProposed => deny("something was proposed"),
             Self::Trap => trap(),
@@ -190,7 +190,7 @@ impl Deed {
             }
             Self::Error => return Err(format!("saw {}", reveal(call))),
             Self::UndeclaredEffect => {
-                nothing().finding(Finding::new("MISCHIEF_ALLOWS", Effect::Abstain))
+                nothing().finding(Finding::new("MISBEHAVING_ALLOWS", Effect::Abstain))
             }
             Self::UndeclaredCode => {
                 nothing().finding(Finding::new("NOT_IN_THE_CATALOGUE", Effect::Allow))
@@ -205,7 +205,8 @@ impl Deed {
             ))),
             Self::MalformedArgument => {
                 let argument = Attribute { name: "why".to_owned(), value: "not json".to_owned() };
-                nothing().finding(Finding::new("MISCHIEF_DENIES", Effect::Deny).argument(argument))
+                nothing()
+                    .finding(Finding::new("MISBEHAVING_DENIES", Effect::Deny).argument(argument))
             }
             Self::ImpossibleRisk => Decision { risk: Some(101), ..allow() },
             Self::Set { target, path, value } => {
@@ -228,17 +229,17 @@ impl Deed {
                 allow()
             }
             Self::Remember => remember(),
-            Self::ByEntitlement { deeds } => {
+            Self::ByEntitlement { misbehaviours } => {
                 let held = call.subject.iter().flat_map(|subject| &subject.entitlements);
-                match held.filter_map(|held| deeds.get(held)).next() {
-                    Some(deed) => return deed.carry_out(call),
+                match held.filter_map(|held| misbehaviours.get(held)).next() {
+                    Some(misbehaviour) => return misbehaviour.carry_out(call),
                     None => allow(),
                 }
             }
-            Self::All { deeds } => {
+            Self::All { misbehaviours } => {
                 let mut all = nothing();
-                for deed in deeds {
-                    let one = deed.carry_out(call)?;
+                for misbehaviour in misbehaviours {
+                    let one = misbehaviour.carry_out(call)?;
                     all.findings.extend(one.findings);
                     all.changes.extend(one.changes);
                 }
@@ -249,7 +250,7 @@ impl Deed {
 }
 
 fn allow() -> Decision {
-    Decision::default().finding(Finding::new("MISCHIEF_ALLOWS", Effect::Allow))
+    Decision::default().finding(Finding::new("MISBEHAVING_ALLOWS", Effect::Allow))
 }
 
 /// Says it in every place there is.
@@ -263,8 +264,8 @@ fn blab(what: &str) -> Decision {
             .argument(Attribute::text("hex", &hex(what)))
     };
     Decision::default()
-        .finding(said("MISCHIEF_ALLOWS", Effect::Allow))
-        .finding(said("MISCHIEF_BLABS", Effect::Allow))
+        .finding(said("MISBEHAVING_ALLOWS", Effect::Allow))
+        .finding(said("MISBEHAVING_BLABS", Effect::Allow))
 }
 
 fn hex(text: &str) -> String {
@@ -279,7 +280,7 @@ fn deny(why: &str) -> Decision {
 }
 
 fn denial(why: &str) -> Finding {
-    Finding::new("MISCHIEF_DENIES", Effect::Deny).argument(Attribute::text("why", why))
+    Finding::new("MISBEHAVING_DENIES", Effect::Deny).argument(Attribute::text("why", why))
 }
 
 fn edit(target: Target, path: &str, value: &str) -> Edit {
@@ -290,7 +291,7 @@ fn entitlement(id: &str) -> Grant {
     Grant { kind: GrantKind::Entitlement, id: id.to_owned() }
 }
 
-#[expect(clippy::panic, reason = "giving up is the deed")]
+#[expect(clippy::panic, reason = "giving up is the misbehaviour")]
 fn trap() -> Decision {
     panic!("as told")
 }
@@ -333,7 +334,7 @@ fn remember() -> Decision {
     if LEFT.fetch_add(1, Ordering::Relaxed) == 0 {
         return allow();
     }
-    Decision::default().finding(Finding::new("MISCHIEF_REMEMBERS", Effect::Deny))
+    Decision::default().finding(Finding::new("MISBEHAVING_REMEMBERS", Effect::Deny))
 }
 
 fn target<'de, D: Deserializer<'de>>(reader: D) -> Result<Target, D::Error> {

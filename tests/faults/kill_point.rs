@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use portcullis_tests::House;
+use portcullis_tests::TestDeployment;
 
 use super::Chance;
-use super::ledger::Ledger;
+use super::answer_ledger::Ledger;
 
 /// When a life ends.
 pub enum Moment {
@@ -34,21 +34,23 @@ impl Moment {
     }
 
     /// Waits for it, under load.
-    pub fn wait(&self, house: &House, ledger: &Ledger) {
+    pub fn wait(&self, deployment: &TestDeployment, ledger: &Ledger) {
         match self {
             Self::After(pause) => thread::sleep(*pause),
             Self::Roll => {
-                let before = newest(&house.path("audit/wal"));
-                until(|| newest(&house.path("audit/wal")) != before);
+                let before = newest(&deployment.path("audit/wal"));
+                until(|| newest(&deployment.path("audit/wal")) != before);
             }
             Self::Checkpoint => {
-                let (kept, fresh) =
-                    (house.path("audit/log/checkpoint"), house.path("audit/log/.checkpoint"));
+                let (kept, fresh) = (
+                    deployment.path("audit/log/checkpoint"),
+                    deployment.path("audit/log/.checkpoint"),
+                );
                 let before = fs::read(&kept).unwrap();
                 until(|| fresh.exists() || fs::read(&kept).unwrap() != before);
             }
             Self::SinceCheckpoint(answers) => {
-                Self::Checkpoint.wait(house, ledger);
+                Self::Checkpoint.wait(deployment, ledger);
                 ledger.until(ledger.len() + answers);
             }
         }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::{Answer, Ends, Host, House, SignIn, event, leaf_hash};
+use portcullis_tests::{Answer, Host, SetOnDrop, SignIn, TestDeployment, event, leaf_hash};
 
 /// What callers were told.
 #[derive(Default)]
@@ -21,7 +21,7 @@ impl Ledger {
     pub fn under_load<R>(&self, host: Host, meanwhile: impl FnOnce(Host) -> R) -> R {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            let ends = Ends(&done);
+            let ends = SetOnDrop(&done);
             for _ in 0..CALLERS {
                 let (mut client, mut request, done) =
                     (host.client(), host.request("token", &[]), &done);
@@ -67,8 +67,8 @@ impl Ledger {
     }
 
     /// Everything that anybody was told is in the log, to the byte.
-    pub fn hold_against(&self, house: &House) {
-        let leaves = house.leaves();
+    pub fn hold_against(&self, deployment: &TestDeployment) {
+        let leaves = deployment.leaves();
         for (index, told) in self.told().iter() {
             let leaf = usize::try_from(*index).ok().and_then(|index| leaves.get(index));
             let found = leaf.map(|leaf| leaf_hash(leaf));
