@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::record::{Entry, push_hex};
+use crate::entry::Entry;
+use crate::record::push_hex;
 use crate::tree::Hash;
 
 /// Answers without a record that are counted together.
@@ -161,7 +162,7 @@ const REFUSED: &str = "hook.rejected";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Body, Tenant};
+    use crate::entry::{Body, Tenant};
 
     fn leaf(entry: &Entry) -> Vec<u8> {
         Body::new(&entry.fields, None).unwrap().leaf(7, entry.kind, &Tenant::new("t"), 9.into())

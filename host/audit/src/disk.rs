@@ -16,18 +16,14 @@ use portcullis_files::{
 };
 use rustix::fs::{Advice, fadvise};
 
-/// A file system.
-pub trait Disk: Debug + Send + Sync {
+use crate::source::{Source, SourceFile};
+
+/// A file system that is written to.
+pub trait Disk: Source {
     /// Opens a file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Opens a file for reading.
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Creates a file, or empties the one of that name.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// The content of a file that is read whole: a tile, a bundle of entries, a signed note.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The names in a directory, sorted.
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Creates a directory; one that exists is left alone.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Gives a file another name in the same directory, replacing what had it.
@@ -46,14 +42,10 @@ pub trait Disk: Debug + Send + Sync {
     }
 }
 
-/// An open file; positions are in bytes.
-pub trait DiskFile: Debug + Send + Sync {
+/// An open file that is written to; positions are in bytes.
+pub trait DiskFile: SourceFile {
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
-    /// Fills all of `bytes`.
-    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()>;
-    /// Its length.
-    fn length(&self) -> io::Result<u64>;
     /// Makes its bytes and length durable.
     fn sync(&self) -> io::Result<()>;
     /// Nobody reads the bytes before `end` soon, so they need not stay in memory once they are durable: a hint.
@@ -67,17 +59,9 @@ pub trait Lock: Debug + Send + Sync {}
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsDisk;
 
-impl Disk for OsDisk {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(open_in_place(path)?))
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+impl Source for OsDisk {
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
         Ok(Box::new(open_regular(path)?.file))
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(create_or_empty(path, FILE_MODE)?))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -96,6 +80,16 @@ impl Disk for OsDisk {
         }
         names.sort_unstable();
         Ok(names)
+    }
+}
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(open_in_place(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(create_or_empty(path, FILE_MODE)?))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -134,14 +128,6 @@ impl Disk for OsDisk {
 impl DiskFile for File {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         self.write_all_at(bytes, position)
-    }
-
-    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
-        self.read_exact_at(bytes, position)
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -13,8 +13,10 @@
 pub mod checkpoint;
 pub mod corrections;
 pub mod disk;
+mod entry;
 mod error;
 mod frame;
+mod layout;
 mod log;
 pub mod note;
 pub mod prove;
@@ -25,8 +27,10 @@ mod record;
 mod recover;
 mod ring;
 mod seal;
+mod sealed_reader;
 mod shards;
 pub mod show;
+mod source;
 pub mod tiles;
 pub mod tree;
 mod uncovered;
@@ -37,6 +41,7 @@ mod wal;
 mod writer;
 
 pub use disk::spare::SpareDescriptors;
+pub use entry::{Entry, RecordTime, TimeMark};
 pub use error::{AuditError, NotDurable, Refused};
 pub use log::{
     CheckpointEvery, Commit, Health, Log, MAX_CHECKPOINT_WAIT, MAX_CLOSE_WAIT, MAX_LEAF_BYTES,
@@ -46,7 +51,9 @@ pub use note::Signer;
 pub use pseudonym::{Pseudonym, Pseudonyms};
 pub use queue::{MAX_RECORD_WAIT, Pending, Receipt, Sequence};
 pub use reader::{ReadError, Reader};
-pub use record::{Entry, Record, RecordTime, TIME_RESET, TimeMark};
+pub use record::{Record, TIME_RESET};
 pub use ring::{MAX_RING_TEXT, Owed, Ring, Slot, Tally};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};
+pub use sealed_reader::OpenSealed;
+pub use source::{Source, SourceFile};
 pub use verified::VerifiedRecord;

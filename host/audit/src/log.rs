@@ -27,9 +27,11 @@ use std::time::Duration;
 use crate::disk::anchored::{self, AnchoredDisk};
 use crate::disk::spare::{self, SpareDisk};
 use crate::disk::{Disk, Lock, OsDisk};
+use crate::entry::{Body, Entry, RecordTime, Tenant, check_kind};
 use crate::error::{AuditError, Refused};
+use crate::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
 use crate::queue::{Pending, Queue, Sequence};
-use crate::record::{Body, Entry, RecordTime, TIME_RESET, Tenant, check_kind};
+use crate::record::TIME_RESET;
 use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
 use crate::views::OPEN_FILES;
@@ -367,12 +369,6 @@ pub fn max_descriptors(max_segments: u32) -> u64 {
     u64::from(max_segments) + spare::MAX_HELD + anchored::MAX_HELD + OPEN_FILES as u64 + OTHERS
 }
 
-/// The public part of a log's directory.
-pub(crate) const LOG_DIR: &str = "log";
-/// The write-ahead log.
-pub(crate) const WAL_DIR: &str = "wal";
-/// The sealed part.
-pub(crate) const SEALED_DIR: &str = "sealed";
 const LOCK: &str = "lock";
 const RING: &str = "emergency";
 

@@ -10,9 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_keys::PublicKey;
 
 use crate::checkpoint::Checkpoint;
-use crate::disk::Disk;
 use crate::note::NoteError;
 use crate::reader::{ReadError, Reader, unreadable};
+use crate::source::Source;
 use crate::tree::{Hash, check_inclusion, inclusion_proof, leaf_hash};
 
 /// A record and the proof that the log has it.
@@ -51,7 +51,7 @@ impl ProofError {
 
 /// Proves that record `index` is in the log.
 pub fn prove(
-    disk: &dyn Disk,
+    disk: &dyn Source,
     dir: &Path,
     key: &PublicKey,
     index: u64,

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::entry::{Body, RecordTime};
 use crate::error::{NotDurable, Refused};
-use crate::record::{Body, RecordTime};
 use crate::tree::Hash;
 use crate::writer::Committer;
 

@@ -10,15 +10,14 @@ use std::path::{Path, PathBuf};
 use portcullis_keys::PublicKey;
 
 use crate::checkpoint::Checkpoint;
-use crate::disk::Disk;
-use crate::log::{LOG_DIR, SEALED_DIR, WAL_DIR};
+use crate::layout::{CHECKPOINT, LOG_DIR, SEALED_DIR, WAL_DIR};
 use crate::note::NoteError;
-use crate::shards::ShardReader;
+use crate::sealed_reader::ShardReader;
+use crate::source::Source;
 use crate::tiles::TileReader;
 use crate::tree::{check_consistency, consistency_proof};
 use crate::uncovered;
 use crate::verified::{Unverified, VerifiedRecord, Verifier};
-use crate::views::CHECKPOINT;
 
 /// Why a log cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,14 +100,14 @@ pub struct Reader<'a> {
     head: Checkpoint,
     verifier: Verifier,
     wal_dir: PathBuf,
-    disk: &'a dyn Disk,
+    disk: &'a dyn Source,
     shards: ShardReader<'a>,
 }
 
 impl<'a> Reader<'a> {
     /// Opens the directory that holds `checkpoint`, or the one above it; the checkpoint must be
     /// signed by `key`.
-    pub fn open(disk: &'a dyn Disk, dir: &Path, key: &PublicKey) -> Result<Self, ReadError> {
+    pub fn open(disk: &'a dyn Source, dir: &Path, key: &PublicKey) -> Result<Self, ReadError> {
         let below = dir.join(LOG_DIR);
         let (log, path) = match disk.read(&below.join(CHECKPOINT)) {
             Ok(_) => (below.clone(), below.join(CHECKPOINT)),

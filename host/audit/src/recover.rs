@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::disk::Disk;
 use crate::error::AuditError;
 use crate::frame::{self, BLOCK, Framed};
-use crate::wal::{Place, Segment, segment_name, segment_number};
+use crate::layout::{segment_name, segment_number};
+use crate::wal::{Place, Segment};
 
 /// What the write-ahead log holds beyond the views.
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 //! digest is over ciphertext, which tells nothing about the plaintext once the key is destroyed. The id has 128 bits: making two keys
 //! with one id takes about 2^64 work. What is sealed is not decided here.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -18,9 +19,20 @@ use portcullis_keys::SymmetricKey;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::record::push_hex;
+use crate::sealed_reader::OpenSealed;
+
 /// Names a sealing key: the first 16 bytes of SHA-256 over a label and the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId(pub [u8; 16]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(32);
+        push_hex(&mut text, &self.0);
+        f.write_str(&text)
+    }
+}
 
 /// A key that seals and opens.
 #[derive(Clone)]
@@ -175,6 +187,12 @@ pub fn open_sealed(
     let length = opened.map_err(|_| SealError::Changed)?.len();
     body.truncate(length);
     Ok(body)
+}
+
+impl OpenSealed for SealKey {
+    fn open(&self, tenant: &str, kind: &str, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+        open_sealed(self, tenant, kind, blob).map_err(|error| error.to_string())
+    }
 }
 
 #[derive(Clone)]

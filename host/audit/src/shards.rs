@@ -3,14 +3,11 @@
 //!
 //! Invariant: append-only below the published size; what lies beyond it after a crash is overwritten. Integrity is the leaf's digest, not this file's.
 
-use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, DiskFile};
-
-/// Records whose sealed parts share a file.
-pub(crate) const SHARD_RECORDS: u64 = 65_536;
+use crate::layout::{RECORDS_PER_SEALED_FILE, sealed_paths};
 
 /// The end that is written to.
 #[derive(Debug)]
@@ -33,9 +30,9 @@ impl Shards {
     /// Goes on at record `next`.
     pub(crate) fn open(disk: &dyn Disk, dir: &Path, next: u64) -> io::Result<Self> {
         let mut shards = Self { dir: dir.to_owned(), next, open: None };
-        let within = next % SHARD_RECORDS;
+        let within = next % RECORDS_PER_SEALED_FILE;
         if within > 0 {
-            let (blobs, ends) = paths(dir, next / SHARD_RECORDS);
+            let (blobs, ends) = sealed_paths(dir, next / RECORDS_PER_SEALED_FILE);
             let ends = disk.open(&ends)?;
             let mut end = [0; 8];
             ends.read_at(&mut end, (within - 1) * 8)?;
@@ -54,9 +51,9 @@ impl Shards {
     /// Adds the next record's sealed part, if it has one. Whether names in the directory changed is returned.
     pub(crate) fn push(&mut self, disk: &dyn Disk, blob: Option<&[u8]>) -> io::Result<bool> {
         let mut created = false;
-        if self.next.is_multiple_of(SHARD_RECORDS) {
+        if self.next.is_multiple_of(RECORDS_PER_SEALED_FILE) {
             self.sync()?;
-            let (blobs, ends) = paths(&self.dir, self.next / SHARD_RECORDS);
+            let (blobs, ends) = sealed_paths(&self.dir, self.next / RECORDS_PER_SEALED_FILE);
             let (blobs, ends) = (disk.create(&blobs)?, disk.create(&ends)?);
             self.open =
                 Some(Shard { blobs, ends, end: 0, new_blobs: Vec::new(), new_ends: Vec::new() });
@@ -95,7 +92,7 @@ impl Shard {
         if records == 0 {
             return Ok(());
         }
-        let first = next.saturating_sub(records) % SHARD_RECORDS;
+        let first = next.saturating_sub(records) % RECORDS_PER_SEALED_FILE;
         self.blobs.write_at(&self.new_blobs, self.end)?;
         self.ends.write_at(&self.new_ends, first * 8)?;
         self.end = self.end.saturating_add(self.new_blobs.len() as u64);
@@ -105,69 +102,5 @@ impl Shard {
     }
 }
 
-/// Reads sealed parts; keeps the files of the last shard open.
-pub(crate) struct ShardReader<'a> {
-    disk: &'a dyn Disk,
-    dir: PathBuf,
-    open: RefCell<Option<OpenShard>>,
-}
-
-struct OpenShard {
-    shard: u64,
-    blobs: Box<dyn DiskFile>,
-    ends: Box<dyn DiskFile>,
-}
-
-impl<'a> ShardReader<'a> {
-    /// Reads below the directory of sealed parts.
-    pub(crate) fn new(disk: &'a dyn Disk, dir: &Path) -> Self {
-        Self { disk, dir: dir.to_owned(), open: RefCell::new(None) }
-    }
-
-    /// One record's sealed part; `None` where it has none.
-    pub(crate) fn read(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
-        let shard = index / SHARD_RECORDS;
-        let mut open = self.open.borrow_mut();
-        let files = match open.take().filter(|open| open.shard == shard) {
-            Some(files) => files,
-            None => {
-                let (blobs, ends) = paths(&self.dir, shard);
-                OpenShard {
-                    shard,
-                    blobs: self.disk.open_read(&blobs)?,
-                    ends: self.disk.open_read(&ends)?,
-                }
-            }
-        };
-        let files = open.insert(files);
-        let end_of = |record: u64| -> io::Result<u64> {
-            let mut end = [0; 8];
-            files.ends.read_at(&mut end, record * 8)?;
-            Ok(u64::from_be_bytes(end))
-        };
-        let within = index % SHARD_RECORDS;
-        let start = if within == 0 { 0 } else { end_of(within - 1)? };
-        let end = end_of(within)?;
-        if start == end {
-            return Ok(None);
-        }
-        let length = end.checked_sub(start).filter(|length| *length <= MAX_BLOB_BYTES);
-        let length = length
-            .and_then(|length| usize::try_from(length).ok())
-            .ok_or(io::ErrorKind::InvalidData)?;
-        let mut blob = vec![0; length];
-        files.blobs.read_at(&mut blob, start)?;
-        Ok(Some(blob))
-    }
-}
-
-/// Names of a shard's files below the directory of sealed parts: blobs, ends.
-pub(crate) fn paths(dir: &Path, shard: u64) -> (PathBuf, PathBuf) {
-    (dir.join(format!("{shard:06}.blobs")), dir.join(format!("{shard:06}.ends")))
-}
-
 /// Written at once at most, but for the last blob: as much as stays in a processor's cache.
 const BUFFER_BYTES: usize = 256 << 10;
-
-/// No sealed part is larger; a larger difference of two ends is damage.
-const MAX_BLOB_BYTES: u64 = 64 << 20;

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::disk::Disk;
 use crate::reader::{ReadError, Reader};
 use crate::record::{Record, TIME_RESET};
-use crate::seal::{SealKey, open_sealed};
+use crate::sealed_reader::OpenSealed;
+use crate::source::Source;
 use crate::verified::VerifiedRecord;
 
 /// Which records; the default is all.
@@ -65,11 +65,11 @@ pub enum Unreadable {
 /// Hands the records that the filter lets through to `each`, in order, until it says `false`.
 /// Returns how many it was handed.
 pub fn show(
-    disk: &dyn Disk,
+    disk: &dyn Source,
     dir: &Path,
     key: &PublicKey,
     filter: &Filter,
-    seal_key: Option<&SealKey>,
+    seal_key: Option<&dyn OpenSealed>,
     mut each: impl FnMut(Shown) -> bool,
 ) -> Result<u64, ReadError> {
     let reader = Reader::open(disk, dir, key)?;
@@ -96,7 +96,7 @@ pub fn show(
 fn show_stretch(
     reader: &Reader<'_>,
     filter: &Filter,
-    seal_key: Option<&SealKey>,
+    seal_key: Option<&dyn OpenSealed>,
     stretch: &Range<u64>,
     handed: &mut u64,
     each: &mut impl FnMut(Shown) -> bool,
@@ -148,7 +148,7 @@ fn stretches(reader: &Reader<'_>, filter: &Filter) -> (Vec<Range<u64>>, Option<R
 fn open(
     reader: &Reader<'_>,
     record: &Record,
-    key: &SealKey,
+    key: &dyn OpenSealed,
 ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     let blob = reader
         .sealed(record.seq)
@@ -157,8 +157,7 @@ fn open(
     if !record.commits_to(&blob) {
         return Err(Unreadable::Altered);
     }
-    open_sealed(key, &record.tenant, &record.kind, &blob)
-        .map_err(|error| Unreadable::Unopened(error.to_string()))
+    key.open(&record.tenant, &record.kind, &blob).map_err(Unreadable::Unopened)
 }
 
 /// The first record of a stretch that is not before a time: found by halving.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::Disk;
+use crate::source::Source;
 use crate::tree::{Hash, Nodes, perfect_root};
 
 /// Entries or hashes in a full tile.
@@ -118,7 +118,7 @@ pub fn hashes_in(row: Row, size: u64) -> u64 {
 
 /// Reads tiles and bundles of a log of a given size; keeps the last few it read.
 pub struct TileReader<'a> {
-    disk: &'a dyn Disk,
+    disk: &'a dyn Source,
     log: PathBuf,
     size: u64,
     kept: RefCell<HashMap<Tile, Vec<u8>>>,
@@ -126,7 +126,7 @@ pub struct TileReader<'a> {
 
 impl<'a> TileReader<'a> {
     /// Reads below the directory `log`, as of `size` entries.
-    pub fn new(disk: &'a dyn Disk, log: &Path, size: u64) -> Self {
+    pub fn new(disk: &'a dyn Source, log: &Path, size: u64) -> Self {
         Self { disk, log: log.to_owned(), size, kept: RefCell::default() }
     }
 

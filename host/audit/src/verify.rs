@@ -13,10 +13,10 @@ use std::path::Path;
 use portcullis_keys::PublicKey;
 
 use crate::checkpoint::Checkpoint;
-use crate::disk::Disk;
 use crate::reader::{ReadError, Reader};
 use crate::record::{Record, TIME_RESET};
-use crate::seal::{SealKey, open_sealed};
+use crate::sealed_reader::OpenSealed;
+use crate::source::Source;
 use crate::tiles::{Row, TILE_WIDTH, Tile, entries, hashes_in};
 use crate::tree::{Frontier, Hash, leaf_hash, perfect_root};
 
@@ -28,7 +28,7 @@ pub struct VerifyOptions<'a> {
     /// Also check the sealed parts beside the log against their records.
     pub sealed: bool,
     /// Also open them.
-    pub seal_key: Option<&'a SealKey>,
+    pub seal_key: Option<&'a dyn OpenSealed>,
 }
 
 /// A log that is whole.
@@ -67,7 +67,7 @@ impl fmt::Display for Damage {
 
 /// Verifies the log in `dir` (the directory that holds `checkpoint`, or the one above it). Names up to a thousand damaged places.
 pub fn verify(
-    disk: &dyn Disk,
+    disk: &dyn Source,
     dir: &Path,
     key: &PublicKey,
     options: &VerifyOptions<'_>,
@@ -97,7 +97,7 @@ pub fn verify(
 }
 
 struct Walk<'a> {
-    disk: &'a dyn Disk,
+    disk: &'a dyn Source,
     reader: &'a Reader<'a>,
     options: &'a VerifyOptions<'a>,
     size: u64,
@@ -187,12 +187,10 @@ impl Walk<'_> {
         match self.reader.sealed(record.seq) {
             Ok(Some(blob)) if record.commits_to(&blob) => {
                 self.summary.sealed += 1;
-                let opened = self
-                    .options
-                    .seal_key
-                    .map(|key| open_sealed(key, &record.tenant, &record.kind, &blob));
+                let opened =
+                    self.options.seal_key.map(|key| key.open(&record.tenant, &record.kind, &blob));
                 if let Some(Err(error)) = opened {
-                    self.report(place, Some(record.seq), error.to_string());
+                    self.report(place, Some(record.seq), error);
                 }
             }
             Ok(Some(_)) => self.report(

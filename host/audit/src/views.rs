@@ -16,6 +16,7 @@ use crate::checkpoint::Checkpoint;
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
 use crate::frame::Framed;
+use crate::layout::CHECKPOINT;
 use crate::note::Signer;
 use crate::shards::Shards;
 use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries, hashes_in, push_entry};
@@ -404,8 +405,6 @@ fn remove_tree(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.remove_dir(dir)
 }
 
-/// Name of the published checkpoint.
-pub(crate) const CHECKPOINT: &str = "checkpoint";
 const FRESH_CHECKPOINT: &str = ".checkpoint";
 
 /// Files held open before they are synced.

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{self, BLOCK, Framed, Head, Sequenced};
+use crate::layout::segment_name;
 use crate::log::Monotonic;
 
 /// A segment file.
@@ -394,17 +395,6 @@ pub(crate) fn write_segment(
     Ok(Segment { file, number })
 }
 
-/// Its file's name: `0000.segment`.
-pub(crate) fn segment_name(number: u32) -> String {
-    format!("{number:04}{SUFFIX}")
-}
-
-/// The number in a segment's name.
-pub(crate) fn segment_number(name: &str) -> Option<u32> {
-    name.strip_suffix(SUFFIX)?.parse().ok().filter(|number| segment_name(*number) == name)
-}
-
-const SUFFIX: &str = ".segment";
 const ZEROS_AT_ONCE: u64 = 256 * BLOCK;
 
 const NEVER: u64 = u64::MAX;

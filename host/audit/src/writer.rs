@@ -21,11 +21,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::entry::Tenant;
 use crate::error::{AuditError, NotDurable};
 use crate::frame::{Sequenced, frame_bytes, frame_room};
 use crate::log::{Commit, Monotonic};
 use crate::queue::{Queue, Queued, Receipt};
-use crate::record::Tenant;
 use crate::ring::Ring;
 use crate::tree::leaf_hash;
 use crate::wal::{Durable, Place, Pool, Wal};

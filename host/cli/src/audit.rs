@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use portcullis_audit::disk::OsDisk;
 use portcullis_audit::show::{Filter, Shown, Unreadable};
 use portcullis_audit::verify::VerifyOptions;
-use portcullis_audit::{ReadError, SealKey, prove, show, verify};
+use portcullis_audit::{OpenSealed, ReadError, SealKey, prove, show, verify};
 use portcullis_keys::{PublicKey, SymmetricKey};
 use portcullis_model::escape::escape;
 use serde_json::value::RawValue;
@@ -141,7 +141,7 @@ impl Verify {
         let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
         let sealed = self.sealed || seal_key.is_some();
         let options =
-            VerifyOptions { retained: retained.as_deref(), sealed, seal_key: seal_key.as_ref() };
+            VerifyOptions { retained: retained.as_deref(), sealed, seal_key: opener(&seal_key) };
         let verified = verify::verify(&OsDisk, &self.log, &key, &options);
         let whole = match verified {
             Ok(whole) => whole,
@@ -209,7 +209,7 @@ impl Show {
             self.print(&shown);
             true
         };
-        let shown = show::show(&OsDisk, &self.log, &key, &filter, seal_key.as_ref(), show_one)
+        let shown = show::show(&OsDisk, &self.log, &key, &filter, opener(&seal_key), show_one)
             .map_err(unreadable)?;
         if shown == 0 {
             return self.none_shown(&filter, &key);
@@ -314,6 +314,10 @@ impl Prove {
         );
         Ok(())
     }
+}
+
+fn opener(key: &Option<SealKey>) -> Option<&dyn OpenSealed> {
+    key.as_ref().map(|key| key as &dyn OpenSealed)
 }
 
 fn seal_key(path: &Path) -> Done<SealKey> {

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use portcullis_files::HeldFolder;
 
 use super::{Disk, DiskFile, Lock};
+use crate::source::{Source, SourceFile};
 
 /// A file system with a log's directories held open.
 #[derive(Debug)]
@@ -49,17 +50,9 @@ impl<D: Disk> AnchoredDisk<D> {
     }
 }
 
-impl<D: Disk> Disk for AnchoredDisk<D> {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.open(&self.place(path)?)
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+impl<D: Disk> Source for AnchoredDisk<D> {
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
         self.disk.open_read(&self.place(path)?)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.create(&self.place(path)?)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -68,6 +61,16 @@ impl<D: Disk> Disk for AnchoredDisk<D> {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.disk.list(&self.place(dir)?)
+    }
+}
+
+impl<D: Disk> Disk for AnchoredDisk<D> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open(&self.place(path)?)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.create(&self.place(path)?)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

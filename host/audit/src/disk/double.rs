@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile, Lock};
+use crate::source::{Source, SourceFile};
 
 /// What happens to what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,6 +268,26 @@ impl Change {
     }
 }
 
+impl Source for Double {
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
+        Ok(self.open(path)?)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.can_open()?;
+        let state = self.state();
+        match state.node(path)? {
+            Node::File(inode) => Ok(state.files[inode].now.clone()),
+            Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.can_open()?;
+        Ok(self.state().dir(dir)?.now.keys().cloned().collect())
+    }
+}
+
 impl Disk for Double {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.can_open()?;
@@ -274,10 +295,6 @@ impl Disk for Double {
             Node::File(inode) => Ok(Box::new(DoubleFile { disk: self.clone(), inode })),
             Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
         }
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.open(path)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -306,20 +323,6 @@ impl Disk for Double {
         };
         self.change(path, Change::Set(name(path), Node::File(inode)))?;
         Ok(Box::new(DoubleFile { disk: self.clone(), inode }))
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.can_open()?;
-        let state = self.state();
-        match state.node(path)? {
-            Node::File(inode) => Ok(state.files[inode].now.clone()),
-            Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
-        }
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.can_open()?;
-        Ok(self.state().dir(dir)?.now.keys().cloned().collect())
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -374,6 +377,20 @@ struct DoubleFile {
     inode: usize,
 }
 
+impl SourceFile for DoubleFile {
+    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        let state = self.disk.state();
+        let start = usize::try_from(position).unwrap();
+        let content = state.files[self.inode].now.get(start..start + bytes.len());
+        bytes.copy_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.disk.state().files[self.inode].now.len() as u64)
+    }
+}
+
 impl DiskFile for DoubleFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut state = self.disk.state();
@@ -399,18 +416,6 @@ impl DiskFile for DoubleFile {
             file.dirty.extend(start / SECTOR..end.div_ceil(SECTOR));
         }
         if success { Ok(()) } else { Err(dead()) }
-    }
-
-    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
-        let state = self.disk.state();
-        let start = usize::try_from(position).unwrap();
-        let content = state.files[self.inode].now.get(start..start + bytes.len());
-        bytes.copy_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.disk.state().files[self.inode].now.len() as u64)
     }
 
     fn sync(&self) -> io::Result<()> {

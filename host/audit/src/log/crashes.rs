@@ -13,6 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::disk::double::{Double, Loss, Random};
 use crate::frame::{Sequenced, frame_bytes};
 use crate::seal::Sealed;
+use crate::source::Source as _;
 use crate::tiles::TileReader;
 use crate::tree::{Hash, leaf_hash};
 use crate::verify::{VerifyOptions, verify};

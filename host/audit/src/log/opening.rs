@@ -7,10 +7,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{LOCK, LOG_DIR, Options, RING, Recovery, SEALED_DIR, WAL_DIR};
+use super::{LOCK, Options, RING, Recovery};
 use crate::corrections::Found;
 use crate::disk::{Disk, Lock};
 use crate::error::AuditError;
+use crate::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
 use crate::record::Record;
 use crate::recover::{Recovered, keep_fitting};
 use crate::ring::{Owed, Ring};

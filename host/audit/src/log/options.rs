@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::disk::spare::SpareDescriptors;
+use crate::entry::RecordTime;
 use crate::error::AuditError;
 use crate::note::Signer;
-use crate::record::RecordTime;
 use crate::seal::Sealer;
 
 /// How a log is opened.

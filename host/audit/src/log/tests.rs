@@ -98,7 +98,7 @@ fn receipts_come_true() {
             assert_eq!(leaf_hash(leaf), receipt.leaf_hash);
             let record = Record::parse(leaf).unwrap();
             assert_eq!((record.seq, record.tenant.as_str()), (receipt.index, "default"));
-            let blob = crate::shards::ShardReader::new(&OsDisk, &dir.path().join("sealed"))
+            let blob = crate::sealed_reader::ShardReader::new(&OsDisk, &dir.path().join("sealed"))
                 .read(receipt.index)
                 .unwrap();
             assert_eq!(record.sealed.is_some(), blob.is_some());

@@ -198,7 +198,7 @@ fn proofs_hold_for_their_record_alone() {
 #[test]
 fn records_are_shown_by_place_time_and_type() {
     let (dir, _) = log(&[300]);
-    let all = |filter: &Filter, seal_key: Option<&SealKey>| {
+    let all = |filter: &Filter, seal_key: Option<&dyn OpenSealed>| {
         let mut shown = Vec::new();
         let each = |record| {
             shown.push(record);
@@ -220,7 +220,10 @@ fn records_are_shown_by_place_time_and_type() {
     let kind = |kind: &str| Filter { from: 297, kind: Some(kind.into()), ..Filter::default() };
     assert_eq!(places(&kind("hook.")), [297, 298, 299]);
     assert_eq!(places(&kind("hook")), Vec::<u64>::new());
-    let opened = all(&Filter { from: 3, to: Some(5), ..Filter::default() }, Some(&seal_key()));
+    let opened = all(
+        &Filter { from: 3, to: Some(5), ..Filter::default() },
+        Some(&seal_key() as &dyn OpenSealed),
+    );
     assert!(opened[0].sealed.is_none());
     assert_eq!(opened[1].sealed.as_ref().unwrap().as_ref().unwrap().as_slice(), b"who 4");
 }
