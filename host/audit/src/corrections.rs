@@ -11,8 +11,8 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use crate::entry::Entry;
-use crate::record::push_hex;
-use crate::tree::Hash;
+use portcullis_tlog::record::push_hex;
+use portcullis_tlog::tree::Hash;
 
 /// Answers without a record that are counted together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use portcullis_files::{
 };
 use rustix::fs::{Advice, fadvise};
 
-use crate::source::{Source, SourceFile};
+use portcullis_tlog::{Source, SourceFile};
 
 /// A file system that is written to.
 pub trait Disk: Source {

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::Refused;
-use crate::record::digest;
 use crate::seal::Sealed;
+use portcullis_tlog::record::digest;
 
 /// What is to be recorded.
 pub struct Entry {
@@ -188,8 +188,8 @@ const FRAME_BYTES: usize = 38 + 40 + 25 + 16 + 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
     use crate::seal::KeyId;
+    use portcullis_tlog::record::Record;
     use proptest::prelude::*;
 
     fn leaf(fields: &str, sealed: Option<&Sealed>) -> Result<String, Refused> {

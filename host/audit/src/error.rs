@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::note::NoteError;
+use portcullis_tlog::note::NoteError;
 
 /// Why a log cannot be opened or used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,32 +10,17 @@
     expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")
 )]
 
-pub mod checkpoint;
 pub mod corrections;
 pub mod disk;
 mod entry;
 mod error;
-mod frame;
-mod layout;
 mod log;
-pub mod note;
-pub mod prove;
 mod pseudonym;
 mod queue;
-mod reader;
-mod record;
 mod recover;
 mod ring;
 mod seal;
-mod sealed_reader;
 mod shards;
-pub mod show;
-mod source;
-pub mod tiles;
-pub mod tree;
-mod uncovered;
-mod verified;
-pub mod verify;
 mod views;
 mod wal;
 mod writer;
@@ -47,13 +32,7 @@ pub use log::{
     CheckpointEvery, Commit, Health, Log, MAX_CHECKPOINT_WAIT, MAX_CLOSE_WAIT, MAX_LEAF_BYTES,
     MAX_SEALED_BYTES, Monotonic, Options, Recovery, max_descriptors,
 };
-pub use note::Signer;
 pub use pseudonym::{Pseudonym, Pseudonyms};
 pub use queue::{MAX_RECORD_WAIT, Pending, Receipt, Sequence};
-pub use reader::{ReadError, Reader};
-pub use record::{Record, TIME_RESET};
 pub use ring::{MAX_RING_TEXT, Owed, Ring, Slot, Tally};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};
-pub use sealed_reader::OpenSealed;
-pub use source::{Source, SourceFile};
-pub use verified::VerifiedRecord;

@@ -29,13 +29,13 @@ use crate::disk::spare::{self, SpareDisk};
 use crate::disk::{Disk, Lock, OsDisk};
 use crate::entry::{Body, Entry, RecordTime, Tenant, check_kind};
 use crate::error::{AuditError, Refused};
-use crate::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
 use crate::queue::{Pending, Queue, Sequence};
-use crate::record::TIME_RESET;
 use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
 use crate::views::OPEN_FILES;
 use crate::writer::{self, Committer, Shared};
+use portcullis_tlog::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
+use portcullis_tlog::record::TIME_RESET;
 
 pub(crate) use opening::Core;
 pub use options::{CheckpointEvery, Commit, Monotonic, Options};
@@ -393,3 +393,5 @@ mod crashes;
 mod shortage;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod verify_tests;

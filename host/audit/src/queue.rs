@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 use crate::entry::{Body, RecordTime};
 use crate::error::{NotDurable, Refused};
-use crate::tree::Hash;
 use crate::writer::Committer;
+use portcullis_tlog::tree::Hash;
 
 /// A durable record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::AuditError;
-use crate::frame::{self, BLOCK, Framed};
-use crate::layout::{segment_name, segment_number};
 use crate::wal::{Place, Segment};
+use portcullis_tlog::frame::{self, BLOCK, Framed};
+use portcullis_tlog::layout::{segment_name, segment_number};
 
 /// What the write-ahead log holds beyond the views.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::corrections::Count;
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
-use crate::tree::Hash;
+use portcullis_tlog::tree::Hash;
 
 /// What the log still owes, as found in the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use portcullis_keys::SymmetricKey;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::record::push_hex;
-use crate::sealed_reader::OpenSealed;
+use portcullis_tlog::record::push_hex;
+use portcullis_tlog::sealed_reader::OpenSealed;
 
 /// Names a sealing key: the first 16 bytes of SHA-256 over a label and the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, DiskFile};
-use crate::layout::{RECORDS_PER_SEALED_FILE, sealed_paths};
+use portcullis_tlog::layout::{RECORDS_PER_SEALED_FILE, sealed_paths};
 
 /// The end that is written to.
 #[derive(Debug)]

@@ -12,15 +12,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint::Checkpoint;
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
-use crate::frame::Framed;
-use crate::layout::CHECKPOINT;
-use crate::note::Signer;
 use crate::shards::Shards;
-use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries, hashes_in, push_entry};
-use crate::tree::{Frontier, Hash, leaf_hash, perfect_root};
+use portcullis_tlog::checkpoint::Checkpoint;
+use portcullis_tlog::frame::Framed;
+use portcullis_tlog::layout::CHECKPOINT;
+use portcullis_tlog::note::Signer;
+use portcullis_tlog::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries, hashes_in, push_entry};
+use portcullis_tlog::tree::{Frontier, Hash, leaf_hash, perfect_root};
 
 /// The writing end of the views.
 pub(crate) struct Views {

@@ -12,9 +12,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{self, BLOCK, Framed, Head, Sequenced};
-use crate::layout::segment_name;
 use crate::log::Monotonic;
+use portcullis_tlog::frame::{self, BLOCK, Framed, Head, Sequenced};
+use portcullis_tlog::layout::segment_name;
 
 /// A segment file.
 #[derive(Clone, Debug)]

@@ -23,12 +23,12 @@ use std::time::{Duration, Instant};
 
 use crate::entry::Tenant;
 use crate::error::{AuditError, NotDurable};
-use crate::frame::{Sequenced, frame_bytes, frame_room};
 use crate::log::{Commit, Monotonic};
 use crate::queue::{Queue, Queued, Receipt};
 use crate::ring::Ring;
-use crate::tree::leaf_hash;
 use crate::wal::{Durable, Place, Pool, Wal};
+use portcullis_tlog::frame::{Sequenced, frame_bytes, frame_room};
+use portcullis_tlog::tree::leaf_hash;
 
 use applier::hand_over;
 pub(crate) use applier::{Committed, apply};

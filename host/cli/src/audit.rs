@@ -5,12 +5,13 @@ mod record_types;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use portcullis_audit::SealKey;
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::show::{Filter, Shown, Unreadable};
-use portcullis_audit::verify::VerifyOptions;
-use portcullis_audit::{OpenSealed, ReadError, SealKey, prove, show, verify};
 use portcullis_keys::{PublicKey, SymmetricKey};
 use portcullis_model::escape::escape;
+use portcullis_tlog::show::{Filter, Shown, Unreadable};
+use portcullis_tlog::verify::VerifyOptions;
+use portcullis_tlog::{OpenSealed, ReadError, prove, show, verify};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

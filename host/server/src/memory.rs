@@ -11,11 +11,11 @@ use std::io;
 use std::path::Path;
 
 use aws_lc_rs::{hkdf, hmac};
-use portcullis_audit::checkpoint::Checkpoint;
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::{ReadError, Reader};
 use portcullis_files::{read_bounded, write_atomic};
 use portcullis_keys::{PublicKey, SymmetricKey};
+use portcullis_tlog::checkpoint::Checkpoint;
+use portcullis_tlog::{ReadError, Reader};
 use portcullis_trust::History;
 use serde::{Deserialize, Serialize};
 

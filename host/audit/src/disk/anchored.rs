@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use portcullis_files::HeldFolder;
 
 use super::{Disk, DiskFile, Lock};
-use crate::source::{Source, SourceFile};
+use portcullis_tlog::{Source, SourceFile};
 
 /// A file system with a log's directories held open.
 #[derive(Debug)]

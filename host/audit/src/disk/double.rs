@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile, Lock};
-use crate::source::{Source, SourceFile};
+use portcullis_tlog::{Source, SourceFile};
 
 /// What happens to what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile, Lock};
-use crate::source::{Source, SourceFile};
+use portcullis_tlog::{Source, SourceFile};
 
 /// A stock of descriptors, of no file.
 #[derive(Debug, Default)]

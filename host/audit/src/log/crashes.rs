@@ -9,16 +9,16 @@ use std::time::Instant;
 
 use super::tests::{entry, key, options, still};
 use super::*;
-use crate::checkpoint::Checkpoint;
 use crate::disk::double::{Double, Loss, Random};
-use crate::frame::{Sequenced, frame_bytes};
 use crate::seal::Sealed;
-use crate::source::Source as _;
-use crate::tiles::TileReader;
-use crate::tree::{Hash, leaf_hash};
-use crate::verify::{VerifyOptions, verify};
 use crate::views::Views;
 use crate::writer::Committed;
+use portcullis_tlog::Source as _;
+use portcullis_tlog::checkpoint::Checkpoint;
+use portcullis_tlog::frame::{Sequenced, frame_bytes};
+use portcullis_tlog::tiles::TileReader;
+use portcullis_tlog::tree::{Hash, leaf_hash};
+use portcullis_tlog::verify::{VerifyOptions, verify};
 
 /// A host that appends, is cut off and comes back.
 struct Host {

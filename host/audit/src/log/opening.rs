@@ -11,14 +11,14 @@ use super::{LOCK, Options, RING, Recovery};
 use crate::corrections::Found;
 use crate::disk::{Disk, Lock};
 use crate::error::AuditError;
-use crate::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
-use crate::record::Record;
 use crate::recover::{Recovered, keep_fitting};
 use crate::ring::{Owed, Ring};
-use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
-use crate::tree::leaf_hash;
 use crate::views::{ROUND_RECORDS, Views};
 use crate::wal::{Pool, Segment, Wal, write_segment};
+use portcullis_tlog::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
+use portcullis_tlog::record::Record;
+use portcullis_tlog::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
+use portcullis_tlog::tree::leaf_hash;
 
 /// A log without its threads: what they drive.
 pub(crate) struct Core {

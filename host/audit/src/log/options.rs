@@ -9,8 +9,8 @@ use std::time::Instant;
 use crate::disk::spare::SpareDescriptors;
 use crate::entry::RecordTime;
 use crate::error::AuditError;
-use crate::note::Signer;
 use crate::seal::Sealer;
+use portcullis_tlog::note::Signer;
 
 /// How a log is opened.
 pub struct Options {

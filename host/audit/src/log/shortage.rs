@@ -10,9 +10,9 @@ use crate::corrections::{self, Count};
 use crate::disk::double::{Double, Loss, Want};
 use crate::queue::Receipt;
 use crate::ring::Tally;
-use crate::tiles::TileReader;
-use crate::tree::leaf_hash;
-use crate::verify::{VerifyOptions, verify};
+use portcullis_tlog::tiles::TileReader;
+use portcullis_tlog::tree::leaf_hash;
+use portcullis_tlog::verify::{VerifyOptions, verify};
 
 fn open(disk: &Double) -> (Log, Recovery) {
     Log::open_on(Arc::new(disk.clone()), options(Path::new("/log"))).unwrap()

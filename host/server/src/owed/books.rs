@@ -280,9 +280,10 @@ mod tests {
     use std::sync::Arc;
 
     use portcullis_audit::disk::OsDisk;
-    use portcullis_audit::{Entry, Options, Reader, Recovery, SealKey, Sealer};
+    use portcullis_audit::{Entry, Options, Recovery, SealKey, Sealer};
     use portcullis_keys::{SecretKey, SymmetricKey};
     use portcullis_model::{Cause, Digest};
+    use portcullis_tlog::Reader;
 
     use super::*;
 

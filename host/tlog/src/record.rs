@@ -52,7 +52,7 @@ impl Record {
 }
 
 /// Returns `sha256:` and the lower-case hexadecimal digits of the digest of these bytes.
-pub(crate) fn digest(blob: &[u8]) -> String {
+pub fn digest(blob: &[u8]) -> String {
     let mut text = String::with_capacity(71);
     text.push_str("sha256:");
     push_hex(&mut text, &Sha256::digest(blob));
@@ -60,7 +60,7 @@ pub(crate) fn digest(blob: &[u8]) -> String {
 }
 
 /// Adds lower-case hexadecimal digits.
-pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+pub fn push_hex(text: &mut String, bytes: &[u8]) {
     let digit =
         |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
     for byte in bytes {

@@ -436,6 +436,3 @@ fn missing(error: &io::Error) -> String {
 }
 
 const MAX_DAMAGE: usize = 1000;
-
-#[cfg(test)]
-pub(crate) mod tests;

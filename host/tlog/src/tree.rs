@@ -53,7 +53,7 @@ impl Frontier {
     }
 
     /// Adds the root of a perfect subtree of `2^level` leaves; only sound where the size is a multiple of `2^level`.
-    pub(crate) fn push_subtree(&mut self, level: u32, root: Hash) {
+    pub fn push_subtree(&mut self, level: u32, root: Hash) {
         self.size = self.size.saturating_add(1 << level);
         let mut carried = root;
         for _ in 0..(self.size >> level).trailing_zeros() {

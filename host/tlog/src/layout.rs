@@ -5,32 +5,32 @@
 use std::path::{Path, PathBuf};
 
 /// The public part of a log's directory.
-pub(crate) const LOG_DIR: &str = "log";
+pub const LOG_DIR: &str = "log";
 
 /// The write-ahead log.
-pub(crate) const WAL_DIR: &str = "wal";
+pub const WAL_DIR: &str = "wal";
 
 /// The sealed parts.
-pub(crate) const SEALED_DIR: &str = "sealed";
+pub const SEALED_DIR: &str = "sealed";
 
 /// The signed head, in the public part.
-pub(crate) const CHECKPOINT: &str = "checkpoint";
+pub const CHECKPOINT: &str = "checkpoint";
 
 /// Records whose sealed parts share a file.
-pub(crate) const RECORDS_PER_SEALED_FILE: u64 = 65_536;
+pub const RECORDS_PER_SEALED_FILE: u64 = 65_536;
 
 /// Returns the paths of a pair of files below the directory of sealed parts: blobs, ends.
-pub(crate) fn sealed_paths(dir: &Path, number: u64) -> (PathBuf, PathBuf) {
+pub fn sealed_paths(dir: &Path, number: u64) -> (PathBuf, PathBuf) {
     (dir.join(format!("{number:06}.blobs")), dir.join(format!("{number:06}.ends")))
 }
 
 /// Returns the name of a segment of the write-ahead log.
-pub(crate) fn segment_name(number: u32) -> String {
+pub fn segment_name(number: u32) -> String {
     format!("{number:04}{SEGMENT_SUFFIX}")
 }
 
 /// Returns the number of the segment that has this name. `None` for the name of another file.
-pub(crate) fn segment_number(name: &str) -> Option<u32> {
+pub fn segment_number(name: &str) -> Option<u32> {
     name.strip_suffix(SEGMENT_SUFFIX)?.parse().ok().filter(|number| segment_name(*number) == name)
 }
 

@@ -26,7 +26,7 @@ pub trait OpenSealed {
 }
 
 /// Reads sealed parts; keeps the files of the last shard open.
-pub(crate) struct ShardReader<'a> {
+pub struct ShardReader<'a> {
     disk: &'a dyn Source,
     dir: PathBuf,
     open: RefCell<Option<OpenShard>>,
@@ -40,12 +40,12 @@ struct OpenShard {
 
 impl<'a> ShardReader<'a> {
     /// Reads below the directory of sealed parts.
-    pub(crate) fn new(disk: &'a dyn Source, dir: &Path) -> Self {
+    pub fn new(disk: &'a dyn Source, dir: &Path) -> Self {
         Self { disk, dir: dir.to_owned(), open: RefCell::new(None) }
     }
 
     /// One record's sealed part; `None` where it has none.
-    pub(crate) fn read(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
+    pub fn read(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
         let shard = index / RECORDS_PER_SEALED_FILE;
         let mut open = self.open.borrow_mut();
         let files = match open.take().filter(|open| open.shard == shard) {
