@@ -113,7 +113,7 @@ pub fn lint() -> Done<Vec<&'static str>> {
             let mut cargo = cargo();
             cargo.args(["clippy", "--profile", "plugin", "--locked"]);
             cargo.args(["--target", "wasm32-unknown-unknown"]);
-            for package in build::sandboxed() {
+            for package in build::sandboxed().chain([VERIFIER]) {
                 cargo.args(["--package", package]);
             }
             cargo.env("CARGO_TARGET_DIR", target().join("wasm")).args(["--", "-D", "warnings"]);
@@ -126,6 +126,7 @@ pub fn lint() -> Done<Vec<&'static str>> {
     } else {
         skipped.push("lints: clippy is missing (`rustup component add clippy`)");
     }
+    check_verifier()?;
     say("pages of the code");
     let what = ["doc", "--release", "--locked", "--workspace", "--no-deps", "--quiet"];
     let mut cargo = cargo();
@@ -135,6 +136,20 @@ pub fn lint() -> Done<Vec<&'static str>> {
         .arg("--document-private-items");
     must(&mut cargo)?;
     Ok(skipped)
+}
+
+/// The reading half of the log, which auditors can run in a sandbox too.
+const VERIFIER: &str = "portcullis-tlog";
+
+/// Checks that the reading half of the log builds for wasm32, where auditors run it: without files,
+/// threads and C code. The plugins' profile and directory are used, so that little is built twice.
+fn check_verifier() -> Done {
+    let wasm = wasm_target()?;
+    say("the log's verifier for wasm32");
+    let mut cargo = build::wasm_cargo(wasm);
+    cargo.args(["check", "--profile", "plugin", "--locked", "--package", VERIFIER]);
+    cargo.args(["--target", "wasm32-unknown-unknown"]);
+    must(cargo.env("CARGO_TARGET_DIR", target().join("wasm")))
 }
 
 #[derive(Default)]
