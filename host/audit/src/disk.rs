@@ -156,5 +156,5 @@ const PAGE: u64 = 4096;
 
 pub(crate) mod anchored;
 #[cfg(test)]
-pub(crate) mod double;
+pub(crate) mod simulated;
 pub(crate) mod spare;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::Refused;
+use crate::error::AppendError;
 use crate::seal::Sealed;
 use portcullis_tlog::record::digest;
 
@@ -53,7 +53,7 @@ pub(crate) struct Body(String);
 
 impl Body {
     /// Checks the members and adds the commitment to the sealed part.
-    pub(crate) fn new(fields: &str, sealed: Option<&Sealed>) -> Result<Self, Refused> {
+    pub(crate) fn new(fields: &str, sealed: Option<&Sealed>) -> Result<Self, AppendError> {
         let fields = fields.trim_ascii();
         let mut text = String::with_capacity(fields.len() + 160);
         text.push('{');
@@ -103,25 +103,25 @@ impl Tenant {
 }
 
 /// Refuses a record type that would have to be escaped.
-pub(crate) fn check_kind(kind: &str) -> Result<(), Refused> {
+pub(crate) fn check_kind(kind: &str) -> Result<(), AppendError> {
     let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
     if (1..=64).contains(&kind.len()) && kind.bytes().all(plain) {
         Ok(())
     } else {
-        Err(Refused::Kind)
+        Err(AppendError::Kind)
     }
 }
 
-fn check_members(object: &str) -> Result<(), Refused> {
+fn check_members(object: &str) -> Result<(), AppendError> {
     if object.bytes().any(|byte| byte < 0x20) {
-        return Err(Refused::Fields("they hold a control character"));
+        return Err(AppendError::Fields("they hold a control character"));
     }
     match serde_json::from_str::<Members>(object) {
         Ok(Members { reserved: false }) => Ok(()),
         Ok(Members { reserved: true }) => {
-            Err(Refused::Fields("one has a name that the log gives itself"))
+            Err(AppendError::Fields("one has a name that the log gives itself"))
         }
-        Err(_) => Err(Refused::Fields("they are not members of a JSON object")),
+        Err(_) => Err(AppendError::Fields("they are not members of a JSON object")),
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
     use portcullis_tlog::record::Record;
     use proptest::prelude::*;
 
-    fn leaf(fields: &str, sealed: Option<&Sealed>) -> Result<String, Refused> {
+    fn leaf(fields: &str, sealed: Option<&Sealed>) -> Result<String, AppendError> {
         let tenant = Tenant::new("north \"clinic\"");
         let body = Body::new(fields, sealed)?;
         let leaf = body.leaf(u64::MAX, "hook.decision", &tenant, u64::MAX.into());
@@ -238,7 +238,7 @@ mod tests {
             "\"\":1",
         ];
         for fields in wrong {
-            assert!(matches!(leaf(fields, None), Err(Refused::Fields(_))), "{fields}");
+            assert!(matches!(leaf(fields, None), Err(AppendError::Fields(_))), "{fields}");
         }
     }
 

@@ -126,7 +126,7 @@ impl AuditError {
 
 /// Why a record was not taken. Nothing was sequenced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum AppendError {
     /// The record's type is not plain.
     #[error("the record type is not made of lower-case letters, digits, `.`, `-` and `_`")]
     Kind,
@@ -160,7 +160,7 @@ pub enum Refused {
     Stopped(Arc<str>),
 }
 
-impl Refused {
+impl AppendError {
     /// The stable name of this refusal.
     pub fn code(&self) -> &'static str {
         match self {

@@ -12,27 +12,29 @@
 
 pub mod corrections;
 pub mod disk;
+mod emergency_ring;
 mod entry;
 mod error;
 mod log;
+mod options;
 mod pseudonym;
 mod queue;
 mod recover;
-mod ring;
 mod seal;
-mod shards;
+mod sealed_files;
 mod views;
 mod wal;
 mod writer;
 
 pub use disk::spare::SpareDescriptors;
+pub use emergency_ring::{MAX_RING_TEXT, Ring, RingEntry, Slot, Tally};
 pub use entry::{Entry, RecordTime, TimeMark};
-pub use error::{AuditError, NotDurable, Refused};
+pub use error::{AppendError, AuditError, NotDurable};
 pub use log::{
-    CheckpointEvery, Commit, Health, Log, MAX_CHECKPOINT_WAIT, MAX_CLOSE_WAIT, MAX_LEAF_BYTES,
-    MAX_SEALED_BYTES, Monotonic, Options, Recovery, max_descriptors,
+    Health, Log, MAX_CHECKPOINT_WAIT, MAX_CLOSE_WAIT, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Recovery,
+    max_descriptors,
 };
+pub use options::{CheckpointEvery, Commit, Monotonic, Options};
 pub use pseudonym::{Pseudonym, Pseudonyms};
 pub use queue::{MAX_RECORD_WAIT, Pending, Receipt, Sequence};
-pub use ring::{MAX_RING_TEXT, Owed, Ring, Slot, Tally};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};

@@ -14,7 +14,6 @@
 //! signed that does not continue the checkpoint on disk.
 
 mod opening;
-mod options;
 
 use std::fmt;
 use std::path::Path;
@@ -27,10 +26,11 @@ use std::time::Duration;
 use crate::disk::anchored::{self, AnchoredDisk};
 use crate::disk::spare::{self, SpareDisk};
 use crate::disk::{Disk, Lock, OsDisk};
+use crate::emergency_ring::{Ring, RingEntry};
 use crate::entry::{Body, Entry, RecordTime, Tenant, check_kind};
-use crate::error::{AuditError, Refused};
+use crate::error::{AppendError, AuditError};
+use crate::options::{Commit, Options};
 use crate::queue::{Pending, Queue, Sequence};
-use crate::ring::{Owed, Ring};
 use crate::seal::Sealer;
 use crate::views::OPEN_FILES;
 use crate::writer::{self, Committer, Shared};
@@ -38,7 +38,6 @@ use portcullis_tlog::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
 use portcullis_tlog::record::TIME_RESET;
 
 pub(crate) use opening::Core;
-pub use options::{CheckpointEvery, Commit, Monotonic, Options};
 
 /// What opening found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ pub struct Recovery {
     /// Bytes of commits that were begun and never finished; none of them was promised.
     pub truncated_bytes: u64,
     /// What the emergency ring holds: append a record about each, then settle its slot.
-    pub owed: Vec<Owed>,
+    pub owed: Vec<RingEntry>,
     /// Size of the log now.
     pub size: u64,
 }
@@ -167,7 +166,7 @@ impl Log {
     ///
     /// The sealed part is encrypted here, on the caller's thread: callers do that side by side, the
     /// one writer could not.
-    pub fn append(&self, entry: Entry) -> Result<Pending, Refused> {
+    pub fn append(&self, entry: Entry) -> Result<Pending, AppendError> {
         let pending = self.sequence(entry, None)?;
         self.committer.call_writer();
         Ok(pending)
@@ -177,27 +176,35 @@ impl Log {
     /// append first and then wait together share one. With [`Commit::Kernel`] the waiting caller
     /// makes it itself: a copy into the kernel's memory costs less than waking the writer. While
     /// the disk hangs it is left to the writer.
-    pub fn commit(&self, entry: Entry) -> Result<Pending, Refused> {
+    pub fn commit(&self, entry: Entry) -> Result<Pending, AppendError> {
         Ok(self.sequence(entry, None)?.begun_by_waiter(&self.committer))
     }
 
     /// Appends the record of a time reset: runs `reset`, which changes what the clock tells, and
     /// gives this record and all after it the new time, which may be earlier. The record's type
     /// must be [`TIME_RESET`]; verifiers accept an earlier time in no other.
-    pub fn append_reset(&self, entry: Entry, mut reset: impl FnMut()) -> Result<Pending, Refused> {
+    pub fn append_reset(
+        &self,
+        entry: Entry,
+        mut reset: impl FnMut(),
+    ) -> Result<Pending, AppendError> {
         if entry.kind != TIME_RESET {
-            return Err(Refused::Kind);
+            return Err(AppendError::Kind);
         }
         let pending = self.sequence(entry, Some(&mut reset))?;
         self.committer.call_writer();
         Ok(pending)
     }
 
-    fn sequence(&self, entry: Entry, reset: Option<&mut dyn FnMut()>) -> Result<Pending, Refused> {
+    fn sequence(
+        &self,
+        entry: Entry,
+        reset: Option<&mut dyn FnMut()>,
+    ) -> Result<Pending, AppendError> {
         check_kind(entry.kind)?;
         let sealed = match entry.sealed {
             Some(plain) if plain.len() > MAX_SEALED_BYTES => {
-                return Err(Refused::SealedTooLarge {
+                return Err(AppendError::SealedTooLarge {
                     bytes: plain.len(),
                     limit: MAX_SEALED_BYTES,
                 });
@@ -205,14 +212,14 @@ impl Log {
             Some(plain) => Some(
                 self.sealer
                     .seal(&self.tenant_name, entry.kind, plain)
-                    .map_err(|_| Refused::Sealing)?,
+                    .map_err(|_| AppendError::Sealing)?,
             ),
             None => None,
         };
         let body = Body::new(&entry.fields, sealed.as_ref())?;
         let leaf_bytes = body.leaf_bytes(entry.kind, &self.tenant);
         if leaf_bytes > MAX_LEAF_BYTES {
-            return Err(Refused::LeafTooLarge { bytes: leaf_bytes, limit: MAX_LEAF_BYTES });
+            return Err(AppendError::LeafTooLarge { bytes: leaf_bytes, limit: MAX_LEAF_BYTES });
         }
         let sealed = sealed.map(|sealed| sealed.blob);
         let bytes = leaf_bytes.saturating_add(sealed.as_ref().map_or(0, Vec::len));
@@ -388,9 +395,9 @@ pub const MAX_LEAF_BYTES: usize = 48 * 1024;
 pub const MAX_SEALED_BYTES: usize = 512 * 1024;
 
 #[cfg(test)]
-mod crashes;
+mod crash_tests;
 #[cfg(test)]
-mod shortage;
+mod shortage_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]

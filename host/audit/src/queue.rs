@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::entry::{Body, RecordTime};
-use crate::error::{NotDurable, Refused};
+use crate::error::{AppendError, NotDurable};
 use crate::writer::Committer;
 use portcullis_tlog::tree::Hash;
 
@@ -197,14 +197,14 @@ impl Queue {
         bytes: usize,
         clock: &dyn Fn() -> RecordTime,
         reset: Option<&mut dyn FnMut()>,
-    ) -> Result<Pending, Refused> {
+    ) -> Result<Pending, AppendError> {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state();
         if let Some(cause) = state.ended.as_ref().or(state.suspended.as_ref()) {
-            return Err(Refused::Stopped(Arc::clone(cause)));
+            return Err(AppendError::Stopped(Arc::clone(cause)));
         }
         if state.waiting.len() >= self.limit || state.bytes.saturating_add(bytes) > QUEUE_BYTES {
-            return Err(Refused::QueueFull);
+            return Err(AppendError::QueueFull);
         }
         let index = state.next;
         state.next = state.next.saturating_add(1);

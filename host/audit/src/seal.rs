@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use portcullis_tlog::record::push_hex;
-use portcullis_tlog::sealed_reader::OpenSealed;
+use portcullis_tlog::sealed_files::OpenSealed;
 
 /// Names a sealing key: the first 16 bytes of SHA-256 over a label and the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
-use crate::shards::Shards;
+use crate::sealed_files::SealedFiles;
 use portcullis_tlog::checkpoint::Checkpoint;
 use portcullis_tlog::frame::Framed;
 use portcullis_tlog::layout::CHECKPOINT;
@@ -27,7 +27,7 @@ pub(crate) struct Views {
     disk: Arc<dyn Disk>,
     log: PathBuf,
     signer: Arc<dyn Signer>,
-    shards: Shards,
+    shards: SealedFiles,
     sealed_dir: PathBuf,
     head: Checkpoint,
     size: u64,
@@ -72,7 +72,7 @@ impl Views {
         head: Checkpoint,
     ) -> Result<Self, AuditError> {
         let (levels, bundle) = edge(disk.as_ref(), log, &head)?;
-        let shards = Shards::open(disk.as_ref(), sealed, head.size)
+        let shards = SealedFiles::open(disk.as_ref(), sealed, head.size)
             .map_err(AuditError::disk(sealed, "read"))?;
         let mut views = Self {
             disk,

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::disk::{Disk, DiskFile};
-use crate::log::Monotonic;
+use crate::options::Monotonic;
 use portcullis_tlog::frame::{self, BLOCK, Framed, Head, Sequenced};
 use portcullis_tlog::layout::segment_name;
 

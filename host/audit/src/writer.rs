@@ -21,11 +21,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::emergency_ring::Ring;
 use crate::entry::Tenant;
 use crate::error::{AuditError, NotDurable};
-use crate::log::{Commit, Monotonic};
+use crate::options::{Commit, Monotonic};
 use crate::queue::{Queue, Queued, Receipt};
-use crate::ring::Ring;
 use crate::wal::{Durable, Place, Pool, Wal};
 use portcullis_tlog::frame::{Sequenced, frame_bytes, frame_room};
 use portcullis_tlog::tree::leaf_hash;

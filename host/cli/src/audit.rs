@@ -9,9 +9,9 @@ use portcullis_audit::SealKey;
 use portcullis_audit::disk::OsDisk;
 use portcullis_keys::{PublicKey, SymmetricKey};
 use portcullis_model::escape::escape;
-use portcullis_tlog::show::{Filter, Shown, Unreadable};
+use portcullis_tlog::query::{Filter, QueryRow, Unreadable};
 use portcullis_tlog::verify::VerifyOptions;
-use portcullis_tlog::{OpenSealed, ReadError, prove, show, verify};
+use portcullis_tlog::{OpenSealed, ReadError, prove, query, verify};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -203,14 +203,14 @@ impl Show {
             .hint(Some("`--since` is the earlier time, and `--until` the later one")));
         }
         let mut altered = 0;
-        let show_one = |shown: Shown| {
+        let show_one = |shown: QueryRow| {
             let is_damaged =
                 matches!(shown.sealed, Some(Err(Unreadable::Altered | Unreadable::Damaged(_))));
             altered += usize::from(is_damaged);
             self.print(&shown);
             true
         };
-        let shown = show::show(&OsDisk, &self.log, &key, &filter, opener(&seal_key), show_one)
+        let shown = query::query(&OsDisk, &self.log, &key, &filter, opener(&seal_key), show_one)
             .map_err(unreadable)?;
         if shown == 0 {
             return self.none_shown(&filter, &key);
@@ -239,17 +239,17 @@ impl Show {
         let Some(index) = self.index else { return Ok(()) };
         let only = Filter { from: filter.from, to: filter.to, ..Filter::default() };
         let mut found = String::new();
-        let look = |shown: Shown| {
+        let look = |shown: QueryRow| {
             let record = shown.verified.record();
             let time = portcullis_trust::time::format(portcullis_model::Millis(record.at));
             found = format!("record {index} is a `{}` of {time}", record.kind);
             true
         };
-        show::show(&OsDisk, &self.log, key, &only, None, look).map_err(unreadable)?;
+        query::query(&OsDisk, &self.log, key, &only, None, look).map_err(unreadable)?;
         Err(Failed::missing(format!("{found}, which the other options do not let through")))
     }
 
-    fn print(&self, shown: &Shown) {
+    fn print(&self, shown: &QueryRow) {
         let (record, leaf) =
             (shown.verified.record(), String::from_utf8_lossy(shown.verified.leaf()));
         if self.format == Format::Json {

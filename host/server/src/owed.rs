@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portcullis_audit::corrections;
-use portcullis_audit::{Log, Pending, Refused, Sequence, Slot, Tally};
+use portcullis_audit::{AppendError, Log, Pending, Sequence, Slot, Tally};
 use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
@@ -105,9 +105,9 @@ impl Debts {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Gives the log everything that is owed. Refused as long as the log takes nothing: then the
+    /// Gives the log everything that is owed. It fails as long as the log takes nothing: then the
     /// hook must not decide.
-    pub fn settle(&self, host: &Host) -> Result<(), Refused> {
+    pub fn settle(&self, host: &Host) -> Result<(), AppendError> {
         if !self.any.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -228,8 +228,8 @@ impl Debts {
 
 /// Says what the last run owed, as the emergency ring remembers it. `size` is how many records
 /// survived: an index beyond was given and never durable, and is another record's by now.
-pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
-    use portcullis_audit::Owed as Remembered;
+pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
+    use portcullis_audit::RingEntry as Remembered;
     // Counts first: an answer whose record did not survive is added to the count of its cause.
     let is_count = |remembered: &&Remembered| matches!(remembered, Remembered::Counted(_));
     let counts = owed.iter().filter(is_count);
@@ -391,7 +391,7 @@ mod tests {
         let (_, recovery) = open(folder.path());
         let owed: Vec<_> = recovery.owed.iter().collect();
         assert!(
-            matches!(owed[..], [portcullis_audit::Owed::Answer { index: Some(0), at: 5, .. }]),
+            matches!(owed[..], [portcullis_audit::RingEntry::Answer { index: Some(0), at: 5, .. }]),
             "{owed:?}"
         );
     }

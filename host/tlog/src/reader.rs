@@ -12,7 +12,7 @@ use portcullis_keys::PublicKey;
 use crate::checkpoint::Checkpoint;
 use crate::layout::{CHECKPOINT, LOG_DIR, SEALED_DIR, WAL_DIR};
 use crate::note::NoteError;
-use crate::sealed_reader::ShardReader;
+use crate::sealed_files::SealedReader;
 use crate::source::Source;
 use crate::tiles::TileReader;
 use crate::tree::{check_consistency, consistency_proof};
@@ -101,7 +101,7 @@ pub struct Reader<'a> {
     verifier: Verifier,
     wal_dir: PathBuf,
     disk: &'a dyn Source,
-    shards: ShardReader<'a>,
+    shards: SealedReader<'a>,
 }
 
 impl<'a> Reader<'a> {
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
         let note = String::from_utf8_lossy(&note).into_owned();
         let verifier = Verifier::new(head.size, head.root);
         let wal_dir = log.parent().unwrap_or(Path::new("")).join(WAL_DIR);
-        let shards = ShardReader::new(disk, &sealed_dir);
+        let shards = SealedReader::new(disk, &sealed_dir);
         Ok(Self { log, shards, sealed_dir, tiles, note, head, verifier, wal_dir, disk })
     }
 

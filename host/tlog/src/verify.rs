@@ -15,7 +15,7 @@ use portcullis_keys::PublicKey;
 use crate::checkpoint::Checkpoint;
 use crate::reader::{ReadError, Reader};
 use crate::record::{Record, TIME_RESET};
-use crate::sealed_reader::OpenSealed;
+use crate::sealed_files::OpenSealed;
 use crate::source::Source;
 use crate::tiles::{Row, TILE_WIDTH, Tile, entries, hashes_in};
 use crate::tree::{Frontier, Hash, leaf_hash, perfect_root};

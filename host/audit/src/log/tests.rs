@@ -9,6 +9,7 @@ use portcullis_keys::{SecretKey, SymmetricKey};
 
 use super::*;
 use crate::seal::{SealKey, open_sealed};
+use crate::{CheckpointEvery, Monotonic};
 use portcullis_tlog::checkpoint::Checkpoint;
 use portcullis_tlog::record::Record;
 use portcullis_tlog::tiles::TileReader;
@@ -98,7 +99,7 @@ fn receipts_come_true() {
             assert_eq!(leaf_hash(leaf), receipt.leaf_hash);
             let record = Record::parse(leaf).unwrap();
             assert_eq!((record.seq, record.tenant.as_str()), (receipt.index, "default"));
-            let blob = portcullis_tlog::sealed_reader::ShardReader::new(
+            let blob = portcullis_tlog::sealed_files::SealedReader::new(
                 &OsDisk,
                 &dir.path().join("sealed"),
             )
@@ -166,13 +167,13 @@ fn only_the_record_of_a_time_reset_has_an_earlier_time() {
     assert!(whole.is_ok(), "{whole:?}");
     // Readers find records by time on both sides of it.
     let seen = |since, until| {
-        let filter = portcullis_tlog::show::Filter { since, until, ..Default::default() };
+        let filter = portcullis_tlog::query::Filter { since, until, ..Default::default() };
         let mut seen = Vec::new();
-        let each = |shown: portcullis_tlog::show::Shown| {
+        let each = |shown: portcullis_tlog::query::QueryRow| {
             seen.push(shown.verified.record().seq);
             true
         };
-        portcullis_tlog::show::show(&OsDisk, dir.path(), public.public(), &filter, None, each)
+        portcullis_tlog::query::query(&OsDisk, dir.path(), public.public(), &filter, None, each)
             .unwrap();
         seen
     };

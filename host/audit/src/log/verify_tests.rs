@@ -11,7 +11,7 @@ use crate::log::tests::{entry, key, options, seal_key, still};
 use crate::{CheckpointEvery, Log};
 use portcullis_tlog::checkpoint::Checkpoint;
 use portcullis_tlog::prove::{check_proof, prove};
-use portcullis_tlog::show::{Filter, show};
+use portcullis_tlog::query::{Filter, query};
 use portcullis_tlog::verify::*;
 use portcullis_tlog::{OpenSealed, Reader};
 
@@ -208,7 +208,7 @@ fn records_are_shown_by_place_time_and_type() {
             shown.push(record);
             true
         };
-        let handed = show(&OsDisk, dir.path(), key().public(), filter, seal_key, each).unwrap();
+        let handed = query(&OsDisk, dir.path(), key().public(), filter, seal_key, each).unwrap();
         assert_eq!(handed, shown.len() as u64);
         shown
     };

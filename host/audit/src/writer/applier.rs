@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{Shared, State};
 use crate::error::AuditError;
-use crate::log::CheckpointEvery;
+use crate::options::CheckpointEvery;
 use crate::views::{ROUND_RECORDS, Views};
 use crate::wal::{KEPT_FRAME_BYTES, Place, Unreadable};
 use portcullis_tlog::tree::Hash;

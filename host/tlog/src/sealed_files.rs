@@ -26,19 +26,19 @@ pub trait OpenSealed {
 }
 
 /// Reads sealed parts; keeps the files of the last shard open.
-pub struct ShardReader<'a> {
+pub struct SealedReader<'a> {
     disk: &'a dyn Source,
     dir: PathBuf,
-    open: RefCell<Option<OpenShard>>,
+    open: RefCell<Option<OpenPair>>,
 }
 
-struct OpenShard {
+struct OpenPair {
     shard: u64,
     blobs: Box<dyn SourceFile>,
     ends: Box<dyn SourceFile>,
 }
 
-impl<'a> ShardReader<'a> {
+impl<'a> SealedReader<'a> {
     /// Reads below the directory of sealed parts.
     pub fn new(disk: &'a dyn Source, dir: &Path) -> Self {
         Self { disk, dir: dir.to_owned(), open: RefCell::new(None) }
@@ -52,7 +52,7 @@ impl<'a> ShardReader<'a> {
             Some(files) => files,
             None => {
                 let (blobs, ends) = sealed_paths(&self.dir, shard);
-                OpenShard {
+                OpenPair {
                     shard,
                     blobs: self.disk.open_read(&blobs)?,
                     ends: self.disk.open_read(&ends)?,

@@ -76,7 +76,7 @@ impl Options {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), AuditError> {
+    pub(crate) fn check(&self) -> Result<(), AuditError> {
         let problem = if self.origin != self.signer.public().name() {
             "the log's origin and the name of its key differ: give the key the origin's name"
         } else if !self.segment_bytes.is_multiple_of(4096)

@@ -11,14 +11,14 @@ use portcullis_tlog::layout::{RECORDS_PER_SEALED_FILE, sealed_paths};
 
 /// The end that is written to.
 #[derive(Debug)]
-pub(crate) struct Shards {
+pub(crate) struct SealedFiles {
     dir: PathBuf,
     next: u64,
-    open: Option<Shard>,
+    open: Option<FilePair>,
 }
 
 #[derive(Debug)]
-struct Shard {
+struct FilePair {
     blobs: Box<dyn DiskFile>,
     ends: Box<dyn DiskFile>,
     end: u64,
@@ -26,7 +26,7 @@ struct Shard {
     new_ends: Vec<u8>,
 }
 
-impl Shards {
+impl SealedFiles {
     /// Goes on at record `next`.
     pub(crate) fn open(disk: &dyn Disk, dir: &Path, next: u64) -> io::Result<Self> {
         let mut shards = Self { dir: dir.to_owned(), next, open: None };
@@ -37,7 +37,7 @@ impl Shards {
             let mut end = [0; 8];
             ends.read_at(&mut end, (within - 1) * 8)?;
             let end = u64::from_be_bytes(end);
-            shards.open = Some(Shard {
+            shards.open = Some(FilePair {
                 blobs: disk.open(&blobs)?,
                 ends,
                 end,
@@ -56,7 +56,7 @@ impl Shards {
             let (blobs, ends) = sealed_paths(&self.dir, self.next / RECORDS_PER_SEALED_FILE);
             let (blobs, ends) = (disk.create(&blobs)?, disk.create(&ends)?);
             self.open =
-                Some(Shard { blobs, ends, end: 0, new_blobs: Vec::new(), new_ends: Vec::new() });
+                Some(FilePair { blobs, ends, end: 0, new_blobs: Vec::new(), new_ends: Vec::new() });
             created = true;
         }
         if let Some(shard) = &mut self.open {
@@ -85,7 +85,7 @@ impl Shards {
     }
 }
 
-impl Shard {
+impl FilePair {
     /// Writes what is buffered, for records before `next`.
     fn write(&mut self, next: u64) -> io::Result<()> {
         let records = (self.new_ends.len() / 8) as u64;

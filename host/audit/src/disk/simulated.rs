@@ -36,7 +36,7 @@ pub(crate) enum Want {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Double(Arc<Mutex<State>>);
+pub(crate) struct SimulatedDisk(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -98,7 +98,7 @@ impl Random {
     }
 }
 
-impl Double {
+impl SimulatedDisk {
     /// An empty disk with the directory `/`.
     pub(crate) fn new(seed: u64) -> Self {
         let state = State {
@@ -268,7 +268,7 @@ impl Change {
     }
 }
 
-impl Source for Double {
+impl Source for SimulatedDisk {
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
         Ok(self.open(path)?)
     }
@@ -288,11 +288,11 @@ impl Source for Double {
     }
 }
 
-impl Disk for Double {
+impl Disk for SimulatedDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.can_open()?;
         match self.state().node(path)? {
-            Node::File(inode) => Ok(Box::new(DoubleFile { disk: self.clone(), inode })),
+            Node::File(inode) => Ok(Box::new(SimulatedFile { disk: self.clone(), inode })),
             Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
         }
     }
@@ -311,7 +311,7 @@ impl Disk for Double {
                 state.files[inode].dirty.clear();
             }
             return if success {
-                Ok(Box::new(DoubleFile { disk: self.clone(), inode }))
+                Ok(Box::new(SimulatedFile { disk: self.clone(), inode }))
             } else {
                 Err(dead())
             };
@@ -322,7 +322,7 @@ impl Disk for Double {
             state.files.len() - 1
         };
         self.change(path, Change::Set(name(path), Node::File(inode)))?;
-        Ok(Box::new(DoubleFile { disk: self.clone(), inode }))
+        Ok(Box::new(SimulatedFile { disk: self.clone(), inode }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -366,18 +366,18 @@ impl Disk for Double {
         if taken {
             Err(io::ErrorKind::WouldBlock.into())
         } else {
-            Ok(Box::new(DoubleLock(self.clone())))
+            Ok(Box::new(SimulatedLock(self.clone())))
         }
     }
 }
 
 #[derive(Debug)]
-struct DoubleFile {
-    disk: Double,
+struct SimulatedFile {
+    disk: SimulatedDisk,
     inode: usize,
 }
 
-impl SourceFile for DoubleFile {
+impl SourceFile for SimulatedFile {
     fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
         let state = self.disk.state();
         let start = usize::try_from(position).unwrap();
@@ -391,7 +391,7 @@ impl SourceFile for DoubleFile {
     }
 }
 
-impl DiskFile for DoubleFile {
+impl DiskFile for SimulatedFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         if position + bytes.len() as u64 > state.limit {
@@ -404,7 +404,7 @@ impl DiskFile for DoubleFile {
             }
             _ => {}
         }
-        let (effect, success) = Double::count(&mut state);
+        let (effect, success) = SimulatedDisk::count(&mut state);
         let file = &mut state.files[self.inode];
         if effect && !bytes.is_empty() {
             let start = usize::try_from(position).unwrap();
@@ -420,7 +420,7 @@ impl DiskFile for DoubleFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        let (effect, success) = Double::count(&mut state);
+        let (effect, success) = SimulatedDisk::count(&mut state);
         let file = &mut state.files[self.inode];
         // A sync that fails may have dropped the pages: a second one would succeed without having written them.
         let dirty = std::mem::take(&mut file.dirty);
@@ -434,11 +434,11 @@ impl DiskFile for DoubleFile {
 }
 
 #[derive(Debug)]
-struct DoubleLock(Double);
+struct SimulatedLock(SimulatedDisk);
 
-impl Lock for DoubleLock {}
+impl Lock for SimulatedLock {}
 
-impl Drop for DoubleLock {
+impl Drop for SimulatedLock {
     fn drop(&mut self) {
         self.0.state().locked = false;
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::reader::{ReadError, Reader};
 use crate::record::{Record, TIME_RESET};
-use crate::sealed_reader::OpenSealed;
+use crate::sealed_files::OpenSealed;
 use crate::source::Source;
 use crate::verified::VerifiedRecord;
 
@@ -41,7 +41,7 @@ impl Filter {
 }
 
 /// A record to show.
-pub struct Shown {
+pub struct QueryRow {
     /// The record, checked against the checkpoint.
     pub verified: VerifiedRecord,
     /// The sealed part, decrypted: only with a key that opens it; wiped when dropped.
@@ -64,13 +64,13 @@ pub enum Unreadable {
 
 /// Hands the records that the filter lets through to `each`, in order, until it says `false`.
 /// Returns how many it was handed.
-pub fn show(
+pub fn query(
     disk: &dyn Source,
     dir: &Path,
     key: &PublicKey,
     filter: &Filter,
     seal_key: Option<&dyn OpenSealed>,
-    mut each: impl FnMut(Shown) -> bool,
+    mut each: impl FnMut(QueryRow) -> bool,
 ) -> Result<u64, ReadError> {
     let reader = Reader::open(disk, dir, key)?;
     if let Some(last) =
@@ -82,7 +82,7 @@ pub fn show(
     let mut handed = 0;
     let (stretches, damage) = stretches(&reader, filter);
     for stretch in stretches {
-        if !show_stretch(&reader, filter, seal_key, &stretch, &mut handed, &mut each)? {
+        if !query_stretch(&reader, filter, seal_key, &stretch, &mut handed, &mut each)? {
             break;
         }
     }
@@ -93,13 +93,13 @@ pub fn show(
 
 /// Shows the records of a stretch in which times never run backwards. Returns whether `each` wants
 /// more.
-fn show_stretch(
+fn query_stretch(
     reader: &Reader<'_>,
     filter: &Filter,
     seal_key: Option<&dyn OpenSealed>,
     stretch: &Range<u64>,
     handed: &mut u64,
-    each: &mut impl FnMut(Shown) -> bool,
+    each: &mut impl FnMut(QueryRow) -> bool,
 ) -> Result<bool, ReadError> {
     let first = first_since(reader, filter.since.unwrap_or(0), stretch)?;
     let mut index = filter.from.max(first);
@@ -115,7 +115,7 @@ fn show_stretch(
             let sealed = seal_key
                 .filter(|_| record.sealed.is_some())
                 .map(|seal_key| open(reader, record, seal_key));
-            if !each(Shown { verified, sealed }) {
+            if !each(QueryRow { verified, sealed }) {
                 return Ok(false);
             }
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::tests::{entry, key, options, still};
 use super::*;
-use crate::disk::double::{Double, Loss, Random};
+use crate::disk::simulated::{Loss, Random, SimulatedDisk};
 use crate::seal::Sealed;
 use crate::views::Views;
 use crate::writer::Committed;
@@ -22,7 +22,7 @@ use portcullis_tlog::verify::{VerifyOptions, verify};
 
 /// A host that appends, is cut off and comes back.
 struct Host {
-    disk: Double,
+    disk: SimulatedDisk,
     random: Random,
     commit: Commit,
     /// Leaf hashes of the records whose receipts were given, by place.
@@ -45,7 +45,7 @@ impl Host {
     fn new(seed: u64, commit: Commit) -> Self {
         let (promised, heads) = (Vec::new(), Vec::new());
         Self {
-            disk: Double::new(seed),
+            disk: SimulatedDisk::new(seed),
             random: Random(seed ^ 0xabcd),
             commit,
             promised,
@@ -252,7 +252,7 @@ fn with_its_threads_a_dying_disk_breaks_no_promise() {
         } else {
             (Commit::Disk, Loss::Some)
         };
-        let disk = Double::new(seed);
+        let disk = SimulatedDisk::new(seed);
         let options = || Options { commit, ..options(Path::new("/log")) };
         let (log, _) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
         disk.die_after(seed * 7);
@@ -290,7 +290,7 @@ fn with_its_threads_a_dying_disk_breaks_no_promise() {
 
 #[test]
 fn one_failed_sync_ends_the_log_for_good() {
-    let disk = Double::new(1);
+    let disk = SimulatedDisk::new(1);
     let (log, _) = Log::open_on(Arc::new(disk.clone()), options(Path::new("/log"))).unwrap();
     let first = log.append(entry(0)).unwrap().wait().unwrap();
     log.flush_checkpoint().unwrap();
@@ -310,7 +310,7 @@ fn one_failed_sync_ends_the_log_for_good() {
 #[test]
 fn a_disk_that_hangs_holds_neither_who_waits_for_a_record_nor_the_end_of_the_log() {
     for commit in [Commit::Disk, Commit::Kernel] {
-        let disk = Double::new(1);
+        let disk = SimulatedDisk::new(1);
         let options = || Options { commit, monotonic: still(), ..options(Path::new("/log")) };
         let (log, _) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
         log.append(entry(0)).unwrap().wait().unwrap();

@@ -32,7 +32,7 @@ use portcullis_tlog::tree::Hash;
 
 /// What the log still owes, as found in the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owed {
+pub enum RingEntry {
     /// An answer that left without its record, or in place of it.
     Answer {
         /// To be settled when the log has it.
@@ -127,7 +127,7 @@ impl Ring {
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
-    ) -> Result<(Self, Vec<Owed>, bool), AuditError> {
+    ) -> Result<(Self, Vec<RingEntry>, bool), AuditError> {
         let failed = |what| AuditError::disk(path, what);
         let (file, length) = match disk.open(path) {
             Ok(file) => {
@@ -242,7 +242,7 @@ impl Ring {
             let mut bytes = [0; SLOT_BYTES];
             self.file.read_at(&mut bytes, position(place))?;
             let Content::Whole(content) = Content::of(&bytes) else { continue };
-            if let Some(Found::Answer(Owed::Answer { index: Some(index), .. })) =
+            if let Some(Found::Answer(RingEntry::Answer { index: Some(index), .. })) =
                 read(content, place)
                 && index >= end
             {
@@ -306,7 +306,7 @@ impl Ring {
         self.file.sync()
     }
 
-    fn load(&self, cut: bool, length: u64) -> io::Result<Vec<Owed>> {
+    fn load(&self, cut: bool, length: u64) -> io::Result<Vec<RingEntry>> {
         let mut owed = Vec::new();
         let (mut damaged, mut damaged_answers) = (u64::from(cut), 0);
         let mut state = self.state();
@@ -335,7 +335,7 @@ impl Ring {
                 Some(Found::Head { open, unnamed }) => {
                     (state.open, state.unnamed) = (open, unnamed);
                     if unnamed.answers > 0 {
-                        owed.push(Owed::Counted(Tally {
+                        owed.push(RingEntry::Counted(Tally {
                             hook: String::new(),
                             cause: String::new(),
                             id: 0,
@@ -361,11 +361,11 @@ impl Ring {
             let answers = tally.all.answers;
             state.places.insert(key, Place { pair, written, answers, empty });
             if !empty {
-                owed.push(Owed::Counted(tally));
+                owed.push(RingEntry::Counted(tally));
             }
         }
         if damaged > 0 {
-            owed.push(Owed::Damaged { slots: damaged, answers: damaged_answers });
+            owed.push(RingEntry::Damaged { slots: damaged, answers: damaged_answers });
         }
         Ok(owed)
     }
@@ -450,7 +450,7 @@ impl State {
 }
 
 enum Found {
-    Answer(Owed),
+    Answer(RingEntry),
     Head { open: bool, unnamed: Count },
     Tally { written: u64, empty: bool, tally: Tally },
 }
@@ -493,7 +493,7 @@ fn read(content: &[u8], place: usize) -> Option<Found> {
             let (hook, cause) = (take_text(&mut rest)?, take_text(&mut rest)?);
             let index = (*flag == 1).then_some(index);
             let slot = Slot(u16::try_from(place).ok()?);
-            Some(Found::Answer(Owed::Answer { slot, hook, index, answer: *answer, cause, at }))
+            Some(Found::Answer(RingEntry::Answer { slot, hook, index, answer: *answer, cause, at }))
         }
         STATE_TALLY => {
             let (written, id, from) = (number()?, number()?, number()?);
