@@ -30,7 +30,7 @@ use crate::emergency_ring::{Ring, RingEntry};
 use crate::entry::{Body, Entry, RecordTime, Tenant, check_kind};
 use crate::error::{AppendError, AuditError};
 use crate::options::{Commit, Options};
-use crate::queue::{Pending, Queue, Sequence};
+use crate::queue::{CommitQueued as _, Pending, Queue, Sequence};
 use crate::seal::Sealer;
 use crate::views::OPEN_FILES;
 use crate::writer::{self, Committer, Shared};
@@ -168,7 +168,7 @@ impl Log {
     /// one writer could not.
     pub fn append(&self, entry: Entry) -> Result<Pending, AppendError> {
         let pending = self.sequence(entry, None)?;
-        self.committer.call_writer();
+        self.committer.wake_writer();
         Ok(pending)
     }
 
@@ -177,7 +177,7 @@ impl Log {
     /// makes it itself: a copy into the kernel's memory costs less than waking the writer. While
     /// the disk hangs it is left to the writer.
     pub fn commit(&self, entry: Entry) -> Result<Pending, AppendError> {
-        Ok(self.sequence(entry, None)?.begun_by_waiter(&self.committer))
+        Ok(self.sequence(entry, None)?.committed_by_waiter(Arc::clone(&self.committer) as _))
     }
 
     /// Appends the record of a time reset: runs `reset`, which changes what the clock tells, and
@@ -192,7 +192,7 @@ impl Log {
             return Err(AppendError::Kind);
         }
         let pending = self.sequence(entry, Some(&mut reset))?;
-        self.committer.call_writer();
+        self.committer.wake_writer();
         Ok(pending)
     }
 

@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 
 use crate::entry::{Body, RecordTime};
 use crate::error::{AppendError, NotDurable};
-use crate::writer::Committer;
 use portcullis_tlog::tree::Hash;
 
 /// A durable record.
@@ -41,14 +40,23 @@ pub struct Sequence {
     pub(crate) life: u64,
 }
 
+/// The way from a queue to the commit of what waits in it.
+pub(crate) trait CommitQueued: Send + Sync {
+    /// Commits what waits on this thread, which must not wait for the disk, or wakes the writer.
+    fn commit_as_leader(&self);
+
+    /// Wakes the writer, which commits what waits.
+    fn wake_writer(&self);
+}
+
 /// A sequenced record whose commit is under way. Dropping it does not take the record back.
 pub struct Pending {
     /// Its place in the log.
     pub index: u64,
     life: u64,
     answer: oneshot::Receiver<Result<Receipt, NotDurable>>,
-    /// Whoever waits first begins the commit.
-    begin: Option<Arc<Committer>>,
+    /// Makes the record durable once somebody waits for it. `None`: the writer was woken already.
+    committer: Option<Arc<dyn CommitQueued>>,
 }
 
 impl Pending {
@@ -74,8 +82,8 @@ impl Pending {
                 self.0.unpark();
             }
         }
-        if let Some(committer) = self.begin.take() {
-            committer.call_writer();
+        if let Some(committer) = self.committer.take() {
+            committer.wake_writer();
         }
         let begun = Instant::now();
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -98,8 +106,8 @@ impl Future for Pending {
     type Output = Result<Receipt, NotDurable>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(committer) = self.begin.take() {
-            committer.commit();
+        if let Some(committer) = self.committer.take() {
+            committer.commit_as_leader();
         }
         let answer = Pin::new(&mut self.answer).poll(context);
         answer.map(|answer| answer.unwrap_or_else(|_| Err(NotDurable(Arc::from(GONE)))))
@@ -112,9 +120,9 @@ impl Pending {
         Sequence { index: self.index, life: self.life }
     }
 
-    /// Lets whoever waits for it begin the commit, instead of calling the writer.
-    pub(crate) fn begun_by_waiter(mut self, committer: &Arc<Committer>) -> Self {
-        self.begin = Some(Arc::clone(committer));
+    /// Lets the caller that waits for it begin the commit, instead of waking the writer.
+    pub(crate) fn committed_by_waiter(mut self, committer: Arc<dyn CommitQueued>) -> Self {
+        self.committer = Some(committer);
         self
     }
 }
@@ -122,8 +130,8 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         // Nobody waited, and the record may still be nobody's.
-        if let Some(committer) = &self.begin {
-            committer.call_writer();
+        if let Some(committer) = &self.committer {
+            committer.wake_writer();
         }
     }
 }
@@ -186,7 +194,7 @@ impl Queue {
     }
 
     /// Gives a record its place and the time that `clock` tells. Somebody must then see to its
-    /// commit: [`Queue::lead`] or [`Queue::call`]. The clock is read under the queue's lock, so
+    /// commit: [`Queue::become_leader`] or [`Queue::wake_writer`]. The clock is read under the queue's lock, so
     /// that no record gets a time that was read before a reset after it. `reset` runs first, where
     /// there is one: then the time may be before that of the record before.
     pub(crate) fn push(
@@ -219,11 +227,11 @@ impl Queue {
         state.waiting.push(Queued { index, time, kind, body, sealed, bytes, answer });
         let life = state.lives.len() as u64;
         drop(state);
-        Ok(Pending { index, life, answer: receiver, begin: None })
+        Ok(Pending { index, life, answer: receiver, committer: None })
     }
 
     /// Calls the writer, unless somebody leads: they look again before they stop.
-    pub(crate) fn call(&self) {
+    pub(crate) fn wake_writer(&self) {
         let mut state = self.state();
         if state.leading || state.called || state.waiting.is_empty() {
             return;
@@ -235,7 +243,7 @@ impl Queue {
     }
 
     /// Takes the lead and what makes up one commit; `None` where somebody has it or nothing waits.
-    pub(crate) fn lead(&self) -> Option<Vec<Queued>> {
+    pub(crate) fn become_leader(&self) -> Option<Vec<Queued>> {
         let mut state = self.state();
         if state.leading || state.waiting.is_empty() || state.ended.is_some() {
             return None;
@@ -246,7 +254,7 @@ impl Queue {
 
     /// The writer's way to lead: waits until it is called or the queue has ended. `None` when it
     /// has ended and is drained.
-    pub(crate) fn lead_when_called(&self) -> Option<Vec<Queued>> {
+    pub(crate) fn become_leader_when_woken(&self) -> Option<Vec<Queued>> {
         let mut state = self.state();
         loop {
             let wanted = state.called || state.ended.is_some();
@@ -264,7 +272,7 @@ impl Queue {
     }
 
     /// The next commit for whoever leads; `None` where nothing waits, and they lead no more.
-    pub(crate) fn lead_on(&self) -> Option<Vec<Queued>> {
+    pub(crate) fn next_commit(&self) -> Option<Vec<Queued>> {
         let mut state = self.state();
         if state.waiting.is_empty() {
             self.stop_leading(state);

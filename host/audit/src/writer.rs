@@ -25,7 +25,7 @@ use crate::emergency_ring::Ring;
 use crate::entry::Tenant;
 use crate::error::{AuditError, NotDurable};
 use crate::options::{Commit, Monotonic};
-use crate::queue::{Queue, Queued, Receipt};
+use crate::queue::{CommitQueued, Queue, Queued, Receipt};
 use crate::wal::{Durable, Place, Pool, Wal};
 use portcullis_tlog::frame::{Sequenced, frame_bytes, frame_room};
 use portcullis_tlog::tree::leaf_hash;
@@ -187,24 +187,6 @@ impl Committer {
         Self { shared, tenant, commit, wal: Mutex::new(wal) }
     }
 
-    /// Sees to the commit of what waits, for a caller on a thread that must not wait for the disk.
-    pub(crate) fn commit(&self) {
-        // A disk that hangs shows in the syncer first: from then on even writes to the kernel's
-        // memory could wait for it.
-        if self.commit == Commit::Disk || self.shared.durable.hangs() {
-            return self.call_writer();
-        }
-        // Whoever has the lead looks again before giving it up.
-        if let Some(queued) = self.shared.queue.lead() {
-            self.run(queued, By::Caller);
-        }
-    }
-
-    /// Has the writer see to what waits.
-    pub(crate) fn call_writer(&self) {
-        self.shared.queue.call();
-    }
-
     /// Goes on after a suspension: what has a receipt is read again, and the place is tried at
     /// which a write failed.
     pub(crate) fn resume(&self) -> Result<(), AuditError> {
@@ -249,10 +231,12 @@ impl Committer {
             if !wal.make_room(room_for(&queued), by == By::Writer) && by == By::Caller {
                 return queue.hand_to_writer(queued);
             }
-            if !self.commit_all(&mut wal, queued) || (by == By::Caller && round == MOST_COMMITS) {
+            if !self.commit_all(&mut wal, queued)
+                || (by == By::Caller && round == MAX_CALLER_COMMITS)
+            {
                 return queue.hand_to_writer(Vec::new());
             }
-            next = queue.lead_on();
+            next = queue.next_commit();
         }
     }
 
@@ -324,10 +308,28 @@ impl Committer {
     }
 }
 
-/// The writer: leads whenever it is called.
+impl CommitQueued for Committer {
+    fn commit_as_leader(&self) {
+        // A disk that hangs shows in the syncer first: from then on even writes to the kernel's
+        // memory could wait for it.
+        if self.commit == Commit::Disk || self.shared.durable.hangs() {
+            return self.wake_writer();
+        }
+        // A leader looks again before it gives up the lead.
+        if let Some(queued) = self.shared.queue.become_leader() {
+            self.run(queued, By::Caller);
+        }
+    }
+
+    fn wake_writer(&self) {
+        self.shared.queue.wake_writer();
+    }
+}
+
+/// Runs the writer: it leads whenever it is woken.
 pub(crate) fn write(committer: &Committer) {
     let shared = &committer.shared;
-    while let Some(queued) = shared.queue.lead_when_called() {
+    while let Some(queued) = shared.queue.become_leader_when_woken() {
         committer.run(queued, By::Writer);
     }
     shared.state().writer_ended = true;
@@ -392,6 +394,6 @@ fn room_for(queued: &[Queued]) -> u64 {
 
 /// Commits that a caller makes in one go: the rest is the writer's, so that no call pays for all
 /// others.
-const MOST_COMMITS: u32 = 4;
+const MAX_CALLER_COMMITS: u32 = 4;
 
 type Answer = tokio::sync::oneshot::Sender<Result<Receipt, NotDurable>>;
