@@ -7,7 +7,8 @@ use portcullis_tests::{below, checkout};
 
 #[test]
 fn every_line_of_the_log_has_an_event() {
-    let sources = ["host/server/src", "host/cli/src", "host/engine/src", "host/audit/src"];
+    let sources =
+        ["host/server/src", "host/cli/src", "host/engine/src", "host/audit/src", "host/tlog/src"];
     let files = sources.iter().flat_map(|folder| below(&checkout().join(folder)));
     let mut count = 0;
     let mut without = Vec::new();

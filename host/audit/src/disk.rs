@@ -1,7 +1,8 @@
 //! The seam to the file system: the few operations that the write-ahead log and its views use.
 //!
-//! Invariant: bytes are durable when `sync` of their file has returned, names when `sync_dir` of their directory has. Nothing
-//! else is assumed of a disk; the tests' double drops everything that this does not promise.
+//! Invariant: bytes are durable when `sync` of their file has returned, names when `sync_dir` of
+//! their directory has. Nothing else is assumed of a disk; the tests' double drops everything that
+//! this does not promise.
 
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -34,7 +35,8 @@ pub trait Disk: Source {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Holds a file so that no second process can; `WouldBlock` where another holds it. Given back when dropped.
+    /// Holds a file so that no second process can; `WouldBlock` where another holds it. Given back
+    /// when dropped.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
     /// Whether the paths of the directories that are held still name them.
     fn check_place(&self) -> io::Result<()> {
@@ -48,7 +50,8 @@ pub trait DiskFile: SourceFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
     /// Makes its bytes and length durable.
     fn sync(&self) -> io::Result<()>;
-    /// Nobody reads the bytes before `end` soon, so they need not stay in memory once they are durable: a hint.
+    /// Hints that the bytes before `end` are not read soon, so that they need not stay in memory
+    /// once they are durable.
     fn forget(&self, _end: u64) {}
 }
 
@@ -137,7 +140,7 @@ impl DiskFile for File {
     fn forget(&self, end: u64) {
         // The page that the next write goes on with stays.
         if let Some(length) = NonZeroU64::new(end - end % PAGE) {
-            // Where it is not possible the bytes stay in memory, and nothing else comes of it.
+            // If it fails, the bytes stay in memory and nothing else happens.
             let _ = fadvise(self, 0, Some(length), Advice::DontNeed);
         }
     }

@@ -30,7 +30,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
 use portcullis_tlog::tree::Hash;
 
-/// What the log still owes, as found in the ring.
+/// An answer or a count that the log lacks, as found in the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RingEntry {
     /// An answer that left without its record, or in place of it.
@@ -95,11 +95,11 @@ pub struct Ring {
 struct State {
     /// Slots with an answer.
     used: Vec<bool>,
-    /// Where the tally of a hook and cause stands.
+    /// The places of the tallies, by hook and cause.
     places: BTreeMap<Key, Place>,
-    /// What of tallies found no place, or could not be written to the one that it has.
+    /// Counts that found no place, or could not be written to theirs.
     placeless: BTreeMap<Key, Count>,
-    /// What an earlier run counted without hook and cause.
+    /// The count of an earlier run without hook and cause.
     unnamed: Count,
     /// While the log is in use.
     open: bool,
@@ -455,7 +455,7 @@ enum Found {
     Tally { written: u64, empty: bool, tally: Tally },
 }
 
-/// What stands in a slot.
+/// The content of a slot.
 enum Content<'a> {
     Empty,
     Damaged,
@@ -552,7 +552,7 @@ fn grow(file: &dyn DiskFile, length: u64) -> bool {
         file.write_at(&vec![0; missing], length)?;
         file.sync()
     };
-    // Where there is not even room for the first slots, the first write to one of them says so.
+    // If there is no room for the first slots either, the first write to one of them fails.
     extend_to(FILE_BYTES).or_else(|error| extend_to(OLD_FILE_BYTES).and(Err(error))).is_ok()
 }
 

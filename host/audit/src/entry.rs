@@ -1,7 +1,9 @@
-//! Records: what a caller hands in, and the leaf that it becomes: one line of compact JSON, whose exact bytes are hashed.
+//! Records: what a caller hands in, and the leaf that it becomes: one line of compact JSON, whose
+//! exact bytes are hashed.
 //!
-//! Invariant: every leaf begins `{"v":1,"seq":N,"t":"…","tenant":"…","at":N` and is valid JSON in which those names, `sealed` and
-//! `seal_key` stand once; no caller can make another. What else is in a record is the caller's matter.
+//! Invariant: every leaf begins `{"v":1,"seq":N,"t":"…","tenant":"…","at":N` and is valid JSON in
+//! which those names, `sealed` and `seal_key` stand once; no caller can make another. What else is
+//! in a record is the caller's matter.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -13,13 +15,15 @@ use crate::error::AppendError;
 use crate::seal::Sealed;
 use portcullis_tlog::record::digest;
 
-/// What is to be recorded.
+/// A record that a caller appends.
 pub struct Entry {
     /// The record's type, such as `hook.decision`: lower-case letters, digits, `.`, `-`, `_`.
     pub kind: &'static str,
-    /// Members of a JSON object, without its braces; may be empty. Nothing personal belongs here but pseudonyms: it is never erased.
+    /// Members of a JSON object, without its braces; may be empty. Nothing personal belongs here
+    /// but pseudonyms: it is never erased.
     pub fields: String,
-    /// What is to be encrypted beside the leaf: personal data, and what a replay needs. Overwritten when it is sealed.
+    /// The part that is encrypted beside the leaf: personal data, and the input of a replay. It is
+    /// overwritten when it is sealed.
     pub sealed: Option<Vec<u8>>,
 }
 

@@ -1,9 +1,10 @@
-//! The record: a write-ahead log that makes an answer's record durable before the answer leaves, and the transparency log that is grown from it
-//! (C2SP tlog-tiles, tlog-checkpoint, signed-note), with proofs, verification and reading.
+//! The audit log as it is written: a write-ahead log that makes a record durable before the answer
+//! leaves, the transparency log that is built from it, and the sealed parts beside it.
 //!
-//! Invariant: what a receipt was given for is in the log after any crash, and nobody can change, drop or reorder what a checkpoint covers
-//! without being found out by someone who has an earlier one. This crate knows nothing of hooks, plugins or servers, so that an
-//! auditor's tool can be built from it alone.
+//! Invariant: a record whose receipt was given is in the log after any crash. Nobody can change,
+//! drop or reorder the records under a checkpoint without being found out by the holder of an
+//! earlier one; `portcullis-tlog` does that check, and the reading. This crate knows nothing of
+//! hooks, plugins or servers.
 
 #![cfg_attr(
     test,

@@ -39,7 +39,7 @@ use portcullis_tlog::record::TIME_RESET;
 
 pub(crate) use opening::Core;
 
-/// What opening found.
+/// The findings of opening a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
     /// The log was left without being closed.
@@ -48,7 +48,7 @@ pub struct Recovery {
     pub replayed: u64,
     /// Bytes of commits that were begun and never finished; none of them was promised.
     pub truncated_bytes: u64,
-    /// What the emergency ring holds: append a record about each, then settle its slot.
+    /// The entries of the emergency ring: append a record about each, then settle its slot.
     pub owed: Vec<RingEntry>,
     /// Size of the log now.
     pub size: u64,
@@ -268,13 +268,14 @@ impl Log {
         &self.origin
     }
 
-    /// Where to note what the log cannot take.
+    /// Returns the ring that keeps answers whose records the log cannot take.
     pub fn ring(&self) -> &Ring {
         &self.shared.ring
     }
 
-    /// Finds out whether the log's directory is still where it was opened, and stops the log for good where it is not: what
-    /// lies there by now may be another log, or this one in another state.
+    /// Finds out whether the log's directory is still where it was opened, and stops the log for
+    /// good where it is not: what lies there by now may be another log, or this one in another
+    /// state.
     ///
     /// # Errors
     /// [`AuditError::Stopped`].
@@ -296,12 +297,13 @@ impl Log {
         self.flush_checkpoint_within(MAX_CHECKPOINT_WAIT)
     }
 
-    /// The same, for at most this long: tiles that cannot be written are tried again without an end.
+    /// The same, for at most this long: tiles that cannot be written are tried again without an
+    /// end.
     ///
     /// # Errors
     /// The log has stopped ([`AuditError::Stopped`]), or the checkpoint is not written by then
-    /// ([`AuditError::NotPublished`]): then the records are as durable as before, and the checkpoint
-    /// follows by itself.
+    /// ([`AuditError::NotPublished`]): then the records are as durable as before, and the
+    /// checkpoint follows by itself.
     pub fn flush_checkpoint_within(&self, limit: Duration) -> Result<u64, AuditError> {
         let (next, _) = self.shared.queue.position();
         self.shared.publish(next, limit)
@@ -379,16 +381,16 @@ pub fn max_descriptors(max_segments: u32) -> u64 {
 const LOCK: &str = "lock";
 const RING: &str = "emergency";
 
-/// How long a caller waits for a checkpoint that names no limit of its own: many times what one takes on a
-/// disk that answers.
+/// How long a caller waits for a checkpoint that names no limit of its own: many times what one
+/// takes on a disk that answers.
 pub const MAX_CHECKPOINT_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a log has to close: its last records and their checkpoint take far less on a disk that
 /// answers.
 pub const MAX_CLOSE_WAIT: Duration = Duration::from_secs(30);
 
-/// The largest leaf, bytes. The format's own limit is 65,535. A decision takes about one kilobyte; only
-/// the record of a release with its bindings (at most 64) takes tens of kilobytes.
+/// The largest leaf, bytes. The format's own limit is 65,535. A decision takes about one kilobyte;
+/// only the record of a release with its bindings (at most 64) takes tens of kilobytes.
 pub const MAX_LEAF_BYTES: usize = 48 * 1024;
 
 /// The largest sealed part, before encryption.

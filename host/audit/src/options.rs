@@ -18,7 +18,7 @@ pub struct Options {
     pub dir: PathBuf,
     /// The log's name, which is also the name of the signer's key.
     pub origin: String,
-    /// Whose records these are.
+    /// The tenant that the records belong to.
     pub tenant: String,
     /// Signs checkpoints.
     pub signer: Arc<dyn Signer>,

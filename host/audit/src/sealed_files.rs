@@ -1,7 +1,9 @@
-//! The sealed parts on disk: `sealed/NNNNNN.blobs`, the blobs of 65,536 records after one another, and `sealed/NNNNNN.ends`, for each of those
-//! records the big-endian `u64` where its blob ends (where the one before ends, if it has none).
+//! The sealed parts on disk: `sealed/NNNNNN.blobs`, the blobs of 65,536 records after one another,
+//! and `sealed/NNNNNN.ends`, for each of those records the big-endian `u64` where its blob ends
+//! (where the one before ends, if it has none).
 //!
-//! Invariant: append-only below the published size; what lies beyond it after a crash is overwritten. Integrity is the leaf's digest, not this file's.
+//! Invariant: append-only below the published size; what lies beyond it after a crash is
+//! overwritten. Integrity is the leaf's digest, not this file's.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::{Disk, DiskFile};
 use portcullis_tlog::layout::{RECORDS_PER_SEALED_FILE, sealed_paths};
 
-/// The end that is written to.
+/// The end of the sealed files, which is written to.
 #[derive(Debug)]
 pub(crate) struct SealedFiles {
     dir: PathBuf,
@@ -29,7 +31,7 @@ struct FilePair {
 impl SealedFiles {
     /// Goes on at record `next`.
     pub(crate) fn open(disk: &dyn Disk, dir: &Path, next: u64) -> io::Result<Self> {
-        let mut shards = Self { dir: dir.to_owned(), next, open: None };
+        let mut files = Self { dir: dir.to_owned(), next, open: None };
         let within = next % RECORDS_PER_SEALED_FILE;
         if within > 0 {
             let (blobs, ends) = sealed_paths(dir, next / RECORDS_PER_SEALED_FILE);
@@ -37,7 +39,7 @@ impl SealedFiles {
             let mut end = [0; 8];
             ends.read_at(&mut end, (within - 1) * 8)?;
             let end = u64::from_be_bytes(end);
-            shards.open = Some(FilePair {
+            files.open = Some(FilePair {
                 blobs: disk.open(&blobs)?,
                 ends,
                 end,
@@ -45,10 +47,11 @@ impl SealedFiles {
                 new_ends: Vec::new(),
             });
         }
-        Ok(shards)
+        Ok(files)
     }
 
-    /// Adds the next record's sealed part, if it has one. Whether names in the directory changed is returned.
+    /// Adds the next record's sealed part, if it has one. Whether names in the directory changed is
+    /// returned.
     pub(crate) fn push(&mut self, disk: &dyn Disk, blob: Option<&[u8]>) -> io::Result<bool> {
         let mut created = false;
         if self.next.is_multiple_of(RECORDS_PER_SEALED_FILE) {
@@ -59,13 +62,13 @@ impl SealedFiles {
                 Some(FilePair { blobs, ends, end: 0, new_blobs: Vec::new(), new_ends: Vec::new() });
             created = true;
         }
-        if let Some(shard) = &mut self.open {
+        if let Some(pair) = &mut self.open {
             let blob = blob.unwrap_or_default();
-            let end = shard.end.saturating_add((shard.new_blobs.len() + blob.len()) as u64);
-            shard.new_blobs.extend_from_slice(blob);
-            shard.new_ends.extend_from_slice(&end.to_be_bytes());
-            if shard.new_blobs.len() >= BUFFER_BYTES {
-                shard.write(self.next.saturating_add(1))?;
+            let end = pair.end.saturating_add((pair.new_blobs.len() + blob.len()) as u64);
+            pair.new_blobs.extend_from_slice(blob);
+            pair.new_ends.extend_from_slice(&end.to_be_bytes());
+            if pair.new_blobs.len() >= BUFFER_BYTES {
+                pair.write(self.next.saturating_add(1))?;
             }
         }
         self.next = self.next.saturating_add(1);
@@ -74,12 +77,13 @@ impl SealedFiles {
 
     /// Makes durable what has been added.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        if let Some(shard) = &mut self.open {
-            shard.write(self.next)?;
-            shard.blobs.sync()?;
-            shard.ends.sync()?;
-            // Sealed parts are read when somebody audits. In memory they would be half of all that a busy host keeps there.
-            shard.blobs.forget(shard.end);
+        if let Some(pair) = &mut self.open {
+            pair.write(self.next)?;
+            pair.blobs.sync()?;
+            pair.ends.sync()?;
+            // Sealed parts are read when somebody audits. In memory they would be half of all that
+            // a busy host keeps there.
+            pair.blobs.forget(pair.end);
         }
         Ok(())
     }

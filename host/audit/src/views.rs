@@ -27,7 +27,7 @@ pub(crate) struct Views {
     disk: Arc<dyn Disk>,
     log: PathBuf,
     signer: Arc<dyn Signer>,
-    shards: SealedFiles,
+    sealed_files: SealedFiles,
     sealed_dir: PathBuf,
     head: Checkpoint,
     size: u64,
@@ -72,13 +72,13 @@ impl Views {
         head: Checkpoint,
     ) -> Result<Self, AuditError> {
         let (levels, bundle) = edge(disk.as_ref(), log, &head)?;
-        let shards = SealedFiles::open(disk.as_ref(), sealed, head.size)
+        let sealed_files = SealedFiles::open(disk.as_ref(), sealed, head.size)
             .map_err(AuditError::disk(sealed, "read"))?;
         let mut views = Self {
             disk,
             log: log.to_owned(),
             signer,
-            shards,
+            sealed_files,
             sealed_dir: sealed.to_owned(),
             size: head.size,
             head,
@@ -159,7 +159,7 @@ impl Views {
                 "a record out of order or too long reached the views",
             ));
         }
-        if self.shards.push(self.disk.as_ref(), record.sealed)? {
+        if self.sealed_files.push(self.disk.as_ref(), record.sealed)? {
             self.dirs.insert(self.sealed_dir.clone());
         }
         self.size = self.size.saturating_add(1);
@@ -182,7 +182,7 @@ impl Views {
             return Ok(self.size);
         }
         self.write_partials()?;
-        self.shards.sync()?;
+        self.sealed_files.sync()?;
         self.sync()?;
         let head =
             Checkpoint { origin: self.head.origin.clone(), size: self.size, root: self.root() };

@@ -176,7 +176,7 @@ impl Pool {
         self.state().stopped
     }
 
-    /// Nobody waits for a segment any longer.
+    /// Ends every wait for a segment.
     pub(crate) fn stop(&self) {
         self.state().stopped = true;
         self.changed.notify_all();
@@ -240,7 +240,7 @@ impl Wal {
         }
     }
 
-    /// What a thread that syncs later needs.
+    /// Returns the part that a thread needs to sync later.
     pub(crate) fn durable(&self) -> Arc<Durable> {
         Arc::clone(&self.durable)
     }
@@ -309,7 +309,7 @@ impl Wal {
     }
 }
 
-/// What has been written, and how much of it is known to be durable.
+/// The bytes that have been written, and how much of them is known to be durable.
 pub(crate) struct Durable {
     before: AtomicU64,
     unsynced: Mutex<Unsynced>,

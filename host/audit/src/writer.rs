@@ -1,4 +1,4 @@
-//! Who makes records durable: the committer, by hand of a waiting caller or of the writer; the
+//! Makes records durable: the committer, on the thread of a waiting caller or of the writer; the
 //! applier, which brings the views up to them; and, where commits go to the kernel only, the
 //! syncer.
 //!
@@ -34,7 +34,7 @@ use applier::hand_over;
 pub(crate) use applier::{Committed, apply};
 pub(crate) use syncer::sync;
 
-/// What the threads of one log share.
+/// The state that the threads of one log share.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) pool: Arc<Pool>,
@@ -52,7 +52,7 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What the views have not taken.
+    /// Commits that the views have not applied.
     committed: VecDeque<Committed>,
     /// How many records that is.
     waiting: usize,
@@ -249,8 +249,8 @@ impl Committer {
             Ok(place) => {
                 wal.last_at = last_at;
                 for (record, answer) in records.iter().zip(answers) {
-                    // Whoever no longer waits has sent the safe answer and owes the log a word
-                    // about it.
+                    // A caller that no longer waits has sent the safe answer and will append a
+                    // correction.
                     let _ =
                         answer.send(Ok(Receipt { index: record.index, leaf_hash: record.hash }));
                 }
@@ -341,7 +341,7 @@ pub(crate) fn write(committer: &Committer) {
 enum CommitError {
     /// Its frame could not be written; nothing else was touched.
     Write(io::Error),
-    /// What is on the disk is not known any more.
+    /// The state of the disk is unknown from now on.
     Sync(io::Error),
     /// No segment is free.
     Full,
@@ -367,7 +367,7 @@ enum By {
     Writer,
 }
 
-/// Somebody leads; a panic of theirs ends the log, because nobody could lead after them.
+/// A leader at work; its panic ends the log, because nobody could lead after it.
 struct Leading<'a>(&'a Shared);
 
 impl Drop for Leading<'_> {

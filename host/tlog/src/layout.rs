@@ -1,6 +1,6 @@
 //! The names of the files and directories in a log's directory.
 //!
-//! Invariant: a name stands here once, for those who write and those who read.
+//! Invariant: the writer and the readers of a log take its names from here.
 
 use std::path::{Path, PathBuf};
 

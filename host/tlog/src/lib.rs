@@ -1,5 +1,5 @@
-//! The transparency log as it is read: the tree, its tiles, signed checkpoints, proofs, verification
-//! and the records (C2SP tlog-tiles, tlog-checkpoint, signed-note, tlog-proof).
+//! The transparency log as it is read: the tree, its tiles, signed checkpoints, proofs,
+//! verification and the records (C2SP tlog-tiles, tlog-checkpoint, signed-note, tlog-proof).
 //!
 //! Invariant: this crate writes nothing, has no threads and no clock, and knows nothing of hooks,
 //! plugins or servers. It builds for `wasm32-unknown-unknown`, so an auditor's tool can be made

@@ -1,7 +1,8 @@
-//! Showing records: by place, by time, by type; with the sealing key also the sealed part.
+//! Queries over the records of a log: by place, time and type; with the sealing key also the sealed
+//! part.
 //!
-//! Invariant: reads only, one record at a time, and shows none that was not checked against the
-//! signed checkpoint.
+//! Invariant: a query reads one record at a time, writes nothing, and returns no record that was
+//! not checked against the signed checkpoint.
 
 use portcullis_keys::PublicKey;
 use thiserror::Error;
@@ -16,7 +17,7 @@ use crate::sealed_files::OpenSealed;
 use crate::source::Source;
 use crate::verified::VerifiedRecord;
 
-/// Which records; the default is all.
+/// The records that a query returns; the default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// First place.
@@ -32,7 +33,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether it lets records of this type through.
+    /// Returns whether it lets records of this type through.
     pub fn lets_type(&self, name: &str) -> bool {
         self.kind.as_ref().is_none_or(|kind| {
             name == kind || (kind.ends_with('.') && name.starts_with(kind.as_str()))
@@ -40,7 +41,7 @@ impl Filter {
     }
 }
 
-/// A record to show.
+/// A record that a query returns.
 pub struct QueryRow {
     /// The record, checked against the checkpoint.
     pub verified: VerifiedRecord,
@@ -48,7 +49,7 @@ pub struct QueryRow {
     pub sealed: Option<Result<Zeroizing<Vec<u8>>, Unreadable>>,
 }
 
-/// Why a sealed part cannot be shown.
+/// Why a sealed part cannot be read.
 #[derive(Debug, Error)]
 pub enum Unreadable {
     /// It is not the one that was recorded.
@@ -62,8 +63,8 @@ pub enum Unreadable {
     Unopened(String),
 }
 
-/// Hands the records that the filter lets through to `each`, in order, until it says `false`.
-/// Returns how many it was handed.
+/// Passes the records that the filter lets through to `each`, in order, until it returns `false`.
+/// Returns how many records were passed.
 pub fn query(
     disk: &dyn Source,
     dir: &Path,
@@ -91,8 +92,8 @@ pub fn query(
     damage.map_or(Ok(handed), Err)
 }
 
-/// Shows the records of a stretch in which times never run backwards. Returns whether `each` wants
-/// more.
+/// Passes on the records of a stretch in which times never run backwards. Returns whether `each`
+/// wants more.
 fn query_stretch(
     reader: &Reader<'_>,
     filter: &Filter,
@@ -124,10 +125,10 @@ fn query_stretch(
     Ok(true)
 }
 
-/// The stretches of the log in which times never run backwards: a time reset begins a new one. A
-/// single record is one, and where no time is asked for the whole log is; else the log is read once
-/// for its resets, past what is damaged, so that damage elsewhere keeps no record from being shown.
-/// The first damage comes beside them.
+/// Returns the stretches of the log in which times never run backwards: a time reset begins a new
+/// one. A single record is one stretch, and so is the whole log if no time is asked for; else the
+/// log is read once for its resets, past damaged records, so that damage elsewhere hides no record.
+/// The first damage is returned beside them.
 fn stretches(reader: &Reader<'_>, filter: &Filter) -> (Vec<Range<u64>>, Option<ReadError>) {
     if let Some(to) = filter.to.filter(|to| to.checked_sub(1) == Some(filter.from)) {
         return (std::iter::once(filter.from..to).collect(), None);
@@ -160,7 +161,7 @@ fn open(
     key.open(&record.tenant, &record.kind, &blob).map_err(Unreadable::Unopened)
 }
 
-/// The first record of a stretch that is not before a time: found by halving.
+/// Finds the first record of a stretch that is not before a time, by halving.
 fn first_since(reader: &Reader<'_>, since: u64, stretch: &Range<u64>) -> Result<u64, ReadError> {
     let mut low = stretch.start;
     let mut high = if since == 0 { low } else { stretch.end };

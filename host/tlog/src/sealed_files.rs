@@ -2,8 +2,8 @@
 //! one another, and `sealed/NNNNNN.ends`, for each of those records the big-endian `u64` where its
 //! blob ends (where the one before ends, if it has none).
 //!
-//! Invariant: a blob is bounded, whatever the files say. Whether it is the one that was recorded is
-//! told by the digest in its record, and opening it is the business of whoever has the key.
+//! Invariant: a blob is bounded, whatever the files say. The digest in its record tells whether it
+//! is the one that was recorded; only the holder of the key can open it.
 
 use std::cell::RefCell;
 use std::io;
@@ -25,7 +25,7 @@ pub trait OpenSealed {
     fn open(&self, tenant: &str, kind: &str, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, String>;
 }
 
-/// Reads sealed parts; keeps the files of the last shard open.
+/// Reads sealed parts; keeps the last pair of files open.
 pub struct SealedReader<'a> {
     disk: &'a dyn Source,
     dir: PathBuf,
@@ -33,7 +33,7 @@ pub struct SealedReader<'a> {
 }
 
 struct OpenPair {
-    shard: u64,
+    number: u64,
     blobs: Box<dyn SourceFile>,
     ends: Box<dyn SourceFile>,
 }
@@ -44,16 +44,16 @@ impl<'a> SealedReader<'a> {
         Self { disk, dir: dir.to_owned(), open: RefCell::new(None) }
     }
 
-    /// One record's sealed part; `None` where it has none.
+    /// Returns one record's sealed part. `None`: it has none.
     pub fn read(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
-        let shard = index / RECORDS_PER_SEALED_FILE;
+        let number = index / RECORDS_PER_SEALED_FILE;
         let mut open = self.open.borrow_mut();
-        let files = match open.take().filter(|open| open.shard == shard) {
+        let files = match open.take().filter(|open| open.number == number) {
             Some(files) => files,
             None => {
-                let (blobs, ends) = sealed_paths(&self.dir, shard);
+                let (blobs, ends) = sealed_paths(&self.dir, number);
                 OpenPair {
-                    shard,
+                    number,
                     blobs: self.disk.open_read(&blobs)?,
                     ends: self.disk.open_read(&ends)?,
                 }
@@ -81,5 +81,5 @@ impl<'a> SealedReader<'a> {
     }
 }
 
-/// No sealed part is larger; a larger difference of two ends is damage.
+/// The largest sealed part, bytes; a larger difference of two ends is damage.
 const MAX_BLOB_BYTES: u64 = 64 << 20;

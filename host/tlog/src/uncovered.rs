@@ -1,7 +1,7 @@
 //! Looks into a write-ahead log for a record that no checkpoint covers yet.
 //!
 //! Invariant: nothing is written and no lock is taken; every read is bounded. A record that is
-//! found here is whole, but nobody has signed for it: it can be named, never shown as genuine.
+//! found here is whole, but no signature covers it: it can be named, never shown as genuine.
 
 use std::io;
 use std::path::Path;

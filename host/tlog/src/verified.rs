@@ -1,9 +1,9 @@
 //! Records that were checked against the signed checkpoint, one at a time.
 //!
 //! Invariant: a [`VerifiedRecord`] exists only for bytes whose leaf hash leads to the root of a
-//! checkpoint that the log's key has signed, at the place that the record itself names. Whoever
-//! prints or interprets a record takes this type, so that no command can skip the check. It does
-//! not check other records: that the whole log is what was signed is for `verify` to find.
+//! checkpoint that the log's key has signed, at the place that the record itself names. Code that
+//! prints or interprets a record takes this type, so that no command can skip the check. Other
+//! records are not checked: `verify` does that for the whole log.
 
 use std::cell::RefCell;
 use std::io;
@@ -21,17 +21,17 @@ pub struct VerifiedRecord {
 }
 
 impl VerifiedRecord {
-    /// The members that the log wrote into it, its place among them.
+    /// Returns the members that the log wrote into it, its place among them.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// The exact bytes.
+    /// Returns the exact bytes.
     pub fn leaf(&self) -> &[u8] {
         &self.leaf
     }
 
-    /// The exact bytes, without a copy.
+    /// Returns the exact bytes, without a copy.
     pub fn into_leaf(self) -> Vec<u8> {
         self.leaf
     }
@@ -51,7 +51,7 @@ struct Bundle {
     hashes: Vec<Hash>,
 }
 
-/// Why an entry is not handed out.
+/// Why an entry is not returned.
 pub(crate) enum Unverified {
     /// A tile cannot be read.
     Disk(io::Error),
@@ -64,7 +64,7 @@ impl Verifier {
         Self { size, root, bundle: RefCell::new(None) }
     }
 
-    /// The record at an index below the checkpoint's size.
+    /// Returns the record at an index below the checkpoint's size.
     pub(crate) fn record(
         &self,
         tiles: &TileReader<'_>,
@@ -108,8 +108,8 @@ impl Verifier {
         Ok(bundle)
     }
 
-    /// The leaf hashes of a tile, checked against the root: the path from the first of them has all
-    /// others of the tile in its siblings, so one path proves the whole tile.
+    /// Returns the leaf hashes of a tile, checked against the root: the path from the first of them
+    /// has all others of the tile in its siblings, so one path proves the whole tile.
     fn hashes(&self, tiles: &TileReader<'_>, number: u64) -> Result<Vec<Hash>, Unverified> {
         let altered = |path: String| {
             Unverified::Altered(format!("`{path}` does not lead to the signed checkpoint"))

@@ -1,7 +1,9 @@
-//! A disk that keeps only what was promised: after a power loss, what no finished `sync` covers is gone, or there in part.
+//! A disk that keeps only what was promised: after a power loss, what no finished `sync` covers is
+//! gone, or there in part.
 //!
-//! Every 512-byte sector written since its file's last `sync`, every change of a length, and every name changed since its directory's
-//! last `sync_dir` survives or not by itself, as a seeded generator decides. Renames happen whole or not at all.
+//! Every 512-byte sector written since its file's last `sync`, every change of a length, and every
+//! name changed since its directory's last `sync_dir` survives or not by itself, as a seeded
+//! generator decides. Renames happen whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Disk, DiskFile, Lock};
 use portcullis_tlog::{Source, SourceFile};
 
-/// What happens to what was not synced.
+/// The fate of bytes and names that were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The process ended; the kernel keeps all.
@@ -209,7 +211,8 @@ impl SimulatedDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a changing operation. Returns whether it takes effect, and whether it then reports success.
+    /// Counts a changing operation. Returns whether it takes effect, and whether it then reports
+    /// success.
     fn count(state: &mut State) -> (bool, bool) {
         let this = state.operations;
         state.operations += 1;
@@ -422,7 +425,8 @@ impl DiskFile for SimulatedFile {
         let mut state = self.disk.state();
         let (effect, success) = SimulatedDisk::count(&mut state);
         let file = &mut state.files[self.inode];
-        // A sync that fails may have dropped the pages: a second one would succeed without having written them.
+        // A sync that fails may have dropped the pages: a second one would succeed without having
+        // written them.
         let dirty = std::mem::take(&mut file.dirty);
         if effect {
             file.durable.truncate(file.now.len());

@@ -35,7 +35,7 @@ impl SpareDescriptors {
     fn fill_up(&self) {
         let mut spares = self.all();
         while spares.len() < SPARE_DESCRIPTORS {
-            // Where there is none now, there may be one the next time.
+            // If there is none now, there may be one the next time.
             #[expect(clippy::disallowed_methods, reason = "a descriptor to hold, of no file")]
             let spare = File::open("/dev/null");
             let Ok(spare) = spare else { return };

@@ -1,6 +1,8 @@
-//! Many histories, each cut off at a random operation or at every one: what was promised is there afterwards, the log verifies, and goes on.
+//! Many histories, each cut off at a random operation or at every one: what was promised is there
+//! afterwards, the log verifies, and goes on.
 //!
-//! The histories drive the log's parts without its threads, so that a seed gives the same operations every time.
+//! The histories drive the log's parts without its threads, so that a seed gives the same
+//! operations every time.
 
 use std::io;
 use std::path::Path;
@@ -60,7 +62,8 @@ impl Host {
         Options { segment_bytes: 6 * 4096, commit: self.commit, ..options(Path::new("/log")) }
     }
 
-    /// Opens the log, checks it against the promises, does `steps` things; any of it may be cut off.
+    /// Opens the log, checks it against the promises, does `steps` things; any of it may be cut
+    /// off.
     fn live(&mut self, steps: u64) -> End {
         self.lives += 1;
         let core = match Core::open(Arc::new(self.disk.clone()), &self.options()) {
@@ -132,7 +135,8 @@ impl Host {
             [Loss::Nothing, Loss::All, Loss::Some, Loss::Some][self.random.below(4) as usize];
         self.disk.restart(loss);
         if self.commit == Commit::Kernel && loss != Loss::Nothing {
-            // Nothing was promised for a power loss but what was synced or what a checkpoint covers.
+            // Nothing was promised for a power loss but what was synced or what a checkpoint
+            // covers.
             let kept = self.head().map_or(0, |head| head.size).max(self.synced);
             self.promised.truncate(usize::try_from(kept).unwrap());
         }
@@ -185,7 +189,8 @@ impl Host {
         Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed: sealed.map(|sealed| sealed.blob) }
     }
 
-    /// At the end everything is there, fits together, and continues every checkpoint that was ever seen.
+    /// At the end everything is there, fits together, and continues every checkpoint that was ever
+    /// seen.
     fn finish(mut self) {
         assert_eq!(self.live(6), End::Lived);
         let core = Core::open(Arc::new(self.disk.clone()), &self.options()).unwrap();
@@ -375,8 +380,9 @@ fn written_segment(dir: &Path) -> std::path::PathBuf {
 
 #[test]
 fn a_checkpoint_that_somebody_saw_is_never_contradicted() {
-    // The process is killed between a write and its sync; the next start publishes the record and is cut off by the power; after that the
-    // log goes on. Whoever kept the checkpoint of the second start must find it continued.
+    // The process is killed between a write and its sync; the next start publishes the record and
+    // is cut off by the power; after that the log goes on. Whoever kept the checkpoint of the
+    // second start must find it continued.
     for operation in 0..60 {
         let mut host = Host::new(operation, Commit::Disk);
         let mut core = Core::open(Arc::new(host.disk.clone()), &host.options()).unwrap();
