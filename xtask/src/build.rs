@@ -93,12 +93,9 @@ fn with(mut cargo: Command) -> Result<Built> {
     Ok(Built { plugins, portcullis, languages })
 }
 
-/// Builds every plugin and makes it a component.
-pub fn plugins(portcullis: &Path) -> Result<PathBuf> {
-    let wasm = wasm_target()?;
-    step("building the plugins");
-    let modules = target().join("wasm");
-    let mut cargo = match wasm {
+/// Returns the cargo that builds for wasm32-unknown-unknown.
+pub fn wasm_cargo(wasm: WasmTarget) -> Command {
+    match wasm {
         WasmTarget::Toolchain => cargo(),
         WasmTarget::Debian { linker } => {
             let mut debian = Command::new("/usr/bin/cargo");
@@ -117,7 +114,15 @@ pub fn plugins(portcullis: &Path) -> Result<PathBuf> {
             debian.arg("-Zbuild-std=std,panic_abort");
             debian
         }
-    };
+    }
+}
+
+/// Builds every plugin and makes it a component.
+pub fn plugins(portcullis: &Path) -> Result<PathBuf> {
+    let wasm = wasm_target()?;
+    step("building the plugins");
+    let modules = target().join("wasm");
+    let mut cargo = wasm_cargo(wasm);
     cargo.env("CARGO_TARGET_DIR", &modules);
     cargo.args(["build", "--locked", "--profile", "plugin", "--target", "wasm32-unknown-unknown"]);
     for (package, _) in PLUGINS {

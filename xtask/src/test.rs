@@ -105,7 +105,7 @@ pub fn lint() -> Result<Vec<&'static str>> {
             let mut cargo = cargo();
             cargo.args(["clippy", "--profile", "plugin", "--locked"]);
             cargo.args(["--target", "wasm32-unknown-unknown"]);
-            for package in build::sandboxed() {
+            for package in build::sandboxed().chain([VERIFIER]) {
                 cargo.args(["--package", package]);
             }
             cargo.env("CARGO_TARGET_DIR", target().join("wasm")).args(["--", "-D", "warnings"]);
@@ -118,6 +118,7 @@ pub fn lint() -> Result<Vec<&'static str>> {
     } else {
         skipped.push("lints: clippy is missing (`rustup component add clippy`)");
     }
+    check_verifier()?;
     step("pages of the code");
     let what = ["doc", "--release", "--locked", "--workspace", "--no-deps", "--quiet"];
     let mut cargo = cargo();
@@ -149,6 +150,20 @@ impl MissingTools {
     fn skipped(&self) -> Result<String> {
         Ok(fs::read_to_string(&self.0)?)
     }
+}
+
+/// The reading half of the log, which auditors can run in a sandbox too.
+const VERIFIER: &str = "portcullis-tlog";
+
+/// Checks that the reading half of the log builds for wasm32, where auditors run it: without files,
+/// threads and C code. The plugins' profile and directory are used, so that little is built twice.
+fn check_verifier() -> Result<()> {
+    let wasm = wasm_target()?;
+    step("the log's verifier for wasm32");
+    let mut cargo = build::wasm_cargo(wasm);
+    cargo.args(["check", "--profile", "plugin", "--locked", "--package", VERIFIER]);
+    cargo.args(["--target", "wasm32-unknown-unknown"]);
+    run_ok(cargo.env("CARGO_TARGET_DIR", target().join("wasm")))
 }
 
 #[derive(Default)]

@@ -10,8 +10,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::record::{Entry, push_hex};
-use crate::tree::Hash;
+use crate::entry::Entry;
+use portcullis_tlog::record::push_hex;
+use portcullis_tlog::tree::Hash;
 
 /// Answers without a record that are counted together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,7 +162,7 @@ const REFUSED: &str = "hook.rejected";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Body, Tenant};
+    use crate::entry::{Body, Tenant};
 
     fn leaf(entry: &Entry) -> Vec<u8> {
         Body::new(&entry.fields, None).unwrap().leaf(7, entry.kind, &Tenant::new("t"), 9.into())

@@ -1,7 +1,8 @@
 //! The seam to the file system: the few operations that the write-ahead log and its views use.
 //!
-//! Invariant: bytes are durable when `sync` of their file has returned, names when `sync_dir` of their directory has. Nothing
-//! else is assumed of a disk; the tests' double drops everything that this does not promise.
+//! Invariant: bytes are durable when `sync` of their file has returned, names when `sync_dir` of
+//! their directory has. Nothing else is assumed of a disk; the tests' double drops everything that
+//! this does not promise.
 
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -16,18 +17,14 @@ use portcullis_files::{
 };
 use rustix::fs::{Advice, fadvise};
 
-/// A file system.
-pub trait Disk: Debug + Send + Sync {
+use portcullis_tlog::{Source, SourceFile};
+
+/// A file system that is written to.
+pub trait Disk: Source {
     /// Opens a file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Opens a file for reading.
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Creates a file, or empties the one of that name.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// The content of a file that is read whole: a tile, a bundle of entries, a signed note.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The names in a directory, sorted.
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Creates a directory; one that exists is left alone.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Gives a file another name in the same directory, replacing what had it.
@@ -38,7 +35,8 @@ pub trait Disk: Debug + Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Holds a file so that no second process can; `WouldBlock` where another holds it. Given back when dropped.
+    /// Holds a file so that no second process can; `WouldBlock` where another holds it. Given back
+    /// when dropped.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
     /// Whether the paths of the directories that are held still name them.
     fn check_place(&self) -> io::Result<()> {
@@ -46,17 +44,14 @@ pub trait Disk: Debug + Send + Sync {
     }
 }
 
-/// An open file; positions are in bytes.
-pub trait DiskFile: Debug + Send + Sync {
+/// An open file that is written to; positions are in bytes.
+pub trait DiskFile: SourceFile {
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
-    /// Fills all of `bytes`.
-    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()>;
-    /// Its length.
-    fn length(&self) -> io::Result<u64>;
     /// Makes its bytes and length durable.
     fn sync(&self) -> io::Result<()>;
-    /// Nobody reads the bytes before `end` soon, so they need not stay in memory once they are durable: a hint.
+    /// Hints that the bytes before `end` are not read soon, so that they need not stay in memory
+    /// once they are durable.
     fn forget(&self, _end: u64) {}
 }
 
@@ -67,17 +62,9 @@ pub trait Lock: Debug + Send + Sync {}
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsDisk;
 
-impl Disk for OsDisk {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(open_in_place(path)?))
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+impl Source for OsDisk {
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
         Ok(Box::new(open_regular(path)?.file))
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(create_or_empty(path, FILE_MODE)?))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -96,6 +83,16 @@ impl Disk for OsDisk {
         }
         names.sort_unstable();
         Ok(names)
+    }
+}
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(open_in_place(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(create_or_empty(path, FILE_MODE)?))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -136,14 +133,6 @@ impl DiskFile for File {
         self.write_all_at(bytes, position)
     }
 
-    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
-        self.read_exact_at(bytes, position)
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
-    }
-
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
@@ -151,7 +140,7 @@ impl DiskFile for File {
     fn forget(&self, end: u64) {
         // The page that the next write goes on with stays.
         if let Some(length) = NonZeroU64::new(end - end % PAGE) {
-            // Where it is not possible the bytes stay in memory, and nothing else comes of it.
+            // If it fails, the bytes stay in memory and nothing else happens.
             let _ = fadvise(self, 0, Some(length), Advice::DontNeed);
         }
     }
@@ -170,5 +159,5 @@ const PAGE: u64 = 4096;
 
 pub(crate) mod anchored;
 #[cfg(test)]
-pub(crate) mod double;
+pub(crate) mod simulated;
 pub(crate) mod spare;

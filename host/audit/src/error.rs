@@ -1,4 +1,4 @@
-//! What the log refuses and what can go wrong with it, in the operator's words.
+//! The errors of the log, in the operator's words.
 //!
 //! Invariant: no message holds a record's content. Errors of notes and seals stand beside those.
 
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::note::NoteError;
+use portcullis_tlog::note::NoteError;
 
 /// Why a log cannot be opened or used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum AuditError {
     Disk {
         /// The file or directory.
         path: String,
-        /// What was tried, as a participle.
+        /// The operation that failed, as a participle.
         what: &'static str,
         /// The operating system's word.
         cause: String,
@@ -35,7 +35,7 @@ pub enum AuditError {
     Checkpoint {
         /// The log's directory.
         dir: String,
-        /// What is wrong with it.
+        /// The fault.
         cause: NoteError,
     },
     /// The tiles do not hash to the checkpoint.
@@ -43,7 +43,7 @@ pub enum AuditError {
     Tiles {
         /// The log's directory.
         dir: String,
-        /// Where they differ.
+        /// The place where they differ.
         what: String,
     },
     /// Records that were durable are missing from the write-ahead log.
@@ -51,7 +51,7 @@ pub enum AuditError {
     WriteAhead {
         /// The log's directory.
         dir: String,
-        /// Where, and what is missing.
+        /// The place, and the part that is missing.
         what: String,
     },
     /// The emergency ring could not be read.
@@ -76,7 +76,7 @@ pub enum AuditError {
 }
 
 impl AuditError {
-    /// The stable name of this error.
+    /// Returns the stable name of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Disk { .. } => "log-disk",
@@ -93,7 +93,7 @@ impl AuditError {
         }
     }
 
-    /// What to do about it, where there is something to do.
+    /// Returns advice for the operator. `None`: there is none.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::InUse(_) => "stop the other process, or give this one a directory of its own",
@@ -124,9 +124,9 @@ impl AuditError {
     }
 }
 
-/// Why a record was not taken. Nothing was sequenced.
+/// Why a record was not appended. Nothing was sequenced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum AppendError {
     /// The record's type is not plain.
     #[error("the record type is not made of lower-case letters, digits, `.`, `-` and `_`")]
     Kind,
@@ -136,7 +136,7 @@ pub enum Refused {
     /// The leaf would be too large.
     #[error("the record has {bytes} bytes, more than {limit}")]
     LeafTooLarge {
-        /// What it would have.
+        /// The bytes that it would have.
         bytes: usize,
         /// The most it may have.
         limit: usize,
@@ -144,7 +144,7 @@ pub enum Refused {
     /// The sealed part is too large.
     #[error("the record's sealed part has {bytes} bytes, more than {limit}")]
     SealedTooLarge {
-        /// What it has.
+        /// The bytes that it has.
         bytes: usize,
         /// The most it may have.
         limit: usize,
@@ -160,8 +160,8 @@ pub enum Refused {
     Stopped(Arc<str>),
 }
 
-impl Refused {
-    /// The stable name of this refusal.
+impl AppendError {
+    /// Returns the stable name of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Kind => "record-type",
@@ -175,13 +175,14 @@ impl Refused {
     }
 }
 
-/// A sequenced record may not be durable: the log stopped before its commit was finished. After the restart it may be there or not.
+/// A sequenced record may not be durable: the log stopped before its commit was finished. After the
+/// restart it may be there or not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the record is not known to be durable: {0}")]
 pub struct NotDurable(pub Arc<str>);
 
 impl NotDurable {
-    /// The stable name of this error.
+    /// Returns the stable name of this error.
     pub fn code(&self) -> &'static str {
         "record-not-durable"
     }

@@ -1,52 +1,41 @@
-//! The record: a write-ahead log that makes an answer's record durable before the answer leaves, and the transparency log that is grown from it
-//! (C2SP tlog-tiles, tlog-checkpoint, signed-note), with proofs, verification and reading.
+//! The audit log as it is written: a write-ahead log that makes a record durable before the answer
+//! leaves, the transparency log that is built from it, and the sealed parts beside it.
 //!
-//! Invariant: what a receipt was given for is in the log after any crash, and nobody can change, drop or reorder what a checkpoint covers
-//! without being found out by someone who has an earlier one. This crate knows nothing of hooks, plugins or servers, so that an
-//! auditor's tool can be built from it alone.
+//! Invariant: a record whose receipt was given is in the log after any crash. Nobody can change,
+//! drop or reorder the records under a checkpoint without being found out by the holder of an
+//! earlier one; `portcullis-tlog` does that check, and the reading. This crate knows nothing of
+//! hooks, plugins or servers.
 
 #![cfg_attr(
     test,
     expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")
 )]
 
-pub mod checkpoint;
 pub mod corrections;
 pub mod disk;
+mod emergency_ring;
+mod entry;
 mod error;
-mod frame;
 mod log;
-pub mod note;
-pub mod prove;
+mod options;
 mod pseudonym;
 mod queue;
-mod reader;
-mod record;
 mod recover;
-mod ring;
 mod seal;
-mod shards;
-pub mod show;
-pub mod tiles;
-pub mod tree;
-mod uncovered;
-mod verified;
-pub mod verify;
+mod sealed_files;
 mod views;
 mod wal;
 mod writer;
 
 pub use disk::spare::SpareDescriptors;
-pub use error::{AuditError, NotDurable, Refused};
+pub use emergency_ring::{MAX_RING_TEXT, Ring, RingEntry, Slot, Tally};
+pub use entry::{Entry, RecordTime, TimeMark};
+pub use error::{AppendError, AuditError, NotDurable};
 pub use log::{
-    CheckpointEvery, Commit, Health, Log, MAX_CHECKPOINT_WAIT, MAX_CLOSE_WAIT, MAX_LEAF_BYTES,
-    MAX_SEALED_BYTES, Monotonic, Options, Recovery, max_descriptors,
+    Health, Log, MAX_CHECKPOINT_WAIT, MAX_CLOSE_WAIT, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Recovery,
+    max_descriptors,
 };
-pub use note::Signer;
+pub use options::{CheckpointEvery, Commit, Monotonic, Options};
 pub use pseudonym::{Pseudonym, Pseudonyms};
 pub use queue::{MAX_RECORD_WAIT, Pending, Receipt, Sequence};
-pub use reader::{ReadError, Reader};
-pub use record::{Entry, Record, RecordTime, TIME_RESET, TimeMark};
-pub use ring::{MAX_RING_TEXT, Owed, Ring, Slot, Tally};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};
-pub use verified::VerifiedRecord;

@@ -14,7 +14,6 @@
 //! signed that does not continue the checkpoint on disk.
 
 mod opening;
-mod options;
 
 use std::fmt;
 use std::path::Path;
@@ -27,18 +26,20 @@ use std::time::Duration;
 use crate::disk::anchored::{self, AnchoredDisk};
 use crate::disk::spare::{self, SpareDisk};
 use crate::disk::{Disk, Lock, OsDisk};
-use crate::error::{AuditError, Refused};
-use crate::queue::{Pending, Queue, Sequence};
-use crate::record::{Body, Entry, RecordTime, TIME_RESET, Tenant, check_kind};
-use crate::ring::{Owed, Ring};
+use crate::emergency_ring::{Ring, RingEntry};
+use crate::entry::{Body, Entry, RecordTime, Tenant, check_kind};
+use crate::error::{AppendError, AuditError};
+use crate::options::{Commit, Options};
+use crate::queue::{CommitQueued as _, Pending, Queue, Sequence};
 use crate::seal::Sealer;
 use crate::views::OPEN_FILES;
 use crate::writer::{self, Committer, Shared};
+use portcullis_tlog::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
+use portcullis_tlog::record::TIME_RESET;
 
 pub(crate) use opening::Core;
-pub use options::{CheckpointEvery, Commit, Monotonic, Options};
 
-/// What opening found.
+/// The findings of opening a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
     /// The log was left without being closed.
@@ -47,8 +48,8 @@ pub struct Recovery {
     pub replayed: u64,
     /// Bytes of commits that were begun and never finished; none of them was promised.
     pub truncated_bytes: u64,
-    /// What the emergency ring holds: append a record about each, then settle its slot.
-    pub owed: Vec<Owed>,
+    /// The entries of the emergency ring: append a record about each, then settle its slot.
+    pub owed: Vec<RingEntry>,
     /// Size of the log now.
     pub size: u64,
 }
@@ -165,9 +166,9 @@ impl Log {
     ///
     /// The sealed part is encrypted here, on the caller's thread: callers do that side by side, the
     /// one writer could not.
-    pub fn append(&self, entry: Entry) -> Result<Pending, Refused> {
+    pub fn append(&self, entry: Entry) -> Result<Pending, AppendError> {
         let pending = self.sequence(entry, None)?;
-        self.committer.call_writer();
+        self.committer.wake_writer();
         Ok(pending)
     }
 
@@ -175,27 +176,35 @@ impl Log {
     /// append first and then wait together share one. With [`Commit::Kernel`] the waiting caller
     /// makes it itself: a copy into the kernel's memory costs less than waking the writer. While
     /// the disk hangs it is left to the writer.
-    pub fn commit(&self, entry: Entry) -> Result<Pending, Refused> {
-        Ok(self.sequence(entry, None)?.begun_by_waiter(&self.committer))
+    pub fn commit(&self, entry: Entry) -> Result<Pending, AppendError> {
+        Ok(self.sequence(entry, None)?.committed_by_waiter(Arc::clone(&self.committer) as _))
     }
 
     /// Appends the record of a time reset: runs `reset`, which changes what the clock tells, and
     /// gives this record and all after it the new time, which may be earlier. The record's type
     /// must be [`TIME_RESET`]; verifiers accept an earlier time in no other.
-    pub fn append_reset(&self, entry: Entry, mut reset: impl FnMut()) -> Result<Pending, Refused> {
+    pub fn append_reset(
+        &self,
+        entry: Entry,
+        mut reset: impl FnMut(),
+    ) -> Result<Pending, AppendError> {
         if entry.kind != TIME_RESET {
-            return Err(Refused::Kind);
+            return Err(AppendError::Kind);
         }
         let pending = self.sequence(entry, Some(&mut reset))?;
-        self.committer.call_writer();
+        self.committer.wake_writer();
         Ok(pending)
     }
 
-    fn sequence(&self, entry: Entry, reset: Option<&mut dyn FnMut()>) -> Result<Pending, Refused> {
+    fn sequence(
+        &self,
+        entry: Entry,
+        reset: Option<&mut dyn FnMut()>,
+    ) -> Result<Pending, AppendError> {
         check_kind(entry.kind)?;
         let sealed = match entry.sealed {
             Some(plain) if plain.len() > MAX_SEALED_BYTES => {
-                return Err(Refused::SealedTooLarge {
+                return Err(AppendError::SealedTooLarge {
                     bytes: plain.len(),
                     limit: MAX_SEALED_BYTES,
                 });
@@ -203,14 +212,14 @@ impl Log {
             Some(plain) => Some(
                 self.sealer
                     .seal(&self.tenant_name, entry.kind, plain)
-                    .map_err(|_| Refused::Sealing)?,
+                    .map_err(|_| AppendError::Sealing)?,
             ),
             None => None,
         };
         let body = Body::new(&entry.fields, sealed.as_ref())?;
         let leaf_bytes = body.leaf_bytes(entry.kind, &self.tenant);
         if leaf_bytes > MAX_LEAF_BYTES {
-            return Err(Refused::LeafTooLarge { bytes: leaf_bytes, limit: MAX_LEAF_BYTES });
+            return Err(AppendError::LeafTooLarge { bytes: leaf_bytes, limit: MAX_LEAF_BYTES });
         }
         let sealed = sealed.map(|sealed| sealed.blob);
         let bytes = leaf_bytes.saturating_add(sealed.as_ref().map_or(0, Vec::len));
@@ -259,13 +268,14 @@ impl Log {
         &self.origin
     }
 
-    /// Where to note what the log cannot take.
+    /// Returns the ring that keeps answers whose records the log cannot take.
     pub fn ring(&self) -> &Ring {
         &self.shared.ring
     }
 
-    /// Finds out whether the log's directory is still where it was opened, and stops the log for good where it is not: what
-    /// lies there by now may be another log, or this one in another state.
+    /// Finds out whether the log's directory is still where it was opened, and stops the log for
+    /// good where it is not: what lies there by now may be another log, or this one in another
+    /// state.
     ///
     /// # Errors
     /// [`AuditError::Stopped`].
@@ -287,12 +297,13 @@ impl Log {
         self.flush_checkpoint_within(MAX_CHECKPOINT_WAIT)
     }
 
-    /// The same, for at most this long: tiles that cannot be written are tried again without an end.
+    /// The same, for at most this long: tiles that cannot be written are tried again without an
+    /// end.
     ///
     /// # Errors
     /// The log has stopped ([`AuditError::Stopped`]), or the checkpoint is not written by then
-    /// ([`AuditError::NotPublished`]): then the records are as durable as before, and the checkpoint
-    /// follows by itself.
+    /// ([`AuditError::NotPublished`]): then the records are as durable as before, and the
+    /// checkpoint follows by itself.
     pub fn flush_checkpoint_within(&self, limit: Duration) -> Result<u64, AuditError> {
         let (next, _) = self.shared.queue.position();
         self.shared.publish(next, limit)
@@ -367,33 +378,29 @@ pub fn max_descriptors(max_segments: u32) -> u64 {
     u64::from(max_segments) + spare::MAX_HELD + anchored::MAX_HELD + OPEN_FILES as u64 + OTHERS
 }
 
-/// The public part of a log's directory.
-pub(crate) const LOG_DIR: &str = "log";
-/// The write-ahead log.
-pub(crate) const WAL_DIR: &str = "wal";
-/// The sealed part.
-pub(crate) const SEALED_DIR: &str = "sealed";
 const LOCK: &str = "lock";
 const RING: &str = "emergency";
 
-/// How long a caller waits for a checkpoint that names no limit of its own: many times what one takes on a
-/// disk that answers.
+/// How long a caller waits for a checkpoint that names no limit of its own: many times what one
+/// takes on a disk that answers.
 pub const MAX_CHECKPOINT_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a log has to close: its last records and their checkpoint take far less on a disk that
 /// answers.
 pub const MAX_CLOSE_WAIT: Duration = Duration::from_secs(30);
 
-/// The largest leaf, bytes. The format's own limit is 65,535. A decision takes about one kilobyte; only
-/// the record of a release with its bindings (at most 64) takes tens of kilobytes.
+/// The largest leaf, bytes. The format's own limit is 65,535. A decision takes about one kilobyte;
+/// only the record of a release with its bindings (at most 64) takes tens of kilobytes.
 pub const MAX_LEAF_BYTES: usize = 48 * 1024;
 
 /// The largest sealed part, before encryption.
 pub const MAX_SEALED_BYTES: usize = 512 * 1024;
 
 #[cfg(test)]
-mod crashes;
+mod crash_tests;
 #[cfg(test)]
-mod shortage;
+mod shortage_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod verify_tests;

@@ -1,7 +1,7 @@
 //! Pseudonyms: what stands in a leaf where a person's or device's name would.
 //!
-//! Invariant: the same value of the same tenant and namespace has the same pseudonym while the key lasts, and nobody without the key can
-//! go from one to the other or try out names.
+//! Invariant: the same value of the same tenant and namespace has the same pseudonym while the key
+//! lasts, and nobody without the key can go from one to the other or try out names.
 
 use std::fmt;
 
@@ -14,7 +14,8 @@ pub struct Pseudonyms {
     version: u32,
 }
 
-/// A pseudonym. As text: `p`, the key's version, `_` and 26 letters: the first 128 bits of HMAC-SHA256, in lower-case base32 (RFC 4648).
+/// A pseudonym. As text: `p`, the key's version, `_` and 26 letters: the first 128 bits of
+/// HMAC-SHA256, in lower-case base32 (RFC 4648).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pseudonym {
     version: u32,
@@ -46,7 +47,8 @@ impl fmt::Display for Pseudonym {
 }
 
 impl Pseudonyms {
-    /// Takes the key of a file that serves nothing else, and the key's version, which pseudonyms carry.
+    /// Takes the key of a file that serves nothing else, and the key's version, which pseudonyms
+    /// carry.
     pub fn new(key: &SymmetricKey, version: u32) -> Self {
         Self { key: Key::new(HMAC_SHA256, key.expose()), version }
     }
@@ -56,8 +58,9 @@ impl Pseudonyms {
         Pseudonym { version: self.version, bits: self.bits(tenant, namespace, value) }
     }
 
-    /// A number below `limit`, always the same one for the same value, and evenly spread: what nobody without the key can foretell. The
-    /// limit is small against 2^64, so that the remainder favours nobody by more than a part in a million.
+    /// A number below `limit`, always the same one for the same value, and evenly spread: what
+    /// nobody without the key can foretell. The limit is small against 2^64, so that the remainder
+    /// favours nobody by more than a part in a million.
     pub fn number(&self, tenant: &str, namespace: &str, value: &str, limit: u32) -> u32 {
         let bits = self.bits(tenant, namespace, value) >> 64;
         u32::try_from(bits % u128::from(limit.max(1))).unwrap_or_default()
@@ -96,6 +99,7 @@ mod tests {
         assert_ne!(pseudonyms.of("a", "b", "cd"), pseudonyms.of("a", "bc", "d"));
     }
 
-    /// Python: `base64.b32encode(hmac.new(b"\x07" * 32, parts, "sha256").digest()[:16])`, lower case, without padding.
+    /// Python: `base64.b32encode(hmac.new(b"\x07" * 32, parts, "sha256").digest()[:16])`, lower
+    /// case, without padding.
     const EXPECTED: &str = "p1_d3cmds6yg2mgqkp7r2ldvdp6pq";
 }

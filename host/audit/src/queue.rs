@@ -1,11 +1,11 @@
-//! The way from callers to the log: where a record gets its sequence number, who commits what
-//! waits, and where receipts come back.
+//! The queue between callers and the log: it gives sequence numbers, chooses the thread that
+//! commits, and returns receipts.
 //!
 //! Invariant: sequence numbers are given without a gap, in the order of the queue, and times never
-//! run backwards in it, but where a record resets them. One at a time leads: takes what waits and
-//! commits it, in that order. Records that wait while somebody leads are committed by them, or the
-//! writer is called for it; no record is left to nobody. Nothing here does I/O, so a caller waits
-//! for nobody but another caller.
+//! run backwards in it, unless a record resets them. One thread at a time is the leader: it takes
+//! the records that wait and commits them, in that order. Records that arrive meanwhile are
+//! committed by the leader too, or the writer is woken for them; none is left waiting. Nothing here
+//! does I/O, so a caller waits only for another caller.
 
 use std::fmt;
 use std::future::Future;
@@ -17,10 +17,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::error::{NotDurable, Refused};
-use crate::record::{Body, RecordTime};
-use crate::tree::Hash;
-use crate::writer::Committer;
+use crate::entry::{Body, RecordTime};
+use crate::error::{AppendError, NotDurable};
+use portcullis_tlog::tree::Hash;
 
 /// A durable record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +40,23 @@ pub struct Sequence {
     pub(crate) life: u64,
 }
 
+/// The way from a queue to the commit of what waits in it.
+pub(crate) trait CommitQueued: Send + Sync {
+    /// Commits what waits on this thread, which must not wait for the disk, or wakes the writer.
+    fn commit_as_leader(&self);
+
+    /// Wakes the writer, which commits what waits.
+    fn wake_writer(&self);
+}
+
 /// A sequenced record whose commit is under way. Dropping it does not take the record back.
 pub struct Pending {
     /// Its place in the log.
     pub index: u64,
     life: u64,
     answer: oneshot::Receiver<Result<Receipt, NotDurable>>,
-    /// Whoever waits first begins the commit.
-    begin: Option<Arc<Committer>>,
+    /// Makes the record durable once a caller waits for it. `None`: the writer was woken already.
+    committer: Option<Arc<dyn CommitQueued>>,
 }
 
 impl Pending {
@@ -74,8 +82,8 @@ impl Pending {
                 self.0.unpark();
             }
         }
-        if let Some(committer) = self.begin.take() {
-            committer.call_writer();
+        if let Some(committer) = self.committer.take() {
+            committer.wake_writer();
         }
         let begun = Instant::now();
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -98,8 +106,8 @@ impl Future for Pending {
     type Output = Result<Receipt, NotDurable>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(committer) = self.begin.take() {
-            committer.commit();
+        if let Some(committer) = self.committer.take() {
+            committer.commit_as_leader();
         }
         let answer = Pin::new(&mut self.answer).poll(context);
         answer.map(|answer| answer.unwrap_or_else(|_| Err(NotDurable(Arc::from(GONE)))))
@@ -112,18 +120,18 @@ impl Pending {
         Sequence { index: self.index, life: self.life }
     }
 
-    /// Lets whoever waits for it begin the commit, instead of calling the writer.
-    pub(crate) fn begun_by_waiter(mut self, committer: &Arc<Committer>) -> Self {
-        self.begin = Some(Arc::clone(committer));
+    /// Lets the caller that waits for it begin the commit, instead of waking the writer.
+    pub(crate) fn committed_by_waiter(mut self, committer: Arc<dyn CommitQueued>) -> Self {
+        self.committer = Some(committer);
         self
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // Nobody waited, and the record may still be nobody's.
-        if let Some(committer) = &self.begin {
-            committer.call_writer();
+        // No caller waited for it, so its commit may not have begun.
+        if let Some(committer) = &self.committer {
+            committer.wake_writer();
         }
     }
 }
@@ -157,14 +165,14 @@ struct QueueState {
     bytes: usize,
     next: u64,
     last_at: u64,
-    /// Somebody commits.
+    /// A leader commits.
     leading: bool,
-    /// The writer is to look.
+    /// The writer is woken.
     called: bool,
     ended: Option<Arc<str>>,
     /// No record is taken until the log resumes.
     suspended: Option<Arc<str>>,
-    /// Where the places begin that each life after the first gave.
+    /// The first place that each life after the first gave.
     lives: Vec<u64>,
 }
 
@@ -186,9 +194,9 @@ impl Queue {
     }
 
     /// Gives a record its place and the time that `clock` tells. Somebody must then see to its
-    /// commit: [`Queue::lead`] or [`Queue::call`]. The clock is read under the queue's lock, so
-    /// that no record gets a time that was read before a reset after it. `reset` runs first, where
-    /// there is one: then the time may be before that of the record before.
+    /// commit: [`Queue::become_leader`] or [`Queue::wake_writer`]. The clock is read under the
+    /// queue's lock, so that no record gets a time that was read before a reset after it. `reset`
+    /// runs first, where there is one: then the time may be before that of the record before.
     pub(crate) fn push(
         &self,
         kind: &'static str,
@@ -197,14 +205,14 @@ impl Queue {
         bytes: usize,
         clock: &dyn Fn() -> RecordTime,
         reset: Option<&mut dyn FnMut()>,
-    ) -> Result<Pending, Refused> {
+    ) -> Result<Pending, AppendError> {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state();
         if let Some(cause) = state.ended.as_ref().or(state.suspended.as_ref()) {
-            return Err(Refused::Stopped(Arc::clone(cause)));
+            return Err(AppendError::Stopped(Arc::clone(cause)));
         }
         if state.waiting.len() >= self.limit || state.bytes.saturating_add(bytes) > QUEUE_BYTES {
-            return Err(Refused::QueueFull);
+            return Err(AppendError::QueueFull);
         }
         let index = state.next;
         state.next = state.next.saturating_add(1);
@@ -219,11 +227,11 @@ impl Queue {
         state.waiting.push(Queued { index, time, kind, body, sealed, bytes, answer });
         let life = state.lives.len() as u64;
         drop(state);
-        Ok(Pending { index, life, answer: receiver, begin: None })
+        Ok(Pending { index, life, answer: receiver, committer: None })
     }
 
-    /// Calls the writer, unless somebody leads: they look again before they stop.
-    pub(crate) fn call(&self) {
+    /// Wakes the writer, unless there is a leader, which checks the queue again before it stops.
+    pub(crate) fn wake_writer(&self) {
         let mut state = self.state();
         if state.leading || state.called || state.waiting.is_empty() {
             return;
@@ -234,8 +242,9 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Takes the lead and what makes up one commit; `None` where somebody has it or nothing waits.
-    pub(crate) fn lead(&self) -> Option<Vec<Queued>> {
+    /// Makes this thread the leader and returns one commit. `None`: another thread leads, or
+    /// nothing waits.
+    pub(crate) fn become_leader(&self) -> Option<Vec<Queued>> {
         let mut state = self.state();
         if state.leading || state.waiting.is_empty() || state.ended.is_some() {
             return None;
@@ -244,9 +253,9 @@ impl Queue {
         Some(state.take())
     }
 
-    /// The writer's way to lead: waits until it is called or the queue has ended. `None` when it
-    /// has ended and is drained.
-    pub(crate) fn lead_when_called(&self) -> Option<Vec<Queued>> {
+    /// Makes the writer the leader: waits until it is woken or the queue has ended. `None`: the
+    /// queue has ended and is drained.
+    pub(crate) fn become_leader_when_woken(&self) -> Option<Vec<Queued>> {
         let mut state = self.state();
         loop {
             let wanted = state.called || state.ended.is_some();
@@ -263,8 +272,8 @@ impl Queue {
         }
     }
 
-    /// The next commit for whoever leads; `None` where nothing waits, and they lead no more.
-    pub(crate) fn lead_on(&self) -> Option<Vec<Queued>> {
+    /// Returns the leader's next commit. `None`: nothing waits, and this thread leads no more.
+    pub(crate) fn next_commit(&self) -> Option<Vec<Queued>> {
         let mut state = self.state();
         if state.waiting.is_empty() {
             self.stop_leading(state);
@@ -273,8 +282,8 @@ impl Queue {
         Some(state.take())
     }
 
-    /// Gives up the lead; what was taken and not committed goes back, and the writer is called for
-    /// all that waits.
+    /// Gives up the lead. Records that were taken and not committed go back, and the writer is
+    /// woken for all that wait.
     pub(crate) fn hand_to_writer(&self, mut taken: Vec<Queued>) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_add(taken.iter().map(|queued| queued.bytes).sum());
@@ -283,8 +292,7 @@ impl Queue {
         self.stop_leading(state);
     }
 
-    /// A thread that waits for the lead looks again: the writer, where something waits or the queue
-    /// has ended.
+    /// Ends the lead, and wakes the writer if something waits or the queue has ended.
     fn stop_leading(&self, mut state: MutexGuard<'_, QueueState>) {
         state.leading = false;
         let call = !state.waiting.is_empty() || state.ended.is_some();
@@ -308,7 +316,7 @@ impl Queue {
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         for queued in waiting {
-            // Whoever no longer waits needs no answer.
+            // A caller that no longer waits needs no answer.
             let _ = queued.answer.send(Err(NotDurable(Arc::clone(cause))));
         }
         self.changed.notify_all();

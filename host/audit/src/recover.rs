@@ -1,7 +1,8 @@
 //! Reading the write-ahead log after a stop of any kind.
 //!
-//! Invariant: the records found follow the views without a gap. A tail that was never durable is dropped, and erased so that it never comes
-//! back between later records; a hole in what had been durable is damage, and the log is not opened.
+//! Invariant: the records found follow the views without a gap. A tail that was never durable is
+//! dropped, and erased so that it never comes back between later records; a hole in what had been
+//! durable is damage, and the log is not opened.
 
 use std::cmp::Reverse;
 use std::io;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::AuditError;
-use crate::frame::{self, BLOCK, Framed};
-use crate::wal::{Place, Segment, segment_name, segment_number};
+use crate::wal::{Place, Segment};
+use portcullis_tlog::frame::{self, BLOCK, Framed};
+use portcullis_tlog::layout::{segment_name, segment_number};
 
-/// What the write-ahead log holds beyond the views.
+/// The records of the write-ahead log beyond the views.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     /// All segment files, with their lengths.
@@ -46,7 +48,8 @@ impl Recovered {
         let run = run(&found, applied);
         let end = run.last().map_or(applied, |last| last.head.end());
         let dropped: Vec<_> = found.iter().filter(|frame| frame.head.end() > end).collect();
-        // A dropped frame that was written when records beyond the end were durable says that those are lost.
+        // A dropped frame that was written when records beyond the end were durable says that those
+        // are lost.
         if let Some(witness) = dropped.iter().find(|frame| frame.head.durable > end) {
             let (name, first, durable) =
                 (segment_name(witness.segment.number), witness.head.first, witness.head.durable);
@@ -62,7 +65,8 @@ impl Recovered {
             };
             erase(frame).map_err(failed)?;
         }
-        // A process that was killed may have left frames in the kernel's memory alone. They are about to be signed for.
+        // A process that was killed may have left frames in the kernel's memory alone. They are
+        // about to be signed for.
         for (segment, _) in &segments {
             let path = dir.join(segment_name(segment.number));
             segment.file.sync().map_err(AuditError::disk(&path, "synced"))?;
@@ -82,7 +86,8 @@ impl Recovered {
         self.run.len()
     }
 
-    /// The records of a frame, by its place among those that follow the views; the first may begin before them. `buffer` holds their bytes.
+    /// The records of a frame, by its place among those that follow the views; the first may begin
+    /// before them. `buffer` holds their bytes.
     pub(crate) fn records<'b>(
         &self,
         frame: usize,
@@ -100,7 +105,8 @@ impl Recovered {
     }
 }
 
-/// Finds all whole frames of a segment, and those begun and not finished. Returns the segment's length.
+/// Finds all whole frames of a segment, and those begun and not finished. Returns the segment's
+/// length.
 fn scan(segment: &Segment, found: &mut Vec<Place>, torn: &mut Vec<(u64, u64)>) -> io::Result<u64> {
     // A segment is the host's own, and larger than what is read whole of anybody's log.
     let length = segment.file.length()?;

@@ -1,15 +1,20 @@
-//! The sealed part of a record: AES-256-GCM under a key of the host, so that it can be shown to an auditor or made unreadable for good.
+//! The sealed part of a record: AES-256-GCM under a key of the host, so that it can be shown to an
+//! auditor or made unreadable for good.
 //!
-//! A blob is `version (1) | key id (16) | salt (16) | nonce (12) | ciphertext | tag (16)`; tenant and record type are authenticated
-//! with it. The subkey that encrypts is HKDF-SHA256(key, salt): a fresh random salt for each start and each 2^24 records, so that
-//! random 96-bit nonces stay far below their bound (2^32 records a key, NIST SP 800-38D, 8.3; here two nonces of one subkey
-//! coincide with probability below 2^-49), however often a host restarts or a machine image is copied.
+//! A blob is `version (1) | key id (16) | salt (16) | nonce (12) | ciphertext | tag (16)`; tenant
+//! and record type are authenticated with it. The subkey that encrypts is HKDF-SHA256(key, salt): a
+//! fresh random salt for each start and each 2^24 records, so that random 96-bit nonces stay far
+//! below their bound (2^32 records a key, NIST SP 800-38D, 8.3; here two nonces of one subkey
+//! coincide with probability below 2^-49), however often a host restarts or a machine image is
+//! copied.
 //!
-//! Invariant: a leaf names the digest of the blob and the key's id, a commitment to the key, since AES-GCM alone would let one blob open
-//! under two keys: each sealed part decrypts in one way only. No salted commitment to the plaintext is needed beside that: the
-//! digest is over ciphertext, which tells nothing about the plaintext once the key is destroyed. The id has 128 bits: making two keys
-//! with one id takes about 2^64 work. What is sealed is not decided here.
+//! Invariant: a leaf names the digest of the blob and the key's id, a commitment to the key, since
+//! AES-GCM alone would let one blob open under two keys: each sealed part decrypts in one way only.
+//! No salted commitment to the plaintext is needed beside that: the digest is over ciphertext,
+//! which tells nothing about the plaintext once the key is destroyed. The id has 128 bits: making
+//! two keys with one id takes about 2^64 work. What is sealed is not decided here.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -18,9 +23,20 @@ use portcullis_keys::SymmetricKey;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use portcullis_tlog::record::push_hex;
+use portcullis_tlog::sealed_files::OpenSealed;
+
 /// Names a sealing key: the first 16 bytes of SHA-256 over a label and the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId(pub [u8; 16]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(32);
+        push_hex(&mut text, &self.0);
+        f.write_str(&text)
+    }
+}
 
 /// A key that seals and opens.
 #[derive(Clone)]
@@ -102,7 +118,8 @@ impl Sealer {
         Self { key, current: Mutex::default() }
     }
 
-    /// Encrypts `plaintext` where it stands, if it has capacity for [`OVERHEAD`] more bytes; it is overwritten in any case.
+    /// Encrypts `plaintext` where it stands, if it has capacity for [`OVERHEAD`] more bytes; it is
+    /// overwritten in any case.
     pub fn seal(&self, tenant: &str, kind: &str, plaintext: Vec<u8>) -> Result<Sealed, SealError> {
         let mut blob = with_room(plaintext);
         let sealed = self.seal_in(tenant, kind, &mut blob);
@@ -177,6 +194,12 @@ pub fn open_sealed(
     Ok(body)
 }
 
+impl OpenSealed for SealKey {
+    fn open(&self, tenant: &str, kind: &str, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+        open_sealed(self, tenant, kind, blob).map_err(|error| error.to_string())
+    }
+}
+
 #[derive(Clone)]
 struct Subkey {
     salt: [u8; SALT_LEN],
@@ -194,7 +217,8 @@ fn associated(header: &[u8], tenant: &str, kind: &str) -> Vec<u8> {
     aad
 }
 
-/// The plaintext behind room for the header, with capacity for the tag; no copy of it stays elsewhere.
+/// The plaintext behind room for the header, with capacity for the tag; no copy of it stays
+/// elsewhere.
 fn with_room(mut plaintext: Vec<u8>) -> Vec<u8> {
     let length = plaintext.len();
     if plaintext.capacity() - length >= OVERHEAD {

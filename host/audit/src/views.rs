@@ -12,21 +12,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint::Checkpoint;
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
-use crate::frame::Framed;
-use crate::note::Signer;
-use crate::shards::Shards;
-use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries, hashes_in, push_entry};
-use crate::tree::{Frontier, Hash, leaf_hash, perfect_root};
+use crate::sealed_files::SealedFiles;
+use portcullis_tlog::checkpoint::Checkpoint;
+use portcullis_tlog::frame::Framed;
+use portcullis_tlog::layout::CHECKPOINT;
+use portcullis_tlog::note::Signer;
+use portcullis_tlog::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries, hashes_in, push_entry};
+use portcullis_tlog::tree::{Frontier, Hash, leaf_hash, perfect_root};
 
 /// The writing end of the views.
 pub(crate) struct Views {
     disk: Arc<dyn Disk>,
     log: PathBuf,
     signer: Arc<dyn Signer>,
-    shards: Shards,
+    sealed_files: SealedFiles,
     sealed_dir: PathBuf,
     head: Checkpoint,
     size: u64,
@@ -71,13 +72,13 @@ impl Views {
         head: Checkpoint,
     ) -> Result<Self, AuditError> {
         let (levels, bundle) = edge(disk.as_ref(), log, &head)?;
-        let shards = Shards::open(disk.as_ref(), sealed, head.size)
+        let sealed_files = SealedFiles::open(disk.as_ref(), sealed, head.size)
             .map_err(AuditError::disk(sealed, "read"))?;
         let mut views = Self {
             disk,
             log: log.to_owned(),
             signer,
-            shards,
+            sealed_files,
             sealed_dir: sealed.to_owned(),
             size: head.size,
             head,
@@ -158,7 +159,7 @@ impl Views {
                 "a record out of order or too long reached the views",
             ));
         }
-        if self.shards.push(self.disk.as_ref(), record.sealed)? {
+        if self.sealed_files.push(self.disk.as_ref(), record.sealed)? {
             self.dirs.insert(self.sealed_dir.clone());
         }
         self.size = self.size.saturating_add(1);
@@ -181,7 +182,7 @@ impl Views {
             return Ok(self.size);
         }
         self.write_partials()?;
-        self.shards.sync()?;
+        self.sealed_files.sync()?;
         self.sync()?;
         let head =
             Checkpoint { origin: self.head.origin.clone(), size: self.size, root: self.root() };
@@ -404,8 +405,6 @@ fn remove_tree(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.remove_dir(dir)
 }
 
-/// Name of the published checkpoint.
-pub(crate) const CHECKPOINT: &str = "checkpoint";
 const FRESH_CHECKPOINT: &str = ".checkpoint";
 
 /// Files held open before they are synced.

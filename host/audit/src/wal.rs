@@ -12,8 +12,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{self, BLOCK, Framed, Head, Sequenced};
-use crate::log::Monotonic;
+use crate::options::Monotonic;
+use portcullis_tlog::frame::{self, BLOCK, Framed, Head, Sequenced};
+use portcullis_tlog::layout::segment_name;
 
 /// A segment file.
 #[derive(Clone, Debug)]
@@ -175,7 +176,7 @@ impl Pool {
         self.state().stopped
     }
 
-    /// Nobody waits for a segment any longer.
+    /// Ends every wait for a segment.
     pub(crate) fn stop(&self) {
         self.state().stopped = true;
         self.changed.notify_all();
@@ -239,7 +240,7 @@ impl Wal {
         }
     }
 
-    /// What a thread that syncs later needs.
+    /// Returns the part that a thread needs to sync later.
     pub(crate) fn durable(&self) -> Arc<Durable> {
         Arc::clone(&self.durable)
     }
@@ -308,7 +309,7 @@ impl Wal {
     }
 }
 
-/// What has been written, and how much of it is known to be durable.
+/// The bytes that have been written, and how much of them is known to be durable.
 pub(crate) struct Durable {
     before: AtomicU64,
     unsynced: Mutex<Unsynced>,
@@ -394,17 +395,6 @@ pub(crate) fn write_segment(
     Ok(Segment { file, number })
 }
 
-/// Its file's name: `0000.segment`.
-pub(crate) fn segment_name(number: u32) -> String {
-    format!("{number:04}{SUFFIX}")
-}
-
-/// The number in a segment's name.
-pub(crate) fn segment_number(name: &str) -> Option<u32> {
-    name.strip_suffix(SUFFIX)?.parse().ok().filter(|number| segment_name(*number) == name)
-}
-
-const SUFFIX: &str = ".segment";
 const ZEROS_AT_ONCE: u64 = 256 * BLOCK;
 
 const NEVER: u64 = u64::MAX;

@@ -1,4 +1,4 @@
-//! Who makes records durable: the committer, by hand of a waiting caller or of the writer; the
+//! Makes records durable: the committer, on the thread of a waiting caller or of the writer; the
 //! applier, which brings the views up to them; and, where commits go to the kernel only, the
 //! syncer.
 //!
@@ -21,20 +21,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::emergency_ring::Ring;
+use crate::entry::Tenant;
 use crate::error::{AuditError, NotDurable};
-use crate::frame::{Sequenced, frame_bytes, frame_room};
-use crate::log::{Commit, Monotonic};
-use crate::queue::{Queue, Queued, Receipt};
-use crate::record::Tenant;
-use crate::ring::Ring;
-use crate::tree::leaf_hash;
+use crate::options::{Commit, Monotonic};
+use crate::queue::{CommitQueued, Queue, Queued, Receipt};
 use crate::wal::{Durable, Place, Pool, Wal};
+use portcullis_tlog::frame::{Sequenced, frame_bytes, frame_room};
+use portcullis_tlog::tree::leaf_hash;
 
 use applier::hand_over;
 pub(crate) use applier::{Committed, apply};
 pub(crate) use syncer::sync;
 
-/// What the threads of one log share.
+/// The state that the threads of one log share.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) pool: Arc<Pool>,
@@ -52,7 +52,7 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What the views have not taken.
+    /// Commits that the views have not applied.
     committed: VecDeque<Committed>,
     /// How many records that is.
     waiting: usize,
@@ -187,24 +187,6 @@ impl Committer {
         Self { shared, tenant, commit, wal: Mutex::new(wal) }
     }
 
-    /// Sees to the commit of what waits, for a caller on a thread that must not wait for the disk.
-    pub(crate) fn commit(&self) {
-        // A disk that hangs shows in the syncer first: from then on even writes to the kernel's
-        // memory could wait for it.
-        if self.commit == Commit::Disk || self.shared.durable.hangs() {
-            return self.call_writer();
-        }
-        // Whoever has the lead looks again before giving it up.
-        if let Some(queued) = self.shared.queue.lead() {
-            self.run(queued, By::Caller);
-        }
-    }
-
-    /// Has the writer see to what waits.
-    pub(crate) fn call_writer(&self) {
-        self.shared.queue.call();
-    }
-
     /// Goes on after a suspension: what has a receipt is read again, and the place is tried at
     /// which a write failed.
     pub(crate) fn resume(&self) -> Result<(), AuditError> {
@@ -249,10 +231,12 @@ impl Committer {
             if !wal.make_room(room_for(&queued), by == By::Writer) && by == By::Caller {
                 return queue.hand_to_writer(queued);
             }
-            if !self.commit_all(&mut wal, queued) || (by == By::Caller && round == MOST_COMMITS) {
+            if !self.commit_all(&mut wal, queued)
+                || (by == By::Caller && round == MAX_CALLER_COMMITS)
+            {
                 return queue.hand_to_writer(Vec::new());
             }
-            next = queue.lead_on();
+            next = queue.next_commit();
         }
     }
 
@@ -265,8 +249,8 @@ impl Committer {
             Ok(place) => {
                 wal.last_at = last_at;
                 for (record, answer) in records.iter().zip(answers) {
-                    // Whoever no longer waits has sent the safe answer and owes the log a word
-                    // about it.
+                    // A caller that no longer waits has sent the safe answer and will append a
+                    // correction.
                     let _ =
                         answer.send(Ok(Receipt { index: record.index, leaf_hash: record.hash }));
                 }
@@ -324,10 +308,28 @@ impl Committer {
     }
 }
 
-/// The writer: leads whenever it is called.
+impl CommitQueued for Committer {
+    fn commit_as_leader(&self) {
+        // A disk that hangs shows in the syncer first: from then on even writes to the kernel's
+        // memory could wait for it.
+        if self.commit == Commit::Disk || self.shared.durable.hangs() {
+            return self.wake_writer();
+        }
+        // A leader looks again before it gives up the lead.
+        if let Some(queued) = self.shared.queue.become_leader() {
+            self.run(queued, By::Caller);
+        }
+    }
+
+    fn wake_writer(&self) {
+        self.shared.queue.wake_writer();
+    }
+}
+
+/// Runs the writer: it leads whenever it is woken.
 pub(crate) fn write(committer: &Committer) {
     let shared = &committer.shared;
-    while let Some(queued) = shared.queue.lead_when_called() {
+    while let Some(queued) = shared.queue.become_leader_when_woken() {
         committer.run(queued, By::Writer);
     }
     shared.state().writer_ended = true;
@@ -339,7 +341,7 @@ pub(crate) fn write(committer: &Committer) {
 enum CommitError {
     /// Its frame could not be written; nothing else was touched.
     Write(io::Error),
-    /// What is on the disk is not known any more.
+    /// The state of the disk is unknown from now on.
     Sync(io::Error),
     /// No segment is free.
     Full,
@@ -365,7 +367,7 @@ enum By {
     Writer,
 }
 
-/// Somebody leads; a panic of theirs ends the log, because nobody could lead after them.
+/// A leader at work; its panic ends the log, because nobody could lead after it.
 struct Leading<'a>(&'a Shared);
 
 impl Drop for Leading<'_> {
@@ -392,6 +394,6 @@ fn room_for(queued: &[Queued]) -> u64 {
 
 /// Commits that a caller makes in one go: the rest is the writer's, so that no call pays for all
 /// others.
-const MOST_COMMITS: u32 = 4;
+const MAX_CALLER_COMMITS: u32 = 4;
 
 type Answer = tokio::sync::oneshot::Sender<Result<Receipt, NotDurable>>;

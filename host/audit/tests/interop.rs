@@ -17,9 +17,9 @@ use std::{env, fs};
 
 use missing_tool::skip;
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::prove::prove;
 use portcullis_audit::{Entry, Log, Options, SealKey, Sealer};
 use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_tlog::prove::prove;
 
 #[test]
 fn go_accepts_the_log_and_refuses_a_changed_one() {

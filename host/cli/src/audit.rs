@@ -5,12 +5,13 @@ mod record_types;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use portcullis_audit::SealKey;
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::show::{Filter, Shown, Unreadable};
-use portcullis_audit::verify::VerifyOptions;
-use portcullis_audit::{ReadError, SealKey, prove, show, verify};
 use portcullis_keys::{PublicKey, SymmetricKey};
 use portcullis_model::escape::escape;
+use portcullis_tlog::query::{Filter, QueryRow, Unreadable};
+use portcullis_tlog::verify::VerifyOptions;
+use portcullis_tlog::{OpenSealed, ReadError, prove, query, verify};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -141,7 +142,7 @@ impl Verify {
         let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
         let sealed = self.sealed || seal_key.is_some();
         let options =
-            VerifyOptions { retained: retained.as_deref(), sealed, seal_key: seal_key.as_ref() };
+            VerifyOptions { retained: retained.as_deref(), sealed, seal_key: opener(&seal_key) };
         let verified = verify::verify(&OsDisk, &self.log, &key, &options);
         let whole = match verified {
             Ok(whole) => whole,
@@ -202,14 +203,14 @@ impl Show {
             .hint(Some("`--since` is the earlier time, and `--until` the later one")));
         }
         let mut altered = 0;
-        let show_one = |shown: Shown| {
+        let show_one = |shown: QueryRow| {
             let is_damaged =
                 matches!(shown.sealed, Some(Err(Unreadable::Altered | Unreadable::Damaged(_))));
             altered += usize::from(is_damaged);
             self.print(&shown);
             true
         };
-        let shown = show::show(&OsDisk, &self.log, &key, &filter, seal_key.as_ref(), show_one)
+        let shown = query::query(&OsDisk, &self.log, &key, &filter, opener(&seal_key), show_one)
             .map_err(unreadable)?;
         if shown == 0 {
             return self.none_shown(&filter, &key);
@@ -238,17 +239,17 @@ impl Show {
         let Some(index) = self.index else { return Ok(()) };
         let only = Filter { from: filter.from, to: filter.to, ..Filter::default() };
         let mut found = String::new();
-        let look = |shown: Shown| {
+        let look = |shown: QueryRow| {
             let record = shown.verified.record();
             let time = portcullis_trust::time::format(portcullis_model::Millis(record.at));
             found = format!("record {index} is a `{}` of {time}", record.kind);
             true
         };
-        show::show(&OsDisk, &self.log, key, &only, None, look).map_err(unreadable)?;
+        query::query(&OsDisk, &self.log, key, &only, None, look).map_err(unreadable)?;
         Err(Failed::missing(format!("{found}, which the other options do not let through")))
     }
 
-    fn print(&self, shown: &Shown) {
+    fn print(&self, shown: &QueryRow) {
         let (record, leaf) =
             (shown.verified.record(), String::from_utf8_lossy(shown.verified.leaf()));
         if self.format == Format::Json {
@@ -314,6 +315,10 @@ impl Prove {
         );
         Ok(())
     }
+}
+
+fn opener(key: &Option<SealKey>) -> Option<&dyn OpenSealed> {
+    key.as_ref().map(|key| key as &dyn OpenSealed)
 }
 
 fn seal_key(path: &Path) -> Done<SealKey> {

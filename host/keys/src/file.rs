@@ -11,7 +11,23 @@ use std::path::Path;
 use portcullis_files::open_regular;
 use zeroize::Zeroizing;
 
-use crate::KeyError;
+use crate::{KeyError, SecretKey, SymmetricKey};
+
+impl SecretKey {
+    /// Reads a key file: one line, readable by its owner only.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let text = read_secret_file(path)?;
+        Self::parse(text.trim_ascii_end())
+    }
+}
+
+impl SymmetricKey {
+    /// Reads a key file: one line, readable by its owner only.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let text = read_secret_file(path)?;
+        Self::parse(text.trim_ascii_end())
+    }
+}
 
 /// Reads a secret text file of at most 4 KiB. A link is followed (mounted secrets are links); what it leads to is judged.
 pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, KeyError> {
@@ -53,7 +69,6 @@ const MAX_FILE_BYTES: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SecretKey, SymmetricKey};
     use std::fs;
 
     #[test]

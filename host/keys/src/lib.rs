@@ -2,7 +2,8 @@
 //! files that hold them.
 //!
 //! Invariant: one spelling and one check for every key of the project, whoever uses it; secret text is wiped when dropped, has no
-//! `Debug`, and is read only from files that nobody else may read. What a key may sign is not decided here.
+//! `Debug`, and is read only from files that nobody else may read. What a key may sign is not decided here. On a target without files and
+//! randomness (wasm32, for verifiers) keys are read from text and checked, and nothing else.
 
 #![cfg_attr(
     test,
@@ -10,15 +11,21 @@
 )]
 
 mod error;
+#[cfg(unix)]
 mod file;
+#[cfg(unix)]
 mod lines;
 mod name;
 mod public;
+#[cfg(unix)]
+mod random;
 mod secret;
 mod symmetric;
 
 pub use error::KeyError;
+#[cfg(unix)]
 pub use file::{read_secret_file, write_secret_file};
+#[cfg(unix)]
 pub use lines::{SecretLines, read_secret_lines};
 pub use name::check_name;
 pub use public::{PublicKey, key_id};

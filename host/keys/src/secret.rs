@@ -2,15 +2,13 @@
 //!
 //! Invariant: the seed leaves only through `to_text`, in memory that is wiped when dropped; there is no `Debug`.
 
-use std::path::Path;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::public::{TYPE_ED25519, ed25519, split};
-use crate::{KeyError, PublicKey, read_secret_file};
+use crate::{KeyError, PublicKey};
 
 /// An Ed25519 secret key with its name.
 #[derive(Clone)]
@@ -20,13 +18,6 @@ pub struct SecretKey {
 }
 
 impl SecretKey {
-    /// A new key from the operating system's randomness.
-    pub fn generate(name: &str) -> Result<Self, KeyError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        aws_lc_rs::rand::fill(seed.as_mut()).map_err(|_| KeyError::Randomness)?;
-        Self::from_seed(name, &seed)
-    }
-
     /// The key of an RFC 8032 seed.
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Self, KeyError> {
         let key = SigningKey::from_bytes(seed);
@@ -47,12 +38,6 @@ impl SecretKey {
             return Err(KeyError::Secret("its id does not belong to its name and bytes"));
         }
         Ok(key)
-    }
-
-    /// Reads a key file: one line, readable by its owner only.
-    pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let text = read_secret_file(path)?;
-        Self::parse(text.trim_ascii_end())
     }
 
     /// The text form, for a file that only its owner may read.

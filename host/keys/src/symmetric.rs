@@ -2,24 +2,15 @@
 //!
 //! Invariant: wiped when dropped; no `Debug`. What a key is for is its owner's matter: derive, do not share.
 
-use std::path::Path;
-
 use zeroize::Zeroizing;
 
-use crate::{KeyError, read_secret_file};
+use crate::KeyError;
 
 /// 32 secret bytes.
 #[derive(Clone)]
-pub struct SymmetricKey(Zeroizing<[u8; 32]>);
+pub struct SymmetricKey(pub(crate) Zeroizing<[u8; 32]>);
 
 impl SymmetricKey {
-    /// A new key from the operating system's randomness.
-    pub fn generate() -> Result<Self, KeyError> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| KeyError::Randomness)?;
-        Ok(Self(bytes))
-    }
-
     /// Takes 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
@@ -36,12 +27,6 @@ impl SymmetricKey {
             *byte = nibble(*high)? << 4 | nibble(*low)?;
         }
         Ok(Self(bytes))
-    }
-
-    /// Reads a key file: one line, readable by its owner only.
-    pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let text = read_secret_file(path)?;
-        Self::parse(text.trim_ascii_end())
     }
 
     /// The text form, for a file that only its owner may read.

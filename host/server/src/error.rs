@@ -72,7 +72,7 @@ pub enum StartError {
     Audit(#[from] portcullis_audit::AuditError),
     /// The record's public part cannot be read.
     #[error("audit: {0}")]
-    Reading(portcullis_audit::ReadError),
+    Reading(portcullis_tlog::ReadError),
     /// Another process has the host's own folder.
     #[error("trust: the folder `{}` is in use by another process", .0.display())]
     InUse(PathBuf),

@@ -1,9 +1,10 @@
 //! The file system below a log's directory, which is opened once and held.
 //!
-//! Invariant: once the directory is there, every name of the log is looked up in the directories that were opened, and
-//! only as long as their paths still name them. So nothing of an open log can land in another one that is mounted over
-//! it or renamed into its place. What was opened before goes on in the file that it was opened from. Names outside the
-//! directory are looked up by their path.
+//! Invariant: once the directory is there, every name of the log is looked up in the directories
+//! that were opened, and only as long as their paths still name them. So nothing of an open log can
+//! land in another one that is mounted over it or renamed into its place. What was opened before
+//! goes on in the file that it was opened from. Names outside the directory are looked up by their
+//! path.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::sync::OnceLock;
 use portcullis_files::HeldFolder;
 
 use super::{Disk, DiskFile, Lock};
+use portcullis_tlog::{Source, SourceFile};
 
 /// A file system with a log's directories held open.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ impl<D: Disk> AnchoredDisk<D> {
         Self { disk, held: dirs.into_iter().map(|dir| (dir, OnceLock::new())).collect() }
     }
 
-    /// Where a path leads: into the innermost directory that is held, where it lies in one.
+    /// Returns where a path leads: into the innermost held directory that it lies in.
     fn place(&self, path: &Path) -> io::Result<PathBuf> {
         for (dir, held) in self.held.iter().rev() {
             if let (Ok(rest), Some(held)) = (path.strip_prefix(dir), held.get()) {
@@ -49,17 +51,9 @@ impl<D: Disk> AnchoredDisk<D> {
     }
 }
 
-impl<D: Disk> Disk for AnchoredDisk<D> {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.open(&self.place(path)?)
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+impl<D: Disk> Source for AnchoredDisk<D> {
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
         self.disk.open_read(&self.place(path)?)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.create(&self.place(path)?)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -68,6 +62,16 @@ impl<D: Disk> Disk for AnchoredDisk<D> {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.disk.list(&self.place(dir)?)
+    }
+}
+
+impl<D: Disk> Disk for AnchoredDisk<D> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open(&self.place(path)?)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.create(&self.place(path)?)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile, Lock};
+use portcullis_tlog::{Source, SourceFile};
 
 /// A stock of descriptors, of no file.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ impl SpareDescriptors {
     fn fill_up(&self) {
         let mut spares = self.all();
         while spares.len() < SPARE_DESCRIPTORS {
-            // Where there is none now, there may be one the next time.
+            // If there is none now, there may be one the next time.
             #[expect(clippy::disallowed_methods, reason = "a descriptor to hold, of no file")]
             let spare = File::open("/dev/null");
             let Ok(spare) = spare else { return };
@@ -85,17 +86,9 @@ impl<D: Disk> SpareDisk<D> {
     }
 }
 
-impl<D: Disk> Disk for SpareDisk<D> {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.opening(|| self.disk.open(path))
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+impl<D: Disk> Source for SpareDisk<D> {
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
         self.opening(|| self.disk.open_read(path))
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.opening(|| self.disk.create(path))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -104,6 +97,16 @@ impl<D: Disk> Disk for SpareDisk<D> {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.opening(|| self.disk.list(dir))
+    }
+}
+
+impl<D: Disk> Disk for SpareDisk<D> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.opening(|| self.disk.open(path))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.opening(|| self.disk.create(path))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

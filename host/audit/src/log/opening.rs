@@ -7,17 +7,19 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{LOCK, LOG_DIR, Options, RING, Recovery, SEALED_DIR, WAL_DIR};
+use super::{LOCK, RING, Recovery};
 use crate::corrections::Found;
 use crate::disk::{Disk, Lock};
+use crate::emergency_ring::{Ring, RingEntry};
 use crate::error::AuditError;
-use crate::record::Record;
+use crate::options::Options;
 use crate::recover::{Recovered, keep_fitting};
-use crate::ring::{Owed, Ring};
-use crate::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
-use crate::tree::leaf_hash;
 use crate::views::{ROUND_RECORDS, Views};
 use crate::wal::{Pool, Segment, Wal, write_segment};
+use portcullis_tlog::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
+use portcullis_tlog::record::Record;
+use portcullis_tlog::tiles::{Row, TILE_WIDTH, Tile, TileReader, entries};
+use portcullis_tlog::tree::leaf_hash;
 
 /// A log without its threads: what they drive.
 pub(crate) struct Core {
@@ -104,12 +106,12 @@ fn without_recorded(
     log: &Path,
     size: u64,
     ring: &Ring,
-    owed: Vec<Owed>,
-) -> io::Result<Vec<Owed>> {
+    owed: Vec<RingEntry>,
+) -> io::Result<Vec<RingEntry>> {
     let begins = owed.iter().filter_map(|owed| match owed {
-        Owed::Answer { index, .. } => *index,
-        Owed::Counted(tally) => (!tally.hook.is_empty()).then_some(tally.from),
-        Owed::Damaged { .. } => None,
+        RingEntry::Answer { index, .. } => *index,
+        RingEntry::Counted(tally) => (!tally.hook.is_empty()).then_some(tally.from),
+        RingEntry::Damaged { .. } => None,
     });
     let Some(first) = begins.min().filter(|first| *first < size) else { return Ok(owed) };
     let tiles = TileReader::new(disk, log, size);
@@ -122,13 +124,13 @@ fn without_recorded(
     let mut left = Vec::new();
     for mut owed in owed {
         match &mut owed {
-            Owed::Answer { slot, index: Some(of), answer, .. } => {
+            RingEntry::Answer { slot, index: Some(of), answer, .. } => {
                 if found.iter().any(|found| found.supersedes(*of, answer)) {
                     ring.settle(*slot)?;
                     continue;
                 }
             }
-            Owed::Counted(tally) if !tally.hook.is_empty() => {
+            RingEntry::Counted(tally) if !tally.hook.is_empty() => {
                 let answers = found.iter().map(|found| found.answers_of(tally.id));
                 tally.recorded = answers.sum::<u64>().min(tally.all.answers);
                 if tally.recorded == tally.all.answers {
@@ -136,7 +138,7 @@ fn without_recorded(
                     continue;
                 }
             }
-            Owed::Answer { .. } | Owed::Counted(_) | Owed::Damaged { .. } => {}
+            RingEntry::Answer { .. } | RingEntry::Counted(_) | RingEntry::Damaged { .. } => {}
         }
         left.push(owed);
     }

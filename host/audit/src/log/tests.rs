@@ -8,11 +8,12 @@ use std::time::Instant;
 use portcullis_keys::{SecretKey, SymmetricKey};
 
 use super::*;
-use crate::checkpoint::Checkpoint;
-use crate::record::Record;
 use crate::seal::{SealKey, open_sealed};
-use crate::tiles::TileReader;
-use crate::tree::{Frontier, leaf_hash};
+use crate::{CheckpointEvery, Monotonic};
+use portcullis_tlog::checkpoint::Checkpoint;
+use portcullis_tlog::record::Record;
+use portcullis_tlog::tiles::TileReader;
+use portcullis_tlog::tree::{Frontier, leaf_hash};
 
 pub(crate) fn key() -> SecretKey {
     SecretKey::from_seed("log.example/2026", &[7; 32]).unwrap()
@@ -98,9 +99,12 @@ fn receipts_come_true() {
             assert_eq!(leaf_hash(leaf), receipt.leaf_hash);
             let record = Record::parse(leaf).unwrap();
             assert_eq!((record.seq, record.tenant.as_str()), (receipt.index, "default"));
-            let blob = crate::shards::ShardReader::new(&OsDisk, &dir.path().join("sealed"))
-                .read(receipt.index)
-                .unwrap();
+            let blob = portcullis_tlog::sealed_files::SealedReader::new(
+                &OsDisk,
+                &dir.path().join("sealed"),
+            )
+            .read(receipt.index)
+            .unwrap();
             assert_eq!(record.sealed.is_some(), blob.is_some());
             if let Some(blob) = blob {
                 assert!(record.commits_to(&blob));
@@ -154,22 +158,23 @@ fn only_the_record_of_a_time_reset_has_an_earlier_time() {
         leaves(dir.path()).iter().map(|leaf| Record::parse(leaf).unwrap().at).collect();
     assert_eq!(ats, [1_860_000_000_000, 1_790_000_000_000, 1_790_000_000_000]);
     let public = key();
-    let whole = crate::verify::verify(
+    let whole = portcullis_tlog::verify::verify(
         &OsDisk,
         dir.path(),
         public.public(),
-        &crate::verify::VerifyOptions::default(),
+        &portcullis_tlog::verify::VerifyOptions::default(),
     );
     assert!(whole.is_ok(), "{whole:?}");
     // Readers find records by time on both sides of it.
     let seen = |since, until| {
-        let filter = crate::show::Filter { since, until, ..Default::default() };
+        let filter = portcullis_tlog::query::Filter { since, until, ..Default::default() };
         let mut seen = Vec::new();
-        let each = |shown: crate::show::Shown| {
+        let each = |shown: portcullis_tlog::query::QueryRow| {
             seen.push(shown.verified.record().seq);
             true
         };
-        crate::show::show(&OsDisk, dir.path(), public.public(), &filter, None, each).unwrap();
+        portcullis_tlog::query::query(&OsDisk, dir.path(), public.public(), &filter, None, each)
+            .unwrap();
         seen
     };
     assert_eq!(seen(Some(1_800_000_000_000), None), [0]);

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::{Shared, State};
 use crate::error::AuditError;
-use crate::log::CheckpointEvery;
-use crate::tree::Hash;
+use crate::options::CheckpointEvery;
 use crate::views::{ROUND_RECORDS, Views};
 use crate::wal::{KEPT_FRAME_BYTES, Place, Unreadable};
+use portcullis_tlog::tree::Hash;
 
 /// A commit that the views have not taken. They read it where it was written: the memory of the
 /// calls is free by then.

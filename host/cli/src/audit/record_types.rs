@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_audit::show::Filter;
+use portcullis_tlog::query::Filter;
 
 use crate::near;
 use crate::outcome::Failed;

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use portcullis_audit::{Entry, Log, Pending, Refused};
+use portcullis_audit::{AppendError, Entry, Log, Pending};
 
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::recorder::open_tally::poll;
@@ -63,7 +63,7 @@ impl<T> Outbox<T> {
             match log.append(again(&waiting.entry)) {
                 Ok(pending) => waiting.said = Some(pending),
                 // In order: what comes later waits too.
-                Err(Refused::Stopped(_) | Refused::QueueFull) => break,
+                Err(AppendError::Stopped(_) | AppendError::QueueFull) => break,
                 Err(why) => refused.push((place, why)),
             }
         }

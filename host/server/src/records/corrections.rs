@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portcullis_audit::{Log, Refused, Sequence, Slot, Tally};
+use portcullis_audit::{AppendError, Log, Sequence, Slot, Tally};
 use portcullis_model::{Cause, Digest, Millis};
 use tokio::sync::oneshot;
 
@@ -102,9 +102,9 @@ impl Debts {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Gives the log everything that is owed. Refused as long as the log takes nothing: then the
+    /// Gives the log everything that is owed. It fails as long as the log takes nothing: then the
     /// hook must not decide.
-    pub fn settle(&self, recorder: &Recorder) -> Result<(), Refused> {
+    pub fn settle(&self, recorder: &Recorder) -> Result<(), AppendError> {
         if !self.any.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -298,7 +298,7 @@ mod tests {
         let (_, recovery) = open(folder.path());
         let owed: Vec<_> = recovery.owed.iter().collect();
         assert!(
-            matches!(owed[..], [portcullis_audit::Owed::Answer { index: Some(0), at: 5, .. }]),
+            matches!(owed[..], [portcullis_audit::RingEntry::Answer { index: Some(0), at: 5, .. }]),
             "{owed:?}"
         );
     }

@@ -11,11 +11,11 @@ use crate::state_mac::Seal;
 use std::io;
 use std::path::Path;
 
-use portcullis_audit::checkpoint::Checkpoint;
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::{ReadError, Reader};
 use portcullis_files::{read_bounded, write_atomic};
 use portcullis_keys::PublicKey;
+use portcullis_tlog::checkpoint::Checkpoint;
+use portcullis_tlog::{ReadError, Reader};
 use portcullis_trust::History;
 use serde::{Deserialize, Serialize};
 

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_audit::Log;
 use portcullis_audit::disk::OsDisk;
-use portcullis_audit::{Log, Record};
 use portcullis_files::{HeldFolder, list_bounded};
 use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
+use portcullis_tlog::Record;
 use portcullis_trust::{History, TrustRoot, verify_revocations};
 
 use crate::clock::Clock;

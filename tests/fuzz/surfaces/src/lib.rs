@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use portcullis_audit::prove::check_proof;
 use portcullis_callers::{Discovery, Issuer, KeySet, Token};
 use portcullis_hooks::{
     AnswerSource, Decryptor, Errand, Frame, Heard, HookKind, Incoming, Mapping, MappingSource,
@@ -20,6 +19,7 @@ use portcullis_registry::{
 };
 use portcullis_server::net::proxy_protocol;
 use portcullis_suite::{Suite, Syntax, check_settings};
+use portcullis_tlog::prove::check_proof;
 use portcullis_trust::{
     BreakGlass, Downgrade, Envelope, ManifestSource, ReleaseSet, ReleaseSource, RootSource,
     TrustRoot, verify_manifest, verify_release, verify_revocations, verify_root,
@@ -325,7 +325,7 @@ pub fn suite(bytes: &[u8]) {
 /// A signed note: never ours, since we do not have its key.
 pub fn note(bytes: &[u8]) {
     let Ok(key) = PublicKey::parse(VKEY) else { return };
-    assert!(portcullis_audit::note::verify(bytes, &key).is_err());
+    assert!(portcullis_tlog::note::verify(bytes, &key).is_err());
     if let Ok(text) = std::str::from_utf8(bytes) {
         drop(PublicKey::parse(text));
     }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_audit::corrections::{self, Count};
-use portcullis_audit::{Log, Pending, Refused, Sequence, Slot, Tally};
+use portcullis_audit::{AppendError, Log, Pending, Sequence, Slot, Tally};
 use portcullis_model::Millis;
 
 use super::Owed;
@@ -126,7 +126,7 @@ impl Books {
     }
 
     /// Gives the log everything that it was not given yet.
-    pub fn give(&mut self, hook: &str, log: &Log) -> Result<(), Refused> {
+    pub fn give(&mut self, hook: &str, log: &Log) -> Result<(), AppendError> {
         // First, so that at a start no debt that names a tally can settle an answer that was counted.
         let open = |(_, counted): &(&String, &mut Counted)| counted.open.answers > 0;
         for (cause, counted) in self.counted.iter_mut().filter(open) {
@@ -280,9 +280,10 @@ mod tests {
     use std::sync::Arc;
 
     use portcullis_audit::disk::OsDisk;
-    use portcullis_audit::{Entry, Options, Reader, Recovery, SealKey, Sealer};
+    use portcullis_audit::{Entry, Options, Recovery, SealKey, Sealer};
     use portcullis_keys::{SecretKey, SymmetricKey};
     use portcullis_model::{Cause, Digest};
+    use portcullis_tlog::Reader;
 
     use super::*;
 
@@ -389,7 +390,7 @@ mod tests {
             .owed
             .into_iter()
             .filter_map(|owed| match owed {
-                portcullis_audit::Owed::Counted(tally) => Some(tally),
+                portcullis_audit::RingEntry::Counted(tally) => Some(tally),
                 _ => None,
             })
             .collect();
@@ -419,8 +420,8 @@ mod tests {
         }
         drop(log);
         let (_, recovery) = reopen(folder.path());
-        let left = |owed: &portcullis_audit::Owed| match owed {
-            portcullis_audit::Owed::Counted(tally) => tally.all.answers - tally.recorded,
+        let left = |owed: &portcullis_audit::RingEntry| match owed {
+            portcullis_audit::RingEntry::Counted(tally) => tally.all.answers - tally.recorded,
             _ => 0,
         };
         assert_eq!(recovery.owed.iter().map(left).sum::<u64>(), 1);

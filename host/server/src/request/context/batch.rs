@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portcullis_audit::{Pending, Refused};
+use portcullis_audit::{AppendError, Pending};
 use portcullis_hooks::{Answer, Gathering, Incoming, OnFailure, Unread};
 use portcullis_model::{Cause, Effect};
 
@@ -28,7 +28,7 @@ pub struct Part {
 struct PartRecord {
     incoming: Arc<Incoming>,
     verdict: Result<Effect, Failure>,
-    appended: Result<Pending, Refused>,
+    appended: Result<Pending, AppendError>,
 }
 
 impl Call<'_> {

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use portcullis_audit::{Entry, Pending, Receipt, Refused, Sequence};
+use portcullis_audit::{AppendError, Entry, Pending, Receipt, Sequence};
 use portcullis_hooks::{Answer, Incoming, Reference};
 use portcullis_model::{Cause, ChangeKind, Effect};
 use tokio::time::timeout_at;
@@ -128,7 +128,7 @@ impl Call<'_> {
         receipt
     }
 
-    pub(super) fn append(&mut self, entry: Entry) -> Result<Pending, Refused> {
+    pub(super) fn append(&mut self, entry: Entry) -> Result<Pending, AppendError> {
         // The corrections that earlier calls of this hook owe the log come first.
         let appended = self
             .hook
@@ -143,7 +143,7 @@ impl Call<'_> {
         appended
     }
 
-    pub(super) async fn durable(&self, appended: Result<Pending, Refused>) -> Option<Receipt> {
+    pub(super) async fn durable(&self, appended: Result<Pending, AppendError>) -> Option<Receipt> {
         match appended {
             Ok(pending) => timeout_at(self.budget.record_until().into(), pending)
                 .await

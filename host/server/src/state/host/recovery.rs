@@ -13,8 +13,8 @@ use crate::state::host::Host;
 
 /// Says what the last run owed, as the emergency ring remembers it. `size` is how many records
 /// survived: an index beyond was given and never durable, and is another record's by now.
-pub fn recover(host: &Host, owed: &[portcullis_audit::Owed], size: u64) {
-    use portcullis_audit::Owed as Remembered;
+pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
+    use portcullis_audit::RingEntry as Remembered;
     // Counts first: an answer whose record did not survive is added to the count of its cause.
     let is_count = |remembered: &&Remembered| matches!(remembered, Remembered::Counted(_));
     let counts = owed.iter().filter(is_count);

@@ -5,10 +5,10 @@
 
 use std::io;
 
-use portcullis_audit::ReadError;
 use portcullis_audit::disk::OsDisk;
 use portcullis_files::HeldFolder;
 use portcullis_model::json::quote;
+use portcullis_tlog::ReadError;
 
 use super::{Finding, Keeper, Place, unusable};
 use crate::error::StartError;

@@ -28,11 +28,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::corrections::Count;
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
-use crate::tree::Hash;
+use portcullis_tlog::tree::Hash;
 
-/// What the log still owes, as found in the ring.
+/// An answer or a count that the log lacks, as found in the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owed {
+pub enum RingEntry {
     /// An answer that left without its record, or in place of it.
     Answer {
         /// To be settled when the log has it.
@@ -95,11 +95,11 @@ pub struct Ring {
 struct State {
     /// Slots with an answer.
     used: Vec<bool>,
-    /// Where the tally of a hook and cause stands.
+    /// The places of the tallies, by hook and cause.
     places: BTreeMap<Key, Place>,
-    /// What of tallies found no place, or could not be written to the one that it has.
+    /// Counts that found no place, or could not be written to theirs.
     placeless: BTreeMap<Key, Count>,
-    /// What an earlier run counted without hook and cause.
+    /// The count of an earlier run without hook and cause.
     unnamed: Count,
     /// While the log is in use.
     open: bool,
@@ -127,7 +127,7 @@ impl Ring {
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
-    ) -> Result<(Self, Vec<Owed>, bool), AuditError> {
+    ) -> Result<(Self, Vec<RingEntry>, bool), AuditError> {
         let failed = |what| AuditError::disk(path, what);
         let (file, length) = match disk.open(path) {
             Ok(file) => {
@@ -242,7 +242,7 @@ impl Ring {
             let mut bytes = [0; SLOT_BYTES];
             self.file.read_at(&mut bytes, position(place))?;
             let Content::Whole(content) = Content::of(&bytes) else { continue };
-            if let Some(Found::Answer(Owed::Answer { index: Some(index), .. })) =
+            if let Some(Found::Answer(RingEntry::Answer { index: Some(index), .. })) =
                 read(content, place)
                 && index >= end
             {
@@ -306,7 +306,7 @@ impl Ring {
         self.file.sync()
     }
 
-    fn load(&self, cut: bool, length: u64) -> io::Result<Vec<Owed>> {
+    fn load(&self, cut: bool, length: u64) -> io::Result<Vec<RingEntry>> {
         let mut owed = Vec::new();
         let (mut damaged, mut damaged_answers) = (u64::from(cut), 0);
         let mut state = self.state();
@@ -335,7 +335,7 @@ impl Ring {
                 Some(Found::Head { open, unnamed }) => {
                     (state.open, state.unnamed) = (open, unnamed);
                     if unnamed.answers > 0 {
-                        owed.push(Owed::Counted(Tally {
+                        owed.push(RingEntry::Counted(Tally {
                             hook: String::new(),
                             cause: String::new(),
                             id: 0,
@@ -361,11 +361,11 @@ impl Ring {
             let answers = tally.all.answers;
             state.places.insert(key, Place { pair, written, answers, empty });
             if !empty {
-                owed.push(Owed::Counted(tally));
+                owed.push(RingEntry::Counted(tally));
             }
         }
         if damaged > 0 {
-            owed.push(Owed::Damaged { slots: damaged, answers: damaged_answers });
+            owed.push(RingEntry::Damaged { slots: damaged, answers: damaged_answers });
         }
         Ok(owed)
     }
@@ -450,12 +450,12 @@ impl State {
 }
 
 enum Found {
-    Answer(Owed),
+    Answer(RingEntry),
     Head { open: bool, unnamed: Count },
     Tally { written: u64, empty: bool, tally: Tally },
 }
 
-/// What stands in a slot.
+/// The content of a slot.
 enum Content<'a> {
     Empty,
     Damaged,
@@ -493,7 +493,7 @@ fn read(content: &[u8], place: usize) -> Option<Found> {
             let (hook, cause) = (take_text(&mut rest)?, take_text(&mut rest)?);
             let index = (*flag == 1).then_some(index);
             let slot = Slot(u16::try_from(place).ok()?);
-            Some(Found::Answer(Owed::Answer { slot, hook, index, answer: *answer, cause, at }))
+            Some(Found::Answer(RingEntry::Answer { slot, hook, index, answer: *answer, cause, at }))
         }
         STATE_TALLY => {
             let (written, id, from) = (number()?, number()?, number()?);
@@ -552,7 +552,7 @@ fn grow(file: &dyn DiskFile, length: u64) -> bool {
         file.write_at(&vec![0; missing], length)?;
         file.sync()
     };
-    // Where there is not even room for the first slots, the first write to one of them says so.
+    // If there is no room for the first slots either, the first write to one of them fails.
     extend_to(FILE_BYTES).or_else(|error| extend_to(OLD_FILE_BYTES).and(Err(error))).is_ok()
 }
 

@@ -1,6 +1,8 @@
-//! Many histories, each cut off at a random operation or at every one: what was promised is there afterwards, the log verifies, and goes on.
+//! Many histories, each cut off at a random operation or at every one: what was promised is there
+//! afterwards, the log verifies, and goes on.
 //!
-//! The histories drive the log's parts without its threads, so that a seed gives the same operations every time.
+//! The histories drive the log's parts without its threads, so that a seed gives the same
+//! operations every time.
 
 use std::io;
 use std::path::Path;
@@ -9,19 +11,20 @@ use std::time::Instant;
 
 use super::tests::{entry, key, options, still};
 use super::*;
-use crate::checkpoint::Checkpoint;
-use crate::disk::double::{Double, Loss, Random};
-use crate::frame::{Sequenced, frame_bytes};
+use crate::disk::simulated::{Loss, Random, SimulatedDisk};
 use crate::seal::Sealed;
-use crate::tiles::TileReader;
-use crate::tree::{Hash, leaf_hash};
-use crate::verify::{VerifyOptions, verify};
 use crate::views::Views;
 use crate::writer::Committed;
+use portcullis_tlog::Source as _;
+use portcullis_tlog::checkpoint::Checkpoint;
+use portcullis_tlog::frame::{Sequenced, frame_bytes};
+use portcullis_tlog::tiles::TileReader;
+use portcullis_tlog::tree::{Hash, leaf_hash};
+use portcullis_tlog::verify::{VerifyOptions, verify};
 
 /// A host that appends, is cut off and comes back.
 struct Host {
-    disk: Double,
+    disk: SimulatedDisk,
     random: Random,
     commit: Commit,
     /// Leaf hashes of the records whose receipts were given, by place.
@@ -44,7 +47,7 @@ impl Host {
     fn new(seed: u64, commit: Commit) -> Self {
         let (promised, heads) = (Vec::new(), Vec::new());
         Self {
-            disk: Double::new(seed),
+            disk: SimulatedDisk::new(seed),
             random: Random(seed ^ 0xabcd),
             commit,
             promised,
@@ -59,7 +62,8 @@ impl Host {
         Options { segment_bytes: 6 * 4096, commit: self.commit, ..options(Path::new("/log")) }
     }
 
-    /// Opens the log, checks it against the promises, does `steps` things; any of it may be cut off.
+    /// Opens the log, checks it against the promises, does `steps` things; any of it may be cut
+    /// off.
     fn live(&mut self, steps: u64) -> End {
         self.lives += 1;
         let core = match Core::open(Arc::new(self.disk.clone()), &self.options()) {
@@ -131,7 +135,8 @@ impl Host {
             [Loss::Nothing, Loss::All, Loss::Some, Loss::Some][self.random.below(4) as usize];
         self.disk.restart(loss);
         if self.commit == Commit::Kernel && loss != Loss::Nothing {
-            // Nothing was promised for a power loss but what was synced or what a checkpoint covers.
+            // Nothing was promised for a power loss but what was synced or what a checkpoint
+            // covers.
             let kept = self.head().map_or(0, |head| head.size).max(self.synced);
             self.promised.truncate(usize::try_from(kept).unwrap());
         }
@@ -184,7 +189,8 @@ impl Host {
         Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed: sealed.map(|sealed| sealed.blob) }
     }
 
-    /// At the end everything is there, fits together, and continues every checkpoint that was ever seen.
+    /// At the end everything is there, fits together, and continues every checkpoint that was ever
+    /// seen.
     fn finish(mut self) {
         assert_eq!(self.live(6), End::Lived);
         let core = Core::open(Arc::new(self.disk.clone()), &self.options()).unwrap();
@@ -251,7 +257,7 @@ fn with_its_threads_a_dying_disk_breaks_no_promise() {
         } else {
             (Commit::Disk, Loss::Some)
         };
-        let disk = Double::new(seed);
+        let disk = SimulatedDisk::new(seed);
         let options = || Options { commit, ..options(Path::new("/log")) };
         let (log, _) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
         disk.die_after(seed * 7);
@@ -289,7 +295,7 @@ fn with_its_threads_a_dying_disk_breaks_no_promise() {
 
 #[test]
 fn one_failed_sync_ends_the_log_for_good() {
-    let disk = Double::new(1);
+    let disk = SimulatedDisk::new(1);
     let (log, _) = Log::open_on(Arc::new(disk.clone()), options(Path::new("/log"))).unwrap();
     let first = log.append(entry(0)).unwrap().wait().unwrap();
     log.flush_checkpoint().unwrap();
@@ -309,7 +315,7 @@ fn one_failed_sync_ends_the_log_for_good() {
 #[test]
 fn a_disk_that_hangs_holds_neither_who_waits_for_a_record_nor_the_end_of_the_log() {
     for commit in [Commit::Disk, Commit::Kernel] {
-        let disk = Double::new(1);
+        let disk = SimulatedDisk::new(1);
         let options = || Options { commit, monotonic: still(), ..options(Path::new("/log")) };
         let (log, _) = Log::open_on(Arc::new(disk.clone()), options()).unwrap();
         log.append(entry(0)).unwrap().wait().unwrap();
@@ -374,8 +380,9 @@ fn written_segment(dir: &Path) -> std::path::PathBuf {
 
 #[test]
 fn a_checkpoint_that_somebody_saw_is_never_contradicted() {
-    // The process is killed between a write and its sync; the next start publishes the record and is cut off by the power; after that the
-    // log goes on. Whoever kept the checkpoint of the second start must find it continued.
+    // The process is killed between a write and its sync; the next start publishes the record and
+    // is cut off by the power; after that the log goes on. Whoever kept the checkpoint of the
+    // second start must find it continued.
     for operation in 0..60 {
         let mut host = Host::new(operation, Commit::Disk);
         let mut core = Core::open(Arc::new(host.disk.clone()), &host.options()).unwrap();

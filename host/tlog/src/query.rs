@@ -1,7 +1,8 @@
-//! Showing records: by place, by time, by type; with the sealing key also the sealed part.
+//! Queries over the records of a log: by place, time and type; with the sealing key also the sealed
+//! part.
 //!
-//! Invariant: reads only, one record at a time, and shows none that was not checked against the
-//! signed checkpoint.
+//! Invariant: a query reads one record at a time, writes nothing, and returns no record that was
+//! not checked against the signed checkpoint.
 
 use portcullis_keys::PublicKey;
 use thiserror::Error;
@@ -10,13 +11,13 @@ use zeroize::Zeroizing;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::disk::Disk;
 use crate::reader::{ReadError, Reader};
 use crate::record::{Record, TIME_RESET};
-use crate::seal::{SealKey, open_sealed};
+use crate::sealed_files::OpenSealed;
+use crate::source::Source;
 use crate::verified::VerifiedRecord;
 
-/// Which records; the default is all.
+/// The records that a query returns; the default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// First place.
@@ -32,7 +33,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether it lets records of this type through.
+    /// Returns whether it lets records of this type through.
     pub fn lets_type(&self, name: &str) -> bool {
         self.kind.as_ref().is_none_or(|kind| {
             name == kind || (kind.ends_with('.') && name.starts_with(kind.as_str()))
@@ -40,15 +41,15 @@ impl Filter {
     }
 }
 
-/// A record to show.
-pub struct Shown {
+/// A record that a query returns.
+pub struct QueryRow {
     /// The record, checked against the checkpoint.
     pub verified: VerifiedRecord,
     /// The sealed part, decrypted: only with a key that opens it; wiped when dropped.
     pub sealed: Option<Result<Zeroizing<Vec<u8>>, Unreadable>>,
 }
 
-/// Why a sealed part cannot be shown.
+/// Why a sealed part cannot be read.
 #[derive(Debug, Error)]
 pub enum Unreadable {
     /// It is not the one that was recorded.
@@ -62,15 +63,15 @@ pub enum Unreadable {
     Unopened(String),
 }
 
-/// Hands the records that the filter lets through to `each`, in order, until it says `false`.
-/// Returns how many it was handed.
-pub fn show(
-    disk: &dyn Disk,
+/// Passes the records that the filter lets through to `each`, in order, until it returns `false`.
+/// Returns how many records were passed.
+pub fn query(
+    disk: &dyn Source,
     dir: &Path,
     key: &PublicKey,
     filter: &Filter,
-    seal_key: Option<&SealKey>,
-    mut each: impl FnMut(Shown) -> bool,
+    seal_key: Option<&dyn OpenSealed>,
+    mut each: impl FnMut(QueryRow) -> bool,
 ) -> Result<u64, ReadError> {
     let reader = Reader::open(disk, dir, key)?;
     if let Some(last) =
@@ -82,7 +83,7 @@ pub fn show(
     let mut handed = 0;
     let (stretches, damage) = stretches(&reader, filter);
     for stretch in stretches {
-        if !show_stretch(&reader, filter, seal_key, &stretch, &mut handed, &mut each)? {
+        if !query_stretch(&reader, filter, seal_key, &stretch, &mut handed, &mut each)? {
             break;
         }
     }
@@ -91,15 +92,15 @@ pub fn show(
     damage.map_or(Ok(handed), Err)
 }
 
-/// Shows the records of a stretch in which times never run backwards. Returns whether `each` wants
-/// more.
-fn show_stretch(
+/// Passes on the records of a stretch in which times never run backwards. Returns whether `each`
+/// wants more.
+fn query_stretch(
     reader: &Reader<'_>,
     filter: &Filter,
-    seal_key: Option<&SealKey>,
+    seal_key: Option<&dyn OpenSealed>,
     stretch: &Range<u64>,
     handed: &mut u64,
-    each: &mut impl FnMut(Shown) -> bool,
+    each: &mut impl FnMut(QueryRow) -> bool,
 ) -> Result<bool, ReadError> {
     let first = first_since(reader, filter.since.unwrap_or(0), stretch)?;
     let mut index = filter.from.max(first);
@@ -115,7 +116,7 @@ fn show_stretch(
             let sealed = seal_key
                 .filter(|_| record.sealed.is_some())
                 .map(|seal_key| open(reader, record, seal_key));
-            if !each(Shown { verified, sealed }) {
+            if !each(QueryRow { verified, sealed }) {
                 return Ok(false);
             }
         }
@@ -124,10 +125,10 @@ fn show_stretch(
     Ok(true)
 }
 
-/// The stretches of the log in which times never run backwards: a time reset begins a new one. A
-/// single record is one, and where no time is asked for the whole log is; else the log is read once
-/// for its resets, past what is damaged, so that damage elsewhere keeps no record from being shown.
-/// The first damage comes beside them.
+/// Returns the stretches of the log in which times never run backwards: a time reset begins a new
+/// one. A single record is one stretch, and so is the whole log if no time is asked for; else the
+/// log is read once for its resets, past damaged records, so that damage elsewhere hides no record.
+/// The first damage is returned beside them.
 fn stretches(reader: &Reader<'_>, filter: &Filter) -> (Vec<Range<u64>>, Option<ReadError>) {
     if let Some(to) = filter.to.filter(|to| to.checked_sub(1) == Some(filter.from)) {
         return (std::iter::once(filter.from..to).collect(), None);
@@ -148,7 +149,7 @@ fn stretches(reader: &Reader<'_>, filter: &Filter) -> (Vec<Range<u64>>, Option<R
 fn open(
     reader: &Reader<'_>,
     record: &Record,
-    key: &SealKey,
+    key: &dyn OpenSealed,
 ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     let blob = reader
         .sealed(record.seq)
@@ -157,11 +158,10 @@ fn open(
     if !record.commits_to(&blob) {
         return Err(Unreadable::Altered);
     }
-    open_sealed(key, &record.tenant, &record.kind, &blob)
-        .map_err(|error| Unreadable::Unopened(error.to_string()))
+    key.open(&record.tenant, &record.kind, &blob).map_err(Unreadable::Unopened)
 }
 
-/// The first record of a stretch that is not before a time: found by halving.
+/// Finds the first record of a stretch that is not before a time, by halving.
 fn first_since(reader: &Reader<'_>, since: u64, stretch: &Range<u64>) -> Result<u64, ReadError> {
     let mut low = stretch.start;
     let mut high = if since == 0 { low } else { stretch.end };

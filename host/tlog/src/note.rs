@@ -1,7 +1,7 @@
 //! Signed notes (C2SP signed-note v1.0.0): text, an empty line, and signature lines.
 //!
-//! Invariant: the text that a verification speaks of is the exact bytes that were signed. Unknown signatures are passed over; a
-//! known key whose signature fails spoils the whole note.
+//! Invariant: the text that is returned is the exact bytes that were signed. Signatures by other
+//! keys are ignored; a bad signature by the known key makes the whole note invalid.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,13 +9,13 @@ use portcullis_keys::{PublicKey, SecretKey};
 
 /// Something that signs for one named key: a file's key now; a token, a TPM or a key service later.
 pub trait Signer: Send + Sync {
-    /// The public half.
+    /// Returns the public half.
     fn public(&self) -> &PublicKey;
 
-    /// An Ed25519 signature over the message.
+    /// Returns an Ed25519 signature over the message.
     fn sign(&self, message: &[u8]) -> [u8; 64];
 
-    /// The public half as text: `name+8 hexadecimal digits+base64`.
+    /// Returns the public half as text: `name+8 hexadecimal digits+base64`.
     fn vkey(&self) -> String {
         self.public().to_string()
     }
@@ -45,14 +45,14 @@ pub enum NoteError {
     BadSignature(String),
 }
 
-/// The signed note of a text, which must end in a line feed.
+/// Signs a text, which must end in a line feed, and returns the note.
 pub fn sign(text: &str, signer: &dyn Signer) -> String {
     let mut signature = signer.public().id().to_be_bytes().to_vec();
     signature.extend_from_slice(&signer.sign(text.as_bytes()));
     format!("{text}\n{DASH}{} {}\n", signer.public().name(), STANDARD.encode(signature))
 }
 
-/// The text of a note signed by `key`.
+/// Checks the signature by `key` on a note, and returns its text.
 pub fn verify<'a>(note: &'a [u8], key: &PublicKey) -> Result<&'a str, NoteError> {
     if note.len() > MAX_NOTE_BYTES {
         return Err(NoteError::Malformed("it is larger than 64 KiB"));
@@ -77,7 +77,8 @@ pub fn verify<'a>(note: &'a [u8], key: &PublicKey) -> Result<&'a str, NoteError>
         if name != key.name() || id != key.id() {
             continue;
         }
-        // A second line of the same key is refused as well: whoever reads only the first must see what we see.
+        // A second line of the same key is refused as well: whoever reads only the first must see
+        // what we see.
         if verified || !key.verify_strict(text.as_bytes(), &signature) {
             return Err(NoteError::BadSignature(key.keyid()));
         }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::disk::OsDisk;
 
-fn open(path: &Path) -> (Ring, Vec<Owed>, bool) {
+fn open(path: &Path) -> (Ring, Vec<RingEntry>, bool) {
     Ring::open(&OsDisk, path).unwrap()
 }
 
@@ -27,7 +27,7 @@ fn keeps_what_was_noted_until_it_is_settled() {
     drop(ring);
 
     let (ring, owed, unclean) = open(&path);
-    let answer = |slot, hook: &str, index, byte, cause: &str, at| Owed::Answer {
+    let answer = |slot, hook: &str, index, byte, cause: &str, at| RingEntry::Answer {
         slot,
         hook: hook.into(),
         index,
@@ -61,12 +61,12 @@ fn a_tally_is_there_as_it_was_counted_last_until_the_log_has_all_of_it() {
     drop(ring);
     let (ring, owed, unclean) = open(&path);
     let counted = [tally("token", "not-durable", 5, 13_000), tally("import", "starting", 6, 2)];
-    assert_eq!((owed, unclean), (counted.clone().map(Owed::Counted).to_vec(), true));
+    assert_eq!((owed, unclean), (counted.clone().map(RingEntry::Counted).to_vec(), true));
     let recorded = Tally { recorded: 13_000, ..counted[0].clone() };
     ring.count(&recorded).unwrap();
     drop(ring);
     let (ring, owed, _) = open(&path);
-    assert_eq!(owed, [Owed::Counted(counted[1].clone())]);
+    assert_eq!(owed, [RingEntry::Counted(counted[1].clone())]);
     ring.count(&tally("token", "not-durable", 9, 1)).unwrap();
     drop(ring);
     assert_eq!(open(&path).1.len(), 2, "a tally begins anew");
@@ -87,17 +87,17 @@ fn more_answers_than_slots_and_more_tallies_than_places_lose_nothing() {
     }
     drop(ring);
     let (ring, owed, _) = open(&path);
-    let answers = |owed: &[Owed]| -> u64 {
+    let answers = |owed: &[RingEntry]| -> u64 {
         let counted = owed.iter().map(|owed| match owed {
-            Owed::Counted(tally) => tally.all.answers,
-            Owed::Answer { .. } => 1,
-            Owed::Damaged { .. } => panic!("{owed:?}"),
+            RingEntry::Counted(tally) => tally.all.answers,
+            RingEntry::Answer { .. } => 1,
+            RingEntry::Damaged { .. } => panic!("{owed:?}"),
         });
         counted.sum()
     };
     assert_eq!(answers(&owed), 31 + 1_024 + 600 * 11);
     let unnamed = owed.iter().any(|owed| {
-        matches!(owed, Owed::Counted(tally) if tally.hook.is_empty() && tally.all.answers == 104 * 11)
+        matches!(owed, RingEntry::Counted(tally) if tally.hook.is_empty() && tally.all.answers == 104 * 11)
     });
     assert!(unnamed, "what found no place is counted without its hook");
     // A place whose tally the log has is another's next.
@@ -107,7 +107,7 @@ fn more_answers_than_slots_and_more_tallies_than_places_lose_nothing() {
     ring.settle_unnamed().unwrap();
     drop(ring);
     let (_, owed, _) = open(&path);
-    assert!(owed.contains(&Owed::Counted(tally("new", "c", 1, 1))));
+    assert!(owed.contains(&RingEntry::Counted(tally("new", "c", 1, 1))));
     assert_eq!(answers(&owed), 31 + 1_024 + 495 * 11 + 1);
 }
 
@@ -126,8 +126,11 @@ fn a_ring_of_an_earlier_version_is_taken_over_with_all_that_it_holds() {
     std::fs::write(&path, old).unwrap();
     let (ring, owed, unclean) = open(&path);
     assert!(unclean && owed.len() == 2, "{owed:?}");
-    assert!(matches!(&owed[0], Owed::Counted(tally) if tally.all == unnamed), "{owed:?}");
-    assert!(matches!(&owed[1], Owed::Answer { slot: found, .. } if *found == slot), "{owed:?}");
+    assert!(matches!(&owed[0], RingEntry::Counted(tally) if tally.all == unnamed), "{owed:?}");
+    assert!(
+        matches!(&owed[1], RingEntry::Answer { slot: found, .. } if *found == slot),
+        "{owed:?}"
+    );
     assert_eq!(std::fs::metadata(&path).unwrap().len(), FILE_BYTES);
     ring.settle_unnamed().unwrap();
     ring.count(&tally("token", "c", 1, 3)).unwrap();
@@ -137,7 +140,7 @@ fn a_ring_of_an_earlier_version_is_taken_over_with_all_that_it_holds() {
 
 #[test]
 fn a_file_that_cannot_be_written_to_its_end_keeps_counts_at_its_beginning() {
-    let disk = crate::disk::double::Double::new(1);
+    let disk = crate::disk::simulated::SimulatedDisk::new(1);
     let path = Path::new("/emergency");
     let (ring, _, _) = Ring::open(&disk, path).unwrap();
     for hook in 0..20 {
@@ -151,9 +154,9 @@ fn a_file_that_cannot_be_written_to_its_end_keeps_counts_at_its_beginning() {
     for hook in 0..20 {
         ring.count(&tally(&format!("h{hook}"), "c", hook, 7)).unwrap();
     }
-    let answers = |owed: &[Owed]| -> u64 {
+    let answers = |owed: &[RingEntry]| -> u64 {
         let counted = owed.iter().map(|owed| match owed {
-            Owed::Counted(tally) => tally.all.answers,
+            RingEntry::Counted(tally) => tally.all.answers,
             _ => 0,
         });
         counted.sum()
@@ -186,15 +189,18 @@ fn a_slot_that_cannot_be_read_is_said_and_the_rest_is_kept() {
     let (ring, owed, unclean) = open(&path);
     assert!(unclean);
     assert_eq!(owed.len(), 3, "{owed:?}");
-    assert!(owed.contains(&Owed::Counted(tally("token", "c", 5, 2))), "{owed:?}");
-    assert!(owed.contains(&Owed::Damaged { slots: 2, answers: 1 }), "{owed:?}");
+    assert!(owed.contains(&RingEntry::Counted(tally("token", "c", 5, 2))), "{owed:?}");
+    assert!(owed.contains(&RingEntry::Damaged { slots: 2, answers: 1 }), "{owed:?}");
     ring.settle_damaged().unwrap();
     drop(ring);
     assert_eq!(open(&path).1.len(), 2, "it is said once");
     for length in [0, 10, 255, 1000] {
         std::fs::write(&path, &bytes[..length]).unwrap();
         let (ring, owed, _) = open(&path);
-        assert!(matches!(owed.last(), Some(Owed::Damaged { .. })), "cut to {length}: {owed:?}");
+        assert!(
+            matches!(owed.last(), Some(RingEntry::Damaged { .. })),
+            "cut to {length}: {owed:?}"
+        );
         ring.note("token", Some(9), &[1; 32], "c", 1000).unwrap().unwrap();
     }
 }
@@ -217,9 +223,9 @@ proptest! {
         std::fs::write(&path, bytes).unwrap();
         let (_, owed, _) = open(&path);
         let answers: u64 = owed.iter().map(|owed| match owed {
-            Owed::Counted(tally) => tally.all.answers,
-            Owed::Answer { .. } => 1,
-            Owed::Damaged { .. } => 0,
+            RingEntry::Counted(tally) => tally.all.answers,
+            RingEntry::Answer { .. } => 1,
+            RingEntry::Damaged { .. } => 0,
         }).sum();
         prop_assert!(answers <= 4, "{:?}", owed);
     }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use super::tests::{entry, key, options};
 use super::*;
 use crate::corrections::{self, Count};
-use crate::disk::double::{Double, Loss, Want};
+use crate::disk::simulated::{Loss, SimulatedDisk, Want};
+use crate::emergency_ring::Tally;
 use crate::queue::Receipt;
-use crate::ring::Tally;
-use crate::tiles::TileReader;
-use crate::tree::leaf_hash;
-use crate::verify::{VerifyOptions, verify};
+use portcullis_tlog::tiles::TileReader;
+use portcullis_tlog::tree::leaf_hash;
+use portcullis_tlog::verify::{VerifyOptions, verify};
 
-fn open(disk: &Double) -> (Log, Recovery) {
+fn open(disk: &SimulatedDisk) -> (Log, Recovery) {
     Log::open_on(Arc::new(disk.clone()), options(Path::new("/log"))).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn until(mut came: impl FnMut() -> bool) {
 }
 
 /// The log verifies, and has every record that was promised.
-fn has_all(disk: &Double, promised: &[Receipt]) {
+fn has_all(disk: &SimulatedDisk, promised: &[Receipt]) {
     let whole = verify(disk, Path::new("/log"), key().public(), &VerifyOptions::default()).unwrap();
     let tiles = TileReader::new(disk, Path::new("/log/log"), whole.head.size);
     for receipt in promised {
@@ -40,7 +40,7 @@ fn has_all(disk: &Double, promised: &[Receipt]) {
 #[test]
 fn without_room_or_descriptors_for_tiles_records_are_durable_and_tiles_follow_later() {
     for want in [Want::Room { in_place: false }, Want::Descriptors] {
-        let disk = Double::new(7);
+        let disk = SimulatedDisk::new(7);
         let (log, _) = open(&disk);
         let mut promised: Vec<_> = (0..10).map(|n| append(&log, n)).collect();
         log.flush_checkpoint().unwrap();
@@ -65,7 +65,7 @@ fn without_room_or_descriptors_for_tiles_records_are_durable_and_tiles_follow_la
 
 #[test]
 fn when_the_write_ahead_log_is_full_too_calls_are_refused_at_once_until_there_is_room() {
-    let disk = Double::new(11);
+    let disk = SimulatedDisk::new(11);
     let (log, _) = open(&disk);
     let mut promised = vec![append(&log, 0)];
     log.flush_checkpoint().unwrap();
@@ -97,7 +97,7 @@ fn when_the_write_ahead_log_is_full_too_calls_are_refused_at_once_until_there_is
 #[test]
 fn a_crash_while_tiles_wait_for_room_loses_nothing() {
     for (seed, loss) in [(1, Loss::Nothing), (2, Loss::All), (3, Loss::Some)] {
-        let disk = Double::new(seed);
+        let disk = SimulatedDisk::new(seed);
         let (log, _) = open(&disk);
         let mut promised: Vec<_> = (0..5).map(|n| append(&log, n)).collect();
         disk.wants(Want::Room { in_place: false });
@@ -119,7 +119,7 @@ fn a_crash_while_tiles_wait_for_room_loses_nothing() {
 
 #[test]
 fn without_room_for_a_commit_the_log_stops_and_resumes_with_all_that_was_promised() {
-    let disk = Double::new(9);
+    let disk = SimulatedDisk::new(9);
     let (log, _) = open(&disk);
     let mut promised: Vec<_> = (0..20).map(|n| append(&log, n)).collect();
     for round in 0..3u64 {
@@ -153,7 +153,7 @@ fn without_room_for_a_commit_the_log_stops_and_resumes_with_all_that_was_promise
 
 #[test]
 fn a_sync_that_failed_is_final_until_a_restart() {
-    let disk = Double::new(1);
+    let disk = SimulatedDisk::new(1);
     let (log, _) = open(&disk);
     append(&log, 0);
     log.flush_checkpoint().unwrap();
@@ -167,7 +167,7 @@ fn a_sync_that_failed_is_final_until_a_restart() {
 
 #[test]
 fn a_place_that_is_given_anew_is_not_superseded_by_an_answer_of_before() {
-    let disk = Double::new(3);
+    let disk = SimulatedDisk::new(3);
     let (log, _) = open(&disk);
     (0..4).for_each(|n| assert_eq!(append(&log, n).index, n));
     disk.wants(Want::Room { in_place: true });
@@ -186,7 +186,7 @@ fn a_place_that_is_given_anew_is_not_superseded_by_an_answer_of_before() {
         .owed
         .iter()
         .map(|owed| match owed {
-            Owed::Answer { index, .. } => *index,
+            RingEntry::Answer { index, .. } => *index,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -195,7 +195,7 @@ fn a_place_that_is_given_anew_is_not_superseded_by_an_answer_of_before() {
 
 #[test]
 fn a_correction_that_the_log_has_is_not_owed_once_more() {
-    let disk = Double::new(5);
+    let disk = SimulatedDisk::new(5);
     let (log, _) = open(&disk);
     append(&log, 0);
     let all = Count { answers: 13_103, first: 1, last: 9 };
@@ -217,7 +217,7 @@ fn a_correction_that_the_log_has_is_not_owed_once_more() {
     drop(log);
     disk.restart(Loss::Nothing);
     let (log, recovery) = open(&disk);
-    assert_eq!(recovery.owed, [Owed::Counted(tally(13_000))]);
+    assert_eq!(recovery.owed, [RingEntry::Counted(tally(13_000))]);
     let rest = Count { answers: 103, ..all };
     log.append(corrections::gap(77, "token", "not-durable", &rest)).unwrap().wait().unwrap();
     drop(log);

@@ -1,6 +1,8 @@
-//! Evidence for one record that stands alone (C2SP tlog-proof): its place, the path from it to the root, and the signed checkpoint.
+//! Evidence for one record that stands alone (C2SP tlog-proof): its place, the path from it to the
+//! root, and the signed checkpoint.
 //!
-//! Invariant: a proof is checked before it is handed out, and checking needs nothing but its text, the record's bytes and the log's vkey.
+//! Invariant: a proof is checked before it is returned, and checking needs nothing but its text,
+//! the record's bytes and the log's vkey.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_keys::PublicKey;
 
 use crate::checkpoint::Checkpoint;
-use crate::disk::Disk;
 use crate::note::NoteError;
 use crate::reader::{ReadError, Reader, unreadable};
+use crate::source::Source;
 use crate::tree::{Hash, check_inclusion, inclusion_proof, leaf_hash};
 
 /// A record and the proof that the log has it.
@@ -39,7 +41,7 @@ pub enum ProofError {
 }
 
 impl ProofError {
-    /// The stable name of this error.
+    /// Returns the stable name of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "proof-malformed",
@@ -51,7 +53,7 @@ impl ProofError {
 
 /// Proves that record `index` is in the log.
 pub fn prove(
-    disk: &dyn Disk,
+    disk: &dyn Source,
     dir: &Path,
     key: &PublicKey,
     index: u64,
@@ -75,7 +77,8 @@ pub fn prove(
     }
 }
 
-/// Checks a proof of the record with these bytes; returns its place and the checkpoint that covers it.
+/// Checks a proof of the record with these bytes; returns its place and the checkpoint that covers
+/// it.
 pub fn check_proof(
     proof: &str,
     leaf: &[u8],
@@ -118,5 +121,5 @@ pub fn check_proof(
 
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
 
-/// A tree of 2^64 leaves has no longer path.
+/// The longest path, in hashes: that of a tree of 2^64 leaves.
 const MAX_PATH: usize = 64;

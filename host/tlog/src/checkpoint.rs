@@ -1,7 +1,7 @@
 //! Checkpoints (C2SP tlog-checkpoint v1.0.0): origin, size and root of a log, as a signed note.
 //!
-//! Invariant: a checkpoint that was read has exactly three lines in their one spelling, is signed by the log's key, and names the
-//! origin asked for. The log's key is named like its origin.
+//! Invariant: a checkpoint that was read has exactly three lines in their one spelling, is signed
+//! by the log's key, and names the origin asked for. The log's key is named like its origin.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,12 +22,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The signed note.
+    /// Returns the signed note.
     pub fn sign(&self, signer: &dyn Signer) -> String {
         note::sign(&self.text(), signer)
     }
 
-    /// Reads a note signed by `key`; the origin must be the key's name.
+    /// Reads a note that `key` signed; the origin must be the key's name.
     pub fn verify(note: &[u8], key: &PublicKey) -> Result<Self, NoteError> {
         let checkpoint = Self::parse(note::verify(note, key)?)?;
         if checkpoint.origin != key.name() {
@@ -36,7 +36,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The text that is signed.
+    /// Returns the text that is signed.
     pub fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }
@@ -44,7 +44,8 @@ impl Checkpoint {
     fn parse(text: &str) -> Result<Self, NoteError> {
         let checkpoint = Self::read(text)
             .ok_or(NoteError::Malformed("it has not an origin, a size and a root"))?;
-        // Extension lines and second spellings of a number would be lost in what we keep; the format does not recommend them.
+        // Extension lines and second spellings of a number would be lost in what we keep; the
+        // format does not recommend them.
         if checkpoint.text() != text {
             return Err(NoteError::Malformed(
                 "it is not spelled as origin, decimal size and base64 root, and nothing more",

@@ -1,66 +1,77 @@
 //! Frames of the write-ahead log: one commit each, on blocks of its own.
 //!
-//! `magic (8) | payload bytes (4) | records (4) | epoch (8) | first sequence (8) | durable before (8) | payload | CRC-32 (4)`, zeros to the
-//! next block; numbers are big-endian. The payload holds each record as `bytes (4)` and sections of `type (1) | bytes (4) | content`.
+//! `magic (8) | payload bytes (4) | records (4) | epoch (8) | first sequence (8) | durable before
+//! (8) | payload | CRC-32 (4)`, zeros to the next block; numbers are big-endian. The payload holds
+//! each record as `bytes (4)` and sections of `type (1) | bytes (4) | content`.
 //!
-//! Invariant: a frame is whole or it is nothing. The epoch grows with each use of a segment and the sequence with each record, so
-//! the stale bytes of a recycled segment are never taken for a record. *Durable before* is the sequence below which all was durable when the
-//! frame was written; it tells a torn tail from damage. The checksum is against torn writes and rot, not against people (the signed
-//! tree is): CRC-32 runs at memory speed in hardware, and one torn frame in four thousand million passing it is far below the rate at which disks lie.
+//! Invariant: a frame is whole or it is nothing. The epoch grows with each use of a segment and the
+//! sequence with each record, so the stale bytes of a recycled segment are never taken for a
+//! record. *Durable before* is the sequence below which all was durable when the frame was written;
+//! it tells a torn tail from damage. The checksum is against torn writes and rot, not against
+//! people (the signed tree is): CRC-32 runs at memory speed in hardware, and one torn frame in four
+//! thousand million passing it is far below the rate at which disks lie.
 
 use crate::tree::Hash;
 
 /// A record with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sequenced {
-    pub(crate) index: u64,
-    pub(crate) leaf: Vec<u8>,
-    pub(crate) hash: Hash,
-    pub(crate) sealed: Option<Vec<u8>>,
+pub struct Sequenced {
+    /// Its place in the log.
+    pub index: u64,
+    /// Its exact bytes.
+    pub leaf: Vec<u8>,
+    /// Their RFC 6962 leaf hash.
+    pub hash: Hash,
+    /// Its sealed part, if it has one.
+    pub sealed: Option<Vec<u8>>,
 }
 
 /// A record as it stands in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Framed<'a> {
-    pub(crate) index: u64,
-    pub(crate) leaf: &'a [u8],
-    pub(crate) sealed: Option<&'a [u8]>,
+pub struct Framed<'a> {
+    /// Its place in the log.
+    pub index: u64,
+    /// Its exact bytes.
+    pub leaf: &'a [u8],
+    /// Its sealed part, if it has one.
+    pub sealed: Option<&'a [u8]>,
 }
 
-/// What a frame says of itself.
+/// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
+pub struct Head {
     /// The use of a segment that it belongs to.
-    pub(crate) epoch: u64,
+    pub epoch: u64,
     /// Sequence of its first record.
-    pub(crate) first: u64,
+    pub first: u64,
     /// Number of its records.
-    pub(crate) count: u32,
+    pub count: u32,
     /// All records below this were durable when it was written.
-    pub(crate) durable: u64,
+    pub durable: u64,
 }
 
 impl Head {
-    /// The sequence after its last record.
-    pub(crate) fn end(&self) -> u64 {
+    /// Returns the sequence after its last record.
+    pub fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.count))
     }
 }
 
-/// Bytes that a frame with these records takes, padding included.
-pub(crate) fn frame_bytes(records: &[Sequenced]) -> u64 {
+/// Returns the bytes that a frame with these records takes, padding included.
+pub fn frame_bytes(records: &[Sequenced]) -> u64 {
     let bytes = HEAD_BYTES + records.iter().map(record_bytes).sum::<usize>() + CRC_BYTES;
     (bytes as u64).next_multiple_of(BLOCK)
 }
 
-/// Bytes that a frame of so many records takes at most, whose leaves and sealed parts have `content` bytes.
-pub(crate) fn frame_room(records: usize, content: usize) -> u64 {
+/// Returns the bytes that a frame of so many records takes at most, whose leaves and sealed parts
+/// have `content` bytes.
+pub fn frame_room(records: usize, content: usize) -> u64 {
     let bytes = HEAD_BYTES + content + records * RECORD_BYTES + CRC_BYTES;
     (bytes as u64).next_multiple_of(BLOCK)
 }
 
-/// Replaces `out` by the frame, and gives its head.
-pub(crate) fn encode(out: &mut Vec<u8>, epoch: u64, durable: u64, records: &[Sequenced]) -> Head {
+/// Replaces `out` by the frame, and returns its head.
+pub fn encode(out: &mut Vec<u8>, epoch: u64, durable: u64, records: &[Sequenced]) -> Head {
     let payload: usize = records.iter().map(record_bytes).sum();
     let first = records.first().map_or(0, |record| record.index);
     let head = Head { epoch, first, count: length(records.len()), durable };
@@ -85,8 +96,9 @@ pub(crate) fn encode(out: &mut Vec<u8>, epoch: u64, durable: u64, records: &[Seq
     head
 }
 
-/// The frame that `bytes` begin with: its head, its payload, and its length without padding.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(Head, &[u8], usize)> {
+/// Returns the frame that `bytes` begin with: its head, its payload, and its length without
+/// padding. `None`: they begin with no whole frame.
+pub fn decode(bytes: &[u8]) -> Option<(Head, &[u8], usize)> {
     let rest = bytes.strip_prefix(&MAGIC)?;
     let (length, rest) = rest.split_first_chunk()?;
     let (count, rest) = rest.split_first_chunk()?;
@@ -111,21 +123,23 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Head, &[u8], usize)> {
 }
 
 /// The claims of a frame's head. Only [`decode`] proves it.
-pub(crate) struct Claim {
-    pub(crate) first: u64,
-    pub(crate) count: u32,
+pub struct Claim {
+    /// Sequence of its first record.
+    pub first: u64,
+    /// Number of its records.
+    pub count: u32,
     payload: u32,
 }
 
 impl Claim {
-    /// Bytes of the frame, without padding.
-    pub(crate) fn frame_bytes(&self) -> u64 {
+    /// Returns the bytes of the frame, without padding.
+    pub fn frame_bytes(&self) -> u64 {
         u64::from(self.payload).saturating_add((HEAD_BYTES + CRC_BYTES) as u64)
     }
 }
 
-/// The claims of the head at the start of `bytes`, where there is one.
-pub(crate) fn claim(bytes: &[u8]) -> Option<Claim> {
+/// Returns the claims of the head at the start of `bytes`. `None`: there is no head.
+pub fn claim(bytes: &[u8]) -> Option<Claim> {
     let (payload, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
     let (count, rest) = rest.split_first_chunk()?;
     let (first, _) = rest.split_at_checked(8)?.1.split_first_chunk()?;
@@ -136,15 +150,17 @@ pub(crate) fn claim(bytes: &[u8]) -> Option<Claim> {
     })
 }
 
-/// First sequence and payload bytes that the head of an unfinished frame claims, where one was begun at the start of `bytes`.
-pub(crate) fn begun(bytes: &[u8]) -> Option<(u64, u32)> {
+/// Returns the first sequence and the payload bytes that the head of an unfinished frame claims.
+/// `None`: no frame was begun at the start of `bytes`.
+pub fn begun(bytes: &[u8]) -> Option<(u64, u32)> {
     let (length, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
     let first = rest.split_at_checked(12)?.1.first_chunk()?;
     Some((u64::from_be_bytes(*first), u32::from_be_bytes(*length)))
 }
 
-/// The records of a whole frame; `None` where they hold what this version does not know, which must not be dropped.
-pub(crate) fn records<'a>(head: &Head, mut payload: &'a [u8]) -> Option<Vec<Framed<'a>>> {
+/// Returns the records of a whole frame. `None`: they hold a section that this version does not
+/// know, and which must not be dropped.
+pub fn records<'a>(head: &Head, mut payload: &'a [u8]) -> Option<Vec<Framed<'a>>> {
     let mut records = Vec::new();
     for place in 0..u64::from(head.count) {
         let mut record = sized(&mut payload)?;
@@ -189,15 +205,16 @@ fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// A frame begins on a multiple of this, so that no write touches a block that an earlier commit made durable: the sector size of today's
-/// disks, and the page size.
-pub(crate) const BLOCK: u64 = 4096;
+/// A frame begins on a multiple of this, so that no write touches a block that an earlier commit
+/// made durable: the sector size of today's disks, and the page size.
+pub const BLOCK: u64 = 4096;
 
 /// Not UTF-8, so no leaf can hold it.
 const MAGIC: [u8; 8] = *b"\xF5PCWAL1\0";
-pub(crate) const HEAD_BYTES: usize = 40;
+/// Bytes before a frame's payload.
+pub const HEAD_BYTES: usize = 40;
 const CRC_BYTES: usize = 4;
-/// What stands around a record with both sections: its length, and type and length of each.
+/// Bytes around a record with both sections: its length, and type and length of each.
 const RECORD_BYTES: usize = 4 + 5 + 5;
 const SECTION_LEAF: u8 = 1;
 const SECTION_SEALED: u8 = 2;

@@ -1,13 +1,15 @@
-//! Tiles and entry bundles (C2SP tlog-tiles v0.1.0): their paths and bytes, and the tree's hashes read back from them.
+//! Tiles and entry bundles (C2SP tlog-tiles v0.1.0): their paths and bytes, and the tree's hashes
+//! read back from them.
 //!
-//! Invariant: a path and a width follow from (row, index, size of the log) alone. Who writes them when is `views`' matter.
+//! Invariant: a path and a width follow from (row, index, size of the log) alone. When they are
+//! written is decided by the writer of the log.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::Disk;
+use crate::source::Source;
 use crate::tree::{Hash, Nodes, perfect_root};
 
 /// Entries or hashes in a full tile.
@@ -19,14 +21,15 @@ pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 /// Which tile: a row of hashes by level, or the entries themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Row {
-    /// Level 0 holds leaf hashes; each level above holds the roots of full tiles of the level below.
+    /// Level 0 holds leaf hashes; each level above holds the roots of full tiles of the level
+    /// below.
     Hashes(u8),
     /// The entries of a level-0 tile.
     Entries,
 }
 
 impl Row {
-    /// Levels of tree below one hash of this row.
+    /// Returns the levels of the tree below one hash of this row.
     fn height(self) -> u32 {
         match self {
             Self::Hashes(level) => u32::from(level) * 8,
@@ -47,31 +50,32 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// The tile as it is in a log of `size` entries; `None` where it holds nothing yet.
+    /// Returns the tile as it is in a log of `size` entries. `None`: it holds nothing yet.
     pub fn at(row: Row, index: u64, size: u64) -> Option<Self> {
         let width =
             hashes_in(row, size).saturating_sub(index.saturating_mul(TILE_WIDTH)).min(TILE_WIDTH);
         (width > 0).then_some(Self { row, index, width })
     }
 
-    /// All tiles of a row in a log of `size` entries.
+    /// Returns all tiles of a row in a log of `size` entries.
     pub fn row(row: Row, size: u64) -> impl Iterator<Item = Self> {
         (0..hashes_in(row, size).div_ceil(TILE_WIDTH))
             .filter_map(move |index| Self::at(row, index, size))
     }
 
-    /// Whether it holds all it ever will.
+    /// Returns whether it holds all it ever will.
     pub fn is_full(&self) -> bool {
         self.width == TILE_WIDTH
     }
 
-    /// The path below the log's directory, such as `tile/0/x001/x234/067` or `tile/entries/000.p/17`.
+    /// Returns the path below the log's directory, such as `tile/0/x001/x234/067` or
+    /// `tile/entries/000.p/17`.
     pub fn path(&self) -> String {
         let full = self.full_path();
         if self.is_full() { full } else { format!("{full}.p/{}", self.width) }
     }
 
-    /// The directory that holds the partial forms of this tile.
+    /// Returns the directory that holds the partial forms of this tile.
     pub fn partial_dir(&self) -> String {
         format!("{}.p", self.full_path())
     }
@@ -85,7 +89,8 @@ impl Tile {
     }
 }
 
-/// Adds an entry to a bundle; `false`, and nothing added, where it is too long for the format.
+/// Adds an entry to a bundle. Returns whether it was added: a longer one than the format allows is
+/// not.
 pub fn push_entry(bundle: &mut Vec<u8>, entry: &[u8]) -> bool {
     let Ok(length) = u16::try_from(entry.len()) else { return false };
     bundle.extend_from_slice(&length.to_be_bytes());
@@ -93,7 +98,7 @@ pub fn push_entry(bundle: &mut Vec<u8>, entry: &[u8]) -> bool {
     true
 }
 
-/// The entries of a bundle; `None` where its lengths do not add up.
+/// Returns the entries of a bundle. `None`: its lengths do not add up.
 pub fn entries(mut bundle: &[u8]) -> Option<Vec<&[u8]>> {
     let mut entries = Vec::new();
     while !bundle.is_empty() {
@@ -105,20 +110,20 @@ pub fn entries(mut bundle: &[u8]) -> Option<Vec<&[u8]>> {
     Some(entries)
 }
 
-/// The hashes of a tile's bytes; `None` where they are not whole hashes.
+/// Returns the hashes of a tile's bytes. `None`: they are not whole hashes.
 pub fn hashes(tile: &[u8]) -> Option<&[Hash]> {
     let (hashes, rest) = tile.as_chunks::<32>();
     rest.is_empty().then_some(hashes)
 }
 
-/// Number of hashes in a row of a log of `size` entries.
+/// Returns the number of hashes in a row of a log of `size` entries.
 pub fn hashes_in(row: Row, size: u64) -> u64 {
     size.checked_shr(row.height()).unwrap_or(0)
 }
 
 /// Reads tiles and bundles of a log of a given size; keeps the last few it read.
 pub struct TileReader<'a> {
-    disk: &'a dyn Disk,
+    disk: &'a dyn Source,
     log: PathBuf,
     size: u64,
     kept: RefCell<HashMap<Tile, Vec<u8>>>,
@@ -126,11 +131,12 @@ pub struct TileReader<'a> {
 
 impl<'a> TileReader<'a> {
     /// Reads below the directory `log`, as of `size` entries.
-    pub fn new(disk: &'a dyn Disk, log: &Path, size: u64) -> Self {
+    pub fn new(disk: &'a dyn Source, log: &Path, size: u64) -> Self {
         Self { disk, log: log.to_owned(), size, kept: RefCell::default() }
     }
 
-    /// The bytes of a tile. Where its partial form has been superseded, the beginning of the full one.
+    /// Returns the bytes of a tile. If its partial form has been superseded, they are the beginning
+    /// of the full one.
     pub fn read(&self, tile: Tile) -> io::Result<Vec<u8>> {
         match self.disk.read(&self.log.join(tile.path())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !tile.is_full() => {
@@ -142,14 +148,14 @@ impl<'a> TileReader<'a> {
         }
     }
 
-    /// The hashes of a tile, exactly as many as its width.
+    /// Returns the hashes of a tile, exactly as many as its width.
     pub fn hashes(&self, tile: Tile) -> io::Result<Vec<Hash>> {
         let bytes = self.cached(tile)?;
         let hashes = hashes(&bytes).filter(|hashes| hashes.len() as u64 == tile.width);
         hashes.map(<[Hash]>::to_vec).ok_or_else(|| damaged(tile))
     }
 
-    /// The entry at an index.
+    /// Returns the entry at an index.
     pub fn entry(&self, index: u64) -> io::Result<Vec<u8>> {
         let tile =
             Tile::at(Row::Entries, index / TILE_WIDTH, self.size).filter(|_| index < self.size);
@@ -191,7 +197,7 @@ impl Nodes for TileReader<'_> {
     }
 }
 
-/// The first `tile.width` hashes or entries of the full tile's bytes.
+/// Returns the first `tile.width` hashes or entries of the full tile's bytes.
 fn beginning(tile: Tile, mut full: Vec<u8>) -> Option<Vec<u8>> {
     let width = usize::try_from(tile.width).ok()?;
     let length = match tile.row {
@@ -206,7 +212,8 @@ fn damaged(tile: Tile) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is damaged", tile.path()))
 }
 
-/// A tile's number in groups of three digits, all but the last marked by `x`: 1234067 is `x001/x234/067`.
+/// Returns a tile's number in groups of three digits, all but the last marked by `x`: 1234067 is
+/// `x001/x234/067`.
 fn number(index: u64) -> String {
     let mut text = format!("{:03}", index % 1000);
     let mut rest = index / 1000;
@@ -217,7 +224,7 @@ fn number(index: u64) -> String {
     text
 }
 
-/// A proof touches one tile a level and the right edge.
+/// Tiles that a reader keeps: a proof touches one tile a level and the right edge.
 const KEPT_TILES: usize = 32;
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::disk::spare::SpareDescriptors;
+use crate::entry::RecordTime;
 use crate::error::AuditError;
-use crate::note::Signer;
-use crate::record::RecordTime;
 use crate::seal::Sealer;
+use portcullis_tlog::note::Signer;
 
 /// How a log is opened.
 pub struct Options {
@@ -18,7 +18,7 @@ pub struct Options {
     pub dir: PathBuf,
     /// The log's name, which is also the name of the signer's key.
     pub origin: String,
-    /// Whose records these are.
+    /// The tenant that the records belong to.
     pub tenant: String,
     /// Signs checkpoints.
     pub signer: Arc<dyn Signer>,
@@ -76,7 +76,7 @@ impl Options {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), AuditError> {
+    pub(crate) fn check(&self) -> Result<(), AuditError> {
         let problem = if self.origin != self.signer.public().name() {
             "the log's origin and the name of its key differ: give the key the origin's name"
         } else if !self.segment_bytes.is_multiple_of(4096)

@@ -1,10 +1,13 @@
-//! Verifying a whole log: every byte that its checkpoint covers, from the entries up to the signed root.
+//! Verifying a whole log: every byte that its checkpoint covers, from the entries up to the signed
+//! root.
 //!
-//! Entries are hashed and compared with the level-0 tiles, each tile's root with its place in the tile above, and the rest with the checkpoint.
-//! Where two disagree, the one above says which is wrong, so that damage is named where it is.
+//! Entries are hashed and compared with the level-0 tiles, each tile's root with its place in the
+//! tile above, and the rest with the checkpoint. Where two disagree, the one above decides which
+//! is wrong, so that damage is named where it is.
 //!
-//! Invariant: `Ok` means that every entry, hash and partial tile below the checkpoint's size is the one that was signed (and, with a retained
-//! checkpoint, that the log continues it). Memory does not grow with the log.
+//! Invariant: `Ok` means that every entry, hash and partial tile below the checkpoint's size is the
+//! one that was signed (and, with a retained checkpoint, that the log continues it). Memory does
+//! not grow with the log.
 
 use std::fmt;
 use std::io;
@@ -13,22 +16,23 @@ use std::path::Path;
 use portcullis_keys::PublicKey;
 
 use crate::checkpoint::Checkpoint;
-use crate::disk::Disk;
 use crate::reader::{ReadError, Reader};
 use crate::record::{Record, TIME_RESET};
-use crate::seal::{SealKey, open_sealed};
+use crate::sealed_files::OpenSealed;
+use crate::source::Source;
 use crate::tiles::{Row, TILE_WIDTH, Tile, entries, hashes_in};
 use crate::tree::{Frontier, Hash, leaf_hash, perfect_root};
 
-/// What else is checked.
+/// Further checks.
 #[derive(Clone, Copy, Default)]
 pub struct VerifyOptions<'a> {
-    /// A signed checkpoint of this log that the verifier kept: finds a cut tail and a rewritten history.
+    /// A signed checkpoint of this log that the verifier kept: finds a cut tail and a rewritten
+    /// history.
     pub retained: Option<&'a [u8]>,
     /// Also check the sealed parts beside the log against their records.
     pub sealed: bool,
     /// Also open them.
-    pub seal_key: Option<&'a SealKey>,
+    pub seal_key: Option<&'a dyn OpenSealed>,
 }
 
 /// A log that is whole.
@@ -65,9 +69,10 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Verifies the log in `dir` (the directory that holds `checkpoint`, or the one above it). Names up to a thousand damaged places.
+/// Verifies the log in `dir` (the directory that holds `checkpoint`, or the one above it). Names up
+/// to a thousand damaged places.
 pub fn verify(
-    disk: &dyn Disk,
+    disk: &dyn Source,
     dir: &Path,
     key: &PublicKey,
     options: &VerifyOptions<'_>,
@@ -97,7 +102,7 @@ pub fn verify(
 }
 
 struct Walk<'a> {
-    disk: &'a dyn Disk,
+    disk: &'a dyn Source,
     reader: &'a Reader<'a>,
     options: &'a VerifyOptions<'a>,
     size: u64,
@@ -131,7 +136,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Checks the entries of a bundle for themselves; returns their hashes, from the tile where the bundle cannot be read.
+    /// Checks each entry of a bundle on its own. Returns their hashes, which come from the tile if
+    /// the bundle cannot be read.
     fn bundle(&mut self, bundle: Tile) -> Vec<Hash> {
         let first = bundle.index * TILE_WIDTH;
         self.summary.files += 1;
@@ -187,12 +193,10 @@ impl Walk<'_> {
         match self.reader.sealed(record.seq) {
             Ok(Some(blob)) if record.commits_to(&blob) => {
                 self.summary.sealed += 1;
-                let opened = self
-                    .options
-                    .seal_key
-                    .map(|key| open_sealed(key, &record.tenant, &record.kind, &blob));
+                let opened =
+                    self.options.seal_key.map(|key| key.open(&record.tenant, &record.kind, &blob));
                 if let Some(Err(error)) = opened {
-                    self.report(place, Some(record.seq), error.to_string());
+                    self.report(place, Some(record.seq), error);
                 }
             }
             Ok(Some(_)) => self.report(
@@ -205,7 +209,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Compares what is below a tile with the tile, and hands its root upwards once it is full.
+    /// Compares a tile with the hashes from below it, and passes its root upwards once it is full.
     fn up(&mut self, level: u8, index: u64, below: Vec<Hash>) {
         let Some(tile) = Tile::at(Row::Hashes(level), index, self.size) else { return };
         self.summary.files += 1;
@@ -252,7 +256,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What the tile above says of a full tile.
+    /// Returns the hash that the tile above has for a full tile.
     fn above(&self, level: u8, index: u64) -> Option<Hash> {
         let tile = Tile::at(Row::Hashes(level + 1), index / TILE_WIDTH, self.size)?;
         self.stored(tile)?.get(usize::try_from(index % TILE_WIDTH).ok()?).copied()
@@ -262,7 +266,8 @@ impl Walk<'_> {
         self.reader.tiles.hashes(tile).ok()
     }
 
-    /// Names the places where a tile and what is below it differ; `below` says which of them is wrong.
+    /// Names the places where a tile and what is below it differ; `below` says which of them is
+    /// wrong.
     fn differ(&mut self, tile: Tile, below_hashes: &[Hash], stored: &[Hash], below: bool) {
         let Row::Hashes(level) = tile.row else { return };
         let first = tile.index * TILE_WIDTH;
@@ -297,7 +302,8 @@ impl Walk<'_> {
         }
     }
 
-    /// The unfinished tiles of each level are what the checkpoint's root is made of: it says which side is wrong.
+    /// Compares the unfinished tiles of each level. The checkpoint's root is made of them, so it
+    /// decides which side is wrong.
     fn edges(&mut self) {
         for level in 1..self.rows.len() {
             let below = self.rows.get_mut(level).map(std::mem::take).unwrap_or_default();
@@ -340,7 +346,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Partial tiles of earlier checkpoints must begin the tiles that they grew into.
+    /// Checks that partial tiles of earlier checkpoints begin the tiles that they grew into.
     fn partials(&mut self) {
         let rows = (0..=7).map(Row::Hashes).chain([Row::Entries]);
         for row in rows {
@@ -438,6 +444,3 @@ fn missing(error: &io::Error) -> String {
 }
 
 const MAX_DAMAGE: usize = 1000;
-
-#[cfg(test)]
-pub(crate) mod tests;

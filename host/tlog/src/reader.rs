@@ -1,8 +1,8 @@
-//! Reading a log that somebody else writes or wrote: its head, its entries, its sealed parts.
+//! Reading a log that another process writes or wrote: its head, its entries, its sealed parts.
 //!
 //! Invariant: nothing is written and no lock is taken; a log can be read while it grows. The head's
-//! signature is checked when opening, and no record is handed out that does not lead to it. That
-//! the rest of the log does too is for `verify` to find.
+//! signature is checked when opening, and no record is returned that does not lead to it. The rest
+//! of the log is checked by `verify`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,14 @@ use std::path::{Path, PathBuf};
 use portcullis_keys::PublicKey;
 
 use crate::checkpoint::Checkpoint;
-use crate::disk::Disk;
-use crate::log::{LOG_DIR, SEALED_DIR, WAL_DIR};
+use crate::layout::{CHECKPOINT, LOG_DIR, SEALED_DIR, WAL_DIR};
 use crate::note::NoteError;
-use crate::shards::ShardReader;
+use crate::sealed_files::SealedReader;
+use crate::source::Source;
 use crate::tiles::TileReader;
 use crate::tree::{check_consistency, consistency_proof};
 use crate::uncovered;
 use crate::verified::{Unverified, VerifiedRecord, Verifier};
-use crate::views::CHECKPOINT;
 
 /// Why a log cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +27,7 @@ pub enum ReadError {
     File {
         /// The file.
         path: String,
-        /// The operating system's word, or what is wrong with it.
+        /// The operating system's error, or the fault of its content.
         cause: String,
     },
     /// The checkpoint is not the log's.
@@ -37,7 +36,7 @@ pub enum ReadError {
     /// The log has fewer entries.
     #[error("there is no record {index}: the log has {size}")]
     NoSuchRecord {
-        /// What was asked for.
+        /// The record that was asked for.
         index: u64,
         /// Entries under the checkpoint.
         size: u64,
@@ -50,13 +49,13 @@ pub enum ReadError {
         /// Entries under the checkpoint.
         size: u64,
     },
-    /// What was read does not fit the checkpoint.
+    /// The bytes that were read do not fit the checkpoint.
     #[error("the log is damaged: {0}")]
     Damaged(String),
 }
 
 impl ReadError {
-    /// The stable name of this error.
+    /// Returns the stable name of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::File { .. } => "log-unreadable",
@@ -67,7 +66,7 @@ impl ReadError {
         }
     }
 
-    /// What to do about it, where there is something to do.
+    /// Returns advice for the operator. `None`: there is none.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File { .. } => Some(
@@ -101,14 +100,14 @@ pub struct Reader<'a> {
     head: Checkpoint,
     verifier: Verifier,
     wal_dir: PathBuf,
-    disk: &'a dyn Disk,
-    shards: ShardReader<'a>,
+    disk: &'a dyn Source,
+    sealed_files: SealedReader<'a>,
 }
 
 impl<'a> Reader<'a> {
     /// Opens the directory that holds `checkpoint`, or the one above it; the checkpoint must be
     /// signed by `key`.
-    pub fn open(disk: &'a dyn Disk, dir: &Path, key: &PublicKey) -> Result<Self, ReadError> {
+    pub fn open(disk: &'a dyn Source, dir: &Path, key: &PublicKey) -> Result<Self, ReadError> {
         let below = dir.join(LOG_DIR);
         let (log, path) = match disk.read(&below.join(CHECKPOINT)) {
             Ok(_) => (below.clone(), below.join(CHECKPOINT)),
@@ -121,20 +120,20 @@ impl<'a> Reader<'a> {
         let note = String::from_utf8_lossy(&note).into_owned();
         let verifier = Verifier::new(head.size, head.root);
         let wal_dir = log.parent().unwrap_or(Path::new("")).join(WAL_DIR);
-        let shards = ShardReader::new(disk, &sealed_dir);
-        Ok(Self { log, shards, sealed_dir, tiles, note, head, verifier, wal_dir, disk })
+        let sealed_files = SealedReader::new(disk, &sealed_dir);
+        Ok(Self { log, sealed_files, sealed_dir, tiles, note, head, verifier, wal_dir, disk })
     }
 
-    /// The head.
+    /// Returns the head.
     pub fn head(&self) -> &Checkpoint {
         &self.head
     }
 
-    /// The record at an index, checked against the checkpoint.
+    /// Returns the record at an index, checked against the checkpoint.
     ///
     /// # Errors
-    /// There is no such record, no checkpoint covers it yet, or what was read is not what was
-    /// signed.
+    /// There is no such record, no checkpoint covers it yet, or the bytes that were read are
+    /// not those that were signed.
     pub fn verified(&self, index: u64) -> Result<VerifiedRecord, ReadError> {
         self.require(index)?;
         self.verifier.record(&self.tiles, index).map_err(|unverified| match unverified {
@@ -158,7 +157,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The exact bytes of a record, checked as by [`Reader::verified`].
+    /// Returns the exact bytes of a record, checked as by [`Reader::verified`].
     ///
     /// # Errors
     /// As [`Reader::verified`].
@@ -166,8 +165,8 @@ impl<'a> Reader<'a> {
         self.verified(index).map(VerifiedRecord::into_leaf)
     }
 
-    /// Whether this log continues an earlier head of its own. Only as sure as the tiles on disk:
-    /// `verify` looks at all of them.
+    /// Returns whether this log continues an earlier head of its own. The answer rests on the tiles
+    /// on disk, which `verify` checks.
     pub fn continues(&self, earlier: &Checkpoint) -> Result<bool, ReadError> {
         if earlier.origin != self.head.origin || earlier.size > self.head.size {
             return Ok(false);
@@ -180,7 +179,7 @@ impl<'a> Reader<'a> {
         Ok(check_consistency(earlier.size, &earlier.root, self.head.size, &self.head.root, &proof))
     }
 
-    /// Hands out every record from `first` on, in order, each checked against the checkpoint.
+    /// Passes on every record from `first` on, in order, each checked against the checkpoint.
     ///
     /// # Errors
     /// As [`Reader::verified`].
@@ -191,14 +190,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The signed note of the head.
+    /// Returns the signed note of the head.
     pub fn note(&self) -> &str {
         &self.note
     }
 
-    /// The encrypted part of a record, where it has one.
+    /// Returns the encrypted part of a record. `None`: the record has none.
     pub fn sealed(&self, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        self.shards.read(index).map_err(|error| unreadable(&self.sealed_dir, &error))
+        self.sealed_files.read(index).map_err(|error| unreadable(&self.sealed_dir, &error))
     }
 }
 

@@ -1,17 +1,19 @@
 //! Every byte of a small log is changed in turn; larger logs are damaged at random.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::*;
 use crate::disk::OsDisk;
 use crate::log::tests::{entry, key, options, seal_key, still};
-use crate::prove::{check_proof, prove};
-use crate::show::{Filter, show};
 use crate::{CheckpointEvery, Log};
+use portcullis_tlog::checkpoint::Checkpoint;
+use portcullis_tlog::prove::{check_proof, prove};
+use portcullis_tlog::query::{Filter, query};
+use portcullis_tlog::verify::*;
+use portcullis_tlog::{OpenSealed, Reader};
 
 /// A closed log of these sizes, with a checkpoint at each of them and nowhere else; returns the
 /// checkpoints too.
@@ -105,7 +107,7 @@ fn a_flipped_byte_of_an_entry_names_the_record() {
     let (dir, _) = log(&[700]);
     let path = dir.path().join("log/tile/entries/001");
     let good = fs::read(&path).unwrap();
-    let all = entries(&good).unwrap();
+    let all = portcullis_tlog::tiles::entries(&good).unwrap();
     let start: usize = all[..44].iter().map(|entry| entry.len() + 2).sum();
     let mut bad = good.clone();
     let digit = start + 2 + all[44].len() - 2;
@@ -124,10 +126,12 @@ fn dropped_swapped_and_cut_records_are_found() {
     let (dir, heads) = log(&[100, 300]);
     let path = dir.path().join("log/tile/entries/000");
     let good = fs::read(&path).unwrap();
-    let all = entries(&good).unwrap();
+    let all = portcullis_tlog::tiles::entries(&good).unwrap();
     let write = |entries: &[&[u8]]| {
         let mut bundle = Vec::new();
-        entries.iter().for_each(|entry| assert!(crate::tiles::push_entry(&mut bundle, entry)));
+        entries
+            .iter()
+            .for_each(|entry| assert!(portcullis_tlog::tiles::push_entry(&mut bundle, entry)));
         fs::write(&path, bundle).unwrap();
     };
     for at in 0..all.len() - 1 {
@@ -198,13 +202,13 @@ fn proofs_hold_for_their_record_alone() {
 #[test]
 fn records_are_shown_by_place_time_and_type() {
     let (dir, _) = log(&[300]);
-    let all = |filter: &Filter, seal_key: Option<&SealKey>| {
+    let all = |filter: &Filter, seal_key: Option<&dyn OpenSealed>| {
         let mut shown = Vec::new();
         let each = |record| {
             shown.push(record);
             true
         };
-        let handed = show(&OsDisk, dir.path(), key().public(), filter, seal_key, each).unwrap();
+        let handed = query(&OsDisk, dir.path(), key().public(), filter, seal_key, each).unwrap();
         assert_eq!(handed, shown.len() as u64);
         shown
     };
@@ -220,7 +224,10 @@ fn records_are_shown_by_place_time_and_type() {
     let kind = |kind: &str| Filter { from: 297, kind: Some(kind.into()), ..Filter::default() };
     assert_eq!(places(&kind("hook.")), [297, 298, 299]);
     assert_eq!(places(&kind("hook")), Vec::<u64>::new());
-    let opened = all(&Filter { from: 3, to: Some(5), ..Filter::default() }, Some(&seal_key()));
+    let opened = all(
+        &Filter { from: 3, to: Some(5), ..Filter::default() },
+        Some(&seal_key() as &dyn OpenSealed),
+    );
     assert!(opened[0].sealed.is_none());
     assert_eq!(opened[1].sealed.as_ref().unwrap().as_ref().unwrap().as_slice(), b"who 4");
 }
@@ -243,4 +250,35 @@ proptest! {
             fs::write(path, good).unwrap();
         }
     }
+}
+
+#[test]
+fn no_changed_byte_of_a_record_or_of_the_tree_below_it_is_handed_out() {
+    let (dir, _) = log(&[3, 256, 300]);
+    let open = || Reader::open(&OsDisk, dir.path(), key().public()).unwrap();
+    let genuine: Vec<_> =
+        (0..300).map(|index| open().verified(index).unwrap().into_leaf()).collect();
+    for name in ["tile/entries/000", "tile/entries/001.p/44", "tile/0/000", "tile/0/001.p/44"] {
+        let path = dir.path().join("log").join(name);
+        let good = fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(if good.len() > 4096 { 97 } else { 3 }) {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(&path, bad).unwrap();
+            let reader = open();
+            let mut refused = 0;
+            for index in (0..300).step_by(7).chain([255, 256, 299]) {
+                match reader.verified(index) {
+                    Ok(record) => assert_eq!(record.leaf(), genuine[index as usize]),
+                    Err(error) => {
+                        assert_eq!(error.code(), "log-damaged", "{name} at {at}: {error}");
+                        refused += 1;
+                    }
+                }
+            }
+            assert!(refused > 0 || name.contains("entries"), "{name} at {at}");
+        }
+        fs::write(&path, good).unwrap();
+    }
+    assert_eq!(open().verified(300).unwrap_err().code(), "log-no-such-record");
 }

@@ -1,28 +1,30 @@
-//! The Merkle tree of RFC 6962: hashing, the growing edge, and building and checking of inclusion and consistency proofs.
+//! The Merkle tree of RFC 6962: hashing, the growing edge, and building and checking of inclusion
+//! and consistency proofs.
 //!
-//! Invariant: pure functions over hashes. Where the hashes of inner nodes come from is said by [`Nodes`]; nothing here reads files.
+//! Invariant: pure functions over hashes. The hashes of inner nodes come from a [`Nodes`]; nothing
+//! here reads files.
 
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
-/// `SHA-256(0x00 || entry)` (RFC 6962, 2.1).
+/// Returns `SHA-256(0x00 || entry)` (RFC 6962, 2.1).
 pub fn leaf_hash(entry: &[u8]) -> Hash {
     Sha256::new().chain_update([0x00]).chain_update(entry).finalize().into()
 }
 
-/// `SHA-256(0x01 || left || right)` (RFC 6962, 2.1).
+/// Returns `SHA-256(0x01 || left || right)` (RFC 6962, 2.1).
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([0x01]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// The root of the tree without leaves: `SHA-256("")`.
+/// Returns the root of the tree without leaves: `SHA-256("")`.
 pub fn empty_root() -> Hash {
     Sha256::digest([]).into()
 }
 
-/// The hash over `2^k` neighbouring hashes; `None` for any other number of them.
+/// Returns the hash over `2^k` neighbouring hashes. `None`: their number is no power of two.
 pub fn perfect_root(hashes: &[Hash]) -> Option<Hash> {
     if !hashes.len().is_power_of_two() {
         return None;
@@ -34,7 +36,8 @@ pub fn perfect_root(hashes: &[Hash]) -> Option<Hash> {
     row.first().copied()
 }
 
-/// The growing edge of a tree: the roots of the perfect subtrees that its size is made of, largest first.
+/// The growing edge of a tree: the roots of the perfect subtrees that its size is made of, largest
+/// first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
@@ -42,7 +45,7 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// Number of leaves.
+    /// Returns the number of leaves.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -52,8 +55,9 @@ impl Frontier {
         self.push_subtree(0, leaf);
     }
 
-    /// Adds the root of a perfect subtree of `2^level` leaves; only sound where the size is a multiple of `2^level`.
-    pub(crate) fn push_subtree(&mut self, level: u32, root: Hash) {
+    /// Adds the root of a perfect subtree of `2^level` leaves; only sound where the size is a
+    /// multiple of `2^level`.
+    pub fn push_subtree(&mut self, level: u32, root: Hash) {
         self.size = self.size.saturating_add(1 << level);
         let mut carried = root;
         for _ in 0..(self.size >> level).trailing_zeros() {
@@ -65,7 +69,7 @@ impl Frontier {
         self.peaks.push(carried);
     }
 
-    /// The root.
+    /// Returns the root.
     pub fn root(&self) -> Hash {
         join(&self.peaks)
     }
@@ -76,11 +80,13 @@ pub trait Nodes {
     /// Why a hash cannot be had.
     type Error;
 
-    /// The hash over leaves `index * 2^level` to `(index + 1) * 2^level`, all of which exist.
+    /// Returns the hash over leaves `index * 2^level` to `(index + 1) * 2^level`, all of which
+    /// exist.
     fn node(&self, level: u32, index: u64) -> Result<Hash, Self::Error>;
 }
 
-/// The path from leaf `index` to the root of the tree of `size` leaves (RFC 6962, 2.1.1); empty where `index` is not in it.
+/// Returns the path from leaf `index` to the root of the tree of `size` leaves (RFC 6962, 2.1.1).
+/// It is empty if `index` is not in the tree.
 pub fn inclusion_proof<N: Nodes>(nodes: &N, index: u64, size: u64) -> Result<Vec<Hash>, N::Error> {
     let mut proof = Vec::new();
     let (mut low, mut high) = (0, size);
@@ -98,7 +104,8 @@ pub fn inclusion_proof<N: Nodes>(nodes: &N, index: u64, size: u64) -> Result<Vec
     Ok(proof)
 }
 
-/// The proof that the tree of `old` leaves begins the tree of `new` leaves (RFC 6962, 2.1.2); empty for `old` 0 or `old >= new`.
+/// Returns the proof that the tree of `old` leaves begins the tree of `new` leaves (RFC 6962,
+/// 2.1.2). It is empty for `old` 0 or `old >= new`.
 pub fn consistency_proof<N: Nodes>(nodes: &N, old: u64, new: u64) -> Result<Vec<Hash>, N::Error> {
     let mut proof = Vec::new();
     if old == 0 || old >= new {
@@ -122,7 +129,8 @@ pub fn consistency_proof<N: Nodes>(nodes: &N, old: u64, new: u64) -> Result<Vec<
     Ok(proof)
 }
 
-/// Whether `proof` leads from `leaf` at `index` to `root` of the tree of `size` leaves (RFC 9162, 2.1.3.2).
+/// Returns whether `proof` leads from `leaf` at `index` to `root` of the tree of `size` leaves
+/// (RFC 9162, 2.1.3.2).
 pub fn check_inclusion(index: u64, size: u64, leaf: &Hash, proof: &[Hash], root: &Hash) -> bool {
     if index >= size {
         return false;
@@ -147,7 +155,8 @@ pub fn check_inclusion(index: u64, size: u64, leaf: &Hash, proof: &[Hash], root:
     last == 0 && hash == *root
 }
 
-/// Whether `proof` shows that the tree of `new` leaves continues the tree of `old` leaves (RFC 9162, 2.1.4.2).
+/// Returns whether `proof` shows that the tree of `new` leaves continues the tree of `old` leaves
+/// (RFC 9162, 2.1.4.2).
 pub fn check_consistency(
     old: u64,
     old_root: &Hash,
@@ -188,7 +197,8 @@ pub fn check_consistency(
     last == 0 && old_hash == *old_root && new_hash == *new_root
 }
 
-/// The root over leaves `low` to `high`, where `low` is a multiple of the smallest power of two that is at least `high - low`.
+/// Returns the root over leaves `low` to `high`, where `low` is a multiple of the smallest power of
+/// two that is at least `high - low`.
 fn range_root<N: Nodes>(nodes: &N, mut low: u64, high: u64) -> Result<Hash, N::Error> {
     let mut peaks = Vec::new();
     while low < high {
@@ -205,7 +215,8 @@ fn join(peaks: &[Hash]) -> Hash {
     joined.unwrap_or_else(empty_root)
 }
 
-/// The largest power of two smaller than `width`, which is at least 2 (the *k* of RFC 6962, 2.1).
+/// Returns the largest power of two smaller than `width`, which is at least 2 (the *k* of RFC 6962,
+/// 2.1).
 fn split(width: u64) -> u64 {
     1 << (width - 1).ilog2()
 }

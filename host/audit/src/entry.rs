@@ -1,25 +1,29 @@
-//! Records: what a caller hands in, and the leaf that it becomes: one line of compact JSON, whose exact bytes are hashed.
+//! Records: what a caller hands in, and the leaf that it becomes: one line of compact JSON, whose
+//! exact bytes are hashed.
 //!
-//! Invariant: every leaf begins `{"v":1,"seq":N,"t":"…","tenant":"…","at":N` and is valid JSON in which those names, `sealed` and
-//! `seal_key` stand once; no caller can make another. What else is in a record is the caller's matter.
+//! Invariant: every leaf begins `{"v":1,"seq":N,"t":"…","tenant":"…","at":N` and is valid JSON in
+//! which those names, `sealed` and `seal_key` stand once; no caller can make another. What else is
+//! in a record is the caller's matter.
 
 use std::fmt;
 use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use sha2::{Digest as _, Sha256};
 
-use crate::error::Refused;
-use crate::seal::{KeyId, Sealed};
+use crate::error::AppendError;
+use crate::seal::Sealed;
+use portcullis_tlog::record::digest;
 
-/// What is to be recorded.
+/// A record that a caller appends.
 pub struct Entry {
     /// The record's type, such as `hook.decision`: lower-case letters, digits, `.`, `-`, `_`.
     pub kind: &'static str,
-    /// Members of a JSON object, without its braces; may be empty. Nothing personal belongs here but pseudonyms: it is never erased.
+    /// Members of a JSON object, without its braces; may be empty. Nothing personal belongs here
+    /// but pseudonyms: it is never erased.
     pub fields: String,
-    /// What is to be encrypted beside the leaf: personal data, and what a replay needs. Overwritten when it is sealed.
+    /// The part that is encrypted beside the leaf: personal data, and the input of a replay. It is
+    /// overwritten when it is sealed.
     pub sealed: Option<Vec<u8>>,
 }
 
@@ -48,57 +52,12 @@ impl From<u64> for RecordTime {
     }
 }
 
-/// The type of the record that permits an earlier time than the record before it has.
-pub const TIME_RESET: &str = "trust.time-reset";
-
-/// The members that this crate writes into every leaf, read back.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Record {
-    /// Version of the leaf's schema: 1.
-    pub v: u64,
-    /// Its place in the log.
-    pub seq: u64,
-    /// Its type.
-    #[serde(rename = "t")]
-    pub kind: String,
-    /// Whose it is.
-    pub tenant: String,
-    /// When it was given its place, in milliseconds since 1970 UTC; less than in the record before
-    /// only in a record of the type [`TIME_RESET`].
-    pub at: u64,
-    /// Why the host's clock was not believed then, where it was not.
-    #[serde(default)]
-    pub time: Option<String>,
-    /// The host's clock in that case, in milliseconds since 1970 UTC.
-    #[serde(default)]
-    pub host_clock: Option<u64>,
-    /// `sha256:` and the digest of the sealed part's bytes, where there is one.
-    #[serde(default)]
-    pub sealed: Option<String>,
-    /// The key that opens it.
-    #[serde(default)]
-    pub seal_key: Option<String>,
-}
-
-impl Record {
-    /// Reads a leaf; the error says what is wrong with it.
-    pub fn parse(leaf: &[u8]) -> Result<Self, String> {
-        let record: Self = serde_json::from_slice(leaf).map_err(|error| error.to_string())?;
-        if record.v == 1 { Ok(record) } else { Err(format!("its version is {}, not 1", record.v)) }
-    }
-
-    /// Whether `blob` is the sealed part that this leaf commits to.
-    pub fn commits_to(&self, blob: &[u8]) -> bool {
-        self.sealed.as_deref() == Some(&digest(blob))
-    }
-}
-
 /// The part of a leaf that needs no sequence number: `,"name":…` and so on to the closing brace.
 pub(crate) struct Body(String);
 
 impl Body {
     /// Checks the members and adds the commitment to the sealed part.
-    pub(crate) fn new(fields: &str, sealed: Option<&Sealed>) -> Result<Self, Refused> {
+    pub(crate) fn new(fields: &str, sealed: Option<&Sealed>) -> Result<Self, AppendError> {
         let fields = fields.trim_ascii();
         let mut text = String::with_capacity(fields.len() + 160);
         text.push('{');
@@ -148,42 +107,25 @@ impl Tenant {
 }
 
 /// Refuses a record type that would have to be escaped.
-pub(crate) fn check_kind(kind: &str) -> Result<(), Refused> {
+pub(crate) fn check_kind(kind: &str) -> Result<(), AppendError> {
     let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
     if (1..=64).contains(&kind.len()) && kind.bytes().all(plain) {
         Ok(())
     } else {
-        Err(Refused::Kind)
+        Err(AppendError::Kind)
     }
 }
 
-fn check_members(object: &str) -> Result<(), Refused> {
+fn check_members(object: &str) -> Result<(), AppendError> {
     if object.bytes().any(|byte| byte < 0x20) {
-        return Err(Refused::Fields("they hold a control character"));
+        return Err(AppendError::Fields("they hold a control character"));
     }
     match serde_json::from_str::<Members>(object) {
         Ok(Members { reserved: false }) => Ok(()),
         Ok(Members { reserved: true }) => {
-            Err(Refused::Fields("one has a name that the log gives itself"))
+            Err(AppendError::Fields("one has a name that the log gives itself"))
         }
-        Err(_) => Err(Refused::Fields("they are not members of a JSON object")),
-    }
-}
-
-fn digest(blob: &[u8]) -> String {
-    let mut text = String::with_capacity(71);
-    text.push_str("sha256:");
-    push_hex(&mut text, &Sha256::digest(blob));
-    text
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
-    let digit =
-        |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
+        Err(_) => Err(AppendError::Fields("they are not members of a JSON object")),
     }
 }
 
@@ -247,20 +189,14 @@ const RESERVED: [&str; 9] =
 /// `,"time":"","host_clock":` with a state of at most 16 letters and a third number.
 const FRAME_BYTES: usize = 38 + 40 + 25 + 16 + 20;
 
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(32);
-        push_hex(&mut text, &self.0);
-        f.write_str(&text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::KeyId;
+    use portcullis_tlog::record::Record;
     use proptest::prelude::*;
 
-    fn leaf(fields: &str, sealed: Option<&Sealed>) -> Result<String, Refused> {
+    fn leaf(fields: &str, sealed: Option<&Sealed>) -> Result<String, AppendError> {
         let tenant = Tenant::new("north \"clinic\"");
         let body = Body::new(fields, sealed)?;
         let leaf = body.leaf(u64::MAX, "hook.decision", &tenant, u64::MAX.into());
@@ -306,7 +242,7 @@ mod tests {
             "\"\":1",
         ];
         for fields in wrong {
-            assert!(matches!(leaf(fields, None), Err(Refused::Fields(_))), "{fields}");
+            assert!(matches!(leaf(fields, None), Err(AppendError::Fields(_))), "{fields}");
         }
     }
 

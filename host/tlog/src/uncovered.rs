@@ -1,18 +1,18 @@
 //! Looks into a write-ahead log for a record that no checkpoint covers yet.
 //!
 //! Invariant: nothing is written and no lock is taken; every read is bounded. A record that is
-//! found here is whole, but nobody has signed for it: it can be named, never shown as genuine.
+//! found here is whole, but no signature covers it: it can be named, never shown as genuine.
 
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, DiskFile};
 use crate::frame::{self, BLOCK};
-use crate::wal::segment_number;
+use crate::layout::segment_number;
+use crate::source::{Source, SourceFile};
 
 /// Returns whether a whole frame in the folder holds the record. A folder that is missing holds
 /// none.
-pub(crate) fn holds(disk: &dyn Disk, wal: &Path, index: u64) -> bool {
+pub(crate) fn holds(disk: &dyn Source, wal: &Path, index: u64) -> bool {
     let names = disk.list(wal).unwrap_or_default();
     let segments = names.iter().filter(|name| segment_number(name).is_some());
     segments.take(MAX_SEGMENTS).any(|name| {
@@ -21,7 +21,7 @@ pub(crate) fn holds(disk: &dyn Disk, wal: &Path, index: u64) -> bool {
     })
 }
 
-fn segment_holds(file: &dyn DiskFile, index: u64) -> io::Result<bool> {
+fn segment_holds(file: &dyn SourceFile, index: u64) -> io::Result<bool> {
     let length = file.length()?.min(MAX_SEGMENT_BYTES);
     let mut offset: u64 = 0;
     let mut head = [0; frame::HEAD_BYTES];

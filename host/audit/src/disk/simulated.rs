@@ -1,7 +1,9 @@
-//! A disk that keeps only what was promised: after a power loss, what no finished `sync` covers is gone, or there in part.
+//! A disk that keeps only what was promised: after a power loss, what no finished `sync` covers is
+//! gone, or there in part.
 //!
-//! Every 512-byte sector written since its file's last `sync`, every change of a length, and every name changed since its directory's
-//! last `sync_dir` survives or not by itself, as a seeded generator decides. Renames happen whole or not at all.
+//! Every 512-byte sector written since its file's last `sync`, every change of a length, and every
+//! name changed since its directory's last `sync_dir` survives or not by itself, as a seeded
+//! generator decides. Renames happen whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile, Lock};
+use portcullis_tlog::{Source, SourceFile};
 
-/// What happens to what was not synced.
+/// The fate of bytes and names that were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The process ended; the kernel keeps all.
@@ -35,7 +38,7 @@ pub(crate) enum Want {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Double(Arc<Mutex<State>>);
+pub(crate) struct SimulatedDisk(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -97,7 +100,7 @@ impl Random {
     }
 }
 
-impl Double {
+impl SimulatedDisk {
     /// An empty disk with the directory `/`.
     pub(crate) fn new(seed: u64) -> Self {
         let state = State {
@@ -208,7 +211,8 @@ impl Double {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a changing operation. Returns whether it takes effect, and whether it then reports success.
+    /// Counts a changing operation. Returns whether it takes effect, and whether it then reports
+    /// success.
     fn count(state: &mut State) -> (bool, bool) {
         let this = state.operations;
         state.operations += 1;
@@ -267,17 +271,33 @@ impl Change {
     }
 }
 
-impl Disk for Double {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+impl Source for SimulatedDisk {
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
+        Ok(self.open(path)?)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.can_open()?;
-        match self.state().node(path)? {
-            Node::File(inode) => Ok(Box::new(DoubleFile { disk: self.clone(), inode })),
+        let state = self.state();
+        match state.node(path)? {
+            Node::File(inode) => Ok(state.files[inode].now.clone()),
             Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
         }
     }
 
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.open(path)
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.can_open()?;
+        Ok(self.state().dir(dir)?.now.keys().cloned().collect())
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.can_open()?;
+        match self.state().node(path)? {
+            Node::File(inode) => Ok(Box::new(SimulatedFile { disk: self.clone(), inode })),
+            Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
+        }
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -294,7 +314,7 @@ impl Disk for Double {
                 state.files[inode].dirty.clear();
             }
             return if success {
-                Ok(Box::new(DoubleFile { disk: self.clone(), inode }))
+                Ok(Box::new(SimulatedFile { disk: self.clone(), inode }))
             } else {
                 Err(dead())
             };
@@ -305,21 +325,7 @@ impl Disk for Double {
             state.files.len() - 1
         };
         self.change(path, Change::Set(name(path), Node::File(inode)))?;
-        Ok(Box::new(DoubleFile { disk: self.clone(), inode }))
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.can_open()?;
-        let state = self.state();
-        match state.node(path)? {
-            Node::File(inode) => Ok(state.files[inode].now.clone()),
-            Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
-        }
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.can_open()?;
-        Ok(self.state().dir(dir)?.now.keys().cloned().collect())
+        Ok(Box::new(SimulatedFile { disk: self.clone(), inode }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -363,18 +369,32 @@ impl Disk for Double {
         if taken {
             Err(io::ErrorKind::WouldBlock.into())
         } else {
-            Ok(Box::new(DoubleLock(self.clone())))
+            Ok(Box::new(SimulatedLock(self.clone())))
         }
     }
 }
 
 #[derive(Debug)]
-struct DoubleFile {
-    disk: Double,
+struct SimulatedFile {
+    disk: SimulatedDisk,
     inode: usize,
 }
 
-impl DiskFile for DoubleFile {
+impl SourceFile for SimulatedFile {
+    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        let state = self.disk.state();
+        let start = usize::try_from(position).unwrap();
+        let content = state.files[self.inode].now.get(start..start + bytes.len());
+        bytes.copy_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.disk.state().files[self.inode].now.len() as u64)
+    }
+}
+
+impl DiskFile for SimulatedFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         if position + bytes.len() as u64 > state.limit {
@@ -387,7 +407,7 @@ impl DiskFile for DoubleFile {
             }
             _ => {}
         }
-        let (effect, success) = Double::count(&mut state);
+        let (effect, success) = SimulatedDisk::count(&mut state);
         let file = &mut state.files[self.inode];
         if effect && !bytes.is_empty() {
             let start = usize::try_from(position).unwrap();
@@ -401,23 +421,12 @@ impl DiskFile for DoubleFile {
         if success { Ok(()) } else { Err(dead()) }
     }
 
-    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
-        let state = self.disk.state();
-        let start = usize::try_from(position).unwrap();
-        let content = state.files[self.inode].now.get(start..start + bytes.len());
-        bytes.copy_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.disk.state().files[self.inode].now.len() as u64)
-    }
-
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        let (effect, success) = Double::count(&mut state);
+        let (effect, success) = SimulatedDisk::count(&mut state);
         let file = &mut state.files[self.inode];
-        // A sync that fails may have dropped the pages: a second one would succeed without having written them.
+        // A sync that fails may have dropped the pages: a second one would succeed without having
+        // written them.
         let dirty = std::mem::take(&mut file.dirty);
         if effect {
             file.durable.truncate(file.now.len());
@@ -429,11 +438,11 @@ impl DiskFile for DoubleFile {
 }
 
 #[derive(Debug)]
-struct DoubleLock(Double);
+struct SimulatedLock(SimulatedDisk);
 
-impl Lock for DoubleLock {}
+impl Lock for SimulatedLock {}
 
-impl Drop for DoubleLock {
+impl Drop for SimulatedLock {
     fn drop(&mut self) {
         self.0.state().locked = false;
     }
