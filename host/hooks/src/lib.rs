@@ -24,11 +24,12 @@ mod object;
 mod okta;
 pub mod outside;
 mod ping;
+mod reasons;
 pub mod say;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Sought};
 
-pub use adapter::{Methods, Need, Reaction, Reactions, Repeats};
+pub use adapter::{Methods, Need, Reaction, Reactions, Repeats, Shown};
 pub use answer::{Answer, Reference};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};
@@ -44,6 +45,7 @@ pub use inputs::HELD;
 pub use kind::HookKind;
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
 pub use portcullis_model::Found;
+pub use reasons::MAX_GROUNDS;
 
 /// What to answer, after combination and mapping.
 #[derive(Clone, Copy, Default)]
@@ -53,7 +55,8 @@ pub struct Outcome<'a> {
     pub verdict: Effect,
     /// The merged changes, without those that the binding maps.
     pub changes: &'a [Change],
-    /// Text for people, from the message catalogue: of the first of the grounds.
+    /// Text for people, from the message catalogue: of the first of the grounds. Answers show it
+    /// through [`Outcome::shown_text`], which says how many more grounds there are.
     pub text: Option<&'a str>,
     /// The language of that text: a tag of the catalogue.
     pub language: &'a str,
