@@ -366,7 +366,7 @@ fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
             output,
         ])
     };
-    assert!(prepare("1", "reset.json").contains("nobody has signed it yet"));
+    assert!(prepare("1", "reset.json").contains("it has no signatures yet"));
     house.write("time-documents/unsigned.json", house.read("reset.json"));
     assert!(host.look(&["is refused"]).contains("code=\"unsigned\""));
     fs::remove_file(house.path("time-documents/unsigned.json")).unwrap();

@@ -210,7 +210,7 @@ fn a_plugin_with_that_right_waives_findings_of_others_and_no_other_plugin_does()
 fn a_manifest_without_the_right_cannot_declare_a_waiver() {
     let house = House::build(&[Binding::new("token", "mischief", json!({"do": "allow"}))]);
     for (change, capability, says) in [
-        ("waive", r#"["journal"]"#, "its `emits` has `waive`, and its `capabilities` have not"),
+        ("waive", r#"["journal"]"#, "its `emits` has `waive`, but its `capabilities` lack it"),
         (
             "waive:HOURS_TERMINATED",
             r#"["journal", "waive"]"#,

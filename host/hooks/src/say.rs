@@ -66,7 +66,7 @@ pub enum Complaint {
         why: &'static str,
     },
     /// Mapped to something else than can be.
-    #[error("`{mapped}` is no fallback for `{what}` on `{hook}`", hook = kind.name())]
+    #[error("`{mapped}` is not a fallback for `{what}` on `{hook}`", hook = kind.name())]
     MappedWrongly {
         /// On which hook kind.
         kind: HookKind,
@@ -78,7 +78,7 @@ pub enum Complaint {
         to: &'static [To],
     },
     /// A mapping of something that needs none or is nothing.
-    #[error("the fallback for `{what}` does nothing on `{hook}`", hook = kind.name())]
+    #[error("the fallback for `{what}` has no effect on `{hook}`", hook = kind.name())]
     Pointless {
         /// On which hook kind.
         kind: HookKind,
@@ -215,7 +215,8 @@ impl Complaint {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unsayable { .. } => {
-                "bind the plugin to a hook that can, or take it out of the manifest's `emits`"
+                "bind the plugin to a hook kind that supports it, or remove it from the \
+                 manifest's `emits`"
                     .into()
             }
             Self::Unmapped { what, to, .. } | Self::MappedWrongly { what, to, .. } => {
