@@ -332,7 +332,7 @@ fn a_hook_is_called_as_its_platform_would() {
     let without = deployment.run(&[&send[..4], &["--payload", "sign-in.json"]].concat());
     assert_eq!(without.code, 1, "what a platform would take for a failure");
     assert!(without.out.starts_with("401 in "), "{}", without.out);
-    assert!(without.err.contains("the host rejected the caller (401)"), "{}", without.err);
+    assert!(without.err.contains("the host does not accept the caller (401)"), "{}", without.err);
     assert!(without.err.contains("no secret was sent"), "{}", without.err);
     // With a wrong secret, of which nothing is shown; and in JSON too.
     deployment.write_secret("secrets/wrong", "wrong-0123456789abcdef0123456789abcdef");
@@ -340,7 +340,7 @@ fn a_hook_is_called_as_its_platform_would() {
         let wrong = [&send[..5], &["secrets/wrong"], &send[6..], &["--format", format]].concat();
         let wrong = deployment.run(&wrong);
         assert_eq!(wrong.code, 1, "{}", wrong.err);
-        assert!(wrong.err.contains("the host rejected the caller (401)"), "{}", wrong.err);
+        assert!(wrong.err.contains("the host does not accept the caller (401)"), "{}", wrong.err);
         assert!(
             wrong.err.contains("`secrets/wrong`") && wrong.err.contains("`authorization`"),
             "{}",

@@ -121,7 +121,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
     };
     // A wrong secret: accepted by nobody, and told apart from nothing.
     deployment.write_secret("secrets/wrong", "a-secret-of-thirty-two-characterz");
-    fails(&at("/okta/token", "secrets/wrong"), "caller", "compare the secret's file");
+    fails(&at("/okta/token", "secrets/wrong"), "caller", "compare the file of the secret");
     fails(&at("/okta/tokens", "secrets/token"), "route", "hook.path");
     // The wrong kind's path: its event type is not known there.
     let other = at("/okta/import", "secrets/import");
@@ -245,13 +245,13 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
     for line in [
         "/pdp/access/v1/evaluation",
         "stranger     a wrong secret is answered with 401",
-        "the platform takes the answer and stops",
+        "the platform accepts the answer and stops",
     ] {
         assert!(asked.out.contains(line), "{line}: {}", asked.out);
     }
     let news = deployment.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "news"]);
     assert_eq!(news.code, 0, "{}{}", news.out, news.err);
-    assert!(news.out.contains("the verification challenge is repeated"), "{}", news.out);
+    assert!(news.out.contains("the verification challenge is answered"), "{}", news.out);
     let elsewhere = format!("http://{free}/okta/token");
     let ran = deployment.run(&[
         "hook",
@@ -302,7 +302,7 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
     };
     let well = doctor("okta.hospital.test");
     assert_eq!(well.code, 0, "{}{}", well.out, well.err);
-    assert!(well.out.contains("is told from a stranger"), "{}", well.out);
+    assert!(well.out.contains("the host accepts it"), "{}", well.out);
     fails(&doctor("ping.hospital.test"), "caller", "compare");
     host.stop();
 }

@@ -467,7 +467,7 @@ fn check_says_whether_a_start_would_go_on_with_the_last_good_release() {
     deployment.back_up(&["trust-state"], "old");
     deployment.write("release/release.json", "{}");
     let said = check(&deployment);
-    assert!(said.contains("`serve` would go on with release set 2"), "{said}");
+    assert!(said.contains("`serve` would restart release set 2"), "{said}");
     goes_on(&deployment.serve(), "as check says");
 
     // A file of the copy is altered at the same size.
@@ -486,7 +486,7 @@ fn check_says_whether_a_start_would_go_on_with_the_last_good_release() {
         let said = check(&deployment);
         let host = deployment.serve();
         let stops = host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token();
-        let goes_on = said.contains("`serve` would go on with release set 2");
+        let goes_on = said.contains("`serve` would restart release set 2");
         let whole = goes_on && !said.contains("without the binding of `org.portcullis.sod`");
         assert_eq!(whole, !stops, "{ending}: {said}\n{}", host.log());
         host.stop();

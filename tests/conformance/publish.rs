@@ -110,7 +110,7 @@ fn a_release_is_published_watched_and_taken_back() {
     );
     assert_eq!(told["replicas"][0]["plugins"][0]["state"], "active");
     let again = publish(&deployment, &["--host", &admin]);
-    assert!(again.code == 0 && again.out.contains("in place already"), "{again:?}");
+    assert!(again.code == 0 && again.out.contains("published already"), "{again:?}");
 
     // What hosts would refuse never gets there.
     let second = deployment.read("release/release.json");
@@ -153,7 +153,7 @@ fn a_release_is_published_watched_and_taken_back() {
     assert!(
         ran.code == 1
             && ran.err.contains(
-                "from release set 2 to 1 only by a downgrade with the signatures of 1 of"
+                "from release set 2 to 1 only with a downgrade that has the signatures of 1 of"
             ),
         "{ran:?}"
     );
@@ -297,7 +297,7 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     let ran = publish(&["--host", &admin]);
     assert!(ran.code == 0 && ran.out.contains("active; generation 3 decides"), "{ran:?}");
     let ran = publish(&["--host", &admin, "--host", "http://127.0.0.1:1", "--wait", "1"]);
-    assert!(ran.code == 1 && ran.out.contains("in place already"), "{ran:?}");
+    assert!(ran.code == 1 && ran.out.contains("published already"), "{ran:?}");
     assert!(
         ran.out.contains("http://127.0.0.1:1: unknown")
             && ran.err.contains("not active on 1 of 2 hosts"),
@@ -383,8 +383,8 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
         assert_eq!(ran.code, 0, "{by}: {ran:?}");
         for said in [
             "release set 2 → 1\n  ~ token: org.portcullis.sod settings ",
-            "hosts go back from 2 to 1 by a downgrade, which 1 of test.example/release+",
-            "nothing was put in place",
+            "hosts return from release set 2 to 1 with a downgrade that 1 of test.example/release+",
+            "nothing was published",
         ] {
             assert!(ran.out.contains(said), "{by}: {said}: {}", ran.out);
         }
@@ -402,7 +402,10 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
         // Further back than the first there is nothing, and 2 was left.
         let ran = back(&["--dry-run"]);
         assert_eq!(ran.code, 1, "{by}: {ran:?}");
-        assert!(ran.err.contains("no release was active before release set 1"), "{by}: {ran:?}");
+        assert!(
+            ran.err.contains("no other release was active before release set 1"),
+            "{by}: {ran:?}"
+        );
         publish(3, lenient());
         let ran = back(&["--dry-run", "--format", "json"]);
         let plan: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"));
@@ -444,10 +447,10 @@ fn a_release_that_hosts_refuse_is_left_without_a_downgrade() {
     let fourth = deployment.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
     deployment.write("release/archive/release-4.json", fourth);
     let ran = deployment.run(&[&back[..], &["--version", "4", "--dry-run"]].concat());
-    assert!(ran.out.contains("newer than every release that hosts have had active"), "{ran:?}");
+    assert!(ran.out.contains("newer than every one that was active on the hosts"), "{ran:?}");
     let ran = deployment.run(&back);
     assert!(
-        ran.code == 0 && ran.out.contains("it is the release that hosts have active"),
+        ran.code == 0 && ran.out.contains("because this release is active on the hosts"),
         "{ran:?}"
     );
     assert_eq!(deployment.read("release/release.json"), deployment.read("second.json"));

@@ -136,7 +136,7 @@ fn a_filter_that_nothing_can_match_is_wrong_usage() {
         for format in ["text", "json"] {
             let none = show(&["--type", given, "--format", format]);
             assert_eq!((none.code, none.out.as_str()), (2, ""), "{given}: {}", none.err);
-            assert!(none.err.contains("no type of records"), "{given}: {}", none.err);
+            assert!(none.err.contains("no record type"), "{given}: {}", none.err);
             assert!(none.err.contains(said) && none.err.contains("`hook.`"), "{}", none.err);
         }
     }

@@ -416,7 +416,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         (
             "shadow = true",
             "shadow = true\nplugin = \"org.portcullis.other\"",
-            "neither among `candidates` nor among `plugins`",
+            "neither `candidates` nor `plugins` lists it",
         ),
         ("2-0-candidate.json", "2-0.json", "is the live plugin with the live settings"),
         ("mode = \"enforce\"", "mode = \"advise\"", ""),

@@ -348,7 +348,7 @@ fn a_new_plugin_says_what_is_missing() {
     assert!(deployment.read("night-shift/manifest.toml").contains("org.example.night-shift"));
     let again = deployment.run(&["plugin", "new", "--language", "rust", "night-shift"]);
     assert_eq!(again.code, 64);
-    assert!(again.err.contains("`night-shift` is there already"), "{}", again.err);
+    assert!(again.err.contains("`night-shift` exists already"), "{}", again.err);
     let unknown = deployment.run(&["plugin", "new", "--language", "cobol", "other"]);
     assert!(unknown.err.contains("hint: use one of: "), "{}", unknown.err);
     assert!(

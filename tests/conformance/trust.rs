@@ -374,7 +374,7 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
         host.stop();
         if !starts {
             let ran = deployment.run_by(clock.command(), &["check", "--config", "portcullis.toml"]);
-            let would_not = "`serve` would not go on with release set 1, which was active last";
+            let would_not = "`serve` could not restart release set 1, which was active last";
             assert!(ran.code == 1 && ran.err.contains(would_not), "{}", ran.err);
             assert!(ran.err.contains("every call would get its safe answer"), "{}", ran.err);
         }

@@ -187,7 +187,7 @@ fn check_names_the_hooks_that_a_start_from_the_copy_stops() {
     let check = |deployment: &TestDeployment| {
         let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
         assert_eq!(ran.code, 1, "{ran:?}");
-        assert!(ran.err.contains("would go on with release set"), "{ran:?}");
+        assert!(ran.err.contains("would restart release set"), "{ran:?}");
         ran.err
     };
     // It was open under the release that was accepted, and another binds it.

@@ -363,7 +363,7 @@ fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
             output,
         ])
     };
-    assert!(prepare("1", "reset.json").contains("nobody has signed it yet"));
+    assert!(prepare("1", "reset.json").contains("it has no signatures yet"));
     deployment.write("time-documents/unsigned.json", deployment.read("reset.json"));
     refuses_time_document(&host, "unsigned");
     fs::remove_file(deployment.path("time-documents/unsigned.json")).unwrap();

@@ -223,7 +223,7 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
     let deployment =
         TestDeployment::build(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);
     for (change, capability, says) in [
-        ("waive", r#"["journal"]"#, "its `emits` has `waive`, and its `capabilities` have not"),
+        ("waive", r#"["journal"]"#, "its `emits` has `waive`, but its `capabilities` lack it"),
         (
             "waive:HOURS_TERMINATED",
             r#"["journal", "waive"]"#,

@@ -62,7 +62,8 @@ fn every_event_that_a_test_names_is_one_of_the_host() {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let folders = ["host/server/src", "host/cli/src", "host/engine/src", "host/audit/src", "host/tlog/src"];
+    let folders =
+        ["host/server/src", "host/cli/src", "host/engine/src", "host/audit/src", "host/tlog/src"];
     let files = folders.iter().flat_map(|folder| below(&checkout().join(folder)));
     files.filter(|file| is_source(file)).collect()
 }

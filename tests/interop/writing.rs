@@ -76,7 +76,8 @@ fn follow(language: &str) {
         "`/longest_seconds`: ",
         "the suite that passed",
         "release set 1 is in order",
-        "Only people of pharmacy can sign in here.",
+        "You cannot sign in here, because only people of pharmacy may. Please ask the help desk if \
+         you need access.",
     ] {
         assert!(said.contains(expected), "the page's commands never said `{expected}`:\n{said}");
     }

@@ -39,7 +39,7 @@ pub enum AuditError {
         cause: NoteError,
     },
     /// The tiles do not hash to the checkpoint.
-    #[error("the tiles of the log in `{dir}` do not fit its checkpoint: {what}")]
+    #[error("the tiles of the log in `{dir}` do not match its checkpoint: {what}")]
     Tiles {
         /// The log's directory.
         dir: String,
@@ -98,7 +98,7 @@ impl AuditError {
         let hint = match self {
             Self::InUse(_) => "stop the other process, or give this one a directory of its own",
             Self::Checkpoint { cause: NoteError::Unsigned(_), .. } => {
-                "use the key that began this log, or begin a new log"
+                "use the key with which this log was begun, or begin a new log"
             }
             Self::CheckpointMissing(_)
             | Self::Checkpoint { .. }
@@ -106,13 +106,17 @@ impl AuditError {
             | Self::WriteAhead { .. } => {
                 "keep the directory as evidence, run `portcullis audit verify` on it, and begin a new log; nothing is repaired by hand"
             }
-            Self::Ring(_) => "keep the file as evidence, then remove it: what it held is lost",
-            Self::Stopped(_) => "see to the disk, then restart",
+            Self::Ring(_) => {
+                "keep the file as evidence, then remove it; the answers that it \
+             held are lost"
+            }
+            Self::Stopped(_) => "repair the disk or free space on it, then restart the host",
             Self::NotPublished { .. } => {
-                "see to the disk of the log; the checkpoint follows by itself"
+                "check the disk of the log; the host writes the checkpoint as soon as it can"
             }
             Self::NotClosed { .. } => {
-                "see to the disk of the log; what was durable is kept, and the next start recovers it"
+                "check the disk of the log; durable records are kept, and the next start \
+                 recovers them"
             }
             Self::Disk { .. } | Self::Options(_) => return None,
         };
@@ -131,7 +135,7 @@ pub enum AppendError {
     #[error("the record type is not made of lower-case letters, digits, `.`, `-` and `_`")]
     Kind,
     /// The record's fields are not fit for a leaf.
-    #[error("the record's fields are not usable: {0}")]
+    #[error("the record's fields are invalid: {0}")]
     Fields(&'static str),
     /// The leaf would be too large.
     #[error("the record has {bytes} bytes, more than {limit}")]

@@ -33,7 +33,7 @@ pub enum Unusable {
     #[error("it is not JSON, or has a member twice")]
     NotJson,
     /// A member that is needed is missing or has the wrong type.
-    #[error("it has no usable `{0}`")]
+    #[error("its `{0}` is missing or invalid")]
     Member(&'static str),
     /// More keys than any issuer has.
     #[error("it has more than {MOST_KEYS} keys")]

@@ -21,13 +21,14 @@ use crate::outcome::{Done, Failed, Format, count, print};
 /// Read, verify and prove the record.
 #[derive(Subcommand)]
 pub enum Audit {
-    /// Verify the whole log: every record, every tile, the signed checkpoint. Exit 1 names each damaged place.
+    /// Verify the whole log: every record, every tile, the signed checkpoint. With exit code 1 the
+    /// command names each damaged place.
     #[command(
         after_help = "Examples:\n  portcullis audit verify --log audit/log --vkey log.vkey\n  portcullis audit verify --log audit/log --vkey log.vkey \\\n    --retained checkpoint-of-last-week"
     )]
     Verify(Verify),
-    /// Show records, each proved against the signed checkpoint; with the sealing key also what is
-    /// sealed beside them.
+    /// Show records, each proved against the signed checkpoint. With the sealing key their sealed
+    /// parts are shown too.
     #[command(
         after_help = "Examples:\n  portcullis audit show --log audit/log --vkey log.vkey --type \
                       hook.decision\n  portcullis audit show --log audit/log --vkey log.vkey \
@@ -37,7 +38,7 @@ pub enum Audit {
                       let it through. Exit 4: it is durable, and no checkpoint covers it yet."
     )]
     Show(Show),
-    /// Write the proof of one record (C2SP tlog-proof), and the record beside it; or check one.
+    /// Write the proof of one record (C2SP tlog-proof) and the record beside it, or check a proof.
     #[command(
         after_help = "Examples:\n  portcullis audit prove --log audit/log --vkey log.vkey --index 17 \\\n    --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json \\\n    --vkey log.vkey"
     )]
@@ -47,19 +48,20 @@ pub enum Audit {
 /// Verify the whole log.
 #[derive(Args)]
 pub struct Verify {
-    /// The log's directory: the one that holds `checkpoint`.
+    /// The directory of the log, which holds `checkpoint`.
     #[arg(long)]
     log: PathBuf,
-    /// The log's public key (vkey file).
+    /// The file with the log's public key (vkey).
     #[arg(long)]
     vkey: PathBuf,
-    /// A checkpoint that you kept: finds a cut tail and a rewritten history.
+    /// A checkpoint that you kept earlier. With it the command finds a cut tail and a rewritten
+    /// history.
     #[arg(long)]
     retained: Option<PathBuf>,
     /// Also check the sealed parts against their records.
     #[arg(long)]
     sealed: bool,
-    /// Also open them, with this key.
+    /// Also open the sealed parts with this key.
     #[arg(long)]
     sealing_key: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -69,25 +71,26 @@ pub struct Verify {
 /// Show records.
 #[derive(Args)]
 pub struct Show {
-    /// The log's directory: the one that holds `checkpoint`.
+    /// The directory of the log, which holds `checkpoint`.
     #[arg(long)]
     log: PathBuf,
-    /// The log's public key (vkey file).
+    /// The file with the log's public key (vkey).
     #[arg(long)]
     vkey: PathBuf,
-    /// Only this record.
+    /// Show the record with this index only.
     #[arg(long)]
     index: Option<u64>,
-    /// Only this type, such as `hook.decision`; `hook.` for all that begin so.
+    /// Show records of this type only, such as `hook.decision`, or `hook.` for all that begin so.
     #[arg(long = "type")]
     kind: Option<String>,
-    /// Not before: milliseconds since 1970, or a time such as `2026-11-30T00:00:00Z`.
+    /// Show records from this time on: a time such as `2026-11-30T00:00:00Z`, or milliseconds since
+    /// 1970.
     #[arg(long)]
     since: Option<String>,
-    /// Before, likewise.
+    /// Show records before this time.
     #[arg(long)]
     until: Option<String>,
-    /// The sealing key, to show what is sealed.
+    /// The sealing key, to show the sealed parts.
     #[arg(long)]
     sealing_key: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -97,22 +100,22 @@ pub struct Show {
 /// Prove one record, or check a proof.
 #[derive(Args)]
 pub struct Prove {
-    /// The log's directory: the one that holds `checkpoint`.
+    /// The directory of the log, which holds `checkpoint`.
     #[arg(long, required_unless_present = "check")]
     log: Option<PathBuf>,
-    /// The log's public key (vkey file).
+    /// The file with the log's public key (vkey).
     #[arg(long)]
     vkey: PathBuf,
-    /// Which record.
+    /// The index of the record.
     #[arg(long, required_unless_present = "check")]
     index: Option<u64>,
-    /// Where the proof goes; the record goes beside it, as `.json`.
+    /// The file to write the proof to. The record is written beside it, as `.json`.
     #[arg(long, required_unless_present = "check")]
     output: Option<PathBuf>,
-    /// Check this proof instead.
+    /// Check this proof instead of writing one.
     #[arg(long, requires = "record", conflicts_with_all = ["log", "index", "output"])]
     check: Option<PathBuf>,
-    /// The record that the proof is of: its exact bytes.
+    /// The file with the record that the proof is for: its exact bytes.
     #[arg(long)]
     record: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -135,8 +138,9 @@ impl Verify {
         let key = files::read_public_key(&self.vkey)?;
         if !self.log.exists() {
             let message = format!("there is no folder `{}`", self.log.display());
-            return Err(Failed::configuration(message)
-                .hint(Some("`--log` is the folder that holds `checkpoint`, such as `audit/log`")));
+            return Err(Failed::configuration(message).hint(Some(
+                "give `--log` the folder that holds `checkpoint`, such as `audit/log`",
+            )));
         }
         let retained = self.retained.as_deref().map(files::read).transpose()?;
         let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
@@ -156,7 +160,7 @@ impl Verify {
                     }
                 }
                 return Err(Failed::wrong(format!(
-                    "the log is not what was signed: {}",
+                    "the log differs from what was signed: {}",
                     count(damage.len(), "damaged place")
                 )));
             }
@@ -164,14 +168,14 @@ impl Verify {
         match self.format {
             Format::Text => {
                 print(format!(
-                    "the log `{}` is whole: {} records in {} files",
+                    "the log `{}` is complete and unaltered: {} records in {} files",
                     whole.head.origin, whole.head.size, whole.files
                 ));
                 if let Some(size) = whole.continues {
                     print(format!("it continues the retained checkpoint of {size} records"));
                 }
                 if sealed {
-                    print(format!("{} sealed parts are the ones that were recorded", whole.sealed));
+                    print(format!("{} sealed parts are unaltered", whole.sealed));
                 }
             }
             Format::Json => print(json!({
@@ -198,9 +202,10 @@ impl Show {
             && since >= until
         {
             return Err(Failed::usage(format!(
-                "no record is both from {since} on and before {until} (milliseconds since 1970)"
+                "no record can be both from {since} on and before {until} (milliseconds since \
+                 1970)"
             ))
-            .hint(Some("`--since` is the earlier time, and `--until` the later one")));
+            .hint(Some("give `--since` the earlier time and `--until` the later one")));
         }
         let mut altered = 0;
         let show_one = |shown: QueryRow| {
@@ -246,7 +251,7 @@ impl Show {
             true
         };
         query::query(&OsDisk, &self.log, key, &only, None, look).map_err(unreadable)?;
-        Err(Failed::missing(format!("{found}, which the other options do not let through")))
+        Err(Failed::missing(format!("{found}, which the other options leave out")))
     }
 
     fn print(&self, shown: &QueryRow) {
@@ -270,7 +275,7 @@ impl Show {
                 let sealed = raw(&String::from_utf8_lossy(sealed)).to_string();
                 print(format!("  sealed: {}", escape(&sealed)));
             }
-            Some(Err(why)) => print(format!("  sealed, and not readable: {why}")),
+            Some(Err(why)) => print(format!("  the sealed part cannot be read: {why}")),
             None => {}
         }
     }
@@ -285,7 +290,8 @@ impl Prove {
                     .map_err(|error| Failed::wrong(format!("{error} [{}]", error.code())))?;
             self.format.print(
                 format!(
-                    "the record is number {index} of the log `{}`, under its checkpoint of {} records",
+                    "the proof is right: the record is number {index} of the log `{}`, in its \
+                     checkpoint of {} records",
                     head.origin, head.size
                 ),
                 json!({"index": index, "origin": head.origin, "size": head.size}),
@@ -299,10 +305,15 @@ impl Prove {
         };
         let record = output.with_extension("json");
         if record == output {
-            let message = format!("`{}` is where the record goes", output.display());
+            let message = format!(
+                "the proof cannot be written to `{}`, because the record is \
+             written there",
+                output.display()
+            );
             let proof = output.with_extension("tlog-proof");
             return Err(Failed::configuration(message).hint(Some(format!(
-                "give the proof another ending, such as `{}`: the record goes beside it, as `.json`",
+                "give the proof another ending, such as `{}`; the record is written beside it, \
+                 as `.json`",
                 proof.display()
             ))));
         }
@@ -310,7 +321,7 @@ impl Prove {
         files::write(&output, proven.proof.as_bytes())?;
         files::write(&record, &proven.leaf)?;
         self.format.print(
-            format!("proof in {}, its record in {}", output.display(), record.display()),
+            format!("the proof is in {}, and its record in {}", output.display(), record.display()),
             json!({"index": index, "proof": output, "record": record}),
         );
         Ok(())
@@ -341,7 +352,7 @@ fn instant(text: &str) -> Done<u64> {
     let time = text.parse().ok().or_else(|| portcullis_trust::time::parse(text).map(|time| time.0));
     time.ok_or_else(|| {
         Failed::configuration(format!(
-            "`{text}` is neither milliseconds nor a time such as `2026-11-30T00:00:00Z`"
+            "`{text}` is not a time: write `2026-11-30T00:00:00Z` or milliseconds since 1970"
         ))
     })
 }

@@ -24,27 +24,27 @@ use crate::root::chain;
 /// Hold one hook open for a while, for a reason.
 #[derive(Subcommand)]
 pub enum BreakGlass {
-    /// Write a document that nobody has signed yet.
+    /// Write an unsigned break-glass document.
     #[command(
         after_help = "Example:\n  portcullis break-glass prepare --hook token --waive SOD_CONFLICT --fail-open --minutes 30 \\\n    --person physician-in-charge --reason sign-in-stops-care --ticket PLAN-7 --output plan-7.json"
     )]
     Prepare(Prepare),
-    /// Add a keeper's signature; as many keepers as the trust root asks for.
+    /// Add the signature of a break-glass key. The trust root says how many are needed.
     #[command(
         after_help = "Example:\n  portcullis break-glass sign plan-7.json --root trust-root.json --key cmio.key --output plan-7.json"
     )]
     Sign(SignDocument),
-    /// Open: from here on the hook is held open, once.
+    /// Open a signed document. It works once, and from now on.
     #[command(
         after_help = "Example:\n  portcullis break-glass open plan-7.json --root trust-root.json --folder break-glass \\\n    --person noor.haddad --reason ward-4-cannot-sign-in --ticket INC-12"
     )]
     Open(Open),
-    /// Close before its time is over.
+    /// Close an open document before its time is over.
     #[command(
         after_help = "Example:\n  portcullis break-glass close plan-7.json --folder break-glass"
     )]
     Close(Close),
-    /// List what lies in the host's folder, and what the host says of it.
+    /// List the documents in the host's folder, with their states on the host.
     #[command(after_help = "Example:\n  portcullis break-glass list --folder break-glass --state \
                       trust-state")]
     List(List),
@@ -53,34 +53,34 @@ pub enum BreakGlass {
 /// Write a document.
 #[derive(Args)]
 pub struct Prepare {
-    /// The tenant that it is for.
+    /// The tenant that the document is for.
     #[arg(long, default_value = "default")]
     tenant: String,
     /// The hook's name in the host's configuration.
     #[arg(long)]
     hook: String,
-    /// A finding code that it waives; as many as needed.
+    /// A finding code to waive. Repeat the option for several.
     #[arg(long = "waive")]
     waives: Vec<String>,
-    /// Make the hook's safe answer the platform's default: for when plugins or the log are down.
+    /// Make the platform's default the hook's safe answer, for a failure of plugins or of the log.
     #[arg(long = "fail-open")]
     fail_open: bool,
-    /// How long it holds once it is opened: 1 to 60.
+    /// How many minutes the document works once it is opened: 1 to 60.
     #[arg(long, default_value_t = 30)]
     minutes: u32,
-    /// Until when it may be opened, days from now.
+    /// How long the document may be opened, in days from now.
     #[arg(long, default_value_t = 365)]
     days: u32,
-    /// Who may open it.
+    /// The person who may open it.
     #[arg(long)]
     person: String,
-    /// For what.
+    /// The reason for it.
     #[arg(long)]
     reason: String,
-    /// Under which ticket or plan.
+    /// The ticket or plan that it belongs to.
     #[arg(long)]
     ticket: String,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -92,19 +92,19 @@ pub struct Prepare {
 pub struct Open {
     /// The signed document.
     document: PathBuf,
-    /// The trust root's envelope, and those that followed, in order.
+    /// The trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
-    /// The host's folder: `trust.break_glass`.
+    /// The folder that the host reads (`trust.break_glass`).
     #[arg(long)]
     folder: PathBuf,
-    /// Who opens it.
+    /// The person who opens it.
     #[arg(long)]
     person: String,
-    /// Why.
+    /// The reason for it.
     #[arg(long)]
     reason: String,
-    /// Under which ticket.
+    /// The ticket that it belongs to.
     #[arg(long)]
     ticket: String,
     #[arg(long, value_enum, default_value = "text")]
@@ -116,7 +116,7 @@ pub struct Open {
 pub struct Close {
     /// The document.
     document: PathBuf,
-    /// The host's folder: `trust.break_glass`.
+    /// The folder that the host reads (`trust.break_glass`).
     #[arg(long)]
     folder: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -126,10 +126,10 @@ pub struct Close {
 /// List documents.
 #[derive(Args)]
 pub struct List {
-    /// The host's folder: `trust.break_glass`.
+    /// The folder that the host reads (`trust.break_glass`).
     #[arg(long)]
     folder: PathBuf,
-    /// The host's own folder: `trust.state`.
+    /// The host's state folder (`trust.state`).
     #[arg(long)]
     state: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -171,7 +171,7 @@ impl Prepare {
         files::write(&self.output, &envelope)?;
         self.format.print(
             format!(
-                "break-glass document {id} in {}: nobody has signed it yet",
+                "break-glass document {id} is in {}; it has no signatures yet",
                 self.output.display()
             ),
             json!({"id": id, "file": self.output}),
@@ -204,7 +204,7 @@ impl Open {
         let path = self.folder.join(format!("{}.open.json", document.id));
         if path.exists() {
             return Err(Failed::wrong(format!(
-                "`{}` is there: it was opened before",
+                "`{}` exists, so this document was opened before, and it works only once",
                 path.display()
             )));
         }
@@ -235,7 +235,7 @@ impl List {
         if !self.state.is_dir() {
             let message = format!("there is no folder `{}`", self.state.display());
             return Err(Failed::configuration(message).hint(Some(
-                "`--state` is the host's own folder, `trust.state` of its configuration",
+                "give `--state` the host's state folder, `trust.state` of its configuration",
             )));
         }
         // The first line is the list, the second its authentication, which is for the host.

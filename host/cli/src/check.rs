@@ -11,13 +11,13 @@ use crate::outcome::{Done, Format, print};
 use crate::problems::{Problem, all, failed, warning};
 use crate::serve::prepare;
 
-/// Do everything that `serve` would do, short of listening.
+/// Check configuration, release and log as `serve` would, without listening.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  portcullis check --config portcullis.toml\n\nExit 0: it would serve. Exit 1: the release was refused. Exit 64: the configuration is wrong, or the log is not there or not this host's."
+    after_help = "Example:\n  portcullis check --config portcullis.toml\n\nExit 0: the host would serve. Exit 1: the release is refused. Exit 64: the configuration is wrong, or the log is missing or belongs to another host."
 )]
 pub struct Check {
-    /// The configuration.
+    /// The configuration file.
     #[arg(long)]
     config: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -94,7 +94,7 @@ impl Check {
             return Ok(());
         }
         print(format!(
-            "release set {} is in order; instances are reset by {}",
+            "release set {} is in order; the host resets instances by {}",
             generation.number,
             prepared.reset()
         ));
@@ -116,8 +116,8 @@ impl Check {
         }
         if prepared.begins_log() {
             print(format!(
-                "there is no log in `{}`: `serve` begins one, unless its disk is only not mounted; once it is there, set \
-                 `must_exist = true` in [audit]",
+                "there is no log in `{}`: `serve` will begin one there. Make sure that the disk \
+                 is mounted, and set `must_exist = true` in [audit] once the log exists",
                 prepared.config().audit.directory.display()
             ));
         }
@@ -137,18 +137,26 @@ fn warnings(prepared: &Prepared) -> Vec<String> {
     warnings.extend(prepared.limit_warnings());
     let strays = prepared.strays();
     warnings.extend(strays.found.iter().map(|stray| {
-        format!("`{}` may not run: {} [{}]", stray.path.display(), stray.sentence, stray.code)
+        format!(
+            "`{}` is not allowed to run: {} [{}]",
+            stray.path.display(),
+            stray.sentence,
+            stray.code
+        )
     }));
     if strays.more > 0 {
-        warnings.push(format!("{} more components may not run", strays.more));
+        warnings.push(format!("{} more components are not allowed to run", strays.more));
     }
     if strays.unexamined > 0 {
-        warnings.push(format!("{} files were too many to examine", strays.unexamined));
+        warnings.push(format!(
+            "{} files were not examined, because there are too many",
+            strays.unexamined
+        ));
     }
     warnings.extend(prepared.expiring());
     warnings.extend(prepared.rejected_signatures().iter().map(|(file, refusal)| {
         let (file, code) = (file.display(), refusal.code());
-        format!("`{file}` carries a signature that counts for nothing: {refusal} [{code}]")
+        format!("`{file}` has a signature that does not count: {refusal} [{code}]")
     }));
     warnings
 }
@@ -158,13 +166,14 @@ fn fall_back(last_good: &FallBack) -> String {
     let FallBack { version, outcome } = last_good;
     match outcome {
         Err(Refused { code, sentence }) => format!(
-            "`serve` would not go on with release set {version}, which was active last: {} \
+            "`serve` could not restart release set {version}, which was active last: {} \
              [{code}]; every call would get its safe answer",
             escape(sentence)
         ),
         Ok(generation) => {
             let mut text = format!(
-                "`serve` would go on with release set {version}, which was active last, from its own copy"
+                "`serve` would restart release set {version}, which was active last, from its \
+                 own copy"
             );
             for left in &generation.left_out {
                 text.push_str(&format!(

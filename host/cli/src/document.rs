@@ -21,14 +21,14 @@ use crate::root::{add_all, chain};
 pub struct SignDocument {
     /// The document's envelope.
     document: PathBuf,
-    /// The trust root's envelope, and those that followed, in order.
+    /// The trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
-    /// A key of the role that signs it, `root` for a time reset and `break_glass` for a break-glass
-    /// document; as many as are at hand.
+    /// A key of the role that signs the document: `root` for a time reset, `break_glass` for a
+    /// break-glass document. Repeat the option for each key that you have.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -76,7 +76,8 @@ pub fn may_sign(role: &[PublicKey], keys: &[SecretKey], what: &str) -> Done {
     match keys.iter().find(|key| !counts(key)) {
         None => Ok(()),
         Some(key) => {
-            let message = format!("{} may not sign {what} [unknown-signer]", key.public().keyid());
+            let message =
+                format!("{} is not allowed to sign {what} [unknown-signer]", key.public().keyid());
             Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
         }
     }

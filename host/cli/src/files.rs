@@ -28,9 +28,10 @@ pub fn read_public_key(path: &Path) -> Done<PublicKey> {
     PublicKey::parse(text.trim()).map_err(|error| {
         let secret = text.trim_start().starts_with("PRIVATE+KEY");
         let hint = if secret {
-            "this is the private key: give the public one, which `portcullis keys generate --vkey` wrote"
+            "this is the private key; give the public key, which `portcullis keys generate \
+             --vkey` wrote"
         } else {
-            "give the one line that `portcullis keys generate --vkey` wrote"
+            "give the line that `portcullis keys generate --vkey` wrote"
         };
         Failed::configuration(format!("`{}`: {error}", path.display())).hint(Some(hint))
     })
@@ -45,8 +46,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Done {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => {
                 let message = format!("cannot make the folder `{}`: {error}", folder.display());
-                return Err(Failed::configuration(message)
-                    .hint(Some("one missing folder is made; make those above it first")));
+                return Err(Failed::configuration(message).hint(Some(
+                    "make the folders above it first; the command makes the last one \
+                     only",
+                )));
             }
         }
     }

@@ -18,20 +18,21 @@ use self::no_answer::{Sent, explain, is_answer};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
 
-/// Call a hook, look at one from outside, list what is spoken.
+/// Call a hook, diagnose one from outside, and list the hook kinds.
 #[derive(Subcommand)]
 pub enum Hook {
     /// Post a payload file to a hook and show the answer.
     #[command(
-        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json\n\nExit 0: the answer is one of a hook. Exit 1: it is not, and the hint says what to look at."
+        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json\n\nExit 0: the answer is one of a hook. Exit 1: it is not, and the hint says what to check."
     )]
     Send(Send),
-    /// Look at a hook from outside, as its platform sees it, and say what to change. Its calls make records.
+    /// Diagnose a hook from outside, as its platform sees it, and report what to change. Its calls
+    /// make records.
     #[command(
-        after_help = "Examples:\n  portcullis hook doctor --config portcullis.toml --hook token \\\n    --url https://hooks.hospital.example/okta/token\n  portcullis hook doctor --kind okta.token --secret-file secrets/token \\\n    --url https://hooks.hospital.example/okta/token\n\nExit 0: nothing is wrong. Exit 1: something is, and the hints say what to change."
+        after_help = "Examples:\n  portcullis hook doctor --config portcullis.toml --hook token \\\n    --url https://hooks.hospital.example/okta/token\n  portcullis hook doctor --kind okta.token --secret-file secrets/token \\\n    --url https://hooks.hospital.example/okta/token\n\nExit 0: the hook works. Exit 1: something is wrong, and the hints say what to change."
     )]
     Doctor(doctor::Doctor),
-    /// List the hook kinds that are spoken: limits, budgets and safe answers.
+    /// List the hook kinds, with their time limits, budgets and safe answers.
     #[command(after_help = "Example:\n  portcullis hook kinds --format json")]
     Kinds(kinds::Kinds),
 }
@@ -42,19 +43,19 @@ pub struct Send {
     /// The hook's address.
     #[arg(long)]
     url: Uri,
-    /// The request's body.
+    /// The file with the request's body.
     #[arg(long)]
     payload: PathBuf,
     /// The file with the caller's secret.
     #[arg(long)]
     secret_file: Option<PathBuf>,
-    /// The header that carries it.
+    /// The header that carries the secret.
     #[arg(long, default_value = "authorization")]
     header: String,
-    /// Certificate authorities to believe instead of the machine's own (PEM).
+    /// The file with the certificate authorities to trust instead of the machine's own (PEM).
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// Give up after this many milliseconds.
+    /// The time to wait for the answer, in milliseconds.
     #[arg(long, default_value_t = 3_000)]
     timeout_ms: u64,
     #[arg(long, value_enum, default_value = "text")]
@@ -80,9 +81,9 @@ impl Send {
             .map_err(Failed::host)?;
         let answer = runtime.block_on(async {
             let limit = Duration::from_millis(self.timeout_ms);
-            tokio::time::timeout(limit, self.post())
-                .await
-                .map_err(|_| Failed::wrong(format!("no answer within {} ms", self.timeout_ms)))?
+            tokio::time::timeout(limit, self.post()).await.map_err(|_| {
+                Failed::wrong(format!("the host did not answer within {} ms", self.timeout_ms))
+            })?
         })?;
         self.show(&answer)
     }
@@ -103,7 +104,7 @@ impl Send {
         connection
             .send(request)
             .await
-            .map_err(|why| broken(why).hint(Some("look at the host's log")))
+            .map_err(|why| broken(why).hint(Some("read the host's log, which says what happened")))
     }
 
     fn show(&self, answer: &Answer) -> Done {
@@ -117,7 +118,9 @@ impl Send {
             (Format::Text, Some(body)) => {
                 print(format!("{} in {took} µs\n{body:#}", answer.status))
             }
-            (Format::Text, None) => print(format!("{} in {took} µs, no JSON", answer.status)),
+            (Format::Text, None) => {
+                print(format!("{} in {took} µs, and the answer is not JSON", answer.status))
+            }
         }
         if fine {
             return Ok(());

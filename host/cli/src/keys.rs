@@ -17,7 +17,7 @@ pub enum Keys {
         after_help = "Example:\n  portcullis keys generate --name hospital.example/release \\\n    --output release.key --vkey release.vkey"
     )]
     Generate(Generate),
-    /// List the keys in files: names and public keys, never secrets.
+    /// List the keys in files: their names and public keys, never secrets.
     #[command(after_help = "Example:\n  portcullis keys list keys/*")]
     List(List),
 }
@@ -25,16 +25,17 @@ pub enum Keys {
 /// Make a key.
 #[derive(Args)]
 pub struct Generate {
-    /// What it is for: `signing` (Ed25519), `symmetric` (sealing, pseudonyms) or `secret` (a caller's header).
+    /// The use of the key: `signing` (Ed25519), `symmetric` (sealing, pseudonyms) or `secret` (a
+    /// caller's header).
     #[arg(long, value_enum, default_value = "signing")]
     kind: Kind,
-    /// The key's name, for signing keys: a host and a path, such as `hospital.example/release`.
+    /// The name of a signing key: a host and a path, such as `hospital.example/release`.
     #[arg(long, required_if_eq("kind", "signing"), required_unless_present = "kind")]
     name: Option<String>,
-    /// The new file.
+    /// The key file to write. It must not exist yet.
     #[arg(long)]
     output: PathBuf,
-    /// Also write the public key (vkey) here.
+    /// Also write the public key (vkey) to this file.
     #[arg(long)]
     vkey: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -103,7 +104,7 @@ impl Generate {
 
     fn made(&self, kind: &str) {
         match self.format {
-            Format::Text => print(format!("{kind} key in {}", self.output.display())),
+            Format::Text => print(format!("the {kind} key is in {}", self.output.display())),
             Format::Json => print(json!({"kind": kind, "file": self.output})),
         }
     }
@@ -124,7 +125,7 @@ impl List {
             }
         }
         if unknown > 0 {
-            Err(Failed::wrong(format!("{unknown} of the files hold no key that can be read")))
+            Err(Failed::wrong(format!("{unknown} of the files do not hold a key that can be read")))
         } else {
             Ok(())
         }

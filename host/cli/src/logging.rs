@@ -48,7 +48,7 @@ impl LogFormat {
             tracing::warn!(
                 event = "log.filter-invalid",
                 %error,
-                "PORTCULLIS_LOG cannot be read as a filter; the default is used"
+                "the host uses the default log filter, because PORTCULLIS_LOG is not a valid one"
             );
         }
         Ok(lines)

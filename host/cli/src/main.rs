@@ -37,7 +37,8 @@ use crate::outcome::report;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Answers the inline hooks of identity platforms with signed, sandboxed plugins, and keeps a record that anyone can verify.
+/// Answers the inline hooks of identity platforms with signed, sandboxed plugins, and keeps an
+/// audit log that anyone can verify.
 #[derive(Parser)]
 #[command(name = "portcullis", version, max_term_width = 110)]
 struct Arguments {
@@ -47,36 +48,39 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer hooks until stopped (SIGTERM or SIGINT); SIGHUP looks at configuration and release now.
+    /// Answer hooks until the process is stopped (SIGTERM or SIGINT). SIGHUP reads configuration
+    /// and release again at once.
     Serve(serve::Serve),
-    /// Do everything that `serve` would do, short of listening.
+    /// Check configuration, release and log as `serve` would, without listening.
     Check(check::Check),
     /// Make and list keys.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Sign and verify trust roots: who may sign what.
+    /// Sign and verify trust roots, which say who may sign what.
     #[command(subcommand)]
     Root(root::Root),
-    /// Make signatures on a token or another machine, and bring them back.
+    /// Make signatures with a hardware token or on another machine, and add them to a document.
     #[command(subcommand)]
     Signature(signature::Signature),
     /// Make, sign, verify and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
-    /// Sign release sets (which plugins are live, with which settings, on which hook), bring them to hosts, and go back.
+    /// Sign release sets (which plugins are live, with which settings, on which hook), bring them
+    /// to hosts, and return to an older one.
     #[command(subcommand)]
     Release(release::Release),
-    /// Sign documents about a host's time: that its clock is right, or that its records had a wrong
-    /// one.
+    /// Sign documents about a host's time: that its clock is right, or that its records have a
+    /// wrong time.
     #[command(subcommand)]
     Trust(trust::Trust),
-    /// Hold one hook open for a while, because some people have signed that it may be.
+    /// Waive findings or fail open on one hook for a limited time, with a document that several
+    /// people have signed.
     #[command(subcommand)]
     BreakGlass(break_glass::BreakGlass),
-    /// Call a hook as a platform would, look at one from outside, list what is spoken.
+    /// Call a hook as a platform would, diagnose one from outside, and list the hook kinds.
     #[command(subcommand)]
     Hook(hook::Hook),
-    /// Read, verify and prove the record; works without the host.
+    /// Read, verify and prove the audit log. The host need not run.
     #[command(subcommand)]
     Audit(audit::Audit),
     /// How the host starts itself to make a plugin.

@@ -16,8 +16,8 @@ pub fn ready() {
         tracing::warn!(
             event = "listen.not-notified",
             %error,
-            "the service manager of NOTIFY_SOCKET could not be told that the host answers; it may \
-             end the host: compare `Type=` of the unit"
+            "the host could not tell the service manager of NOTIFY_SOCKET that it answers, so \
+             that the manager may end it: check `Type=` of the unit"
         );
     }
 }

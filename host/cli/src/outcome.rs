@@ -20,10 +20,10 @@ pub type Done<T = ()> = Result<T, Failed>;
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// For programs: one JSON value a line.
+    /// JSON for programs, one value a line.
     Json,
 }
 

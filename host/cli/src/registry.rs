@@ -23,25 +23,27 @@ pub use release::{PullRelease, PushRelease};
 /// How the registry is spoken to.
 #[derive(Args)]
 pub struct Registry {
-    /// As whom; with `--password-file`. Without it: as nobody.
+    /// The user name at the registry, with `--password-file`. Without it the command does not sign
+    /// in.
     #[arg(long, requires = "password_file")]
     username: Option<String>,
     /// The file whose first line is the password or access token.
     #[arg(long, requires = "username")]
     password_file: Option<PathBuf>,
-    /// Where the registry sends us for a token, if that is another host than its own: it may see the password.
+    /// The token service of the registry, if it is on another host. It gets the password.
     #[arg(long)]
     token_realm: Option<String>,
-    /// Certificate authorities to believe instead of the machine's own (PEM).
+    /// The file with the certificate authorities to trust instead of the machine's own (PEM).
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// Speak plain HTTP, to a registry on this machine.
+    /// Use plain HTTP, to a registry on this machine.
     #[arg(long)]
     plain_http: bool,
-    /// Also to one on another machine: settings, which name people, then cross the network in the clear.
+    /// Use plain HTTP to a registry on another machine too. Settings, which name people, then cross
+    /// the network in the clear.
     #[arg(long, requires = "plain_http")]
     allow_remote_plaintext: bool,
-    /// Give one request with its whole answer this many milliseconds.
+    /// The time for one request and its whole answer, in milliseconds.
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     timeout_ms: u64,
 }

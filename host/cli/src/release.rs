@@ -35,29 +35,32 @@ pub enum Release {
         after_help = "Examples:\n  portcullis release sign --source release.toml --root trust-root.json \\\n    --key release.key --output release/release.json\n  portcullis release sign --add-to release/release.json --root trust-root.json \\\n    --key second.key --output release/release.json"
     )]
     Sign(Sign),
-    /// Permit hosts to go back to an older release set, for a while and for a reason.
+    /// Sign a permission for hosts to return to an older release set, for a limited time.
     #[command(
-        after_help = "Examples:\n  portcullis release downgrade --to release-410.json --from 412 --hours 8 \\\n    --person noor.haddad --reason night-shift --ticket CHG-77 --root trust-root.json \\\n    --key release.key --output release/downgrade.json\n  portcullis release downgrade --add-to release/downgrade.json --root trust-root.json \\\n    --key second.key --output release/downgrade.json\n\nPut it beside the older set in the release's folder. It lifts neither a signed floor nor a revocation."
+        after_help = "Examples:\n  portcullis release downgrade --to release-410.json --from 412 --hours 8 \\\n    --person noor.haddad --reason night-shift --ticket CHG-77 --root trust-root.json \\\n    --key release.key --output release/downgrade.json\n  portcullis release downgrade --add-to release/downgrade.json --root trust-root.json \\\n    --key second.key --output release/downgrade.json\n\nPut the downgrade beside the older set in the release's folder. It lifts neither a signed minimum serial nor a revocation."
     )]
     Downgrade(Back),
-    /// Put a signed release into the folders of hosts, whole or not at all, and wait until they have it.
+    /// Put a signed release into the folders of hosts, all of it or nothing, and wait until they
+    /// have it.
     #[command(
-        after_help = "Examples:\n  portcullis release publish --set release-413.json --from dist \\\n    --config /etc/portcullis/portcullis.toml --host http://127.0.0.1:8601\n  portcullis release publish --set release-413.json --from dist --to /srv/hooks/release \\\n    --root trust-root.json --host http://hooks-1:8601 --host http://hooks-2:8601 --wait 120\n\nWhat hosts would refuse is refused here. The set that was in place is kept in `archive` beside it. Exit 0: done, and\nactive on every host that was named. Exit 1: refused here or there, or not active in time."
+        after_help = "Examples:\n  portcullis release publish --set release-413.json --from dist \\\n    --config /etc/portcullis/portcullis.toml --host http://127.0.0.1:8601\n  portcullis release publish --set release-413.json --from dist --to /srv/hooks/release \\\n    --root trust-root.json --host http://hooks-1:8601 --host http://hooks-2:8601 --wait 120\n\nThe command refuses a release that hosts would refuse. The set that was in place is kept in `archive` beside it.\nExit 0: the release is active on every host that was named. Exit 1: it is refused here or there, or not active in time."
     )]
     Publish(publish::Publish),
-    /// Show what is published, and how far it has come on each host: published, delivered, verified, active, or refused and why.
+    /// Show which release is published, and its state on each host: published, delivered, verified,
+    /// active, or refused with the reason.
     #[command(
-        after_help = "Example:\n  portcullis release status --config portcullis.toml --host http://127.0.0.1:8601 \\\n    --format json\n\nExit 0: active on every host that was named. Exit 1: not, or no release is there."
+        after_help = "Example:\n  portcullis release status --config portcullis.toml --host http://127.0.0.1:8601 \\\n    --format json\n\nExit 0: the release is active on every host that was named. Exit 1: it is not, or there is no release."
     )]
     Status(status::Status),
-    /// Go back to a release that was in place before, on every host: makes the signed downgrade and publishes both.
+    /// Return every host to a release that was active before. The command signs the downgrade and
+    /// publishes both.
     #[command(
-        after_help = "Examples:\n  portcullis release rollback --config portcullis.toml --person noor.haddad \\\n    --reason night-shift --ticket CHG-77 --key release.key --host http://127.0.0.1:8601\n  portcullis release rollback --config portcullis.toml --version 410 --downgrade downgrade.json\n\nWithout keys it changes nothing and says what is missing. It lifts neither a signed floor nor a revocation. The next\nrelease needs a version above all that were active, not above this one."
+        after_help = "Examples:\n  portcullis release rollback --config portcullis.toml --person noor.haddad \\\n    --reason night-shift --ticket CHG-77 --key release.key --host http://127.0.0.1:8601\n  portcullis release rollback --config portcullis.toml --version 410 --downgrade downgrade.json\n\nWithout keys the command changes nothing and says what is missing. A rollback lifts neither a signed minimum serial nor\na revocation. The next release needs a version above all that were active, not above this one."
     )]
     Rollback(rollback::Rollback),
     /// Push a signed release with all that it names to an OCI registry.
     #[command(
-        after_help = "Example:\n  portcullis release push registry.example/hospital/hooks:live --from release \\\n    --root trust-root.json --username ci --password-file registry.password\n\nSettings go along, and they name people: only into a registry that may know them."
+        after_help = "Example:\n  portcullis release push registry.example/hospital/hooks:live --from release \\\n    --root trust-root.json --username ci --password-file registry.password\n\nSettings are pushed too, and they name people. Use a registry that may hold such data."
     )]
     Push(PushRelease),
     /// Pull a release from an OCI registry into a folder that a host can start from.
@@ -70,19 +73,21 @@ pub enum Release {
 /// Make and sign a release set.
 #[derive(Args)]
 pub struct Sign {
-    /// The source: plugins, bindings, settings (TOML). The files it names lie relative to it.
+    /// The source of the release set (TOML): plugins, bindings, settings. It names files relative
+    /// to itself.
     #[arg(long, required_unless_present = "add_to")]
     source: Option<PathBuf>,
-    /// Add a signature to this envelope instead.
+    /// Add a signature to this envelope instead of making a new one.
     #[arg(long, conflicts_with = "source")]
     add_to: Option<PathBuf>,
-    /// The trust root's envelope, and those that followed, in order: nothing is signed that a host would refuse.
+    /// The trust root's envelope, and those that followed it, in order. The command refuses to sign
+    /// a set that a host would refuse.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
-    /// A release key; as many as are at hand.
+    /// A release key. Repeat the option for each key that you have.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[command(flatten)]
@@ -97,31 +102,32 @@ pub struct Back {
     /// The older release set's envelope.
     #[arg(long, required_unless_present = "add_to")]
     to: Option<PathBuf>,
-    /// The highest version that was active on the hosts it is for.
+    /// The highest version that was active on the hosts that the downgrade is for.
     #[arg(long, required_unless_present = "add_to")]
     from: Option<u64>,
-    /// How long it may be used, hours; at most 168. The set then stays in force as any other.
+    /// How long the downgrade may be used, in hours; at most 168. A host that has used it keeps the
+    /// set as any other.
     #[arg(long, default_value_t = 24)]
     hours: u32,
-    /// Who asked for it.
+    /// The person who asked for it.
     #[arg(long, required_unless_present = "add_to")]
     person: Option<String>,
-    /// Why.
+    /// The reason for it.
     #[arg(long, required_unless_present = "add_to")]
     reason: Option<String>,
-    /// Under which ticket.
+    /// The ticket that it belongs to.
     #[arg(long, required_unless_present = "add_to")]
     ticket: Option<String>,
-    /// Add a signature to this envelope instead.
+    /// Add a signature to this envelope instead of making a new one.
     #[arg(long, conflicts_with_all = ["to", "from", "person", "reason", "ticket"])]
     add_to: Option<PathBuf>,
-    /// The trust root's envelope, and those that followed, in order.
+    /// The trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
-    /// A release key; as many as are at hand.
+    /// A release key. Repeat the option for each key that you have.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -165,7 +171,7 @@ impl Sign {
         let still = still(missing.as_ref());
         self.format.print(
             format!(
-                "release set {} in {}: {}, {}{still}",
+                "release set {} is in {}: {}, {}{still}",
                 set.version,
                 self.output.display(),
                 count(plugins, "plugin"),
@@ -197,7 +203,7 @@ impl Back {
         let missing = missing(verified.map(drop))?;
         files::write(&self.output, &envelope)?;
         self.format.print(
-            format!("downgrade in {}{}", self.output.display(), still(missing.as_ref())),
+            format!("the downgrade is in {}{}", self.output.display(), still(missing.as_ref())),
             json!({"file": self.output, "missing": missing.map(|refusal| refusal.to_string())}),
         );
         Ok(())
@@ -251,8 +257,10 @@ fn may_sign(root: &TrustRoot, keys: &[SecretKey], what: &str) -> Done {
     match keys.iter().find(|key| !counts(key)) {
         None => Ok(()),
         Some(key) => {
-            let message =
-                format!("{} may not sign a {what} [unknown-signer]", key.public().keyid());
+            let message = format!(
+                "{} is not allowed to sign a {what} [unknown-signer]",
+                key.public().keyid()
+            );
             Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
         }
     }
@@ -269,5 +277,5 @@ pub fn missing(verified: Result<(), Refusal>) -> Done<Option<Refusal>> {
 
 /// The text that is appended to a line about a document while signatures are missing.
 pub fn still(missing: Option<&Refusal>) -> String {
-    missing.map(|refusal| format!("; not in order yet: {refusal}")).unwrap_or_default()
+    missing.map(|refusal| format!("; it cannot be used yet: {refusal}")).unwrap_or_default()
 }

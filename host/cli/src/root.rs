@@ -20,10 +20,11 @@ use crate::outcome::{Done, Failed, Format, count};
 pub enum Root {
     /// Make and sign a trust root from its source, or add a signature to one.
     #[command(
-        after_help = "Examples:\n  portcullis root sign --source trust-root.toml --key root.key \\\n    --output trust-root.json\n  portcullis root sign --source trust-root.toml --previous trust-root.json --key root.key \\\n    --output trust-roots/2.json\n  portcullis root sign --add-to trust-roots/2.json --previous trust-root.json --key second.key \\\n    --output trust-roots/2.json\n\nA root that follows another is signed by enough root keys of the one before and by enough of its own, and carries\nthat one's revocations on. While signatures are missing the envelope is written all the same, and it says how many."
+        after_help = "Examples:\n  portcullis root sign --source trust-root.toml --key root.key \\\n    --output trust-root.json\n  portcullis root sign --source trust-root.toml --previous trust-root.json --key root.key \\\n    --output trust-roots/2.json\n  portcullis root sign --add-to trust-roots/2.json --previous trust-root.json --key second.key \\\n    --output trust-roots/2.json\n\nA trust root that follows another needs signatures by enough root keys of the one before and by enough of its own.\nIt keeps that one's revocations. The envelope is written even if signatures are missing, and the command says how many."
     )]
     Sign(Sign),
-    /// Verify a trust root, or a chain of them: the first by its own keys, each other one by the one before.
+    /// Verify a trust root, or a chain of them. The first is verified by its own keys, each other
+    /// one by the one before.
     #[command(after_help = "Example:\n  portcullis root verify trust-root.json trust-roots/2.json")]
     Verify(Verify),
 }
@@ -31,19 +32,20 @@ pub enum Root {
 /// Make and sign a trust root.
 #[derive(Args)]
 pub struct Sign {
-    /// The source: keys, roles, thresholds, publishers, revocations (TOML).
+    /// The source of the trust root (TOML): keys, roles, thresholds, publishers, revocations.
     #[arg(long, required_unless_present = "add_to")]
     source: Option<PathBuf>,
-    /// Add a signature to this envelope instead.
+    /// Add a signature to this envelope instead of making a new one.
     #[arg(long, conflicts_with = "source")]
     add_to: Option<PathBuf>,
-    /// The trust root that this one follows.
+    /// The trust root that comes before this one.
     #[arg(long)]
     previous: Option<PathBuf>,
-    /// A root key, of this root or of the one before; as many as are at hand.
+    /// A root key, of this trust root or of the one before. Repeat the option for each key that you
+    /// have.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -53,7 +55,7 @@ pub struct Sign {
 /// Verify trust roots.
 #[derive(Args)]
 pub struct Verify {
-    /// The envelopes, in the order of their numbers.
+    /// The envelopes, in the order of their versions.
     #[arg(required = true)]
     roots: Vec<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -90,11 +92,11 @@ impl Sign {
         files::write(&self.output, &envelope)?;
         let still = missing
             .as_ref()
-            .map(|refusal| format!("; not in order yet: {refusal}"))
+            .map(|refusal| format!("; it cannot be used yet: {refusal}"))
             .unwrap_or_default();
         self.format.print(
             format!(
-                "trust root {} in {}: {}{still}",
+                "trust root {} is in {}: {}{still}",
                 root.version,
                 self.output.display(),
                 count(root.publishers.len(), "publisher")
@@ -121,7 +123,7 @@ fn may_sign(root: &TrustRoot, previous: Option<&TrustRoot>, keys: &[SecretKey]) 
                 "of this trust root"
             };
             let message =
-                format!("{} is no root key {role} [unknown-signer]", key.public().keyid());
+                format!("{} is not a root key {role} [unknown-signer]", key.public().keyid());
             return Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())));
         }
     }
@@ -179,7 +181,8 @@ impl Verify {
             (root.revoked_keys.len(), root.revoked.manifests.len() + root.revoked.serials.len());
         self.format.print(
             format!(
-                "trust root {} is in order: {} of {} root keys needed, {}, {revoked} keys and {plugins} plugins revoked\ndigest {}",
+                "trust root {} is valid: {} of {} root keys must sign, {}, {revoked} keys and \
+                 {plugins} plugins are revoked\ndigest {}",
                 root.version,
                 root.root.threshold,
                 root.root.keys.len(),

@@ -21,18 +21,18 @@ use tokio::sync::oneshot::Receiver;
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address, the second with that of the admin listener; logs go to standard error. \
-    From that line on every call is answered; `/ready` tells when calls get decisions. \
+    From then on the host answers every call, and `/ready` says when calls get decisions. \
     PORTCULLIS_LOG sets what is logged (default `info`; of the libraries h2, hyper and rustls only errors, unless it names them)."
 )]
 pub struct Serve {
-    /// The configuration.
+    /// The configuration file.
     #[arg(long)]
     config: PathBuf,
-    /// How logs are written.
+    /// The format of log lines.
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
-    /// End with an exit code where the log, the state folder or another part cannot be opened,
-    /// instead of giving safe answers and trying again.
+    /// End with an exit code if the log, the state folder or another part cannot be opened. Without
+    /// this option the host gives safe answers and tries again.
     #[arg(long)]
     strict: bool,
 }
@@ -63,7 +63,7 @@ impl Serve {
         }
         tracing::info!(
             event = "listen.bound", address = %listener.address(), inherited,
-            "the port answers: every call gets its safe answer until the release is ready"
+            "the host answers; every call gets its safe answer until the release is ready"
         );
         crate::notify::ready();
         let (startup, outcome) =
@@ -71,7 +71,10 @@ impl Serve {
         let running = runtime.block_on(signals.until_stop(outcome, &frontend))?;
 
         let listen = frontend.in_force().config.listen.drain_timeout_ms;
-        tracing::info!(event = "stop.draining", "stopping: calls in progress end first");
+        tracing::info!(
+            event = "stop.draining",
+            "the host stops once the calls in progress have ended"
+        );
         end_within(Duration::from_millis(listen) + CLOSING, lines.clone());
         listener.stop();
         match running {
@@ -92,7 +95,8 @@ fn end_within(limit: Duration, lines: LogLines) {
         std::thread::sleep(limit);
         tracing::error!(
             event = "stop.late",
-            "stopping took too long; the record recovers at the next start"
+            "the host did not stop in time and ends now; the audit log recovers at the next \
+             start"
         );
         lines.flush();
         std::process::exit(70);
@@ -188,7 +192,8 @@ impl Signals {
             tracing::info!(
                 event = "stop.delay",
                 delay_ms = delay,
-                "stopping: the host serves on for a while, so that its callers can go elsewhere"
+                "the host stops soon; until then it serves calls, so that load balancers can \
+                 choose another host"
             );
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(delay)) => {}
@@ -224,8 +229,8 @@ impl Signals {
                         // A defect of ours. Silence would be worse than safe answers.
                         Err(_) => tracing::error!(
                             event = "start.panicked",
-                            "the start ended by a defect; every call gets its safe answer until a \
-                             restart"
+                            "the start failed because of a defect in the host; every call gets \
+                             its safe answer until a restart"
                         ),
                     }
                 }

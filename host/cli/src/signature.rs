@@ -18,16 +18,16 @@ use crate::outcome::{Done, Failed, Format, print};
 /// Make signatures elsewhere and bring them back.
 #[derive(Subcommand)]
 pub enum Signature {
-    /// Write the bytes that a signer signs.
+    /// Write the bytes that a signer has to sign.
     #[command(after_help = "Example:\n  portcullis signature export trust-root.json --output \
                       trust-root.pae")]
     Export(Export),
-    /// Add a signature that was made over those bytes.
+    /// Add a signature that was made over the exported bytes.
     #[command(
         after_help = "Example:\n  portcullis signature add trust-root.json --vkey second.vkey --signature trust-root.sig \\\n    --output trust-root.json"
     )]
     Add(Add),
-    /// List who has signed a document; whether they may is for `root verify` and its like.
+    /// List who has signed a document. Commands such as `root verify` check whether they may.
     #[command(after_help = "Example:\n  portcullis signature list trust-root.json")]
     List(List),
 }
@@ -37,7 +37,7 @@ pub enum Signature {
 pub struct Export {
     /// The document's envelope.
     envelope: PathBuf,
-    /// Where the bytes go.
+    /// The file to write the bytes to.
     #[arg(long)]
     output: PathBuf,
 }
@@ -47,13 +47,13 @@ pub struct Export {
 pub struct Add {
     /// The document's envelope.
     envelope: PathBuf,
-    /// The public key (vkey) of whoever signed.
+    /// The public key (vkey) of the signer.
     #[arg(long)]
     vkey: PathBuf,
-    /// The signature: 64 bytes, or their base64.
+    /// The file with the signature: 64 bytes, or their base64.
     #[arg(long)]
     signature: PathBuf,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -92,7 +92,7 @@ impl Add {
         let signature = <[u8; 64]>::try_from(bytes.as_slice()).ok().or_else(decoded);
         let signature = signature.ok_or_else(|| {
             Failed::configuration(format!(
-                "`{}` holds no signature: 64 bytes, or their base64",
+                "`{}` does not hold a signature: it must be 64 bytes or their base64",
                 self.signature.display()
             ))
         })?;

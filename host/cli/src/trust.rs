@@ -18,11 +18,12 @@ use crate::outcome::{Done, Failed, Format};
 use crate::release::{missing, still};
 use crate::root::{add_all, chain};
 
-/// Sign documents about a host's time: that its clock is right, or that its records had a wrong
-/// one.
+/// Sign documents about a host's time: that its clock is right, or that its records have a wrong
+/// time.
 #[derive(Subcommand)]
 pub enum Trust {
-    /// Sign that a host's clock is right (role `release`), after it was off for long or has jumped.
+    /// Sign that a host's clock is right (role `release`), after the host was off for long or its
+    /// clock has jumped.
     #[command(after_help = "Examples:\n  portcullis trust confirm-clock --vkey log.vkey --root \
                       trust-root.json --key release.key \\\n    --person noor.haddad --reason \
                       off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  \
@@ -32,7 +33,7 @@ pub enum Trust {
                       of a host\nthat shows the same, to a day, and moves nothing. It works once, \
                       for the host with this log, for\nat most 24 hours.")]
     ConfirmClock(ConfirmClock),
-    /// Take a host's time back after its records got a time of the future (role `root`).
+    /// Set a host's time back after its records got a time in the future (role `root`).
     #[command(subcommand)]
     TimeReset(TimeResetCommand),
 }
@@ -40,7 +41,7 @@ pub enum Trust {
 /// Take a host's time back.
 #[derive(Subcommand)]
 pub enum TimeResetCommand {
-    /// Write a time reset that nobody has signed yet.
+    /// Write an unsigned time reset.
     #[command(
         after_help = "Example:\n  portcullis trust time-reset prepare --vkey log.vkey --serial \
                       1 --person noor.haddad \\\n    --reason the-clock-was-a-year-ahead --ticket \
@@ -48,7 +49,7 @@ pub enum TimeResetCommand {
                       the host shows under `time` the serial that was used last."
     )]
     Prepare(Prepare),
-    /// Add signatures of root keys; as many as the trust root asks for.
+    /// Add signatures of root keys. The trust root says how many are needed.
     #[command(after_help = "Example:\n  portcullis trust time-reset sign reset.json --root \
                       trust-root.json --key root.key \\\n    --output time-documents/reset.json")]
     Sign(SignDocument),
@@ -60,28 +61,28 @@ pub struct ConfirmClock {
     /// The public key (vkey) of the host's log.
     #[arg(long, required_unless_present = "add_to")]
     vkey: Option<PathBuf>,
-    /// Add a signature to this document instead.
+    /// Add a signature to this document instead of making a new one.
     #[arg(long, conflicts_with_all = ["vkey", "person", "reason", "ticket", "hours"])]
     add_to: Option<PathBuf>,
-    /// The trust root's envelope, and those that followed, in order.
+    /// The trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
-    /// A key of the role `release`; as many as are at hand.
+    /// A key of the role `release`. Repeat the option for each key that you have.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
-    /// Who asks for it.
+    /// The person who asks for it.
     #[arg(long, required_unless_present = "add_to")]
     person: Option<String>,
-    /// Why.
+    /// The reason for it.
     #[arg(long, required_unless_present = "add_to")]
     reason: Option<String>,
-    /// Under which ticket.
+    /// The ticket that it belongs to.
     #[arg(long, required_unless_present = "add_to")]
     ticket: Option<String>,
-    /// How long it may be used, hours from now: 1 to 24 [default: 24].
+    /// How long the document may be used, in hours from now: 1 to 24 [default: 24].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=24))]
     hours: Option<u64>,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -94,26 +95,26 @@ pub struct Prepare {
     /// The public key (vkey) of the host's log.
     #[arg(long)]
     vkey: PathBuf,
-    /// Its number: above that of every time reset that this host has used. The first is 1.
+    /// The number of the time reset, above that of every time reset that this host has used. The
+    /// first is 1.
     #[arg(long)]
     serial: u64,
-    /// What the host's time becomes, such as `2026-11-29T18:00:00Z`; a time that has passed. The
-    /// moment of signing by default.
+    /// The host's new time, such as `2026-11-29T18:00:00Z`. It must have passed. Default: now.
     #[arg(long)]
     floor: Option<String>,
-    /// How long it may be used, days from now: 1 to 7.
+    /// How long the document may be used, in days from now: 1 to 7.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=7))]
     days: u64,
-    /// Who asks for it.
+    /// The person who asks for it.
     #[arg(long)]
     person: String,
-    /// Why.
+    /// The reason for it.
     #[arg(long)]
     reason: String,
-    /// Under which ticket.
+    /// The ticket that it belongs to.
     #[arg(long)]
     ticket: String,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -146,7 +147,11 @@ impl ConfirmClock {
         let missing = missing(ClockConfirmation::signed(&root, &envelope).map(drop))?;
         files::write(&self.output, &envelope)?;
         self.format.print(
-            format!("clock confirmation in {}{}", self.output.display(), still(missing.as_ref())),
+            format!(
+                "the clock confirmation is in {}{}",
+                self.output.display(),
+                still(missing.as_ref())
+            ),
             json!({"file": self.output, "missing": missing.map(|refusal| refusal.to_string())}),
         );
         Ok(())
@@ -172,7 +177,9 @@ impl Prepare {
         let now = Clock::system().now();
         let read = |text: &String| {
             time::parse(text).ok_or_else(|| {
-                Failed::configuration(format!("`{text}` is no time: write `2026-11-29T18:00:00Z`"))
+                Failed::configuration(format!(
+                    "`{text}` is not a time; write it as `2026-11-29T18:00:00Z`"
+                ))
             })
         };
         let floor = self.floor.as_ref().map(read).transpose()?.unwrap_or(now);
@@ -191,7 +198,7 @@ impl Prepare {
         let floor = time::format(Millis(floor.0 - floor.0 % 1_000));
         self.format.print(
             format!(
-                "time reset {} to {floor} in {}: nobody has signed it yet",
+                "the time reset {} to {floor} is in {}; it has no signatures yet",
                 self.serial,
                 self.output.display()
             ),

@@ -95,25 +95,25 @@ impl Cache {
         let Some(([version], nonce)) =
             bytes.split_first_chunk::<HEAD>().and_then(|(head, _)| head.split_first_chunk())
         else {
-            return Kept::Spoilt("it is cut short");
+            return Kept::Spoilt("it is incomplete");
         };
         let Ok(nonce) = <[u8; NONCE_LEN]>::try_from(nonce) else {
-            return Kept::Spoilt("it is cut short");
+            return Kept::Spoilt("it is incomplete");
         };
         if *version != VERSION {
-            return Kept::Spoilt("it is of another format");
+            return Kept::Spoilt("it has another format");
         }
         let mut body = bytes.split_off(HEAD);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let Ok(length) =
             self.entries.open_in_place(nonce, associated(name), &mut body).map(|text| text.len())
         else {
-            return Kept::Spoilt("it was altered, or is not this entry of this host");
+            return Kept::Spoilt("it was altered, or is another entry or another host's");
         };
         body.truncate(length);
         // Only for the order of removal.
         drop(file.set_modified(SystemTime::now()));
-        wire::read_made(body).map_or(Kept::Spoilt("it is of another format"), Kept::Made)
+        wire::read_made(body).map_or(Kept::Spoilt("it has another format"), Kept::Made)
     }
 
     /// Keeps it under this name, whole or not at all, and removes what was not used for longest where there is too much.
@@ -130,7 +130,7 @@ impl Cache {
             .seal_in_place_append_tag(nonce_used, associated(name), &mut body)
             .map_err(failed)?;
         if u64::try_from(HEAD + body.len()).map_or(true, |bytes| bytes > self.most_bytes) {
-            return Err(io::Error::other("it is larger than the whole cache may be"));
+            return Err(io::Error::other("it is larger than the whole cache is allowed to be"));
         }
         create_private_folder(&self.folder)?;
         // An entry that a power loss cut short does not open, and is made again.

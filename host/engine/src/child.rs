@@ -157,7 +157,7 @@ pub fn make_plugin() -> ExitCode {
     let job = read.ok().and_then(|_| wire::read_job(&bytes));
     drop(bytes);
     let Some(job) = job else {
-        eprintln!("this is how the host starts itself to make a plugin; it is of no other use");
+        eprintln!("the host runs this command to prepare a plugin; it has no other use");
         return ExitCode::from(2);
     };
     let bench = Bench::new(job.configure_time).and_then(|bench| {

@@ -81,7 +81,7 @@ pub enum EngineError {
     #[error("the sandboxes cannot be set up: {0:#}")]
     Sandbox(wasmtime::Error),
     /// The thread that keeps time could not be started.
-    #[error("the thread that keeps the plugins' time cannot be started: {0}")]
+    #[error("the thread that measures the time of plugins cannot be started: {0}")]
     Ticker(std::io::Error),
     /// The running program's file cannot be read.
     #[error("the program's own file cannot be read: {0}")]
@@ -326,7 +326,8 @@ impl Inner {
                     entry = name,
                     why,
                     event = "cache.not-believed",
-                    "a compiled plugin in the cache is not believed; it is made again"
+                    "a compiled plugin in the cache does not pass its check; the host compiles \
+                     it again"
                 );
                 place.cache.forget(&name);
                 self.count(|done| done.spoilt += 1);
@@ -337,7 +338,8 @@ impl Inner {
         let code = self.load(inspection, &made, limits)?;
         self.count(|done| done.made += 1);
         if let Err(error) = place.cache.keep(&name, &made) {
-            tracing::warn!(%error, event = "cache.not-kept", "a compiled plugin could not be kept; the next start makes it again");
+            tracing::warn!(%error, event = "cache.not-kept", "a compiled plugin could not be \
+             written to the cache; the next start compiles it again");
         }
         Ok(code)
     }

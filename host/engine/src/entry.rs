@@ -27,7 +27,8 @@ impl Entry {
         mut store: Store<Room>,
     ) -> Result<Self> {
         let evaluate = component.get_export_index(None, EVALUATE);
-        let evaluate = evaluate.ok_or_else(|| wasmtime::Error::msg("it exports no `evaluate`"))?;
+        let evaluate =
+            evaluate.ok_or_else(|| wasmtime::Error::msg("it does not export `evaluate`"))?;
         // Errs where an export is missing or has another type.
         PluginPre::new(instances.clone())?.instantiate(&mut store)?;
         Ok(Self { instances, evaluate })
@@ -38,7 +39,8 @@ impl Entry {
     pub(crate) fn enter<'a>(&self, store: &mut Store<Room>) -> Result<Evaluate<'a>> {
         let instance = self.instances.instantiate(&mut *store)?;
         let function = instance.get_func(&mut *store, self.evaluate);
-        let function = function.ok_or_else(|| wasmtime::Error::msg("it exports no `evaluate`"))?;
+        let function =
+            function.ok_or_else(|| wasmtime::Error::msg("it does not export `evaluate`"))?;
         // SAFETY: the function must have the type that `Evaluate` says. It is the export `evaluate` of the component that
         // `self.instances` makes; an export's type is its component's and the same in every instance; and `check`, the only way to an
         // `Entry`, had wasmtime compare it with that of `bindings`, whose `call_evaluate` takes and gives what `Evaluate` does.

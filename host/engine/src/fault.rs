@@ -13,25 +13,25 @@ pub enum Fault {
     #[error("the plugin trapped: {0}")]
     Trap(&'static str),
     /// It was not done when its time was over.
-    #[error("the plugin was not done in its time")]
+    #[error("the plugin did not finish in time")]
     Deadline,
     /// It asked for more memory than its limit.
     #[error("the plugin asked for more memory than its limit")]
     Memory,
     /// It recursed too deep.
-    #[error("the plugin recursed too deep")]
+    #[error("the plugin used up its stack")]
     Stack,
     /// It said more than its output limit: in its decision, or in notes.
-    #[error("the plugin said more than its output limit")]
+    #[error("the plugin's output is larger than its limit")]
     Output,
     /// What it returned is not well-formed: not UTF-8, outside its memory, an unknown case.
-    #[error("the plugin returned something that is not well-formed")]
+    #[error("the plugin's output is malformed")]
     Malformed,
     /// It returned an error. Its text goes to the sealed part of the record only.
     #[error("the plugin returned an error")]
     Error(Redacted<String>),
     /// The host has no slot left: more instances at once than it was set up for.
-    #[error("the host has no sandbox left for another call")]
+    #[error("the host has no free sandbox for another call")]
     NoSlot,
 }
 
@@ -54,12 +54,12 @@ impl Fault {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Trap(_) | Self::Stack | Self::Malformed => {
-                "report it to the plugin's publisher with the record's number"
+                "report this to the plugin's publisher, with the record's number"
             }
             Self::Deadline => "raise `time_ms` in the manifest, or give the hook a larger budget",
             Self::Memory => "raise `memory_bytes` in the manifest",
             Self::Output => "raise `output_bytes` in the manifest",
-            Self::Error(_) => "its text is in the sealed part of the record",
+            Self::Error(_) => "read the error's text in the sealed part of the record",
             Self::NoSlot => "raise the number of workers",
         };
         Some(hint.to_owned())
@@ -101,7 +101,7 @@ impl Fault {
             Trap::UnreachableCodeReached => "it gave up",
             Trap::MemoryOutOfBounds => "memory access out of bounds",
             Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => {
-                "call of a function that is not there"
+                "call of a function that does not exist"
             }
             Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => {
                 "arithmetic"
@@ -116,7 +116,7 @@ impl Fault {
 pub(crate) const TRAPS: [&str; 6] = [
     "it gave up",
     "memory access out of bounds",
-    "call of a function that is not there",
+    "call of a function that does not exist",
     "arithmetic",
     "a call at a forbidden time",
     "another reason",

@@ -33,33 +33,34 @@ pub enum Refused {
     #[error("this is a core module, not a component")]
     CoreModule,
     /// Not WebAssembly, cut off, or using what the sandbox has switched off.
-    #[error("not a component that can run here: {why}")]
+    #[error("the component cannot run here: {why}")]
     Invalid {
         /// What the validator found, with its offset.
         why: String,
     },
     /// It imports what is not in the contract.
-    #[error("the component imports `{import}`, which is not in the contract")]
+    #[error("the component imports `{import}`, which the contract does not offer")]
     ForbiddenImport {
         /// The import's name, cut to a readable length.
         import: String,
     },
     /// It imports a part of the contract whose store does not exist in this version.
     #[error(
-        "the component imports `{import}`: reference tables and memory come with a later version"
+        "the component imports `{import}`, but this version of the host has no reference tables \
+         and no memory yet"
     )]
     LaterImport {
         /// The import's name.
         import: &'static str,
     },
     /// It is not a component of the world `portcullis:policy/plugin@0.2.0`.
-    #[error("the component does not fit the world `portcullis:policy/plugin@0.2.0`: {why}")]
+    #[error("the component does not match the world `portcullis:policy/plugin@0.2.0`: {why}")]
     WrongWorld {
         /// The first thing that does not fit.
         why: String,
     },
     /// Its state after `configure` cannot be kept as a snapshot.
-    #[error("the plugin cannot be kept as a snapshot: {why}")]
+    #[error("the host cannot take a snapshot of the plugin: {why}")]
     NoSnapshot {
         /// What stands in the way.
         why: String,
@@ -71,13 +72,13 @@ pub enum Refused {
         why: String,
     },
     /// Compiling it took more memory than the process that makes plugins has.
-    #[error("making the plugin took more than the {most} bytes of memory that it may take")]
+    #[error("preparing the plugin took more than the {most} bytes of memory that are allowed")]
     CompileMemory {
         /// What is allowed, bytes.
         most: u64,
     },
     /// Making it took more processor time, or more time on the clock, than it may.
-    #[error("making the plugin was not done within {most} seconds of {what}")]
+    #[error("preparing the plugin took more than {most} seconds of {what}")]
     CompileTime {
         /// Which time.
         what: &'static str,
@@ -85,19 +86,19 @@ pub enum Refused {
         most: u64,
     },
     /// The process that makes plugins fell over it.
-    #[error("the process that makes plugins ended early: {how}")]
+    #[error("the process that prepares plugins ended early: {how}")]
     CompileCrashed {
         /// How.
         how: String,
     },
     /// There is no process that makes plugins.
-    #[error("the process that makes plugins cannot be started: {why}")]
+    #[error("the process that prepares plugins cannot be started: {why}")]
     NoCompiler {
         /// Why.
         why: String,
     },
     /// Whoever had it made wants it no more. Nothing is wrong with it.
-    #[error("making the plugin was given up")]
+    #[error("preparing the plugin was cancelled")]
     GivenUp,
     /// Its `configure` came to no end.
     #[error("configuring the plugin failed: {0}")]
@@ -106,7 +107,7 @@ pub enum Refused {
     #[error("the plugin refuses its settings ({} complaints)", .0.expose().len())]
     Settings(Redacted<Vec<String>>),
     /// An instance of its snapshot could not be made.
-    #[error("the configured plugin does not start: {0}")]
+    #[error("the plugin does not start with its settings: {0}")]
     NoStart(Fault),
     /// A limit in its manifest is nothing, or above what this version allows.
     #[error("a limit of the plugin is zero or above the ceiling")]
@@ -142,39 +143,41 @@ impl Refused {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::TooLarge { .. } | Self::TooMany { .. } => {
-                "build it for size: release profile, stripped, no unused libraries"
+                "build the plugin for size: release profile, stripped, without unused libraries"
             }
             Self::CoreModule => {
-                "make a component of it first, as `cargo xtask` and the guest SDK's template do"
+                "make a component of it first with `portcullis plugin componentize`"
             }
             Self::Invalid { .. } => {
-                "build it again for `wasm32-unknown-unknown` without threads, SIMD or exceptions"
+                "build the plugin again for `wasm32-unknown-unknown` without threads, SIMD or \
+                 exceptions"
             }
             Self::ForbiddenImport { import } if import.starts_with("wasi:") => {
-                "a plugin has no system interface: build it without WASI"
+                "build the plugin without WASI; plugins cannot use a system interface"
             }
             Self::ForbiddenImport { .. } | Self::WrongWorld { .. } => {
-                "build it against this version's `wit/policy.wit`"
+                "build the plugin against this version's `wit/policy.wit`"
             }
-            Self::LaterImport { .. } => {
-                "use a build of the plugin that does without, or wait for that version"
-            }
+            Self::LaterImport { .. } => "use a build of the plugin that does not need this import",
             Self::NoSnapshot { .. } | Self::NotCompiled { .. } => {
-                "report it to the plugin's publisher"
+                "report this to the plugin's publisher"
             }
             Self::CompileMemory { .. } => {
-                "see that it is the plugin you expect; if it needs that much, raise `engine.compile_memory_bytes`"
+                "check that this is the plugin that you expect; if it needs that much, raise \
+                 `engine.compile_memory_bytes`"
             }
             Self::CompileTime { .. } => {
-                "see that it is the plugin you expect; if it needs that long, raise `engine.compile_cpu_s` and `engine.compile_wall_s`"
+                "check that this is the plugin that you expect; if it needs that long, raise \
+                 `engine.compile_cpu_s` and `engine.compile_wall_s`"
             }
             Self::CompileCrashed { .. } => {
-                "report it to the plugin's publisher; signal 9 may be the machine's want of memory"
+                "report this to the plugin's publisher; signal 9 can mean that the machine is \
+                 out of memory"
             }
-            Self::NoCompiler { .. } => "let the host start processes of its own program",
+            Self::NoCompiler { .. } => "allow the host to start processes of its own program",
             Self::GivenUp => return None,
             Self::Configure(Fault::Deadline) => {
-                "make the settings smaller, or report it to the plugin's publisher"
+                "make the settings smaller, or report this to the plugin's publisher"
             }
             Self::Configure(fault) | Self::NoStart(fault) => return fault.hint(),
             Self::Settings(_) => {

@@ -29,7 +29,7 @@ impl Reset {
     pub(crate) fn probe() -> Self {
         if !PoolingAllocationConfig::is_pagemap_scan_available() {
             return Self::Fallback {
-                why: "the kernel has no pagemap scan (linux 6.7 or later has it)",
+                why: "the kernel has no pagemap scan (Linux 6.7 or later has it)",
             };
         }
         match swap(&read) {
@@ -39,7 +39,7 @@ impl Reset {
                       service",
             },
             Swap::Unknown => {
-                Self::Fallback { why: "/proc/swaps cannot be read, so that swap may be configured" }
+                Self::Fallback { why: "/proc/swaps cannot be read, so swap may be configured" }
             }
         }
     }

@@ -28,6 +28,9 @@ pub(crate) trait Adapter: Sync {
     /// What the safe answers are, for people.
     fn about(&self) -> &'static str;
 
+    /// Who reads the text that an answer or a resume call carries, and where.
+    fn shown(&self) -> Shown;
+
     /// Where the hook is reached, given its path: whole paths, and the route that each of them is.
     fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
         vec![(path.to_owned(), "")]
@@ -173,6 +176,20 @@ impl Methods {
             Self::GetAndPost => "GET, HEAD, POST",
         }
     }
+}
+
+/// Who reads the text of an answer: the message of a finding, or a fixed text where there is no
+/// decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The person, on a page of the platform: where.
+    Person(&'static str),
+    /// The person, if the application that gets the answer shows it: where the text stands.
+    Application(&'static str),
+    /// Nobody but an operator: where.
+    Operator(&'static str),
+    /// Nobody: why.
+    Nobody(&'static str),
 }
 
 /// What a hook kind needs of the operator.

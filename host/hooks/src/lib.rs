@@ -24,11 +24,12 @@ mod object;
 mod okta;
 pub mod outside;
 mod ping;
+mod reasons;
 pub mod say;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Sought};
 
-pub use adapter::{Methods, Need, Reaction, Reactions, Repeats};
+pub use adapter::{Methods, Need, Reaction, Reactions, Repeats, Shown};
 pub use answer::{Answer, Reference};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};
@@ -44,6 +45,7 @@ pub use inputs::HELD;
 pub use kind::HookKind;
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
 pub use portcullis_model::Found;
+pub use reasons::MAX_GROUNDS;
 
 /// What to answer, after combination and mapping.
 #[derive(Clone, Copy, Default)]
@@ -53,7 +55,8 @@ pub struct Outcome<'a> {
     pub verdict: Effect,
     /// The merged changes, without those that the binding maps.
     pub changes: &'a [Change],
-    /// Text for people, from the message catalogue: of the first of the grounds.
+    /// Text for people, from the message catalogue: of the first of the grounds. Answers show it
+    /// through [`Outcome::shown_text`], which says how many more grounds there are.
     pub text: Option<&'a str>,
     /// The language of that text: a tag of the catalogue.
     pub language: &'a str,
@@ -97,23 +100,23 @@ pub struct Unsayable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// This hook kind has no words for it; see [`say::change`].
-    #[error("this hook kind cannot say it")]
+    #[error("this hook kind does not support it")]
     Kind,
     /// Not a place that can be changed.
-    #[error("its place is none that this hook kind lets change")]
+    #[error("this hook kind does not allow changes at its place")]
     Place,
     /// A claim or profile member that the platform keeps for itself.
     #[error("the platform keeps that place for itself")]
     Reserved,
     /// The place, or what would have to stand around it, is not in the request.
-    #[error("there is nothing at its place in the request")]
+    #[error("the request has nothing at its place")]
     NoTarget,
     /// The value is not JSON, or is `null`, with which the platform's contract does not say what happens.
-    #[error("its value is not json, or is null")]
+    #[error("its value is not JSON, or is null")]
     Value,
     /// Less lifetime than the platform can say. The next stricter thing is a denial, and the pipeline makes
     /// it one.
-    #[error("it leaves less lifetime than the platform can say")]
+    #[error("it leaves less lifetime than the platform accepts")]
     TooShort,
     /// Two changes that exclude each other.
     #[error("it excludes an earlier change")]
@@ -122,7 +125,7 @@ pub enum Why {
     #[error("the answer would be longer than the platform accepts")]
     TooLong,
     /// An obligation, where nothing makes the caller carry it out: a permission with it would be one without.
-    #[error("it obliges the caller to something, and nothing makes the caller do it")]
+    #[error("it is an obligation, and nothing makes the caller carry it out")]
     Obligation,
 }
 
@@ -266,17 +269,18 @@ impl Unsayable {
     pub fn hint(&self) -> Option<String> {
         match self.why {
             Why::Kind => {
-                Some("run `portcullis check`, which names what this hook kind can say".into())
+                Some("run `portcullis check`, which names what this hook kind supports".into())
             }
             Why::Place => Some(
-                "let it name one claim or profile member; lifetimes are capped by `cap-lifetime`"
+                "let the change name one claim or profile member, and use `cap-lifetime` for \
+                 lifetimes"
                     .into(),
             ),
             Why::Reserved => Some("let the plugin use another name".into()),
             Why::NoTarget => Some("let the plugin read the place first".into()),
             Why::Value => Some("let the plugin remove it instead".into()),
             Why::TooShort => Some("let the plugin deny".into()),
-            Why::Obligation => Some("let it be advice, or let the plugin deny".into()),
+            Why::Obligation => Some("make the statement advice, or let the plugin deny".into()),
             Why::Conflict | Why::TooLong => None,
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use portcullis_model::{ChangeKind, Effect, Emits};
 
-use crate::adapter::Reactions;
+use crate::adapter::{Reactions, Shown};
 use crate::heard::Settings;
 use crate::kind::HookKind;
 
@@ -66,7 +66,7 @@ pub enum Complaint {
         why: &'static str,
     },
     /// Mapped to something else than can be.
-    #[error("`{mapped}` is no fallback for `{what}` on `{hook}`", hook = kind.name())]
+    #[error("`{mapped}` is not a fallback for `{what}` on `{hook}`", hook = kind.name())]
     MappedWrongly {
         /// On which hook kind.
         kind: HookKind,
@@ -78,7 +78,7 @@ pub enum Complaint {
         to: &'static [To],
     },
     /// A mapping of something that needs none or is nothing.
-    #[error("the fallback for `{what}` does nothing on `{hook}`", hook = kind.name())]
+    #[error("the fallback for `{what}` has no effect on `{hook}`", hook = kind.name())]
     Pointless {
         /// On which hook kind.
         kind: HookKind,
@@ -124,6 +124,16 @@ pub fn check(kind: HookKind, emits: &Emits, mapping: &Mapping) -> Result<(), Vec
 /// The whole table as Markdown: `docs/hook-kinds.md`.
 pub fn table() -> String {
     let mut text = String::from(HEAD);
+    text.push_str(TEXTS);
+    for kind in HookKind::ALL {
+        let (reader, note) = match kind.adapter().shown() {
+            Shown::Person(place) => ("the person", place),
+            Shown::Application(place) => ("the application, which may show it", place),
+            Shown::Operator(place) => ("an operator", place),
+            Shown::Nobody(why) => ("**nobody**", why),
+        };
+        let _ = writeln!(text, "| [`{0}`](#{1}) | {reader} | {note} |", kind.name(), anchor(kind));
+    }
     for kind in HookKind::ALL {
         let name = kind.name();
         let _ = write!(text, "\n## `{name}`\n\n");
@@ -205,7 +215,8 @@ impl Complaint {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unsayable { .. } => {
-                "bind the plugin to a hook that can, or take it out of the manifest's `emits`"
+                "bind the plugin to a hook kind that supports it, or remove it from the \
+                 manifest's `emits`"
                     .into()
             }
             Self::Unmapped { what, to, .. } | Self::MappedWrongly { what, to, .. } => {
@@ -228,6 +239,11 @@ fn inputs(kind: HookKind) -> String {
     inputs.sort_unstable();
     let inputs: Vec<_> = inputs.iter().map(|input| format!("`{input}`")).collect();
     inputs.join(", ")
+}
+
+/// The anchor of a kind's heading.
+fn anchor(kind: HookKind) -> String {
+    kind.name().replace('.', "")
 }
 
 /// Every effect and change there is, with its saying.
@@ -280,6 +296,18 @@ The inputs that a plugin can read are spelled as in its manifest's `reads`. Ever
 from every call of the kind, and `portcullis check` warns of a plugin that enforces and reads it.
 `subject.entitlements` is there only where the kind knows a place for it or the hook's setting
 `entitlements` names one, and `subject.id` of `ping.pdp` where `subject` does.
+";
+
+const TEXTS: &str = "
+## Texts for people
+
+An answer that stops carries the message of the gravest finding; where other findings stop the request
+too, the text says how many (\"There are 2 more reasons.\"). `okta.registration`,
+`entra.attribute-collection-submit` and `entra.pim` show several texts and count only those that are
+left out. Where there is no decision, a fixed text says so. This is who reads it:
+
+| hook kind | the text reaches | where, or why not |
+|---|---|---|
 ";
 
 #[cfg(test)]

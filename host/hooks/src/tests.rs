@@ -13,6 +13,7 @@ mod pdp;
 mod platform;
 mod requests;
 mod sideband;
+mod texts;
 
 use portcullis_model::{Millis, Wanted};
 

@@ -6,7 +6,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The name breaks the rules of C2SP signed-note.
-    #[error("the key name `{0}` is not usable")]
+    #[error("the key name `{0}` is invalid")]
     Name(String),
     /// Not the form of a public key.
     #[error("not a public key: {0}")]
@@ -42,7 +42,7 @@ pub enum KeyError {
         path: String,
     },
     /// A line of secret text holds characters that cannot be meant.
-    #[error("the secret file `{path}` is not usable: {why}")]
+    #[error("the secret file `{path}` is invalid: {why}")]
     SecretText {
         /// The file, as the operator gave it.
         path: String,
@@ -50,7 +50,7 @@ pub enum KeyError {
         why: &'static str,
     },
     /// The operating system gave no random bytes.
-    #[error("the operating system gave no random bytes")]
+    #[error("the operating system did not give random bytes")]
     Randomness,
 }
 
@@ -74,15 +74,23 @@ impl KeyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name(_) => Some(
-                "use a host and path, such as `audit.hospital.example/2026`: no spaces, no `+`"
+                "use a host and a path without spaces and `+`, such as \
+                 `audit.hospital.example/2026`"
                     .into(),
             ),
-            Self::Public(_) => Some("a public key reads `name+8 hexadecimal digits+base64`".into()),
-            Self::Secret(_) => {
-                Some("a secret key reads `PRIVATE+KEY+name+8 hexadecimal digits+base64`".into())
-            }
+            Self::Public(_) => Some(
+                "give a public key in the form `name+8 hexadecimal \
+             digits+base64`"
+                    .into(),
+            ),
+            Self::Secret(_) => Some(
+                "give a secret key in the form `PRIVATE+KEY+name+8 hexadecimal \
+                 digits+base64`"
+                    .into(),
+            ),
             Self::Symmetric(_) => Some(
-                "the file holds 64 hexadecimal digits: `openssl rand -hex 32` makes them".into(),
+                "write 64 hexadecimal digits into the file; `openssl rand -hex 32` makes them"
+                    .into(),
             ),
             Self::Exposed { path, .. } => {
                 Some(format!("run `chmod 600 {path}`, and replace the key if others had access"))
@@ -91,8 +99,8 @@ impl KeyError {
                 Some("check that the setting names the key file and not another".into())
             }
             Self::SecretText { path, .. } => Some(format!(
-                "write it anew, one secret a line and nothing else, for example with \
-                 `printf '%s\\n' SECRET > {path}`"
+                "write the file anew with one secret on each line and nothing else, for example \
+                 with `printf '%s\\n' SECRET > {path}`"
             )),
             Self::File { .. } | Self::Randomness => None,
         }

@@ -50,7 +50,7 @@ fn fault(text: &str) -> Option<&'static str> {
         if line.starts_with(is_blank) || line.ends_with(is_blank) {
             Some("a line begins or ends with a blank")
         } else if line.chars().any(|char| char.is_control() || is_invisible(char)) {
-            Some("a line holds a control character or an invisible one")
+            Some("a line has a control character or an invisible character")
         } else {
             None
         }

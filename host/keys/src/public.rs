@@ -23,7 +23,8 @@ pub struct PublicKey {
 impl PublicKey {
     /// Reads a vkey. Only type 0x01 (Ed25519) is taken; a key of small order is refused.
     pub fn parse(vkey: &str) -> Result<Self, KeyError> {
-        let (name, id, material) = split(vkey).ok_or(KeyError::Public("it has not three parts"))?;
+        let (name, id, material) =
+            split(vkey).ok_or(KeyError::Public("it does not have three parts"))?;
         let key = Self::from_bytes(name, &ed25519(material).map_err(KeyError::Public)?)?;
         if key.id != id {
             return Err(KeyError::Public("its id does not belong to its name and bytes"));
@@ -119,7 +120,9 @@ pub(crate) fn ed25519(material: &str) -> Result<[u8; 32], &'static str> {
         STANDARD.decode(material).map_err(|_| "its last part is not base64")?,
     );
     match bytes.split_first() {
-        Some((&TYPE_ED25519, key)) => key.try_into().map_err(|_| "its last part has not 33 bytes"),
+        Some((&TYPE_ED25519, key)) => {
+            key.try_into().map_err(|_| "its last part does not have 33 bytes")
+        }
         Some(_) => Err("its algorithm is not ed25519 (type byte 0x01)"),
         None => Err("its last part is empty"),
     }

@@ -30,8 +30,8 @@ impl SecretKey {
         let rest = text
             .strip_prefix(PREFIX)
             .ok_or(KeyError::Secret("it does not begin with `PRIVATE+KEY+`"))?;
-        let (name, id, material) =
-            split(rest).ok_or(KeyError::Secret("it has not three parts after `PRIVATE+KEY+`"))?;
+        let (name, id, material) = split(rest)
+            .ok_or(KeyError::Secret("it does not have three parts after `PRIVATE+KEY+`"))?;
         let seed = Zeroizing::new(ed25519(material).map_err(KeyError::Secret)?);
         let key = Self::from_seed(name, &seed)?;
         if key.public.id() != id {

@@ -21,7 +21,7 @@ impl SymmetricKey {
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
         let mut bytes = Zeroizing::new([0; 32]);
         if pairs.len() != bytes.len() || !rest.is_empty() {
-            return Err(KeyError::Symmetric("it has not 64 hexadecimal digits"));
+            return Err(KeyError::Symmetric("it does not have 64 hexadecimal digits"));
         }
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
             *byte = nibble(*high)? << 4 | nibble(*low)?;

@@ -199,11 +199,11 @@ pub(crate) fn strict<T: DeserializeOwned>(bytes: &[u8], alien: &str) -> Result<T
         Malformed(format!("{} at byte {}", error.cause.code().replace('-', " "), error.at))
     })?;
     if document.root().get(alien).is_some() {
-        return Err(Malformed(format!("it has `{alien}`, so it could be read as something else")));
+        return Err(Malformed(format!("it has the member `{alien}` of another type of document")));
     }
     serde_json::from_slice(bytes).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
-        Malformed(format!("it is not of the form that its type has, at {place}"))
+        Malformed(format!("it does not have the form of its type, at {place}"))
     })
 }
 
@@ -217,7 +217,7 @@ fn check(version: u8, media_type: &str, wanted: &str, entries: usize) -> Result<
     }
     if entries > MOST_ENTRIES {
         return Err(Malformed(format!(
-            "it lists {entries} things; at most {MOST_ENTRIES} are read"
+            "it lists {entries} entries; at most {MOST_ENTRIES} are read"
         )));
     }
     Ok(())

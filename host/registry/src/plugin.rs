@@ -62,7 +62,7 @@ pub fn component(wasm: &[u8], title: &str, created: &str, facts: ComponentFacts)
 /// The layer of a component's artifact, held against its configuration.
 pub fn layer<'a>(image: &'a Image, config: &[u8]) -> Result<&'a Descriptor, Malformed> {
     let wrong = |why: &str| Err(Malformed(format!("the artifact of a component {why}")));
-    let [layer] = image.layers.as_slice() else { return wrong("has not one layer") };
+    let [layer] = image.layers.as_slice() else { return wrong("does not have exactly one layer") };
     if image.config.media_type != WASM_CONFIG || layer.media_type != WASM {
         return wrong("has a configuration or a layer of another type");
     }
@@ -94,16 +94,17 @@ pub fn attachment<'a>(
     to: Digest,
     artifact: &str,
 ) -> Result<&'a Descriptor, Malformed> {
-    let wrong = |why: &str| Err(Malformed(format!("what is attached to a component {why}")));
+    let wrong =
+        |why: &str| Err(Malformed(format!("the artifact that is attached to a component {why}")));
     if image.artifact_type.as_deref() != Some(artifact) {
-        return wrong("is of another type than its index says");
+        return wrong("has another type than its index says");
     }
     if image.subject.as_ref().is_none_or(|subject| subject.digest != to) {
-        return wrong("refers to something else");
+        return wrong("refers to another component");
     }
-    let [layer] = image.layers.as_slice() else { return wrong("has not one layer") };
+    let [layer] = image.layers.as_slice() else { return wrong("does not have exactly one layer") };
     if artifact == MANIFEST_ARTIFACT && layer.media_type != DSSE {
-        return wrong("is no signed document");
+        return wrong("is not a signed document");
     }
     Ok(layer)
 }

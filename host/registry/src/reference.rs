@@ -90,23 +90,25 @@ impl FromStr for Reference {
             return Err(wrong("it is too long"));
         }
         if text.contains("://") {
-            return Err(wrong("it is a url; a reference begins with the registry's host"));
+            return Err(wrong(
+                "it is a URL; leave `https://` out, so that it begins with the \
+             registry's host",
+            ));
         }
         let (place, what) = match text.split_once('@') {
             Some((place, digest)) => {
                 let digest = digest
                     .parse()
-                    .map_err(|_| wrong("what follows `@` is not a SHA-256 digest"))?;
+                    .map_err(|_| wrong("the part after `@` is not a SHA-256 digest"))?;
                 (place, What::Digest(digest))
             }
             None => {
                 let slash = text
                     .rfind('/')
-                    .ok_or_else(|| wrong("it names no registry, as in `host/name:tag`"))?;
+                    .ok_or_else(|| wrong("it does not name a registry, as `host/name:tag` does"))?;
                 let (path, last) = text.split_at(slash);
-                let (name, tag) = last
-                    .split_once(':')
-                    .ok_or_else(|| wrong("it has neither a tag nor a digest"))?;
+                let (name, tag) =
+                    last.split_once(':').ok_or_else(|| wrong("it lacks a tag or a digest"))?;
                 if !is_tag(tag) {
                     return Err(wrong("its tag is not 1 to 128 letters, digits, `_`, `.` or `-`"));
                 }
@@ -116,7 +118,7 @@ impl FromStr for Reference {
         };
         let (host, name) = place
             .split_once('/')
-            .ok_or_else(|| wrong("it names no registry, as in `host/name:tag`"))?;
+            .ok_or_else(|| wrong("it does not name a registry, as `host/name:tag` does"))?;
         if !is_host(host) {
             return Err(wrong(
                 "it does not begin with a registry's host, such as `registry.example` or `127.0.0.1:5000`",

@@ -44,7 +44,7 @@ impl Release {
     pub fn of(index: &Index) -> Result<Self, Malformed> {
         // An index without the type is no error: some registries' tools write it anew and leave that out.
         if index.artifact_type.as_deref().is_some_and(|it| it != RELEASE_ARTIFACT) {
-            return Err(Malformed("it is no release, but something else".to_owned()));
+            return Err(Malformed("it is not a release".to_owned()));
         }
         let of_type = |wanted: &str| {
             let fits = |it: &&Descriptor| {

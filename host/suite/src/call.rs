@@ -177,13 +177,16 @@ impl Wire<'_> {
                     .and_then(|index| batch.items.into_iter().nth(index));
                 match item {
                     Some(Ok(incoming)) => Ok(Question::Whether(Box::new(incoming))),
-                    Some(Err(_)) => Err(format!("its question {} is malformed", self.question)),
-                    None => {
-                        Err(format!("it has {count} questions, and no question {}", self.question))
+                    Some(Err(_)) => {
+                        Err(format!("question {} of the payload is malformed", self.question))
                     }
+                    None => Err(format!(
+                        "the payload has {count} questions, but no question {}",
+                        self.question
+                    )),
                 }
             }
-            Heard::Nothing(_) => Err("it holds nothing to decide".to_owned()),
+            Heard::Nothing(_) => Err("the payload has nothing to decide".to_owned()),
         }
     }
 }
@@ -210,7 +213,7 @@ pub(crate) fn from_model(
         |name: &String| lookup(&suite.principals, path, "principal", name).map(principal);
     let body = text.body.as_ref().map_or_else(|| "null".to_owned(), Value::to_string);
     let payload = Document::parse(body.as_bytes()).map_err(|_| {
-        SuiteError::at(&format!("{path}.body"), "it is no JSON that a host would read")
+        SuiteError::at(&format!("{path}.body"), "it is not JSON that a host would accept")
     })?;
     let set_up = text.set_up.clone().unwrap_or_default();
     let mut secrets = Secrets::default();
@@ -303,9 +306,9 @@ pub(crate) fn edited(payload: String, set: &BTreeMap<String, Value>) -> Result<S
         return Ok(payload);
     }
     let mut body: Value =
-        serde_json::from_str(&payload).map_err(|_| "the payload is no JSON".to_owned())?;
+        serde_json::from_str(&payload).map_err(|_| "the payload is not JSON".to_owned())?;
     for (pointer, value) in set {
-        let wrong = || format!("the payload has no place `{pointer}`");
+        let wrong = || format!("the payload has nothing at `{pointer}`");
         split_pointer(pointer).filter(|_| !pointer.is_empty()).ok_or_else(wrong)?;
         let (parent, member) = pointer.rsplit_once('/').ok_or_else(wrong)?;
         let member = member.replace("~1", "/").replace("~0", "~");

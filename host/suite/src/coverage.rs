@@ -217,12 +217,12 @@ impl CoverageText {
         if self.demand.contains(&Aspect::Rules) && self.rules.is_none() {
             return Err(SuiteError::at(
                 "coverage.demand",
-                "it demands `rules`, and `coverage.rules` does not say where they stand",
+                "it demands `rules`, but `coverage.rules` does not say where they are",
             ));
         }
         match &self.rules {
             Some(rules) if split_pointer(&rules.settings).is_none() => {
-                Err(SuiteError::at("coverage.rules.settings", "it is no JSON Pointer"))
+                Err(SuiteError::at("coverage.rules.settings", "it is not a JSON Pointer"))
             }
             _ => Ok(()),
         }

@@ -33,7 +33,7 @@ impl Expect {
         let ways = [decides, text.found.is_some(), text.fault.is_some(), text.refused.is_some()];
         match ways.into_iter().filter(|way| *way).count() {
             1 => {}
-            0 => return Err(SuiteError::at(path, "it expects nothing")),
+            0 => return Err(SuiteError::at(path, "it does not expect anything")),
             _ => {
                 return Err(SuiteError::at(
                     path,
@@ -44,7 +44,7 @@ impl Expect {
         if text.refused.as_ref().is_some_and(Vec::is_empty) {
             return Err(SuiteError::at(
                 &format!("{path}.refused"),
-                "it names nothing that is to be said of the settings",
+                "it does not name what the settings should be refused for",
             ));
         }
         let mut changes = Vec::new();
@@ -75,18 +75,19 @@ impl Expect {
                 .filter(|wanted| !complaints.iter().any(|complaint| complaint.contains(*wanted)))
                 .map(|wanted| {
                     format!(
-                        "refused: expected `{wanted}` in what is said of the settings: {}",
+                        "refused: expected `{wanted}` in what the plugin says about the \
+                         settings: {}",
                         complaints.join("; ")
                     )
                 })
                 .collect(),
             (Said::Fault { code, detail }, None, Some(wanted), _) => match code == wanted {
                 true => Vec::new(),
-                false => vec![format!("fault: expected `{wanted}`, and it is `{code}` ({detail})")],
+                false => vec![format!("fault: expected `{wanted}`, but it is `{code}` ({detail})")],
             },
             (Said::Found(found), None, None, Some(wanted)) => found_differences(wanted, found),
             (Said::Decision(decision), None, None, None) => self.decision_differences(decision),
-            (said, ..) => vec![format!("expected {}, and there is {}", self.what(), said.what())],
+            (said, ..) => vec![format!("expected {}, but there is {}", self.what(), said.what())],
         }
     }
 
@@ -103,7 +104,7 @@ impl Expect {
         let mut differences = Vec::new();
         if let Some(verdict) = self.verdict.filter(|verdict| *verdict != decision.verdict()) {
             differences.push(format!(
-                "verdict: expected {}, and it is {}",
+                "verdict: expected {}, but it is {}",
                 verdict.name(),
                 decision.verdict().name()
             ));
@@ -116,34 +117,30 @@ impl Expect {
             for wanted in order {
                 match left.iter().position(|finding| fits(wanted, finding)) {
                     Some(index) => drop(left.remove(index)),
-                    None => differences.push(format!(
-                        "findings: expected {}, and it is not there",
-                        spelled(wanted)
-                    )),
+                    None => differences
+                        .push(format!("findings: expected {}, but it is missing", spelled(wanted))),
                 }
             }
             for finding in left {
-                differences.push(format!("findings: nobody expected {}", finding_text(finding)));
+                differences.push(format!("findings: {} was not expected", finding_text(finding)));
             }
         }
         let mut left: Vec<&Change> = decision.changes.iter().collect();
         for wanted in &self.changes {
             match left.iter().position(|change| same(wanted, change)) {
                 Some(index) => drop(left.remove(index)),
-                None => differences.push(format!(
-                    "changes: expected {}, and it is not there",
-                    change_text(wanted)
-                )),
+                None => differences
+                    .push(format!("changes: expected {}, but it is missing", change_text(wanted))),
             }
         }
         for change in left {
-            differences.push(format!("changes: nobody expected {}", change_text(change)));
+            differences.push(format!("changes: {} was not expected", change_text(change)));
         }
         if self.risk.is_some() && self.risk != decision.risk {
             let risk =
                 |risk: Option<u8>| risk.map_or_else(|| "none".to_owned(), |risk| risk.to_string());
             differences.push(format!(
-                "risk: expected {}, and it is {}",
+                "risk: expected {}, but it is {}",
                 risk(self.risk),
                 risk(decision.risk)
             ));
@@ -158,7 +155,7 @@ fn found_differences(wanted: &[String], found: &Found) -> Vec<String> {
     match found == wanted {
         true => Vec::new(),
         false => vec![format!(
-            "found: expected [{}], and it is [{}]",
+            "found: expected [{}], but it is [{}]",
             wanted.join(", "),
             found.join(", ")
         )],

@@ -60,7 +60,7 @@ impl Suite {
         let most = if syntax == Syntax::Json { Self::MOST_BUNDLE_BYTES } else { Self::MOST_BYTES };
         if text.len() > most {
             return Err(SuiteError::whole(format!(
-                "it has {} bytes; the most is {most}",
+                "it has {} bytes; at most {most} are allowed",
                 text.len()
             )));
         }
@@ -99,7 +99,7 @@ impl Suite {
         if text.len() > Self::MOST_BUNDLE_BYTES {
             let most = Self::MOST_BUNDLE_BYTES;
             return Err(SuiteError::whole(format!(
-                "with its files it has {} bytes; the most is {most}",
+                "with its files it has {} bytes; at most {most} are allowed",
                 text.len()
             )));
         }
@@ -122,7 +122,7 @@ impl Source {
         if given.into_iter().filter(|given| *given).count() != 1 {
             return Err(SuiteError::at(
                 path,
-                "it has not exactly one of `file`, `text` and `json`",
+                "it must have exactly one of `file`, `text` and `json`",
             ));
         }
         let Some(file) = self.file.take() else { return Ok(()) };

@@ -63,7 +63,7 @@ impl Suite {
             if source.file.is_some() {
                 return Err(SuiteError::at(
                     &format!("settings.{name}"),
-                    "it names a file, and a bundle holds everything itself",
+                    "it names a file, but a bundle must hold everything itself",
                 ));
             }
             settings.insert(name.clone(), source.content());
@@ -76,7 +76,7 @@ impl Suite {
             planner.matrix(&format!("matrix[{index}]"), matrix)?;
         }
         if planner.cases.is_empty() {
-            return Err(SuiteError::whole("it has no case"));
+            return Err(SuiteError::whole("it does not have a case"));
         }
         let cases = planner.cases;
         if cases.iter().any(|case| case.settings == NO_SETTINGS) {
@@ -154,7 +154,7 @@ impl<'a> Planner<'a> {
                                 let expect = expect.ok_or_else(|| {
                                     SuiteError::at(
                                         path,
-                                        format!("nothing is expected of `{name}`, and there is no `otherwise`"),
+                                        format!("`{name}` has no expectation, and there is no `otherwise`"),
                                     )
                                 })?;
                                 self.add(
@@ -174,7 +174,7 @@ impl<'a> Planner<'a> {
         match used.iter().position(|used| !used) {
             Some(index) => Err(SuiteError::at(
                 &format!("{path}.expect[{index}]"),
-                "it fits nothing that an earlier row leaves",
+                "earlier rows match everything that this row matches",
             )),
             None => Ok(()),
         }
@@ -198,7 +198,7 @@ impl<'a> Planner<'a> {
         if name.trim().is_empty() || !self.names.insert(name.clone()) {
             return Err(SuiteError::at(
                 &format!("{path}.name"),
-                format!("`{name}` is empty or stands there twice"),
+                format!("`{name}` is empty or is there twice"),
             ));
         }
         let settings = self.settings(path, choice.settings)?;
@@ -252,7 +252,7 @@ impl<'a> Planner<'a> {
         own(choice.received, &mut text.received);
         let hook = text.hook.as_ref().or(defaults.hook.as_ref());
         let hook = hook.ok_or_else(|| {
-            SuiteError::at(path, "it has no `hook`, and neither have the defaults")
+            SuiteError::at(path, "it has no `hook`, and the defaults have none either")
         })?;
         let kind = HookKind::from_name(hook);
         let kind = kind.ok_or_else(|| {
@@ -260,12 +260,12 @@ impl<'a> Planner<'a> {
         })?;
         let clock = text.received.as_ref().or(defaults.received.as_ref());
         let clock = clock.ok_or_else(|| {
-            SuiteError::at(path, "it has no `received`, and neither have the defaults")
+            SuiteError::at(path, "it has no `received`, and the defaults have none either")
         })?;
         let received = words::time(clock).ok_or_else(|| {
             SuiteError::at(
                 &format!("{path}.received"),
-                format!("`{clock}` is no time such as `2026-11-25T10:00:00Z`"),
+                format!("`{clock}` is not a time; write it as `2026-11-25T10:00:00Z`"),
             )
         })?;
         let seed = text.seed.or(defaults.seed).unwrap_or_default();
@@ -275,7 +275,7 @@ impl<'a> Planner<'a> {
                 if payload.file.is_some() {
                     return Err(SuiteError::at(
                         &format!("payloads.{name}"),
-                        "it names a file, and a bundle holds everything itself",
+                        "it names a file, but a bundle must hold everything itself",
                     ));
                 }
                 let body = edited(payload.content(), set)

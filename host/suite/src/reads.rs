@@ -191,8 +191,8 @@ impl<'a> Walk<'a> {
             one.into_iter().chain(several).map(|path| path.replacen('*', text, 1)).collect();
         if !paths.is_empty() && !paths.iter().any(|path| self.reads.covers_path(path)) {
             let what = format!(
-                "the plugin's manifest does not read {}: add it to `reads` and sign the plugin \
-                 again, or name one that is read",
+                "the plugin's manifest does not read {}; add it to `reads` and sign the plugin \
+                 again, or name an input that it reads",
                 paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(" or ")
             );
             self.found.push((pointer.to_owned(), what));
@@ -219,12 +219,12 @@ impl<'a> Reached<'a> {
                 continue;
             }
             if let Some(keyword) = NOT_FOLLOWED.iter().find(|keyword| hides(schema, keyword)) {
-                return Err(format!("`{MARK}` is not found below `{keyword}`: say it elsewhere"));
+                return Err(format!("`{MARK}` has no effect below `{keyword}`; put it elsewhere"));
             }
             if let Some(target) = schema.get("$ref") {
                 let Some(target) = resolve(self.root, target) else {
                     return Err(format!(
-                        "`{MARK}` is found through references such as `#/$defs/NAME` alone"
+                        "`{MARK}` has an effect through references such as `#/$defs/NAME` only"
                     ));
                 };
                 left.push(target);

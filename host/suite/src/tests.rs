@@ -98,13 +98,17 @@ fn what_does_not_fit_together_is_named_by_path() {
         ("received = \"2026-11-25T10:00:00Z\"", "", "it has no `received`"),
         ("hook = \"okta.token\"", "hook = \"okta.tokens\"", "there is no hook kind `okta.tokens`"),
         ("hook = \"okta.token\"", "", "it has no `hook`"),
-        ("then = { verdict = \"deny\" }", "then = {}", "`matrix[0].expect`: it expects nothing"),
+        (
+            "then = { verdict = \"deny\" }",
+            "then = {}",
+            "`matrix[0].expect`: it does not expect anything",
+        ),
         ("principal = \"anna\", then", "principal = \"carl\", then", "the matrix has no `carl`"),
-        ("otherwise = { verdict = \"allow\" }", "", "nothing is expected of `both: bert`"),
+        ("otherwise = { verdict = \"allow\" }", "", "`both: bert` has no expectation"),
         (
             "expect = [{ principal = \"anna\", then = { verdict = \"deny\" } }]",
             "expect = [{ then = { verdict = \"deny\" } }, { principal = \"anna\", then = { verdict = \"deny\" } }]",
-            "`matrix[0].expect[1]`: it fits nothing",
+            "`matrix[0].expect[1]`: earlier rows match everything",
         ),
         (
             "name = \"both\"\nprincipals = [\"anna\", \"bert\"]",
@@ -114,7 +118,7 @@ fn what_does_not_fit_together_is_named_by_path() {
         (
             "[[matrix]]\nname = \"both\"",
             "[[case]]\nname = \"anna\"\nexpect = { verdict = \"deny\" }\n[[matrix]]\nname = \"both\"",
-            "stands there twice",
+            "is there twice",
         ),
         (
             "verdict = \"deny\", findings",
@@ -124,7 +128,7 @@ fn what_does_not_fit_together_is_named_by_path() {
         (
             "[principals.bert]",
             "[settings.a]\njson = 1\ntext = \"1\"\n[principals.bert]",
-            "not exactly one of",
+            "exactly one of",
         ),
         (
             "[principals.bert]",
@@ -144,7 +148,7 @@ fn what_does_not_fit_together_is_named_by_path() {
         (
             "name = \"small\"",
             "name = \"small\"\ncoverage = { demand = [\"rules\"] }",
-            "does not say where they stand",
+            "does not say where they are",
         ),
     ] {
         assert!(SMALL.contains(from), "{from}");
@@ -185,11 +189,11 @@ fn changes_are_spelled_in_one_way() {
         ),
         (
             r#"{"change": "create-user", "seconds": 1}"#,
-            Err("it has a member that means nothing for it"),
+            Err("it has a member that such a change does not have"),
         ),
         (r#"{"change": "cap-lifetime:id-token"}"#, Err("it has no `seconds`")),
-        (r#"{"change": "cap-lifetime:tokens", "seconds": 1}"#, Err("it names no target")),
-        (r#"{"change": "forbid"}"#, Err("it is no change")),
+        (r#"{"change": "cap-lifetime:tokens", "seconds": 1}"#, Err("it does not name a target")),
+        (r#"{"change": "forbid"}"#, Err("it is not a change")),
     ] {
         let change: ChangeText = serde_json::from_str(text).unwrap();
         let change = change.change();

@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Names {
                     names.push(name);
                 }
                 if names.is_empty() {
-                    Err(A::Error::custom("an empty list fits nothing"))
+                    Err(A::Error::custom("an empty list matches nothing"))
                 } else {
                     Ok(Names(names))
                 }
@@ -158,14 +158,14 @@ impl ChangeText {
             let target = TARGETS
                 .into_iter()
                 .find(|known| known.name() == target)
-                .ok_or("it names no target")?;
+                .ok_or("it does not name a target")?;
             Ok((target, path.to_owned()))
         };
         let grant = || -> Result<Grant, &'static str> {
             let kind = GRANTS
                 .into_iter()
                 .find(|kind| kind.name() == rest)
-                .ok_or("it names no kind of grant")?;
+                .ok_or("it does not name a kind of grant")?;
             Ok(Grant { kind, id: self.id.clone().ok_or("it has no `id`")? })
         };
         let json = || -> Result<String, &'static str> {
@@ -186,7 +186,7 @@ impl ChangeText {
             "credential" => {
                 let named = |known: &Credential| Some(known.name()) == self.credential.as_deref();
                 Change::Credential(
-                    CREDENTIALS.into_iter().find(named).ok_or("it names no `credential`")?,
+                    CREDENTIALS.into_iter().find(named).ok_or("it does not name a `credential`")?,
                 )
             }
             "auto-approve" => Change::AutoApprove,
@@ -200,13 +200,13 @@ impl ChangeText {
                 payload: json()?,
                 obligatory: self.obligatory.unwrap_or_default(),
             }),
-            _ => return Err("it is no change"),
+            _ => return Err("it is not a change"),
         };
         // What was written beside it and means nothing would be believed to be checked.
         if Self::of(&change).is_as_full_as(self) {
             Ok(change)
         } else {
-            Err("it has a member that means nothing for it")
+            Err("it has a member that such a change does not have")
         }
     }
 

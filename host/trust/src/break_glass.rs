@@ -102,8 +102,8 @@ impl Document for BreakGlass {
             return Err(format!("`minutes` is not 1 to {}", Self::MAX_MINUTES));
         }
         if self.waives.is_empty() && !self.fail_open {
-            let what = "it waives no finding code and does not open the safe answer: it would do \
-                        nothing";
+            let what = "it neither waives a finding code nor opens the safe answer, so it would \
+             do nothing";
             return Err(what.to_owned());
         }
         if self.waives.len() > MAX_CODES {
@@ -116,7 +116,8 @@ impl Document for BreakGlass {
         };
         if let Some(code) = self.waives.iter().find(|code| !waiver::may_be_waived(code)) {
             return Err(format!(
-                "{} is about audit, termination or revocation, which no document waives",
+                "{} is about audit, termination or revocation, which a break-glass document \
+                 cannot waive",
                 quoted(code)
             ));
         }
@@ -125,7 +126,7 @@ impl Document for BreakGlass {
             return Err(format!("{code} is not a finding code, such as `SOD_CONFLICT`"));
         }
         if self.issued >= self.expires {
-            return Err("it ends before it begins".to_owned());
+            return Err("its end is before its beginning".to_owned());
         }
         let Self { tenant, person, reason, ticket, .. } = self;
         check_remarks(&[

@@ -40,7 +40,8 @@ impl TrustRoot {
         if self.root.count(&before.counted) < self.root.threshold {
             before.unrejected()?;
             let sentence = format!(
-                "{what} is signed by {} of the {} root keys that its predecessor {} asks for",
+                "{what} is signed by {} of the {} root keys that the root before it, {}, asks \
+                 for",
                 self.root.count(&before.counted),
                 self.root.threshold,
                 self.version
@@ -57,7 +58,7 @@ impl TrustRoot {
     fn keeps_revocations(&self, next: &Self) -> Result<(), Refusal> {
         let dropped = |what: String| {
             let sentence = format!(
-                "the trust root {} no longer revokes {what}: revocations are for good",
+                "the trust root {} no longer revokes {what}, but revocations are final",
                 next.version
             );
             Err(Refusal::new(RefusalCode::RevocationDropped, sentence))
@@ -69,6 +70,6 @@ impl TrustRoot {
         if next.revoked.includes(&self.revoked) {
             return Ok(());
         }
-        dropped("a manifest that its predecessor does".to_owned())
+        dropped("a manifest that the root before it revokes".to_owned())
     }
 }

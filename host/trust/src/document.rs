@@ -76,7 +76,7 @@ pub(crate) fn check_validity(
     words: &str,
 ) -> Result<(), String> {
     if issued >= expires || expires.0 - issued.0 > longest.0 {
-        return Err(format!("it ends before it begins, or more than {words} after"));
+        return Err(format!("its end is before its beginning, or more than {words} after it"));
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ impl Envelope {
             return Err(malformed(format!("is larger than {} bytes", Self::MAX_BYTES)));
         }
         let text: EnvelopeText =
-            strict::json(bytes).map_err(|what| malformed(format!("does not read: {what}")))?;
+            strict::json(bytes).map_err(|what| malformed(format!("cannot be read: {what}")))?;
         if text.signatures.len() > Self::MAX_SIGNATURES {
             return Err(malformed(format!("has more than {} signatures", Self::MAX_SIGNATURES)));
         }
@@ -109,7 +109,7 @@ impl Envelope {
     ) -> Result<Verified<'e, 'k>, Refusal> {
         self.expect_type(payload_type)?;
         if self.signatures.is_empty() {
-            return Err(Refusal::new(RefusalCode::Unsigned, "the envelope carries no signature"));
+            return Err(Refusal::new(RefusalCode::Unsigned, "the envelope has no signature"));
         }
         let message = pae(&self.payload_type, &self.payload);
         let mut verified = Verified {

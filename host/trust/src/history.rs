@@ -195,7 +195,7 @@ impl History {
             let least = active.get(id).max(self.floors.get(id)).copied().unwrap_or(0);
             if entry.serial < least {
                 let sentence = format!(
-                    "{} has the serial {}, and the least is {least}",
+                    "{} has the serial {}, which is below the minimum of {least}",
                     quoted(id),
                     entry.serial
                 );

@@ -173,8 +173,10 @@ impl Manifest {
         if found == self.wasm {
             return Ok(());
         }
-        let sentence =
-            format!("the component of {id} is {found}, its manifest was signed for {}", self.wasm);
+        let sentence = format!(
+            "the component of {id} is {found}, but its manifest was signed for {}",
+            self.wasm
+        );
         Err(Refusal::new(RefusalCode::DigestMismatch, sentence))
     }
 }
@@ -275,7 +277,7 @@ impl Predicate {
         let emits = Emits::compile(&self.emits.effects, &self.emits.changes)
             .map_err(|error| malformed(error.to_string()))?;
         if emits.waives() && !self.capabilities.contains(&Capability::Waive) {
-            return Err(malformed("its `emits` has `waive`, and its `capabilities` have not"));
+            return Err(malformed("its `emits` has `waive`, but its `capabilities` lack it"));
         }
         self.messages.validate().map_err(|error| malformed(error.to_string()))?;
         let settings_schema = self.settings_schema.map(SchemaText::check).transpose()?;
@@ -307,7 +309,7 @@ impl Predicate {
         }
         if semver::Version::parse(&self.version).is_err() {
             return Err(malformed(format!(
-                "the version {} is not one, such as `1.4.0`",
+                "the version {} does not have the form of `1.4.0`",
                 quoted(&self.version)
             )));
         }
@@ -321,7 +323,7 @@ impl Predicate {
             return Err(Refusal::new(RefusalCode::WorldUnsupported, sentence));
         }
         if self.hooks.is_empty() {
-            return Err(malformed("it names no hook kind"));
+            return Err(malformed("it does not name a hook kind"));
         }
         match self.hooks.iter().find(|hook| !is_hook_kind(hook)) {
             Some(hook) => {
@@ -336,7 +338,7 @@ impl Predicate {
             return Err(malformed("`serial` is 0; the first is 1"));
         }
         if self.not_before >= self.expires {
-            return Err(malformed("it ends before it begins"));
+            return Err(malformed("its end is before its beginning"));
         }
         if let Some(capability) =
             self.capabilities.iter().find(|capability| !capability.available())

@@ -91,23 +91,24 @@ macro_rules! codes {
 codes! {
     /// The author's or operator's TOML file does not say what its format needs.
     SourceMalformed = "source-malformed",
-        "a source file (TOML) does not say what its format needs",
+        "a source file (TOML) does not follow its format",
         "correct the source file and sign again";
     /// The envelope is not one, or is not spelled in the one way that is taken.
     EnvelopeMalformed = "envelope-malformed",
-        "the file is not a DSSE envelope in the one spelling that is taken",
-        "fetch the file again; if it stays so, have it signed again with `portcullis`";
+        "the file is not a DSSE envelope in the canonical form",
+        "fetch the file again; if that does not help, have it signed again with `portcullis`";
     /// The envelope is for another type of document.
     WrongPayloadType = "wrong-payload-type",
         "the envelope is for another type of document",
         "check that the setting or argument names the file you mean";
     /// There is no signature.
     Unsigned = "unsigned",
-        "the envelope carries no signature",
-        "have it signed by its publisher, or remove the file";
+        "the envelope has no signature",
+        "have the document signed by its publisher, or remove the file";
     /// A signature is not that of the key it names, over these bytes.
     BadSignature = "bad-signature",
-        "too few signatures hold, and one is not that of the key it names, over these bytes",
+        "too few signatures are valid, and one was not made by the key that it names, over \
+         these bytes",
         "treat the file as altered: fetch it again from its publisher, and find out where it changed";
     /// A signature names another key than the one that made it.
     KeyidMismatch = "keyid-mismatch",
@@ -115,12 +116,13 @@ codes! {
         "have the signature made again, under the name of the key that makes it";
     /// No signature is by a key that may sign this document.
     UnknownSigner = "unknown-signer",
-        "nobody who may sign this document has signed it",
-        "have it signed by a key that the trust root names for this, or pin the right trust root";
+        "the document has no signature of somebody who may sign it",
+        "have the document signed by a key that the trust root names for it, or pin the right \
+         trust root";
     /// No signature on a manifest is by a publisher of the trust root.
     UnknownPublisher = "unknown-publisher",
-        "no publisher of the trust root has signed the manifest",
-        "if you mean to trust its signer, name them as a publisher in a new trust root";
+        "the manifest has no signature of a publisher that the trust root names",
+        "if you trust the signer, name them as a publisher in a new trust root";
     /// Too few distinct keys signed.
     BelowThreshold = "below-threshold",
         "too few distinct keys have signed",
@@ -128,38 +130,42 @@ codes! {
     /// A signature that it needs is by a revoked key.
     RevokedKey = "revoked-key",
         "a signature that is needed is by a key that the trust root has revoked",
-        "have it signed by a key that still serves, and find out what else the revoked key signed";
+        "have the document signed by a key that is not revoked, and find out what else the \
+         revoked key signed";
     /// The publisher's manifests need a reviewer, and too few have signed.
     ReviewMissing = "review-missing",
-        "the publisher's manifests need a reviewer's signature, and it is not there",
+        "the publisher's manifests need a reviewer's signature, and it is missing",
         "have a reviewer read the plugin and add their signature with `portcullis plugin sign --add-to`";
     /// The reviewer and the author are one person.
     ReviewByAuthor = "review-by-author",
         "the reviewer has the same name or key as one of those who published it",
-        "have somebody else review it: nobody seconds their own work";
+        "have somebody else review the plugin; publishers cannot review their own work";
     /// The trust root does not say what its format needs.
     RootMalformed = "root-malformed",
-        "the trust root does not say what its format needs",
+        "the trust root does not follow its format",
         "correct the trust root and have it signed again";
     /// The trust root does not have the number after its predecessor's.
     RootSkipped = "root-skipped",
-        "the trust root is not the one that follows its predecessor",
-        "put every trust root in between into the folder of trust roots: each is let in by the one before";
+        "the trust root does not follow the one before it",
+        "put every trust root in between into the folder of trust roots; each is accepted by \
+         means of the one before it";
     /// Too few root keys of the trust root before signed this one.
     RootUnchained = "root-unchained",
         "too few root keys of the trust root before have signed this one",
-        "have root keys of the one before sign it too, with `portcullis root sign --add-to`; if nobody can, treat it as forged";
+        "have root keys of the one before sign it too, with `portcullis root sign --add-to`; if \
+         that is impossible, treat it as forged";
     /// There are two trust roots of one number.
     RootForked = "root-forked",
         "another trust root of the same number was accepted before",
-        "treat it as forged, and find out who signed it; the one that was accepted first stays in force";
+        "treat it as forged, and find out who signed it; the one that was accepted first stays \
+         active";
     /// A trust root that this host accepted is no longer there.
     RootLost = "root-lost",
-        "this host accepted a newer trust root before, and it is not here",
-        "put it back into the folder of trust roots";
+        "this host accepted a newer trust root before, and that one is missing",
+        "put the newer trust root back into the folder of trust roots";
     /// A trust root leaves out what the one before revoked.
     RevocationDropped = "revocation-dropped",
-        "the trust root leaves out a revocation of the one before",
+        "the trust root lacks a revocation of the one before",
         "add all revocations of the one before; `portcullis root sign --previous` does that";
     /// The release set needs a newer trust root.
     RootTooOld = "root-too-old",
@@ -167,7 +173,7 @@ codes! {
         "install the newest trust root first";
     /// The release set does not say what its format needs.
     ReleaseMalformed = "release-malformed",
-        "the release set does not say what its format needs",
+        "the release set does not follow its format",
         "correct the release source and sign a new release set";
     /// The release set is not newer than what was active here before.
     ReleaseOlder = "release-older",
@@ -175,7 +181,8 @@ codes! {
         "give the next release set a higher version; to go back on purpose, have a downgrade signed with `portcullis release downgrade`";
     /// A plugin's serial is below one that was active here, or below a signed floor.
     SerialOlder = "serial-older",
-        "a plugin's serial is below the one that was active here before, or below the floor of a release set",
+        "a plugin's serial is below the one that was active here before, or below the minimum \
+         of a release set",
         "release a plugin with a higher serial; to go back on purpose, have a downgrade signed with `portcullis release downgrade`";
     /// The set was active here, has expired, and so has its grace.
     GraceOver = "grace-over",
@@ -183,58 +190,60 @@ codes! {
         "sign a new release set";
     /// The downgrade does not say what its format needs.
     DowngradeMalformed = "downgrade-malformed",
-        "the downgrade does not say what its format needs",
-        "make it again with `portcullis release downgrade`";
+        "the downgrade does not follow its format",
+        "make the downgrade again with `portcullis release downgrade`";
     /// The downgrade is for another set or for another host's past.
     DowngradeMismatch = "downgrade-mismatch",
         "the downgrade is for another release set, or was made for a host that had seen less",
-        "have a downgrade signed for this very set, from the highest version that was active here";
+        "have a downgrade signed for this set, from the highest version that was active here";
     /// The trust root names nobody who may sign break-glass documents.
     BreakGlassUnavailable = "break-glass-unavailable",
         "the trust root has no role `break_glass`, so nobody may sign such a document",
-        "give the role its keys and threshold in a new trust root";
+        "give the role keys and a threshold in a new trust root";
     /// The break-glass document does not say what its format needs.
     BreakGlassMalformed = "break-glass-malformed",
-        "the break-glass document does not say what its format needs",
-        "make it again with `portcullis break-glass prepare`";
+        "the break-glass document does not follow its format",
+        "make the document again with `portcullis break-glass prepare`";
     /// The break-glass document is for another tenant, or for a hook that this host does not have.
     BreakGlassElsewhere = "break-glass-wrong-target",
         "the break-glass document is for another tenant, or for a hook that this host does not have",
         "use the document that was made for this host's tenant and hook";
     /// The break-glass document was opened before.
     BreakGlassSpent = "break-glass-already-used",
-        "the break-glass document was opened before: each works once",
-        "use another one; more can be signed in advance";
+        "the break-glass document was opened before, and each works only once",
+        "use another document; you can have several signed in advance";
     /// The time reset or clock confirmation does not say what its format needs.
     TimeDocumentMalformed = "time-document-malformed",
-        "the time reset or the clock confirmation does not say what its format needs",
-        "make it again with `portcullis trust time-reset` or `portcullis trust confirm-clock`";
+        "the time reset or the clock confirmation does not follow its format",
+        "make the document again with `portcullis trust time-reset` or `portcullis trust \
+         confirm-clock`";
     /// The time reset or clock confirmation is for another host's log.
     TimeDocumentWrongTarget = "time-document-wrong-target",
         "the time reset or the clock confirmation is for the log of another host",
-        "make one with the public key of this host's log";
+        "make a document with the public key of this host's log";
     /// The time reset or clock confirmation was used before.
     TimeDocumentUsed = "time-document-already-used",
-        "the time reset or the clock confirmation, or a later one, was used here before: each \
-         works once",
+        "the time reset or the clock confirmation, or a later one, was used here before, and \
+         each works only once",
         "have another one signed: a time reset with a higher serial, a clock confirmation of this \
          moment";
     /// The manifest does not say what its format needs.
     ManifestMalformed = "manifest-malformed",
-        "the manifest does not say what its format needs",
+        "the manifest does not follow its format",
         "ask the publisher for a corrected and newly signed manifest";
     /// The manifest is revoked.
     RevokedManifest = "revoked-manifest",
-        "the manifest is revoked, for good",
-        "publish a corrected plugin with a higher serial; a revoked one never comes back";
+        "the manifest is revoked",
+        "publish a corrected plugin with a higher serial; a revocation is final";
     /// Its time has not begun.
     NotYetValid = "not-yet-valid",
-        "the document's time has not begun",
-        "check this machine's clock; otherwise wait, or have it signed with an earlier start";
+        "the document is not valid yet",
+        "check this machine's clock; if it is right, wait or have the document signed with an \
+         earlier start";
     /// Its time is over.
     Expired = "expired",
-        "the document's time is over",
-        "check this machine's clock; otherwise sign a new one with a later end";
+        "the document has expired",
+        "check this machine's clock; if it is right, sign a new document with a later end";
     /// The release set does not list this manifest.
     ManifestNotInRelease = "manifest-not-in-release",
         "the release set does not list this manifest",
@@ -242,11 +251,11 @@ codes! {
     /// The publisher may not publish this.
     PublisherOverreach = "publisher-overreach",
         "the publisher may not publish this plugin, hook kind or capability",
-        "refuse the plugin, or widen what the publisher may do in a new trust root";
+        "do not use the plugin, or give the publisher the right in a new trust root";
     /// The plugin asks for something that this host does not have.
     CapabilityUnavailable = "capability-unavailable",
-        "the plugin asks for a capability that this host does not have",
-        "use a version of the plugin that does without it, or a host that has it";
+        "the plugin asks for a capability that this host lacks",
+        "use a version of the plugin that does not need it, or a host that has it";
     /// The plugin is built for another contract.
     WorldUnsupported = "world-unsupported",
         "the plugin is built for another contract",
@@ -257,16 +266,16 @@ codes! {
         "ask the publisher for a manifest within the host's limits";
     /// The component has another size than its manifest says.
     SizeMismatch = "size-mismatch",
-        "the component has another size than its manifest says",
-        "fetch the component again: it is cut short or another file";
+        "the component does not have the size that its manifest says",
+        "fetch the component again; this one is incomplete or another file";
     /// The component is another one than its manifest says.
     DigestMismatch = "digest-mismatch",
         "the component is not the one that its manifest was signed for",
-        "fetch the component that the manifest was signed for; do not use this one";
+        "do not use this component; fetch the one that the manifest was signed for";
     /// The plugin is bound to a hook kind that its manifest does not name.
     HookNotDeclared = "hook-not-declared",
         "the plugin is bound to a hook kind that its manifest does not name",
-        "bind the plugin to a hook of a kind it declares, in a new release set";
+        "bind the plugin to a hook of a kind that its manifest names, in a new release set";
     /// The settings are other ones than the release set says.
     SettingsMismatch = "settings-mismatch",
         "the settings are not the ones that the release set was signed for",

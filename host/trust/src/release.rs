@@ -162,7 +162,7 @@ impl ReleaseSet {
             return Err(malformed("`version` or `root_version` is 0; the first is 1"));
         }
         if self.issued >= self.expires {
-            return Err(malformed("it ends before it begins"));
+            return Err(malformed("its end is before its beginning"));
         }
         if self.grace < self.expires || self.grace.0 - self.expires.0 > MAX_GRACE.0 {
             return Err(malformed(
@@ -212,7 +212,10 @@ impl ReleaseSet {
             let Some(candidate) = &binding.candidate else { continue };
             let (hook, id) = (quoted(&binding.hook), quoted(&candidate.plugin));
             let entry = self.candidate(candidate).ok_or_else(|| {
-                malformed(format!("{id} is a candidate on {hook}, and neither among `candidates` nor among `plugins`"))
+                malformed(format!(
+                    "{id} is a candidate on {hook}, but neither `candidates` nor \
+                 `plugins` lists it"
+                ))
             })?;
             let live = self.plugins.get(&binding.plugin).map(|live| live.manifest);
             if live == Some(entry.manifest) && candidate.settings == binding.settings {
@@ -224,7 +227,7 @@ impl ReleaseSet {
         }
         match idle.first() {
             Some(id) => Err(malformed(format!(
-                "{} is among `candidates`, and no binding tries it",
+                "`candidates` lists {}, but no binding tries it",
                 quoted(id)
             ))),
             None => Ok(()),
@@ -269,7 +272,7 @@ impl Binding {
         }
         if !plugins.contains_key(&self.plugin) {
             return Err(malformed(format!(
-                "{hook} is bound to {}, which is not among `plugins`",
+                "{hook} is bound to {}, which `plugins` does not list",
                 quoted(&self.plugin)
             )));
         }

@@ -111,10 +111,8 @@ impl RevokedPlugins {
         if !self.covers(manifest, id, serial) {
             return Ok(());
         }
-        let sentence = format!(
-            "the manifest of {} serial {serial} ({manifest}) is revoked, for good",
-            quoted(id)
-        );
+        let sentence =
+            format!("the manifest of {} serial {serial} ({manifest}) is revoked", quoted(id));
         Err(Refusal::new(RefusalCode::RevokedManifest, sentence))
     }
 }

@@ -124,7 +124,8 @@ impl Candidate {
             (Some(canary), false) => {
                 if live.mode != Mode::Enforce {
                     return wrong(format!(
-                        "`canary` answers in its place, and the binding only does {}",
+                        "a `canary` answers in the place of its binding, but the mode of this \
+                         one is {}",
                         live.mode.name()
                     ));
                 }
@@ -132,7 +133,7 @@ impl Candidate {
                     return wrong(what);
                 }
             }
-            _ => return wrong("it is either `shadow` or `canary`".to_owned()),
+            _ => return wrong("it must be either `shadow` or `canary`".to_owned()),
         }
         let Abort { window, max_differences, max_failures, max_slower, slower_by_ms } = self.abort;
         if !(1..=MOST_COMPARED).contains(&window) {
@@ -161,9 +162,9 @@ impl Candidate {
 impl Canary {
     fn check(&self) -> Result<(), String> {
         if self.percent.is_none() && self.applications.is_empty() && self.departments.is_empty() {
-            return Err(
-                "`canary` names nobody: say `percent`, `applications` or `departments`".to_owned()
-            );
+            return Err("`canary` does not select any calls: set `percent`, `applications` or \
+                 `departments`"
+                .to_owned());
         }
         if let Some(percent) = self.percent.filter(|percent| !(1..=100).contains(percent)) {
             return Err(format!("`canary.percent` is {percent}, not 1 to 100"));

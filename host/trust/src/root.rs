@@ -134,7 +134,7 @@ impl TrustRoot {
             return Err(malformed("two publishers have the same name"));
         }
         if let Some(keyid) = unused.0.keys().next() {
-            return Err(malformed(format!("the key {} serves no role", quoted(keyid))));
+            return Err(malformed(format!("the key {} is of no role", quoted(keyid))));
         }
         let digest = strict::sha256(payload);
         let known = keys.iter().chain(&revoked_keys).cloned().collect();
@@ -370,7 +370,7 @@ impl RevokedText {
             }
             if let Some(serving) = serving.iter().find(|serving| serving.bytes() == key.bytes()) {
                 return Err(malformed(format!(
-                    "the key {} is revoked, and serves a role",
+                    "the key {} is revoked, but a role uses it",
                     quoted(&serving.keyid())
                 )));
             }
@@ -424,7 +424,7 @@ impl Keys {
             let keyid = key.keyid();
             if !bytes.insert(*key.bytes()) || keys.insert(keyid.clone(), key).is_some() {
                 return Err(malformed(format!(
-                    "the key {} is named twice, if under two names",
+                    "the key {} is listed twice, under one name or two",
                     quoted(&keyid)
                 )));
             }
@@ -439,7 +439,7 @@ impl Keys {
         let take = |keyid: &String| {
             self.0.remove(keyid).ok_or_else(|| {
                 malformed(format!(
-                    "the key {} of {role} is not among `keys`, or serves twice",
+                    "the key {} of {role} is missing in `keys`, or is used twice",
                     quoted(keyid)
                 ))
             })

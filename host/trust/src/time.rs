@@ -58,7 +58,7 @@ pub(crate) mod text {
 }
 
 /// What is said where a time was not one.
-pub(crate) const EXPECTED: &str = "a time reads `2027-11-01T00:00:00Z` (UTC, to the second)";
+pub(crate) const EXPECTED: &str = "write a time as `2027-11-01T00:00:00Z` (UTC, to the second)";
 
 const MILLIS_PER_SECOND: u64 = 1_000;
 

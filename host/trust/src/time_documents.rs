@@ -93,7 +93,7 @@ impl TimeReset {
         is_for(&reset.log, log)?;
         if reset.serial <= used.reset {
             let sentence = format!(
-                "the time reset has the serial {}, and this host has used {}",
+                "the time reset has the serial {}, but this host has used {} already",
                 reset.serial, used.reset
             );
             return Err(Refusal::new(RefusalCode::TimeDocumentUsed, sentence));
@@ -168,7 +168,7 @@ impl ClockConfirmation {
         is_for(&confirmation.log, log)?;
         if confirmation.issued <= used.confirmed {
             let sentence = format!(
-                "the clock confirmation was made at {}, and this host has used one of {}",
+                "the clock confirmation was made at {}, but this host has used one of {}",
                 time::format(confirmation.issued),
                 time::format(used.confirmed)
             );
@@ -208,7 +208,10 @@ fn is_for(named: &str, log: &PublicKey) -> Result<(), Refusal> {
     if is_same {
         return Ok(());
     }
-    let sentence = format!("the document is for the log `{named}`, and this host's is `{log}`");
+    let sentence = format!(
+        "the document is for the log `{named}`, but this host's log is \
+     `{log}`"
+    );
     Err(Refusal::new(RefusalCode::TimeDocumentWrongTarget, sentence))
 }
 

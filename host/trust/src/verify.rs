@@ -112,7 +112,7 @@ pub fn verify_release(
     let set = ReleaseSet::parse(envelope.unverified_payload())?;
     if root.version < set.root_version {
         let sentence = format!(
-            "the release set {} needs trust root {}, this is {}",
+            "the release set {} needs trust root {}, but this host has {}",
             set.version, set.root_version, root.version
         );
         return Err(Refusal::new(RefusalCode::RootTooOld, sentence));
@@ -248,7 +248,7 @@ pub fn verify_binding(
     }
     let (plugin, hook) = (quoted(&binding.plugin), quoted(&binding.hook));
     let sentence = format!(
-        "the settings of {plugin} on {hook} are {found}, the release set was signed for {}",
+        "the settings of {plugin} on {hook} are {found}, but the release set was signed for {}",
         binding.settings
     );
     Err(Refusal::new(RefusalCode::SettingsMismatch, sentence))
@@ -296,7 +296,7 @@ fn reviewed(
     }
     let name = quoted(&publisher.name);
     let sentence = format!(
-        "{name} needs {threshold} reviewers' signatures on a manifest, and {} are there",
+        "a manifest of {name} needs {threshold} reviewers' signatures, but it has {}",
         others.len()
     );
     Err(Refusal::new(RefusalCode::ReviewMissing, sentence))
@@ -336,10 +336,10 @@ fn signed_by<'r>(
 fn unknown_publisher(signers: &[&PublicKey]) -> String {
     match signers.first() {
         Some(signer) => format!(
-            "the manifest is signed by {}, which is no publisher's key",
+            "the manifest is signed by {}, which is not a publisher's key",
             quoted(&signer.keyid())
         ),
-        None => "the manifest is signed by nobody whom the trust root names".into(),
+        None => "the manifest has no signature of anybody whom the trust root names".into(),
     }
 }
 
@@ -371,7 +371,7 @@ fn overreach(publisher: &Publisher, manifest: &Manifest) -> Option<String> {
     let covered = |kind: &&String| publisher.hooks.iter().any(|pattern| pattern.covers(kind));
     if let Some(kind) = manifest.hooks.iter().find(|kind| !covered(kind)) {
         return Some(format!(
-            "{name} may not publish for the hook kind {}, which {id} names",
+            "{name} is not allowed to publish for the hook kind {}, which {id} names",
             quoted(kind)
         ));
     }
@@ -380,7 +380,7 @@ fn overreach(publisher: &Publisher, manifest: &Manifest) -> Option<String> {
         .iter()
         .find(|capability| !publisher.capabilities.contains(capability))?;
     Some(format!(
-        "{name} may not publish plugins with `{}`, which {id} asks for",
+        "{name} is not allowed to publish plugins with `{}`, which {id} asks for",
         capability.name()
     ))
 }

@@ -239,7 +239,7 @@ fn one_process_at_a_time_and_only_with_the_right_key() {
     let other = SecretKey::from_seed("log.example/2026", &[8; 32]).unwrap();
     let error = Log::open(Options { signer: Arc::new(other), ..options(dir.path()) }).unwrap_err();
     assert_eq!(error.code(), "log-checkpoint");
-    assert!(error.hint().unwrap().contains("key that began"));
+    assert!(error.hint().unwrap().contains("with which this log was begun"));
     let wrong = Options { origin: "other".into(), ..options(dir.path()) };
     assert_eq!(Log::open(wrong).unwrap_err().code(), "log-options");
 }

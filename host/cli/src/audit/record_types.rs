@@ -26,7 +26,7 @@ pub fn unknown(given: &str) -> Failed {
          beginning with its dot shows all that begin so",
         all.join(", ")
     );
-    Failed::usage(format!("no type of records {begins} `{given}`, and no record of the log has it"))
+    Failed::usage(format!("no record type {begins} `{given}`, and the log has no such record"))
         .hint(Some(near::hint(given, RECORD_TYPES.into_iter().chain(families), &all)))
 }
 

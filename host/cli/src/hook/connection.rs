@@ -80,14 +80,14 @@ impl Place {
     /// A hook's place. `ca` names authorities to believe instead of the machine's own, PEM.
     pub fn new(url: Uri, ca: Option<&std::path::Path>, own: Option<Identity>) -> Done<Self> {
         if url.authority().is_none() {
-            return Err(Failed::configuration(format!("`{url}` names no host")));
+            return Err(Failed::configuration(format!("`{url}` does not name a host")));
         }
         let tls = match url.scheme_str() {
             Some("http") => None,
             Some("https") => Some(Arc::new(Trust::new(ca)?)),
             _ => {
                 return Err(Failed::configuration(
-                    "an address begins with `http://` or `https://`",
+                    "give an address that begins with `http://` or `https://`",
                 ));
             }
         };
@@ -136,7 +136,7 @@ impl Place {
             return Ok(Connection { sender, driver, connected, tls: None });
         };
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("`{host}` is no server's name"))?;
+            .map_err(|_| format!("`{host}` is not the name of a server"))?;
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -146,13 +146,13 @@ impl Place {
             Some(own) => config.with_client_auth_cert(own.chain.clone(), own.key.clone_key()),
             None => Ok(config.with_no_client_auth()),
         }
-        .map_err(|_| "the client's certificate and its key do not fit".to_owned())?;
+        .map_err(|_| "the client's certificate and its key do not belong together".to_owned())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let stream =
             TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| {
                 let error = error.to_string();
                 if error.contains("InvalidContentType") {
-                    "the other side does not speak TLS at this port: is its address `http://…`?"
+                    "the server does not use TLS at this port; try the address with `http://`"
                         .to_owned()
                 } else {
                     error
@@ -185,8 +185,9 @@ impl Place {
         }
         // Without the value: it may be the secret.
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        let unsendable =
-            || Failed::configuration(format!("`{}` cannot be sent as a header", names.join(", ")));
+        let unsendable = || {
+            Failed::configuration(format!("`{}` is not a valid name of a header", names.join(", ")))
+        };
         request.body(Full::new(body)).map_err(|_| unsendable())
     }
 }
@@ -215,7 +216,7 @@ impl Identity {
     /// Reads a client's certificate, with its chain, and its key: PEM.
     pub fn read(certificate: &std::path::Path, key: &std::path::Path) -> Done<Self> {
         let none = |file: &std::path::Path, what| {
-            Failed::configuration(format!("`{}` holds no {what}", file.display()))
+            Failed::configuration(format!("`{}` does not hold a {what}", file.display()))
         };
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(&files::read(certificate)?).collect();
@@ -236,8 +237,12 @@ impl Trust {
         match ca {
             Some(file) => {
                 let text = files::read(file)?;
-                let wrong =
-                    || Failed::configuration(format!("`{}` holds no certificate", file.display()));
+                let wrong = || {
+                    Failed::configuration(format!(
+                        "`{}` does not hold a certificate",
+                        file.display()
+                    ))
+                };
                 for certificate in CertificateDer::pem_slice_iter(&text) {
                     roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;
                 }
@@ -253,8 +258,8 @@ impl Trust {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
         let verifier = verifier.map_err(|_| {
-            Failed::configuration("this machine has no certificate authorities to trust")
-                .hint(Some("name some with `--ca`"))
+            Failed::configuration("this machine has no list of certificate authorities to trust")
+                .hint(Some("name a file with some with `--ca`"))
         })?;
         Ok(Self { verifier, shown: Mutex::default() })
     }
@@ -301,6 +306,6 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-const BROKE: &str = "the connection broke before the answer was whole";
+const BROKE: &str = "the connection ended before the answer was complete";
 /// The most that is read of an answer; every platform reads less.
 const LARGEST_ANSWER: usize = 1 << 20;

@@ -30,25 +30,25 @@ use crate::files;
 use crate::near;
 use crate::outcome::{Done, Failed, Format, count, print};
 
-/// Look at a hook from outside, as its platform sees it, and say what to change.
+/// Diagnose a hook from outside, as its platform sees it, and report what to change.
 #[derive(Args)]
 pub struct Doctor {
-    /// The configuration that has the hook; kind, path, address and secret are taken from it.
+    /// The configuration file that has the hook. Kind, path, address and secret are taken from it.
     #[arg(long, requires = "hook")]
     config: Option<PathBuf>,
-    /// The hook's name in it.
+    /// The name of the hook in the configuration.
     #[arg(long, requires = "config")]
     hook: Option<String>,
-    /// The hook kind, without a configuration.
+    /// The hook kind, if there is no configuration.
     #[arg(long, conflicts_with = "config", required_unless_present = "config")]
     kind: Option<String>,
-    /// The hook's address, as the platform has it.
+    /// The address of the hook, as the platform knows it.
     #[arg(long, required_unless_present = "config")]
     url: Option<Uri>,
     /// The file with the caller's secret: the header's whole value.
     #[arg(long, conflicts_with_all = ["bearer_file", "basic_file"])]
     secret_file: Option<PathBuf>,
-    /// The header that carries it.
+    /// The header that carries the secret.
     #[arg(long, default_value = "authorization")]
     header: String,
     /// The file with a token, for `Authorization: Bearer`.
@@ -57,19 +57,19 @@ pub struct Doctor {
     /// The file with `user:password`, for `Authorization: Basic`.
     #[arg(long)]
     basic_file: Option<PathBuf>,
-    /// The certificate that the platform shows, with its chain (PEM), where that proves the caller.
+    /// The client certificate of the platform, with its chain (PEM), if the hook asks for one.
     #[arg(long, requires = "client_key")]
     client_certificate: Option<PathBuf>,
-    /// The certificate's key (PEM).
+    /// The key of the client certificate (PEM).
     #[arg(long, requires = "client_certificate")]
     client_key: Option<PathBuf>,
-    /// A request to send instead of the built-in harmless one.
+    /// The file with a request to send instead of the built-in harmless one.
     #[arg(long)]
     payload: Option<PathBuf>,
-    /// Certificate authorities to believe instead of the machine's own (PEM).
+    /// The file with the certificate authorities to trust instead of the machine's own (PEM).
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// How many calls the latency is taken from; each makes a record.
+    /// The number of calls that measure the latency. Each makes a record.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     calls: u32,
     #[arg(long, value_enum, default_value = "text")]
@@ -130,7 +130,7 @@ impl Doctor {
         let config = Config::load(file).map_err(Failed::configuration)?;
         let hook = config.hooks.iter().find(|hook| hook.name == *name).ok_or_else(|| {
             let names = || config.hooks.iter().map(|hook| hook.name.as_str());
-            let all = format!("it has {}", names().collect::<Vec<_>>().join(", "));
+            let all = format!("the archive has {}", names().collect::<Vec<_>>().join(", "));
             Failed::configuration(format!("`{}` has no hook `{name}`", file.display()))
                 .hint(Some(near::hint(name, names(), &all)))
         })?;
@@ -150,7 +150,7 @@ impl Doctor {
                     .next()
                     .map_or_else(String::new, |(path, _)| path);
                 format!("{scheme}://{}{path}", config.listen.address).parse().map_err(|_| {
-                    Failed::configuration(format!("`{path}` cannot stand in an address"))
+                    Failed::configuration(format!("`{path}` cannot be part of an address"))
                 })?
             }
         };
@@ -190,10 +190,11 @@ impl Doctor {
             async |what: std::pin::Pin<Box<dyn Future<Output = Result<Answer, String>> + '_>>| {
                 tokio::time::timeout(limit, what)
                     .await
-                    .unwrap_or_else(|_| Err("no answer in time".to_owned()))
+                    .unwrap_or_else(|_| Err("the hook did not answer in time".to_owned()))
             };
         let connection = tokio::time::timeout(limit, patient.place.connect(As::Stranger)).await;
-        let connection = connection.unwrap_or_else(|_| Err("no connection in time".to_owned()));
+        let connection =
+            connection.unwrap_or_else(|_| Err("the connection was not made in time".to_owned()));
         certificate::look(patient, connection.as_ref(), findings);
         if let Some(file) = &self.bearer_file {
             let text = portcullis_keys::read_secret_lines(file)?;
@@ -209,11 +210,11 @@ impl Doctor {
             patient.place.request(Method::GET, &Vec::from_iter(challenge.clone()), Bytes::new())?;
         match within(Box::pin(connection.send(get))).await {
             Ok(answer) if challenge.is_some() => findings.first_look(&answer),
-            Err(why) => findings.bad("route", why, "see the host's log and the proxy's"),
+            Err(why) => findings.bad("route", why, "read the host's log and the proxy's"),
             Ok(answer) if answer.status == 404 => {
                 findings.bad(
                     "route",
-                    "nobody serves that path".to_owned(),
+                    "no hook has that path".to_owned(),
                     "compare the address with `hook.path`",
                 );
             }
@@ -231,7 +232,7 @@ impl Doctor {
             match self.again(patient, As::Stranger, &mut connection, request, &within).await {
                 Ok(answer) => strangers.push((what, answer)),
                 Err(why) => {
-                    findings.bad("stranger", format!("{what}: {why}"), "see the host's log");
+                    findings.bad("stranger", format!("{what}: {why}"), "read the host's log");
                 }
             }
         }
@@ -271,7 +272,7 @@ impl Doctor {
                     first.get_or_insert((body, answer));
                 }
                 Err(why) => {
-                    findings.bad("preview", why, "see the host's log");
+                    findings.bad("preview", why, "read the host's log");
                     return Ok(());
                 }
             }
@@ -292,10 +293,11 @@ impl Doctor {
                 }
                 Ok(_) => findings.odd(
                     "repeat",
-                    "the same event got another answer".to_owned(),
-                    "see that all of a tenant's calls reach one host, or that a release was not swapped just now",
+                    "the same event got a different answer".to_owned(),
+                    "make sure that all of a tenant's calls reach one host, and try again if a \
+                     release was swapped just now",
                 ),
-                Err(why) => findings.bad("repeat", why, "see the host's log"),
+                Err(why) => findings.bad("repeat", why, "read the host's log"),
             }
         }
         findings.latency(patient, times);
@@ -341,7 +343,7 @@ impl Doctor {
         match sample(patient.kind, &event) {
             Some(body) => Ok(body.into()),
             None => Err(Failed::configuration(format!(
-                "there is no built-in request for {}",
+                "there is no built-in request for the hook kind {}",
                 patient.kind.name()
             ))
             .hint(Some("give one with `--payload`"))),
@@ -374,9 +376,9 @@ impl Doctor {
                 "checks": checks,
             }));
         } else if findings.recorded {
-            print(format!("its calls made records; their event ids began with `{MARK}`"));
+            print(format!("the calls made records, with event ids that begin with `{MARK}`"));
         } else {
-            print("none of its calls made a record");
+            print("the calls made no record");
         }
         if bad == 0 {
             Ok(())

@@ -29,8 +29,9 @@ impl Kinds {
                     let restricted =
                         if kind.offers_restricted() { "; restricted is offered" } else { "" };
                     print(format!(
-                        "{} ({})\n  the platform waits {limit} ms, the default budget is {budget} ms{restricted}\n  \
-                         after silence it {}\n  closed, without a decision: {} {body}",
+                        "{} ({})\n  the platform waits {limit} ms, the default budget is \
+                         {budget} ms{restricted}\n  after silence it {}\n  the safe answer \
+                         when closed: {} {body}",
                         kind.name(),
                         platform(kind),
                         reactions.silence,

@@ -13,7 +13,7 @@ pub struct Sent<'a> {
     pub secret_file: Option<&'a Path>,
     /// The header that carried it.
     pub header: &'a str,
-    /// The request's body.
+    /// The file with the request's body.
     pub payload: &'a Path,
     /// The path of the address.
     pub path: &'a str,
@@ -33,83 +33,91 @@ pub fn is_answer(status: u16, is_json: bool, is_empty: bool) -> bool {
 /// Why this is no answer, and what to do.
 pub fn explain(status: u16, sent: &Sent<'_>) -> Failed {
     let (why, hint) = match status {
-        401 | 403 => ("the host rejected the caller".to_owned(), rejected(sent)),
+        401 | 403 => ("the host does not accept the caller".to_owned(), rejected(sent)),
         404 => (
-            "nobody serves that path".to_owned(),
+            "no hook has that path".to_owned(),
             format!(
-                "compare `{}` with `hook.path` of the configuration; where it is right, something else than \
-                 Portcullis listens there",
+                "compare `{}` with `hook.path` of the configuration; if they agree, another \
+                 program than Portcullis answers at this address",
                 sent.path
             ),
         ),
         405 => (
-            "that path takes no POST".to_owned(),
-            "give the address of a hook: the admin listener and a published document are asked with GET".to_owned(),
+            "that path does not accept POST".to_owned(),
+            "give the address of a hook; the admin listener and published documents accept GET \
+             only"
+                .to_owned(),
         ),
         400 | 415 | 422 => (
-            "the request was not taken for one of this kind of hook".to_owned(),
+            "the request is not one of this hook kind".to_owned(),
             format!(
-                "see that `{}` is a request of the hook's kind, as its platform sends it; the host's log names the \
-                 member, or says what else is wrong",
+                "give `{}` the form that the platform sends to this hook kind; the host's log \
+                 names the member that is wrong",
                 sent.payload.display()
             ),
         ),
         408 => (
-            "the request did not arrive whole in time".to_owned(),
-            "see `listen.header_timeout_ms` and `listen.body_timeout_ms`, and what stands between here and the host".to_owned(),
+            "the whole request did not arrive in time".to_owned(),
+            "check `listen.header_timeout_ms` and `listen.body_timeout_ms`, and proxies between \
+             here and the host"
+                .to_owned(),
         ),
         413 => (
             "the body is too large".to_owned(),
-            "see `hook.body_bytes`, and the limit of a proxy in front".to_owned(),
+            "check `hook.body_bytes`, and the limit of a proxy in front of the host".to_owned(),
         ),
         414 | 431 => (
             "the request's head is too large".to_owned(),
-            format!("see the address and the header `{}`", sent.header),
+            format!("check the length of the address and of the header `{}`", sent.header),
         ),
         429 => (
-            "there are too many calls for somebody in front of the host".to_owned(),
-            "Portcullis itself never answers so: look at the proxy".to_owned(),
+            "a proxy in front of the host limits the number of calls".to_owned(),
+            "check the proxy; Portcullis itself never gives this answer".to_owned(),
         ),
         500 => (
-            "the host, or what stands in front, failed".to_owned(),
-            "look at the host's log and at the causes in `/metrics`: most often a plugin failed, or none is in force"
+            "the host or a proxy in front of it failed".to_owned(),
+            "read the host's log and the causes in `/metrics`; most often a plugin failed, or \
+             no release is active"
                 .to_owned(),
         ),
         502 | 504 => (
             "a proxy got no answer from the host".to_owned(),
-            "see that the host runs, and that the proxy has its address: `/ready` of the admin listener".to_owned(),
+            "make sure that the host runs (`/ready` of the admin listener) and that the proxy \
+             has its address"
+                .to_owned(),
         ),
         503 => (
-            "the host gives no decision now".to_owned(),
-            "it starts, stops or has too many calls, or a proxy found no host: `/ready` of the admin listener and the \
-             host's log say which"
+            "the host gives no decisions now".to_owned(),
+            "the host starts, stops or has too many calls, or a proxy found no host; `/ready` \
+             of the admin listener and the host's log say which"
                 .to_owned(),
         ),
         300..=399 => (
-            "somebody sends callers elsewhere".to_owned(),
-            "Portcullis never does, and platforms do not follow: give the address that it leads to, or correct the \
-             proxy"
+            "a proxy redirects the call to another address".to_owned(),
+            "give the address that it leads to, or correct the proxy; Portcullis never \
+             redirects, and platforms do not follow"
                 .to_owned(),
         ),
         200..=299 => (
-            "the answer has not the form that a hook's has".to_owned(),
-            "something else than Portcullis answered, such as a proxy's page: look at the address".to_owned(),
+            "the answer does not have the form of a hook's answer".to_owned(),
+            "check the address; another program than Portcullis answered, such as a proxy"
+                .to_owned(),
         ),
         _ => (
-            "no hook answers so".to_owned(),
-            "something else than Portcullis answered: look at the address, and at the proxy".to_owned(),
+            "a hook never gives this answer".to_owned(),
+            "check the address and the proxy; another program than Portcullis answered".to_owned(),
         ),
     };
-    Failed::wrong(format!(
-        "{why} ({status}): this is no answer of the hook, which has 200 or 202 with JSON, or 204"
-    ))
-    .hint(Some(hint))
+    Failed::wrong(format!("{why} ({status}): a hook answers 200 or 202 with JSON, or 204"))
+        .hint(Some(hint))
 }
 
 /// Returns what to look at where the caller was rejected; never the secret itself.
 fn rejected(sent: &Sent<'_>) -> String {
     let first = match sent.secret_file {
-        None => "no secret was sent: give the caller's with `--secret-file`, and its header with `--header`".to_owned(),
+        None => "give the caller's secret with `--secret-file` and its header with `--header`; \
+         no secret was sent"
+            .to_owned(),
         Some(file) => format!(
             "compare the first line of `{}` with the secret that the configuration names under `hook.caller`, and the \
              header `{}` with the one that it asks for (`Basic` and `Bearer` stand before what they carry)",
@@ -118,7 +126,8 @@ fn rejected(sent: &Sent<'_>) -> String {
         ),
     };
     format!(
-        "{first}; the host's log says why (`hook.caller-rejected`), and `portcullis hook doctor` looks at the rest"
+        "{first}; the host's log says why (`hook.caller-rejected`), and `portcullis hook \
+         doctor` checks the rest"
     )
 }
 

@@ -18,7 +18,7 @@ use crate::outcome::{Done, Failed, Format};
 pub struct Bench {
     #[command(flatten)]
     asked: Asked,
-    /// How long to measure, milliseconds; at most 60,000.
+    /// How long to measure, in milliseconds; at most 60,000.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     milliseconds: u64,
     #[arg(long, value_enum, default_value = "text")]
@@ -31,7 +31,7 @@ impl Bench {
         let prompt = self.asked.prepare()?;
         let Question::Whether(incoming) = &prompt.question else {
             return Err(Failed::configuration(
-                "a search is not measured; give a payload that asks whether",
+                "a search cannot be measured; give a payload that asks about one candidate",
             ));
         };
         let view = prompt.manifest.reads.view(&incoming.call).map_err(Failed::wrong)?;
@@ -77,7 +77,7 @@ fn ask(plugin: &Prepared, view: &View<'_>) -> Done<f64> {
     drop(evaluation.remains);
     let spent = begun.elapsed();
     outcome.map_err(|fault| {
-        Failed::wrong(format!("the plugin came to no decision: {fault} [{}]", fault.code()))
+        Failed::wrong(format!("the plugin made no decision: {fault} [{}]", fault.code()))
     })?;
     Ok(spent.as_secs_f64() * 1e6)
 }

@@ -30,8 +30,9 @@ impl Build {
     pub fn run(self) -> Done {
         let project = Project::open(&self.folder)?;
         let recipe = project.recipe.as_ref().ok_or_else(|| {
-            let message = format!("`{}` has no `{RECIPE}`", self.folder.display());
-            Failed::configuration(message).hint(Some("begin a plugin with `portcullis plugin new`"))
+            let message = format!("`{}` lacks the file `{RECIPE}`", self.folder.display());
+            Failed::configuration(message)
+                .hint(Some("make a plugin's folder with `portcullis plugin new`"))
         })?;
         let source = project.source()?;
         if let Some(schema) = source.settings_schema.as_ref().filter(|_| !recipe.schema.is_empty())
@@ -51,13 +52,19 @@ impl Build {
         if let Some(module) = &recipe.module {
             let module = project.path(module);
             if !module.exists() {
-                return Err(Failed::wrong(format!("the build made no `{}`", module.display())));
+                return Err(Failed::wrong(format!(
+                    "the build ended without making `{}`",
+                    module.display()
+                )));
             }
             let component = portcullis_engine::componentize(&files::read(&module)?)?;
             files::write(&output, &component)?;
         }
         if !output.exists() {
-            return Err(Failed::wrong(format!("the build made no `{}`", output.display())));
+            return Err(Failed::wrong(format!(
+                "the build ended without making `{}`",
+                output.display()
+            )));
         }
         let inspection = portcullis_engine::inspect(&files::read(&output)?)?;
         check_capabilities(&inspection, &source.capabilities).map_err(Failed::wrong)?;
@@ -125,7 +132,7 @@ fn cargo_for_wasm(arguments: &[String]) -> Done<Command> {
     let linker = rust_lld(&printed)
         .or_else(|| Some(PathBuf::from(DEBIAN_LINKER)).filter(|linker| linker.exists()));
     let (Some(linker), true) = (linker, source.is_some_and(|source| source.exists())) else {
-        let message = format!("the Rust toolchain has no target {WASM}");
+        let message = format!("the Rust toolchain lacks the target {WASM}");
         let hint = format!(
             "run `rustup target add {WASM}`; on Debian without a way to rustup's server: `apt-get install rustc-web cargo-web rust-web-src`"
         );

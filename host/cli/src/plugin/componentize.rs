@@ -13,7 +13,7 @@ use crate::outcome::{Done, Format};
 pub struct Componentize {
     /// The core module.
     module: PathBuf,
-    /// Where the component goes.
+    /// The file to write the component to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]

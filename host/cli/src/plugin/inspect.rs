@@ -17,7 +17,7 @@ use crate::outcome::{Done, Failed, Format, print};
 pub struct Inspect {
     /// The component.
     component: PathBuf,
-    /// Its manifest's source (TOML): shows what it asks for too.
+    /// The source of its manifest (TOML), to show what it asks for too.
     #[arg(long)]
     source: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]

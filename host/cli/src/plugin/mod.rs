@@ -22,30 +22,32 @@ use crate::registry::{PullPlugin, PushPlugin};
 /// Write, test, sign, verify and inspect plugins.
 #[derive(Subcommand)]
 pub enum Plugin {
-    /// Begin a plugin: a folder that builds with one command.
+    /// Make the folder of a new plugin, which builds with one command.
     #[command(after_help = "Example:\n  portcullis plugin new --language javascript night-shift")]
     New(new::New),
-    /// Build a plugin with its language's own tools; what comes out is a component.
+    /// Build a plugin's component with the tools of its language.
     #[command(after_help = "Example:\n  portcullis plugin build night-shift")]
     Build(build::Build),
-    /// Run the suites that lie beside a plugin, and tell what they reach. Exit code 1 where something differs.
+    /// Run the suites beside a plugin, and report their coverage. The exit code is 1 if a case
+    /// differs.
     #[command(
         after_help = "Examples:\n  portcullis plugin test night-shift\n  portcullis plugin test --component sod.wasm --format json plugins/sod\n  portcullis plugin test --bless night-shift"
     )]
     Test(test::Test),
-    /// Ask a plugin about one payload: what it decides, what it saw, what that costs.
+    /// Call a plugin with one payload, and show what it decides, what it read and what the call
+    /// costs.
     #[command(
         after_help = "Example:\n  portcullis plugin run --payload sign-in.json --hook okta.token \
                       night-shift"
     )]
     Run(run::Run),
-    /// Measure a plugin on one payload, against a plugin that does nothing.
+    /// Measure a plugin with one payload, in comparison with a plugin that does nothing.
     #[command(
         after_help = "Example:\n  portcullis plugin bench --payload sign-in.json --hook okta.token \
                       night-shift"
     )]
     Bench(bench::Bench),
-    /// Turn a core module (Rust, C) into a component with no imports but the contract's.
+    /// Turn a core module (Rust, C) into a component that imports only what the contract offers.
     #[command(
         after_help = "Example:\n  portcullis plugin componentize target/wasm32-unknown-unknown/plugin/sod.wasm \\\n    --output sod.wasm"
     )]
@@ -70,7 +72,7 @@ pub enum Plugin {
         after_help = "Example:\n  portcullis plugin pull registry.example/plugins/sod:2.0.0 --output plugins \\\n    --root trust-root.json"
     )]
     Pull(PullPlugin),
-    /// Show what a component is and asks for.
+    /// Show a component's properties and what it asks for.
     #[command(
         after_help = "Examples:\n  portcullis plugin inspect sod.wasm --format json\n  portcullis plugin inspect sod.wasm --source manifest.toml"
     )]

@@ -14,12 +14,13 @@ use crate::outcome::{Done, Failed, Format};
 /// Begin a plugin.
 #[derive(Args)]
 pub struct New {
-    /// What to write it in.
+    /// The language of the plugin.
     #[arg(long)]
     language: String,
-    /// Its name: lower-case letters, digits and hyphens. Also its folder's, which must not be there yet.
+    /// The name of the plugin and of its folder: lower-case letters, digits and hyphens. The folder
+    /// must not exist yet.
     name: String,
-    /// Where the folder goes.
+    /// The folder in which the new folder is made.
     #[arg(long, default_value = ".")]
     into: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -48,9 +49,9 @@ impl New {
                     .hint(Some(format!("use one of: {}", known.join(", "))))
             })?;
         if !is_name(&self.name) {
-            let message = format!("`{}` is no name for a plugin", self.name);
-            let hint =
-                "use at most 64 lower-case letters, digits and single hyphens, a letter first";
+            let message = format!("`{}` is not a valid name for a plugin", self.name);
+            let hint = "use at most 64 lower-case letters, digits and single hyphens, with a letter \
+                 first";
             return Err(Failed::configuration(message).hint(Some(hint)));
         }
         let folder = if self.into == Path::new(".") {
@@ -59,7 +60,7 @@ impl New {
             self.into.join(&self.name)
         };
         if folder.exists() {
-            let message = format!("`{}` is there already", folder.display());
+            let message = format!("`{}` exists already", folder.display());
             return Err(
                 Failed::configuration(message).hint(Some("choose another name, or remove it"))
             );
@@ -84,7 +85,8 @@ impl New {
         let shown = folder.display();
         self.format.print(
             format!(
-                "{shown}: a plugin in {}, {} files\nnext:\n  portcullis plugin build {shown}\n  portcullis plugin test {shown}",
+                "made the plugin {shown} in {}, with {} files\nnext:\n  portcullis plugin build \
+                 {shown}\n  portcullis plugin test {shown}",
                 language.name,
                 written.len()
             ),

@@ -117,7 +117,7 @@ impl Project {
             (None, Some(recipe)) => self.path(&recipe.component),
             (None, None) => {
                 let message = format!(
-                    "`{}` has no `{RECIPE}`, which says where its component is",
+                    "`{}` lacks the file `{RECIPE}`, which says where its component is",
                     self.folder.display()
                 );
                 return Err(Failed::configuration(message)
@@ -166,9 +166,9 @@ impl Project {
         }
         suites.sort();
         if suites.is_empty() {
-            let message = format!("there is no suite in `{}`", folder.display());
+            let message = format!("`{}` has no suite", folder.display());
             return Err(Failed::configuration(message)
-                .hint(Some("write one, `suite.toml`; docs/suites.md says how")));
+                .hint(Some("write a file `suite.toml` as docs/suites.md describes")));
         }
         Ok(suites)
     }
@@ -187,8 +187,8 @@ pub fn check(manifest: &Manifest, settings: &str) -> Done {
         .map(|complaint| format!("\n  {}", escape(&complaint.to_string())))
         .collect();
     let message =
-        format!("the settings do not fit their schema [settings-invalid]{}", lines.concat());
-    Err(Failed::wrong(message).hint(Some("correct what stands at these places")))
+        format!("the settings do not match their schema [settings-invalid]{}", lines.concat());
+    Err(Failed::wrong(message).hint(Some("correct the settings at these places")))
 }
 
 /// The schema that a manifest names, from beside it.
@@ -204,7 +204,7 @@ pub fn read_suite(file: &Path) -> Done<Suite> {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let syntax = Syntax::of(&name).ok_or_else(|| {
         Failed::configuration(format!(
-            "`{}` ends in none of `.toml`, `.yaml`, `.yml` and `.json`",
+            "`{}` must end in `.toml`, `.yaml`, `.yml` or `.json`",
             file.display()
         ))
     })?;

@@ -31,25 +31,26 @@ pub struct Asked {
     /// The plugin's folder.
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// The payload: a hook's request body, as the platform sends it.
+    /// The file with the payload: a hook's request body, as the platform sends it.
     #[arg(long)]
     payload: PathBuf,
-    /// The hook kind; where the manifest names one only, that one.
+    /// The hook kind. It may be left out if the manifest names one only.
     #[arg(long)]
     hook: Option<String>,
-    /// The component, where it is not the one that `plugin build` made.
+    /// The component. Default: the one that `plugin build` made.
     #[arg(long)]
     component: Option<PathBuf>,
-    /// The settings; `settings.example.json` beside the manifest where there is one.
+    /// The file with the settings. Default: `settings.example.json` beside the manifest, if it
+    /// exists.
     #[arg(long)]
     settings: Option<PathBuf>,
-    /// The plugin's clock, such as `2026-11-25T10:00:00Z`; now where nothing is said.
+    /// The time that the plugin sees, such as `2026-11-25T10:00:00Z`. Default: now.
     #[arg(long)]
     received: Option<String>,
-    /// The plugin's randomness.
+    /// The seed of the plugin's random numbers.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Which question of a payload that holds several.
+    /// The number of the question, for a payload that holds several.
     #[arg(long, default_value_t = 1)]
     question: usize,
 }
@@ -105,7 +106,9 @@ impl Asked {
         match &self.received {
             None => Ok(Clock::system().now()),
             Some(text) => time(text).ok_or_else(|| {
-                Failed::configuration(format!("`{text}` is no time such as `2026-11-25T10:00:00Z`"))
+                Failed::configuration(format!(
+                    "`{text}` is not a time; write it as `2026-11-25T10:00:00Z`"
+                ))
             }),
         }
     }
@@ -177,7 +180,7 @@ impl Run {
         }
         match said {
             Said::Fault { code, detail } => Err(Failed::wrong(format!(
-                "the plugin came to no decision: {} [{code}]",
+                "the plugin made no decision: {} [{code}]",
                 escape(&detail)
             ))),
             _ => Ok(()),

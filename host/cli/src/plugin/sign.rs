@@ -22,13 +22,13 @@ pub struct Sign {
     /// The component that the manifest is for.
     #[arg(long, required_unless_present = "add_to")]
     component: Option<PathBuf>,
-    /// Add a signature to this envelope instead.
+    /// Add a signature to this envelope instead of making a new one.
     #[arg(long, conflicts_with_all = ["source", "component"])]
     add_to: Option<PathBuf>,
-    /// A publisher's key; more than one where the threshold asks for it.
+    /// A publisher's key. Repeat the option for each key that you have.
     #[arg(long = "key", required = true)]
     keys: Vec<PathBuf>,
-    /// Where the envelope goes.
+    /// The file to write the envelope to.
     #[arg(long)]
     output: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
@@ -69,7 +69,8 @@ impl Sign {
         let tried = match (&bundle, cases) {
             (Some(file), Some(cases)) => {
                 format!(
-                    "\n{}: the suite that passed, {cases} cases; it goes where the component goes",
+                    "\n{}: the suite that passed, with {cases} cases; copy it together with the \
+                     component",
                     file.display()
                 )
             }
@@ -112,11 +113,12 @@ fn pass(
     let Tried { suite, report } = project::try_suite(manifest, file, wasm, schema)?;
     if let Some(failure) = report.first_failure() {
         let message = format!(
-            "`{}` does not pass, and the manifest demands that it does: {failure} [suite-failed]",
+            "the suite `{}` does not pass, and the manifest demands it: {failure} [suite-failed]",
             file.display()
         );
         return Err(Failed::wrong(message).hint(Some(
-            "run `portcullis plugin test`; correct the plugin, or what the suite expects of it",
+            "run `portcullis plugin test`, and correct the plugin or what the suite expects of \
+             it",
         )));
     }
     let bundle = suite.bundle().map_err(Failed::configuration)?;

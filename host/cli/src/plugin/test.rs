@@ -17,16 +17,16 @@ pub struct Test {
     /// The plugin's folder.
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// The component, where it is not the one that `plugin build` made.
+    /// The component. Default: the one that `plugin build` made.
     #[arg(long)]
     component: Option<PathBuf>,
-    /// Run this suite instead of those that lie beside the manifest.
+    /// Run this suite instead of those beside the manifest. Repeat the option for several.
     #[arg(long = "suite")]
     suites: Vec<PathBuf>,
-    /// Write the snapshots anew instead of holding decisions against them.
+    /// Write the snapshots anew instead of comparing decisions with them.
     #[arg(long)]
     bless: bool,
-    /// Name every case, not only those that differ.
+    /// List every case, not only those that differ.
     #[arg(long)]
     all: bool,
     #[arg(long, value_enum, default_value = "text")]
@@ -61,8 +61,10 @@ impl Test {
         }
         match failed {
             0 => Ok(()),
-            _ => Err(Failed::wrong("the plugin does not do what its suites expect")
-                .hint(Some("correct the plugin or the suite; where only the snapshot differs and is right now, run it with `--bless`"))),
+            _ => Err(Failed::wrong("the plugin does not do what its suites expect").hint(Some(
+                "correct the plugin or the suite; if only the snapshot differs and \
+                 the new decisions are right, run the command with `--bless`",
+            ))),
         }
     }
 
@@ -107,8 +109,10 @@ impl Snapshot {
         let file = beside(suite);
         match self {
             Self::Same => String::new(),
-            Self::Differs(what) => format!("\n{} is not what is said now:\n{what}", file.display()),
-            Self::None => format!("\nno snapshot beside it; `--bless` writes `{}`", file.display()),
+            Self::Differs(what) => {
+                format!("\nthe snapshot {} differs from the decisions now:\n{what}", file.display())
+            }
+            Self::None => format!("\nthere is no snapshot; `--bless` writes `{}`", file.display()),
             Self::Written => format!("\n{} written", file.display()),
         }
     }
@@ -131,7 +135,7 @@ fn first_difference(kept: &str, now: &str) -> String {
                     case = name;
                 }
             }
-            (None, None) => return "  only line ends differ".to_owned(),
+            (None, None) => return "  only the line ends differ".to_owned(),
             (before, after) => {
                 let line = |line: Option<&str>| line.map_or("(end)", str::trim).to_owned();
                 return format!("  {case}\n  - {}\n  + {}", line(before), line(after));

@@ -13,13 +13,13 @@ use crate::outcome::{Done, Failed, Format, print};
 /// Verify a plugin.
 #[derive(Args)]
 pub struct Verify {
-    /// The trust root's envelope; where others followed, all of them in order.
+    /// The trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
     /// The manifest's envelope.
     #[arg(long)]
     manifest: PathBuf,
-    /// The component; without it only the manifest is verified.
+    /// The component. Without it only the manifest is verified.
     #[arg(long)]
     component: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]

@@ -21,7 +21,7 @@ use crate::root::chain;
 /// Push a plugin.
 #[derive(Args)]
 pub struct PushPlugin {
-    /// Where to: `registry/name:tag`.
+    /// The destination, as `registry/name:tag`.
     reference: Reference,
     /// The component.
     #[arg(long)]
@@ -29,10 +29,11 @@ pub struct PushPlugin {
     /// The manifest's envelope.
     #[arg(long)]
     manifest: PathBuf,
-    /// The test suite that goes along.
+    /// The test suite to push with the plugin.
     #[arg(long)]
     suite: Option<PathBuf>,
-    /// The trust root's envelope, and those that followed, in order: then nothing is pushed that a host would refuse.
+    /// The trust root's envelope, and those that followed it, in order. With it the command refuses
+    /// to push a plugin that a host would refuse.
     #[arg(long = "root")]
     roots: Vec<PathBuf>,
     #[command(flatten)]
@@ -44,12 +45,13 @@ pub struct PushPlugin {
 /// Pull a plugin.
 #[derive(Args)]
 pub struct PullPlugin {
-    /// Where from: `registry/name:tag` or `registry/name@sha256:…`.
+    /// The source, as `registry/name:tag` or `registry/name@sha256:…`.
     reference: Reference,
-    /// The folder that gets component, manifest and suite.
+    /// The folder to write component, manifest and suite to.
     #[arg(long)]
     output: PathBuf,
-    /// The trust root's envelope, and those that followed, in order: then only a manifest that it lets in is taken.
+    /// The trust root's envelope, and those that followed it, in order. With it the command refuses
+    /// a manifest that the trust root does not allow.
     #[arg(long = "root")]
     roots: Vec<PathBuf>,
     #[command(flatten)]
@@ -79,9 +81,7 @@ impl PushPlugin {
             let (manifest, component) = (self.manifest.display(), self.component.display());
             let message =
                 format!("`{manifest}` is not the manifest of `{component}` [digest-mismatch]");
-            return Err(
-                Failed::wrong(message).hint(Some("sign the component that is to be pushed"))
-            );
+            return Err(Failed::wrong(message).hint(Some("sign the component that you push")));
         }
         if !self.roots.is_empty() {
             verify_manifest(&chain(&self.roots)?, &envelope, Clock::system().now())?;
@@ -153,7 +153,7 @@ impl PullPlugin {
         let unverified = if root.is_some() {
             ""
         } else {
-            "; nobody looked at its signatures: `portcullis plugin verify` does"
+            "; its signatures are not verified yet: run `portcullis plugin verify`"
         };
         self.format.print(
             format!("{}: component {} and its manifest are in `{}`{unverified}", self.reference, found.layer.digest, self.output.display()),
@@ -197,9 +197,8 @@ async fn find(
             let parsed = Envelope::parse(&envelope)
                 .map_err(|refusal| PullError::Refused { plugin: None, refusal })?;
             if subject(parsed.unverified_payload()) != Some(layer.digest) {
-                let why = Malformed(
-                    "a manifest is attached to it that was signed for another component".to_owned(),
-                );
+                let why =
+                    Malformed("the attached manifest was signed for another component".to_owned());
                 return Err(malformed(why).into());
             }
             match accept(&envelope) {
@@ -212,7 +211,8 @@ async fn find(
         (Some(manifest), _) => Ok(Found { layer, wasm, manifest, suite }),
         (None, Some(refusal)) => Err(PullError::Refused { plugin: None, refusal }),
         (None, None) => {
-            Err(malformed(Malformed("no signed manifest is attached to it".to_owned())).into())
+            Err(malformed(Malformed("the component has no signed manifest attached".to_owned()))
+                .into())
         }
     }
 }

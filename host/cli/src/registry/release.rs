@@ -22,13 +22,14 @@ use crate::root::chain;
 /// Push a release.
 #[derive(Args)]
 pub struct PushRelease {
-    /// Where to: `registry/name:tag`. The tag is the one that hosts follow.
+    /// The destination, as `registry/name:tag`. The tag is the one that hosts follow.
     reference: Reference,
-    /// The release's folder: `release.json`, `plugins`, `settings`, and `downgrade.json` where there is one.
+    /// The folder of the release: `release.json`, `plugins`, `settings`, and `downgrade.json` if
+    /// there is one.
     #[arg(long)]
     from: PathBuf,
-    /// The trust root's envelope, and those that followed, in order: nothing is pushed that a host would refuse. Those after the first go
-    /// along.
+    /// The trust root's envelope, and those that followed it, in order. The command refuses to push
+    /// a release that a host would refuse. The trust roots after the first are pushed too.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
     #[command(flatten)]
@@ -40,12 +41,13 @@ pub struct PushRelease {
 /// Pull a release.
 #[derive(Args)]
 pub struct PullRelease {
-    /// Where from: `registry/name:tag` or `registry/name@sha256:…`.
+    /// The source, as `registry/name:tag` or `registry/name@sha256:…`.
     reference: Reference,
-    /// The folder that gets the release: `release.json`, `plugins`, `settings`; trust roots that follow go to `trust-roots` in it.
+    /// The folder to write the release to: `release.json`, `plugins`, `settings`. Trust roots that
+    /// follow are written to `trust-roots` in it.
     #[arg(long)]
     output: PathBuf,
-    /// The trust root's envelope, and those that followed, in order.
+    /// The trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", required = true)]
     roots: Vec<PathBuf>,
     #[command(flatten)]
@@ -182,9 +184,8 @@ impl PullRelease {
                 "`{}` has release {here}, and the registry {is} [release-older]",
                 set_file.display()
             );
-            return Err(
-                Failed::wrong(message).hint(Some("pull into another folder, if that is meant"))
-            );
+            return Err(Failed::wrong(message)
+                .hint(Some("pull into another folder if you want the older release")));
         }
         let to = Placed {
             set: &set_file,
@@ -246,5 +247,5 @@ fn missing(plugin: &str, what: &str, digest: Digest, folder: &Path) -> Failed {
     Failed::wrong(format!(
         "plugin `{plugin}`: no file in `{folder}` has the digest {digest} that is named for its {what} [file-missing]"
     ))
-    .hint(Some(format!("copy the file into `{folder}`; its name is free")))
+    .hint(Some(format!("copy the file into `{folder}`, under any name")))
 }

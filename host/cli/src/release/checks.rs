@@ -22,14 +22,15 @@ use crate::outcome::{Done, Failed};
 /// signed the set first has.
 #[derive(Args)]
 pub struct SignChecks {
-    /// A host's configuration: the set must bind hooks that it has, and say what their kinds can
-    /// say.
+    /// A host's configuration. The set must bind hooks that it has, and their kinds must support
+    /// what the plugins may emit.
     #[arg(long, conflicts_with = "add_to")]
     config: Option<PathBuf>,
-    /// A folder with components, once for each. Default: the folders of the manifests.
+    /// A folder with components. Repeat the option for several. Default: the folders of the
+    /// manifests.
     #[arg(long = "from", conflicts_with = "add_to")]
     from: Vec<PathBuf>,
-    /// Sign although components are not here; whoever publishes has them.
+    /// Sign although the components are missing here. They are needed to publish the set.
     #[arg(long, conflicts_with = "add_to")]
     without_components: bool,
 }
@@ -106,8 +107,7 @@ impl SignChecks {
             .collect();
         let hint = problems.first().map(|problem| match problem.error.code() {
             "file-missing" => {
-                "name the folder where it is with `--from`, or leave it to whoever publishes with \
-                 `--without-components`"
+                "name its folder with `--from`, or sign without it with `--without-components`"
                     .to_owned()
             }
             _ => problem.error.hint().unwrap_or_default(),

@@ -71,7 +71,7 @@ impl Difference {
             text.push_str(&format!("\n  {sign} {}", escape(line)));
         }
         if self.lines.is_empty() {
-            text.push_str("\n  nothing that decides changes");
+            text.push_str("\n  the decisions stay as they are");
         }
         text
     }

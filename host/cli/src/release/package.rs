@@ -121,7 +121,7 @@ impl Package {
             verified.map_err(|why| {
                 Failed::wrong(format!(
                     "plugin `{id}`: {}",
-                    escape(&why.unwrap_or_else(|| "it has no manifest".to_owned()))
+                    escape(&why.unwrap_or_else(|| "its manifest is missing".to_owned()))
                 ))
             })?;
         }
@@ -196,6 +196,5 @@ fn missing(plugin: &str, what: &str, digest: Digest, folders: &[PathBuf]) -> Fai
         "plugin `{plugin}`: its {what} with the digest {digest} is not in {}",
         folders.join(", ")
     );
-    Failed::wrong(format!("{sentence} [file-missing]"))
-        .hint(Some("name the folder where it is with `--from`"))
+    Failed::wrong(format!("{sentence} [file-missing]")).hint(Some("name its folder with `--from`"))
 }

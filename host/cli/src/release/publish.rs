@@ -21,24 +21,25 @@ use crate::serve::start_failed;
 /// Put a release into the folders of hosts.
 #[derive(Args)]
 pub struct Publish {
-    /// The signed release set.
+    /// The envelope of the signed release set.
     #[arg(long)]
     set: PathBuf,
-    /// A folder with manifests, components or settings (or with `plugins` and `settings` that have them); once for each. What lies in the
-    /// release's folders already need not be here. Default: the folder of the set.
+    /// A folder with manifests, components or settings (or with `plugins` and `settings` that have
+    /// them). Repeat the option for several. Files that are in the release's folders already are
+    /// not needed here. Default: the folder of the set.
     #[arg(long = "from")]
     from: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
-    /// With `--to`: the trust root's envelope, and those that followed, in order.
+    /// With `--to`: the trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", conflicts_with = "config", required_unless_present = "config")]
     roots: Vec<PathBuf>,
-    /// Say what would change, and whether hosts would take it; put nothing in place.
+    /// Show what would change and whether hosts would accept it, and change nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     replicas: Replicas,
-    /// How long hosts have to take it, seconds.
+    /// How long to wait for hosts to activate the release, in seconds.
     #[arg(long, default_value_t = 60)]
     wait: u64,
     #[arg(long, value_enum, default_value = "text")]
@@ -67,7 +68,7 @@ impl Publish {
         let current = shelf.current();
         if current.as_ref().is_some_and(|current| current.digest == package.digest) {
             self.format.print(
-                format!("release set {} is in place already", package.set.version),
+                format!("release set {} is published already", package.set.version),
                 json!({"version": package.set.version, "set": package.digest.to_string(), "published": false, "archived": null}),
             );
             return follow(&self.replicas, &package, self.wait, self.format);
@@ -77,7 +78,7 @@ impl Publish {
             Difference::between(current.as_ref().map(|current| &current.set), &package.set);
         if self.dry_run {
             self.format.print(
-                format!("{}{}\nnothing was put in place", difference.text(), warned(&warnings)),
+                format!("{}{}\nnothing was published", difference.text(), warned(&warnings)),
                 json!({"version": package.set.version, "difference": difference.json(), "warnings": warnings, "published": false}),
             );
             return Ok(());
@@ -85,7 +86,7 @@ impl Publish {
         let archived = shelf.fill(&hold, &package)?;
         let kept = archived
             .as_ref()
-            .map(|path| format!("; the former one is in {}", path.display()))
+            .map(|path| format!("; the release set before it is in {}", path.display()))
             .unwrap_or_default();
         self.format.print(
             format!("{}{}\npublished to {}{kept}", difference.text(), warned(&warnings), shelf.set().display()),
@@ -147,14 +148,15 @@ pub fn follow(replicas: &Replicas, package: &Package, wait: u64, format: Format)
     let Some(first) = behind.first() else { return Ok(()) };
     let hint = match first.state {
         State::Refused => {
-            "the last good release goes on there; correct what it names and publish again, or `portcullis release rollback`"
+            "the host keeps the last good release; correct what the refusal names and publish \
+             again, or run `portcullis release rollback`"
         }
         State::Unknown => {
-            "see that the address is that of an admin listener, and that the host runs"
+            "make sure that the address is that of an admin listener and that the host runs"
         }
         _ => {
-            "see whether the release reaches the host's folders, and look again with `portcullis \
-             release status`"
+            "check that the release reaches the host's folders, then run `portcullis release \
+             status`"
         }
     };
     let (count, all, version) = (behind.len(), replicas.len(), package.set.version);

@@ -18,10 +18,12 @@ use crate::outcome::{Done, Failed};
 /// Which hosts to ask.
 #[derive(Args)]
 pub struct Replicas {
-    /// The admin listener of a host that takes this release, such as `http://127.0.0.1:8601`; once for each host.
+    /// The admin listener of a host that gets this release, such as `http://127.0.0.1:8601`. Repeat
+    /// the option for each host.
     #[arg(long = "host")]
     hosts: Vec<Uri>,
-    /// Certificate authorities to believe instead of the machine's own (PEM), where an admin listener stands behind TLS.
+    /// The file with the certificate authorities to trust instead of the machine's own (PEM), for
+    /// an admin listener behind TLS.
     #[arg(long)]
     ca: Option<std::path::PathBuf>,
 }
@@ -97,7 +99,7 @@ impl Replicas {
         let ask = |host: &Uri| {
             let status = runtime.block_on(async {
                 let asked = tokio::time::timeout(PATIENCE, status(host, self.ca.as_deref())).await;
-                asked.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+                asked.unwrap_or_else(|_| Err("the host does not answer".to_owned()))
             });
             Replica::of(host, set, digest, status)
         };
@@ -179,10 +181,10 @@ impl Replica {
         }
     }
 
-    /// For people.
+    /// Text for people.
     pub fn text(&self) -> String {
         let generation = self.generation.map_or_else(
-            || "nothing decides".to_owned(),
+            || "no generation decides".to_owned(),
             |number| format!("generation {number} decides"),
         );
         let mut text = format!("{}: {}; {generation}", self.host, self.state.name());
@@ -240,10 +242,10 @@ async fn status(host: &Uri, ca: Option<&std::path::Path>) -> Result<Value, Strin
     let request = place.request(Method::GET, &[], Bytes::new()).map_err(unusable)?;
     let answer = place.connect(As::Stranger).await?.send(request).await?;
     if answer.status != 200 {
-        return Err(format!("it answers {} to /status", answer.status));
+        return Err(format!("the host answers {} to /status", answer.status));
     }
     serde_json::from_slice(&answer.body)
-        .map_err(|_| "what it says at /status is no JSON".to_owned())
+        .map_err(|_| "the host's answer to /status is not JSON".to_owned())
 }
 
 /// How long a host has to answer.

@@ -28,37 +28,39 @@ use crate::problems::warning;
 pub struct Rollback {
     #[command(flatten)]
     place: Place,
-    /// With `--to`: the trust root's envelope, and those that followed, in order.
+    /// With `--to`: the trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", conflicts_with = "config", required_unless_present = "config")]
     roots: Vec<PathBuf>,
-    /// The archived set to go back to. Default: the one that was active before the one in place,
-    /// passing over those that were left by going back.
+    /// The version of the archived set to return to. Default: the set that was active before the
+    /// present one, without those that a rollback replaced.
     #[arg(long)]
     version: Option<u64>,
-    /// Say what would change and who must sign for it; change nothing.
+    /// Show what would change and who must sign for it, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// A downgrade that was signed elsewhere; without it one is made, which takes the next four and `--key`.
+    /// A downgrade that was signed elsewhere. Without it the command makes one, from the next four
+    /// options and `--key`.
     #[arg(long, conflicts_with_all = ["person", "reason", "ticket", "keys"])]
     downgrade: Option<PathBuf>,
-    /// Who asked for it.
+    /// The person who asked for it.
     #[arg(long)]
     person: Option<String>,
-    /// Why.
+    /// The reason for it.
     #[arg(long)]
     reason: Option<String>,
-    /// Under which ticket.
+    /// The ticket that it belongs to.
     #[arg(long)]
     ticket: Option<String>,
-    /// How long hosts may take it up, hours; at most 168. The set then stays in force as any other.
+    /// How long hosts may start to use the older set, in hours; at most 168. A host that has used
+    /// it keeps the set as any other.
     #[arg(long, default_value_t = 24)]
     hours: u32,
-    /// A release key; as many as are at hand.
+    /// A release key. Repeat the option for each key that you have.
     #[arg(long = "key")]
     keys: Vec<PathBuf>,
     #[command(flatten)]
     replicas: Replicas,
-    /// How long hosts have to take it, seconds.
+    /// How long to wait for hosts to activate the release, in seconds.
     #[arg(long, default_value_t = 60)]
     wait: u64,
     #[arg(long, value_enum, default_value = "text")]
@@ -72,10 +74,7 @@ impl Rollback {
         let hold = if self.dry_run { None } else { Some(shelf.hold()?) };
         let judge = Judge::new(config, &self.roots, &shelf)?;
         let current = shelf.current().ok_or_else(|| {
-            Failed::wrong(format!(
-                "there is no release set in `{}` to go back from",
-                shelf.set().display()
-            ))
+            Failed::wrong(format!("`{}` has no release set to return from", shelf.set().display()))
         })?;
         let replicas = self.replicas.ask(&current.set, current.digest)?;
         let archived = shelf.archived();
@@ -94,7 +93,7 @@ impl Rollback {
         };
         if self.dry_run {
             self.format.print(
-                format!("{}\n{how}\nnothing was put in place", difference.text()),
+                format!("{}\n{how}\nnothing was published", difference.text()),
                 json!({
                     "version": older.set.version, "set": older.digest.to_string(), "from": from,
                     "difference": difference.json(), "needs_downgrade": needed, "how": how, "published": false,
@@ -131,15 +130,15 @@ impl Rollback {
     ) -> Done<Lying> {
         let versions: Vec<_> = archived.iter().map(|lying| lying.set.version.to_string()).collect();
         let there = if versions.is_empty() {
-            "it is empty".to_owned()
+            "the archive is empty".to_owned()
         } else {
-            format!("it has {}", versions.join(", "))
+            format!("the archive has {}", versions.join(", "))
         };
         let lacks = |what: String| {
             Failed::wrong(format!("the archive has no release set {what}: {there}")).hint(Some(
-                "only sets that `portcullis release publish` replaces are kept there, not those that another \
-                 one was signed or copied over; sign what the older set had anew, with a version above \
-                 every one so far, and publish that",
+                "`portcullis release publish` archives the sets that it replaces, and nothing \
+                 else does. Sign the content of the older set again with a version above every \
+                 one so far, and publish that",
             ))
         };
         let version_of = |digest: Digest| {
@@ -157,11 +156,11 @@ impl Rollback {
                 .find(|lying| lying.digest == digest)
                 .ok_or_else(|| lacks(version_of(digest))),
             Before::Nothing => Err(Failed::wrong(format!(
-                "no release was active before release set {} but those that were left by going \
-                 back",
+                "no other release was active before release set {} than those that a rollback \
+                 replaced",
                 current.set.version
             ))
-            .hint(Some("name the one that you mean with `--version`"))),
+            .hint(Some("name the version with `--version`"))),
             Before::Unknown => archived
                 .find(|lying| lying.set.version < current.set.version)
                 .ok_or_else(|| lacks(format!("below {}", current.set.version))),
@@ -197,8 +196,8 @@ impl Rollback {
     fn how(&self, root: &TrustRoot, from: u64, older: &Lying) -> String {
         let names: Vec<_> = root.release.keys.iter().map(PublicKey::keyid).collect();
         format!(
-            "hosts go back from {from} to {} by a downgrade, which {} of {} must sign, within {} \
-             hours",
+            "hosts return from release set {from} to {} with a downgrade that {} of {} must \
+             sign, within {} hours",
             older.set.version,
             root.release.threshold,
             names.join(", "),
@@ -246,7 +245,8 @@ impl Rollback {
             refusal.map(|it| format!(" ({it} [{}])", it.code())).unwrap_or_default(),
         );
         let mut sentence = format!(
-            "hosts go back from release set {from} to {version} only by a downgrade with the signatures of {} of {}{why}",
+            "hosts return from release set {from} to {version} only with a downgrade that has \
+             the signatures of {} of {}{why}",
             role.threshold,
             names.join(", ")
         );
@@ -258,12 +258,13 @@ impl Rollback {
         let given = given.into_iter().chain([("--key", !self.keys.is_empty())]);
         let lacking: Vec<_> = given.filter(|(_, there)| !there).map(|(name, _)| name).collect();
         if refusal.is_none() {
-            sentence.push_str(&format!("; not given: {}", lacking.join(", ")));
+            sentence.push_str(&format!("; these options are missing: {}", lacking.join(", ")));
         }
         Failed::wrong(sentence).hint(Some(format!(
-            "where a key is: `portcullis release downgrade --to {} --from {from} --person … --reason … --ticket … --root … --key … --output \
-             downgrade.json` (`--add-to` for a further one); then here: `portcullis release rollback {} --version {version} --downgrade \
-             downgrade.json`",
+            "on the machine with a key run `portcullis release downgrade --to {} --from {from} \
+             --person … --reason … --ticket … --root … --key … --output downgrade.json` (with \
+             `--add-to` for each further key); then run here `portcullis release rollback {} \
+             --version {version} --downgrade downgrade.json`",
             older.path.display(),
             self.place.argument()
         )))
@@ -303,13 +304,14 @@ fn before(shelf: &Shelf, judge: &Judge, replicas: &[Replica], current: &Lying) -
             })
             .collect();
         let message = format!("hosts had different releases before ({})", all.join(", "));
-        return Err(
-            Failed::wrong(message).hint(Some("name the one that you mean with `--version`"))
-        );
+        return Err(Failed::wrong(message).hint(Some("name the version with `--version`")));
     }
     let Some(digest) = first else { return Ok(Before::Nothing) };
     digest.parse().map(Before::Known).map_err(|_| {
-        Failed::wrong("a host names the release before by something that is no digest")
+        Failed::wrong(
+            "a host names the release before this one by something that is not a \
+         digest",
+        )
     })
 }
 
@@ -323,6 +325,6 @@ fn by_history(history: &History, current: &Lying) -> Before {
     }
 }
 
-const IS_ACTIVE: &str = "no downgrade is needed: it is the release that hosts have active";
-const IS_NEWER: &str =
-    "no downgrade is needed: it is newer than every release that hosts have had active";
+const IS_ACTIVE: &str = "no downgrade is needed, because this release is active on the hosts";
+const IS_NEWER: &str = "no downgrade is needed, because this release is newer than every one that was active on \
+     the hosts";

@@ -24,10 +24,11 @@ use crate::outcome::{Done, Failed};
 /// Where a release goes.
 #[derive(Args)]
 pub struct Place {
-    /// The configuration of a host on this machine: its release folders.
+    /// The configuration of a host on this machine, which names its release folders.
     #[arg(long, required_unless_present = "to")]
     config: Option<PathBuf>,
-    /// A folder with `release.json`, `plugins` and `settings`, which hosts read or which is carried to them.
+    /// A folder with `release.json`, `plugins` and `settings`, which hosts read or which is copied
+    /// to them.
     #[arg(long, conflicts_with = "config")]
     to: Option<PathBuf>,
 }
@@ -129,10 +130,10 @@ impl Shelf {
         let file = open_or_create(&path, 0o600).map_err(failed)?;
         file.try_lock().map_err(|_| {
             Failed::wrong(format!(
-                "somebody else publishes into `{}` at this moment",
+                "another command is publishing into `{}` at this moment",
                 self.paths.set.display()
             ))
-            .hint(Some("wait until that is done, and look with `portcullis release status`"))
+            .hint(Some("wait until it has finished, then run `portcullis release status`"))
         })?;
         Ok(Hold { _file: file })
     }

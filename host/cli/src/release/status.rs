@@ -25,9 +25,9 @@ impl Status {
     pub fn run(self) -> Done {
         let (shelf, _) = self.place.open()?;
         let Some(Lying { set, digest, .. }) = shelf.current() else {
-            let none = format!("there is no release set in `{}`", shelf.set().display());
+            let none = format!("`{}` has no release set", shelf.set().display());
             return Err(
-                Failed::wrong(none).hint(Some("put one there with `portcullis release publish`"))
+                Failed::wrong(none).hint(Some("publish one with `portcullis release publish`"))
             );
         };
         let archived: Vec<_> = shelf.archived().iter().map(|lying| lying.set.version).collect();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Party, Sought};
 
-use crate::adapter::{Adapter, Methods, Reaction, Reactions, Repeats};
+use crate::adapter::{Adapter, Methods, Reaction, Reactions, Repeats, Shown};
 use crate::answer::{Answer, Slot};
 use crate::object::{Object, array, strings, text};
 use crate::say::{Saying, To};
@@ -62,6 +62,10 @@ impl Adapter for Authzen {
         Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
     }
 
+    fn shown(&self) -> Shown {
+        Shown::Application("`context.reason_user`, by the tag of its language")
+    }
+
     fn about(&self) -> &'static str {
         "The standard sets no time limit; the one here is ours. We are asked whether it may be, so only `allow` permits: \
          `abstain` is `decision: false`, also where nothing enforces. A request that is wrong as a whole gets 400, 401 or 413 \
@@ -107,14 +111,15 @@ impl Adapter for Authzen {
     fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
         match request.route {
             METADATA => Ok(Heard::Nothing(
-                error(405, "the metadata is read with GET")
+                error(405, "The metadata is read with GET. Please send that instead.")
                     .header("allow", Methods::Get.allow().into()),
             )),
             EVALUATION => read::evaluation(request, frame),
             EVALUATIONS => read::evaluations(request, frame),
-            _ if !request.searches => {
-                Ok(Heard::Nothing(error(404, "no plugin of this hook answers searches")))
-            }
+            _ if !request.searches => Ok(Heard::Nothing(error(
+                404,
+                "No plugin of this hook answers searches. Please ask about one candidate at a time.",
+            ))),
             _ => read::search(request, frame),
         }
     }
@@ -137,8 +142,8 @@ impl Adapter for Authzen {
             if !outcome.grounds.is_empty() {
                 context = context.json("codes", &strings(outcome.codes()));
             }
-            context = context.some(outcome.text, |context, reason| {
-                context.json("reason_user", &Object::new().text(outcome.language, reason).end())
+            context = context.some(outcome.shown_text(), |context, reason| {
+                context.json("reason_user", &Object::new().text(outcome.language, &reason).end())
             });
         }
         if !statements.is_empty() {
@@ -293,7 +298,10 @@ fn error(status: u16, message: &str) -> Answer {
 /// made up from a request's headers is one that a caller chose.
 fn metadata(settings: &Settings, searches: bool) -> Answer {
     let Some(identifier) = &settings.public_url else {
-        return error(404, "this hook publishes no metadata");
+        return error(
+            404,
+            "This hook publishes no metadata, because its setting `public_url` is missing.",
+        );
     };
     let base = identifier.trim_end_matches('/');
     let answered = ENDPOINTS

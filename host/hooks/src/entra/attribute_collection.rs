@@ -21,7 +21,7 @@ use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act, named, reactions, refused,
     text_member,
 };
-use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::adapter::{Adapter, Reactions, Repeats, Shown};
 use crate::answer::Answer;
 use crate::body::{members, object};
 use crate::say::{Saying, To};
@@ -89,6 +89,15 @@ impl Adapter for AttributeCollection {
 
     fn reactions(&self) -> Reactions {
         reactions("nobody signs up, and the person sees an error")
+    }
+
+    fn shown(&self) -> Shown {
+        match self.filled {
+            true => {
+                Shown::Person("beside the form field that a finding names, else on the block page")
+            }
+            false => Shown::Person("on the block page"),
+        }
     }
 
     fn about(&self) -> &'static str {
@@ -239,7 +248,7 @@ impl AttributeCollection {
             let field =
                 ground.field.filter(|field| self.filled && attribute(incoming, field).is_some());
             let Some(field) = field else {
-                return self.block(outcome.text.unwrap_or(DENIED));
+                return self.block(&outcome.text_or(DENIED));
             };
             let text = errors.entry(field).or_default();
             if !text.is_empty() {
@@ -248,7 +257,7 @@ impl AttributeCollection {
             text.push_str(&ground.text);
         }
         if errors.is_empty() {
-            return self.block(outcome.text.unwrap_or(DENIED));
+            return self.block(&outcome.text_or(DENIED));
         }
         let mut members = text_member("message", FIX) + ",\"attributeErrors\":{";
         for (position, (field, text)) in errors.iter().enumerate() {

@@ -26,7 +26,7 @@ use super::{
     BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_object, cased_text, document,
     is_plain_id, refused, resume_reactions,
 };
-use crate::adapter::{Adapter, Need, Reactions, Repeats};
+use crate::adapter::{Adapter, Need, Reactions, Repeats, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, Strings};
 use crate::errand::{Errand, Resume};
@@ -57,6 +57,13 @@ impl Adapter for Entitlement {
 
     fn reactions(&self) -> Reactions {
         resume_reactions()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Operator(
+            "`customExtensionStageInstanceDetail` of the resume call, which Entra keeps \
+                 with the request",
+        )
     }
 
     fn about(&self) -> &'static str {
@@ -129,24 +136,39 @@ impl Adapter for Entitlement {
         if outcome.verdict > Effect::Allow {
             let denies = stage.eq_ignore_ascii_case(CREATED);
             return denies.then(|| {
-                resume(call, id, stage, ",\"state\":\"Denied\"", outcome.text.unwrap_or("Denied."))
+                resume(
+                    call,
+                    id,
+                    stage,
+                    ",\"state\":\"Denied\"",
+                    &outcome.text_or(
+                        "The request is denied. Please call the help desk if you need this access.",
+                    ),
+                )
             });
         }
         if !determining {
-            return Some(resume(call, id, stage, "", outcome.text.unwrap_or("Checked.")));
+            return Some(resume(call, id, stage, "", &outcome.text_or("The request was checked.")));
         }
         if !approvers.is_empty() {
             return Some(resume_with_stage(
                 call,
                 id,
                 &approvers,
-                outcome.text.unwrap_or("Checked: these have to approve."),
+                &outcome
+                    .text_or("The request was checked. The people named here have to approve it."),
             ));
         }
         // Who approves has to be said: a request that nobody said it of is not let through without approval.
         let nobody = outcome.changes.contains(&Change::AutoApprove);
         nobody.then(|| {
-            resume(call, id, stage, "", outcome.text.unwrap_or("Checked: nobody needs to approve."))
+            resume(
+                call,
+                id,
+                stage,
+                "",
+                &outcome.text_or("The request was checked. Nobody has to approve it."),
+            )
         })
     }
 

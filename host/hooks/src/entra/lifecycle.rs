@@ -19,7 +19,7 @@ use super::{
     BUDGET, LIMIT, accepted, cased_members, cased_object, cased_text, document, is_plain_id,
     refused, resume_reactions,
 };
-use crate::adapter::{Adapter, Need, Reactions, Repeats};
+use crate::adapter::{Adapter, Need, Reactions, Repeats, Shown};
 use crate::answer::Answer;
 use crate::body::{Body, attributes};
 use crate::errand::{Errand, Resume};
@@ -50,6 +50,10 @@ impl Adapter for Lifecycle {
 
     fn reactions(&self) -> Reactions {
         resume_reactions()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Nobody("the resume call says `Completed` or `Failed` and has no field for a text")
     }
 
     fn about(&self) -> &'static str {

@@ -322,7 +322,11 @@ pub(crate) fn refused(cause: Cause) -> Answer {
         (_, Party::Caller) => 400,
         (_, Party::Host | Party::Plugin) => 500,
     };
-    error(status, &format!("there is no decision: {}", cause.code()))
+    let what = match cause.party() {
+        Party::Caller => "The host does not accept this request",
+        Party::Host | Party::Plugin => "The host could not decide this request",
+    };
+    error(status, &format!("{what} ({}).", cause.code()))
 }
 
 /// A failing status, in the form of Microsoft's server library.
@@ -349,11 +353,12 @@ pub(crate) const BUDGET: Duration = Duration::from_millis(700);
 pub(crate) const LONGEST_ID: usize = 256;
 
 /// What a person reads where there is no decision.
-pub(crate) const UNCHECKED: &str =
-    "Access could not be checked. Please try again or call the help desk.";
+pub(crate) const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. If that does not help, \
+     call the help desk.";
 
 /// What a person reads where a denial has no text.
-pub(crate) const DENIED: &str = "Access is denied. Please call the help desk.";
+pub(crate) const DENIED: &str =
+    "You do not have access here. Please call the help desk if you need it.";
 
 /// The inputs that the heading of an authentication event has.
 const HEADING_INPUTS: &[&str] = &[

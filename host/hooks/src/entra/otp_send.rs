@@ -17,7 +17,7 @@ use portcullis_model::{Cause, ChangeKind, Effect, Principal, PrincipalKind};
 use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, act, cased_object, cased_text, error, refused,
 };
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
 use crate::answer::Answer;
 use crate::body::spelling;
 use crate::errand::{Errand, Message};
@@ -61,6 +61,10 @@ impl Adapter for OtpSend {
         Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
     }
 
+    fn shown(&self) -> Shown {
+        Shown::Nobody("Entra shows an error of its own")
+    }
+
     fn about(&self) -> &'static str {
         "The answer says that the code is on its way, so the host delivers it first; a code that could not be delivered is 500. A \
          denial is 403, and a closed hook refuses with 401, 400 or 500: nobody gets the code, unless the listener is set to \
@@ -99,7 +103,7 @@ impl Adapter for OtpSend {
 
     fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         if outcome.verdict > Effect::Allow {
-            return Ok(error(403, outcome.text.unwrap_or(DENIED)));
+            return Ok(error(403, &outcome.text_or(DENIED)));
         }
         match outcome.changes.first() {
             Some(change) => Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind }),
@@ -112,7 +116,7 @@ impl Adapter for OtpSend {
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
-        error(500, "the code was not sent")
+        error(500, "The code was not checked and not sent.")
     }
 
     fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {

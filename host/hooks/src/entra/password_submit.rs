@@ -26,7 +26,7 @@ use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused,
     text_member,
 };
-use crate::adapter::{Adapter, Methods, Need, Reactions, Repeats};
+use crate::adapter::{Adapter, Methods, Need, Reactions, Repeats, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{object, string};
 use crate::say::{Saying, To};
@@ -63,6 +63,10 @@ impl Adapter for PasswordSubmit {
 
     fn reactions(&self) -> Reactions {
         reactions("the password is not taken over, and the person is not signed in")
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Person("on the sign-in page, as `message` of `Block` and `Retry`")
     }
 
     fn about(&self) -> &'static str {
@@ -135,7 +139,7 @@ impl Adapter for PasswordSubmit {
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         if outcome.verdict > Effect::Allow {
-            return Ok(told(incoming, "Block", outcome.text.unwrap_or(DENIED)));
+            return Ok(told(incoming, "Block", &outcome.text_or(DENIED)));
         }
         let mut found = None;
         for (at, change) in (1..).zip(outcome.changes) {
@@ -155,10 +159,10 @@ impl Adapter for PasswordSubmit {
         Ok(match found {
             Some(Credential::Migrate) => said(incoming, "MigratePassword", ""),
             Some(Credential::Update) => said(incoming, "UpdatePassword", ""),
-            Some(Credential::Block) => told(incoming, "Block", outcome.text.unwrap_or(DENIED)),
+            Some(Credential::Block) => told(incoming, "Block", &outcome.text_or(DENIED)),
             Some(Credential::Retry | Credential::Unverified | Credential::Verified) | None => {
-                match outcome.text {
-                    Some(text) => told(incoming, "Retry", text),
+                match outcome.shown_text() {
+                    Some(text) => told(incoming, "Retry", &text),
                     None => said(incoming, "Retry", ""),
                 }
             }

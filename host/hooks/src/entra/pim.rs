@@ -18,7 +18,7 @@ use portcullis_model::{
 };
 
 use super::{DENIED, LONGEST_ID, UNCHECKED, document, named};
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, members, object, string};
 use crate::say::{Saying, To};
@@ -51,6 +51,10 @@ impl Adapter for Pim {
             "what becomes of an activation whose extension fails is not documented",
         );
         Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Person("where the role is activated (`reason`)")
     }
 
     fn about(&self) -> &'static str {
@@ -87,17 +91,30 @@ impl Adapter for Pim {
             Effect::StepUp | Effect::Deny => ("Denied", DENIED),
             // Who wants a person to look first is not overruled by who wants none asked.
             Effect::Abstain | Effect::Allow if automatic => {
-                ("AutoApproved", "Checked: nobody needs to approve.")
+                ("AutoApproved", "The request was checked. Nobody has to approve it.")
             }
-            Effect::Abstain | Effect::Allow => ("Approved", "Checked."),
-            Effect::Review => ("Approved", "Checked: somebody has to approve."),
+            Effect::Abstain | Effect::Allow => ("Approved", "The request was checked."),
+            Effect::Review => ("Approved", "The request was checked. Somebody has to approve it."),
         };
-        let mut reasons: Vec<_> =
-            outcome.grounds.iter().map(|ground| ground.text.as_str()).take(MOST_REASONS).collect();
-        reasons.dedup();
+        let mut reasons: Vec<&str> = Vec::new();
+        for ground in outcome.grounds {
+            if !reasons.contains(&ground.text.as_str()) {
+                reasons.push(&ground.text);
+            }
+        }
         if reasons.is_empty() {
             reasons.push(outcome.text.unwrap_or(otherwise));
         }
+        // The last place says how many reasons are left out.
+        let more = match reasons.len() > MOST_REASONS {
+            true => {
+                let left_out = reasons.len().saturating_sub(MOST_REASONS - 1);
+                reasons.truncate(MOST_REASONS - 1);
+                outcome.more(left_out)
+            }
+            false => None,
+        };
+        reasons.extend(more.as_deref());
         Ok(evaluation(word, &reasons))
     }
 
@@ -115,7 +132,7 @@ impl Adapter for Pim {
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
-        evaluation("Approved", &["Not checked."])
+        evaluation("Approved", &["The request could not be checked and goes on without a check."])
     }
 
     fn effect(&self, effect: Effect) -> Saying {

@@ -12,7 +12,7 @@ use portcullis_model::json::{Kind, quote, split_pointer};
 use portcullis_model::{Cause, Change, ChangeKind, Document, Effect, Party, Target};
 
 use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, reactions, refused};
-use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::adapter::{Adapter, Reactions, Repeats, Shown};
 use crate::answer::Answer;
 use crate::say::{Saying, To};
 use crate::{
@@ -44,6 +44,10 @@ impl Adapter for TokenIssuance {
         reactions("no token is issued, and the person sees an error")
     }
 
+    fn shown(&self) -> Shown {
+        Shown::Nobody("Entra shows an error of its own")
+    }
+
     fn about(&self) -> &'static str {
         "An answer adds claims, which the application's claims mapping policy puts into tokens and assertions; no answer says no. \
          So a denial is 403, and a closed hook refuses with 401, 400 or 500, which all stop. Restricted: a claim `degraded`, for \
@@ -65,7 +69,7 @@ impl Adapter for TokenIssuance {
 
     fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         if outcome.verdict > Effect::Allow {
-            return Ok(error(403, outcome.text.unwrap_or(DENIED)));
+            return Ok(error(403, &outcome.text_or(DENIED)));
         }
         let mut claims = Claims::default();
         for (at, change) in (1..).zip(outcome.changes) {

@@ -13,7 +13,7 @@ use portcullis_model::json::{Value, quote};
 use portcullis_model::{Cause, ChangeKind, Effect, Party, Principal, PrincipalKind};
 
 use super::{BUDGET, Event, LIMIT, Particulars, act, reactions, refused};
-use crate::adapter::{Adapter, Reactions, Repeats};
+use crate::adapter::{Adapter, Reactions, Repeats, Shown};
 use crate::answer::Answer;
 use crate::body::{attributes, object, string};
 use crate::say::{Saying, To};
@@ -43,6 +43,10 @@ impl Adapter for VerifiedId {
 
     fn reactions(&self) -> Reactions {
         reactions("the account is not recovered")
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Nobody("the answer names the claims that failed and has no field for a text")
     }
 
     fn about(&self) -> &'static str {

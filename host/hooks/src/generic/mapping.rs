@@ -131,19 +131,22 @@ pub enum MappingError {
         why: &'static str,
     },
     /// A template that must be there.
-    #[error("mapping.answer.{0} is missing: without it nothing could be answered")]
+    #[error("mapping.answer.{0} is missing, and the hook cannot answer without it")]
     NoTemplate(&'static str),
     /// Not a JSON Pointer.
-    #[error("mapping.{0} is not a json pointer, which begins with `/`")]
+    #[error("mapping.{0} is not a JSON Pointer, which begins with `/`")]
     Pointer(&'static str),
     /// Not a kind of principal.
-    #[error("mapping.{0}.kind is none of person, service, agent, device and other")]
+    #[error("mapping.{0}.kind must be person, service, agent, device or other")]
     Kind(&'static str),
     /// Not a status that goes with a body.
     #[error("mapping.answer.{0} is not a status from 200 to 599 that has a body")]
     Status(&'static str),
     /// The caller could not tell a denial from an allowance.
-    #[error("mapping.answer.{0} and allow are the same: nobody could tell them apart")]
+    #[error(
+        "mapping.answer.{0} is the same as mapping.answer.allow, so that a caller could not \
+     tell a denial from a permission"
+    )]
     Same(&'static str),
     /// The record's member is one that a template has.
     #[error("mapping.answer.record is a member that a template has, or empty")]

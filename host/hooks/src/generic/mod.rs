@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Target};
 
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
 use crate::answer::{Answer, Slot};
 use crate::say::{Saying, To};
 use crate::{
@@ -51,6 +51,13 @@ impl Adapter for Generic {
         Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
     }
 
+    fn shown(&self) -> Shown {
+        Shown::Application(
+            "where the operator's template has `{text}`; nobody reads it where no \
+                 template has",
+        )
+    }
+
     fn about(&self) -> &'static str {
         "The caller sets its own time limit; the one here is ours. What stands where in a request and what is answered, the operator says \
          (`mapping`). Closed: the template `deny` with `failure_status`, whatever the cause, also where the caller is not proven or \
@@ -65,7 +72,7 @@ impl Adapter for Generic {
         let Some(mapping) = &frame.settings.mapping else {
             return Err(Malformed {
                 cause: Cause::WrongShape,
-                detail: "the mapping, which this hook has not".into(),
+                detail: "mapping, a setting that this hook does not have".into(),
                 event: None,
             });
         };
@@ -76,9 +83,10 @@ impl Adapter for Generic {
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         let mapping =
             incoming.mapping.as_ref().ok_or(Unsayable { change: None, why: Why::Kind })?;
+        let text = outcome.shown_text();
         let filled = Filled {
             verdict: outcome.verdict.name(),
-            text: outcome.text,
+            text: text.as_deref(),
             codes: &outcome.codes(),
             id: &incoming.call.id,
         };
@@ -176,4 +184,5 @@ fn apply(body: &str, change: &Change) -> Result<String, Why> {
 }
 
 /// What stands for the text where there is no decision.
-const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
+const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. If that does not help, \
+     call the help desk.";

@@ -50,13 +50,16 @@ impl Template {
     pub(super) fn compile(name: &'static str, source: &str) -> Result<Self, MappingError> {
         let wrong = |why| MappingError::Template { name, why };
         let document = Document::parse(source.as_bytes())
-            .map_err(|_| wrong("is not json in which every member is there once"))?;
+            .map_err(|_| wrong("is not JSON, or has a member twice"))?;
         if !document.root().is_object() {
             return Err(wrong("is not an object"));
         }
         let mut pieces = Vec::new();
         compile(document.root(), &mut pieces).map_err(|()| {
-            wrong("has a placeholder that is none of {verdict}, {text}, {codes} and {id}, or a lone brace")
+            wrong(
+                "has another placeholder than {verdict}, {text}, {codes} and {id}, or a lone \
+             brace",
+            )
         })?;
         Ok(Self(pieces))
     }

@@ -20,7 +20,7 @@ use portcullis_model::{
 };
 
 use super::{Envelope, INLINE_LIMIT, envelope};
-use crate::adapter::{Adapter, Methods, Reaction, Reactions};
+use crate::adapter::{Adapter, Methods, Reaction, Reactions, Shown};
 use crate::answer::Answer;
 use crate::body::{Body, members, object, string};
 use crate::say::{Saying, To};
@@ -56,6 +56,10 @@ impl Adapter for Event {
             server_error: Reaction::GoesOn("the batch is sent once more, then lost"),
             silence: Reaction::GoesOn("the batch is sent once more, then lost"),
         }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Nobody("the answer has no body")
     }
 
     fn about(&self) -> &'static str {

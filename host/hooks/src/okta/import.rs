@@ -17,7 +17,7 @@ use portcullis_model::{
 
 use super::profile::Profile;
 use super::{ACTION, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::adapter::{Adapter, Reaction, Reactions, Shown};
 use crate::answer::Answer;
 use crate::body::{Strings, members, object, string, wanted_attributes};
 use crate::say::{Saying, To};
@@ -53,6 +53,10 @@ impl Adapter for Import {
             server_error: imported,
             silence: imported,
         }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Operator("in Okta's System Log (`errorSummary`); nobody waits for an import")
     }
 
     fn about(&self) -> &'static str {
@@ -180,7 +184,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 /// Writes an answer.
 fn render(outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     if outcome.verdict > Effect::Allow {
-        return Ok(stop(outcome.text.unwrap_or(REPORTED)));
+        return Ok(stop(&outcome.text_or(REPORTED)));
     }
     let mut answer = Wanted::default();
     for (at, change) in (1..).zip(outcome.changes) {
@@ -255,12 +259,12 @@ impl<'a> Wanted<'a> {
 }
 
 /// What administrators read in the platform's log where there is no decision.
-const UNCHECKED: &str =
-    "The import of this user could not be checked. The user was imported unchecked.";
+const UNCHECKED: &str = "Portcullis could not check this user, and Okta imported the user unchecked. Please check the \
+     user by hand.";
 
 /// What administrators read where a report has no text.
-const REPORTED: &str =
-    "The import of this user is against policy. The user was imported nevertheless.";
+const REPORTED: &str = "A rule forbids this user, but Okta imported the user, since no answer stops an import. Please \
+     check the user by hand.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.import.transform";
 

@@ -12,7 +12,7 @@ use portcullis_model::{
 };
 
 use super::{ACTION, Context, EVENT_REUSED, INLINE_LIMIT, commands, envelope, go_on};
-use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::adapter::{Adapter, Reaction, Reactions, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{members, object, string};
 use crate::say::{Saying, To};
@@ -55,6 +55,13 @@ impl Adapter for PasswordImport {
             server_error: failed,
             silence: failed,
         }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Nobody(
+            "the answer is `VERIFIED` or `UNVERIFIED`, and the sign-in page shows a text \
+                 of its own",
+        )
     }
 
     fn about(&self) -> &'static str {

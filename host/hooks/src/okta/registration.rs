@@ -7,6 +7,7 @@
 //! Reading. A call without `requestType` is a self-service registration, as the Classic Engine sends it. The subject is who registers: what
 //! the form says, over what the profile says where there is one already. What the form says alone is the action's.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use portcullis_model::json::{Kind, Value, quote};
@@ -16,7 +17,7 @@ use portcullis_model::{
 
 use super::profile::Profile;
 use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::adapter::{Adapter, Reaction, Reactions, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{attributes, object, string};
 use crate::say::{Saying, To};
@@ -55,6 +56,13 @@ impl Adapter for Registration {
         }
     }
 
+    fn shown(&self) -> Shown {
+        Shown::Person(
+            "beside the form field that a finding names (`errorCauses`); the sign-in \
+                 widget shows a text of its own for findings that name no field",
+        )
+    }
+
     fn about(&self) -> &'static str {
         "Self-service registration, and progressive profile where the call's `requestType` says so. A denial is `200` with the command \
          `DENY` and `error`; a finding with a `field` that the form has becomes an `errorCauses` of that field, which the sign-in \
@@ -71,7 +79,7 @@ impl Adapter for Registration {
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        deny(unchecked(cause, UNCHECKED), &[], None)
+        deny(&Outcome { text: Some(unchecked(cause, UNCHECKED)), ..Outcome::default() }, None)
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
@@ -167,7 +175,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 /// Writes an answer.
 fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     if outcome.verdict > Effect::Allow {
-        return Ok(deny(outcome.text.unwrap_or(DENIED), outcome.grounds, call.action.as_ref()));
+        return Ok(deny(outcome, call.action.as_ref()));
     }
     let mut profile = Profile::default();
     for (at, change) in (1..).zip(outcome.changes) {
@@ -194,26 +202,32 @@ fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
 
 /// The answer that denies. `form` holds the fields that there are: only these may be named in an answer, since a field's name is the plugin's
 /// text otherwise.
-fn deny(text: &str, grounds: &[Ground<'_>], form: Option<&Entity>) -> Answer {
+fn deny(outcome: &Outcome<'_>, form: Option<&Entity>) -> Answer {
+    let fields = form.map(|form| form.attributes.as_slice()).unwrap_or_default();
+    let field_of = |ground: &Ground<'_>| {
+        fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == ground.field)
+    };
+    let causes: Vec<_> =
+        outcome.grounds.iter().filter_map(|ground| Some((field_of(ground)?, ground))).collect();
+    let is_cause = |ground: &Ground<'_>| field_of(ground).is_some();
+    let text = match outcome.text {
+        Some(text) => outcome.with_count(text, is_cause),
+        None => Cow::Borrowed(DENIED),
+    };
     let mut body = format!(
         "{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"registration\":\"DENY\"}}}}],\"error\":{{\"errorSummary\":"
     );
-    quote(&mut body, text);
-    let fields = form.map(|form| form.attributes.as_slice()).unwrap_or_default();
-    let mut first = true;
-    for ground in grounds {
-        let Some(field) =
-            fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == ground.field)
-        else {
-            continue;
-        };
-        body.push_str(if first {
-            ",\"errorCauses\":[{\"errorSummary\":"
-        } else {
-            ",{\"errorSummary\":"
+    quote(&mut body, &text);
+    for (number, (field, ground)) in (1..).zip(&causes) {
+        body.push_str(match number {
+            1 => ",\"errorCauses\":[{\"errorSummary\":",
+            _ => ",{\"errorSummary\":",
         });
-        first = false;
-        quote(&mut body, &ground.text);
+        // The sign-in widget shows causes only, so that the last one has to say what is not shown.
+        match number == causes.len() {
+            true => quote(&mut body, &outcome.with_count(&ground.text, is_cause)),
+            false => quote(&mut body, &ground.text),
+        }
         body.push_str(",\"reason\":");
         quote(&mut body, ground.code);
         body.push_str(",\"locationType\":\"body\",\"location\":");
@@ -221,7 +235,7 @@ fn deny(text: &str, grounds: &[Ground<'_>], form: Option<&Entity>) -> Answer {
         quote(&mut body, &format!("data.userProfile.{field}"));
         body.push_str(",\"domain\":\"end-user\"}");
     }
-    body.push_str(if first { "}}" } else { "]}}" });
+    body.push_str(if causes.is_empty() { "}}" } else { "]}}" });
     Answer::ok(body, Slot::DebugContext)
 }
 
@@ -240,11 +254,12 @@ fn is_attribute(value: Value<'_>) -> bool {
 const PROGRESSIVE: &str = "progressive-profile";
 
 /// What a person reads where there is no decision.
-const UNCHECKED: &str =
-    "Your details could not be checked. Please try again or call the help desk.";
+const UNCHECKED: &str = "Your details could not be checked, so nothing was saved. Please try again. If that does not \
+     help, call the help desk.";
 
 /// What a person reads where a denial has no text.
-const DENIED: &str = "This is not possible with these details. Please call the help desk.";
+const DENIED: &str =
+    "Your details were not accepted. Please check them and try again, or call the help desk.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.user.pre-registration";
 

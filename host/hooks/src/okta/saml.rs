@@ -18,7 +18,7 @@ use portcullis_model::{
 
 use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::adapter::{Adapter, Reaction, Reactions, Shown};
 use crate::answer::Answer;
 use crate::body::{Body, Strings, first_of_each, members, object, string};
 use crate::object::array;
@@ -55,6 +55,13 @@ impl Adapter for Saml {
             server_error: unmodified,
             silence: unmodified,
         }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Person(
+            "on Okta's error page (`errorSummary`), by its release notes of 2019; its \
+                 reference tells of an entry in the log only",
+        )
     }
 
     fn about(&self) -> &'static str {
@@ -281,7 +288,7 @@ fn statement(place: Option<Value<'_>>) -> Option<Option<Value<'_>>> {
 /// Writes an answer.
 fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     if outcome.verdict > Effect::Allow {
-        return Ok(stop(outcome.text.unwrap_or(DENIED)));
+        return Ok(stop(&outcome.text_or(DENIED)));
     }
     let mut patch = Patch::new(assertion(call));
     for (at, change) in (1..).zip(outcome.changes) {
@@ -319,10 +326,12 @@ fn assertion(call: &Call) -> Option<Value<'_>> {
 }
 
 /// What a person reads where there is no decision.
-const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
+const UNCHECKED: &str = "Your access could not be checked, so you are not signed in. Please try again. If that does not \
+     help, call the help desk.";
 
 /// What a person reads where a denial has no text.
-const DENIED: &str = "Access is denied. Please call the help desk.";
+const DENIED: &str =
+    "You are not allowed to sign in here. Please call the help desk if you should be.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.saml.tokens.transform";
 

@@ -15,7 +15,7 @@ use portcullis_model::{
 };
 
 use super::{Context, INLINE_LIMIT, commands, envelope, stop, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
 use crate::answer::Answer;
 use crate::body::{attributes, members, object, spelled, spelling, string};
 use crate::say::{Saying, To};
@@ -62,6 +62,13 @@ impl Adapter for Telephony {
         }
     }
 
+    fn shown(&self) -> Shown {
+        Shown::Operator(
+            "in Okta's System Log (`errorSummary`); the person gets the code from Okta's \
+                 own provider",
+        )
+    }
+
     fn about(&self) -> &'static str {
         "Where the verdict does not stop, the hook's delivery client takes the message before the answer says `SUCCESSFUL`; where nobody takes \
          it, or the hook has no delivery client, the answer is `error`. No answer stops a code: with `error`, as after a denial or a failure, \
@@ -87,7 +94,7 @@ impl Adapter for Telephony {
             return Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind });
         }
         if outcome.verdict > Effect::Allow {
-            return Ok(stop(outcome.text.unwrap_or(REPORTED)));
+            return Ok(stop(&outcome.text_or(REPORTED)));
         }
         let Some(Message { channel, key, .. }) = message(&incoming.call) else {
             return Ok(stop(UNCHECKED));
@@ -215,13 +222,14 @@ fn channel(message: Option<Value<'_>>) -> Option<&'static str> {
 }
 
 /// What administrators read in the platform's log where there is no decision.
-const UNCHECKED: &str = "This message could not be checked.";
+const UNCHECKED: &str = "Portcullis could not check this message and did not send it. Okta's own provider sends the code.";
 
 /// What they read where nobody took the message.
-const UNDELIVERED: &str = "This message could not be delivered.";
+const UNDELIVERED: &str =
+    "No delivery service took this message. Okta's own provider sends the code.";
 
 /// What they read where a report has no text.
-const REPORTED: &str = "This message is against policy.";
+const REPORTED: &str = "A rule forbids this message, so Portcullis did not send it. Okta's own provider sends the code.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.telephony.provider";
 

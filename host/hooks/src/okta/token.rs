@@ -19,7 +19,7 @@ use portcullis_model::{
 
 use super::patch::{LIFETIME, Patch, expiration};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions};
+use crate::adapter::{Adapter, Reaction, Reactions, Shown};
 use crate::answer::Answer;
 use crate::body::{members, object, string, wanted_attributes};
 use crate::say::{Saying, To};
@@ -55,6 +55,10 @@ impl Adapter for Token {
             server_error: unmodified,
             silence: unmodified,
         }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Application("`error_description` of the OAuth error that the application gets")
     }
 
     fn about(&self) -> &'static str {
@@ -241,7 +245,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 /// Writes an answer.
 fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     if outcome.verdict > Effect::Allow {
-        return Ok(stop(outcome.text.unwrap_or(DENIED)));
+        return Ok(stop(&outcome.text_or(DENIED)));
     }
     let mut identity = Patch::new(Target::IdToken, token(call, "identity"));
     let mut access = Patch::new(Target::AccessToken, token(call, "access"));
@@ -297,10 +301,12 @@ fn is_there(value: Value<'_>) -> bool {
 }
 
 /// What a person reads where there is no decision.
-const UNCHECKED: &str = "Access could not be checked. Please try again or call the help desk.";
+const UNCHECKED: &str = "Your access could not be checked, so you are not signed in. Please try again. If that does not \
+     help, call the help desk.";
 
 /// What a person reads where a denial has no text.
-const DENIED: &str = "Access is denied. Please call the help desk.";
+const DENIED: &str =
+    "You are not allowed to sign in here. Please call the help desk if you should be.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.oauth2.tokens.transform";
 

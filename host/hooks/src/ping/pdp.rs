@@ -20,7 +20,7 @@ use portcullis_model::{
     PrincipalKind, Secrets, Text,
 };
 
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, Strings, attributes, members, object, string};
 use crate::object::{Object, array, payload_text, strings};
@@ -55,6 +55,10 @@ impl Adapter for Pdp {
     fn reactions(&self) -> Reactions {
         let stops = Reaction::Stops("only `PERMIT` authorizes");
         Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Application("`payload` of the first statement, which the gateway hands on")
     }
 
     fn about(&self) -> &'static str {
@@ -135,12 +139,12 @@ impl Adapter for Pdp {
             );
         };
         match outcome.verdict {
-            Effect::StepUp => state("Step-up", "step-up", outcome.text.unwrap_or_default(), false),
-            Effect::Review => state("Review", "review", outcome.text.unwrap_or_default(), false),
+            Effect::StepUp => state("Step-up", "step-up", &outcome.text_or(""), false),
+            Effect::Review => state("Review", "review", &outcome.text_or(""), false),
             Effect::Deny => {
                 // What PingAuthorize's own denials carry for the client.
-                let message = outcome.text.unwrap_or(DENIED);
-                let reason = Object::new().json("status", "403").text("message", message).end();
+                let message = outcome.text_or(DENIED);
+                let reason = Object::new().json("status", "403").text("message", &message).end();
                 state("Denied Reason", "denied-reason", &reason, false);
             }
             Effect::Abstain | Effect::Allow => {}
@@ -374,7 +378,7 @@ fn timestamp(at: Millis) -> String {
 }
 
 /// What a client reads where a denial has no text.
-const DENIED: &str = "Access is denied.";
+const DENIED: &str = "You do not have access here. Please call the help desk if you need it.";
 
 const SINGLE: &str = "/governance-engine";
 const BATCH: &str = "/governance-engine/batch";

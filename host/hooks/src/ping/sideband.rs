@@ -21,7 +21,7 @@ use portcullis_model::{
 };
 
 use super::secret::{is_secret_body, is_secret_header, is_secret_query};
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats};
+use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, object, spelled, string};
 use crate::object::{Object, array, strings, text};
@@ -59,6 +59,10 @@ impl Adapter for Sideband {
         Reactions { empty: stops, client_error: error, server_error: stops, silence: stops }
     }
 
+    fn shown(&self) -> Shown {
+        Shown::Application("`errorMessage` in the body that the client of the API gets")
+    }
+
     fn about(&self) -> &'static str {
         "The gateway goes on with what is echoed, so an allowance repeats all of it. A request that is wrong gets 400, 401 or 413 with \
          `{id, message}`, whatever the safe answer is, since there would be nothing to echo; 500, or 503 when there are too many \
@@ -91,11 +95,11 @@ impl Adapter for Sideband {
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         let refusal = match outcome.verdict {
             Effect::Abstain | Effect::Allow => None,
-            Effect::StepUp => Some(("401", outcome.text.unwrap_or(STRONGER))),
-            Effect::Review | Effect::Deny => Some(("403", outcome.text.unwrap_or(DENIED))),
+            Effect::StepUp => Some(("401", outcome.text_or(STRONGER))),
+            Effect::Review | Effect::Deny => Some(("403", outcome.text_or(DENIED))),
         };
         if let Some((code, message)) = refusal {
-            return Ok(stop(is_response(incoming), code, message, &outcome.codes()));
+            return Ok(stop(is_response(incoming), code, &message, &outcome.codes()));
         }
         let mut echo = Echo::of(incoming);
         for (at, change) in (1..).zip(outcome.changes) {
@@ -665,11 +669,12 @@ fn is_status(text: &str) -> bool {
 }
 
 /// What an API's client reads where a denial has no text.
-const DENIED: &str = "Access is denied.";
+const DENIED: &str = "You do not have access here. Please call the help desk if you need it.";
 /// What it reads where a stronger proof is wanted and there is no text.
-const STRONGER: &str = "A stronger sign-in is needed.";
+const STRONGER: &str = "This needs a stronger sign-in. Please sign in again with a second factor.";
 /// What it reads where there is no decision.
-const UNCHECKED: &str = "Access could not be checked. Please try again.";
+const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. If that does not help, \
+     call the help desk.";
 /// RFC 9470 section 3.
 const CHALLENGE: &str = r#"Bearer error="insufficient_user_authentication""#;
 

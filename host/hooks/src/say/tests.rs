@@ -48,7 +48,7 @@ fn what_is_mapped_must_be_mapped_to_what_can_be() {
     assert_eq!(
         told,
         [
-            ("fallback-wrong", "`report` is no fallback for `step-up` on `okta.token`".to_owned()),
+            ("fallback-wrong", "`report` is not a fallback for `step-up` on `okta.token`".to_owned()),
             (
                 "fallback-missing",
                 "`okta.token` has no field for `drop-grant`, and the binding names no fallback for it: `scp`, `scope` and \

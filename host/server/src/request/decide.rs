@@ -241,7 +241,7 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
         Some((tag, Ground { code: &finding.code, text, field }))
     };
     // Of what stops nobody, one text is enough.
-    let most = if combined.verdict > Effect::Allow { MOST_GROUNDS } else { 1 };
+    let most = if combined.verdict > Effect::Allow { portcullis_hooks::MAX_GROUNDS } else { 1 };
     let (tags, grounds): (Vec<_>, _) =
         combined.grounds.iter().filter_map(ground).take(most).unzip();
     Ok((combined, grounds, tags.first().copied().unwrap_or_default()))
@@ -277,6 +277,3 @@ fn with_proposed(incoming: Arc<Incoming>, proposed: Vec<Change>) -> Arc<Incoming
     own.call.proposed = proposed;
     Arc::new(own)
 }
-
-/// Findings that are put before a person; a plugin can have many.
-const MOST_GROUNDS: usize = 16;

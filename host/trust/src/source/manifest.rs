@@ -73,7 +73,8 @@ impl ManifestSource {
     ) -> Result<Vec<u8>, Refusal> {
         if self.suite.is_some() != suite.is_some() {
             return Err(malformed(
-                "it demands a passed suite, and none has passed; or the other way round",
+                "it demands a passed suite but no suite was run, or a suite was run that it \
+                 does not demand",
             ));
         }
         let bytes = self.statement(wasm, schema, suite, now)?;
@@ -102,10 +103,13 @@ impl ManifestSource {
             (Some(_), Some(schema)) => Some(schema_text(schema)?),
             (None, None) => None,
             (Some(_), None) => {
-                return Err(malformed("`settings_schema` names a file that was not handed in"));
+                return Err(malformed("`settings_schema` names a file that was not given"));
             }
             (None, Some(_)) => {
-                return Err(malformed("it names no `settings_schema`, and one was handed in"));
+                return Err(malformed(
+                    "a settings schema was given, but `settings_schema` does \
+                 not name one",
+                ));
             }
         };
         let (not_before, expires) = self.validity.window(now)?;

@@ -85,12 +85,13 @@ impl ReleaseSource {
     ) -> Result<Vec<u8>, Refusal> {
         if self.validity.not_before.is_some() {
             return Err(malformed(
-                "a release set has no `not_before`: it begins when it is issued",
+                "a release set cannot have `not_before`, because it is valid from the time of \
+                 issue",
             ));
         }
         let (issued, expires) = self.validity.window(now)?;
         let file = |path: &String| {
-            files.get(path).ok_or_else(|| malformed(format!("{} was not handed in", quoted(path))))
+            files.get(path).ok_or_else(|| malformed(format!("{} was not given", quoted(path))))
         };
         let listed = |paths: &[String]| {
             let mut plugins = BTreeMap::new();

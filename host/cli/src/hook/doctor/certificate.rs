@@ -30,7 +30,7 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
             findings.bad(
                 "reach",
                 why.clone(),
-                "see that the host runs and that nothing stands between: name, port, firewall, proxy",
+                "make sure that the host runs, and check name, port, firewall and proxy",
             );
         }
         Err(why) => {
@@ -43,7 +43,8 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
     }
     if !patient.place.is_https() {
         let loopback = matches!(patient.place.host(), "localhost" | "127.0.0.1" | "[::1]");
-        let hint = "platforms call HTTPS only: look at the address that the platform has, with `--url https://…`";
+        let hint = "platforms call HTTPS only; give the address that the platform has, with \
+         `--url https://…`";
         let said = "plain HTTP".to_owned();
         return if loopback {
             findings.odd("certificate", said, hint)
@@ -53,15 +54,22 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
     }
     let Some(own) = shown.first() else { return };
     let Ok((_, own)) = X509Certificate::from_der(own) else {
-        return findings.bad("certificate", "it cannot be read".to_owned(), "replace it");
+        return findings.bad(
+            "certificate",
+            "the certificate cannot be read".to_owned(),
+            "replace it",
+        );
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let ends = Duration::from_secs(
         u64::try_from(own.validity().not_after.timestamp()).unwrap_or_default(),
     );
     let days = ends.saturating_sub(now).as_secs() / DAY;
-    let said =
-        format!("for {}, {days} days left, chain of {}", names(&own).join(", "), shown.len());
+    let said = format!(
+        "for {}, valid for {days} more days, chain of {}",
+        names(&own).join(", "),
+        shown.len()
+    );
     if connection.is_err() {
         // What is wrong was said; here is what was shown.
         findings.skip("certificate", &said);
@@ -69,7 +77,7 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
         findings.odd(
             "certificate",
             said,
-            "renew it: at its end every call of the platform fails at once",
+            "renew it; once it has expired every call of the platform fails",
         );
     } else {
         findings.well("certificate", said);

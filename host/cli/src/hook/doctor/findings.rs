@@ -75,7 +75,7 @@ impl How {
     }
 }
 
-/// For people.
+/// Text for people.
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }

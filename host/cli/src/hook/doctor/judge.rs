@@ -14,15 +14,16 @@ impl Findings {
     pub fn first_look(&mut self, answer: &Answer) {
         let said = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
         if answer.status == 200 && said.get("verification").is_some_and(|it| it == MARK) {
-            self.well("route", "the verification challenge is repeated".to_owned());
+            self.well("route", "the verification challenge is answered".to_owned());
         } else {
             self.bad(
                 "route",
                 format!(
-                    "the verification challenge is answered with {} and not repeated",
+                    "the answer to the verification challenge is {} and does not repeat it",
                     answer.status
                 ),
-                "compare the address with `hook.path`, and see that no proxy takes headers away",
+                "compare the address with `hook.path`, and make sure that no proxy removes \
+                 headers",
             );
         }
     }
@@ -31,7 +32,8 @@ impl Findings {
     /// what it had instead.
     pub fn stranger(&mut self, patient: &Patient, what: &str, answer: &Answer) {
         let open = patient.on_failure == Some(OnFailure::Open);
-        let hint = "a stranger's call must be answered by Portcullis itself: see that no proxy answers in its place, and `hook.on_failure`";
+        let hint = "Portcullis itself must answer a call without a proof; make sure that no \
+         proxy answers in its place, and check `hook.on_failure`";
         match taken(patient.kind, answer.status, &answer.body) {
             Taken::Stops => self.well(
                 "stranger",
@@ -76,23 +78,28 @@ impl Findings {
         if same {
             self.bad(
                 "caller",
-                "the right secret is answered like a wrong one".to_owned(),
-                "compare the secret's file with what the platform was given, and the header's name with `hook.caller.header`",
+                "the answer to the right secret is the same as to a wrong one".to_owned(),
+                "compare the file of the secret with what the platform has, and the header's \
+                 name with `hook.caller.header`",
             );
         } else {
-            self.well("caller", "is told from a stranger".to_owned());
+            self.well("caller", "the host accepts it".to_owned());
         }
         match taken(patient.kind, answer.status, &answer.body) {
-            Taken::GoesOn => self.well("preview", "the platform takes the answer and goes on".to_owned()),
+            Taken::GoesOn => {
+                self.well("preview", "the platform accepts the answer and goes on".to_owned())
+            }
             Taken::Stops => self.odd(
                 "preview",
-                format!("the platform takes the answer and stops: {}", shorten(&text)),
-                "if a harmless request must not be stopped, see the call's record: `portcullis audit show --type hook.decision`",
+                format!("the platform accepts the answer and stops: {}", shorten(&text)),
+                "if this request should not be stopped, read the call's record: `portcullis \
+                 audit show --type hook.decision`",
             ),
             Taken::NotTaken(why) => self.bad(
                 "preview",
-                format!("the platform does not take the answer ({}): {why}", answer.status),
-                "see that nothing between host and platform changes answers; else report it with the record",
+                format!("the platform does not accept the answer ({}): {why}", answer.status),
+                "make sure that nothing between host and platform changes answers; if nothing \
+                 does, report this with the record",
             ),
         }
         if let Some(reference) =
@@ -121,13 +128,13 @@ impl Findings {
             self.bad(
                 "latency",
                 said,
-                "see `spent_us` of the calls' records for the stage that took it",
+                "read `spent_us` in the calls' records, which says which stage took the time",
             );
         } else if *worst * 2 >= limit {
             self.odd(
                 "latency",
                 said,
-                "little is left for a busy hour: see `spent_us` of the calls' records",
+                "little time is left for a busy hour; read `spent_us` in the calls' records",
             );
         } else {
             self.well("latency", said);
@@ -136,7 +143,7 @@ impl Findings {
             self.odd(
                 "budget",
                 format!(
-                    "budget_ms {} leaves the network less than {} ms of the platform's limit",
+                    "budget_ms {} leaves less than {} ms of the platform's limit for the network",
                     budget.as_millis(),
                     NETWORK.as_millis()
                 ),

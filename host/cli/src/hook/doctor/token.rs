@@ -21,8 +21,8 @@ impl Findings {
         let Some((header, claims)) = decode(bearer) else {
             self.bad(
                 CHECK,
-                "the bearer is not a JSON Web Token".to_owned(),
-                "give the access token itself, three parts with dots between them, without \
+                "the bearer token is not a JSON Web Token".to_owned(),
+                "give the access token itself: three parts with dots between them, without \
                  `Bearer`",
             );
             return;
@@ -76,7 +76,9 @@ fn times(claims: &Value, now: u64, skew: u64) -> Vec<(String, &'static str)> {
     let time = |name: &str| claims.get(name).and_then(seconds);
     let mut wrong = Vec::new();
     match time("exp") {
-        None => wrong.push(("`exp` is missing".to_owned(), "only tokens that expire are accepted")),
+        None => {
+            wrong.push(("`exp` is missing".to_owned(), "the host accepts only tokens that expire"))
+        }
         Some(exp) if exp.saturating_add(skew) <= now => {
             wrong.push((format!("the token expired {} s ago", now - exp), "fetch a new one"));
         }
@@ -85,7 +87,10 @@ fn times(claims: &Value, now: u64, skew: u64) -> Vec<(String, &'static str)> {
     for name in ["nbf", "iat"] {
         if let Some(from) = time(name).filter(|from| *from > now.saturating_add(skew)) {
             let ahead = from - now;
-            wrong.push((format!("`{name}` is {ahead} s ahead"), "compare the clocks"));
+            wrong.push((
+                format!("`{name}` is {ahead} s ahead"),
+                "compare the clocks of the host and of the issuer",
+            ));
         }
     }
     wrong
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn text_that_is_no_token_is_one_line() {
         for text in ["", "abc", "a.b.c", "e30.W10.x", "Bearer e30.e30.x"] {
-            assert_eq!(lines(text), ["the bearer is not a JSON Web Token"], "{text}");
+            assert_eq!(lines(text), ["the bearer token is not a JSON Web Token"], "{text}");
         }
     }
 }

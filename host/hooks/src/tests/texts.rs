@@ -1,0 +1,77 @@
+//! Texts for people: each kind's answer carries them exactly where its adapter says that somebody
+//! reads them, and an answer that names one reason of several says so.
+
+use portcullis_model::Effect;
+
+use super::mutations::requests;
+use super::{post, text};
+use crate::adapter::Shown;
+use crate::{Errand, Ground, Heard, HookKind, Incoming, Outcome, errand, write};
+
+/// Everything that the platform gets for a denial with two reasons.
+fn denied(kind: HookKind, incoming: &Incoming) -> (u16, String) {
+    let fields = [Some("email"), None];
+    let ground = |(text, field): (&str, Option<&'static str>)| Ground {
+        code: "X",
+        text: text.to_owned(),
+        field,
+    };
+    let grounds: Vec<_> = [FIRST, SECOND].into_iter().zip(fields).map(ground).collect();
+    let outcome = Outcome {
+        verdict: Effect::Deny,
+        text: Some(FIRST),
+        language: "en",
+        grounds: &grounds,
+        changes: &[],
+    };
+    let answer =
+        write(kind, incoming, &outcome).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+    let mut sent = text(&answer).to_owned();
+    if let Some(Errand::Resume(resume)) = errand(kind, incoming, &outcome) {
+        sent.push_str(&resume.body);
+    }
+    (answer.status, sent)
+}
+
+/// The questions that the tests have of a kind.
+fn questions(of: HookKind) -> Vec<Incoming> {
+    let mut questions = Vec::new();
+    for (kind, route, body, settings) in requests().into_iter().filter(|(kind, ..)| *kind == of) {
+        match post(kind, route, &body.to_string(), &settings) {
+            Ok(Heard::One(incoming)) => questions.push(incoming),
+            Ok(Heard::Many(batch)) => questions.extend(batch.items.into_iter().flatten()),
+            Ok(Heard::Which(..) | Heard::Nothing(_)) => {}
+            Err(malformed) => panic!("{}: {malformed}", kind.name()),
+        }
+    }
+    assert!(!questions.is_empty(), "{}", of.name());
+    questions
+}
+
+#[test]
+fn a_text_is_sent_where_the_adapter_says_that_somebody_reads_it() {
+    for kind in HookKind::ALL {
+        let sent: Vec<_> = questions(kind).iter().map(|it| denied(kind, it)).collect();
+        let read = !matches!(kind.adapter().shown(), Shown::Nobody(_));
+        // Where nobody reads a text, it may still stand in the body of a failing status, which the
+        // platform does not open.
+        let carries =
+            |(status, sent): &(u16, String)| sent.contains(FIRST) && (read || *status < 300);
+        let carried = sent.iter().any(carries);
+        assert_eq!(carried, read, "{}: {sent:?}", kind.name());
+    }
+}
+
+#[test]
+fn a_denial_for_two_reasons_shows_both_or_says_that_there_is_another() {
+    for kind in HookKind::ALL {
+        for incoming in questions(kind) {
+            let (_, sent) = denied(kind, &incoming);
+            let tells_both = sent.contains(SECOND) || sent.contains("There is 1 more reason.");
+            assert!(!sent.contains(FIRST) || tells_both, "{}: {sent}", kind.name());
+        }
+    }
+}
+
+const FIRST: &str = "The first reason.";
+const SECOND: &str = "The second reason.";
