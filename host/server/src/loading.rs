@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 use portcullis_engine::{Engine, Refused};
 use portcullis_model::{Cause, Digest, Millis, Mode};
 use portcullis_trust::{
-    Downgrade, Envelope, Manifest, Passage, PluginEntry, Refusal, RefusalCode, ReleaseSet,
+    Active, Downgrade, Envelope, Manifest, Passage, PluginEntry, Refusal, RefusalCode, ReleaseSet,
     TrustRoot, VerifiedPlugin, release_stands, verify_issued, verify_manifest, verify_plugin,
     verify_release,
 };
@@ -206,6 +206,24 @@ enum Listed<'a> {
     Unusable(&'static str, String),
     /// It is refused, and so is the set.
     Refused,
+}
+
+/// Plugins by their ids.
+type Plugins<'a> = BTreeMap<String, Listed<'a>>;
+
+/// A set that is verified, and what it was verified by.
+struct VerifiedSet<'t> {
+    release: ReleaseSet,
+    /// The digest of its signed bytes.
+    set: Digest,
+    /// The trust root under which it was signed, and the newest.
+    root: &'t Arc<TrustRoot>,
+    newest: &'t Arc<TrustRoot>,
+    /// The time at which it was verified.
+    at: Millis,
+    /// Its activation, where it was active last.
+    again: Option<Active>,
+    passage: Passage,
 }
 
 /// The problems of a release.
@@ -412,7 +430,40 @@ impl Found {
         now: Millis,
         problems: &mut Problems,
     ) -> Result<Generation, ReleaseError> {
-        let demand = problems.demand;
+        let verified = self.verify_set(trusted, now, problems)?;
+        let plugins = self.verify_plugins(trusted, &verified, problems)?;
+        if verified.again.is_none() {
+            // A release that passed here once, and is only started again, is not kept from starting
+            // by a busy machine.
+            self.self_test(&plugins, engine, problems)?;
+        }
+        let (hooks, left_out) =
+            self.prepare(trusted, hooks, engine, &verified, &plugins, problems)?;
+        let VerifiedSet { release, set, root, at, passage, .. } = verified;
+        Ok(Generation {
+            number: release.version,
+            set,
+            expires: release.expires,
+            passage,
+            root: root.version,
+            verified: at,
+            against: Arc::new(Against::new(trusted)),
+            hooks,
+            stops: Arc::default(),
+            left_out,
+            unenforced: Vec::new(),
+            last_good: Arc::new(AtomicBool::new(problems.demand == Demand::LastGood)),
+            release,
+        })
+    }
+
+    /// Verifies the set: its signatures, its time, and whether it may follow what was active.
+    fn verify_set<'t>(
+        &self,
+        trusted: &Trusted<'t>,
+        now: Millis,
+        problems: &mut Problems,
+    ) -> Result<VerifiedSet<'t>, ReleaseError> {
         let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
         let (set, newest) = (self.set_digest(), trusted.roots.newest());
         let again = trusted.history.active.filter(|active| active.set == set);
@@ -440,30 +491,67 @@ impl Found {
                 ),
             })?;
         }
-        let mut listed = |entries: &BTreeMap<String, PluginEntry>| {
+        Ok(VerifiedSet { release, set, root, newest, at, again, passage })
+    }
+
+    /// Verifies the plugins that the set lists: live ones first, then candidates.
+    fn verify_plugins<'s>(
+        &'s self,
+        trusted: &Trusted<'_>,
+        verified: &VerifiedSet<'_>,
+        problems: &mut Problems,
+    ) -> Result<[Plugins<'s>; 2], ReleaseError> {
+        let VerifiedSet { release, root, newest, at, .. } = verified;
+        let mut verify = |entries: &BTreeMap<String, PluginEntry>| {
             let mut plugins = BTreeMap::new();
-            for (number, (id, entry)) in (1..).zip(entries) {
-                // Looked at before any file: whoever finds out that a plugin is bad removes it.
+            for (id, entry) in entries {
+                // Checked before any file: a plugin that is known to be bad may be gone already.
                 let covered = trusted.history.revoked.covers(entry.manifest, id, entry.serial);
                 let plugin = if covered {
                     Listed::Revoked
                 } else {
-                    let listed = self.listed(root, newest, id, entry, at, demand);
+                    let listed = self.listed(root, newest, id, entry, *at, problems.demand);
                     problems.keep(listed)?.unwrap_or(Listed::Refused)
                 };
-                // What has passed here once, and is only started again, must not be kept from starting by a busy machine.
-                if let (Listed::Live(verified, component), None) = (&plugin, again) {
-                    self.report("testing", number, entries.len(), id);
-                    let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
-                    let tested = self_test::self_test(&verified.manifest, component, engine, suite);
-                    let failed = |failed| ReleaseError::SelfTest { plugin: id.clone(), failed };
-                    problems.keep(tested.map_err(failed))?;
-                }
                 plugins.insert(id.clone(), plugin);
             }
             Ok::<_, ReleaseError>(plugins)
         };
-        let (plugins, candidates) = (listed(&release.plugins)?, listed(&release.candidates)?);
+        Ok([verify(&release.plugins)?, verify(&release.candidates)?])
+    }
+
+    /// Has every plugin that may run pass the suite that its manifest names.
+    fn self_test(
+        &self,
+        plugins: &[Plugins<'_>; 2],
+        engine: &Engine,
+        problems: &mut Problems,
+    ) -> Result<(), ReleaseError> {
+        for plugins in plugins {
+            for (number, (id, plugin)) in (1..).zip(plugins) {
+                let Listed::Live(verified, component) = plugin else { continue };
+                self.report("testing", number, plugins.len(), id);
+                let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
+                let tested = self_test::self_test(&verified.manifest, component, engine, suite);
+                let failed = |failed| ReleaseError::SelfTest { plugin: id.clone(), failed };
+                problems.keep(tested.map_err(failed))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares every binding: checks it, and configures, compiles and snapshots its plugin. Returns
+    /// the bindings of each hook, and those of the last good release that could not be prepared.
+    fn prepare(
+        &self,
+        trusted: &Trusted<'_>,
+        hooks: &[HookConfig],
+        engine: &Engine,
+        verified: &VerifiedSet<'_>,
+        [plugins, candidates]: &[Plugins<'_>; 2],
+        problems: &mut Problems,
+    ) -> Result<(Vec<Bindings>, Vec<LeftOut>), ReleaseError> {
+        let (release, demand) = (&verified.release, problems.demand);
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
         let mut left_out = Vec::new();
         for (number, source) in (1..).zip(&release.bindings) {
@@ -543,21 +631,7 @@ impl Found {
             }
             place.add(Arc::new(binding));
         }
-        Ok(Generation {
-            number: release.version,
-            set,
-            expires: release.expires,
-            passage,
-            root: root.version,
-            verified: at,
-            against: Arc::new(Against::new(trusted)),
-            hooks: bound,
-            stops: Arc::default(),
-            left_out,
-            unenforced: Vec::new(),
-            last_good: Arc::new(AtomicBool::new(demand == Demand::LastGood)),
-            release,
-        })
+        Ok((bound, left_out))
     }
 
     /// Verifies the files of a release that is in force against the set that lies there: a release

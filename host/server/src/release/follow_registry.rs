@@ -4,6 +4,7 @@
 //! not come into force never takes the place of the one that the next start needs. It puts nothing in force; that is housekeeping's. What a
 //! set revokes holds even where the set is not taken.
 
+use crate::release::prepare;
 use crate::trust::view::Trusted;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -271,7 +272,7 @@ async fn try_release(
     let still = wanted.as_ref().map(Arc::downgrade).unwrap_or_default();
     let (its_host, its_config, staged) = (Arc::clone(host), Arc::clone(config), staged.clone());
     let mut making = spawn_blocking(move || {
-        its_host.try_release(&staged, &its_config, || still.strong_count() > 0)
+        prepare::try_release(&its_host, &staged, &its_config, || still.strong_count() > 0)
     });
     loop {
         tokio::select! {

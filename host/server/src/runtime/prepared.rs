@@ -21,9 +21,9 @@ use crate::loading::expiry::{Ending, Nearness, endings};
 use crate::loading::{
     Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,
 };
+use crate::release::last_good::may_stay_open;
 use crate::runtime::writable;
 use crate::start_problems::{SEALING_KEY, StartProblems, key_file};
-use crate::state::host::last_good::may_stay_open;
 use crate::state::host::{Configured, log_place};
 use crate::trust::ClockState;
 use crate::trust::state::Keeper;

@@ -3,6 +3,9 @@
 //! Invariant: a new configuration comes into force whole, recorded and together with a generation made for its hooks, or changes
 //! nothing. Calls in flight finish on what they began with. What a running host cannot change is named as needing a restart.
 
+use crate::release::activate::record_and_swap;
+use crate::release::last_good::{keep_release, note_unenforced};
+use crate::release::prepare::{prepare, read_release};
 use std::sync::{Arc, PoisonError};
 
 use portcullis_audit::Entry;
@@ -129,7 +132,7 @@ pub fn reload(
     match next {
         Next::New(generation) => {
             let put = |generation| put(Some(generation));
-            host.activate_for(*generation, Some(entry), &config, put)?;
+            record_and_swap(host, *generation, Some(entry), &config, put)?;
         }
         Next::Moved(generation) => {
             host.recorder.append_durable(entry).map_err(NotInForce::from)?;
@@ -137,7 +140,7 @@ pub fn reload(
                 tracing::warn!(generation = number, event = "release.warning", "{warning}");
             }
             host.in_force.store(Arc::new(put(Some(Arc::new(*generation)))));
-            host.note_unenforced();
+            note_unenforced(host);
         }
         Next::Nothing => {
             host.recorder.append_durable(entry).map_err(NotInForce::from)?;
@@ -224,13 +227,13 @@ fn generation(
         }))
     };
     // A release that is to come with these hooks: both come into force, or neither.
-    let found = host.read_release(&config.release, || wanted(&config.release, None)).ok();
+    let found = read_release(host, &config.release, || wanted(&config.release, None)).ok();
     let found = found.filter(|found| !whole || found.set_digest() != current.set);
     let (paths, hooks) = (&config.release, &config.hooks);
     let ready = |found: Found| {
         let wanted = || wanted(paths, Some(found.set_digest()));
-        let generation = host.ready(&found, hooks, Demand::Everything, wanted)?;
-        host.keep_release(&found, &generation.release);
+        let generation = prepare(host, &found, hooks, Demand::Everything, wanted)?;
+        keep_release(host, &found, &generation.release);
         Ok(generation)
     };
     match found.map(ready) {

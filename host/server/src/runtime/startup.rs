@@ -6,6 +6,7 @@
 //! again, with a pause that grows; it ends the process only where the operator asked for that. A
 //! step that hangs keeps no call, no signal and no admin page waiting.
 
+use crate::release::activate::activate_at_start;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -215,7 +216,7 @@ impl Work {
         let break_glass = BreakGlassWatch::start(host)?;
         // A document about the time may be what the release waits for.
         drop(host.apply_time_documents());
-        host.begin(|| !self.stopping());
+        activate_at_start(host, || !self.stopping());
         if self.stopping() {
             admin.into_iter().for_each(Admin::stop);
             break_glass.stop();

@@ -6,8 +6,7 @@
 mod configured;
 mod follow;
 mod hook;
-pub mod last_good;
-mod mounts;
+pub mod mounts;
 mod recovery;
 mod time_documents;
 
@@ -22,7 +21,7 @@ use portcullis_audit::{Entry, Recovery};
 use portcullis_engine::Engine;
 use portcullis_files::HeldFolder;
 use portcullis_model::{Cause, Millis};
-use portcullis_trust::{Active, History, Passage, TrustRoot};
+use portcullis_trust::TrustRoot;
 use thiserror::Error;
 
 use crate::auth::{KeyRing, Keys};
@@ -33,7 +32,7 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::fs::change::AsFound;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::loading::{Digests, LastGood, Reading, Standing as ReleaseStanding, activation_entry};
+use crate::loading::{Digests, LastGood, Reading, Standing as ReleaseStanding};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::outbound::Outbound;
@@ -189,78 +188,6 @@ impl Host {
         alarms.iter().any(|alarm| matches!(alarm, ClockAlarm::Confirmed { .. }))
     }
 
-    /// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on
-    /// theirs. Without the record, or where what it was held against does not hold any more, it does not come into force. Blocks on the log.
-    pub fn activate(&self, generation: Generation) -> Result<(), NotInForce> {
-        let (number, in_force) = (generation.number, self.in_force.load_full());
-        let put = |generation| in_force.under(Some(generation));
-        let done = self.activate_for(generation, None, &in_force.config, put);
-        if let Err(NotInForce::Record(why)) = &done {
-            tracing::error!(
-                generation = number,
-                why,
-                event = "release.not-recorded",
-                "the release is not in force: its record is not durable"
-            );
-        }
-        done
-    }
-
-    /// The same for the hooks that it was made for, after the record of what these come with.
-    pub fn activate_for(
-        &self,
-        generation: Generation,
-        before: Option<Entry>,
-        config: &Config,
-        put: impl FnOnce(Arc<Generation>) -> InForce,
-    ) -> Result<(), NotInForce> {
-        let (number, set) = (generation.number, generation.set);
-        let mut keeper = self.keeper();
-        if !generation.against.holds(&keeper.trusted()) {
-            return Err(NotInForce::Overtaken);
-        }
-        if let Some(entry) = before {
-            self.recorder.append_durable(entry)?;
-        }
-        let active = self.active(&generation, keeper.history());
-        let of_set = History::of(&generation.release, active);
-        keeper.record_floors(&self.recorder.log, generation.set, &of_set);
-        let piece =
-            History { highest: of_set.highest, active: of_set.active, ..History::default() };
-        let entry = activation_entry(&generation, &piece);
-        self.recorder.append_durable(entry)?;
-        keeper.remember(&of_set);
-        for warning in generation.warnings(&config.hooks) {
-            tracing::warn!(generation = number, event = "release.warning", "{warning}");
-        }
-        // What its bindings counted must not be lost with it.
-        if let Some(former) = &self.in_force.load().generation {
-            self.record_ends(&mut keeper, former);
-            let ended = former.hand_on_metrics(&generation, &self.former.load());
-            self.former.store(Arc::new(ended));
-        } else {
-            // The one before was withdrawn.
-            self.former.load().iter().for_each(|before| {
-                generation.continues(before);
-            });
-        }
-        // The last good release comes into force although the one in the folders was refused.
-        if !generation.is_last_good() {
-            self.obstacles.release(None);
-        }
-        self.obstacles.altered(None);
-        self.in_force.store(Arc::new(put(Arc::new(generation))));
-        // A root that waits for the clock revokes keys already.
-        self.stop_revoked(&keeper);
-        self.standing.active(set, keeper.history().highest);
-        self.standing.leads_back_to(keeper.history().before_active());
-        drop(keeper);
-        self.kept(set);
-        self.note_unenforced();
-        tracing::info!(generation = number, event = "release.active", "release active");
-        Ok(())
-    }
-
     /// Takes the release that is active out of use: every call gets its safe answer. Its counters stay.
     pub fn withdraw(&self) {
         let in_force = self.in_force.load_full();
@@ -284,30 +211,14 @@ impl Host {
         }
     }
 
-    fn record_ends(&self, keeper: &mut Keeper, generation: &Generation) {
+    /// Records the ends of candidates that are not recorded yet.
+    pub fn record_ends(&self, keeper: &mut Keeper, generation: &Generation) {
         for (live, rollout) in generation.hooks.iter().flat_map(Bindings::rollouts) {
             if let Some(fields) = rollout.end(generation, live) {
                 keeper.record_stopped(&self.recorder.log, &fields, rollout.key);
                 rollout.end_recorded();
             }
         }
-    }
-
-    /// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
-    /// never has an earlier moment, whatever the clock does.
-    fn active(&self, generation: &Generation, history: &History) -> Active {
-        if let Passage::Again(active) = generation.passage {
-            return active;
-        }
-        let resets = history.resets();
-        let before = history.active.filter(|active| active.resets == resets);
-        let after = before.map_or(0, |active| active.since.0.saturating_add(1));
-        // Not now: compiling takes its time, and its end may have come meanwhile. Nor by a clock that is
-        // not confirmed: this moment is kept for good.
-        let verified = generation.verified.min(self.trusted_now());
-        let since = Millis(verified.0.max(after));
-        let (version, set, root) = (generation.number, generation.set, generation.root);
-        Active { version, set, root, since, resets }
     }
 
     /// Why there is no decision where no generation is in force.

@@ -4,6 +4,7 @@
 //! not be read is read again by the next look, also where nothing has changed. A release that is refused
 //! changes nothing.
 
+use crate::release::activate::{Activated, activate_from_folders, fall_back};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
@@ -61,14 +62,11 @@ impl Housekeeper {
             // Revocations come first, and hold whatever becomes of the rest.
             self.follow_trust(folders);
         }
-        match host.load_release(|paths, set| self.goes_on(paths, set)) {
-            Ok(Some(generation)) => match host.activate(generation) {
-                Ok(()) => {}
-                Err(NotInForce::Overtaken) => return false,
-                // Nothing is wrong with the release: the next look tries again.
-                Err(NotInForce::Record(_)) => self.seen.folders = Folders::default(),
-            },
-            Ok(None) => host.obstacles.release(None),
+        match activate_from_folders(&host, false, |paths, set| self.goes_on(paths, set)) {
+            Ok(Activated::Active) => {}
+            // Nothing is wrong with the release: the next look tries again.
+            Ok(Activated::NotRecorded) => self.seen.folders = Folders::default(),
+            Ok(Activated::Unchanged) => host.obstacles.release(None),
             Err(ReleaseError::Overtaken) => return false,
             Err(error) => {
                 if matches!(error, ReleaseError::Stalled { .. }) {
@@ -78,7 +76,7 @@ impl Housekeeper {
                 }
                 refuse(&host, &mut self.seen, &error);
                 if host.in_force.load().generation.is_none()
-                    && host.fall_back(&error, || self.goes_on_with_last_good())
+                    && fall_back(&host, &error, || self.goes_on_with_last_good())
                 {
                     return false;
                 }

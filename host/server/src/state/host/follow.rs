@@ -129,7 +129,7 @@ impl Host {
     }
 
     /// Stops every binding of what is revoked by now, and says so.
-    pub(super) fn stop_revoked(&self, keeper: &Keeper) {
+    pub fn stop_revoked(&self, keeper: &Keeper) {
         let in_force = self.in_force.load_full();
         let Some(generation) = &in_force.generation else { return };
         let (root, revoked) = (keeper.strictest_root(), &keeper.history().revoked);

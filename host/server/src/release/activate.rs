@@ -1,0 +1,232 @@
+//! The steps of an activation: read, verify, self-test, prepare, record, swap.
+//!
+//! Two steps come before these and wait for none of them: `runtime::maintenance` polls the folders, and
+//! stops what is revoked (`Host::follow_trust`). Verifying, the self-test and preparing are
+//! [`Found::activate`](crate::loading::Found::activate), which `prepare` runs on a thread of its own.
+//!
+//! Invariant: a release is active as a whole or not at all. Its record is durable before anything
+//! changes, and the swap is one exchange of a pointer; calls in flight finish on the release that
+//! they began with. A release that is refused or superseded changes nothing.
+
+use std::sync::Arc;
+
+use portcullis_audit::Entry;
+use portcullis_model::{Digest, Millis};
+use portcullis_trust::{Active, History, Passage};
+
+use crate::bindings::generation::Generation;
+use crate::config::{Config, ReleasePaths};
+use crate::loading::{Demand, Found, ReleaseError, activation_entry, refusal_entry, set_in};
+use crate::release::last_good::{
+    copy_is_kept, keep_from_folders, keep_release, note_unenforced, prepare_last_good, recheck,
+};
+use crate::release::prepare::{observe_documents, prepare, read_release};
+use crate::state::active::InForce;
+use crate::state::host::{Host, NotInForce};
+
+/// The outcome of an activation from the folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activated {
+    /// The folders hold the release that is active.
+    Unchanged,
+    /// The release is active.
+    Active,
+    /// Its record is not durable, so it is not active. Nothing is wrong with it.
+    NotRecorded,
+}
+
+/// Activates the release that the folders hold, unless it is active already. `wanted` is asked again
+/// and again whether the set of this digest, from these folders, is still wanted; without a digest
+/// while it is being read. `is_start` says that nothing decides yet.
+///
+/// # Errors
+/// The reason that the release is refused; [`ReleaseError::Overtaken`] where something newer came.
+pub fn activate_from_folders(
+    host: &Host,
+    is_start: bool,
+    mut wanted: impl FnMut(&ReleasePaths, Option<Digest>) -> bool,
+) -> Result<Activated, ReleaseError> {
+    let in_force = host.in_force.load_full();
+    let (paths, hooks) = (&in_force.config.release, &in_force.config.hooks);
+
+    // 1. Read the set and the files that it lists.
+    let mut found = read_release(host, paths, || wanted(paths, None))?;
+    found.report_to(&host.progress);
+    observe_documents(host, &found);
+    log_rejected_signatures(host, &found);
+    host.standing.found(&found, &host.keeper().trusted(), host.trusted_now());
+    let set = found.set_digest();
+    // A part that had to be left out of the last good release may be there again.
+    let is_whole = |active: &&Arc<Generation>| active.set == set && active.is_whole();
+    if let Some(current) = in_force.generation.as_ref().filter(is_whole) {
+        recheck(host, &found, current);
+        return Ok(Activated::Unchanged);
+    }
+    // Another set lies there; its problems are told of that one.
+    host.obstacles.altered(None);
+
+    // 2. to 4. Verify, self-test and prepare.
+    let generation = prepare(host, &found, hooks, Demand::Everything, || wanted(paths, Some(set)))?;
+    keep_release(host, &found, &generation.release);
+    if is_start {
+        keep_from_folders(host, &generation);
+    }
+
+    // 5. and 6. Record and swap.
+    match activate(host, generation) {
+        Ok(()) => Ok(Activated::Active),
+        Err(NotInForce::Overtaken) => Err(ReleaseError::Overtaken),
+        Err(NotInForce::Record(_)) => Ok(Activated::NotRecorded),
+    }
+}
+
+/// Activates the release that the folders hold at the start, or what has superseded it meanwhile;
+/// where it is refused, the last good release. Ends without one where it is `wanted` no more.
+pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
+    while wanted() {
+        // Maintenance tells the problems of files that arrived meanwhile.
+        drop(host.follow_trust(host.as_found.folders));
+        host.progress.step("reading the release's folders");
+        let activated = activate_from_folders(host, true, |paths, set| {
+            // Corrections of early calls need not wait for the release.
+            host.settle_debts();
+            wanted() && (set.is_none() || set_in(paths) == set)
+        });
+        let is_superseded = match activated {
+            Ok(_) => false,
+            Err(ReleaseError::Overtaken) => true,
+            Err(error) => {
+                tracing::warn!(
+                    event = "release.refused",
+                    code = error.code(),
+                    %error,
+                    hint = error.hint(),
+                    "release refused"
+                );
+                host.recorder.append(refusal_entry(&error));
+                fall_back(host, &error, || true)
+            }
+        };
+        if !is_superseded {
+            return;
+        }
+    }
+}
+
+/// Puts the last good release in force where nothing decides, after the one in the folders was refused. Says
+/// whether that was overtaken, and is to be begun again.
+pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bool) -> bool {
+    host.obstacles.release(Some(refused.code()));
+    host.standing.refused(refused);
+    match prepare_last_good(host, wanted) {
+        Ok(Some(generation)) => {
+            matches!(activate(host, generation), Err(NotInForce::Overtaken))
+        }
+        Ok(None) => {
+            tracing::error!(code = refused.code(), error = %refused, hint = refused.hint(), event = "release.none", "no release is active; every call gets its safe answer");
+            false
+        }
+        Err(_) => true,
+    }
+}
+
+/// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on
+/// theirs. Without the record, or where what it was held against does not hold any more, it does not come into force. Blocks on the log.
+pub fn activate(host: &Host, generation: Generation) -> Result<(), NotInForce> {
+    let (number, in_force) = (generation.number, host.in_force.load_full());
+    let put = |generation| in_force.under(Some(generation));
+    let done = record_and_swap(host, generation, None, &in_force.config, put);
+    if let Err(NotInForce::Record(why)) = &done {
+        tracing::error!(
+            generation = number,
+            why,
+            event = "release.not-recorded",
+            "the release is not in force: its record is not durable"
+        );
+    }
+    done
+}
+
+/// The same for the hooks that it was made for, after the record of what these come with.
+pub fn record_and_swap(
+    host: &Host,
+    generation: Generation,
+    before: Option<Entry>,
+    config: &Config,
+    put: impl FnOnce(Arc<Generation>) -> InForce,
+) -> Result<(), NotInForce> {
+    let (number, set) = (generation.number, generation.set);
+    let mut keeper = host.keeper();
+    if !generation.against.holds(&keeper.trusted()) {
+        return Err(NotInForce::Overtaken);
+    }
+    if let Some(entry) = before {
+        host.recorder.append_durable(entry)?;
+    }
+    let active = active_after(host, &generation, keeper.history());
+    let of_set = History::of(&generation.release, active);
+    keeper.record_floors(&host.recorder.log, generation.set, &of_set);
+    let piece = History { highest: of_set.highest, active: of_set.active, ..History::default() };
+    let entry = activation_entry(&generation, &piece);
+    host.recorder.append_durable(entry)?;
+    keeper.remember(&of_set);
+    for warning in generation.warnings(&config.hooks) {
+        tracing::warn!(generation = number, event = "release.warning", "{warning}");
+    }
+    // What its bindings counted must not be lost with it.
+    if let Some(former) = &host.in_force.load().generation {
+        host.record_ends(&mut keeper, former);
+        let ended = former.hand_on_metrics(&generation, &host.former.load());
+        host.former.store(Arc::new(ended));
+    } else {
+        // The one before was withdrawn.
+        host.former.load().iter().for_each(|before| {
+            generation.continues(before);
+        });
+    }
+    // The last good release comes into force although the one in the folders was refused.
+    if !generation.is_last_good() {
+        host.obstacles.release(None);
+    }
+    host.obstacles.altered(None);
+    host.in_force.store(Arc::new(put(Arc::new(generation))));
+    // A root that waits for the clock revokes keys already.
+    host.stop_revoked(&keeper);
+    host.standing.active(set, keeper.history().highest);
+    host.standing.leads_back_to(keeper.history().before_active());
+    drop(keeper);
+    copy_is_kept(host, set);
+    note_unenforced(host);
+    tracing::info!(generation = number, event = "release.active", "release active");
+    Ok(())
+}
+
+/// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
+/// never has an earlier moment, whatever the clock does.
+fn active_after(host: &Host, generation: &Generation, history: &History) -> Active {
+    if let Passage::Again(active) = generation.passage {
+        return active;
+    }
+    let resets = history.resets();
+    let before = history.active.filter(|active| active.resets == resets);
+    let after = before.map_or(0, |active| active.since.0.saturating_add(1));
+    // Not now: compiling takes its time, and its end may have come meanwhile. Nor by a clock that is
+    // not confirmed: this moment is kept for good.
+    let verified = generation.verified.min(host.trusted_now());
+    let since = Millis(verified.0.max(after));
+    let (version, set, root) = (generation.number, generation.set, generation.root);
+    Active { version, set, root, since, resets }
+}
+
+/// Logs signatures that count for nothing under the trust root.
+fn log_rejected_signatures(host: &Host, found: &Found) {
+    for (file, refusal) in found.rejected_signatures(host.keeper().root()) {
+        tracing::warn!(
+            event = "trust.signature_ignored",
+            file = %file.display(),
+            code = refusal.code(),
+            error = %refusal,
+            "a signature counts for nothing; enough others are needed"
+        );
+    }
+}

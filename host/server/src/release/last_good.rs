@@ -1,0 +1,215 @@
+//! When a copy of the release in force is made, when a start falls back to it, and what is said of
+//! both.
+//!
+//! Invariant: a copy is made of files that were verified, before its release is recorded as active.
+//! The host falls back to it only where nothing else decides, and it is checked against everything
+//! that is remembered and revoked by then. A problem is a warning until it is over, one line in
+//! the host's log for each change, and one record.
+
+use crate::release::prepare::{prepare, read_release};
+use crate::trust::view::Trusted;
+use std::sync::atomic::Ordering;
+
+use portcullis_model::Digest;
+use portcullis_trust::{ReleaseSet, TrustRoot};
+
+use crate::bindings::generation::Generation;
+use crate::fs::file_worker::{POLL_LIMIT, START_LIMIT};
+use crate::loading::{
+    Demand, Found, HookPlace, LastGood, ReleaseError, altered_entry, close_bound, set_bytes,
+    set_digest,
+};
+use crate::state::conditions::Altered;
+use crate::state::host::Host;
+
+/// The hooks on which nothing need enforce under the copy of this set, where this set lies in the
+/// folder.
+pub fn may_stay_open(
+    copies: &LastGood,
+    set: Digest,
+    there: Option<&[u8]>,
+    root: &TrustRoot,
+) -> Vec<HookPlace> {
+    let mut open = copies.unenforced(set);
+    if let Some(other) = there.filter(|other| set_digest(other) != Some(set)) {
+        close_bound(&mut open, root, other);
+    }
+    open
+}
+
+/// Copies a release that is about to come into force, or is in force. What keeps it from being
+/// copied keeps it from nothing else.
+pub fn keep_release(host: &Host, found: &Found, release: &ReleaseSet) {
+    let set = found.set_digest();
+    // What is not the active one any more is of no use, and may be in the way of the new copy.
+    if let Some(active) = host.keeper().history().active {
+        drop(host.last_good.prune(active.set));
+    }
+    let kept = host.last_good.keep(found, release);
+    let why = kept.as_ref().err().map(ToString::to_string);
+    if let Err(error) = kept
+        && host.obstacles.not_kept(why)
+    {
+        tracing::warn!(
+            event = "release.not_kept",
+            %set,
+            %error,
+            "there is no copy of the release for a start whose release folder is damaged; see \
+             to the disk that holds trust.state"
+        );
+    }
+}
+
+/// Copies a release from the folders if they still hold it, verified. A copy that is there
+/// already is compared with it, and put right.
+pub fn keep_from_folders(host: &Host, generation: &Generation) {
+    let config = host.in_force.load().config.clone();
+    // The release in force must not wait for a file system that hangs.
+    let until = host.clock.instant() + START_LIMIT;
+    let found = read_release(host, &config.release, || host.clock.instant() < until).ok();
+    let Some(found) = found.filter(|found| found.set_digest() == generation.set) else {
+        return;
+    };
+    let (roots, history) = host.keeper().copy();
+    let trusted = Trusted { roots: &roots, history: &history };
+    if let Ok(release) = found.recheck(&trusted, generation) {
+        keep_release(host, &found, &release);
+    }
+}
+
+/// The release with this set is in force: no other copy is needed any more.
+pub fn copy_is_kept(host: &Host, set: Digest) {
+    if host.last_good.holds(set) {
+        host.obstacles.not_kept(None);
+        if let Err(error) = host.last_good.prune(set) {
+            tracing::debug!(%error, "copies of earlier releases are left; they are removed later");
+        }
+    }
+}
+
+/// Makes the last good release ready where nothing decides: the set that was active last, from
+/// the host's own copy. `wanted` is asked as [`Host::ready`] asks it. `None` where there is no
+/// such copy, or it may not come into force either.
+///
+/// # Errors
+/// [`ReleaseError::Overtaken`] alone: something newer is there.
+pub fn prepare_last_good(
+    host: &Host,
+    wanted: impl FnMut() -> bool,
+) -> Result<Option<Generation>, ReleaseError> {
+    let Some(active) = host.keeper().history().active else { return Ok(None) };
+    let found = match host.last_good.read(active.set, &host.reading()) {
+        Ok(found) => found,
+        Err(why) => {
+            tracing::error!(
+                event = "release.last_good_missing",
+                version = active.version,
+                why,
+                "the release that was active last cannot start from the host's own copy"
+            );
+            return Ok(None);
+        }
+    };
+    let config = host.in_force.load().config.clone();
+    match prepare(host, &found, &config.hooks, Demand::LastGood, wanted) {
+        Ok(mut generation) => {
+            generation
+                .stop_unenforced(&config.hooks, &places_that_may_stay_open(host, generation.set));
+            tracing::warn!(
+                event = "release.last_good",
+                generation = generation.number,
+                "the release folders hold nothing that may come into force: the release that was active last starts \
+                 from the host's own copy"
+            );
+            for left in &generation.left_out {
+                let (hook, plugin, code) = (&left.hook, &left.plugin, left.code);
+                tracing::error!(
+                    event = "release.binding_left_out",
+                    hook,
+                    plugin,
+                    code,
+                    error = left.sentence,
+                    "a binding of the last good release could not be made ready; all other \
+                     bindings go on"
+                );
+            }
+            Ok(Some(generation))
+        }
+        Err(ReleaseError::Overtaken) => Err(ReleaseError::Overtaken),
+        Err(error) => {
+            tracing::error!(
+                event = "release.last_good_refused",
+                code = error.code(), %error, hint = error.hint(),
+                "the release that was active last may not start either"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// The hooks on which nothing need enforce under the copy of this set: those on which nothing enforced when it was
+/// in force from the folders, and to which no other signed set that lies there binds anything.
+fn places_that_may_stay_open(host: &Host, set: Digest) -> Vec<HookPlace> {
+    let paths = host.in_force.load().config.release.clone();
+    let there = host.files.release.run(POLL_LIMIT, move || set_bytes(&paths)).flatten();
+    may_stay_open(&host.last_good, set, there.as_deref(), &host.root.load())
+}
+
+/// Keeps with the copy of the release in force on which hooks nothing enforces, for a start from that copy. Under a
+/// release that came from the copy itself, what was kept stays.
+pub fn note_unenforced(host: &Host) {
+    let in_force = host.in_force.load_full();
+    let Some(generation) = in_force.generation.as_ref().filter(|it| !it.is_last_good()) else {
+        return;
+    };
+    let hooks = generation.unenforced_places(in_force.hooks.iter().map(|hook| &hook.config));
+    if let Err(error) = host.last_good.note_unenforced(generation.set, hooks) {
+        tracing::warn!(
+            event = "release.not_kept",
+            set = %generation.set,
+            %error,
+            "hooks that no plugin binds would give their safe answer after a start from the host's own copy; see to \
+             the disk that holds trust.state"
+        );
+    }
+}
+
+/// Verifies what lies in the folders although its set is the one in force. What is wrong with
+/// it is said at once, because the next start would meet it.
+pub fn recheck(host: &Host, found: &Found, generation: &Generation) {
+    let (roots, history) = host.keeper().copy();
+    let trusted = Trusted { roots: &roots, history: &history };
+    match found.recheck(&trusted, generation) {
+        Ok(release) => {
+            // Before it is said: whoever reads that line finds the host as it is.
+            host.obstacles.release(None);
+            let was_last_good = generation.last_good.swap(false, Ordering::AcqRel);
+            if host.obstacles.altered(None) || was_last_good {
+                tracing::info!(
+                    event = "release.whole_again",
+                    generation = generation.number,
+                    "the release folders hold the release in force again"
+                );
+            }
+            host.standing.active(generation.set, 0);
+            if !host.last_good.holds(generation.set) {
+                keep_release(host, found, &release);
+                copy_is_kept(host, generation.set);
+            }
+            note_unenforced(host);
+        }
+        Err(error) => {
+            let altered = Altered { code: error.code(), sentence: error.to_string() };
+            host.standing.altered(&error);
+            if host.obstacles.altered(Some(altered)) {
+                tracing::warn!(
+                    event = "release.altered",
+                    generation = generation.number,
+                    code = error.code(), %error, hint = error.hint(),
+                    "the release folders no longer hold the release in force, which goes on"
+                );
+                host.recorder.append(altered_entry(generation.number, &error));
+            }
+        }
+    }
+}
