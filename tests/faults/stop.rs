@@ -25,7 +25,7 @@ fn a_stop_lets_calls_in_progress_end_and_loses_nothing() {
                 })
                 .collect();
             host.signal("TERM");
-            host.wait_for("stop.delay");
+            host.wait_for("stop.draining");
             for call in in_progress {
                 let (answer, keeps) = call.finish().expect("a call in progress was cut off");
                 assert!(!keeps, "a host that stops keeps a connection");

@@ -133,13 +133,19 @@ impl Log {
     /// The lines with this event.
     pub fn all(&self, event: impl Into<LogEvent>) -> Vec<LogLine> {
         let event = event.into();
-        self.0.lines().map(LogLine::read).filter(|line| event.describes(line)).collect()
+        self.described(&event).collect()
     }
 
     /// The first line with this event.
     pub fn first(&self, event: impl Into<LogEvent>) -> Option<LogLine> {
         let event = event.into();
-        self.0.lines().map(LogLine::read).find(|line| event.describes(line))
+        self.described(&event).next()
+    }
+
+    /// A log is long and is searched often: only lines that hold the name are read.
+    fn described(&self, event: &LogEvent) -> impl Iterator<Item = LogLine> {
+        let lines = self.0.lines().filter(|line| line.contains(&event.event));
+        lines.map(LogLine::read).filter(|line| event.describes(line))
     }
 
     /// Whether a line has this event.
