@@ -101,7 +101,9 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
         "--key",
     ];
     assert!(open(&house, "one.json").err.contains("[unsigned]"));
-    assert!(house.must(&[&sign[..], &["keys/keeper-2.key"]].concat()).contains("not in order yet"));
+    assert!(
+        house.must(&[&sign[..], &["keys/keeper-2.key"]].concat()).contains("it cannot be used yet")
+    );
     assert!(open(&house, "one.json").err.contains("[below-threshold]"));
     assert_eq!(
         house.run(&[&sign[..], &["keys/keeper-2.key"]].concat()).code,

@@ -60,7 +60,7 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
         "{}",
         tested.out
     );
-    assert!(tested.out.contains("verdict: expected allow, and it is deny"), "{}", tested.out);
+    assert!(tested.out.contains("verdict: expected allow, but it is deny"), "{}", tested.out);
     fs::remove_file(house.path("release/plugins/hours.manifest.json")).unwrap();
     let refused = sign(&house, 1);
     assert!(
@@ -94,11 +94,15 @@ fn a_snapshot_that_no_longer_holds_fails_until_it_is_blessed() {
     let house = House::build(&[]);
     hours(&house);
     let manifest =
-        house.read("hours/manifest.toml").replace("Your employment has ended", "You have left");
+        house.read("hours/manifest.toml").replace("your employment has ended", "you have left");
     house.write("hours/manifest.toml", manifest);
     let tested = test(&house, "hours");
     assert_eq!(tested.code, 1, "{}", tested.out);
-    assert!(tested.out.contains("+ en: You have left (TERMINATED)."), "{}", tested.out);
+    assert!(
+        tested.out.contains("+ en: You cannot sign in, because you have left (status TERMINATED)."),
+        "{}",
+        tested.out
+    );
     let component = house.path("hours/hours.wasm");
     let words = [
         "plugin",
@@ -273,7 +277,7 @@ fn one_payload_is_explained_with_what_it_costs() {
     for expected in [
         "verdict  deny",
         "finding  HOURS_NO_DEPARTMENT deny medium",
-        "en: Your department has no working hours here.",
+        "en: No working hours are entered for your department.",
         "saw      subject.attributes.department, subject.attributes.status",
         "subject.attributes.login",
         "okta.token: the rest of the payload",
@@ -342,7 +346,7 @@ fn a_new_plugin_says_what_is_missing() {
         house
             .run(&["plugin", "new", "--language", "rust", "../other"])
             .err
-            .contains("is no name for a plugin")
+            .contains("is not a valid name for a plugin")
     );
     let untested = house.run(&["plugin", "test", "night-shift"]);
     assert_eq!(untested.code, 64);

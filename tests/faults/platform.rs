@@ -117,7 +117,7 @@ fn a_stop_is_told_before_it_comes_and_the_host_serves_on_meanwhile() {
     };
     assert_eq!(call(&mut kept).header("connection"), None);
     host.signal("TERM");
-    host.until_log("until then it serves calls");
+    host.until_log("until the delay is over it serves calls");
     let ready = host.admin("/ready");
     assert_eq!((ready.status, &ready.json["reasons"][0]["code"]), (503, &json!("stopping")));
     // On the connection that stands and on a new one: a decision, and the word that the connection
