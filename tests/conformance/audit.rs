@@ -20,7 +20,7 @@ fn a_log_is_verified_shown_and_proved_and_damage_is_named() {
 
     let whole = deployment.verify();
     assert_eq!(whole.code, 0, "{}", whole.err);
-    golden("verify.txt", &normal(&whole.out, &["is whole: ", " records in "]));
+    golden("verify.txt", &normal(&whole.out, &["complete and unaltered: ", " records in "]));
     let verify = |more: &[&str]| {
         deployment
             .run(&[&["audit", "verify", "--log", "audit/log", "--vkey", "log.vkey"], more].concat())

@@ -302,7 +302,7 @@ fn settings_that_make_no_sense_are_refused_whole() {
         (
             "generic",
             "mapping = { answer = { allow = '{}', deny = '{}' } }",
-            "deny and allow are the same",
+            "deny is the same as mapping.answer.allow",
         ),
         ("generic", "mapping = { subjct = {} }", "unknown field `subjct`"),
     ] {

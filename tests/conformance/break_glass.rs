@@ -103,7 +103,9 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     ];
     assert!(open(&deployment, "one.json").err.contains("[unsigned]"));
     assert!(
-        deployment.must(&[&sign[..], &["keys/keeper-2.key"]].concat()).contains("not in order yet")
+        deployment
+            .must(&[&sign[..], &["keys/keeper-2.key"]].concat())
+            .contains("it cannot be used yet")
     );
     assert!(open(&deployment, "one.json").err.contains("[below-threshold]"));
     assert_eq!(

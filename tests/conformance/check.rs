@@ -319,7 +319,7 @@ restricted_applications = []
         "hook `api`: mapping.id is not",
         "hook `api`: mapping.required is not",
         "hook `api`: mapping.subject.kind",
-        "hook `api`: mapping.answer.allow is not json",
+        "hook `api`: mapping.answer.allow is not JSON",
         "hook `api`: mapping.answer.deny is missing",
         "hook `api`: mapping.answer.deny_status",
         "path `/okta/token` serves two hooks",

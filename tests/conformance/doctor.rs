@@ -139,7 +139,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
         "--secret-file",
         "secrets/token",
     ]);
-    fails(&ran, "reach", "see that the host runs");
+    fails(&ran, "reach", "make sure that the host runs");
     // An open hook lets a stranger's call go on as if there were no hook.
     let url = format!("http://{}/okta/import", host.address());
     let ran = deployment.run(&[

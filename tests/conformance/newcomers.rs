@@ -21,7 +21,7 @@ fn a_sealed_part_that_was_altered_ends_show_with_an_error() {
     assert!(whole.code == 0 && whole.out.contains("sealed: "), "{whole:?}");
     // Another key opens nothing, and says nothing of the log.
     let other = show("keys/pseudonym.key");
-    assert!(other.code == 0 && other.out.contains("not readable"), "{other:?}");
+    assert!(other.code == 0 && other.out.contains("cannot be read"), "{other:?}");
     for file in below(&deployment.path("audit/sealed")) {
         let mut bytes = fs::read(&file).unwrap();
         if let Some(last) = bytes.last_mut() {

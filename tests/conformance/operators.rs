@@ -134,7 +134,7 @@ fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
     let warned =
         |end: &str| ran.out.lines().any(|it| it.starts_with("warning: ") && it.contains(end));
     assert!(warned("[certificate-expired]"), "{}", ran.out);
-    assert!(warned("x\\u000awarning: all is well.wasm` may not run"), "{}", ran.out);
+    assert!(warned("x\\u000awarning: all is well.wasm` is not allowed to run"), "{}", ran.out);
     assert!(!ran.out.contains("\nwarning: all is well"), "{}", ran.out);
     let told = deployment.run(&[&CHECK[..], &["--format", "json"]].concat());
     let told: Value = serde_json::from_str(&told.out).unwrap();

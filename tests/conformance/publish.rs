@@ -159,7 +159,7 @@ fn a_release_is_published_watched_and_taken_back() {
     );
     assert!(
         ran.err.contains("test.example/release+")
-            && ran.err.contains("not given: --person, --reason, --ticket, --key"),
+            && ran.err.contains("these options are missing: --person, --reason, --ticket, --key"),
         "{}",
         ran.err
     );

@@ -62,12 +62,15 @@ fn what_okta_gets_for_a_form() {
         update("com.okta.user.progressive.profile.update")
     );
 
-    let cause = |field: &str| {
+    let cause_with = |field: &str, more: &str| {
         json!({
-            "errorSummary": format!("Denied: because of {field}."), "reason": "MISBEHAVING_DENIES", "locationType": "body",
+            "errorSummary": format!("Denied: because of {field}.{more}"), "reason": "MISBEHAVING_DENIES", "locationType": "body",
             "location": format!("data.userProfile.{field}"), "domain": "end-user",
         })
     };
+    let cause = |field: &str| cause_with(field, "");
+    // The widget shows nothing else: so the last field says what it does not point at.
+    let cause_of_several = |field: &str| cause_with(field, " There are 2 more reasons.");
     let mail = new("bad-mail");
     assert!(denies(&mail));
     assert_eq!(mail.json["error"]["errorCauses"], json!([cause("email")]));
@@ -75,10 +78,13 @@ fn what_okta_gets_for_a_form() {
     let both = new("bad-both");
     assert_eq!(
         both.json["error"]["errorCauses"],
-        json!([cause("email")]),
+        json!([cause_of_several("email")]),
         "only what the form has is pointed at"
     );
-    assert_eq!(more("bad-both").json["error"]["errorCauses"], json!([cause("employeeNumber")]));
+    assert_eq!(
+        more("bad-both").json["error"]["errorCauses"],
+        json!([cause_of_several("employeeNumber")])
+    );
     let foreign = new("bad-field");
     assert!(denies(&foreign) && foreign.json["error"].get("errorCauses").is_none(), "{foreign:?}");
 

@@ -499,9 +499,9 @@ fn what_cannot_be_is_said_before_anything_is_called() {
     let by_digest = format!("registry.example/hooks@sha256:{}\"", "00".repeat(32));
     let section: fn(&str) -> String = |rest| format!("[registry]\nrelease = \"{rest}\n\n[admin]");
     for (registry, why) in [
-        ("hooks:live\"", "it names no registry"),
+        ("hooks:live\"", "it does not name a registry"),
         ("hospital/hooks:live\"", "does not begin with a registry's host"),
-        ("registry.example/hooks\"", "neither a tag nor a digest"),
+        ("registry.example/hooks\"", "it lacks a tag or a digest"),
         (by_digest.as_str(), "name a tag"),
         ("registry.example/hooks:live\"\nplain_http = true", "would leave this machine"),
         (

@@ -403,7 +403,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
     for (from, to, says) in [
         ("shadow = true", "", "either `shadow` or `canary`"),
         ("shadow = true", "shadow = true\ncanary = { percent = 1 }", "either `shadow` or `canary`"),
-        ("shadow = true", "canary = {}", "`canary` names nobody"),
+        ("shadow = true", "canary = {}", "`canary` does not select any calls"),
         ("shadow = true", "canary = { percent = 0 }", "`canary.percent` is 0, not 1 to 100"),
         ("shadow = true", "canary = { percent = 1, wards = [] }", "wards"),
         ("shadow = true", "canary = { departments = [\"\"] }", "`canary.departments`"),
@@ -456,7 +456,7 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         "keys/release.key",
     ];
     let ran = deployment.run(&[&sign[..], &["--output", "other.json"]].concat());
-    assert!(ran.code == 1 && ran.err.contains("only does advise"), "{}", ran.err);
+    assert!(ran.code == 1 && ran.err.contains("the mode of this one is advise"), "{}", ran.err);
 }
 
 fn live_binding() -> Binding {

@@ -60,7 +60,7 @@ fn a_wrong_expectation_fails_the_test_and_the_signing() {
         "{}",
         tested.out
     );
-    assert!(tested.out.contains("verdict: expected allow, and it is deny"), "{}", tested.out);
+    assert!(tested.out.contains("verdict: expected allow, but it is deny"), "{}", tested.out);
     fs::remove_file(deployment.path("release/plugins/hours.manifest.json")).unwrap();
     let refused = sign(&deployment, 1);
     assert!(
@@ -95,11 +95,15 @@ fn a_snapshot_that_no_longer_holds_fails_until_it_is_blessed() {
     hours(&deployment);
     let manifest = deployment
         .read("hours/manifest.toml")
-        .replace("Your employment has ended", "You have left");
+        .replace("your employment has ended", "you have left");
     deployment.write("hours/manifest.toml", manifest);
     let tested = test(&deployment, "hours");
     assert_eq!(tested.code, 1, "{}", tested.out);
-    assert!(tested.out.contains("+ en: You have left (TERMINATED)."), "{}", tested.out);
+    assert!(
+        tested.out.contains("+ en: You cannot sign in, because you have left (status TERMINATED)."),
+        "{}",
+        tested.out
+    );
     let component = deployment.path("hours/hours.wasm");
     let words = [
         "plugin",
@@ -283,7 +287,7 @@ fn one_payload_is_explained_with_what_it_costs() {
     for expected in [
         "verdict  deny",
         "finding  HOURS_NO_DEPARTMENT deny medium",
-        "en: Your department has no working hours here.",
+        "en: No working hours are entered for your department.",
         "saw      subject.attributes.department, subject.attributes.status",
         "subject.attributes.login",
         "okta.token: the rest of the payload",
@@ -355,7 +359,7 @@ fn a_new_plugin_says_what_is_missing() {
         deployment
             .run(&["plugin", "new", "--language", "rust", "../other"])
             .err
-            .contains("is no name for a plugin")
+            .contains("is not a valid name for a plugin")
     );
     let untested = deployment.run(&["plugin", "test", "night-shift"]);
     assert_eq!(untested.code, 64);

@@ -110,7 +110,7 @@ fn contract_ends(ask: &mut impl FnMut(SignIn) -> Answer) {
 
     let answer = ask(contractor(json!(rfc3339(now() + 299))));
     assert!(answer.stops_a_token(), "less than an answer can say is a denial, not a longer life");
-    assert!(answer.summary().contains("too soon"), "{}", answer.summary());
+    assert!(answer.summary().contains("cannot sign in again"), "{}", answer.summary());
     let answer = ask(contractor(json!(rfc3339(now() - DAY))));
     assert!(answer.stops_a_token() && answer.summary().contains("ended"), "{}", answer.summary());
     for nothing in [json!(null), json!(""), json!("next spring"), json!(20_270_101)] {

@@ -24,7 +24,7 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     };
     let (old, new) = keys(&deployment);
     let signed = deployment.next_root(2, &["root"], |source| source.replace(&old, &new));
-    assert!(signed.code == 0 && signed.out.contains("not in order yet"), "{signed:?}");
+    assert!(signed.code == 0 && signed.out.contains("it cannot be used yet"), "{signed:?}");
     assert!(
         host.reload_until(["trust.root-refused"])
             .has(log_event("trust.root-refused").field("code", "unknown-signer")),
@@ -34,7 +34,7 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     let added = deployment.must(
         &[&add[..], &["--key", "keys/root-2.key", "--output", "trust-roots/2.json"]].concat(),
     );
-    assert!(!added.contains("not in order"), "{added}");
+    assert!(!added.contains("cannot be used yet"), "{added}");
     assert!(
         deployment
             .must(&["root", "verify", "trust-root.json", "trust-roots/2.json"])

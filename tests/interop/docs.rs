@@ -66,7 +66,7 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
         "\"debugContext\"",
         "release set 2 in",
         "latency",
-        "the log `hospital.example/hooks/2026` is whole",
+        "the log `hospital.example/hooks/2026` is complete and unaltered",
         "it continues the retained checkpoint",
     ] {
         assert!(said.contains(expected), "the page's commands never said `{expected}`:\n{said}");

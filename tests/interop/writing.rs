@@ -64,7 +64,7 @@ fn follow(language: &str) {
         }
     }
     for expected in [
-        "a plugin in ",
+        "made the plugin ",
         "night-shift/night-shift.wasm: ",
         "people of one department: ",
         " 0 failed",

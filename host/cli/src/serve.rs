@@ -73,7 +73,7 @@ impl Serve {
         let listen = frontend.in_force().config.listen.drain_timeout_ms;
         tracing::info!(
             event = "stop.draining",
-            "the host stops once the calls in progress have ended"
+            "the host is stopping: it ends once the calls in progress have their answers"
         );
         end_within(Duration::from_millis(listen) + CLOSING, lines.clone());
         listener.stop();
@@ -192,8 +192,8 @@ impl Signals {
             tracing::info!(
                 event = "stop.delay",
                 delay_ms = delay,
-                "the host stops soon; until then it serves calls, so that load balancers can \
-                 choose another host"
+                "the host is stopping: until the delay is over it serves calls, so that load \
+                 balancers can choose another host"
             );
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(delay)) => {}

@@ -301,8 +301,8 @@ from every call of the kind, and `portcullis check` warns of a plugin that enfor
 const TEXTS: &str = "
 ## Texts for people
 
-An answer that stops carries the message of the gravest finding; where other findings stop the request
-too, the text says how many (\"There are 2 more reasons.\"). `okta.registration`,
+An answer that stops carries the message of the gravest finding. Where other findings stop the
+request too, the text says how many (\"There are 2 more reasons.\"). `okta.registration`,
 `entra.attribute-collection-submit` and `entra.pim` show several texts and count only those that are
 left out. Where there is no decision, a fixed text says so. This is who reads it:
 

@@ -154,7 +154,10 @@ impl<'a> Planner<'a> {
                                 let expect = expect.ok_or_else(|| {
                                     SuiteError::at(
                                         path,
-                                        format!("`{name}` has no expectation, and there is no `otherwise`"),
+                                        format!(
+                                            "`{name}` has no expectation, and there is no \
+                                             `otherwise`"
+                                        ),
                                     )
                                 })?;
                                 self.add(

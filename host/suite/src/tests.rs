@@ -94,7 +94,7 @@ fn what_does_not_fit_together_is_named_by_path() {
             "principal = \"carl\"\nexpect",
             "`case[0].principal`: there is no principal `carl`",
         ),
-        ("received = \"2026-11-25T10:00:00Z\"", "received = \"ten\"", "`ten` is no time"),
+        ("received = \"2026-11-25T10:00:00Z\"", "received = \"ten\"", "`ten` is not a time"),
         ("received = \"2026-11-25T10:00:00Z\"", "", "it has no `received`"),
         ("hook = \"okta.token\"", "hook = \"okta.tokens\"", "there is no hook kind `okta.tokens`"),
         ("hook = \"okta.token\"", "", "it has no `hook`"),

@@ -50,8 +50,8 @@ impl New {
             })?;
         if !is_name(&self.name) {
             let message = format!("`{}` is not a valid name for a plugin", self.name);
-            let hint = "use at most 64 lower-case letters, digits and single hyphens, with a letter \
-                 first";
+            let hint = "use at most 64 lower-case letters, digits and single hyphens, with a \
+                 letter first";
             return Err(Failed::configuration(message).hint(Some(hint)));
         }
         let folder = if self.into == Path::new(".") {

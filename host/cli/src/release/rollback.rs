@@ -326,5 +326,5 @@ fn by_history(history: &History, current: &Lying) -> Before {
 }
 
 const IS_ACTIVE: &str = "no downgrade is needed, because this release is active on the hosts";
-const IS_NEWER: &str = "no downgrade is needed, because this release is newer than every one that was active on \
-     the hosts";
+const IS_NEWER: &str = "no downgrade is needed, because this release is newer than every one that \
+     was active on the hosts";

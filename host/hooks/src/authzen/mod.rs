@@ -118,7 +118,8 @@ impl Adapter for Authzen {
             EVALUATIONS => read::evaluations(request, frame),
             _ if !request.searches => Ok(Heard::Nothing(error(
                 404,
-                "No plugin of this hook answers searches. Please ask about one candidate at a time.",
+                "No plugin of this hook answers searches. Please ask about one candidate at a \
+                 time.",
             ))),
             _ => read::search(request, frame),
         }

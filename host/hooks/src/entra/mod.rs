@@ -353,8 +353,8 @@ pub(crate) const BUDGET: Duration = Duration::from_millis(700);
 pub(crate) const LONGEST_ID: usize = 256;
 
 /// What a person reads where there is no decision.
-pub(crate) const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. If that does not help, \
-     call the help desk.";
+pub(crate) const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please \
+     try again. If that does not help, call the help desk.";
 
 /// What a person reads where a denial has no text.
 pub(crate) const DENIED: &str =

@@ -184,5 +184,5 @@ fn apply(body: &str, change: &Change) -> Result<String, Why> {
 }
 
 /// What stands for the text where there is no decision.
-const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. If that does not help, \
-     call the help desk.";
+const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. \
+     If that does not help, call the help desk.";

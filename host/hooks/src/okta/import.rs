@@ -259,12 +259,12 @@ impl<'a> Wanted<'a> {
 }
 
 /// What administrators read in the platform's log where there is no decision.
-const UNCHECKED: &str = "Portcullis could not check this user, and Okta imported the user unchecked. Please check the \
-     user by hand.";
+const UNCHECKED: &str = "Portcullis could not check this user, and Okta imported the user \
+     unchecked. Please check the user by hand.";
 
 /// What administrators read where a report has no text.
-const REPORTED: &str = "A rule forbids this user, but Okta imported the user, since no answer stops an import. Please \
-     check the user by hand.";
+const REPORTED: &str = "A rule forbids this user, but Okta imported the user, since no answer \
+     stops an import. Please check the user by hand.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.import.transform";
 

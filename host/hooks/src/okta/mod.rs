@@ -161,9 +161,9 @@ pub(crate) const EVENT_TYPES: [(&str, HookKind); 7] = [
 /// The text that is read where an event id comes a second time with another body. Okta never sends
 /// that by itself; a preview in its console does, when somebody edits the request and sends it
 /// again.
-pub(super) const EVENT_REUSED: &str = "This request could not be checked: its event id came a moment \
-     ago with another body. In a preview of the Okta console, change eventId with each edit, or wait \
-     30 seconds.";
+pub(super) const EVENT_REUSED: &str = "This request could not be checked: its event id came a \
+     moment ago with another body. In a preview of the Okta console, change eventId with each \
+     edit, or wait 30 seconds.";
 
 /// The command that decides, where a hook has one.
 pub(super) const ACTION: &str = "com.okta.action.update";

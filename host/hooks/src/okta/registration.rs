@@ -254,8 +254,8 @@ fn is_attribute(value: Value<'_>) -> bool {
 const PROGRESSIVE: &str = "progressive-profile";
 
 /// What a person reads where there is no decision.
-const UNCHECKED: &str = "Your details could not be checked, so nothing was saved. Please try again. If that does not \
-     help, call the help desk.";
+const UNCHECKED: &str = "Your details could not be checked, so nothing was saved. Please try \
+     again. If that does not help, call the help desk.";
 
 /// What a person reads where a denial has no text.
 const DENIED: &str =

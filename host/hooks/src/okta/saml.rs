@@ -326,8 +326,8 @@ fn assertion(call: &Call) -> Option<Value<'_>> {
 }
 
 /// What a person reads where there is no decision.
-const UNCHECKED: &str = "Your access could not be checked, so you are not signed in. Please try again. If that does not \
-     help, call the help desk.";
+const UNCHECKED: &str = "Your access could not be checked, so you are not signed in. Please try \
+     again. If that does not help, call the help desk.";
 
 /// What a person reads where a denial has no text.
 const DENIED: &str =

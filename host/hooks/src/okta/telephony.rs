@@ -222,14 +222,16 @@ fn channel(message: Option<Value<'_>>) -> Option<&'static str> {
 }
 
 /// What administrators read in the platform's log where there is no decision.
-const UNCHECKED: &str = "Portcullis could not check this message and did not send it. Okta's own provider sends the code.";
+const UNCHECKED: &str = "Portcullis could not check this message and did not send it. Okta's own \
+     provider sends the code.";
 
 /// What they read where nobody took the message.
 const UNDELIVERED: &str =
     "No delivery service took this message. Okta's own provider sends the code.";
 
 /// What they read where a report has no text.
-const REPORTED: &str = "A rule forbids this message, so Portcullis did not send it. Okta's own provider sends the code.";
+const REPORTED: &str = "A rule forbids this message, so Portcullis did not send it. Okta's own \
+     provider sends the code.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.telephony.provider";
 

@@ -673,8 +673,8 @@ const DENIED: &str = "You do not have access here. Please call the help desk if 
 /// What it reads where a stronger proof is wanted and there is no text.
 const STRONGER: &str = "This needs a stronger sign-in. Please sign in again with a second factor.";
 /// What it reads where there is no decision.
-const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. If that does not help, \
-     call the help desk.";
+const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. \
+     If that does not help, call the help desk.";
 /// RFC 9470 section 3.
 const CHALLENGE: &str = r#"Bearer error="insufficient_user_authentication""#;
 

@@ -551,7 +551,7 @@ fn answers_are_as_ever() {
     // One ground that is about the whole, or about nothing on the form: going back to the form would not help.
     for field in [None, Some("street")] {
         let fields = [ground("Kein Ort.", Some("city")), ground("Geht nicht.", field)];
-        tell("collection-submit", "deny", &Outcome { grounds: &fields, ..deny });
+        tell("collection-submit", "deny-several", &Outcome { grounds: &fields, ..deny });
     }
     for credential in [
         Credential::Migrate,

@@ -189,30 +189,30 @@ fn a_mapping_is_checked_whole() {
     let cases: Vec<Case> = vec![
         ("mapping.answer.allow is missing", Box::new(|it| it.answer.allow = None)),
         ("mapping.answer.deny is missing", Box::new(|it| it.answer.deny = None)),
-        ("mapping.answer.deny is not json", Box::new(|it| it.answer.deny = Some("{".into()))),
+        ("mapping.answer.deny is not JSON", Box::new(|it| it.answer.deny = Some("{".into()))),
         (
-            "mapping.answer.deny is not json",
+            "mapping.answer.deny is not JSON",
             Box::new(|it| it.answer.deny = Some(r#"{"a":1,"a":2}"#.into())),
         ),
         ("mapping.answer.deny is not an object", Box::new(|it| it.answer.deny = Some("[]".into()))),
         (
-            "mapping.answer.step_up has a placeholder",
+            "mapping.answer.step_up has another placeholder",
             Box::new(|it| it.answer.step_up = Some(r#"{"a":"{record}"}"#.into())),
         ),
         (
-            "mapping.answer.deny has a placeholder",
+            "mapping.answer.deny has another placeholder",
             Box::new(|it| it.answer.deny = Some(r#"{"a":"x {text"}"#.into())),
         ),
         (
-            "mapping.answer.deny has a placeholder",
+            "mapping.answer.deny has another placeholder",
             Box::new(|it| it.answer.deny = Some(r#"{"a":"x } y"}"#.into())),
         ),
         (
-            "mapping.answer.deny and allow are the same",
+            "mapping.answer.deny is the same as mapping.answer.allow",
             Box::new(|it| it.answer.deny = it.answer.allow.clone()),
         ),
         (
-            "mapping.answer.review and allow are the same",
+            "mapping.answer.review is the same as mapping.answer.allow",
             Box::new(|it| it.answer.review = it.answer.allow.clone()),
         ),
         (
@@ -231,9 +231,9 @@ fn a_mapping_is_checked_whole() {
             "mapping.answer.record is a member",
             Box::new(|it| it.answer.record = Some(String::new())),
         ),
-        ("mapping.id is not a json pointer", Box::new(|it| it.id = Some("interaction".into()))),
+        ("mapping.id is not a JSON Pointer", Box::new(|it| it.id = Some("interaction".into()))),
         (
-            "mapping.subject.id is not a json pointer",
+            "mapping.subject.id is not a JSON Pointer",
             Box::new(|it| it.subject.as_mut().unwrap().id = Some("/a~".into())),
         ),
         (
@@ -241,11 +241,11 @@ fn a_mapping_is_checked_whole() {
             Box::new(|it| it.subject.as_mut().unwrap().attributes = vec!["user".into()]),
         ),
         (
-            "mapping.subject.kind is none of",
+            "mapping.subject.kind must be",
             Box::new(|it| it.subject.as_mut().unwrap().kind = Some("human".into())),
         ),
         (
-            "mapping.action.id is not a json pointer",
+            "mapping.action.id is not a JSON Pointer",
             Box::new(|it| it.action.as_mut().unwrap().id = Some(String::new())),
         ),
         (
