@@ -86,12 +86,13 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
     wrong(&deployment, "shorter than 16 characters");
     deployment.write_secret("secrets/token", &secret);
     // Who names a key's file instead of the configuration must not find the key in a log.
-    let ran = deployment.run(&["check", "--config", "keys/log.key"]);
-    assert_eq!(ran.code, 64);
+    let last_run = deployment.run(&["check", "--config", "keys/log.key"]);
+    assert_eq!(last_run.code, 64);
     assert!(
-        !ran.err.contains("PRIVATE") && !ran.err.contains(deployment.read("keys/log.key").trim()),
+        !last_run.err.contains("PRIVATE")
+            && !last_run.err.contains(deployment.read("keys/log.key").trim()),
         "{}",
-        ran.err
+        last_run.err
     );
     fs::remove_file(deployment.path("portcullis.toml")).unwrap();
     wrong(&deployment, "cannot read `portcullis.toml`");
@@ -100,12 +101,17 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
 /// Both commands end with 64, say so, print nothing else and leave nothing.
 fn wrong(deployment: &TestDeployment, says: &str) {
     for command in ["check", "serve"] {
-        let ran = bounded(deployment, &[command, "--config", "portcullis.toml"]);
-        assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{command}, {says}: {}", ran.err);
+        let last_run = bounded(deployment, &[command, "--config", "portcullis.toml"]);
+        assert_eq!(
+            (last_run.code, last_run.out.as_str()),
+            (64, ""),
+            "{command}, {says}: {}",
+            last_run.err
+        );
         assert!(
-            ran.err.contains("error: ") && ran.err.contains(says),
+            last_run.err.contains("error: ") && last_run.err.contains(says),
             "{command} was to say `{says}`: {}",
-            ran.err
+            last_run.err
         );
         assert!(!deployment.path("audit").exists(), "{command}, {says}: a record was begun");
     }
@@ -204,8 +210,8 @@ fn check_names_every_problem_of_a_file_at_once() {
     }
     deployment.write("portcullis.toml", deployment.read("portcullis.toml") + hook);
     for command in ["check", "serve"] {
-        let ran = bounded(&deployment, &[command, "--config", "portcullis.toml"]);
-        assert_eq!(ran.code, 64, "{}", ran.err);
+        let last_run = bounded(&deployment, &[command, "--config", "portcullis.toml"]);
+        assert_eq!(last_run.code, 64, "{}", last_run.err);
         for problem in [
             "`header_timeout_ms`",
             "`watch_ms`",
@@ -221,9 +227,13 @@ fn check_names_every_problem_of_a_file_at_once() {
             "plugins.queue is 9999",
             "plugins.failure_threshold is 0",
         ] {
-            assert!(ran.err.contains(problem), "{command} was to name {problem}: {}", ran.err);
+            assert!(
+                last_run.err.contains(problem),
+                "{command} was to name {problem}: {}",
+                last_run.err
+            );
         }
-        assert!(ran.err.contains("error: `portcullis.toml`: 13 problems"), "{}", ran.err);
+        assert!(last_run.err.contains("error: `portcullis.toml`: 13 problems"), "{}", last_run.err);
     }
 }
 
@@ -283,8 +293,8 @@ path = 5
 restricted_applications = []
 "#;
     deployment.write("portcullis.toml", deployment.read("portcullis.toml") + hooks);
-    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
-    assert_eq!(ran.code, 64, "{}", ran.err);
+    let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(last_run.code, 64, "{}", last_run.err);
     let problems = [
         "hook `saml`: on_failure = \"restricted\" needs restricted_applications",
         "hook `saml`: okta.saml has no use for `decryption`",
@@ -336,10 +346,10 @@ restricted_applications = []
         "[[hook]] number 6: restricted_applications without",
     ];
     for problem in problems {
-        assert!(ran.err.contains(problem), "check was to name {problem}: {}", ran.err);
+        assert!(last_run.err.contains(problem), "check was to name {problem}: {}", last_run.err);
     }
     let count = format!("{} problems", problems.len());
-    assert!(ran.err.contains(&count), "{count}: {}", ran.err);
+    assert!(last_run.err.contains(&count), "{count}: {}", last_run.err);
 }
 
 #[test]
@@ -351,15 +361,15 @@ fn check_finds_folders_that_cannot_be_written() {
     deployment.write("in-the-way", "a file");
     for directory in ["in-the-way", "in-the-way/audit"] {
         deployment.configure("directory = \"audit\"", &format!("directory = \"{directory}\""));
-        let ran = check();
-        assert_eq!(ran.code, 64, "{}", ran.err);
-        assert!(ran.err.contains("in-the-way"), "{}", ran.err);
-        assert!(ran.err.contains("hint: "), "{}", ran.err);
+        let last_run = check();
+        assert_eq!(last_run.code, 64, "{}", last_run.err);
+        assert!(last_run.err.contains("in-the-way"), "{}", last_run.err);
+        assert!(last_run.err.contains("hint: "), "{}", last_run.err);
         deployment.write("portcullis.toml", &right);
     }
     deployment.write("trust-state", "a file");
-    let ran = check();
-    assert!(ran.code == 64 && ran.err.contains("trust-state"), "{}", ran.err);
+    let last_run = check();
+    assert!(last_run.code == 64 && last_run.err.contains("trust-state"), "{}", last_run.err);
     fs::remove_file(deployment.path("trust-state")).unwrap();
     assert_eq!(check().code, 0, "{}", check().err);
     assert!(!deployment.path("audit").exists() && !deployment.path("trust-state").exists());

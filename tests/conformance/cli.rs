@@ -73,12 +73,12 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
         ],
         &["audit", "show", "--log", "audit/log", "--vkey", "log.vkey", "--format", "xml"],
     ] {
-        let ran = deployment.run(wrong);
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{wrong:?}: {}", ran.err);
+        let last_run = deployment.run(wrong);
+        assert_eq!((last_run.code, last_run.out.as_str()), (2, ""), "{wrong:?}: {}", last_run.err);
         assert!(
-            ran.err.contains("Usage:") || ran.err.contains("try '--help'"),
+            last_run.err.contains("Usage:") || last_run.err.contains("try '--help'"),
             "{wrong:?}: {}",
-            ran.err
+            last_run.err
         );
     }
     for unreadable in [
@@ -108,9 +108,14 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
             "x",
         ],
     ] {
-        let ran = deployment.run(unreadable);
-        assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{unreadable:?}: {}", ran.err);
-        assert!(ran.err.starts_with("error: "), "{unreadable:?}: {}", ran.err);
+        let last_run = deployment.run(unreadable);
+        assert_eq!(
+            (last_run.code, last_run.out.as_str()),
+            (64, ""),
+            "{unreadable:?}: {}",
+            last_run.err
+        );
+        assert!(last_run.err.starts_with("error: "), "{unreadable:?}: {}", last_run.err);
     }
     assert!(
         !deployment.path("x").exists() && !deployment.path("x.key").exists(),
@@ -375,12 +380,12 @@ fn a_hook_is_called_as_its_platform_would() {
 }
 
 /// Exit 1, the code, and what to do.
-fn refused(ran: &Ran, code: &str) {
-    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{code}: {}", ran.err);
+fn refused(last_run: &Ran, code: &str) {
+    assert_eq!((last_run.code, last_run.out.as_str()), (1, ""), "{code}: {}", last_run.err);
     assert!(
-        ran.err.contains(&format!("[{code}]")) && ran.err.contains("\nhint: "),
+        last_run.err.contains(&format!("[{code}]")) && last_run.err.contains("\nhint: "),
         "{code}: {}",
-        ran.err
+        last_run.err
     );
 }
 

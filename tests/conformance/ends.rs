@@ -45,21 +45,21 @@ fn answers(text: &str) -> usize {
 fn a_client_that_has_ended_its_side_gets_its_answer() {
     let deployment = deployment();
     let host = deployment.serve();
-    let at_once = Duration::ZERO;
+    let permits = Duration::ZERO;
     for round in 0..20 {
         let close = ["", "connection: close\r\n"][round % 2];
-        let answer = half_closed(host.address(), &sign_in(SECRET, close), at_once);
+        let answer = half_closed(host.address(), &sign_in(SECRET, close), permits);
         assert!(answers(&answer) == 1 && answer.contains("debugContext"), "{round}: {answer:?}");
-        let stopped = half_closed(host.address(), &sign_in("wrong", close), at_once);
+        let stopped = half_closed(host.address(), &sign_in("wrong", close), permits);
         assert!(answers(&stopped) == 1 && stopped.contains("errorSummary"), "{stopped:?}");
     }
     let later = half_closed(host.address(), &sign_in(SECRET, ""), Duration::from_millis(2));
     assert!(later.contains("debugContext"), "{later:?}");
     let two = [sign_in(SECRET, ""), sign_in(SECRET, "")].concat();
-    assert_eq!(answers(&half_closed(host.address(), &two, at_once)), 2, "pipelined");
+    assert_eq!(answers(&half_closed(host.address(), &two, permits)), 2, "pipelined");
     for path in ["/health", "/ready", "/metrics", "/status"] {
         let probe = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
-        let answer = half_closed(host.admin_address(), probe.as_bytes(), at_once);
+        let answer = half_closed(host.admin_address(), probe.as_bytes(), permits);
         assert!(answers(&answer) == 1, "{path}: {answer:?}");
     }
     // What was answered was recorded, and counts as delivered.

@@ -32,11 +32,11 @@ fn every_event_is_looked_at_once_and_on_record() {
     assert_arrived(&ask(&odd));
     assert_arrived(&ask(&batch(&[])));
 
-    let stranger = host
+    let unauthenticated = host
         .client()
         .send(&Raw::post("/okta/event", "not the secret", body.to_string().as_bytes()))
         .unwrap();
-    assert_eq!((stranger.status, stranger.body.len()), (401, 0));
+    assert_eq!((unauthenticated.status, unauthenticated.body.len()), (401, 0));
     for bad in [
         &b"{"[..],
         b"",

@@ -124,12 +124,15 @@ fn a_head_that_is_too_large_is_answered_and_costs_no_earlier_call_its_answer() {
         request(stream, &block("POST", "/okta/token", &fields), false)
     };
     // Before authentication: in the hook's own words, and the client may be sending its body still.
-    let mut stranger = Http2::connect(host.address(), &[]);
-    stranger.write(&[too_large(1), body(1)].concat());
-    assert!(stranger.until(PATIENCE, |it| it.streams.get(&1).is_some_and(|it| it.ended)));
-    let answer: Value = serde_json::from_slice(&stranger.streams[&1].body).unwrap();
+    let mut unauthenticated = Http2::connect(host.address(), &[]);
+    unauthenticated.write(&[too_large(1), body(1)].concat());
+    assert!(unauthenticated.until(PATIENCE, |it| it.streams.get(&1).is_some_and(|it| it.ended)));
+    let answer: Value = serde_json::from_slice(&unauthenticated.streams[&1].body).unwrap();
     assert!(answer["error"].is_object(), "{answer}");
-    assert!(stranger.until(PATIENCE, |it| it.goaway == Some(0) && it.closed), "it ends in order");
+    assert!(
+        unauthenticated.until(PATIENCE, |it| it.goaway == Some(0) && it.closed),
+        "it ends in order"
+    );
     // Afterwards the HTTP/2 library answers 431 by itself, and the calls beside it are decided.
     let mut platform = Http2::connect(host.address(), &[]);
     assert!(platform.write(&[head(1, SECRET), body(1)].concat()));

@@ -20,7 +20,7 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
 
     let complete = SignIn::with_groups(&["ward-reader"]);
     let lacking = SignIn::with_groups(&["ward-reader"]).without_claim("facility");
-    let stranger =
+    let unauthenticated =
         SignIn::with_groups(&["ward-reader"]).without_claim("facility").client("0oaother");
     for hook in ["open", "restricted"] {
         assert_eq!(
@@ -38,7 +38,7 @@ fn open_goes_on_and_restricted_gives_the_least_and_both_say_so() {
     );
     let least = host.post("restricted", &lacking.renewed().bytes());
     restricted(&least);
-    let refused = host.post("restricted", &stranger.renewed().bytes());
+    let refused = host.post("restricted", &unauthenticated.renewed().bytes());
     assert!(refused.stops_a_token(), "only the named applications");
 
     // Whoever sends what cannot be read is owed no way around.

@@ -154,11 +154,14 @@ fn changes_denials_and_errors_in_the_gateways_words() {
             answer.json
         );
     }
-    let stranger = host
+    let unauthenticated = host
         .client()
         .send(&Raw::post("/gw/sideband/request", "not the secret at all", b"{}"))
         .unwrap();
-    assert_eq!((stranger.status, &stranger.json["id"]), (401, &json!("unauthenticated")));
+    assert_eq!(
+        (unauthenticated.status, &unauthenticated.json["id"]),
+        (401, &json!("unauthenticated"))
+    );
     let large = format!("{{\"body\":\"{}\"}}", "x".repeat(256 << 10));
     assert_eq!(
         host.client()

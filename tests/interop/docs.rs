@@ -99,13 +99,13 @@ fn every_command_of_every_page_parses() {
                 if let Some(rest) = line.strip_prefix("portcullis ") {
                     let words: Vec<_> =
                         rest.trim_end_matches('&').split_whitespace().chain(["--help"]).collect();
-                    let ran = deployment.run(&words);
+                    let last_run = deployment.run(&words);
                     assert_eq!(
-                        ran.code,
+                        last_run.code,
                         0,
                         "{}: `{line}` does not parse: {}",
                         page.display(),
-                        ran.err
+                        last_run.err
                     );
                     tried += 1;
                 } else if let Some(rest) = line.strip_prefix("cargo xtask ") {

@@ -439,9 +439,16 @@ impl TestDeployment {
 
     /// Runs `portcullis` and demands that it succeeds.
     pub fn must(&self, arguments: &[&str]) -> String {
-        let ran = self.run(arguments);
-        assert_eq!(ran.code, 0, "portcullis {}\n{}{}", arguments.join(" "), ran.out, ran.err);
-        ran.out
+        let last_run = self.run(arguments);
+        assert_eq!(
+            last_run.code,
+            0,
+            "portcullis {}\n{}{}",
+            arguments.join(" "),
+            last_run.out,
+            last_run.err
+        );
+        last_run.out
     }
 
     /// Serves the deployment.

@@ -72,7 +72,7 @@ fn reserve(room: usize) -> bool {
 }
 
 /// What a call gets when [`plugin!`](crate::plugin) names no room: 512 KiB, which takes a hook body of 256 KiB twice.
-pub const ROOM: usize = 512 << 10;
+pub const DEFAULT_ARENA_BYTES: usize = 512 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn configures_once_and_then_evaluates() {
-        let exports = Configured::<Echo>::new(ROOM);
+        let exports = Configured::<Echo>::new(DEFAULT_ARENA_BYTES);
         let call = testing::call("okta.token").build();
         assert_eq!(exports.evaluate(call.clone()), Err("the plugin was not configured".to_owned()));
         assert_eq!(exports.configure("\"heard\""), Ok(()));
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn wrong_settings_configure_nothing() {
-        let exports = Configured::<Echo>::new(ROOM);
+        let exports = Configured::<Echo>::new(DEFAULT_ARENA_BYTES);
         assert!(exports.configure("7").is_err());
         assert_eq!(exports.configure("\"heard\""), Ok(()));
     }

@@ -93,10 +93,10 @@ pub trait Plugin: Sized + Send + Sync + 'static {
 #[macro_export]
 macro_rules! plugin {
     ($plugin:ty) => {
-        $crate::plugin!($plugin, room = $crate::export::ROOM);
+        $crate::plugin!($plugin, room = $crate::export::DEFAULT_ARENA_BYTES);
     };
     ($plugin:ty, search) => {
-        $crate::plugin!($plugin, search, room = $crate::export::ROOM);
+        $crate::plugin!($plugin, search, room = $crate::export::DEFAULT_ARENA_BYTES);
     };
     ($plugin:ty, search, room = $room:expr) => {
         #[doc(hidden)]

@@ -38,7 +38,7 @@
 //! portcullis_guest::plugin!(Readers, search);
 //! ```
 //!
-//! Invariant: what [`by_asking`] finds are exactly the candidates about whom the plugin says yes, whichever pages they are asked
+//! Invariant: what [`filter_candidates`] finds are exactly the candidates about whom the plugin says yes, whichever pages they are asked
 //! for in; so a plugin that uses it never contradicts itself.
 
 use crate::{Call, Entity, Found, Page, Plugin, Principal, PrincipalKind};
@@ -102,12 +102,12 @@ impl Call {
 /// A page of the candidates about whom the answer is yes, found by asking about one after the other.
 ///
 /// `candidates` are ids, sorted by their bytes, each once, all of the type that is sought. `yes` is asked about the call with
-/// the candidate in its place, as the host would ask `evaluate`. A page looks at no more than [`MOST_ASKED`] of them and
-/// tells no more than [`MOST_BYTES`], and may then be short.
+/// the candidate in its place, as the host would ask `evaluate`. A page looks at no more than [`MAX_EVALUATED`] of them and
+/// tells no more than [`MAX_BYTES`], and may then be short.
 ///
 /// # Errors
 /// The first that `yes` gives.
-pub fn by_asking<S: AsRef<str>>(
+pub fn filter_candidates<S: AsRef<str>>(
     call: &Call,
     page: &Page,
     candidates: &[S],
@@ -121,7 +121,7 @@ pub fn by_asking<S: AsRef<str>>(
     let begin = candidates.partition_point(|id| after.is_some_and(|after| id.as_ref() <= after));
     let mut asked = Call { phase: None, ..call.clone() };
     let (mut rest, mut last, mut bytes) = (candidates.iter().skip(begin).peekable(), None, 0);
-    for id in rest.by_ref().take(MOST_ASKED).map(AsRef::as_ref) {
+    for id in rest.by_ref().take(MAX_EVALUATED).map(AsRef::as_ref) {
         put(&mut asked, sought, type_name, id);
         last = Some(id);
         if !yes(&asked)? {
@@ -167,7 +167,7 @@ fn put(call: &mut Call, sought: Sought, type_name: &str, id: &str) {
 }
 
 /// How many candidates one page looks at: far more than a page has, and few enough for the time of one call.
-pub const MOST_ASKED: usize = 10_000;
+pub const MAX_EVALUATED: usize = 10_000;
 
 /// How many bytes of types and ids one page tells, so that it stays within any usual `output_bytes`.
 pub const MOST_BYTES: usize = 32 << 10;
@@ -192,7 +192,7 @@ mod tests {
             call.resource_attribute("colour", "red").search(Sought::Resource, "record").build();
         let mut seen = Vec::new();
         let page = Page { limit: 9, after: None };
-        let found = by_asking(&call, &page, &["a", "b"], |call| {
+        let found = filter_candidates(&call, &page, &["a", "b"], |call| {
             let resource = call.resource.clone().unwrap();
             assert_eq!(
                 (call.phase.as_deref(), resource.text("colour").as_deref()),
@@ -207,24 +207,24 @@ mod tests {
         );
         let nothing = testing::call("authzen").subject("u").build();
         assert!(
-            by_asking(&nothing, &page, &["a"], |_| Ok(true)).unwrap().results.is_empty(),
+            filter_candidates(&nothing, &page, &["a"], |_| Ok(true)).unwrap().results.is_empty(),
             "it is no search"
         );
         let untyped = testing::call("authzen").search(Sought::Action, "").build();
-        assert!(by_asking(&untyped, &page, &["a"], |_| Err("no".to_owned())).is_err());
+        assert!(filter_candidates(&untyped, &page, &["a"], |_| Err("no".to_owned())).is_err());
     }
 
     #[test]
     fn a_page_stops_after_so_many_and_says_where() {
-        let candidates: Vec<String> = (0..MOST_ASKED + 5).map(|at| format!("{at:06}")).collect();
+        let candidates: Vec<String> = (0..MAX_EVALUATED + 5).map(|at| format!("{at:06}")).collect();
         let call = testing::call("authzen").search(Sought::Subject, "user").build();
         let page = |after| Page { limit: 3, after };
         let last = candidates.last().unwrap().as_str();
         let only_last =
             |call: &Call| Ok(call.subject.as_ref().unwrap().id.as_deref() == Some(last));
-        let first = by_asking(&call, &page(None), &candidates, only_last).unwrap();
+        let first = filter_candidates(&call, &page(None), &candidates, only_last).unwrap();
         assert!(first.results.is_empty() && first.next.is_some());
-        let second = by_asking(&call, &page(first.next), &candidates, only_last).unwrap();
+        let second = filter_candidates(&call, &page(first.next), &candidates, only_last).unwrap();
         assert_eq!((ids(&second), second.next.as_deref()), (vec![last], None));
     }
 
@@ -233,7 +233,8 @@ mod tests {
         let candidates: Vec<String> = (0..100).map(|at| format!("{at:01000}")).collect();
         let call = testing::call("authzen").search(Sought::Subject, "user").build();
         let found =
-            by_asking(&call, &Page { limit: 100, after: None }, &candidates, |_| Ok(true)).unwrap();
+            filter_candidates(&call, &Page { limit: 100, after: None }, &candidates, |_| Ok(true))
+                .unwrap();
         assert!(
             (30..40).contains(&found.results.len())
                 && found.next.as_deref() == ids(&found).last().copied()
@@ -250,7 +251,7 @@ mod tests {
             let yes = |call: &Call| Ok(candidates[call.action.as_ref().unwrap().id.as_ref().unwrap()]);
             let (mut together, mut after, mut pages) = (Vec::new(), None, 0);
             loop {
-                let found = by_asking(&call, &Page { limit, after }, &all, yes).unwrap();
+                let found = filter_candidates(&call, &Page { limit, after }, &all, yes).unwrap();
                 prop_assert!(found.results.len() <= limit as usize);
                 together.extend(found.results.into_iter().filter_map(|result| result.id));
                 after = found.next;

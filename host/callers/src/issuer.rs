@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portcullis_model::Millis;
 
-use crate::{Token, Unproven};
+use crate::{AuthError, Token};
 
 /// What a token must say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,34 +36,34 @@ pub struct Client {
 
 impl Issuer {
     /// Holds a token's claims against what is expected. Costs no signature and no look at anybody's keys.
-    pub fn screen(&self, token: &Token<'_>, now: Millis) -> Result<Client, Unproven> {
-        let iss = token.text("iss").ok_or(Unproven::TokenIssuer)?;
+    pub fn check_claims(&self, token: &Token<'_>, now: Millis) -> Result<Client, AuthError> {
+        let iss = token.text("iss").ok_or(AuthError::TokenIssuer)?;
         let named = self.names.iter().find(|(name, _)| *name == iss);
-        let (_, client_claim) = named.ok_or(Unproven::TokenIssuer)?;
+        let (_, client_claim) = named.ok_or(AuthError::TokenIssuer)?;
         if let Some(tenant) = &self.tenant
             && token.text("tid").as_deref() != Some(tenant)
         {
-            return Err(Unproven::TokenTenant);
+            return Err(AuthError::TokenTenant);
         }
         if !self.audiences.iter().any(|audience| token.lists("aud", audience)) {
-            return Err(Unproven::TokenAudience);
+            return Err(AuthError::TokenAudience);
         }
-        let said = token.text(client_claim).ok_or(Unproven::TokenClient)?;
+        let said = token.text(client_claim).ok_or(AuthError::TokenClient)?;
         let id =
-            self.clients.iter().find(|client| ***client == said).ok_or(Unproven::TokenClient)?;
+            self.clients.iter().find(|client| ***client == said).ok_or(AuthError::TokenClient)?;
         self.check_times(token, now)?;
         Ok(Client { id: Arc::clone(id), tenant: self.tenant.clone() })
     }
 
-    fn check_times(&self, token: &Token<'_>, now: Millis) -> Result<(), Unproven> {
+    fn check_times(&self, token: &Token<'_>, now: Millis) -> Result<(), AuthError> {
         let skew = self.skew.saturating_mul(1_000);
-        let exp = token.time("exp")?.ok_or(Unproven::TokenMalformed)?;
+        let exp = token.time("exp")?.ok_or(AuthError::TokenMalformed)?;
         if now.0 >= exp.0.saturating_add(skew) {
-            return Err(Unproven::TokenExpired);
+            return Err(AuthError::TokenExpired);
         }
         for claim in ["nbf", "iat"] {
             if token.time(claim)?.is_some_and(|from| from.0 > now.0.saturating_add(skew)) {
-                return Err(Unproven::TokenEarly);
+                return Err(AuthError::TokenEarly);
             }
         }
         Ok(())

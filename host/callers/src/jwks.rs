@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_model::Document;
 use portcullis_model::json::Value;
 
-use crate::{Algorithm, Unproven};
+use crate::{Algorithm, AuthError};
 
 /// The keys of one issuer.
 pub struct KeySet {
@@ -36,7 +36,7 @@ pub enum Unusable {
     #[error("its `{0}` is missing or invalid")]
     Member(&'static str),
     /// More keys than any issuer has.
-    #[error("it has more than {MOST_KEYS} keys")]
+    #[error("it has more than {MAX_KEYS} keys")]
     TooMany,
     /// No key that could verify anything.
     #[error("it has no key that can be used to verify a signature")]
@@ -55,7 +55,7 @@ impl KeySet {
             .get("keys")
             .filter(|keys| keys.is_array())
             .ok_or(Unusable::Member("keys"))?;
-        if keys.elements().nth(MOST_KEYS).is_some() {
+        if keys.elements().nth(MAX_KEYS).is_some() {
             return Err(Unusable::TooMany);
         }
         let keys: Vec<_> = keys.elements().filter_map(Key::read).collect();
@@ -109,10 +109,10 @@ impl Key {
         algorithm: Algorithm,
         message: &[u8],
         signature: &[u8],
-    ) -> Result<(), Unproven> {
+    ) -> Result<(), AuthError> {
         let key = self.uses.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key);
-        let key = key.ok_or(Unproven::TokenAlgorithm)?;
-        key.verify_sig(message, signature).map_err(|_| Unproven::TokenSignature)
+        let key = key.ok_or(AuthError::TokenAlgorithm)?;
+        key.verify_sig(message, signature).map_err(|_| AuthError::TokenSignature)
     }
 
     fn read(key: Value<'_>) -> Option<Self> {
@@ -188,4 +188,4 @@ fn bytes(key: Value<'_>, name: &str) -> Option<Vec<u8>> {
 }
 
 /// The most keys of one issuer. Entra's common set has about ten.
-const MOST_KEYS: usize = 100;
+const MAX_KEYS: usize = 100;

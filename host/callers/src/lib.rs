@@ -17,4 +17,4 @@ pub use discovery::Discovery;
 pub use issuer::{Client, Issuer};
 pub use jwks::{Key, KeySet, Unusable};
 pub use token::Token;
-pub use unproven::Unproven;
+pub use unproven::AuthError;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_model::json::Value;
 use portcullis_model::{Document, Millis};
 
-use crate::{Algorithm, Key, KeySet, Unproven};
+use crate::{Algorithm, AuthError, Key, KeySet};
 
 /// A token, read and not yet believed. No `Debug`: it is a credential.
 pub struct Token<'t> {
@@ -28,16 +28,16 @@ impl<'t> Token<'t> {
     pub const LONGEST: usize = 16 << 10;
 
     /// Reads the value of an `Authorization: Bearer` header behind its scheme.
-    pub fn parse(text: &'t str) -> Result<Self, Unproven> {
+    pub fn parse(text: &'t str) -> Result<Self, AuthError> {
         if text.len() > Self::LONGEST {
-            return Err(Unproven::TokenTooLong);
+            return Err(AuthError::TokenTooLong);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(Unproven::TokenMalformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(Unproven::TokenMalformed)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(AuthError::TokenMalformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(AuthError::TokenMalformed)?;
         let header = document(header)?;
         let (algorithm, key) = check_header(header.root())?;
         let claims = document(claims)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Unproven::TokenMalformed)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| AuthError::TokenMalformed)?;
         Ok(Self { signed, signature, algorithm, key, claims })
     }
 
@@ -48,10 +48,10 @@ impl<'t> Token<'t> {
 
     /// A claim that is a time: seconds since the epoch, perhaps with a fraction (`NumericDate`, RFC
     /// 7519 section 2), as milliseconds. `Err` where it is there and is none.
-    pub fn time(&self, claim: &str) -> Result<Option<Millis>, Unproven> {
+    pub fn time(&self, claim: &str) -> Result<Option<Millis>, AuthError> {
         let value = self.claims.root().get(claim);
         let time = |value: Value<'_>| value.as_epoch_millis().map(Millis);
-        value.map(|value| time(value).ok_or(Unproven::TokenMalformed)).transpose()
+        value.map(|value| time(value).ok_or(AuthError::TokenMalformed)).transpose()
     }
 
     /// Whether a claim that is text, or a list of texts, has this one.
@@ -77,22 +77,22 @@ impl<'t> Token<'t> {
     /// A token without `kid` names no key, and no token names a key without one. Then the key
     /// counts that the token's algorithm fits, where it is the only one: what a key may be used
     /// with is the key's own word, here as everywhere.
-    pub fn verify(&self, keys: &KeySet) -> Result<(), Unproven> {
+    pub fn verify(&self, keys: &KeySet) -> Result<(), AuthError> {
         if !self.names_key_of(keys) {
             let may_be_meant = |key: &&Key| self.key.is_none() || !key.is_named();
             let fits = |key: &&Key| key.serves(self.algorithm);
             let mut fitting = keys.all().filter(may_be_meant).filter(fits);
             let (Some(key), None) = (fitting.next(), fitting.next()) else {
-                return Err(Unproven::TokenKey);
+                return Err(AuthError::TokenKey);
             };
             return key.verify(self.algorithm, self.signed.as_bytes(), &self.signature);
         }
-        let mut verdict = Err(Unproven::TokenKey);
+        let mut verdict = Err(AuthError::TokenKey);
         for key in keys.named(self.key().unwrap_or_default()) {
             match key.verify(self.algorithm, self.signed.as_bytes(), &self.signature) {
                 Ok(()) => return Ok(()),
                 // A key that fits and refuses says more than one that does not fit.
-                Err(Unproven::TokenAlgorithm) if verdict == Err(Unproven::TokenSignature) => {}
+                Err(AuthError::TokenAlgorithm) if verdict == Err(AuthError::TokenSignature) => {}
                 Err(why) => verdict = Err(why),
             }
         }
@@ -101,33 +101,33 @@ impl<'t> Token<'t> {
 }
 
 /// A part that is a JSON object.
-fn document(part: &str) -> Result<Document, Unproven> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Unproven::TokenMalformed)?;
-    let document = Document::parse(&bytes).map_err(|_| Unproven::TokenMalformed)?;
-    if document.root().is_object() { Ok(document) } else { Err(Unproven::TokenMalformed) }
+fn document(part: &str) -> Result<Document, AuthError> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| AuthError::TokenMalformed)?;
+    let document = Document::parse(&bytes).map_err(|_| AuthError::TokenMalformed)?;
+    if document.root().is_object() { Ok(document) } else { Err(AuthError::TokenMalformed) }
 }
 
 /// Algorithm and `kid`, where there is one. `jku`, `jwk`, `x5u` and `x5c` are not looked at: keys
 /// come from the issuer alone.
-fn check_header(header: Value<'_>) -> Result<(Algorithm, Option<Box<str>>), Unproven> {
+fn check_header(header: Value<'_>) -> Result<(Algorithm, Option<Box<str>>), AuthError> {
     if header.get("crit").is_some() {
-        return Err(Unproven::TokenType);
+        return Err(AuthError::TokenType);
     }
     if let Some(sort) = header.get("typ") {
-        let sort = sort.as_str().ok_or(Unproven::TokenMalformed)?;
+        let sort = sort.as_str().ok_or(AuthError::TokenMalformed)?;
         let bare =
             sort.get(..APPLICATION.len()).filter(|start| start.eq_ignore_ascii_case(APPLICATION));
         let bare = bare.and_then(|_| sort.get(APPLICATION.len()..)).unwrap_or(&sort);
         if !SORTS.iter().any(|known| bare.eq_ignore_ascii_case(known)) {
-            return Err(Unproven::TokenType);
+            return Err(AuthError::TokenType);
         }
     }
-    let algorithm = header.get("alg").and_then(Value::as_str).ok_or(Unproven::TokenMalformed)?;
-    let algorithm = Algorithm::from_name(&algorithm).ok_or(Unproven::TokenAlgorithm)?;
+    let algorithm = header.get("alg").and_then(Value::as_str).ok_or(AuthError::TokenMalformed)?;
+    let algorithm = Algorithm::from_name(&algorithm).ok_or(AuthError::TokenAlgorithm)?;
     let Some(key) = header.get("kid") else { return Ok((algorithm, None)) };
-    let key = key.as_str().ok_or(Unproven::TokenKey)?;
-    if key.len() > LONGEST_KEY_NAME {
-        return Err(Unproven::TokenMalformed);
+    let key = key.as_str().ok_or(AuthError::TokenKey)?;
+    if key.len() > MAX_KEY_NAME_BYTES {
+        return Err(AuthError::TokenMalformed);
     }
     Ok((algorithm, Some(key.into())))
 }
@@ -137,4 +137,4 @@ const SORTS: [&str; 2] = ["jwt", "at+jwt"];
 /// A media type's first half, which `typ` should leave out and need not.
 const APPLICATION: &str = "application/";
 /// The longest `kid`; platforms' have 43 characters or fewer.
-const LONGEST_KEY_NAME: usize = 256;
+const MAX_KEY_NAME_BYTES: usize = 256;

@@ -5,7 +5,7 @@
 
 /// Why a caller is not proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Unproven {
+pub enum AuthError {
     /// The header that would prove it is missing, or is there twice.
     NoCredential,
     /// A secret or password that is none of those listed.
@@ -16,7 +16,7 @@ pub enum Unproven {
     CertificateUntrusted,
     /// A good client certificate of somebody else.
     CertificateName,
-    /// Longer than [`Token::LONGEST`](crate::Token::LONGEST).
+    /// Longer than [`Token::MAX_BYTES`](crate::Token::MAX_BYTES).
     TokenTooLong,
     /// No JWS in compact form (RFC 7515), or one whose header or claims are not what RFC 7519 says.
     TokenMalformed,
@@ -46,7 +46,7 @@ pub enum Unproven {
     TenantDiffers,
 }
 
-impl Unproven {
+impl AuthError {
     /// Every reason, for tables.
     pub const ALL: [Self; 19] = [
         Self::NoCredential,
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn codes_are_words_of_their_own() {
         let codes: std::collections::BTreeSet<_> =
-            Unproven::ALL.iter().map(|reason| reason.code()).collect();
-        assert_eq!(codes.len(), Unproven::ALL.len());
+            AuthError::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), AuthError::ALL.len());
         assert!(
             codes
                 .iter()

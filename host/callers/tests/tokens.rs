@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use issuing::{Maker, base64url};
-use portcullis_callers::{Issuer, KeySet, Token, Unproven};
+use portcullis_callers::{AuthError, Issuer, KeySet, Token};
 use portcullis_model::Millis;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -44,9 +44,9 @@ fn makers() -> &'static [Maker] {
     MAKERS.get_or_init(Maker::one_of_each)
 }
 
-fn prove(token: &str, keys: &KeySet) -> Result<String, Unproven> {
+fn prove(token: &str, keys: &KeySet) -> Result<String, AuthError> {
     let token = Token::parse(token)?;
-    let client = issuer().screen(&token, Millis(NOW * 1_000))?;
+    let client = issuer().check_claims(&token, Millis(NOW * 1_000))?;
     token.verify(keys)?;
     Ok(client.id.to_string())
 }
@@ -65,7 +65,7 @@ fn every_algorithm_of_another_hand_is_taken_and_only_with_its_own_key() {
             for other in makers().iter().filter(|other| other.kid() != maker.kid()) {
                 assert_eq!(
                     prove(&token, &set(&[other.jwk()])),
-                    Err(Unproven::TokenKey),
+                    Err(AuthError::TokenKey),
                     "{algorithm:?}"
                 );
                 // Another key under the same name.
@@ -73,7 +73,7 @@ fn every_algorithm_of_another_hand_is_taken_and_only_with_its_own_key() {
                 wrong["kid"] = json!(maker.kid());
                 let refused = prove(&token, &set(&[wrong])).unwrap_err();
                 assert!(
-                    matches!(refused, Unproven::TokenAlgorithm | Unproven::TokenSignature),
+                    matches!(refused, AuthError::TokenAlgorithm | AuthError::TokenSignature),
                     "{algorithm:?}: {refused:?}"
                 );
             }
@@ -92,14 +92,14 @@ fn a_key_that_names_its_algorithm_use_or_operations_serves_nothing_else() {
         ("alg", Value::Null, Ok(())),
         ("use", Value::Null, Ok(())),
         ("key_ops", Value::Null, Ok(())),
-        ("alg", json!("PS256"), Err(Unproven::TokenAlgorithm)),
-        ("alg", json!("HS256"), Err(Unproven::TokenKey)),
-        ("alg", json!(7), Err(Unproven::TokenKey)),
-        ("use", json!("enc"), Err(Unproven::TokenKey)),
-        ("key_ops", json!(["encrypt"]), Err(Unproven::TokenKey)),
-        ("kty", json!("oct"), Err(Unproven::TokenKey)),
-        ("e", json!("AQ"), Err(Unproven::TokenKey)),
-        ("e", json!("AA"), Err(Unproven::TokenKey)),
+        ("alg", json!("PS256"), Err(AuthError::TokenAlgorithm)),
+        ("alg", json!("HS256"), Err(AuthError::TokenKey)),
+        ("alg", json!(7), Err(AuthError::TokenKey)),
+        ("use", json!("enc"), Err(AuthError::TokenKey)),
+        ("key_ops", json!(["encrypt"]), Err(AuthError::TokenKey)),
+        ("kty", json!("oct"), Err(AuthError::TokenKey)),
+        ("e", json!("AQ"), Err(AuthError::TokenKey)),
+        ("e", json!("AA"), Err(AuthError::TokenKey)),
     ] {
         let mut key = maker.jwk();
         key[member] = value.clone();
@@ -116,7 +116,7 @@ fn claims_that_are_not_for_us_are_refused_before_any_key_is_looked_at() {
         change(&mut claims);
         let text = maker.sign(maker.algorithms()[0], &claims);
         issuer()
-            .screen(&Token::parse(&text).unwrap(), Millis(NOW * 1_000))
+            .check_claims(&Token::parse(&text).unwrap(), Millis(NOW * 1_000))
             .map(|client| client.id.to_string())
     };
     let good = Ok("the-platform".to_owned());
@@ -131,38 +131,38 @@ fn claims_that_are_not_for_us_are_refused_before_any_key_is_looked_at() {
     );
     assert_eq!(
         check(&|c| c["iss"] = json!(v1)),
-        Err(Unproven::TokenClient),
+        Err(AuthError::TokenClient),
         "azp is not version 1's"
     );
     assert_eq!(check(&|c| c["aud"] = json!(["x", "api://hooks.hospital.example/1"])), good);
-    type Wrong = (Unproven, &'static str, Value);
+    type Wrong = (AuthError, &'static str, Value);
     let wrong: Vec<Wrong> = vec![
-        (Unproven::TokenIssuer, "iss", json!("https://login.microsoftonline.com/another/v2.0")),
+        (AuthError::TokenIssuer, "iss", json!("https://login.microsoftonline.com/another/v2.0")),
         (
-            Unproven::TokenIssuer,
+            AuthError::TokenIssuer,
             "iss",
             json!(format!("https://login.microsoftonline.com/{TENANT}/v2.0/")),
         ),
-        (Unproven::TokenIssuer, "iss", json!([v1])),
-        (Unproven::TokenIssuer, "iss", Value::Null),
-        (Unproven::TokenTenant, "tid", json!("another")),
-        (Unproven::TokenTenant, "tid", Value::Null),
-        (Unproven::TokenAudience, "aud", json!("11111111-2223")),
-        (Unproven::TokenAudience, "aud", json!([])),
-        (Unproven::TokenAudience, "aud", json!({"a": "11111111-2222"})),
-        (Unproven::TokenAudience, "aud", Value::Null),
-        (Unproven::TokenClient, "azp", json!("another")),
-        (Unproven::TokenClient, "azp", Value::Null),
-        (Unproven::TokenExpired, "exp", json!(NOW - 60)),
-        (Unproven::TokenExpired, "exp", json!(0)),
-        (Unproven::TokenMalformed, "exp", json!("1795000300")),
-        (Unproven::TokenMalformed, "exp", json!(-1)),
-        (Unproven::TokenExpired, "exp", json!(1.5e9)),
-        (Unproven::TokenMalformed, "exp", json!(1e300)),
-        (Unproven::TokenMalformed, "iat", json!(-0.5)),
-        (Unproven::TokenEarly, "nbf", json!(NOW + 61)),
-        (Unproven::TokenEarly, "iat", json!(NOW + 61)),
-        (Unproven::TokenMalformed, "nbf", json!("soon")),
+        (AuthError::TokenIssuer, "iss", json!([v1])),
+        (AuthError::TokenIssuer, "iss", Value::Null),
+        (AuthError::TokenTenant, "tid", json!("another")),
+        (AuthError::TokenTenant, "tid", Value::Null),
+        (AuthError::TokenAudience, "aud", json!("11111111-2223")),
+        (AuthError::TokenAudience, "aud", json!([])),
+        (AuthError::TokenAudience, "aud", json!({"a": "11111111-2222"})),
+        (AuthError::TokenAudience, "aud", Value::Null),
+        (AuthError::TokenClient, "azp", json!("another")),
+        (AuthError::TokenClient, "azp", Value::Null),
+        (AuthError::TokenExpired, "exp", json!(NOW - 60)),
+        (AuthError::TokenExpired, "exp", json!(0)),
+        (AuthError::TokenMalformed, "exp", json!("1795000300")),
+        (AuthError::TokenMalformed, "exp", json!(-1)),
+        (AuthError::TokenExpired, "exp", json!(1.5e9)),
+        (AuthError::TokenMalformed, "exp", json!(1e300)),
+        (AuthError::TokenMalformed, "iat", json!(-0.5)),
+        (AuthError::TokenEarly, "nbf", json!(NOW + 61)),
+        (AuthError::TokenEarly, "iat", json!(NOW + 61)),
+        (AuthError::TokenMalformed, "nbf", json!("soon")),
     ];
     for (reason, claim, value) in wrong {
         assert_eq!(check(&|c| c[claim] = value.clone()), Err(reason), "{claim} = {value}");
@@ -171,15 +171,15 @@ fn claims_that_are_not_for_us_are_refused_before_any_key_is_looked_at() {
         check(&|c| {
             c.as_object_mut().unwrap().remove("exp");
         }),
-        Err(Unproven::TokenMalformed)
+        Err(AuthError::TokenMalformed)
     );
     // A time may have a fraction (RFC 7519 section 2), and counts to the millisecond.
     let (now, skew) = (NOW as f64, 60.0);
     assert_eq!(check(&|c| c["exp"] = json!(now + 0.5)), good);
     assert_eq!(check(&|c| c["exp"] = json!(now - skew + 0.25)), good);
-    assert_eq!(check(&|c| c["exp"] = json!(now - skew - 0.25)), Err(Unproven::TokenExpired));
+    assert_eq!(check(&|c| c["exp"] = json!(now - skew - 0.25)), Err(AuthError::TokenExpired));
     assert_eq!(check(&|c| c["nbf"] = json!(now + skew - 0.25)), good);
-    assert_eq!(check(&|c| c["nbf"] = json!(now + skew + 0.25)), Err(Unproven::TokenEarly));
+    assert_eq!(check(&|c| c["nbf"] = json!(now + skew + 0.25)), Err(AuthError::TokenEarly));
     assert_eq!(check(&|c| c["iat"] = json!(now - 0.125)), good);
     // To the second, with the clocks' tolerance.
     assert_eq!(check(&|c| c["exp"] = json!(NOW - 59)), good);
@@ -195,25 +195,25 @@ fn headers_that_have_been_attacks_are_refused() {
     let with = |header: &Value| maker.sign_raw(&header.to_string(), &claims().to_string());
     assert!(prove(&with(&good), &keys).is_ok());
     for (reason, member, value) in [
-        (Unproven::TokenAlgorithm, "alg", json!("none")),
-        (Unproven::TokenAlgorithm, "alg", json!("None")),
-        (Unproven::TokenAlgorithm, "alg", json!("HS256")),
-        (Unproven::TokenAlgorithm, "alg", json!("rs256")),
-        (Unproven::TokenAlgorithm, "alg", json!("RS1")),
-        (Unproven::TokenAlgorithm, "alg", json!("")),
-        (Unproven::TokenAlgorithm, "alg", json!("ES256")),
-        (Unproven::TokenSignature, "alg", json!("RS512")),
-        (Unproven::TokenMalformed, "alg", Value::Null),
-        (Unproven::TokenMalformed, "alg", json!(["RS256"])),
-        (Unproven::TokenType, "crit", json!(["b64"])),
-        (Unproven::TokenType, "crit", json!([])),
-        (Unproven::TokenType, "typ", json!("pop")),
-        (Unproven::TokenType, "typ", json!("application/")),
-        (Unproven::TokenType, "typ", json!("dpop+jwt")),
-        (Unproven::TokenMalformed, "typ", json!(1)),
-        (Unproven::TokenKey, "kid", json!("another")),
-        (Unproven::TokenKey, "kid", Value::Null),
-        (Unproven::TokenMalformed, "kid", json!("x".repeat(300))),
+        (AuthError::TokenAlgorithm, "alg", json!("none")),
+        (AuthError::TokenAlgorithm, "alg", json!("None")),
+        (AuthError::TokenAlgorithm, "alg", json!("HS256")),
+        (AuthError::TokenAlgorithm, "alg", json!("rs256")),
+        (AuthError::TokenAlgorithm, "alg", json!("RS1")),
+        (AuthError::TokenAlgorithm, "alg", json!("")),
+        (AuthError::TokenAlgorithm, "alg", json!("ES256")),
+        (AuthError::TokenSignature, "alg", json!("RS512")),
+        (AuthError::TokenMalformed, "alg", Value::Null),
+        (AuthError::TokenMalformed, "alg", json!(["RS256"])),
+        (AuthError::TokenType, "crit", json!(["b64"])),
+        (AuthError::TokenType, "crit", json!([])),
+        (AuthError::TokenType, "typ", json!("pop")),
+        (AuthError::TokenType, "typ", json!("application/")),
+        (AuthError::TokenType, "typ", json!("dpop+jwt")),
+        (AuthError::TokenMalformed, "typ", json!(1)),
+        (AuthError::TokenKey, "kid", json!("another")),
+        (AuthError::TokenKey, "kid", Value::Null),
+        (AuthError::TokenMalformed, "kid", json!("x".repeat(300))),
     ] {
         let mut header = good.clone();
         header[member] = value.clone();
@@ -230,7 +230,7 @@ fn headers_that_have_been_attacks_are_refused() {
     header["jku"] = json!("https://evil.example/keys");
     assert!(prove(&with(&header), &keys).is_ok(), "looked past");
     header["kid"] = json!(makers()[1].kid());
-    assert_eq!(prove(&with(&header), &keys), Err(Unproven::TokenKey));
+    assert_eq!(prove(&with(&header), &keys), Err(AuthError::TokenKey));
 }
 
 #[test]
@@ -239,14 +239,14 @@ fn the_public_key_as_an_hmac_secret_proves_nothing() {
     let keys = set(&[maker.jwk()]);
     for secret in maker.public_forms() {
         let token = issuing::hmac(&secret, maker.kid(), &claims());
-        assert_eq!(prove(&token, &keys), Err(Unproven::TokenAlgorithm));
+        assert_eq!(prove(&token, &keys), Err(AuthError::TokenAlgorithm));
     }
     let none = format!(
         "{}.{}.",
         base64url(json!({"alg": "none", "kid": maker.kid()}).to_string()),
         base64url(claims().to_string())
     );
-    assert_eq!(prove(&none, &keys), Err(Unproven::TokenAlgorithm));
+    assert_eq!(prove(&none, &keys), Err(AuthError::TokenAlgorithm));
 }
 
 #[test]
@@ -275,14 +275,14 @@ fn what_is_no_token_is_malformed() {
         format!("{}.{}.{}", parts[0], base64url("\"x\""), parts[2]),
         twice,
     ] {
-        assert_eq!(prove(&wrong, &keys), Err(Unproven::TokenMalformed), "{wrong}");
+        assert_eq!(prove(&wrong, &keys), Err(AuthError::TokenMalformed), "{wrong}");
     }
     assert_eq!(
         prove(&format!("{}.{}.", parts[0], parts[1]), &keys),
-        Err(Unproven::TokenSignature),
+        Err(AuthError::TokenSignature),
         "no signature at all"
     );
-    assert_eq!(prove(&"x".repeat(Token::LONGEST + 1), &keys), Err(Unproven::TokenTooLong));
+    assert_eq!(prove(&"x".repeat(Token::LONGEST + 1), &keys), Err(AuthError::TokenTooLong));
 }
 
 #[test]
@@ -333,20 +333,20 @@ fn a_token_without_kid_counts_where_exactly_one_key_fits() {
         assert_eq!(prove(&named, &nameless), ok);
     }
     // A name that a key has goes before a key without one, whoever of them signed.
-    let mut stranger = makers()[1].jwk();
-    stranger["kid"] = json!(rsa.kid());
-    let both = set(&[without(rsa.jwk()), stranger]);
-    assert_eq!(prove(&named, &both), Err(Unproven::TokenAlgorithm));
+    let mut unauthenticated = makers()[1].jwk();
+    unauthenticated["kid"] = json!(rsa.kid());
+    let both = set(&[without(rsa.jwk()), unauthenticated]);
+    assert_eq!(prove(&named, &both), Err(AuthError::TokenAlgorithm));
     // Two that fit: which of them is meant would be a guess, although one of them verifies.
     let mut twin = rsa.jwk();
     twin["kid"] = json!("twin");
     for keys in [set(&[rsa.jwk(), twin]), set(&[without(rsa.jwk()), rsa.jwk()])] {
-        assert_eq!(prove(&unnamed(rsa), &keys), Err(Unproven::TokenKey));
+        assert_eq!(prove(&unnamed(rsa), &keys), Err(AuthError::TokenKey));
     }
     // A name that no key has is no name of a key that has another.
     let mut other = rsa.jwk();
     other["kid"] = json!("other");
-    assert_eq!(prove(&named, &set(&[other])), Err(Unproven::TokenKey));
+    assert_eq!(prove(&named, &set(&[other])), Err(AuthError::TokenKey));
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn a_key_without_kid_serves_no_algorithm_but_its_own() {
         key[member] = value;
         let keys = set(&[key, makers()[1].jwk()]);
         let token = rsa.sign_unnamed(jsonwebtoken::Algorithm::RS256, &claims());
-        assert_eq!(prove(&token, &keys), Err(Unproven::TokenKey), "{member}");
+        assert_eq!(prove(&token, &keys), Err(AuthError::TokenKey), "{member}");
     }
     // Nor does it turn a public key into a shared secret.
     let mut key = rsa.jwk();
@@ -368,12 +368,12 @@ fn a_key_without_kid_serves_no_algorithm_but_its_own() {
     let keys = set(&[key]);
     for secret in rsa.public_forms() {
         let token = issuing::hmac_unnamed(&secret, &claims());
-        assert_eq!(prove(&token, &keys), Err(Unproven::TokenAlgorithm));
+        assert_eq!(prove(&token, &keys), Err(AuthError::TokenAlgorithm));
     }
     let mut forged = rsa.sign_unnamed(jsonwebtoken::Algorithm::RS256, &claims());
     forged.truncate(forged.len() - 2);
     forged.push_str("AA");
-    assert_eq!(prove(&forged, &keys), Err(Unproven::TokenSignature));
+    assert_eq!(prove(&forged, &keys), Err(AuthError::TokenSignature));
 }
 
 #[test]
@@ -445,7 +445,7 @@ proptest! {
         claims["iat"] = json!(now - 300);
         let token = maker.sign(maker.algorithms()[0], &claims);
         let ours = Issuer { skew: 0, ..issuer() }
-            .screen(&Token::parse(&token).unwrap(), Millis(now * 1_000));
+            .check_claims(&Token::parse(&token).unwrap(), Millis(now * 1_000));
         let mut rules = jsonwebtoken::Validation::new(maker.algorithms()[0]);
         rules.leeway = 0;
         rules.validate_aud = false;

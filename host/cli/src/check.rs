@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_model::escape::escape;
-use portcullis_server::{FallBack, Prepared, Refused};
+use portcullis_server::{FallbackRelease, Refused, StartupCheck};
 use serde_json::json;
 
 use crate::outcome::{Done, Format, print};
@@ -30,7 +30,7 @@ impl Check {
         let prepared = prepare(&self.config).inspect_err(|failed| {
             if self.format == Format::Json {
                 print(json!({
-                    "refused": null, "sentence": failed.to_string(), "hint": failed.what_to_do(),
+                    "refused": null, "sentence": failed.to_string(), "hint": failed.hint_line(),
                     "problems": [failed.json("configuration")], "warnings": [],
                 }));
             }
@@ -81,7 +81,7 @@ impl Check {
                         "hook": hook.name, "kind": hook.kind.name(), "plugin": tried.id, "version": tried.version,
                         "mode": rollout.way(), "settings": rollout.binding.settings.to_string(),
                         "proposes": rollout.binding.proposes(), "beside": manifest.id, "stopped": rollout.is_stopped(),
-                        "explained": rollout.explained(),
+                        "explained": rollout.describe(),
                     }));
                 }
             }
@@ -127,7 +127,7 @@ impl Check {
 }
 
 /// Everything that an operator should know although it is allowed, each in a sentence.
-fn warnings(prepared: &Prepared) -> Vec<String> {
+fn warnings(prepared: &StartupCheck) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Ok(generation) = &prepared.release {
         warnings.extend(generation.warnings(&prepared.config().hooks));
@@ -162,8 +162,8 @@ fn warnings(prepared: &Prepared) -> Vec<String> {
 }
 
 /// What `serve` would do where the release folders hold nothing that may come into force.
-fn fall_back(last_good: &FallBack) -> String {
-    let FallBack { version, outcome } = last_good;
+fn fall_back(last_good: &FallbackRelease) -> String {
+    let FallbackRelease { version, outcome } = last_good;
     match outcome {
         Err(Refused { code, sentence }) => format!(
             "`serve` could not restart release set {version}, which was active last: {} \

@@ -13,7 +13,7 @@ use hyper::{Method, Uri};
 use portcullis_model::escape::escape;
 use serde_json::json;
 
-use self::connection::{Answer, As, Place};
+use self::connection::{Answer, ClientAuth, Place};
 use self::no_answer::{Sent, explain, is_answer};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
@@ -100,7 +100,7 @@ impl Send {
         }
         let request = place.request(Method::POST, &headers, payload.into())?;
         let broken = |why: String| Failed::wrong(format!("{}: {}", self.url, escape(&why)));
-        let mut connection = place.connect(As::Platform).await.map_err(broken)?;
+        let mut connection = place.connect(ClientAuth::Platform).await.map_err(broken)?;
         connection
             .send(request)
             .await

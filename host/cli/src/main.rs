@@ -84,7 +84,7 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     /// How the host starts itself to make a plugin.
-    #[command(name = portcullis_engine::MAKE_PLUGIN, hide = true)]
+    #[command(name = portcullis_engine::PREPARE_COMMAND, hide = true)]
     MakePlugin {
         /// Report which confinement holds, and prepare nothing.
         #[arg(long)]
@@ -108,7 +108,7 @@ fn main() -> ExitCode {
         Command::Hook(hook) => hook.run(),
         Command::Audit(audit) => audit.run(),
         Command::MakePlugin { probe: true } => return portcullis_engine::probe_confinement(),
-        Command::MakePlugin { probe: false } => return portcullis_engine::make_plugin(),
+        Command::MakePlugin { probe: false } => return portcullis_engine::prepare_plugin(),
     };
     report(done)
 }

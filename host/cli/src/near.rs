@@ -4,13 +4,13 @@
 
 /// The names that a given one may have been meant for, the nearest first: at most [`MAX_SHOWN`].
 pub fn near<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    let given: Vec<char> = given.chars().take(LONGEST).flat_map(char::to_lowercase).collect();
+    let given: Vec<char> = given.chars().take(MAX_CHARS).flat_map(char::to_lowercase).collect();
     let text: String = given.iter().collect();
     let most = (given.len() / 3).max(2);
     let mut found: Vec<(usize, &str)> = names
         .into_iter()
         .filter_map(|name| {
-            let is_part = given.len() >= SHORTEST_PART && name.contains(text.as_str());
+            let is_part = given.len() >= MIN_PART_CHARS && name.contains(text.as_str());
             let distance = distance(&given, &name.chars().collect::<Vec<_>>());
             (is_part || distance <= most).then_some((distance, name))
         })
@@ -50,9 +50,9 @@ fn distance(one: &[char], other: &[char]) -> usize {
 /// The most names that are suggested.
 const MAX_SHOWN: usize = 4;
 /// Letters of a given name that are looked at: no name there is has more.
-const LONGEST: usize = 128;
+const MAX_CHARS: usize = 128;
 /// A given name of so many letters that is a part of another is near it.
-const SHORTEST_PART: usize = 4;
+const MIN_PART_CHARS: usize = 4;
 
 #[cfg(test)]
 mod tests {

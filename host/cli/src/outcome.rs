@@ -74,7 +74,7 @@ impl Failed {
     }
 
     /// Returns what to do, where that is known.
-    pub fn what_to_do(&self) -> Option<&str> {
+    pub fn hint_line(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 

@@ -220,14 +220,14 @@ impl Back {
         downgrade_payload(
             &files::read(to)?,
             from,
-            &Grounds { person, reason, ticket, hours: self.hours },
+            &Justification { person, reason, ticket, hours: self.hours },
             now,
         )
     }
 }
 
 /// On what grounds hosts go back, and how long they may begin to.
-struct Grounds<'a> {
+struct Justification<'a> {
     person: &'a str,
     reason: &'a str,
     ticket: &'a str,
@@ -235,7 +235,12 @@ struct Grounds<'a> {
 }
 
 /// The payload of a downgrade to that set.
-fn downgrade_payload(older: &[u8], from: u64, grounds: &Grounds<'_>, now: Millis) -> Done<Vec<u8>> {
+fn downgrade_payload(
+    older: &[u8],
+    from: u64,
+    grounds: &Justification<'_>,
+    now: Millis,
+) -> Done<Vec<u8>> {
     let downgrade = Downgrade {
         from,
         to: ReleaseSet::unverified(older)?.version,

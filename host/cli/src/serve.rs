@@ -10,8 +10,8 @@ use crate::outcome::{Done, Failed, print};
 use clap::Args;
 use portcullis_model::escape::escape;
 use portcullis_server::{
-    Admin, Clock, Config, Configured, Frontend, Listener, Outcome, Passed, Prepared, Running,
-    Sockets, StartError, Startup,
+    Admin, Clock, Config, Configured, Frontend, Listener, Outcome, Passed, Running, Sockets,
+    StartError, Startup, StartupCheck,
 };
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -70,7 +70,7 @@ impl Serve {
             Startup::begin(configured, &frontend, admin, self.strict).map_err(start_failed)?;
         let running = runtime.block_on(signals.until_stop(outcome, &frontend))?;
 
-        let listen = frontend.in_force().config.listen.drain_timeout_ms;
+        let listen = frontend.active_config().config.listen.drain_timeout_ms;
         tracing::info!(
             event = "stop.draining",
             "the host is stopping: it ends once the calls in progress have their answers"
@@ -83,7 +83,7 @@ impl Serve {
         }
         match frontend.host() {
             Some(host) => host.close(),
-            None => frontend.tell_unrecorded(),
+            None => frontend.log_unrecorded(),
         }
         Ok(())
     }
@@ -107,9 +107,9 @@ fn end_within(limit: Duration, lines: LogLines) {
 const CLOSING: Duration = Duration::from_secs(10);
 
 /// Reads and readies everything that `serve` would, for `check`.
-pub fn prepare(path: &std::path::Path) -> Done<Prepared> {
+pub fn prepare(path: &std::path::Path) -> Done<StartupCheck> {
     let config = Config::load(path).map_err(Failed::configuration)?;
-    Prepared::new(config, Clock::system()).map_err(start_failed)
+    StartupCheck::new(config, Clock::system()).map_err(start_failed)
 }
 
 /// What the operator gave is of no use (64), or the machine does not let us (70).
@@ -181,7 +181,7 @@ impl Signals {
         frontend: &Frontend,
     ) -> Done<Option<Running>> {
         let running = self.until_signal(outcome).await?;
-        let config = Arc::clone(&frontend.in_force().config);
+        let config = Arc::clone(&frontend.active_config().config);
         let delay = match running.signal {
             // No load balancer has sent calls to a host that was never ready.
             Stop::Terminate if running.running.is_some() => config.listen.shutdown_delay_ms,

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) fn build_id() -> io::Result<Vec<u8>> {
     #[expect(clippy::disallowed_methods, reason = "the program itself, which runs already")]
     let file = File::open("/proc/self/exe")?;
-    if let Some(id) = noted(&file).filter(|id| id.len() >= SHORTEST) {
+    if let Some(id) = noted(&file).filter(|id| id.len() >= MIN_BYTES) {
         return Ok(id);
     }
     let mut hash = Sha256::new();
@@ -40,7 +40,7 @@ fn noted(file: &File) -> Option<Vec<u8>> {
         let at = offset.checked_add(number.checked_mul(size.into())?)?;
         file.read_exact_at(&mut segment, at).ok()?;
         let (at, bytes) = (long(&segment, 8)?, long(&segment, 32)?);
-        if word(&segment, 0)? == NOTES && bytes <= MOST_NOTES {
+        if word(&segment, 0)? == NOTES && bytes <= MAX_NOTES {
             let mut notes = vec![0; usize::try_from(bytes).ok()?];
             file.read_exact_at(&mut notes, at).ok()?;
             if let Some(id) = in_notes(&notes) {
@@ -84,9 +84,9 @@ const NOTES: u32 = 4;
 /// `NT_GNU_BUILD_ID`.
 const BUILD_ID: u32 = 3;
 /// A segment of notes has some hundred bytes.
-const MOST_NOTES: u64 = 64 << 10;
+const MAX_NOTES: u64 = 64 << 10;
 /// Below this it is not a hash of anything.
-const SHORTEST: usize = 8;
+const MIN_BYTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn every_program_has_one() {
-        assert!(build_id().unwrap().len() >= SHORTEST);
+        assert!(build_id().unwrap().len() >= MIN_BYTES);
     }
 
     #[test]

@@ -25,14 +25,14 @@ use crate::wire;
 /// A folder of compiled plugins.
 pub struct Cache {
     folder: PathBuf,
-    most_bytes: u64,
-    keeps: bool,
+    max_bytes: u64,
+    is_enabled: bool,
     entries: LessSafeKey,
     names: hmac::Key,
 }
 
 /// What an entry is made of.
-pub(crate) struct Ingredients<'a> {
+pub(crate) struct CacheKey<'a> {
     pub(crate) component: Digest,
     pub(crate) settings: Digest,
     pub(crate) memory_bytes: u64,
@@ -51,7 +51,7 @@ pub(crate) enum Kept {
 }
 
 impl Cache {
-    /// The cache in `folder`, of at most `most_bytes` (nothing is kept at 0), under keys derived from one of the host's. One that does
+    /// The cache in `folder`, of at most `max_bytes` (nothing is kept at 0), under keys derived from one of the host's. One that does
     /// not `keep` only looks up: for those who are not the host.
     ///
     /// # Errors
@@ -59,18 +59,18 @@ impl Cache {
     /// Where the keys cannot be derived.
     pub fn new(
         folder: PathBuf,
-        most_bytes: u64,
+        max_bytes: u64,
         keep: bool,
         key: &[u8; 32],
     ) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
         let names = hmac::Key::from(derived.expand(&[NAMES], hmac::HMAC_SHA256)?);
         let entries = LessSafeKey::new(UnboundKey::from(derived.expand(&[ENTRIES], &AES_256_GCM)?));
-        Ok(Self { folder, most_bytes, keeps: keep && most_bytes > 0, entries, names })
+        Ok(Self { folder, max_bytes, is_enabled: keep && max_bytes > 0, entries, names })
     }
 
     /// The name of an entry: it tells nothing to those who do not have the key.
-    pub(crate) fn name(&self, of: &Ingredients<'_>) -> String {
+    pub(crate) fn name(&self, of: &CacheKey<'_>) -> String {
         let mut mac = hmac::Context::with_key(&self.names);
         for part in [&of.component.0, &of.settings.0, &of.compiler.0] {
             mac.update(part);
@@ -118,7 +118,7 @@ impl Cache {
 
     /// Keeps it under this name, whole or not at all, and removes what was not used for longest where there is too much.
     pub(crate) fn keep(&self, name: &str, made: &Made) -> io::Result<()> {
-        if !self.keeps {
+        if !self.is_enabled {
             return Ok(());
         }
         let failed = |_| io::Error::other("cryptography");
@@ -129,25 +129,25 @@ impl Cache {
         self.entries
             .seal_in_place_append_tag(nonce_used, associated(name), &mut body)
             .map_err(failed)?;
-        if u64::try_from(HEAD + body.len()).map_or(true, |bytes| bytes > self.most_bytes) {
+        if u64::try_from(HEAD + body.len()).map_or(true, |bytes| bytes > self.max_bytes) {
             return Err(io::Error::other("it is larger than the whole cache is allowed to be"));
         }
         create_private_folder(&self.folder)?;
         // An entry that a power loss cut short does not open, and is made again.
         let pieces = [&[VERSION], &nonce[..], &body];
         write_atomic_with(&self.path(name), &pieces, 0o600, Durability::Cached)?;
-        self.tidy(name)
+        self.evict(name)
     }
 
     /// Removes an entry that is of no use.
     pub(crate) fn forget(&self, name: &str) {
-        if self.keeps {
+        if self.is_enabled {
             drop(fs::remove_file(self.path(name)));
         }
     }
 
     /// Removes entries, those first that were not used for longest, until the rest is no more than may be.
-    fn tidy(&self, newest: &str) -> io::Result<()> {
+    fn evict(&self, newest: &str) -> io::Result<()> {
         let mut entries = Vec::new();
         // Left by a host that was ended while it wrote: there is one writer, and it is here.
         remove_temporary_files(&self.folder)?;
@@ -168,7 +168,7 @@ impl Cache {
         entries.sort();
         let mut bytes: u64 = entries.iter().map(|(_, _, bytes, _)| bytes).sum();
         for (_, _, length, path) in entries {
-            if bytes <= self.most_bytes {
+            if bytes <= self.max_bytes {
                 break;
             }
             fs::remove_file(&path)?;
@@ -223,7 +223,7 @@ mod tests {
         let (one, other) = (cache(folder.path(), 1, 1), cache(folder.path(), 1, 2));
         let digest = |byte| Digest([byte; 32]);
         let of = |component, settings, memory_bytes, compiler, build| {
-            one.name(&Ingredients {
+            one.name(&CacheKey {
                 component: digest(component),
                 settings: digest(settings),
                 memory_bytes,
@@ -244,7 +244,7 @@ mod tests {
         for name in &others {
             assert_ne!(name, &base);
         }
-        let same = Ingredients {
+        let same = CacheKey {
             component: digest(1),
             settings: digest(2),
             memory_bytes: 3,

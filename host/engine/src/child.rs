@@ -2,7 +2,7 @@
 //!
 //! Invariant: before the child runs a single instruction of the program, and so before it reads a byte of anybody, its memory, processor
 //! time, files and descriptors are limited; it inherits no environment and no descriptor but its three pipes, and dies with its
-//! parent. Whatever becomes of it, the host goes on and has one [`Refused`] to show. One at a time: the [`Engine`](crate::Engine) sees to it.
+//! parent. Whatever becomes of it, the host goes on and has one [`PrepareError`] to show. One at a time: the [`Engine`](crate::Engine) sees to it.
 
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -16,8 +16,8 @@ use crate::make::{Bench, Job, Made};
 use crate::refused::{Refused, line, no_memory};
 use crate::{child_confinement, ticker, wire};
 
-/// The argument that makes this program the child. Its `main` must call [`make_plugin`] then, before it does anything else.
-pub const MAKE_PLUGIN: &str = "make-plugin";
+/// The argument that makes this program the child. Its `main` must call [`prepare_plugin`] then, before it does anything else.
+pub const PREPARE_COMMAND: &str = "make-plugin";
 
 /// What a child may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Confinement {
         drop(child.kill());
         let status = child.wait().map_err(unavailable)?;
         let Said { answer, complaint, in_time } = done.map_err(unavailable)?;
-        if !in_time && given_up.is_said() {
+        if !in_time && given_up.is_cancelled() {
             return Err(Refused::GivenUp);
         }
         if !in_time {
@@ -63,7 +63,7 @@ impl Confinement {
                 Err(Refused::CompileMemory { most: self.memory_bytes })
             }
             Some(result) => result,
-            None => Err(self.blame(status, &complaint)),
+            None => Err(self.classify_failure(status, &complaint)),
         }
     }
 
@@ -71,7 +71,7 @@ impl Confinement {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         // Not by its path: that may be another build by now.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("portcullis").arg(MAKE_PLUGIN).args(arguments);
+        command.arg0("portcullis").arg(PREPARE_COMMAND).args(arguments);
         command.env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.confine(&mut command);
@@ -131,7 +131,7 @@ impl Confinement {
     }
 
     /// What a child fell over that gave no answer.
-    fn blame(&self, status: ExitStatus, complaint: &[u8]) -> Refused {
+    fn classify_failure(&self, status: ExitStatus, complaint: &[u8]) -> Refused {
         let complaint = String::from_utf8_lossy(complaint);
         match status.signal() {
             Some(libc::SIGXCPU) => {
@@ -147,13 +147,13 @@ impl Confinement {
 }
 
 /// The child: one job from standard input, what became of it to standard output.
-pub fn make_plugin() -> ExitCode {
+pub fn prepare_plugin() -> ExitCode {
     // Before a byte of the job is read, and while there is one thread. The host has logged at its
     // start which layers this kernel lacks.
     child_confinement::apply();
     no_more_descriptors();
     let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(LARGEST_JOB).read_to_end(&mut bytes);
+    let read = io::stdin().lock().take(MAX_JOB_BYTES).read_to_end(&mut bytes);
     let job = read.ok().and_then(|_| wire::read_job(&bytes));
     drop(bytes);
     let Some(job) = job else {
@@ -230,19 +230,20 @@ fn converse(
             );
         };
         name("make-job").spawn_scoped(scope, write).inspect_err(|_| drop(child.kill()))?;
-        let complain = move || {
+        let log_failure = move || {
             let mut complaint = Vec::new();
-            drop((&mut stderr).take(LARGEST_COMPLAINT).read_to_end(&mut complaint));
+            drop((&mut stderr).take(MAX_ERROR_BYTES).read_to_end(&mut complaint));
             // Read on, so that it never waits for us.
             drop(io::copy(&mut stderr, &mut io::sink()));
             complaint
         };
         let listener = name("make-errors")
-            .spawn_scoped(scope, complain)
+            .spawn_scoped(scope, log_failure)
             .inspect_err(|_| drop(child.kill()))?;
-        let waits = || Instant::now() < until && !given_up.is_said();
+        let waits = || Instant::now() < until && !given_up.is_cancelled();
         let mut in_time = loop {
-            match wait.recv_timeout(LOOK.min(until.saturating_duration_since(Instant::now()))) {
+            match wait.recv_timeout(POLL_EVERY.min(until.saturating_duration_since(Instant::now())))
+            {
                 Err(RecvTimeoutError::Timeout) if waits() => {}
                 answered => break answered.is_ok(),
             }
@@ -267,12 +268,12 @@ const DESCRIPTORS: u64 = 16;
 /// The host's calls come first.
 const NICENESS: i32 = 10;
 /// Bytes of a job: component and settings have at most half as much together.
-const LARGEST_JOB: u64 = 128 << 20;
+const MAX_JOB_BYTES: u64 = 128 << 20;
 /// Bytes of an answer: many times the code of a Python plugin.
 pub(crate) const LARGEST_ANSWER: u64 = 512 << 20;
 /// Bytes of what it complains that are kept.
-const LARGEST_COMPLAINT: u64 = 4 << 10;
+const MAX_ERROR_BYTES: u64 = 4 << 10;
 /// How often it is looked whether what a child makes is still wanted.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_EVERY: Duration = Duration::from_millis(20);
 /// How often a child that has said everything is looked at.
 const PAUSE: Duration = Duration::from_millis(1);

@@ -26,7 +26,7 @@ use seccompiler::{
 
 use crate::child::Confinement;
 
-/// The argument behind [`MAKE_PLUGIN`](crate::MAKE_PLUGIN) that makes the child report its layers
+/// The argument behind [`PREPARE_COMMAND`](crate::PREPARE_COMMAND) that makes the child report its layers
 /// instead of preparing a plugin.
 pub const PROBE: &str = "--probe";
 

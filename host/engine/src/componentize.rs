@@ -18,7 +18,7 @@ use crate::refused::{Refused, line};
 ///
 /// # Errors
 ///
-/// [`Refused::TooLarge`]; [`Refused::Invalid`] where it is no core module or its imports and exports are not
+/// [`PrepareError::TooLarge`]; [`PrepareError::Invalid`] where it is no core module or its imports and exports are not
 /// those of its world.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, Refused> {
     if module.len() > MOST_BYTES {

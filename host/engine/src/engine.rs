@@ -2,7 +2,7 @@
 //!
 //! Invariant: one compiled snapshot for each pair of component and settings, as long as some plugin uses it;
 //! and one preparation at a time, so that activating many plugins takes no more memory than activating the
-//! largest. With a [`Workplace`], nothing is configured or compiled in this process: it loads what its child or its cache has.
+//! largest. With a [`PrepareSettings`], nothing is configured or compiled in this process: it loads what its child or its cache has.
 
 use std::collections::HashMap;
 use std::hash::{Hash as _, Hasher};
@@ -17,7 +17,7 @@ use wasmtime::component::{Component, Linker};
 
 use crate::bindings::SearchPluginPre;
 use crate::build_id::build_id;
-use crate::cache::{Cache, Ingredients, Kept};
+use crate::cache::{Cache, CacheKey, Kept};
 use crate::child::Confinement;
 use crate::entry::Entry;
 use crate::fault::Fault;
@@ -56,7 +56,7 @@ pub struct Options {
 }
 
 /// Where plugins are made, if not in this process.
-pub struct Workplace {
+pub struct PrepareSettings {
     /// What the child that makes one may take.
     pub confinement: Confinement,
     /// What was made before.
@@ -110,13 +110,16 @@ impl Engine {
     /// # Errors
     ///
     /// [`EngineError`].
-    pub fn with_workplace(options: Options, workplace: Workplace) -> Result<Self, EngineError> {
+    pub fn with_prepare_settings(
+        options: Options,
+        workplace: PrepareSettings,
+    ) -> Result<Self, EngineError> {
         let compiler = wasmtime::Engine::new(&sandbox::code()).map_err(EngineError::Sandbox)?;
-        let Workplace { confinement, cache } = workplace;
+        let PrepareSettings { confinement, cache } = workplace;
         let build = build_id().map_err(EngineError::Program)?;
-        let elsewhere =
+        let recorded_elsewhere =
             Elsewhere { confinement, cache, compiler: compiler_digest(&compiler), build };
-        Self::set_up(options, Reset::probe(), Maker::Elsewhere(Box::new(elsewhere)), None)
+        Self::set_up(options, Reset::probe(), Maker::Elsewhere(Box::new(recorded_elsewhere)), None)
     }
 
     fn set_up(
@@ -145,7 +148,7 @@ impl Engine {
     }
 
     /// The same engine, for somebody who may want no more what he has made through it: then its preparations end at once, with
-    /// [`Refused::GivenUp`]. One that waits for somebody else's waits on.
+    /// [`PrepareError::Cancelled`]. One that waits for somebody else's waits on.
     #[must_use]
     pub fn unless(&self, given_up: &GivenUp) -> Self {
         Self { inner: Arc::clone(&self.inner), given_up: given_up.clone() }
@@ -153,7 +156,7 @@ impl Engine {
 
     /// Whether what is made through this one is wanted no more.
     pub fn is_given_up(&self) -> bool {
-        self.given_up.is_said()
+        self.given_up.is_cancelled()
     }
 
     /// How slots are wiped between calls, for the start record and the operator's log.
@@ -195,7 +198,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Refused`], for everything that is wrong with the component, its settings or its limits.
+    /// [`PrepareError`], for everything that is wrong with the component, its settings or its limits.
     pub fn prepare(
         &self,
         component: &[u8],
@@ -214,7 +217,7 @@ impl Engine {
         let key = (digest, Digest(Sha256::digest(settings).into()));
         // Held all along: see the invariant. No call ever takes it.
         let mut in_use = inner.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.given_up.is_said() {
+        if self.given_up.is_cancelled() {
             return Err(Refused::GivenUp);
         }
         let plugin = match in_use.get(&key).and_then(Weak::upgrade) {
@@ -302,7 +305,7 @@ impl Inner {
             }
             Maker::Elsewhere(place) => place,
         };
-        let name = place.cache.name(&Ingredients {
+        let name = place.cache.name(&CacheKey {
             component: inspection.digest,
             settings: digest,
             memory_bytes: limits.memory_bytes,
@@ -349,10 +352,10 @@ impl Inner {
     fn load(&self, inspection: &Inspection, made: &Made, limits: &Limits) -> Result<Code, Refused> {
         let not_compiled =
             |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
-        // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. Only three places make a `Made`, which never leaves
-        // this crate and is never changed: `Bench::make`, with what that function gave; `wire::read_made` on what our own child, the
-        // program that runs here, wrote into a pipe that nobody else holds, having called `Bench::make`; and `wire::read_made` on an entry of
-        // the cache whose tag was verified under the host's key, so that it is what `Cache::keep` was given: one of the former two.
+        // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. Only three places make a `CompiledPlugin`, which never leaves
+        // this crate and is never changed: `PluginCompiler::make`, with what that function gave; `wire::read_made` on what our own child, the
+        // program that runs here, wrote into a pipe that nobody else holds, having called `PluginCompiler::make`; and `wire::read_made` on an entry of
+        // the cache whose tag was verified under the host's key, so that it is what `Cache::store` was given: one of the former two.
         let component =
             unsafe { Component::deserialize(&self.pool, &made.code) }.map_err(not_compiled)?;
         component.initialize_copy_on_write_image().map_err(not_compiled)?;

@@ -16,7 +16,7 @@ impl GivenUp {
     }
 
     /// Whether that was said.
-    pub fn is_said(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -36,7 +36,7 @@ pub(crate) const MOST_BYTES: usize = 32 << 20;
 ///
 /// # Errors
 ///
-/// [`Refused`]: too large, not a component, over-complex, using what the sandbox has switched off, importing
+/// [`PrepareError`]: too large, not a component, over-complex, using what the sandbox has switched off, importing
 /// what is not in the contract (`wasi:*` included) or what has no store yet, or not of the world
 /// `portcullis:policy/plugin@0.2.0`, or, where it exports `search`, not of `search-plugin`.
 pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
@@ -119,7 +119,7 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
         match payload? {
             Payload::ModuleSection { .. } => {
                 seen.modules += 1;
-                at_most("core modules", seen.modules, MOST_MODULES)?;
+                at_most("core modules", seen.modules, MAX_MODULES)?;
                 depth += 1;
             }
             Payload::ComponentSection { .. } => depth += 1,
@@ -145,14 +145,14 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
             }
             Payload::CodeSectionStart { count, .. } => {
                 seen.functions += u64::from(count);
-                at_most("functions", seen.functions, MOST_FUNCTIONS)?;
+                at_most("functions", seen.functions, MAX_FUNCTIONS)?;
             }
             Payload::CodeSectionEntry(body) => {
                 let bytes = body.range().len();
                 at_most(
                     "bytes in one function",
                     u64::try_from(bytes).unwrap_or(u64::MAX),
-                    MOST_FUNCTION_BYTES,
+                    MAX_FUNCTION_BYTES,
                 )?;
             }
             _ => {}
@@ -189,14 +189,14 @@ const LATER: [&str; 2] = ["portcullis:policy/reference@0.2.0", "portcullis:polic
 
 /// Most core modules in a component; each is instantiated at most once. A Python plugin has 38, one a shared library and one a
 /// stubbed system interface.
-const MOST_MODULES: u64 = 64;
+const MAX_MODULES: u64 = 64;
 
 /// Most functions in a component: a JavaScript engine has about 12,700, Python 13,500.
-const MOST_FUNCTIONS: u64 = 100_000;
+const MAX_FUNCTIONS: u64 = 100_000;
 
 /// Largest body of one function, bytes: compiling takes more than linear time in it. An interpreter's main
 /// loop has 170,000 (JavaScript) to 430,000 (Python).
-const MOST_FUNCTION_BYTES: u64 = 1 << 20;
+const MAX_FUNCTION_BYTES: u64 = 1 << 20;
 
 /// A WebAssembly page, bytes.
 const PAGE: u64 = 65_536;

@@ -48,18 +48,18 @@ mod workshop;
 mod tests;
 
 pub use cache::Cache;
-pub use child::{Confinement, MAKE_PLUGIN, make_plugin};
+pub use child::{Confinement, PREPARE_COMMAND, prepare_plugin};
 pub use child_confinement::{
     ConfinementReport, Layer as ConfinementLayer, PROBE, probe as probe_confinement,
 };
 pub use componentize::componentize;
 pub use empty::empty;
-pub use engine::{Engine, EngineError, Options, Preparations, Workplace};
+pub use engine::{Engine, EngineError, Options, Preparations, PrepareSettings};
 pub use fault::Fault;
 pub use given_up::GivenUp;
 pub use inspect::{Inspection, inspect};
 pub use kernel_clock::kernel_clock_is_synchronised;
 pub use meter::{Cost, Meter};
-pub use plugin::{Evaluation, Plugin, Remains};
+pub use plugin::{Evaluation, Plugin, SpentInstance};
 pub use refused::Refused;
 pub use reset::Reset;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is made is a function of the component, its settings, its memory limit and this build. Everything that takes long or
 //! handles what an attacker may have written (instrumenting, compiling, configuring, snapshotting) happens here; loading is what is left.
-//! Code comes from three places only, all of them in this room: [`Bench::make`], our own child over a pipe (`child`), and an
+//! Code comes from three places only, all of them in this room: [`PluginCompiler::make`], our own child over a pipe (`child`), and an
 //! entry of the cache whose tag was verified (`cache`).
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use wasmtime::{Engine, EngineWeak};
 use crate::guarded::guarded;
 use crate::refused::{Refused, line};
 use crate::sandbox;
-use crate::workshop::Workshop;
+use crate::workshop::Snapshotter;
 
 /// What is to be made.
 pub(crate) struct Job<'a> {
@@ -43,7 +43,7 @@ pub(crate) struct Made {
 
 /// The tools.
 pub(crate) struct Bench {
-    workshop: Workshop,
+    workshop: Snapshotter,
     compiler: Engine,
 }
 
@@ -51,7 +51,7 @@ impl Bench {
     /// Tools with which `configure` may take `configure_time`.
     pub(crate) fn new(configure_time: Duration) -> wasmtime::Result<Self> {
         Ok(Self {
-            workshop: Workshop::new(configure_time)?,
+            workshop: Snapshotter::new(configure_time)?,
             compiler: Engine::new(&sandbox::code())?,
         })
     }

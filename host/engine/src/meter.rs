@@ -11,12 +11,12 @@ use crate::engine::EngineError;
 use crate::fault::Fault;
 use crate::inspect::inspect;
 use crate::refused::Refused;
-use crate::workshop::Workshop;
+use crate::workshop::Snapshotter;
 use crate::{lift, lower, ticker};
 
 /// Measures calls.
 pub struct Meter {
-    workshop: Workshop,
+    workshop: Snapshotter,
     time: Duration,
 }
 
@@ -39,7 +39,7 @@ impl Meter {
     /// # Errors
     /// [`EngineError`], where this machine cannot run it.
     pub fn new(time: Duration) -> Result<Self, EngineError> {
-        let workshop = Workshop::metered(time).map_err(EngineError::Sandbox)?;
+        let workshop = Snapshotter::metered(time).map_err(EngineError::Sandbox)?;
         ticker::start(vec![workshop.engine().weak()]).map_err(EngineError::Ticker)?;
         Ok(Self { workshop, time })
     }
@@ -47,7 +47,7 @@ impl Meter {
     /// Configures a plugin, asks it about one call, and tells what that cost. What a failed call cost is not known.
     ///
     /// # Errors
-    /// [`Refused`], where there is no plugin to ask.
+    /// [`PrepareError`], where there is no plugin to ask.
     pub fn measure(
         &self,
         component: &[u8],

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_model::{Decision, Digest, Found, FoundError, Limits, Millis, Page, Redacted, View};
+use portcullis_model::{
+    Decision, Digest, Found, Limits, Millis, Page, Redacted, SearchPageError, View,
+};
 use wasmtime::{Engine, Store};
 
 use crate::bindings::SearchPluginPre;
@@ -33,13 +35,13 @@ pub struct Evaluation<T = Decision> {
     /// How long it took, from before the instance was made until the outcome was read. Not the cleaning up.
     pub spent: Duration,
     /// What is left of the instance.
-    pub remains: Remains,
+    pub remains: SpentInstance,
 }
 
 /// A used instance. Dropping it wipes and frees its slot, which takes a few µs: drop it after the reply has
 /// left.
 #[must_use = "dropping it cleans up: do that after the reply has left"]
-pub struct Remains {
+pub struct SpentInstance {
     _store: Store<Room>,
 }
 
@@ -179,7 +181,12 @@ impl Plugin {
             asked.unwrap_or_else(|error| Err(Fault::from_wasmtime(&error)))
         };
         let notes = store.data_mut().take_notes();
-        Evaluation { outcome, notes, spent: begun.elapsed(), remains: Remains { _store: store } }
+        Evaluation {
+            outcome,
+            notes,
+            spent: begun.elapsed(),
+            remains: SpentInstance { _store: store },
+        }
     }
 }
 
@@ -188,8 +195,8 @@ fn error(text: String) -> Fault {
     Fault::Error(Redacted::new(text))
 }
 
-fn unusable(why: FoundError) -> Fault {
-    if why == FoundError::TooMany { Fault::Output } else { Fault::Malformed }
+fn unusable(why: SearchPageError) -> Fault {
+    if why == SearchPageError::TooMany { Fault::Output } else { Fault::Malformed }
 }
 
 /// A call about nothing.

@@ -1,7 +1,7 @@
 //! Why a component does not become a plugin, in words an operator can act on.
 //!
 //! Invariant: names the guilty party and what to do; holds no settings and no text that a plugin made, except
-//! the complaints about its settings, which only [`Refused::complaints`] gives out, because settings name
+//! the complaints about its settings, which only [`PrepareError::setting_errors`] gives out, because settings name
 //! people.
 
 use portcullis_model::Redacted;
@@ -103,7 +103,7 @@ pub enum Refused {
     /// Its `configure` came to no end.
     #[error("configuring the plugin failed: {0}")]
     Configure(Fault),
-    /// Its `configure` refused the settings. What it said is in [`Refused::complaints`].
+    /// Its `configure` refused the settings. What it said is in [`PrepareError::setting_errors`].
     #[error("the plugin refuses its settings ({} complaints)", .0.expose().len())]
     Settings(Redacted<Vec<String>>),
     /// An instance of its snapshot could not be made.

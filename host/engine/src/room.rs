@@ -37,7 +37,7 @@ impl journal::Host for Room {
         let left = self
             .note_bytes_left
             .checked_sub(message.len())
-            .filter(|_| self.notes.len() < MOST_NOTES);
+            .filter(|_| self.notes.len() < MAX_NOTES);
         self.note_bytes_left = left.ok_or(Fault::Output)?;
         self.notes.push(message);
         Ok(())
@@ -86,4 +86,4 @@ impl ResourceLimiter for Room {
 }
 
 /// Most notes one instance may take; the bytes of all of them together are bounded by its output limit.
-const MOST_NOTES: usize = 64;
+const MAX_NOTES: usize = 64;

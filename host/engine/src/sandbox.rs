@@ -45,7 +45,7 @@ pub(crate) fn pool(options: &Options, reset: Reset) -> Config {
     // A slot prefers the plugin it served last; twice what runs at once, because a store is dropped only
     // after the reply left, and because two generations overlap in a swap.
     let slots = options.workers.max(1).saturating_mul(options.plugins.max(1)).saturating_mul(2);
-    let slots = u32::try_from(slots).unwrap_or(u32::MAX).min(MOST_SLOTS);
+    let slots = u32::try_from(slots).unwrap_or(u32::MAX).min(MAX_SLOTS);
     let mut pooling = PoolingAllocationConfig::new();
     pooling
         .total_component_instances(slots)
@@ -127,7 +127,7 @@ fn common() -> Config {
 
 /// Most sandboxes at once, whatever the options say: each reserves 4 GiB of address space, of which there are
 /// 128 TiB.
-const MOST_SLOTS: u32 = 4_096;
+const MAX_SLOTS: u32 = 4_096;
 
 /// Most elements in a table: a JavaScript engine has one of 7,700, Python of 5,700.
 const TABLE_ELEMENTS: usize = 65_536;

@@ -27,7 +27,7 @@ use crate::room::Room;
 use crate::sandbox;
 
 /// Makes snapshots.
-pub(crate) struct Workshop {
+pub(crate) struct Snapshotter {
     engine: Engine,
     linker: Linker<Room>,
     time: Duration,
@@ -43,7 +43,7 @@ pub(crate) struct Snapshot {
     pub(crate) notes: Vec<String>,
 }
 
-impl Workshop {
+impl Snapshotter {
     /// A workshop in which `configure` may take `time`.
     pub(crate) fn new(time: Duration) -> wasmtime::Result<Self> {
         Self::of(&sandbox::workshop(), time, false)
@@ -111,7 +111,7 @@ impl Workshop {
         let configured = plugin.call_configure(&mut store, settings).map_err(faulty)?;
         if let Err(complaints) = configured {
             let complaints =
-                complaints.iter().take(MOST_COMPLAINTS).map(|text| line(text)).collect();
+                complaints.iter().take(MAX_COMPLAINTS).map(|text| line(text)).collect();
             return Err(Refused::Settings(Redacted::new(complaints)));
         }
         let notes = store.data_mut().take_notes();
@@ -281,7 +281,7 @@ fn no_snapshot(why: &str) -> Refused {
 }
 
 /// Most complaints about settings that are kept.
-const MOST_COMPLAINTS: usize = 32;
+const MAX_COMPLAINTS: usize = 32;
 
 /// Most bytes that `configure` may complain and note.
 const COMPLAINT_BYTES: u32 = 64 << 10;

@@ -10,8 +10,8 @@ use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, Sought};
 
 use crate::answer::Answer;
 use crate::errand::Errand;
-use crate::heard::{Frame, Gathering, Heard, Incoming, Malformed, Request, Settings};
-use crate::say::Saying;
+use crate::heard::{BatchContext, Frame, Incoming, Malformed, Parsed, Request, Settings};
+use crate::say::Support;
 use crate::{Found, OnFailure, Outcome, Refusal, Unsayable};
 
 /// One hook kind.
@@ -23,7 +23,7 @@ pub(crate) trait Adapter: Sync {
     fn default_budget(&self) -> Duration;
 
     /// What the platform does when it does not get an answer that it understands.
-    fn reactions(&self) -> Reactions;
+    fn reactions(&self) -> FailureBehaviour;
 
     /// What the safe answers are, for people.
     fn about(&self) -> &'static str;
@@ -47,8 +47,8 @@ pub(crate) trait Adapter: Sync {
     }
 
     /// How a call is known again when the platform repeats it.
-    fn repeats(&self) -> Repeats {
-        Repeats::ById
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ById
     }
 
     /// Whether an answer binds anybody. One that only tells that a message arrived does not, so that a hook which nothing enforces has no
@@ -57,7 +57,7 @@ pub(crate) trait Adapter: Sync {
         true
     }
 
-    /// Whether the host may have a message to deliver before it answers ([`Errand::Deliver`]).
+    /// Whether the host may have a message to deliver before it answers ([`SideEffect::Deliver`]).
     fn delivers(&self) -> bool {
         false
     }
@@ -99,7 +99,7 @@ pub(crate) trait Adapter: Sync {
     }
 
     /// Reads a request.
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed>;
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed>;
 
     /// Writes an answer, without the record's reference.
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable>;
@@ -128,7 +128,7 @@ pub(crate) trait Adapter: Sync {
     }
 
     /// One answer out of many, each with its reference.
-    fn gather(&self, _answers: &[Vec<u8>], _batch: &Gathering) -> Answer {
+    fn gather(&self, _answers: &[Vec<u8>], _batch: &BatchContext) -> Answer {
         Answer::status(500)
     }
 
@@ -145,10 +145,10 @@ pub(crate) trait Adapter: Sync {
     }
 
     /// What becomes of an effect.
-    fn effect(&self, effect: Effect) -> Saying;
+    fn effect(&self, effect: Effect) -> Support;
 
     /// What becomes of a change.
-    fn change(&self, change: ChangeKind) -> Saying;
+    fn change(&self, change: ChangeKind) -> Support;
 }
 
 /// The methods that a route answers (RFC 9110 section 9).
@@ -224,7 +224,7 @@ pub(crate) const ACTION: &str = "action";
 
 /// How a call is known again when the platform repeats it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeats {
+pub enum DedupPolicy {
     /// By the platform's event id: it means one body, and the same id with another body is refused.
     ById,
     /// By id and body: the id alone is shared by several calls.
@@ -235,29 +235,29 @@ pub enum Repeats {
 
 /// What the platform does when it does not get an answer that it understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reactions {
+pub struct FailureBehaviour {
     /// To 204 or an empty body.
-    pub empty: Reaction,
+    pub empty: Behaviour,
     /// To 4xx.
-    pub client_error: Reaction,
+    pub client_error: Behaviour,
     /// To 5xx.
-    pub server_error: Reaction,
+    pub server_error: Behaviour,
     /// To silence, or an answer that comes too late.
-    pub silence: Reaction,
+    pub timeout: Behaviour,
 }
 
-impl Reactions {
+impl FailureBehaviour {
     /// Returns whether the platform stops, by its documents, however its call fails.
     pub fn always_stop(&self) -> bool {
-        [self.empty, self.client_error, self.server_error, self.silence]
+        [self.empty, self.client_error, self.server_error, self.timeout]
             .iter()
-            .all(|reaction| matches!(reaction, Reaction::Stops(_)))
+            .all(|reaction| matches!(reaction, Behaviour::Stops(_)))
     }
 }
 
 /// What a platform does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reaction {
+pub enum Behaviour {
     /// Goes on as if there were no hook: how.
     GoesOn(&'static str),
     /// Stops: how.
@@ -266,7 +266,7 @@ pub enum Reaction {
     Unknown(&'static str),
 }
 
-impl fmt::Display for Reaction {
+impl fmt::Display for Behaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GoesOn(how) => write!(f, "goes on: {how}"),

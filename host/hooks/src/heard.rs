@@ -1,6 +1,6 @@
 //! What is heard: a request on its way to a call, or to several.
 //!
-//! Invariant: what cannot be read is [`Malformed`] and repeats nothing of the body; what was read owns its text.
+//! Invariant: what cannot be read is [`ParseError`] and repeats nothing of the body; what was read owns its text.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ impl Default for AnswerParts {
 }
 
 /// What a request turned out to be.
-pub enum Heard {
+pub enum Parsed {
     /// One question.
     One(Incoming),
     /// Several, answered together.
@@ -108,9 +108,9 @@ pub enum Heard {
 /// Several questions in one request.
 pub struct Batch {
     /// Each question, or why it is none.
-    pub items: Vec<Result<Incoming, Box<Unread>>>,
+    pub items: Vec<Result<Incoming, Box<UnparsedItem>>>,
     /// How far to go.
-    pub until: Until,
+    pub until: ShortCircuit,
     /// The platform's id of all of it, where it may send the whole once more: then it hears the same. `None` where every request is a
     /// question of its own.
     pub id: Option<String>,
@@ -120,7 +120,7 @@ pub struct Batch {
 }
 
 /// One of several questions that could not be read as one.
-pub struct Unread {
+pub struct UnparsedItem {
     /// Its part of the answer.
     pub answer: Answer,
     /// The problem with it.
@@ -131,16 +131,16 @@ pub struct Unread {
 }
 
 /// How the answers to several questions become one.
-pub struct Gathering {
+pub struct BatchContext {
     /// How far it went.
-    pub until: Until,
+    pub until: ShortCircuit,
     /// [`Batch::query`].
     pub query: Vec<Vec<(String, String)>>,
 }
 
 /// How far to go in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
+pub enum ShortCircuit {
     /// To the end.
     End,
     /// To the first that is not allowed, itself included.
@@ -164,7 +164,7 @@ pub struct Page {
 /// A request that could be read. Without `Debug`: it names people.
 #[derive(Clone)]
 pub struct Incoming {
-    /// It, in words that no platform owns. `received`, `seed` and `tenant` are those of the [`Frame`].
+    /// It, in words that no platform owns. `received`, `seed` and `tenant` are those of the [`ParseContext`].
     pub call: Call,
     /// The platform's own tenant that the body says it is from; where the caller's token names one too, they must be the same.
     pub platform_tenant: Option<String>,

@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
     use crate::tests::mutations::requests;
-    use crate::{Heard, Incoming};
+    use crate::{Incoming, Parsed};
 
     fn principal(of: &Principal) -> (bool, &[Attribute], bool) {
         (of.id.is_some(), &of.attributes, !of.entitlements.is_empty())
@@ -98,9 +98,9 @@ mod tests {
         for (kind, route, body, settings) in requests() {
             let heard = crate::tests::post(kind, route, &body.to_string(), &settings);
             let questions: Vec<Incoming> = match heard {
-                Ok(Heard::One(incoming) | Heard::Which(incoming, _)) => vec![incoming],
-                Ok(Heard::Many(batch)) => batch.items.into_iter().flatten().collect(),
-                Ok(Heard::Nothing(_)) | Err(_) => continue,
+                Ok(Parsed::One(incoming) | Parsed::Which(incoming, _)) => vec![incoming],
+                Ok(Parsed::Many(batch)) => batch.items.into_iter().flatten().collect(),
+                Ok(Parsed::Nothing(_)) | Err(_) => continue,
             };
             for incoming in questions {
                 let inputs = inputs(&incoming.call);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_model::Effect;
 
-use crate::adapter::{Adapter, Methods, Need, Reactions, Repeats};
+use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Methods, Need};
 use crate::heard::Settings;
 use crate::{authzen, entra, generic, inputs, okta, ping};
 
@@ -185,7 +185,7 @@ impl HookKind {
     }
 
     /// How a call is known again when the platform repeats it.
-    pub fn repeats(self) -> Repeats {
+    pub fn repeats(self) -> DedupPolicy {
         self.adapter().repeats()
     }
 
@@ -195,7 +195,7 @@ impl HookKind {
     }
 
     /// What the platform does when it does not get an answer that it understands.
-    pub fn reactions(self) -> Reactions {
+    pub fn reactions(self) -> FailureBehaviour {
         self.adapter().reactions()
     }
 

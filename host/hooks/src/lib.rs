@@ -29,7 +29,7 @@ pub mod say;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Sought};
 
-pub use adapter::{Methods, Need, Reaction, Reactions, Repeats, Shown};
+pub use adapter::{Behaviour, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 pub use answer::{Answer, Reference};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use errand::{Errand, Message, Resume};
@@ -38,8 +38,8 @@ pub use generic::{
     PrincipalSource,
 };
 pub use heard::{
-    AnswerParts, Batch, Frame, Gathering, Heard, Incoming, Malformed, Page, Refusal, Request,
-    Settings, Unread, Until,
+    AnswerParts, Batch, BatchContext, Frame, Incoming, Malformed, Page, Parsed, Refusal, Request,
+    Settings, ShortCircuit, UnparsedItem,
 };
 pub use inputs::HELD;
 pub use kind::HookKind;
@@ -61,7 +61,7 @@ pub struct Outcome<'a> {
     /// The language of that text: a tag of the catalogue.
     pub language: &'a str,
     /// Every finding that the verdict rests on, the gravest first: for hook kinds that can point at more than one thing.
-    pub grounds: &'a [Ground<'a>],
+    pub grounds: &'a [Reason<'a>],
 }
 
 impl Outcome<'_> {
@@ -76,7 +76,7 @@ impl Outcome<'_> {
 
 /// One finding that a verdict rests on.
 #[derive(Clone)]
-pub struct Ground<'a> {
+pub struct Reason<'a> {
     /// The finding's code.
     pub code: &'a str,
     /// Text for people, from the message catalogue.
@@ -153,16 +153,16 @@ pub fn greet(kind: HookKind, request: &Request<'_>, settings: &Settings) -> Opti
 /// Reads a request.
 ///
 /// # Errors
-/// [`Malformed`], with the cause to count and answer it by.
-pub fn read(kind: HookKind, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+/// [`ParseError`], with the cause to count and answer it by.
+pub fn read(kind: HookKind, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
     kind.adapter().read(request, frame)
 }
 
 /// Writes an answer, without the record's reference.
 ///
 /// # Errors
-/// [`Unsayable`] where the platform would not do all of what the outcome wants. The server then sends the
-/// [`safe_answer`] with [`Cause::Unsayable`], or denies where it is [`Why::TooShort`].
+/// [`RenderError`] where the platform would not do all of what the outcome wants. The server then sends the
+/// [`safe_answer`] with [`Cause::RenderError`], or denies where it is [`RenderErrorKind::TooShort`].
 pub fn write(
     kind: HookKind,
     incoming: &Incoming,
@@ -199,7 +199,7 @@ pub fn undelivered(kind: HookKind, incoming: &Incoming) -> Answer {
 }
 
 /// One answer out of many, each as it was [written](write()) and has its reference.
-pub fn gather(kind: HookKind, answers: &[Vec<u8>], batch: &Gathering) -> Answer {
+pub fn gather(kind: HookKind, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
     kind.adapter().gather(answers, batch)
 }
 

@@ -20,7 +20,7 @@ pub enum Taken {
     GoesOn,
     /// It stops, or reports where the kind has nothing that stops.
     Stops,
-    /// It does not take the answer, for this reason, and does what it does then: see [`HookKind::reactions`].
+    /// It does not take the answer, for this reason, and does what it does then: see [`HookKind::failure_behaviour`].
     NotTaken(&'static str),
 }
 
@@ -180,7 +180,7 @@ impl Search {
 mod tests {
     use super::*;
     use crate::tests::{IMPORT, TOKEN};
-    use crate::{Frame, Heard, OnFailure, Reaction, Repeats, Request, Settings};
+    use crate::{Behaviour, DedupPolicy, Frame, OnFailure, Parsed, Request, Settings};
     use portcullis_model::{Cause, Millis, Wanted};
 
     fn found(kind: HookKind, request: &str) -> Vec<String> {
@@ -234,14 +234,14 @@ mod tests {
                 body: body.as_bytes(),
             };
             let incoming = match crate::read(kind, &request, &frame) {
-                Ok(Heard::One(incoming)) => incoming,
-                Ok(Heard::Many(batch)) => {
+                Ok(Parsed::One(incoming)) => incoming,
+                Ok(Parsed::Many(batch)) => {
                     batch.items.into_iter().next().and_then(Result::ok).unwrap()
                 }
                 _ => panic!("{}: its sample cannot be read", kind.name()),
             };
             assert!(
-                incoming.call.id == "an-event" || kind.repeats() == Repeats::Never,
+                incoming.call.id == "an-event" || kind.repeats() == DedupPolicy::Never,
                 "{}",
                 kind.name()
             );
@@ -265,7 +265,7 @@ mod tests {
             match taken(kind, stops.status, stops.body()) {
                 Taken::Stops => {}
                 Taken::NotTaken(_) => {
-                    assert!(matches!(reaction, Reaction::Stops(_)), "{}", kind.name())
+                    assert!(matches!(reaction, Behaviour::Stops(_)), "{}", kind.name())
                 }
                 Taken::GoesOn => panic!("{}: it goes on where it was to stop", kind.name()),
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use portcullis_model::Effect;
 
-use crate::{Ground, Outcome};
+use crate::{Outcome, Reason};
 
 /// The most grounds of one outcome that have a text. An outcome with this many may rest on more, so
 /// that a count of them is only the least there can be.
@@ -32,7 +32,7 @@ impl Outcome<'_> {
     pub(crate) fn with_count<'t>(
         &self,
         text: &'t str,
-        shown: impl Fn(&Ground<'_>) -> bool,
+        shown: impl Fn(&Reason<'_>) -> bool,
     ) -> Cow<'t, str> {
         match self.more(self.left_out(text, shown)) {
             Some(sentence) => Cow::Owned(format!("{text} {sentence}")),
@@ -58,7 +58,7 @@ impl Outcome<'_> {
 
     /// Returns how many different texts neither are `text` nor are shown elsewhere. An outcome that
     /// stops nobody leaves none out.
-    fn left_out(&self, text: &str, shown: impl Fn(&Ground<'_>) -> bool) -> usize {
+    fn left_out(&self, text: &str, shown: impl Fn(&Reason<'_>) -> bool) -> usize {
         if self.verdict <= Effect::Allow {
             return 0;
         }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn shown(verdict: Effect, language: &str, texts: &[&str]) -> String {
-        let ground = |text: &&str| Ground { code: "X", text: (*text).to_owned(), field: None };
+        let ground = |text: &&str| Reason { code: "X", text: (*text).to_owned(), field: None };
         let grounds: Vec<_> = texts.iter().map(ground).collect();
         let text = texts.first().copied();
         let outcome = Outcome { verdict, text, language, grounds: &grounds, changes: &[] };
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn reasons_that_stand_elsewhere_in_the_answer_are_not_counted() {
-        let ground = |text: &str, field| Ground { code: "X", text: text.to_owned(), field };
+        let ground = |text: &str, field| Reason { code: "X", text: text.to_owned(), field };
         let grounds = [ground("One.", None), ground("Two.", Some("email")), ground("Three.", None)];
         let outcome = Outcome { verdict: Effect::Deny, grounds: &grounds, ..Outcome::default() };
         let text = outcome.with_count("One.", |ground| ground.field.is_some());

@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use portcullis_model::{ChangeKind, Effect, Emits};
 
-use crate::adapter::{Reactions, Shown};
+use crate::adapter::{FailureBehaviour, Shown};
 use crate::heard::Settings;
 use crate::kind::HookKind;
 
 /// What a hook kind makes of an effect or a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Saying {
+pub enum Support {
     /// The platform has words for it: how.
     Native(&'static str),
     /// It has none, and the binding must name which of these it becomes: why.
-    Mapped(&'static [To], &'static str),
+    Mapped(&'static [FallbackTo], &'static str),
     /// It has none, and nothing comes near: why.
     Unsayable(&'static str),
 }
 
 /// What something can be mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum To {
+pub enum FallbackTo {
     /// The answer that stops.
     Deny,
     /// An `error` that the platform logs; it goes on nevertheless.
@@ -37,7 +37,7 @@ pub enum To {
 }
 
 /// A binding's mapping: effect or change, as manifests spell them without place (`step-up`, `drop-grant`,
-/// `set:user`), to the name of a [`To`].
+/// `set:user`), to the name of a [`FallbackTo`].
 pub type Mapping = BTreeMap<String, String>;
 
 /// Operator: a binding that cannot say what its plugin may emit.
@@ -61,7 +61,7 @@ pub enum Complaint {
         /// The effect or change.
         what: String,
         /// What it can be mapped to.
-        to: &'static [To],
+        to: &'static [FallbackTo],
         /// Why it has to be.
         why: &'static str,
     },
@@ -75,7 +75,7 @@ pub enum Complaint {
         /// What the binding maps it to.
         mapped: String,
         /// What it can be mapped to.
-        to: &'static [To],
+        to: &'static [FallbackTo],
     },
     /// A mapping of something that needs none or is nothing.
     #[error("the fallback for `{what}` has no effect on `{hook}`", hook = kind.name())]
@@ -88,12 +88,12 @@ pub enum Complaint {
 }
 
 /// What a hook kind makes of an effect.
-pub fn effect(kind: HookKind, effect: Effect) -> Saying {
+pub fn effect(kind: HookKind, effect: Effect) -> Support {
     kind.adapter().effect(effect)
 }
 
 /// What a hook kind makes of a change.
-pub fn change(kind: HookKind, change: ChangeKind) -> Saying {
+pub fn change(kind: HookKind, change: ChangeKind) -> Support {
     match change {
         // The host carries it out itself, whatever the platform.
         ChangeKind::Waive => waived(),
@@ -114,7 +114,7 @@ pub fn check(kind: HookKind, emits: &Emits, mapping: &Mapping) -> Result<(), Vec
         .filter_map(|(what, saying)| complaint(kind, what, saying, mapping))
         .collect();
     let needs_mapping = |what: &str| {
-        sayings(kind).any(|(name, saying)| name == what && matches!(saying, Saying::Mapped(..)))
+        sayings(kind).any(|(name, saying)| name == what && matches!(saying, Support::Mapped(..)))
     };
     let pointless = mapping.keys().filter(|what| !needs_mapping(what));
     complaints.extend(pointless.map(|what| Complaint::Pointless { kind, what: what.clone() }));
@@ -159,21 +159,21 @@ pub fn table() -> String {
             inputs(kind)
         );
         text.push_str("\n| answered with | the platform |\n|---|---|\n");
-        let Reactions { empty, client_error, server_error, silence } = kind.reactions();
+        let FailureBehaviour { empty, client_error, server_error, timeout } = kind.reactions();
         for (answer, reaction) in [
             ("204, or nothing", empty),
             ("4xx", client_error),
             ("5xx", server_error),
-            ("silence", silence),
+            ("silence", timeout),
         ] {
             let _ = writeln!(text, "| {answer} | {reaction} |");
         }
         text.push_str("\n| effect or change | support | how, or why not |\n|---|---|---|\n");
         for (what, saying) in sayings(kind) {
             let (word, note) = match saying {
-                Saying::Native(how) => ("native".to_owned(), how),
-                Saying::Mapped(to, why) => (format!("fallback: {}", names(to)), why),
-                Saying::Unsayable(why) => ("unsupported".to_owned(), why),
+                Support::Native(how) => ("native".to_owned(), how),
+                Support::Mapped(to, why) => (format!("fallback: {}", names(to)), why),
+                Support::Unsayable(why) => ("unsupported".to_owned(), why),
             };
             let _ = writeln!(text, "| `{what}` | {word} | {note} |");
         }
@@ -181,7 +181,7 @@ pub fn table() -> String {
     text
 }
 
-impl To {
+impl FallbackTo {
     /// The word in a binding's mapping.
     pub fn name(self) -> &'static str {
         match self {
@@ -247,31 +247,36 @@ fn anchor(kind: HookKind) -> String {
 }
 
 /// Every effect and change there is, with its saying.
-fn sayings(kind: HookKind) -> impl Iterator<Item = (String, Saying)> {
+fn sayings(kind: HookKind) -> impl Iterator<Item = (String, Support)> {
     let effects = Effect::ALL.into_iter().map(move |it| (it.name().to_owned(), effect(kind, it)));
     effects.chain(ChangeKind::all().map(move |it| (it.to_string(), change(kind, it))))
 }
 
-fn complaint(kind: HookKind, what: String, saying: Saying, mapping: &Mapping) -> Option<Complaint> {
+fn complaint(
+    kind: HookKind,
+    what: String,
+    saying: Support,
+    mapping: &Mapping,
+) -> Option<Complaint> {
     match (saying, mapping.get(&what)) {
-        (Saying::Native(_), _) => None,
-        (Saying::Unsayable(why), _) => Some(Complaint::Unsayable { kind, what, why }),
-        (Saying::Mapped(to, why), None) => Some(Complaint::Unmapped { kind, what, to, why }),
-        (Saying::Mapped(to, _), Some(mapped)) if to.iter().any(|to| to.name() == mapped) => None,
-        (Saying::Mapped(to, _), Some(mapped)) => {
+        (Support::Native(_), _) => None,
+        (Support::Unsayable(why), _) => Some(Complaint::Unsayable { kind, what, why }),
+        (Support::Mapped(to, why), None) => Some(Complaint::Unmapped { kind, what, to, why }),
+        (Support::Mapped(to, _), Some(mapped)) if to.iter().any(|to| to.name() == mapped) => None,
+        (Support::Mapped(to, _), Some(mapped)) => {
             Some(Complaint::MappedWrongly { kind, what, mapped: mapped.clone(), to })
         }
     }
 }
 
-fn names(to: &[To]) -> String {
+fn names(to: &[FallbackTo]) -> String {
     let names: Vec<_> = to.iter().map(|to| format!("`{}`", to.name())).collect();
     names.join(" or ")
 }
 
 /// Returns how every hook kind carries out a waiver.
-pub(crate) fn waived() -> Saying {
-    Saying::Native(
+pub(crate) fn waived() -> Support {
+    Support::Native(
         "the host sets the findings aside before it answers, and records them as `waived`",
     )
 }

@@ -18,8 +18,8 @@ mod texts;
 use portcullis_model::{Millis, Wanted};
 
 use crate::{
-    Answer, AnswerParts, Frame, Gathering, Ground, Heard, HookKind, Incoming, Malformed, Request,
-    Settings, Until, read,
+    Answer, AnswerParts, BatchContext, Frame, HookKind, Incoming, Malformed, Parsed, Reason,
+    Request, Settings, ShortCircuit, read,
 };
 
 pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
@@ -63,7 +63,7 @@ pub(crate) fn frame() -> Frame<'static> {
 pub(crate) fn parse(kind: HookKind, body: &[u8], frame: &Frame<'_>) -> Result<Incoming, Malformed> {
     let request = Request { get: false, route: "", header: &|_| None, searches: false, body };
     match read(kind, &request, frame)? {
-        Heard::One(incoming) => Ok(incoming),
+        Parsed::One(incoming) => Ok(incoming),
         _ => panic!("not one question"),
     }
 }
@@ -74,7 +74,7 @@ pub(crate) fn post(
     route: &'static str,
     body: &str,
     settings: &Settings,
-) -> Result<Heard, Malformed> {
+) -> Result<Parsed, Malformed> {
     let header = |name: &str| (name == "content-type").then_some("application/json; charset=utf-8");
     let request =
         Request { get: false, route, header: &header, searches: true, body: body.as_bytes() };
@@ -84,15 +84,15 @@ pub(crate) fn post(
 /// Posts a body that holds one question.
 pub(crate) fn posted(kind: HookKind, route: &'static str, body: &str) -> Incoming {
     match post(kind, route, body, &SETTINGS) {
-        Ok(Heard::One(incoming)) => incoming,
+        Ok(Parsed::One(incoming)) => incoming,
         Ok(_) => panic!("not one question"),
         Err(malformed) => panic!("{malformed}"),
     }
 }
 
 /// A batch whose answers stand in the order of its questions.
-pub(crate) fn in_order(until: Until) -> Gathering {
-    Gathering { until, query: Vec::new() }
+pub(crate) fn in_order(until: ShortCircuit) -> BatchContext {
+    BatchContext { until, query: Vec::new() }
 }
 
 /// An answer's body.
@@ -106,8 +106,8 @@ pub(crate) fn json(answer: &Answer) -> serde_json::Value {
 }
 
 /// Findings with these codes.
-pub(crate) fn grounds<'a>(codes: &[&'a str]) -> Vec<Ground<'a>> {
-    codes.iter().map(|code| Ground { code, text: String::new(), field: None }).collect()
+pub(crate) fn grounds<'a>(codes: &[&'a str]) -> Vec<Reason<'a>> {
+    codes.iter().map(|code| Reason { code, text: String::new(), field: None }).collect()
 }
 
 pub(crate) fn incoming(kind: HookKind, body: &str) -> Incoming {

@@ -69,7 +69,7 @@ pub enum Cause {
 
 /// Who is to blame for a cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Party {
+pub enum Attribution {
     /// Whoever sent the request.
     Caller,
     /// This host.
@@ -80,7 +80,7 @@ pub enum Party {
 
 impl Cause {
     /// Who is to blame.
-    pub fn party(self) -> Party {
+    pub fn attribution(self) -> Attribution {
         match self {
             Self::CallerUnproven
             | Self::BodyTooLarge
@@ -95,7 +95,7 @@ impl Cause {
             | Self::BadRequest
             | Self::HeadTooLarge
             | Self::WrongPath
-            | Self::WrongMethod => Party::Caller,
+            | Self::WrongMethod => Attribution::Caller,
             Self::Overload
             | Self::Starting
             | Self::NoActiveRelease
@@ -103,7 +103,7 @@ impl Cause {
             | Self::NotDurable
             | Self::Undelivered
             | Self::HostFault
-            | Self::ObserverSkipped => Party::Host,
+            | Self::ObserverSkipped => Attribution::Host,
             Self::PluginFault
             | Self::PluginRevoked
             | Self::PluginUnavailable
@@ -111,7 +111,7 @@ impl Cause {
             | Self::PluginOverreach
             | Self::MissingRead
             | Self::Conflict
-            | Self::Unsayable => Party::Plugin,
+            | Self::Unsayable => Attribution::Plugin,
         }
     }
 

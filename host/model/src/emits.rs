@@ -238,7 +238,7 @@ impl EmitsError {
 }
 
 impl Overreach {
-    /// The code in records: the same as of [`Cause::PluginOverreach`](crate::Cause::PluginOverreach).
+    /// The code in records: the same as of [`Cause::UndeclaredOutput`](crate::Cause::PluginOverreach).
     pub fn code(&self) -> &'static str {
         crate::Cause::PluginOverreach.code()
     }

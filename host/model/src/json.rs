@@ -1,6 +1,6 @@
 //! JSON as it was sent: strict RFC 8259, parsed once into a compact tape that points back into the text.
 //!
-//! Invariant: a [`Document`] is valid UTF-8, valid JSON, at most [`DEEPEST`] levels deep and without
+//! Invariant: a [`Document`] is valid UTF-8, valid JSON, at most [`MAX_DEPTH`] levels deep and without
 //! duplicate members, so that no two readers of it can understand it differently; every [`Value`] can show
 //! the exact text it came from. Ours, because it is the call path: one allocation for the text and one for
 //! the tape, whatever the number of values. Does not convert numbers (a value keeps its spelling) and does
@@ -351,7 +351,7 @@ impl Node {
 }
 
 /// Levels of nesting. RFC 8259 section 9 leaves the limit to us; no hook sends more than about ten.
-pub const DEEPEST: usize = 64;
+pub const MAX_DEPTH: usize = 64;
 
 /// The longest text, bytes: 16 MiB. Far above any hook's body, whose own limit is the listener's.
 pub const LONGEST: usize = 16 << 20;

@@ -25,7 +25,7 @@ pub use call::{
     Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind,
     Secrets, Target,
 };
-pub use cause::{Cause, Party};
+pub use cause::{Attribution, Cause};
 pub use change::{Change, ChangeKind, Credential, Statement};
 pub use decision::{Decision, Effect, Finding, Mode, Severity};
 pub use digest::Digest;
@@ -38,5 +38,5 @@ pub use reads::{
     EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View, Wanted,
 };
 pub use redacted::Redacted;
-pub use search::{Found, FoundError, LONGEST_ID, Page, Sought};
+pub use search::{Found, LONGEST_ID, Page, SearchPageError, Sought};
 pub use text::Text;

@@ -1,7 +1,7 @@
 //! Search: "which ones?" The subjects, resources or actions for which the answer would be yes (OpenID AuthZEN
 //! Authorization API 1.0, *Search APIs*).
 //!
-//! Invariant: what passed [`Found::check`] is at most a page, in order, each result once, and has nothing in it that
+//! Invariant: what passed [`SearchPage::check`] is at most a page, in order, each result once, and has nothing in it that
 //! is not well-formed. Whether the answer for a result really is yes is for the pipeline, which asks again.
 
 use crate::call::Entity;
@@ -38,7 +38,7 @@ pub struct Found {
 
 /// Plugin: a page that cannot be used. Repeats nothing that the plugin wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FoundError {
+pub enum SearchPageError {
     /// More results than were asked for.
     #[error("it has more results than the page may have")]
     TooMany,
@@ -86,15 +86,15 @@ impl Found {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn check(&self, page: &Page<'_>) -> Result<(), FoundError> {
+    pub fn check(&self, page: &Page<'_>) -> Result<(), SearchPageError> {
         if u32::try_from(self.results.len()).map_or(true, |count| count > page.limit) {
-            return Err(FoundError::TooMany);
+            return Err(SearchPageError::TooMany);
         }
         let mut before = page.after.unwrap_or_default();
         for (at, result) in (1..).zip(&self.results) {
             let id = result.id.as_deref().unwrap_or_default();
             if id.len() > LONGEST_ID || id <= before {
-                return Err(FoundError::Id { at });
+                return Err(SearchPageError::Id { at });
             }
             before = id;
             if result
@@ -102,7 +102,7 @@ impl Found {
                 .iter()
                 .any(|attribute| Document::parse(attribute.value.as_bytes()).is_err())
             {
-                return Err(FoundError::Attribute { at });
+                return Err(SearchPageError::Attribute { at });
             }
         }
         // A page that leads back to itself would never end.
@@ -111,7 +111,7 @@ impl Found {
             next.len() <= LONGEST_ID && from_here
         };
         if self.next.as_deref().is_some_and(|next| !leads_on(next)) {
-            Err(FoundError::Next)
+            Err(SearchPageError::Next)
         } else {
             Ok(())
         }
@@ -152,20 +152,24 @@ mod tests {
         let third = result(Some("3"), "1");
         assert_eq!(
             found(vec![one.clone(), other, third], None).check(&page),
-            Err(FoundError::TooMany)
+            Err(SearchPageError::TooMany)
         );
         let long = "x".repeat(LONGEST_ID + 1);
         for next in ["", "/", "0", &long] {
-            assert_eq!(found(Vec::new(), Some(next)).check(&page), Err(FoundError::Next), "{next}");
+            assert_eq!(
+                found(Vec::new(), Some(next)).check(&page),
+                Err(SearchPageError::Next),
+                "{next}"
+            );
         }
-        assert_eq!(found(vec![one.clone()], Some("00")).check(&page), Err(FoundError::Next));
+        assert_eq!(found(vec![one.clone()], Some("00")).check(&page), Err(SearchPageError::Next));
         for id in [None, Some(""), Some("0"), Some("1"), Some(long.as_str())] {
             let found = found(vec![one.clone(), result(id, "1")], None);
-            assert_eq!(found.check(&page), Err(FoundError::Id { at: 2 }), "{id:?}");
+            assert_eq!(found.check(&page), Err(SearchPageError::Id { at: 2 }), "{id:?}");
         }
         for value in ["", "{", "yes", "1 2"] {
             let found = found(vec![result(Some("1"), value)], None);
-            assert_eq!(found.check(&page), Err(FoundError::Attribute { at: 1 }), "{value}");
+            assert_eq!(found.check(&page), Err(SearchPageError::Attribute { at: 1 }), "{value}");
         }
     }
 }

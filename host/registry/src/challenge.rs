@@ -20,7 +20,7 @@ pub enum Challenge {
 
 /// The challenges of one header's value, in its order. Parameters are those of the scheme before them.
 pub fn challenges(value: &str) -> Vec<Challenge> {
-    if value.len() > LONGEST {
+    if value.len() > MAX_BYTES {
         return Vec::new();
     }
     let mut found: Vec<(String, Vec<(String, String)>)> = Vec::new();
@@ -89,4 +89,4 @@ fn is_token(letter: char) -> bool {
 }
 
 /// The longest header that is read.
-const LONGEST: usize = 4_096;
+const MAX_BYTES: usize = 4_096;

@@ -215,9 +215,9 @@ fn check(version: u8, media_type: &str, wanted: &str, entries: usize) -> Result<
     if !media_type.is_empty() && media_type != wanted {
         return Err(Malformed(format!("its mediaType is not `{wanted}`")));
     }
-    if entries > MOST_ENTRIES {
+    if entries > MAX_ENTRIES {
         return Err(Malformed(format!(
-            "it lists {entries} entries; at most {MOST_ENTRIES} are read"
+            "it lists {entries} entries; at most {MAX_ENTRIES} are read"
         )));
     }
     Ok(())
@@ -241,4 +241,4 @@ pub const EMPTY: &[u8] = b"{}";
 /// The largest manifest or index that is read: 1 MiB. Registries take 4 MiB at the least.
 pub const MOST_BYTES: usize = 1 << 20;
 /// The most entries of a manifest or index.
-pub const MOST_ENTRIES: usize = 512;
+pub const MAX_ENTRIES: usize = 512;

@@ -22,10 +22,8 @@ pub use plugin::{
     Component, ComponentFacts, MANIFEST_ARTIFACT, SUITE_ARTIFACT, WASM, WASM_CONFIG, attached,
     attachment, component, layer, subject,
 };
-pub use reference::{Reference, Repository, What, WrongReference, referrers_tag};
-pub use release::{
-    Documents, MOST_PLUGINS, RELEASE_ARTIFACT, RELEASE_DOCUMENTS, Release, SETTINGS,
-};
+pub use reference::{Reference, ReferenceError, Repository, What, referrers_tag};
+pub use release::{Documents, MAX_PLUGINS, RELEASE_ARTIFACT, RELEASE_DOCUMENTS, Release, SETTINGS};
 
 #[cfg(test)]
 mod tests;

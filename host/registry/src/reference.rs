@@ -39,7 +39,7 @@ pub enum What {
 /// The text is no reference.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("`{text}` is not a reference: {why}")]
-pub struct WrongReference {
+pub struct ReferenceError {
     text: String,
     why: &'static str,
 }
@@ -82,11 +82,11 @@ impl fmt::Display for Reference {
 }
 
 impl FromStr for Reference {
-    type Err = WrongReference;
+    type Err = ReferenceError;
 
-    fn from_str(text: &str) -> Result<Self, WrongReference> {
-        let wrong = |why| WrongReference { text: shown(text), why };
-        if text.len() > LONGEST {
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let wrong = |why| ReferenceError { text: shown(text), why };
+        if text.len() > MAX_CHARS {
             return Err(wrong("it is too long"));
         }
         if text.contains("://") {
@@ -197,4 +197,4 @@ fn is_name(text: &str) -> bool {
 }
 
 /// The longest reference: a name has at most 255 letters with its host, and a tag 128.
-const LONGEST: usize = 400;
+const MAX_CHARS: usize = 400;

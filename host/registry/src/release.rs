@@ -60,8 +60,8 @@ impl Release {
             )));
         };
         let (components, manifests) = (of_type(WASM_CONFIG), of_type(MANIFEST_ARTIFACT));
-        if components.len().max(manifests.len()) > MOST_PLUGINS {
-            return Err(Malformed(format!("it lists more than {MOST_PLUGINS} plugins")));
+        if components.len().max(manifests.len()) > MAX_PLUGINS {
+            return Err(Malformed(format!("it lists more than {MAX_PLUGINS} plugins")));
         }
         Ok(Self { documents: documents.clone(), components, manifests })
     }
@@ -90,7 +90,7 @@ impl Documents {
             image.layers.iter().filter(|it| it.media_type == wanted).cloned().collect::<Vec<_>>()
         };
         let (envelopes, settings) = (of_type(DSSE), of_type(SETTINGS));
-        if envelopes.len() > MOST_ENVELOPES || settings.len() > MOST_PLUGINS {
+        if envelopes.len() > MAX_ENVELOPES || settings.len() > MAX_PLUGINS {
             return Err(Malformed("the release has too many documents".to_owned()));
         }
         Ok(Self { envelopes, settings })
@@ -104,6 +104,6 @@ pub const RELEASE_DOCUMENTS: &str = "application/vnd.portcullis.release-document
 /// The media type of a plugin's settings.
 pub const SETTINGS: &str = "application/vnd.portcullis.settings.v1+json";
 /// The most plugins, and the most settings, of one release: above what a release set can bind.
-pub const MOST_PLUGINS: usize = 64;
+pub const MAX_PLUGINS: usize = 64;
 /// The most signed documents beside the plugins' manifests: the set, a downgrade, and trust roots.
-pub const MOST_ENVELOPES: usize = 66;
+pub const MAX_ENVELOPES: usize = 66;

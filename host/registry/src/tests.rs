@@ -111,7 +111,7 @@ fn a_release_lists_everything_once() {
     index.put(descriptor(RELEASE_DOCUMENTS, b"another"));
     assert!(Release::of(&index).is_err(), "which of the two?");
     index.manifests =
-        (0..=MOST_PLUGINS).map(|it| descriptor(WASM_CONFIG, &it.to_be_bytes())).collect();
+        (0..=MAX_PLUGINS).map(|it| descriptor(WASM_CONFIG, &it.to_be_bytes())).collect();
     index.put(descriptor(RELEASE_DOCUMENTS, b"d"));
     assert!(Release::of(&index).is_err());
     assert!(Release::of(&Index::new(Some("application/vnd.other"), Vec::new())).is_err());

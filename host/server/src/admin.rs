@@ -55,28 +55,29 @@ pub struct Admin {
 }
 
 /// What its answers are made of, once the host is complete.
-struct Desk {
+struct AdminContext {
     host: Arc<Host>,
     begin: Instant,
     /// When it came up: milliseconds since 1970.
-    came_up: portcullis_model::Millis,
-    log: Mutex<ready::LogWatch>,
+    started_at: portcullis_model::Millis,
+    log: Mutex<ready::LogProgress>,
 }
 
 /// What its answers are made of at any time.
-struct Office {
+struct AdminServer {
     frontend: Arc<Frontend>,
     begin: Instant,
-    came_up: portcullis_model::Millis,
-    desk: OnceLock<Desk>,
+    started_at: portcullis_model::Millis,
+    desk: OnceLock<AdminContext>,
 }
 
-impl Office {
+impl AdminServer {
     /// The desk, once the host is complete.
-    fn desk(&self) -> Option<&Desk> {
+    fn desk(&self) -> Option<&AdminContext> {
         let host = self.frontend.host()?;
-        let (begin, came_up) = (self.begin, self.came_up);
-        let desk = || Desk { host: Arc::clone(host), begin, came_up, log: Mutex::default() };
+        let (begin, started_at) = (self.begin, self.started_at);
+        let desk =
+            || AdminContext { host: Arc::clone(host), begin, started_at, log: Mutex::default() };
         Some(self.desk.get_or_init(desk))
     }
 }
@@ -98,10 +99,10 @@ impl Admin {
             TcpListener::from_std(socket)
                 .map_err(|cause| StartError::BindAdmin { address, cause })?
         };
-        let office = Arc::new(Office {
+        let office = Arc::new(AdminServer {
             frontend: Arc::clone(frontend),
             begin: Instant::now(),
-            came_up: frontend.clock.now(),
+            started_at: frontend.clock.now(),
             desk: OnceLock::new(),
         });
         let work =
@@ -126,9 +127,13 @@ impl Admin {
     }
 }
 
-async fn accept(listener: TcpListener, office: Arc<Office>, mut stopping: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    office: Arc<AdminServer>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let places = Places::default();
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = tokio::time::interval(CHECK_LOG_EVERY);
     loop {
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
@@ -149,13 +154,13 @@ async fn accept(listener: TcpListener, office: Arc<Office>, mut stopping: watch:
                     // What has sent its request is answered before anything else comes.
                     tokio::task::yield_now().await;
                 }
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
         }
     }
 }
 
-async fn serve(stream: TcpStream, office: &Arc<Office>, place: &Rc<Place>) {
+async fn serve(stream: TcpStream, office: &Arc<AdminServer>, place: &Rc<Place>) {
     let watch = http1_watch::Shared::default();
     let connection = Connection::http1(stream, Outbox::default(), Rc::clone(&watch), &[]);
     let service = {
@@ -174,7 +179,7 @@ async fn serve(stream: TcpStream, office: &Arc<Office>, place: &Rc<Place>) {
         .half_close(true)
         .keep_alive(false)
         .header_read_timeout(MAX_TIME)
-        .max_headers(MOST_HEADERS)
+        .max_headers(MAX_HEADERS)
         .max_buf_size(READ_BUFFER)
         .serve_connection(connection, service);
     let ended = poll_fn(|context| {
@@ -205,7 +210,7 @@ async fn serve(stream: TcpStream, office: &Arc<Office>, place: &Rc<Place>) {
 }
 
 /// The answer to a probe where the HTTP library cannot give one.
-fn probe(office: &Office, line: &[u8]) -> Response<Bytes> {
+fn probe(office: &AdminServer, line: &[u8]) -> Response<Bytes> {
     match by_hand::method_and_path(line) {
         Some((method, path))
             if method == "GET" && matches!(path.as_str(), "/health" | "/ready") =>
@@ -217,7 +222,7 @@ fn probe(office: &Office, line: &[u8]) -> Response<Bytes> {
 }
 
 fn answer(
-    office: &Office,
+    office: &AdminServer,
     place: &Place,
     report: Option<&HeadReport>,
     request: &Request<Incoming>,
@@ -225,9 +230,9 @@ fn answer(
     if let Some(cause) = head::fault(request.version(), request.headers(), report) {
         return plain(head::status(cause), "the request is not valid HTTP (RFC 9112)\n");
     }
-    let in_force = office.frontend.in_force();
+    let active_config = office.frontend.active_config();
     if let Some((status, why)) =
-        origin::refusal(request.uri(), request.headers(), &in_force.config.admin.hosts)
+        origin::refusal(request.uri(), request.headers(), &active_config.config.admin.hosts)
     {
         return plain(status, why);
     }
@@ -251,7 +256,7 @@ fn answer(
     page(office, path).map(Full::new)
 }
 
-fn page(office: &Office, path: &str) -> Response<Bytes> {
+fn page(office: &AdminServer, path: &str) -> Response<Bytes> {
     let (frontend, desk) = (&office.frontend, office.desk());
     match path {
         "/health" => reply(StatusCode::OK, JSON, "{\"status\":\"alive\"}\n".to_owned()),
@@ -300,10 +305,10 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Time that a connection has, for its request and its answer.
 const MAX_TIME: Duration = Duration::from_secs(10);
 /// Headers of one request.
-const MOST_HEADERS: usize = 64;
+const MAX_HEADERS: usize = 64;
 /// Bytes of a head.
 const READ_BUFFER: usize = 16 << 10;
 /// Pause after a failed accept.
-const PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often the log's headway is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+const CHECK_LOG_EVERY: Duration = Duration::from_millis(250);

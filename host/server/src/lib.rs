@@ -92,7 +92,7 @@ pub use admin::Admin;
 pub use auth::config::{
     CallerConfig, CertificateConfig, CredentialConfig, KeysConfig, OauthConfig, Place,
 };
-pub use bindings::combine::{Combined, Discord, Voice, combine, merge};
+pub use bindings::combine::{BindingDecision, CombineError, Combined, combine, merge};
 pub use bindings::generation::{Binding, Generation};
 pub use clock::Clock;
 pub use config::engine::EngineConfig;
@@ -104,15 +104,16 @@ pub use http::listener::Listener;
 pub use http::sockets::{HookSocket, Passed, Sockets};
 pub use loading::self_test::{Failed as SelfTestFailed, terms};
 pub use loading::{
-    Digests, FileIndex, Given, ReleaseError, Stray, Strays, check_capabilities, check_source,
+    DigestCache, FileIndex, RejectedComponent, RejectedComponents, ReleaseError, SourceFiles,
+    check_capabilities, check_source,
 };
 pub use logging::log_writer::LogWriter;
 pub use net::tls::TlsConfig;
 pub use platform_calls::decryption::DecryptionConfig;
 pub use platform_calls::resume::config::ResumeConfig;
 pub use runtime::break_glass_thread::Watch as BreakGlassWatch;
-pub use runtime::maintenance::{Housekeeping, Reload};
-pub use runtime::prepared::{FallBack, Prepared, Refused, trusted_by};
+pub use runtime::maintenance::{Maintenance, Reload};
+pub use runtime::prepared::{FallbackRelease, Refused, StartupCheck, trusted_by};
 pub use runtime::startup::{Outcome, Running, Startup};
 pub use state::frontend::Frontend;
 pub use state::host::{Configured, Host};

@@ -27,9 +27,9 @@ use std::sync::atomic::AtomicBool;
 use portcullis_engine::{Engine, Refused};
 use portcullis_model::{Cause, Digest, Millis, Mode};
 use portcullis_trust::{
-    Active, Downgrade, Envelope, Manifest, Passage, PluginEntry, Refusal, RefusalCode, ReleaseSet,
-    TrustRoot, VerifiedPlugin, release_stands, verify_issued, verify_manifest, verify_plugin,
-    verify_release,
+    Activation, Active, Downgrade, Envelope, Manifest, PluginEntry, Refusal, RefusalCode,
+    ReleaseSet, TrustRoot, VerifiedPlugin, release_is_valid_under, verify_issued, verify_manifest,
+    verify_plugin, verify_release,
 };
 use thiserror::Error;
 
@@ -40,15 +40,15 @@ use crate::loading::candidate::Tried;
 use crate::observe::progress::Progress;
 use crate::trust::view::Against;
 
-pub use crate::fs::folder::Digests;
-pub use checks::{Given, check_binding, check_capabilities, check_source, promoted};
-pub use entries::{activation_entry, altered_entry, refusal_entry, stray_entry};
+pub use crate::fs::folder::DigestCache;
+pub use checks::{SourceFiles, check_binding, check_capabilities, check_source, promoted};
+pub use entries::{activation_record, altered_record, rejected_component_record, rejection_record};
 pub use index::FileIndex;
 pub use last_good::LastGood;
 pub use read::{FolderFacts, Reading};
 pub use standing::Standing;
-pub use strays::{MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, Stray, Strays};
-pub use unenforced::{HookPlace, close_bound};
+pub use strays::{MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, RejectedComponent, RejectedComponents};
+pub use unenforced::{HookIdentity, close_bound};
 
 /// Why a release was refused.
 #[derive(Debug, Error)]
@@ -186,7 +186,7 @@ impl Altered {
 
 /// How much of a release must be ready before it may come into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demand {
+pub enum Completeness {
     /// All of it: what decides until then goes on meanwhile.
     Everything,
     /// The part that can be had of the last good release, because nothing else decides: a binding
@@ -223,24 +223,24 @@ struct VerifiedSet<'t> {
     at: Millis,
     /// Its activation, where it was active last.
     again: Option<Active>,
-    passage: Passage,
+    passage: Activation,
 }
 
 /// The problems of a release.
 struct Problems {
-    demand: Demand,
+    demand: Completeness,
     /// Those after which the checks went on.
     list: Vec<ReleaseError>,
 }
 
 impl Problems {
-    fn new(demand: Demand) -> Self {
+    fn new(demand: Completeness) -> Self {
         Self { demand, list: Vec::new() }
     }
 
     /// Goes on after a problem only where all are wanted.
     fn add(&mut self, error: ReleaseError) -> Result<(), ReleaseError> {
-        if self.demand != Demand::Explained {
+        if self.demand != Completeness::Explained {
             return Err(error);
         }
         self.list.push(error);
@@ -258,7 +258,7 @@ impl Problems {
 
 impl ReleaseError {
     /// Whether it is no fault of the release: the same one can be tried again.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreadable { .. }
             | Self::Stalled { .. }
@@ -398,7 +398,7 @@ impl Found {
         hooks: &[HookConfig],
         engine: &Engine,
         now: Millis,
-        demand: Demand,
+        demand: Completeness,
     ) -> Result<Generation, ReleaseError> {
         self.ready(trusted, hooks, engine, now, &mut Problems::new(demand))
     }
@@ -414,7 +414,7 @@ impl Found {
         engine: &Engine,
         now: Millis,
     ) -> Result<Generation, Vec<ReleaseError>> {
-        let mut problems = Problems::new(Demand::Explained);
+        let mut problems = Problems::new(Completeness::Explained);
         let generation = self.ready(trusted, hooks, engine, now, &mut problems);
         match generation.map_err(|error| problems.list.push(error)) {
             Ok(generation) if problems.list.is_empty() => Ok(generation),
@@ -447,12 +447,12 @@ impl Found {
             passage,
             root: root.version,
             verified: at,
-            against: Arc::new(Against::new(trusted)),
+            trust_snapshot: Arc::new(Against::new(trusted)),
             hooks,
             stops: Arc::default(),
             left_out,
             unenforced: Vec::new(),
-            last_good: Arc::new(AtomicBool::new(problems.demand == Demand::LastGood)),
+            last_good: Arc::new(AtomicBool::new(problems.demand == Completeness::LastGood)),
             release,
         })
     }
@@ -470,15 +470,15 @@ impl Found {
         let (root, at) =
             again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
         let release = verify_release(root, &self.set, at).map_err(refused)?;
-        problems.keep(release_stands(root, newest, &self.set).map_err(refused))?;
+        problems.keep(release_is_valid_under(root, newest, &self.set).map_err(refused))?;
         let passage = admit(trusted, &release, set, self.downgrade.as_deref(), now);
-        let passage = problems.keep(passage.map_err(refused))?.unwrap_or(Passage::New);
+        let passage = problems.keep(passage.map_err(refused))?.unwrap_or(Activation::New);
         let count = release
             .bindings
             .iter()
             .map(|source| 1 + usize::from(source.candidate.is_some()))
             .sum::<usize>();
-        if count > MOST_BINDINGS_ALL {
+        if count > MAX_BINDINGS {
             let source = release.bindings.first();
             let name = |of: fn(&portcullis_trust::Binding) -> &String| {
                 source.map(of).cloned().unwrap_or_default()
@@ -487,7 +487,7 @@ impl Found {
                 hook: name(|source| &source.hook),
                 plugin: name(|source| &source.plugin),
                 why: format!(
-                    "the release set has {count} bindings and candidates; at most {MOST_BINDINGS_ALL} fit its record"
+                    "the release set has {count} bindings and candidates; at most {MAX_BINDINGS} fit its record"
                 ),
             })?;
         }
@@ -556,22 +556,25 @@ impl Found {
         let mut left_out = Vec::new();
         for (number, source) in (1..).zip(&release.bindings) {
             let mut leave_out = |error: ReleaseError| match demand {
-                Demand::LastGood if !error.may_pass() => {
+                Completeness::LastGood if !error.is_transient() => {
                     left_out.push(LeftOut::new(source, error.code(), &error.to_string()));
                     Ok(())
                 }
-                Demand::LastGood | Demand::Everything | Demand::Explained => problems.add(error),
+                Completeness::LastGood | Completeness::Everything | Completeness::Explained => {
+                    problems.add(error)
+                }
             };
             let place = bound.iter_mut().zip(hooks).find(|(_, hook)| hook.name == source.hook);
             let Some((place, hook)) = place else {
                 // Under another name the hook may still be there: see
                 // `Generation::stop_unenforced`.
-                leave_out(unworkable(source, "the configuration has no hook of this name"))?;
+                leave_out(invalid_binding(source, "the configuration has no hook of this name"))?;
                 continue;
             };
             let enforces = source.mode == Mode::Enforce;
             let Some(plugin) = plugins.get(source.plugin.as_str()) else {
-                problems.add(unworkable(source, "the release set does not list this plugin"))?;
+                problems
+                    .add(invalid_binding(source, "the release set does not list this plugin"))?;
                 continue;
             };
             let (verified, component) = match plugin {
@@ -593,12 +596,12 @@ impl Found {
                 }
             };
             if place.with_candidates().count() + usize::from(source.candidate.is_some())
-                >= MOST_BINDINGS
+                >= MAX_HOOK_BINDINGS
             {
-                problems.add(unworkable(
+                problems.add(invalid_binding(
                     source,
                     format!(
-                        "a hook has at most {MOST_BINDINGS} bindings and candidates, so that its \
+                        "a hook has at most {MAX_HOOK_BINDINGS} bindings and candidates, so that its \
                          record stays small"
                     ),
                 ))?;
@@ -648,7 +651,7 @@ impl Found {
         let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
         let (root, at) = (trusted.roots.at(active.root), active.verified);
         let release = verify_release(root, &self.set, at).map_err(refused)?;
-        release_stands(root, trusted.roots.newest(), &self.set).map_err(refused)?;
+        release_is_valid_under(root, trusted.roots.newest(), &self.set).map_err(refused)?;
         for (id, entry) in release.entries() {
             if !trusted.history.revoked.covers(entry.manifest, id, entry.serial) {
                 self.plugin(root, id, entry, at)?;
@@ -722,12 +725,12 @@ impl Found {
         id: &str,
         entry: &PluginEntry,
         at: Millis,
-        demand: Demand,
+        demand: Completeness,
     ) -> Result<Listed<'_>, ReleaseError> {
         match self.plugin(root, id, entry, at) {
             Ok((verified, _)) if verified.stands(newest).is_err() => Ok(Listed::Revoked),
             Ok((verified, component)) => Ok(Listed::Live(verified, component)),
-            Err(error) if demand == Demand::LastGood && !error.may_pass() => {
+            Err(error) if demand == Completeness::LastGood && !error.is_transient() => {
                 Ok(Listed::Unusable(error.code(), error.to_string()))
             }
             Err(error) => Err(error),
@@ -790,7 +793,7 @@ impl Found {
     }
 }
 
-fn unworkable(source: &portcullis_trust::Binding, why: impl Into<String>) -> ReleaseError {
+fn invalid_binding(source: &portcullis_trust::Binding, why: impl Into<String>) -> ReleaseError {
     let (hook, plugin) = (source.hook.clone(), source.plugin.clone());
     ReleaseError::Binding { hook, plugin, why: why.into() }
 }
@@ -802,7 +805,7 @@ pub fn admit(
     set: Digest,
     downgrade: Option<&[u8]>,
     now: Millis,
-) -> Result<Passage, Refusal> {
+) -> Result<Activation, Refusal> {
     let alone = trusted.history.admit(release, set, None, now);
     let (Err(refusal), Some(envelope)) = (&alone, downgrade) else { return alone };
     if !matches!(refusal.kind(), RefusalCode::ReleaseOlder) {
@@ -813,7 +816,7 @@ pub fn admit(
 }
 
 /// The digest of the signed bytes of the set that lies there.
-pub fn set_in(paths: &ReleasePaths) -> Option<Digest> {
+pub fn current_set_digest(paths: &ReleasePaths) -> Option<Digest> {
     set_digest(&read::read_set(paths).ok()?)
 }
 
@@ -823,7 +826,11 @@ pub fn set_digest(set: &[u8]) -> Option<Digest> {
 }
 
 /// The set that lies there, where it is signed and its time is not over.
-pub fn verified_set_in(paths: &ReleasePaths, root: &TrustRoot, now: Millis) -> Option<ReleaseSet> {
+pub fn verified_current_set(
+    paths: &ReleasePaths,
+    root: &TrustRoot,
+    now: Millis,
+) -> Option<ReleaseSet> {
     verify_release(root, &set_bytes(paths)?, now).ok()
 }
 
@@ -839,6 +846,6 @@ fn about(plugin: &Option<String>) -> String {
 /// How the file of a suite ends, which is no envelope.
 const SUITE: &str = ".suite.json";
 /// The most bindings of one release set: what the leaf of its activation has room for.
-const MOST_BINDINGS_ALL: usize = 64;
+const MAX_BINDINGS: usize = 64;
 /// The most bindings of one hook: what a leaf has room for.
-const MOST_BINDINGS: usize = 8;
+const MAX_HOOK_BINDINGS: usize = 8;

@@ -64,12 +64,12 @@ impl Lane {
                 drop(sender.send(job()));
             }
         };
-        self.start_job(job)?;
+        self.spawn(job)?;
         Ok(receiver)
     }
 
     /// Runs a job that nobody waits for.
-    pub fn start_job(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Full> {
+    pub fn spawn(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Full> {
         let shared = &self.shared;
         let mut state = shared.state();
         let free = shared.threads.saturating_sub(state.busy);
@@ -165,21 +165,21 @@ mod tests {
 
     #[test]
     fn a_panic_costs_one_job_and_a_full_lane_says_so() {
-        let lane = Lane::new("plugin", 1, 1);
-        let lost = lane.run(|| -> u8 { panic!("planted") }).unwrap();
+        let pool = Lane::new("plugin", 1, 1);
+        let lost = pool.run(|| -> u8 { panic!("planted") }).unwrap();
         assert!(lost.blocking_recv().is_err());
         let (hold, held) = channel::<()>();
         let (started, running) = channel();
-        let first = lane
+        let first = pool
             .run(move || {
                 started.send(()).unwrap();
                 held.recv().ok()
             })
             .unwrap();
         running.recv().unwrap();
-        let second = lane.run(|| 2).unwrap();
-        assert_eq!(lane.run(|| 3).err(), Some(Full));
-        assert_eq!((lane.running(), lane.waiting()), (1, 1));
+        let second = pool.run(|| 2).unwrap();
+        assert_eq!(pool.run(|| 3).err(), Some(Full));
+        assert_eq!((pool.running(), pool.waiting()), (1, 1));
         drop(hold);
         assert!(first.blocking_recv().is_ok());
         assert_eq!(second.blocking_recv(), Ok(2));
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn one_lane_runs_no_more_at_once_than_it_may_and_loses_nothing_when_it_is_dropped() {
-        let (lane, other) = (Lane::new("plugin", 2, 100), Lane::new("plugin", 1, 0));
+        let (pool, other) = (Lane::new("plugin", 2, 100), Lane::new("plugin", 1, 0));
         let (now, most, done) = (
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicUsize::new(0)),
@@ -199,7 +199,7 @@ mod tests {
         for _ in 0..50 {
             let (now, most, done) = (Arc::clone(&now), Arc::clone(&most), Arc::clone(&done));
             let (held, finished) = (Arc::clone(&held), finished.clone());
-            lane.start_job(move || {
+            pool.spawn(move || {
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 // Until the other side lets go.
                 let _ = held.lock().unwrap().recv();
@@ -212,7 +212,7 @@ mod tests {
         // All of this lane's threads hang; another's work is done all the same.
         assert_eq!(other.run(|| 7).unwrap().blocking_recv(), Ok(7));
         drop((hold, finished));
-        drop(lane);
+        drop(pool);
         assert!(finish.recv().is_err(), "all jobs are over");
         assert_eq!(done.load(Ordering::SeqCst), 50);
         assert!((1..=2).contains(&most.load(Ordering::SeqCst)));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_hooks::{Frame, Heard, HookKind, Incoming, Request, Settings, read};
+use portcullis_hooks::{Frame, HookKind, Incoming, Parsed, Request, Settings, read};
 use portcullis_model::json::split_pointer;
 use portcullis_model::{
     Attribute, Call, Document, Entity, Grant, Lifetime, Millis, Origin, Principal, PrincipalKind,
@@ -19,14 +19,14 @@ use crate::format::{
 use crate::parse::SuiteError;
 
 /// What a plugin is asked. Without `Debug`: it names people.
-pub enum Question {
+pub enum TestCall {
     /// May they?
     Whether(Box<Incoming>),
     /// Which ones? At most so many.
     Which(Box<Incoming>, u32),
 }
 
-impl Question {
+impl TestCall {
     /// The call.
     pub fn call(&self) -> &Call {
         match self {
@@ -46,7 +46,7 @@ impl Question {
         question: usize,
     ) -> Result<Self, String> {
         let route = route(kind, None).unwrap_or_default();
-        let wire = Wire { kind, route, headers: &BTreeMap::new(), question, payload };
+        let wire = WireRequest { kind, route, headers: &BTreeMap::new(), question, payload };
         let settings = Settings::default();
         wire.hear(&Frame {
             tenant: TENANT,
@@ -96,7 +96,7 @@ impl CallText {
         received: Millis,
         seed: u64,
         payload: &[u8],
-    ) -> Result<Question, SuiteError> {
+    ) -> Result<TestCall, SuiteError> {
         for (member, given) in [
             ("id", self.id.is_some()),
             ("correlation", self.correlation.is_some()),
@@ -131,7 +131,7 @@ impl CallText {
                 format!("{} has no such route; its routes are {}", kind.name(), routes.join(", "));
             SuiteError::at(&format!("{path}.route"), what)
         })?;
-        let wire = Wire {
+        let wire = WireRequest {
             kind,
             route,
             headers: &self.headers,
@@ -145,7 +145,7 @@ impl CallText {
 }
 
 /// A request as a platform sends it.
-struct Wire<'a> {
+struct WireRequest<'a> {
     kind: HookKind,
     route: &'static str,
     headers: &'a BTreeMap<String, String>,
@@ -153,8 +153,8 @@ struct Wire<'a> {
     payload: &'a [u8],
 }
 
-impl Wire<'_> {
-    fn hear(&self, frame: &Frame<'_>) -> Result<Question, String> {
+impl WireRequest<'_> {
+    fn hear(&self, frame: &Frame<'_>) -> Result<TestCall, String> {
         let header = |name: &str| self.headers.get(name).map(String::as_str);
         let request = Request {
             get: false,
@@ -165,18 +165,18 @@ impl Wire<'_> {
         };
         let heard = read(self.kind, &request, frame).map_err(|malformed| malformed.to_string())?;
         match heard {
-            Heard::One(incoming) => Ok(Question::Whether(Box::new(incoming))),
-            Heard::Which(incoming, page) => {
-                Ok(Question::Which(Box::new(incoming), page.limit.unwrap_or(PAGE).max(1)))
+            Parsed::One(incoming) => Ok(TestCall::Whether(Box::new(incoming))),
+            Parsed::Which(incoming, page) => {
+                Ok(TestCall::Which(Box::new(incoming), page.limit.unwrap_or(PAGE).max(1)))
             }
-            Heard::Many(batch) => {
+            Parsed::Many(batch) => {
                 let count = batch.items.len();
                 let item = self
                     .question
                     .checked_sub(1)
                     .and_then(|index| batch.items.into_iter().nth(index));
                 match item {
-                    Some(Ok(incoming)) => Ok(Question::Whether(Box::new(incoming))),
+                    Some(Ok(incoming)) => Ok(TestCall::Whether(Box::new(incoming))),
                     Some(Err(_)) => {
                         Err(format!("question {} of the payload is malformed", self.question))
                     }
@@ -186,7 +186,7 @@ impl Wire<'_> {
                     )),
                 }
             }
-            Heard::Nothing(_) => Err("the payload has nothing to decide".to_owned()),
+            Parsed::Nothing(_) => Err("the payload has nothing to decide".to_owned()),
         }
     }
 }
@@ -208,7 +208,7 @@ pub(crate) fn from_model(
     kind: HookKind,
     received: Millis,
     seed: u64,
-) -> Result<Question, SuiteError> {
+) -> Result<TestCall, SuiteError> {
     let principal =
         |name: &String| lookup(&suite.principals, path, "principal", name).map(principal);
     let body = text.body.as_ref().map_or_else(|| "null".to_owned(), Value::to_string);
@@ -262,7 +262,7 @@ pub(crate) fn from_model(
     };
     let searches = call.phase.as_deref().is_some_and(|phase| Sought::from_phase(phase).is_some());
     let incoming = Box::new(Incoming::from(call));
-    Ok(if searches { Question::Which(incoming, PAGE) } else { Question::Whether(incoming) })
+    Ok(if searches { TestCall::Which(incoming, PAGE) } else { TestCall::Whether(incoming) })
 }
 
 fn principal(text: &PrincipalText) -> Principal {

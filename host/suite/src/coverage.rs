@@ -44,8 +44,8 @@ pub(crate) struct Seen {
     effects: BTreeSet<Effect>,
     changes: BTreeSet<String>,
     there: BTreeSet<String>,
-    weighty: BTreeSet<String>,
-    weighings: usize,
+    used_reads: BTreeSet<String>,
+    measurements: usize,
     /// Every argument that a finding had: name and value.
     arguments: BTreeSet<(String, String)>,
     settings: BTreeSet<String>,
@@ -99,18 +99,18 @@ impl Seen {
         late: &dyn Fn() -> bool,
     ) {
         for path in terms.reads.paths() {
-            if self.weighty.contains(path) || !self.there.contains(path) {
+            if self.used_reads.contains(path) || !self.there.contains(path) {
                 continue;
             }
-            if self.weighings == MOST_WEIGHINGS || late() {
+            if self.measurements == MAX_MEASUREMENTS || late() {
                 return;
             }
-            self.weighings += 1;
+            self.measurements += 1;
             let others: Vec<_> =
                 terms.reads.paths().iter().filter(|other| *other != path).cloned().collect();
             let Ok(less) = Reads::compile(&others, &[]) else { continue };
             if decide(plugin, &less, call).as_ref() != Some(decision) {
-                self.weighty.insert(path.clone());
+                self.used_reads.insert(path.clone());
             }
         }
     }
@@ -145,9 +145,9 @@ impl Coverage {
             terms.emits.changes().map(|it| named(it, seen.changes.contains(it))).collect(),
         );
         // Where there was no time to weigh them all, nobody is blamed.
-        let weighed = seen.weighings < MOST_WEIGHINGS;
+        let weighed = seen.measurements < MAX_MEASUREMENTS;
         let read = |path: &String| {
-            named(path, seen.weighty.contains(path) || (!weighed && seen.there.contains(path)))
+            named(path, seen.used_reads.contains(path) || (!weighed && seen.there.contains(path)))
         };
         count(Aspect::Reads, terms.reads.paths().iter().map(read).collect());
         if let Some(rules) = &text.rules {
@@ -279,4 +279,4 @@ fn collect(value: &Value, tokens: &[std::borrow::Cow<'_, str>], names: &mut BTre
 }
 
 /// How often plugins are asked again to weigh their reads, in one suite.
-const MOST_WEIGHINGS: usize = 20_000;
+const MAX_MEASUREMENTS: usize = 20_000;

@@ -69,7 +69,7 @@ impl Explanation {
             risk: decision.risk,
             saw: paths(true).collect(),
             absent: paths(false).collect(),
-            kept: terms.reads.kept_back(call),
+            kept: terms.reads.withheld(call),
         }
     }
 

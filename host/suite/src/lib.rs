@@ -27,7 +27,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use call::Question;
+pub use call::TestCall;
 pub use coverage::{Coverage, Uncovered};
 pub use explain::{Explanation, Told};
 pub use format::Suite;

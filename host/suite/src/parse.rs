@@ -50,14 +50,14 @@ impl Suite {
     pub const MOST_BYTES: usize = 1 << 20;
 
     /// Most bytes of a bundle, with all that the suite's files hold.
-    pub const MOST_BUNDLE_BYTES: usize = 8 << 20;
+    pub const MAX_BUNDLE_BYTES: usize = 8 << 20;
 
     /// Reads a suite.
     ///
     /// # Errors
     /// [`SuiteError`], with path and line.
     pub fn parse(text: &str, syntax: Syntax) -> Result<Self, SuiteError> {
-        let most = if syntax == Syntax::Json { Self::MOST_BUNDLE_BYTES } else { Self::MOST_BYTES };
+        let most = if syntax == Syntax::Json { Self::MAX_BUNDLE_BYTES } else { Self::MOST_BYTES };
         if text.len() > most {
             return Err(SuiteError::whole(format!(
                 "it has {} bytes; at most {most} are allowed",
@@ -96,8 +96,8 @@ impl Suite {
     pub fn bundle(&self) -> Result<Vec<u8>, SuiteError> {
         let text =
             serde_json::to_vec(self).map_err(|error| SuiteError::whole(error.to_string()))?;
-        if text.len() > Self::MOST_BUNDLE_BYTES {
-            let most = Self::MOST_BUNDLE_BYTES;
+        if text.len() > Self::MAX_BUNDLE_BYTES {
+            let most = Self::MAX_BUNDLE_BYTES;
             return Err(SuiteError::whole(format!(
                 "with its files it has {} bytes; at most {most} are allowed",
                 text.len()

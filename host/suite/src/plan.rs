@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_hooks::HookKind;
 use serde_json::Value;
 
-use crate::call::{Question, edited, from_model, lookup};
+use crate::call::{TestCall, edited, from_model, lookup};
 use crate::expect::Expect;
 use crate::format::{CallText, CaseText, CoverageText, ExpectText, MatrixText, Suite};
 use crate::parse::SuiteError;
@@ -29,7 +29,7 @@ pub(crate) struct Case {
     /// The name of the settings.
     pub settings: String,
     /// Nothing where the settings are to be refused.
-    pub question: Option<Question>,
+    pub question: Option<TestCall>,
     pub expect: Expect,
 }
 
@@ -42,20 +42,20 @@ impl Plan {
 
 impl Suite {
     /// Most cases, matrices multiplied out.
-    pub const MOST_CASES: usize = 2_000;
+    pub const MAX_CASES: usize = 2_000;
 
     /// Most settings: a plugin is compiled for each.
-    pub const MOST_SETTINGS: usize = 32;
+    pub const MAX_SETTINGS: usize = 32;
 
     /// Makes single cases of it. Resolve it first.
     ///
     /// # Errors
     /// [`SuiteError`], with the path of what does not fit.
     pub fn plan(&self) -> Result<Plan, SuiteError> {
-        if self.settings.len() > Self::MOST_SETTINGS {
+        if self.settings.len() > Self::MAX_SETTINGS {
             return Err(SuiteError::at(
                 "settings",
-                format!("there are more than {}", Self::MOST_SETTINGS),
+                format!("there are more than {}", Self::MAX_SETTINGS),
             ));
         }
         let mut settings = BTreeMap::new();
@@ -192,10 +192,10 @@ impl<'a> Planner<'a> {
         set: &BTreeMap<String, Value>,
         expect: &ExpectText,
     ) -> Result<(), SuiteError> {
-        if self.cases.len() == Suite::MOST_CASES {
+        if self.cases.len() == Suite::MAX_CASES {
             return Err(SuiteError::at(
                 path,
-                format!("there are more than {} cases", Suite::MOST_CASES),
+                format!("there are more than {} cases", Suite::MAX_CASES),
             ));
         }
         if name.trim().is_empty() || !self.names.insert(name.clone()) {
@@ -235,7 +235,7 @@ impl<'a> Planner<'a> {
         choice: Choice<'a>,
         with: Option<&CallText>,
         set: &BTreeMap<String, Value>,
-    ) -> Result<Question, SuiteError> {
+    ) -> Result<TestCall, SuiteError> {
         let (suite, defaults) = (self.suite, &self.suite.defaults);
         let mut text = match choice.call.or(defaults.call.as_deref()) {
             Some(name) => lookup(&suite.calls, path, "call", name)?.clone(),
@@ -304,7 +304,7 @@ impl<'a> Planner<'a> {
                 );
             }
             match &mut question {
-                Question::Whether(incoming) | Question::Which(incoming, _) => {
+                TestCall::Whether(incoming) | TestCall::Which(incoming, _) => {
                     incoming.call.proposed = changes
                 }
             }

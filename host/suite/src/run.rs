@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use portcullis_engine::{Engine, Evaluation, Fault, Plugin, Refused};
 use portcullis_model::{Call, Decision, Emits, Limits, Messages, Page, Reads};
 
-use crate::call::Question;
+use crate::call::TestCall;
 use crate::coverage::{Coverage, Seen};
 use crate::explain::Explanation;
 use crate::plan::{Case, Plan};
@@ -103,7 +103,7 @@ impl Terms<'_> {
             }
         };
         let Evaluation { outcome, notes, spent, .. } =
-            patiently(|| plugin.evaluate(&view, plugin.time()));
+            retrying(|| plugin.evaluate(&view, plugin.time()));
         let said = match outcome {
             Ok(decision) => match self.emits.check(call.hook, &decision, self.messages) {
                 Ok(()) => Said::Decision(decision),
@@ -128,13 +128,13 @@ impl Terms<'_> {
         };
         let page = Page { limit, after: None };
         let Evaluation { outcome, notes, spent, .. } =
-            patiently(|| plugin.find(&view, &page, plugin.time()));
+            retrying(|| plugin.find(&view, &page, plugin.time()));
         (outcome.map_or_else(|fault| Said::failed(&fault), Said::Found), notes, spent)
     }
 }
 
 /// The plugin is pure: where a busy machine was late, it is asked again.
-fn patiently<T>(mut ask: impl FnMut() -> Evaluation<T>) -> Evaluation<T> {
+fn retrying<T>(mut ask: impl FnMut() -> Evaluation<T>) -> Evaluation<T> {
     let mut evaluation = ask();
     for _ in 1..TRIES {
         if !matches!(evaluation.outcome, Err(Fault::Deadline)) {
@@ -172,8 +172,8 @@ fn answer(case: &Case, plugin: &Plugin, terms: &Terms<'_>) -> (Said, Duration) {
         return (Said::fault("hook-not-declared", what), Duration::ZERO);
     }
     let (said, _, spent) = match question {
-        Question::Whether(incoming) => terms.ask(plugin, &incoming.call),
-        Question::Which(incoming, limit) => terms.find(plugin, &incoming.call, *limit),
+        TestCall::Whether(incoming) => terms.ask(plugin, &incoming.call),
+        TestCall::Which(incoming, limit) => terms.find(plugin, &incoming.call, *limit),
     };
     (said, spent)
 }
@@ -202,7 +202,7 @@ fn outcome(case: &Case, (said, spent): (Said, Duration), terms: &Terms<'_>) -> O
 /// What the plugin would say if it saw less.
 pub(crate) fn decide(plugin: &Plugin, reads: &Reads, call: &Call) -> Option<Decision> {
     let view = reads.view(call).ok()?;
-    patiently(|| plugin.evaluate(&view, plugin.time())).outcome.ok()
+    retrying(|| plugin.evaluate(&view, plugin.time())).outcome.ok()
 }
 
 /// How often a plugin is asked that was not done in its time.

@@ -52,7 +52,7 @@ pub fn check_settings(
         .iter_errors(&settings)
         .flat_map(|error| complaints(&error))
         .chain(check_reads(&schema, &settings, reads).map_err(SchemaError)?)
-        .take(MOST_COMPLAINTS)
+        .take(MAX_COMPLAINTS)
         .collect())
 }
 
@@ -69,7 +69,7 @@ fn complaints(error: &ValidationError<'_>) -> Vec<Complaint> {
             unexpected.iter().map(member).collect()
         }
         _ => {
-            let what = error.masked_with("it").to_string().chars().take(LONGEST).collect();
+            let what = error.masked_with("it").to_string().chars().take(MAX_CHARS).collect();
             vec![Complaint { pointer: pointer.to_owned(), what }]
         }
     }
@@ -88,7 +88,7 @@ pub(crate) fn compile(schema: &Value) -> Result<Validator, SchemaError> {
 }
 
 /// Most complaints that are told.
-const MOST_COMPLAINTS: usize = 32;
+const MAX_COMPLAINTS: usize = 32;
 
 /// Longest complaint, characters.
-const LONGEST: usize = 300;
+const MAX_CHARS: usize = 300;

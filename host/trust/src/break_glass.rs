@@ -3,7 +3,7 @@
 //! Invariant: it is for one tenant and one hook, works once, and holds for at most an hour after it
 //! is opened; it waives named finding codes and perhaps the hook's safe answer, never a revocation
 //! and never the record. It may be signed long before it is needed and kept sealed. That it works
-//! once is for the host, which remembers ([`History`](crate::History)).
+//! once is for the host, which remembers ([`TrustHistory`](crate::TrustHistory)).
 
 use std::collections::BTreeSet;
 

@@ -51,7 +51,7 @@ impl Downgrade {
     /// 3. It says what its format needs.
     /// 4. Its time has begun and is not over.
     ///
-    /// Whether it is for this set and this host's past is for [`History`](crate::History).
+    /// Whether it is for this set and this host's past is for [`TrustHistory`](crate::TrustHistory).
     pub fn verify(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<Self, Refusal> {
         root.fresh(now)?;
         let downgrade: Self = document::signed(root, (&root.release, "release"), envelope)?;
@@ -74,10 +74,10 @@ impl Document for Downgrade {
         if *to == 0 || to > from {
             return Err("`to` is 0, or above `from`".to_owned());
         }
-        check_validity((*issued, *expires), LONGEST, "seven days")?;
+        check_validity((*issued, *expires), MAX_VALIDITY, "seven days")?;
         check_remarks(&[("person", person), ("reason", reason), ("ticket", ticket)])
     }
 }
 
 /// How long a downgrade may be used.
-const LONGEST: Millis = Millis(7 * 24 * 60 * 60 * 1_000);
+const MAX_VALIDITY: Millis = Millis(7 * 24 * 60 * 60 * 1_000);

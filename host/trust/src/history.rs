@@ -1,6 +1,6 @@
 //! What a host remembers of trust, and what of a release set that decides.
 //!
-//! Invariant: a history only grows: [`History::join`] of two is what both know, whichever is older, so that a record, a file and a second
+//! Invariant: a history only grows: [`TrustHistory::merge`] of two is what both know, whichever is older, so that a record, a file and a second
 //! copy can each be brought back without anything being forgotten or believed twice. Nothing here is a secret; that it was not altered is
 //! for whoever keeps it.
 
@@ -20,7 +20,7 @@ use crate::time;
 /// Everything that must not be forgotten. Also its pieces, as records carry them: what is empty says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct History {
+pub struct TrustHistory {
     /// The newest trust root that was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<RootMark>,
@@ -93,7 +93,7 @@ pub struct Active {
 
 /// How a release set may come into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passage {
+pub enum Activation {
     /// It is newer than all before.
     New,
     /// It is the one that was active last: it was verified then, and is held against that moment.
@@ -102,7 +102,7 @@ pub enum Passage {
     Downgrade(Digest),
 }
 
-impl History {
+impl TrustHistory {
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -175,10 +175,10 @@ impl History {
         digest: Digest,
         downgrade: Option<(&Downgrade, Digest)>,
         now: Millis,
-    ) -> Result<Passage, Refusal> {
+    ) -> Result<Activation, Refusal> {
         if let Some(active) = self.active.filter(|active| active.set == digest) {
             if now < set.grace {
-                return Ok(Passage::Again(active));
+                return Ok(Activation::Again(active));
             }
             let sentence = format!(
                 "the release set {} has expired, and its grace ended at {}",
@@ -190,7 +190,7 @@ impl History {
         set.unrevoked(&self.revoked)?;
         let passage = self.order(set, digest, downgrade)?;
         let no_floor = BTreeMap::new();
-        let active = if passage == Passage::New { &self.serials } else { &no_floor };
+        let active = if passage == Activation::New { &self.serials } else { &no_floor };
         for (id, entry) in set.entries() {
             let least = active.get(id).max(self.floors.get(id)).copied().unwrap_or(0);
             if entry.serial < least {
@@ -210,9 +210,9 @@ impl History {
         set: &ReleaseSet,
         digest: Digest,
         downgrade: Option<(&Downgrade, Digest)>,
-    ) -> Result<Passage, Refusal> {
+    ) -> Result<Activation, Refusal> {
         if set.version > self.highest {
-            return Ok(Passage::New);
+            return Ok(Activation::New);
         }
         let Some((downgrade, document)) = downgrade else {
             let sentence = format!(
@@ -223,7 +223,7 @@ impl History {
         };
         if downgrade.set == digest && downgrade.to == set.version && downgrade.from >= self.highest
         {
-            return Ok(Passage::Downgrade(document));
+            return Ok(Activation::Downgrade(document));
         }
         let Downgrade { from, to, .. } = downgrade;
         let sentence = format!(
@@ -245,7 +245,7 @@ impl History {
     }
 
     /// Refuses a break-glass document that was opened before.
-    pub fn unspent(&self, document: &BreakGlass) -> Result<(), Refusal> {
+    pub fn check_unused(&self, document: &BreakGlass) -> Result<(), Refusal> {
         if !self.spent.contains_key(&document.id) {
             return Ok(());
         }
@@ -285,7 +285,7 @@ mod tests {
     const NOW: Millis = Millis(1_793_534_400_000);
     const SINCE: Millis = Millis(1_793_534_300_000);
 
-    fn active(history: &mut History, version: u64, serial: u64, digest: u8) {
+    fn active(history: &mut TrustHistory, version: u64, serial: u64, digest: u8) {
         let active = Active {
             version,
             set: Digest([digest; 32]),
@@ -293,7 +293,7 @@ mod tests {
             since: Millis(SINCE.0 + version),
             resets: 0,
         };
-        history.join(&History::of(&set(version, serial), active));
+        history.join(&TrustHistory::of(&set(version, serial), active));
     }
 
     fn downgrade(from: u64, to: u64, digest: u8) -> Downgrade {
@@ -313,18 +313,18 @@ mod tests {
 
     #[test]
     fn versions_and_serials_only_grow_but_by_a_downgrade() {
-        let mut history = History::default();
+        let mut history = TrustHistory::default();
         active(&mut history, 410, 6, 10);
         active(&mut history, 412, 7, 12);
         let admit =
-            |history: &History, set: &ReleaseSet, digest: u8, document: Option<&Downgrade>| {
+            |history: &TrustHistory, set: &ReleaseSet, digest: u8, document: Option<&Downgrade>| {
                 let document = document.map(|document| (document, Digest([99; 32])));
                 history
                     .admit(set, Digest([digest; 32]), document, NOW)
                     .map_err(|refusal| refusal.code())
             };
-        assert_eq!(admit(&history, &set(413, 7), 13, None), Ok(Passage::New));
-        assert!(matches!(admit(&history, &set(412, 7), 12, None), Ok(Passage::Again(_))));
+        assert_eq!(admit(&history, &set(413, 7), 13, None), Ok(Activation::New));
+        assert!(matches!(admit(&history, &set(412, 7), 12, None), Ok(Activation::Again(_))));
         assert_eq!(admit(&history, &set(413, 6), 13, None), Err("serial-older"));
         for (version, digest) in [(410, 10), (412, 13), (1, 1)] {
             assert_eq!(admit(&history, &set(version, 7), digest, None), Err("release-older"));
@@ -332,7 +332,7 @@ mod tests {
         let back = downgrade(412, 410, 10);
         assert_eq!(
             admit(&history, &set(410, 6), 10, Some(&back)),
-            Ok(Passage::Downgrade(Digest([99; 32])))
+            Ok(Activation::Downgrade(Digest([99; 32])))
         );
         assert_eq!(
             admit(&history, &set(410, 6), 11, Some(&back)),
@@ -354,26 +354,26 @@ mod tests {
 
     #[test]
     fn what_was_active_may_start_again_until_its_grace_ends() {
-        let mut history = History::default();
+        let mut history = TrustHistory::default();
         active(&mut history, 412, 7, 12);
         let digest = Digest([12; 32]);
         let set = set(412, 7);
         let again = |now| history.admit(&set, digest, None, now).map_err(|refusal| refusal.code());
-        assert!(matches!(again(set.expires), Ok(Passage::Again(_))));
-        assert!(matches!(again(Millis(set.grace.0 - 1)), Ok(Passage::Again(_))));
+        assert!(matches!(again(set.expires), Ok(Activation::Again(_))));
+        assert!(matches!(again(Millis(set.grace.0 - 1)), Ok(Activation::Again(_))));
         assert_eq!(again(set.grace), Err("grace-over"));
     }
 
     #[test]
     fn the_way_back_never_leads_to_a_set_that_was_left() {
-        let mut history = History::default();
+        let mut history = TrustHistory::default();
         let mut now = SINCE.0;
         let mut activate = |version: u64| {
             now += 1;
             let digest = Digest([u8::try_from(version).unwrap(); 32]);
             let (root, since) = (1, Millis(now));
             let active = Active { version, set: digest, root, since, resets: 0 };
-            history.join(&History::of(&set(version, 1), active));
+            history.join(&TrustHistory::of(&set(version, 1), active));
             history.before_active().map(|active| active.version)
         };
         assert_eq!(activate(1), None);
@@ -389,17 +389,17 @@ mod tests {
         assert_eq!(history.activations.len(), MAX_ACTIVATIONS);
         // A restart of the active set is no further activation.
         let last = history.activations.last().copied().unwrap();
-        assert!(!history.join(&History { active: Some(last), ..History::default() }));
+        assert!(!history.join(&TrustHistory { active: Some(last), ..TrustHistory::default() }));
     }
 
     #[test]
     fn pieces_say_only_what_they_know() {
-        let mut history = History::default();
+        let mut history = TrustHistory::default();
         assert_eq!(serde_json::to_string(&history).unwrap(), "{}");
         active(&mut history, 3, 1, 3);
         let text = serde_json::to_string(&history).unwrap();
-        assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
-        assert!(serde_json::from_str::<History>(r#"{"more":1}"#).is_err());
+        assert_eq!(serde_json::from_str::<TrustHistory>(&text).unwrap(), history);
+        assert!(serde_json::from_str::<TrustHistory>(r#"{"more":1}"#).is_err());
     }
 
     proptest! {
@@ -409,7 +409,7 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let piece = |(version, serial, digest, what): (u64, u64, u8, usize)| {
-                let mut piece = History::default();
+                let mut piece = TrustHistory::default();
                 match what {
                     0 => active(&mut piece, version, serial, u8::try_from(version).unwrap()),
                     1 => drop(piece.revoked.manifests.insert(Digest([digest; 32]))),
@@ -420,7 +420,7 @@ mod tests {
             };
             let pieces: Vec<_> = pieces.into_iter().map(piece).collect();
             let all = |order: &[usize]| {
-                let mut whole = History::default();
+                let mut whole = TrustHistory::default();
                 for at in order {
                     whole.join(&pieces[*at]);
                 }

@@ -27,9 +27,9 @@ mod verify;
 pub use break_glass::BreakGlass;
 pub use downgrade::Downgrade;
 pub use dsse::{Envelope, Signature, Verified, add_signature, pae, sign};
-pub use history::{Active, History, Passage, RootMark, TimeDocuments};
+pub use history::{Activation, Active, RootMark, TimeDocuments, TrustHistory};
 pub use manifest::{Capability, Manifest, PassedSuite, SettingsSchema};
-pub use names::{HookPattern, Utterance};
+pub use names::{ChangeName, HookPattern};
 pub use refusal::{Refusal, RefusalCode};
 pub use release::{Binding, PluginEntry, ReleaseSet};
 pub use revoked::RevokedPlugins;
@@ -41,7 +41,7 @@ pub use source::{
 pub use strict::sha256;
 pub use time_documents::{ClockConfirmation, TimeReset};
 pub use verify::{
-    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, release_stands, verify_binding,
+    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, release_is_valid_under, verify_binding,
     verify_issued, verify_manifest, verify_pinned_root, verify_plugin, verify_release,
     verify_revocations, verify_root,
 };

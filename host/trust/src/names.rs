@@ -38,14 +38,14 @@ impl fmt::Display for HookPattern {
 
 /// Something a plugin can say that a hook kind may not have words for: an effect or a kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Utterance {
+pub enum ChangeName {
     /// An effect, such as `review`.
     Effect(Effect),
     /// A kind of change, such as `drop-grant`.
     Change(ChangeKind),
 }
 
-impl Utterance {
+impl ChangeName {
     /// Reads `review`, `drop-grant`, `set:access-token`, …
     pub fn parse(text: &str) -> Option<Self> {
         let effect = Effect::ALL.into_iter().find(|effect| effect.name() == text).map(Self::Effect);
@@ -162,9 +162,12 @@ mod tests {
 
     #[test]
     fn utterances_are_effects_and_changes() {
-        assert_eq!(Utterance::parse("review"), Some(Utterance::Effect(Effect::Review)));
-        assert_eq!(Utterance::parse("drop-grant"), Some(Utterance::Change(ChangeKind::DropGrant)));
-        assert_eq!(Utterance::parse("set"), None);
+        assert_eq!(ChangeName::parse("review"), Some(ChangeName::Effect(Effect::Review)));
+        assert_eq!(
+            ChangeName::parse("drop-grant"),
+            Some(ChangeName::Change(ChangeKind::DropGrant))
+        );
+        assert_eq!(ChangeName::parse("set"), None);
     }
 
     #[test]

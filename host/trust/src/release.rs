@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dsse::Envelope;
 use crate::manifest::Manifest;
-use crate::names::{Utterance, is_plugin_id, is_word, quoted};
+use crate::names::{ChangeName, is_plugin_id, is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::revoked::RevokedPlugins;
 use crate::rollout::{self, Bounds, Candidate};
@@ -181,8 +181,8 @@ impl ReleaseSet {
                 )));
             }
         }
-        if self.min_serial.len() > MAX_FLOORS {
-            return Err(malformed(format!("`min_serial` has more than {MAX_FLOORS} members")));
+        if self.min_serial.len() > MAX_MIN_SERIALS {
+            return Err(malformed(format!("`min_serial` has more than {MAX_MIN_SERIALS} members")));
         }
         if let Some((id, _)) = self.entries().find(|(id, _)| !is_plugin_id(id)) {
             return Err(malformed(format!("{} is not a plugin id", quoted(id))));
@@ -279,7 +279,7 @@ impl Binding {
         rollout::check(self)?;
         let further = self.candidate.iter().flat_map(|candidate| &candidate.fallback);
         for (utterance, to) in self.fallback.iter().chain(further) {
-            if Utterance::parse(utterance).is_none() {
+            if ChangeName::parse(utterance).is_none() {
                 let utterance = quoted(utterance);
                 return Err(malformed(format!(
                     "`fallback` of a binding on {hook} names {utterance}, which is neither an effect nor a change"
@@ -300,7 +300,7 @@ impl Binding {
 const MAX_GRACE: Millis = Millis(90 * 24 * 60 * 60 * 1_000);
 
 /// Bounds the floors of one set.
-const MAX_FLOORS: usize = 1_024;
+const MAX_MIN_SERIALS: usize = 1_024;
 
 pub(crate) fn malformed(what: impl AsRef<str>) -> Refusal {
     Refusal::new(

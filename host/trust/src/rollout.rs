@@ -136,8 +136,8 @@ impl Candidate {
             _ => return wrong("it must be either `shadow` or `canary`".to_owned()),
         }
         let Abort { window, max_differences, max_failures, max_slower, slower_by_ms } = self.abort;
-        if !(1..=MOST_COMPARED).contains(&window) {
-            return wrong(format!("`abort.window` is {window}, not 1 to {MOST_COMPARED}"));
+        if !(1..=MAX_COMPARED).contains(&window) {
+            return wrong(format!("`abort.window` is {window}, not 1 to {MAX_COMPARED}"));
         }
         for (name, said) in [
             ("max_differences", max_differences),
@@ -150,9 +150,9 @@ impl Candidate {
                 ));
             }
         }
-        if slower_by_ms > MOST_SLOWER_MS {
+        if slower_by_ms > MAX_SLOWER_MS {
             return wrong(format!(
-                "`abort.slower_by_ms` is {slower_by_ms}, not 0 to {MOST_SLOWER_MS}"
+                "`abort.slower_by_ms` is {slower_by_ms}, not 0 to {MAX_SLOWER_MS}"
             ));
         }
         Ok(())
@@ -172,11 +172,11 @@ impl Canary {
         for (name, words) in
             [("applications", &self.applications), ("departments", &self.departments)]
         {
-            if words.len() > MOST_WORDS
-                || words.iter().any(|word| word.is_empty() || word.len() > LONGEST_WORD)
+            if words.len() > MAX_NAMES
+                || words.iter().any(|word| word.is_empty() || word.len() > MAX_NAME_CHARS)
             {
                 return Err(format!(
-                    "`canary.{name}` has more than {MOST_WORDS} members, or one that is empty or longer than {LONGEST_WORD} bytes"
+                    "`canary.{name}` has more than {MAX_NAMES} members, or one that is empty or longer than {MAX_NAME_CHARS} bytes"
                 ));
             }
         }
@@ -195,10 +195,10 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// Calls that a divergence budget can look back on: one bit each and more is kept in memory.
-const MOST_COMPARED: u32 = 10_000;
+const MAX_COMPARED: u32 = 10_000;
 /// A platform waits for no answer longer than that.
-const MOST_SLOWER_MS: u32 = 10_000;
+const MAX_SLOWER_MS: u32 = 10_000;
 /// Applications or departments of a cohort.
-const MOST_WORDS: usize = 256;
+const MAX_NAMES: usize = 256;
 /// Bytes of one of them.
-const LONGEST_WORD: usize = 256;
+const MAX_NAME_CHARS: usize = 256;

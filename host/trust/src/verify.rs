@@ -100,7 +100,7 @@ pub fn verify_pinned_root(envelope: &[u8]) -> Result<TrustRoot, Refusal> {
 /// 5. Its time has begun and is not over.
 ///
 /// That its version is above those that were active before, and that nothing in it is revoked, is for the host, which remembers
-/// ([`History`](crate::History)).
+/// ([`TrustHistory`](crate::TrustHistory)).
 pub fn verify_release(
     root: &TrustRoot,
     envelope: &[u8],
@@ -124,7 +124,11 @@ pub fn verify_release(
 /// Refuses a release set that was let in under `root` once a `later` root has revoked so many of
 /// the keys that signed it that too few are left. What a later root merely leaves out does not
 /// touch what was let in before.
-pub fn release_stands(root: &TrustRoot, later: &TrustRoot, envelope: &[u8]) -> Result<(), Refusal> {
+pub fn release_is_valid_under(
+    root: &TrustRoot,
+    later: &TrustRoot,
+    envelope: &[u8],
+) -> Result<(), Refusal> {
     let envelope = Envelope::parse(envelope)?;
     let signers = root.signers(&envelope, ReleaseSet::PAYLOAD_TYPE)?;
     let ours = root.release.among(&signers.counted);

@@ -8,7 +8,7 @@ use common::{DAY, Hospital, NOW, refused, whole_second};
 use portcullis_keys::SecretKey;
 use portcullis_model::{Digest, Millis};
 use portcullis_trust::{
-    Active, History, ReleaseSet, TrustRoot, sign, verify_manifest, verify_release, verify_root,
+    Active, ReleaseSet, TrustHistory, TrustRoot, sign, verify_manifest, verify_release, verify_root,
 };
 
 #[test]
@@ -92,15 +92,17 @@ fn the_tricks_on_candidates() {
     );
     let active = |version| Active { version, set: Digest([9; 32]), root: 3, since: NOW, resets: 0 };
     assert_eq!(
-        History::of(&set, active(412)).serials["org.hospital.sod"],
+        TrustHistory::of(&set, active(412)).serials["org.hospital.sod"],
         7,
         "a candidate raises no floor"
     );
     // What is bad about a live plugin is bad about a candidate.
-    let history =
-        History { serials: [("org.hospital.sod".to_owned(), 9)].into(), ..History::default() };
+    let history = TrustHistory {
+        serials: [("org.hospital.sod".to_owned(), 9)].into(),
+        ..TrustHistory::default()
+    };
     refused("serial-older", history.admit(&set, Digest([1; 32]), None, NOW));
-    let mut history = History::default();
+    let mut history = TrustHistory::default();
     history.revoked.serials.entry("org.hospital.sod".to_owned()).or_default().insert(8);
     refused("revoked-manifest", history.admit(&set, Digest([1; 32]), None, NOW));
     for (from, to) in [

@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::hours::Hours;
 use crate::index::Index;
 use crate::path::{Path, Place};
-use crate::scene::{Part, Scene};
+use crate::scene::{EvaluationRequest, Part};
 use crate::settings::{self, Otherwise, Properties, RuleEffect, Settings};
 
 /// The settings, made ready for calls.
@@ -107,7 +107,7 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
 
 impl Rule {
     /// Whether it is for this call.
-    pub fn applies(&self, scene: &Scene<'_>) -> Applies {
+    pub fn applies(&self, scene: &EvaluationRequest<'_>) -> Applies {
         let mut unknown = None;
         for (met, path) in self.names(scene).into_iter().chain(self.clock(scene)) {
             match met {
@@ -127,7 +127,7 @@ impl Rule {
     }
 
     /// What it names, and what is missing where that cannot be judged.
-    fn names(&self, scene: &Scene<'_>) -> [(Option<bool>, Option<Path>); 8] {
+    fn names(&self, scene: &EvaluationRequest<'_>) -> [(Option<bool>, Option<Path>); 8] {
         let among = |names: &Option<Vec<String>>, name: Option<&str>| {
             let Some(names) = names else { return Some(true) };
             name.map(|name| names.binary_search_by(|known| known.as_str().cmp(name)).is_ok())
@@ -143,7 +143,7 @@ impl Rule {
                 Some(scene.roles.iter().any(|role| wanted.binary_search(role).is_ok()))
             }
         };
-        let Scene { subject, action, resource, .. } = scene;
+        let EvaluationRequest { subject, action, resource, .. } = scene;
         [
             (among(&self.actions, action.id), Some(Path::Id(Place::Action))),
             (among(&self.resource_types, resource.type_name), Some(Path::Type(Place::Resource))),
@@ -157,7 +157,7 @@ impl Rule {
     }
 
     /// What it says about the time. The clock is always known; a moment that no calendar has is within no hours.
-    fn clock(&self, scene: &Scene<'_>) -> [(Option<bool>, Option<Path>); 2] {
+    fn clock(&self, scene: &EvaluationRequest<'_>) -> [(Option<bool>, Option<Path>); 2] {
         let begun = self.from.is_none_or(|from| scene.received >= from);
         let over = self.until.is_some_and(|until| scene.received >= until);
         let within = self

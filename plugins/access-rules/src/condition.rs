@@ -9,7 +9,7 @@ use portcullis_guest::Problems;
 use serde_json::Value as Json;
 
 use crate::path::Path;
-use crate::scene::Scene;
+use crate::scene::EvaluationRequest;
 use crate::settings::Condition as Source;
 use crate::value::{Atom, Number, Value};
 
@@ -60,7 +60,7 @@ impl Condition {
     }
 
     /// Whether it is met; `None` where nobody knows.
-    pub fn met(&self, scene: &Scene<'_>) -> Option<bool> {
+    pub fn met(&self, scene: &EvaluationRequest<'_>) -> Option<bool> {
         let value = scene.value(&self.what);
         if let Test::Present(wanted) = self.test {
             return Some((value != Value::Absent) == wanted);
@@ -95,7 +95,7 @@ impl Condition {
     }
 
     /// What has to be known before it can be judged: what it looks at, or what it compares that with.
-    pub fn unknown(&self, scene: &Scene<'_>) -> &Path {
+    pub fn unknown(&self, scene: &EvaluationRequest<'_>) -> &Path {
         match &self.test {
             Test::Shared(with, _) if matches!(scene.value(&self.what), Value::Known(_)) => with,
             _ => &self.what,

@@ -114,9 +114,11 @@ impl Directory {
         if type_name.is_empty() {
             problems.at(format_args!("{path}.type"), "is empty");
         }
-        if !(1..=LONGEST_ID).contains(&id.len()) {
-            problems
-                .at(format_args!("{path}.{member}"), format_args!("needs 1 to {LONGEST_ID} bytes"));
+        if !(1..=MAX_ID_BYTES).contains(&id.len()) {
+            problems.at(
+                format_args!("{path}.{member}"),
+                format_args!("needs 1 to {MAX_ID_BYTES} bytes"),
+            );
         }
         let mut known = Vec::with_capacity(attributes.len());
         for (name, json) in attributes {
@@ -167,4 +169,4 @@ fn key(type_name: &str, id: &str) -> String {
 pub(crate) const ACTION: &str = "action";
 
 /// The longest id that the host takes as a result.
-const LONGEST_ID: usize = 1_024;
+const MAX_ID_BYTES: usize = 1_024;

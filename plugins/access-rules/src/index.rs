@@ -9,7 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::compiled::Rule;
-use crate::scene::Scene;
+use crate::scene::EvaluationRequest;
 
 /// Rules by what they name.
 #[derive(Clone, Default)]
@@ -47,7 +47,7 @@ impl Index {
     }
 
     /// The numbers of the rules that can concern a call, smallest first, each once.
-    pub fn rules(&self, scene: &Scene<'_>) -> Vec<u32> {
+    pub fn rules(&self, scene: &EvaluationRequest<'_>) -> Vec<u32> {
         let mut rules = self.everywhere.clone();
         let mut key = String::with_capacity(128);
         let mut look = |kind: &str, names: Option<[&str; 2]>| {
@@ -90,13 +90,13 @@ fn options(rule: &Rule) -> Vec<Filing> {
         key.into_boxed_str()
     };
     let filed = |kind: &'static str, names: &Option<Vec<String>>| {
-        let names = names.as_ref().filter(|names| names.len() <= MOST_KEYS)?;
+        let names = names.as_ref().filter(|names| names.len() <= MAX_KEYS)?;
         Some(Filing { kind, keys: names.iter().map(|name| spelled(kind, [name, ""])).collect() })
     };
     let (actions, types) = (&rule.actions, &rule.resource_types);
     let both = actions.as_ref().zip(types.as_ref());
     let both =
-        both.filter(|(actions, types)| actions.len().saturating_mul(types.len()) <= MOST_KEYS);
+        both.filter(|(actions, types)| actions.len().saturating_mul(types.len()) <= MAX_KEYS);
     let both = both.map(|(actions, types)| {
         let each = |action: &String| {
             types.iter().map(|on| spelled(ACTION_ON, [action, on])).collect::<Vec<_>>()
@@ -129,7 +129,7 @@ fn spell(key: &mut String, kind: &str, [one, other]: [&str; 2]) {
 }
 
 /// A rule that names more than this of one kind is not filed under them: it would be found too often, and take too much room.
-const MOST_KEYS: usize = 1_024;
+const MAX_KEYS: usize = 1_024;
 
 const RESOURCE: &str = "r";
 const SUBJECT: &str = "s";

@@ -7,11 +7,11 @@ use portcullis_guest::{Attribute, Call, Decision, Effect, Finding, Severity};
 
 use crate::compiled::{Applies, Compiled, Rule};
 use crate::path::Path;
-use crate::scene::Scene;
+use crate::scene::EvaluationRequest;
 use crate::settings::Otherwise;
 
 /// What the rules say of a call.
-pub(crate) struct Weighed<'a> {
+pub(crate) struct Evaluated<'a> {
     /// The denying rules that apply, by id, and what is not known of those that could not be judged.
     denied: Vec<(&'a Rule, Option<Path>)>,
     /// The first rule by id that allows it.
@@ -19,9 +19,9 @@ pub(crate) struct Weighed<'a> {
 }
 
 /// Holds a call against the rules that can concern it.
-pub(crate) fn weigh<'a>(compiled: &'a Compiled, call: &'a Call) -> Weighed<'a> {
-    let scene = Scene::of(compiled, call);
-    let mut weighed = Weighed { denied: Vec::new(), allowed: None };
+pub(crate) fn weigh<'a>(compiled: &'a Compiled, call: &'a Call) -> Evaluated<'a> {
+    let scene = EvaluationRequest::of(compiled, call);
+    let mut weighed = Evaluated { denied: Vec::new(), allowed: None };
     for number in compiled.index.rules(&scene) {
         let Some(rule) = compiled.rules.get(number as usize) else { continue };
         if rule.allows && weighed.allowed.is_some() {
@@ -37,7 +37,7 @@ pub(crate) fn weigh<'a>(compiled: &'a Compiled, call: &'a Call) -> Weighed<'a> {
     weighed
 }
 
-impl Weighed<'_> {
+impl Evaluated<'_> {
     /// Whether the answer is yes.
     pub fn allows(&self) -> bool {
         self.denied.is_empty() && self.allowed.is_some()

@@ -14,7 +14,7 @@ use crate::settings::Weight;
 use crate::value::{Atom, Atoms, Value};
 
 /// One call, looked up.
-pub(crate) struct Scene<'a> {
+pub(crate) struct EvaluationRequest<'a> {
     pub subject: Part<'a>,
     pub action: Part<'a>,
     pub resource: Part<'a>,
@@ -35,7 +35,7 @@ pub(crate) struct Part<'a> {
     weight: Weight,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> EvaluationRequest<'a> {
     /// Looks everything up that every rule may ask for.
     pub fn of(compiled: &'a Compiled, call: &'a Call) -> Self {
         let weights = compiled.properties;

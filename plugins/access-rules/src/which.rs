@@ -17,5 +17,5 @@ pub(crate) fn find(compiled: &Compiled, call: &Call, page: &Page) -> Result<Foun
         Some(Sought::Action) => compiled.actions.ids(ACTION),
         None => &[],
     };
-    search::by_asking(call, page, candidates, |call| Ok(weigh(compiled, call).allows()))
+    search::filter_candidates(call, page, candidates, |call| Ok(weigh(compiled, call).allows()))
 }

@@ -36,11 +36,11 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
     if !settings.items.values().any(|item| item.mandatory) {
         problems.at("items", "has nothing mandatory: without an end, access would never end");
     }
-    if settings.clock_skew_seconds > MOST_SKEW {
-        problems.at("clock_skew_seconds", format_args!("is above {MOST_SKEW}"));
+    if settings.clock_skew_seconds > MAX_SKEW {
+        problems.at("clock_skew_seconds", format_args!("is above {MAX_SKEW}"));
     }
-    if settings.longest_seconds.is_some_and(|seconds| seconds < LEAST_LONGEST) {
-        problems.at("longest_seconds", format_args!("is below {LEAST_LONGEST}"));
+    if settings.longest_seconds.is_some_and(|seconds| seconds < MIN_LONGEST) {
+        problems.at("longest_seconds", format_args!("is below {MIN_LONGEST}"));
     }
     let mut access_end = Vec::new();
     for (place, path) in settings.access_end {
@@ -114,7 +114,7 @@ fn zone(path: &str, name: &str, problems: &mut Problems) -> TimeZone {
 }
 
 /// A clock that is off by more than ten minutes is not skewed but wrong.
-const MOST_SKEW: u32 = 600;
+const MAX_SKEW: u32 = 600;
 
 /// No platform issues anything that lives for less.
-const LEAST_LONGEST: u32 = 60;
+const MIN_LONGEST: u32 = 60;

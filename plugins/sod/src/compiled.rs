@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use portcullis_guest::{Effect, Problems, Severity};
 
-use crate::lists::{Bits, small};
+use crate::lists::{BitSet, small};
 use crate::names::{Name, NameTable};
 use crate::rules::{Forbidden, Rules};
 use crate::settings::{Exception, Existing, Kind, Rule, Scope, Settings};
@@ -111,7 +111,7 @@ fn name_table(
     let role_numbers = NameTable::new(roles.keys().map(|role| Name::parse(role)).zip(0..));
     let members: Vec<&Vec<String>> = roles.values().collect();
     for (role, start) in roles.keys().zip(0..) {
-        let (mut seen, mut open) = (Bits::new(roles.len()), vec![start]);
+        let (mut seen, mut open) = (BitSet::new(roles.len()), vec![start]);
         seen.insert(start);
         while let Some(inner) = open.pop() {
             for member in members.get(inner as usize).into_iter().copied().flatten() {

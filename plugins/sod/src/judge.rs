@@ -9,15 +9,15 @@ use portcullis_guest::{
 };
 
 use crate::compiled::{Compiled, Exempt, Facts};
-use crate::lists::Bits;
+use crate::lists::BitSet;
 use crate::minimal::smallest;
 use crate::names::Name;
 use crate::settings::{Existing, Of, Scope};
 
 /// Judges one call.
 pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
-    let mut after = Bits::new(compiled.functions.len());
-    let mut before = Bits::new(compiled.functions.len());
+    let mut after = BitSet::new(compiled.functions.len());
+    let mut before = BitSet::new(compiled.functions.len());
     for item in holdings(call) {
         for function in compiled.names.numbers(item.name) {
             after.insert(function);

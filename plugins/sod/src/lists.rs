@@ -49,9 +49,9 @@ impl<T> Default for Lists<T> {
 }
 
 /// A set of numbers below a bound.
-pub(crate) struct Bits(Vec<u64>);
+pub(crate) struct BitSet(Vec<u64>);
 
-impl Bits {
+impl BitSet {
     /// Empty, for numbers below `bound`.
     pub fn new(bound: usize) -> Self {
         Self(vec![0; bound.div_ceil(64)])
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn bits_are_a_set() {
-        let mut bits = Bits::new(130);
+        let mut bits = BitSet::new(130);
         [129, 0, 63, 64, 129, 1000].into_iter().for_each(|number| bits.insert(number));
         assert_eq!(bits.iter().collect::<Vec<_>>(), [0, 63, 64, 129]);
         assert!(bits.has(64) && !bits.has(65) && !bits.has(1000));

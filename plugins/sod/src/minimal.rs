@@ -1,7 +1,7 @@
 //! The smallest set of entitlements that still breaks a rule: what a person has to look at.
 //!
 //! Invariant: always the same answer for the same entitlements in the same order, always enough to break the rule, and no
-//! smaller set is, as long as the search stays within [`MOST_STEPS`]; beyond that none of its members can be left out.
+//! smaller set is, as long as the search stays within [`MAX_STEPS`]; beyond that none of its members can be left out.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) fn smallest(masks: &[u64], at_least: u32) -> Vec<usize> {
         if search.find(0, 0, size) {
             return search.chosen;
         }
-        if search.steps > MOST_STEPS {
+        if search.steps > MAX_STEPS {
             break;
         }
     }
@@ -58,7 +58,7 @@ impl Search<'_> {
         if covered.count_ones() >= self.at_least {
             return true;
         }
-        if covered.count_ones() + more * self.widest < self.at_least || self.steps > MOST_STEPS {
+        if covered.count_ones() + more * self.widest < self.at_least || self.steps > MAX_STEPS {
             return false;
         }
         for (next, (position, mask)) in self.useful.iter().enumerate().skip(from) {
@@ -97,7 +97,7 @@ fn irreducible(useful: &[(usize, u64)], at_least: u32) -> Vec<usize> {
 }
 
 /// How far the exact search goes: 20,000 steps, well under a millisecond.
-const MOST_STEPS: u32 = 20_000;
+const MAX_STEPS: u32 = 20_000;
 
 #[cfg(test)]
 mod tests {

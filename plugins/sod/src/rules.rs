@@ -9,7 +9,7 @@
 
 use std::cmp::Reverse;
 
-use crate::lists::{Bits, Lists, ones, small};
+use crate::lists::{BitSet, Lists, ones, small};
 
 /// A rule: no `at_least` of these functions together. `set` is sorted, without repetition; `2 ≤ at_least ≤ set.len()`.
 pub(crate) struct Forbidden {
@@ -68,7 +68,7 @@ impl Rules {
                 (popularity.get(*function as usize), Reverse(*function))
             });
             let spare = rule.set.len().saturating_sub(rule.at_least as usize);
-            if spare + 2 > MOST_PAIRED {
+            if spare + 2 > MAX_PAIRED {
                 watched.truncate(spare + 1);
                 singles.extend(watched.iter().map(|function| (*function, place)));
                 continue;
@@ -86,7 +86,7 @@ impl Rules {
     }
 
     /// The numbers of the rules that whoever holds these functions breaks, smallest first.
-    pub fn broken(&self, held: &Bits) -> Vec<u32> {
+    pub fn broken(&self, held: &BitSet) -> Vec<u32> {
         let mut broken = Vec::new();
         let mut look = |place: u32| broken.extend(self.broken_at(place, held));
         for function in held.iter() {
@@ -113,7 +113,7 @@ impl Rules {
     }
 
     /// Whether whoever holds these functions breaks this rule.
-    pub fn breaks(&self, rule: u32, held: &Bits) -> bool {
+    pub fn breaks(&self, rule: u32, held: &BitSet) -> bool {
         self.places.get(rule as usize).is_some_and(|place| self.broken_at(*place, held).is_some())
     }
 
@@ -126,7 +126,7 @@ impl Rules {
     }
 
     /// The number of the rule at this place, if whoever holds these functions breaks it.
-    fn broken_at(&self, place: u32, held: &Bits) -> Option<u32> {
+    fn broken_at(&self, place: u32, held: &BitSet) -> Option<u32> {
         let [number, at_least, set @ ..] = self.book.get(place) else { return None };
         let count = set.iter().filter(|function| held.has(**function)).count();
         (count >= *at_least as usize).then_some(*number)
@@ -157,7 +157,7 @@ fn rows(watched: &[(u32, u32, u32)]) -> (Lists<Word>, Vec<u32>, Lists<u32>) {
 const SEVERAL: u32 = 1 << 31;
 
 /// Of how many functions a rule may watch the pairs: 8, which is 28 pairs.
-const MOST_PAIRED: usize = 8;
+const MAX_PAIRED: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +194,7 @@ mod tests {
             ],
         ) {
             let compiled = Rules::new(&rules, FUNCTIONS as usize);
-            let mut bits = Bits::new(FUNCTIONS as usize);
+            let mut bits = BitSet::new(FUNCTIONS as usize);
             held.iter().for_each(|function| bits.insert(*function));
             let walked: Vec<u32> = (0..)
                 .zip(&rules)
@@ -212,7 +212,7 @@ mod tests {
             (1..=1000).map(|other| Forbidden { set: vec![0, other], at_least: 2 }).collect();
         let compiled = Rules::new(&rules, 1001);
         assert_eq!(compiled.rows.get(0).len(), 1001_usize.div_ceil(64));
-        let mut bits = Bits::new(1001);
+        let mut bits = BitSet::new(1001);
         bits.insert(0);
         assert!(compiled.broken(&bits).is_empty());
         bits.insert(1000);

@@ -41,7 +41,7 @@ pub struct Identity {
 
 /// As whom to connect.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum As {
+pub enum ClientAuth {
     /// Nobody: no certificate is shown.
     Stranger,
     /// The platform: with its certificate, where it has one.
@@ -119,7 +119,7 @@ impl Place {
     }
 
     /// Connects. The error is what an operator can do something about.
-    pub async fn connect(&self, who: As) -> Result<Connection, String> {
+    pub async fn connect(&self, who: ClientAuth) -> Result<Connection, String> {
         let begin = Instant::now();
         let port = self.url.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 });
         // A literal IPv6 address stands in brackets in a URL and without them everywhere else.
@@ -142,7 +142,7 @@ impl Place {
             .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(trust) as Arc<dyn ServerCertVerifier>);
-        let mut config = match self.own.as_ref().filter(|_| who == As::Platform) {
+        let mut config = match self.own.as_ref().filter(|_| who == ClientAuth::Platform) {
             Some(own) => config.with_client_auth_cert(own.chain.clone(), own.key.clone_key()),
             None => Ok(config.with_no_client_auth()),
         }
@@ -200,7 +200,7 @@ impl Connection {
         let response: Response<Incoming> =
             self.sender.send_request(request).await.map_err(|_| BROKE.to_owned())?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|_| BROKE.to_owned())?.to_bytes();
         Ok(Answer { status, body, took: begin.elapsed() })
     }
@@ -308,4 +308,4 @@ fn provider() -> Arc<CryptoProvider> {
 
 const BROKE: &str = "the connection ended before the answer was complete";
 /// The most that is read of an answer; every platform reads less.
-const LARGEST_ANSWER: usize = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 1 << 20;

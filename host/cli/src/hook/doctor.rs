@@ -18,13 +18,13 @@ use bytes::Bytes;
 use clap::Args;
 use hyper::{Method, Uri};
 use portcullis_hooks::outside::sample;
-use portcullis_hooks::{HookKind, OnFailure, Repeats};
+use portcullis_hooks::{DedupPolicy, HookKind, OnFailure};
 use portcullis_model::escape::escape;
 use portcullis_server::{CallerConfig, Config, CredentialConfig, OauthConfig};
 use serde_json::json;
 
-use self::findings::{Findings, How};
-use super::connection::{Answer, As, Connection, Identity, Place};
+use self::findings::{CheckResult, Findings};
+use super::connection::{Answer, ClientAuth, Connection, Identity, Place};
 use super::kinds;
 use crate::files;
 use crate::near;
@@ -77,7 +77,7 @@ pub struct Doctor {
 }
 
 /// What is known of the hook before it is looked at.
-struct Patient {
+struct Target {
     name: String,
     kind: HookKind,
     place: Place,
@@ -93,20 +93,20 @@ struct Patient {
 impl Doctor {
     /// Does it.
     pub fn run(&self) -> Done {
-        let patient = self.patient()?;
+        let target = self.target()?;
         if self.format == Format::Text {
-            print(format!("{} ({}) at {}", patient.name, patient.kind.name(), patient.place.url));
+            print(format!("{} ({}) at {}", target.name, target.kind.name(), target.place.url));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(Failed::host)?;
         let mut findings = Findings::default();
-        runtime.block_on(self.examine(&patient, &mut findings))?;
-        self.show(&patient, &findings)
+        runtime.block_on(self.examine(&target, &mut findings))?;
+        self.show(&target, &findings)
     }
 
-    fn patient(&self) -> Done<Patient> {
+    fn target(&self) -> Done<Target> {
         let mut proof = self.proof()?;
         let own = match (&self.client_certificate, &self.client_key) {
             (Some(certificate), Some(key)) => Some(Identity::read(certificate, key)?),
@@ -117,7 +117,7 @@ impl Doctor {
                 (self.kind.as_deref().unwrap_or_default(), self.url.clone().unwrap_or_default());
             let kind = kinds::named(kind)?;
             let place = Place::new(url, self.ca.as_deref(), own)?;
-            return Ok(Patient {
+            return Ok(Target {
                 name: "a hook".to_owned(),
                 kind,
                 place,
@@ -158,7 +158,7 @@ impl Doctor {
             let ways = hook.callers.iter().filter_map(|way| way.credential.as_ref());
             proof = ways.filter_map(proof_of).next().transpose()?;
         }
-        Ok(Patient {
+        Ok(Target {
             name: name.clone(),
             kind: hook.kind,
             place: Place::new(url, self.ca.as_deref(), own)?,
@@ -184,32 +184,33 @@ impl Doctor {
     }
 
     /// Everything, in the order in which one thing needs the other.
-    async fn examine(&self, patient: &Patient, findings: &mut Findings) -> Done {
-        let limit = patient.kind.platform_limit() + Duration::from_secs(1);
+    async fn examine(&self, target: &Target, findings: &mut Findings) -> Done {
+        let limit = target.kind.platform_limit() + Duration::from_secs(1);
         let within =
             async |what: std::pin::Pin<Box<dyn Future<Output = Result<Answer, String>> + '_>>| {
                 tokio::time::timeout(limit, what)
                     .await
                     .unwrap_or_else(|_| Err("the hook did not answer in time".to_owned()))
             };
-        let connection = tokio::time::timeout(limit, patient.place.connect(As::Stranger)).await;
+        let connection =
+            tokio::time::timeout(limit, target.place.connect(ClientAuth::Stranger)).await;
         let connection =
             connection.unwrap_or_else(|_| Err("the connection was not made in time".to_owned()));
-        certificate::look(patient, connection.as_ref(), findings);
+        certificate::look(target, connection.as_ref(), findings);
         if let Some(file) = &self.bearer_file {
             let text = portcullis_keys::read_secret_lines(file)?;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-            findings.token(text.first().unwrap_or_default(), &patient.issuers, now);
+            findings.token(text.first().unwrap_or_default(), &target.issuers, now);
         }
         let Ok(mut connection) = connection else { return Ok(()) };
 
         // Where it is: a path that nobody serves answers anybody with 404.
         let challenge =
-            (patient.kind == HookKind::OktaEvent).then(|| (CHALLENGE.to_owned(), MARK.to_owned()));
+            (target.kind == HookKind::OktaEvent).then(|| (CHALLENGE.to_owned(), MARK.to_owned()));
         let get =
-            patient.place.request(Method::GET, &Vec::from_iter(challenge.clone()), Bytes::new())?;
+            target.place.request(Method::GET, &Vec::from_iter(challenge.clone()), Bytes::new())?;
         match within(Box::pin(connection.send(get))).await {
-            Ok(answer) if challenge.is_some() => findings.first_look(&answer),
+            Ok(answer) if challenge.is_some() => findings.preflight(&answer),
             Err(why) => findings.bad("route", why, "read the host's log and the proxy's"),
             Ok(answer) if answer.status == 404 => {
                 findings.bad(
@@ -222,14 +223,15 @@ impl Doctor {
         }
 
         // A stranger, with a wrong proof and with none.
-        let body = self.body(patient, "stranger")?;
-        let header = patient.proof.as_ref().map_or("authorization", |(name, _)| name.as_str());
+        let body = self.body(target, "stranger")?;
+        let header = target.proof.as_ref().map_or("authorization", |(name, _)| name.as_str());
         let mut strangers = Vec::new();
         for (what, headers) in
             [(A_WRONG_SECRET, vec![(header.to_owned(), WRONG.to_owned())]), (NO_SECRET, Vec::new())]
         {
-            let request = patient.place.request(Method::POST, &headers, body.clone())?;
-            match self.again(patient, As::Stranger, &mut connection, request, &within).await {
+            let request = target.place.request(Method::POST, &headers, body.clone())?;
+            match self.again(target, ClientAuth::Stranger, &mut connection, request, &within).await
+            {
                 Ok(answer) => strangers.push((what, answer)),
                 Err(why) => {
                     findings.bad("stranger", format!("{what}: {why}"), "read the host's log");
@@ -237,18 +239,18 @@ impl Doctor {
             }
         }
         for (what, answer) in &strangers {
-            findings.stranger(patient, what, answer);
+            findings.unauthenticated(target, what, answer);
         }
 
-        if patient.proof.is_none() && !patient.place.has_identity() {
+        if target.proof.is_none() && !target.place.has_identity() {
             findings.skip(
                 "preview",
                 "no proof was given: use `--secret-file`, `--bearer-file`, `--basic-file` or `--client-certificate`",
             );
             return Ok(());
         }
-        if patient.place.has_identity() {
-            connection = match patient.place.connect(As::Platform).await {
+        if target.place.has_identity() {
+            connection = match target.place.connect(ClientAuth::Platform).await {
                 Ok(connection) => connection,
                 Err(why) => {
                     findings.bad(
@@ -260,13 +262,14 @@ impl Doctor {
                 }
             };
         }
-        let proof: Vec<_> = patient.proof.clone().into_iter().collect();
+        let proof: Vec<_> = target.proof.clone().into_iter().collect();
         // The platform itself: several calls, each its own event; and the first one again.
         let (mut times, mut first) = (Vec::new(), None);
         for call in 0..self.calls {
-            let body = self.body(patient, &format!("call-{call}"))?;
-            let request = patient.place.request(Method::POST, &proof, body.clone())?;
-            match self.again(patient, As::Platform, &mut connection, request, &within).await {
+            let body = self.body(target, &format!("call-{call}"))?;
+            let request = target.place.request(Method::POST, &proof, body.clone())?;
+            match self.again(target, ClientAuth::Platform, &mut connection, request, &within).await
+            {
                 Ok(answer) => {
                     times.push(answer.took);
                     first.get_or_insert((body, answer));
@@ -278,16 +281,17 @@ impl Doctor {
             }
         }
         let Some((body, answer)) = first else { return Ok(()) };
-        findings.preview(patient, &answer, strangers.first().map(|(_, answer)| answer));
-        if findings.is_bad("caller") {
+        findings.preview(target, &answer, strangers.first().map(|(_, answer)| answer));
+        if findings.has_errors("caller") {
             findings.skip("repeat", "the caller is not proven");
-            findings.latency(patient, times);
+            findings.latency(target, times);
             return Ok(());
         }
         findings.recorded = true;
-        if patient.kind.repeats() == Repeats::ById && self.payload.is_none() {
-            let request = patient.place.request(Method::POST, &proof, body)?;
-            match self.again(patient, As::Platform, &mut connection, request, &within).await {
+        if target.kind.repeats() == DedupPolicy::ById && self.payload.is_none() {
+            let request = target.place.request(Method::POST, &proof, body)?;
+            match self.again(target, ClientAuth::Platform, &mut connection, request, &within).await
+            {
                 Ok(again) if again.body == answer.body => {
                     findings.well("repeat", "the same event gets the same answer".to_owned());
                 }
@@ -300,15 +304,15 @@ impl Doctor {
                 Err(why) => findings.bad("repeat", why, "read the host's log"),
             }
         }
-        findings.latency(patient, times);
+        findings.latency(target, times);
         Ok(())
     }
 
     /// Sends on the connection there is, or on a new one where the host has closed it.
     async fn again(
         &self,
-        patient: &Patient,
-        who: As,
+        target: &Target,
+        who: ClientAuth,
         connection: &mut Connection,
         request: hyper::Request<http_body_util::Full<Bytes>>,
         within: &impl AsyncFn(
@@ -319,14 +323,14 @@ impl Doctor {
         match within(Box::pin(connection.send(request))).await {
             Ok(answer) => Ok(answer),
             Err(_) => {
-                *connection = patient.place.connect(who).await?;
+                *connection = target.place.connect(who).await?;
                 within(Box::pin(connection.send(copy))).await
             }
         }
     }
 
     /// A request with an event id of its own.
-    fn body(&self, patient: &Patient, what: &str) -> Done<Bytes> {
+    fn body(&self, target: &Target, what: &str) -> Done<Bytes> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let event = format!("{MARK}-{now}-{what}");
         if let Some(file) = &self.payload {
@@ -340,17 +344,17 @@ impl Doctor {
             }
             return Ok(body.to_string().into());
         }
-        match sample(patient.kind, &event) {
+        match sample(target.kind, &event) {
             Some(body) => Ok(body.into()),
             None => Err(Failed::configuration(format!(
                 "there is no built-in request for the hook kind {}",
-                patient.kind.name()
+                target.kind.name()
             ))
             .hint(Some("give one with `--payload`"))),
         }
     }
 
-    fn show(&self, patient: &Patient, findings: &Findings) -> Done {
+    fn show(&self, target: &Target, findings: &Findings) -> Done {
         for check in &findings.all {
             if self.format == Format::Text {
                 print(format!(
@@ -364,7 +368,7 @@ impl Doctor {
                 }
             }
         }
-        let bad = findings.all.iter().filter(|check| check.how == How::Badly).count();
+        let bad = findings.all.iter().filter(|check| check.how == CheckResult::Badly).count();
         if self.format == Format::Json {
             let checks: Vec<_> = findings
                 .all
@@ -372,7 +376,7 @@ impl Doctor {
                 .map(|it| json!({"check": it.what, "result": it.how.word(), "what": it.said, "hint": it.hint}))
                 .collect();
             print(json!({
-                "hook": patient.name, "kind": patient.kind.name(), "url": patient.place.url.to_string(), "well": bad == 0,
+                "hook": target.name, "kind": target.kind.name(), "url": target.place.url.to_string(), "well": bad == 0,
                 "checks": checks,
             }));
         } else if findings.recorded {

@@ -34,13 +34,13 @@ impl Kinds {
                          when closed: {} {body}",
                         kind.name(),
                         platform(kind),
-                        reactions.silence,
+                        reactions.timeout,
                         closed.status,
                     ));
                 }
                 Format::Json => print(json!({
                     "kind": kind.name(), "platform": platform(kind), "limit_ms": limit, "budget_ms": budget,
-                    "restricted": kind.offers_restricted(), "silence": reactions.silence.to_string(),
+                    "restricted": kind.offers_restricted(), "silence": reactions.timeout.to_string(),
                     "client_error": reactions.client_error.to_string(), "server_error": reactions.server_error.to_string(),
                     "closed": {"status": closed.status, "body": body},
                 })),

@@ -5,9 +5,9 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use portcullis_engine::Plugin as Prepared;
+use portcullis_engine::Plugin as StartupCheck;
 use portcullis_model::{Limits, View};
-use portcullis_suite::Question;
+use portcullis_suite::TestCall;
 use serde_json::json;
 
 use super::run::{Asked, cost_json, cost_text};
@@ -29,7 +29,7 @@ impl Bench {
     /// Does it.
     pub fn run(self) -> Done {
         let prompt = self.asked.prepare()?;
-        let Question::Whether(incoming) = &prompt.question else {
+        let TestCall::Whether(incoming) = &prompt.question else {
             return Err(Failed::configuration(
                 "a search cannot be measured; give a payload that asks about one candidate",
             ));
@@ -43,7 +43,7 @@ impl Bench {
             ask(&nothing, &view)?;
         }
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(self.milliseconds) && own.len() < MOST_CALLS {
+        while begun.elapsed() < Duration::from_millis(self.milliseconds) && own.len() < MAX_CALLS {
             for _ in 0..TURN {
                 own.push(ask(&prompt.plugin, &view)?);
             }
@@ -70,7 +70,7 @@ impl Bench {
 }
 
 /// One call, its cleaning up included, in microseconds.
-fn ask(plugin: &Prepared, view: &View<'_>) -> Done<f64> {
+fn ask(plugin: &StartupCheck, view: &View<'_>) -> Done<f64> {
     let begun = Instant::now();
     let evaluation = plugin.evaluate(view, plugin.time());
     let outcome = evaluation.outcome.map(drop);
@@ -112,4 +112,4 @@ const WARM_UP: usize = 50;
 /// Calls of one before it is the other's turn.
 const TURN: usize = 20;
 /// Most calls that are kept.
-const MOST_CALLS: usize = 2_000_000;
+const MAX_CALLS: usize = 2_000_000;

@@ -11,7 +11,7 @@ use clap::Args;
 use portcullis_server::check_capabilities;
 use serde_json::json;
 
-use super::project::{Project, RECIPE, Recipe};
+use super::project::{BuildConfig, Project, RECIPE};
 use crate::files;
 use crate::outcome::{Done, Failed, Format};
 
@@ -85,7 +85,7 @@ impl Build {
 }
 
 /// Runs one command of a recipe in the plugin's folder, and gives what it prints where that is wanted.
-fn run(project: &Project, recipe: &Recipe, words: &[String], taken: bool) -> Done<Vec<u8>> {
+fn run(project: &Project, recipe: &BuildConfig, words: &[String], taken: bool) -> Done<Vec<u8>> {
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failed::configuration(format!("`{RECIPE}` has an empty command")));
     };

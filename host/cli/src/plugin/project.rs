@@ -19,7 +19,7 @@ use crate::outcome::{Done, Failed};
 /// `portcullis-plugin.toml`: how a plugin is made. Paths are relative to its folder.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub struct BuildConfig {
     /// What it is written in.
     pub language: String,
     /// The manifest's source.
@@ -41,7 +41,7 @@ pub struct Recipe {
 pub struct Project {
     folder: PathBuf,
     /// How it is made, where that is said.
-    pub recipe: Option<Recipe>,
+    pub recipe: Option<BuildConfig>,
 }
 
 /// A plugin, ready to be tried.
@@ -247,7 +247,7 @@ pub fn engine() -> Done<Engine> {
     Engine::new(options).map_err(Failed::host)
 }
 
-fn parse(text: &str) -> Result<Recipe, String> {
+fn parse(text: &str) -> Result<BuildConfig, String> {
     toml::from_str(text).map_err(|error| {
         let line = error
             .span()

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_engine::{Cost, Engine, Meter, Plugin as Prepared};
+use portcullis_engine::{Cost, Engine, Meter, Plugin as StartupCheck};
 use portcullis_model::Millis;
 use portcullis_model::escape::escape;
 use portcullis_server::{Clock, terms};
-use portcullis_suite::{Explanation, Question, Said, time};
+use portcullis_suite::{Explanation, Said, TestCall, time};
 use portcullis_trust::Manifest;
 use serde_json::json;
 
@@ -64,11 +64,11 @@ pub struct Prompt {
     /// Its settings.
     pub settings: String,
     /// What it is asked.
-    pub question: Question,
+    pub question: TestCall,
     /// Where it runs.
     pub engine: Engine,
     /// It, configured.
-    pub plugin: Prepared,
+    pub plugin: StartupCheck,
 }
 
 impl Asked {
@@ -89,7 +89,7 @@ impl Asked {
         };
         let kind = kinds::named(hook)?;
         manifest.serves(hook)?;
-        let question = Question::from_payload(
+        let question = TestCall::from_payload(
             kind,
             &files::read(&self.payload)?,
             self.received()?,
@@ -117,11 +117,11 @@ impl Asked {
 impl Prompt {
     /// What the call costs, in counts. Nothing for a search, and where the plugin fails.
     pub fn cost(&self) -> Done<Option<Cost>> {
-        let Question::Whether(incoming) = &self.question else { return Ok(None) };
+        let TestCall::Whether(incoming) = &self.question else { return Ok(None) };
         let Ok(view) = self.manifest.reads.view(&incoming.call) else { return Ok(None) };
         let meter = Meter::new(CONFIGURE_TIME).map_err(Failed::host)?;
-        let measured = meter.measure(&self.wasm, &self.settings, self.manifest.limits, &view)?;
-        Ok(measured.ok().map(|(_, cost)| cost))
+        let started = meter.measure(&self.wasm, &self.settings, self.manifest.limits, &view)?;
+        Ok(started.ok().map(|(_, cost)| cost))
     }
 }
 
@@ -133,8 +133,8 @@ impl Run {
         let call = prompt.question.call();
         // The first call of a sandbox pays for what later ones find done.
         let ask = || match &prompt.question {
-            Question::Whether(_) => terms.ask(&prompt.plugin, call),
-            Question::Which(_, limit) => terms.find(&prompt.plugin, call, *limit),
+            TestCall::Whether(_) => terms.ask(&prompt.plugin, call),
+            TestCall::Which(_, limit) => terms.find(&prompt.plugin, call, *limit),
         };
         drop(ask());
         let (said, notes, spent) = ask();

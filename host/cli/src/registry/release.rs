@@ -6,9 +6,10 @@ use clap::Args;
 use portcullis_model::Digest;
 use portcullis_registry::Reference;
 use portcullis_server::registry::{
-    Offer, Placed, PluginParts, ReleaseParts, Shelf, bring, place, push_release, root_name, staging,
+    InstallPaths, PluginParts, ReleaseParts, RemoteRelease, Shelf, download, place, push_release,
+    root_name, staging,
 };
-use portcullis_server::{Clock, Digests, FileIndex};
+use portcullis_server::{Clock, DigestCache, FileIndex};
 use portcullis_trust::{
     Envelope, ReleaseSet, TrustRoot, verify_manifest, verify_plugin, verify_release,
 };
@@ -165,7 +166,7 @@ impl PullRelease {
         let mut root = chain(&self.roots)?;
         let client = self.registry.client(&self.reference)?;
         let repository = &self.reference.repository;
-        let offer = wait(Offer::ask(&client, &self.reference))??;
+        let offer = wait(RemoteRelease::ask(&client, &self.reference))??;
         let mut further = Vec::new();
         for (version, envelope) in offer.roots.range(root.version.saturating_add(1)..) {
             root = root.next(envelope)?;
@@ -187,7 +188,7 @@ impl PullRelease {
             return Err(Failed::wrong(message)
                 .hint(Some("pull into another folder if you want the older release")));
         }
-        let to = Placed {
+        let to = InstallPaths {
             set: &set_file,
             plugins: &plugins,
             settings: &settings,
@@ -195,13 +196,13 @@ impl PullRelease {
         };
         let folder = path("incoming");
         let [a, b, c, d] = staging(&folder)?;
-        let from = Placed { set: &a, plugins: &b, settings: &c, downgrade: &d };
-        let brought = wait(bring(
+        let from = InstallPaths { set: &a, plugins: &b, settings: &c, downgrade: &d };
+        let brought = wait(download(
             &client,
             repository,
             &offer,
             (&root, &set, now),
-            &Shelf::of(&to, &Digests::default()),
+            &Shelf::of(&to, &DigestCache::default()),
             &from,
         ))?;
         let done = brought.and_then(|()| place(&from, &to));

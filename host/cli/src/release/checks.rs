@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use portcullis_model::Millis;
 use portcullis_model::escape::escape;
-use portcullis_server::{Config, FileIndex, Given, check_source};
+use portcullis_server::{Config, FileIndex, SourceFiles, check_source};
 use portcullis_trust::{Envelope, Manifest, ReleaseSet, ReleaseSource, TrustRoot, sha256};
 
 use super::package::folder_of;
@@ -82,7 +82,7 @@ impl SignChecks {
         let hooks = hooks
             .map_err(Failed::configuration)?
             .map(|config| config.hooks.into_iter().map(|hook| (hook.name, hook.kind)).collect());
-        let given = Given {
+        let given = SourceFiles {
             set: &set,
             manifests,
             components,

@@ -12,24 +12,24 @@ use serde_json::{Value, json};
 use super::shelf::short;
 
 /// What changes.
-pub struct Difference {
+pub struct ReleaseDiff {
     from: Option<u64>,
     to: u64,
     /// Sign, what it is about, and what is said of it.
     lines: Vec<(char, String)>,
 }
 
-impl Difference {
+impl ReleaseDiff {
     /// What `new` changes about `old`; everything, where there was none.
     pub fn between(old: Option<&ReleaseSet>, new: &ReleaseSet) -> Self {
         let mut lines = Vec::new();
         let empty = BTreeMap::new();
-        let former = old.map_or(&empty, |old| &old.plugins);
-        for id in former.keys().chain(new.plugins.keys()).collect::<BTreeSet<_>>() {
+        let previous_metrics = old.map_or(&empty, |old| &old.plugins);
+        for id in previous_metrics.keys().chain(new.plugins.keys()).collect::<BTreeSet<_>>() {
             let said = |entry: &portcullis_trust::PluginEntry| {
                 format!("{} (serial {})", entry.version, entry.serial)
             };
-            match (former.get(id), new.plugins.get(id)) {
+            match (previous_metrics.get(id), new.plugins.get(id)) {
                 (None, Some(is)) => lines.push(('+', format!("plugin {id} {}", said(is)))),
                 (Some(was), None) => lines.push(('-', format!("plugin {id} {}", said(was)))),
                 (Some(was), Some(is)) if was != is => {
@@ -188,14 +188,14 @@ mod tests {
                 .join(","),
         );
         assert_eq!(
-            Difference::between(Some(&old), &new).text(),
+            ReleaseDiff::between(Some(&old), &new).text(),
             "release set 4 → 5\n  ~ plugin org.a 1.1.0 (serial 1) → 1.2.0 (serial 2)\n  - plugin org.b 1.1.0 (serial 1)\n  + plugin org.c 1.1.0 (serial 1)\
              \n  + import: org.c enforce, settings 000000000000, review = deny\
              \n  ~ token: org.a enforce → monitor, settings 000000000000 → 000000000000\
              \n  - token: org.b monitor, settings 000000000000, review = deny"
         );
-        let same = Difference::between(Some(&old), &ReleaseSet { version: 5, ..old.clone() });
+        let same = ReleaseDiff::between(Some(&old), &ReleaseSet { version: 5, ..old.clone() });
         assert!(same.text().contains("nothing that decides changes"));
-        assert_eq!(Difference::between(None, &old).json()["from"], Value::Null);
+        assert_eq!(ReleaseDiff::between(None, &old).json()["from"], Value::Null);
     }
 }

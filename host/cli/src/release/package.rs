@@ -9,15 +9,15 @@ use portcullis_model::escape::escape;
 use portcullis_model::{Digest, Millis};
 use portcullis_server::{FileIndex, check_capabilities};
 use portcullis_trust::{
-    Downgrade, Envelope, History, Manifest, Passage, RefusalCode, ReleaseSet, TrustRoot, sha256,
-    verify_plugin, verify_release,
+    Activation, Downgrade, Envelope, Manifest, RefusalCode, ReleaseSet, TrustHistory, TrustRoot,
+    sha256, verify_plugin, verify_release,
 };
 
 use super::shelf::short;
 use crate::outcome::{Done, Failed};
 
 /// A release to be put in place.
-pub struct Package {
+pub struct Bundle {
     /// The set's envelope.
     pub envelope: Vec<u8>,
     /// The digest of its payload.
@@ -55,7 +55,7 @@ pub enum Kind {
     Suite,
 }
 
-impl Package {
+impl Bundle {
     /// Finds what a set needs in these folders and their `plugins` and `settings`.
     pub fn gather(
         envelope: Vec<u8>,
@@ -96,7 +96,7 @@ impl Package {
 
     /// Refuses what a host would refuse that trusts this root and remembers this: everything but what only a host with its
     /// configuration can know (whether its hooks exist, whether plugins take their settings and compile).
-    pub fn admit(&self, root: &TrustRoot, history: &History, now: Millis) -> Done {
+    pub fn admit(&self, root: &TrustRoot, history: &TrustHistory, now: Millis) -> Done {
         verify_release(root, &self.envelope, now)?;
         self.passage(root, history, now)?;
         for (id, entry) in self.set.entries() {
@@ -128,7 +128,7 @@ impl Package {
         Ok(())
     }
 
-    fn passage(&self, root: &TrustRoot, history: &History, now: Millis) -> Done<Passage> {
+    fn passage(&self, root: &TrustRoot, history: &TrustHistory, now: Millis) -> Done<Activation> {
         let alone = history.admit(&self.set, self.digest, None, now);
         match (&alone, &self.downgrade) {
             (Err(refusal), Some(envelope)) if refusal.kind() == RefusalCode::ReleaseOlder => {
@@ -154,9 +154,9 @@ impl Piece {
 /// What would be remembered by a host that had taken all of these sets. `root` revokes what it revokes.
 pub fn history<'s>(
     root: &TrustRoot,
-    sets: impl Iterator<Item = &'s super::shelf::Lying>,
-) -> History {
-    let mut history = History { revoked: root.revoked.clone(), ..History::default() };
+    sets: impl Iterator<Item = &'s super::shelf::StoredSet>,
+) -> TrustHistory {
+    let mut history = TrustHistory { revoked: root.revoked.clone(), ..TrustHistory::default() };
     for lying in sets {
         // Nobody's word but the release role's counts.
         let Ok(revoked) = portcullis_trust::verify_revocations(root, &lying.envelope) else {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use portcullis_server::{Clock, Config, Prepared, trusted_by};
-use portcullis_trust::{History, TrustRoot};
+use portcullis_server::{Clock, Config, StartupCheck, trusted_by};
+use portcullis_trust::{TrustHistory, TrustRoot};
 use serde_json::json;
 
-use super::difference::Difference;
-use super::package::{Package, folder_of, history};
+use super::difference::ReleaseDiff;
+use super::package::{Bundle, folder_of, history};
 use super::replicas::{Replicas, State};
 use super::shelf::{Place, Shelf};
 use crate::files;
@@ -47,12 +47,12 @@ pub struct Publish {
 }
 
 /// What is believed and remembered where a release goes.
-pub struct Judge {
+pub struct PublishChecks {
     config: Option<Config>,
     /// The trust root in force there.
     pub root: TrustRoot,
     /// What must not be forgotten there.
-    pub history: History,
+    pub history: TrustHistory,
 }
 
 impl Publish {
@@ -60,11 +60,11 @@ impl Publish {
     pub fn run(self) -> Done {
         let (shelf, config) = self.place.open()?;
         let hold = shelf.hold()?;
-        let judge = Judge::new(config, &self.roots, &shelf)?;
+        let judge = PublishChecks::new(config, &self.roots, &shelf)?;
         let folders =
             if self.from.is_empty() { vec![folder_of(&self.set)] } else { self.from.clone() };
         let package =
-            Package::gather(files::read(&self.set)?, None, &[folders, shelf.folders()].concat())?;
+            Bundle::gather(files::read(&self.set)?, None, &[folders, shelf.folders()].concat())?;
         let current = shelf.current();
         if current.as_ref().is_some_and(|current| current.digest == package.digest) {
             self.format.print(
@@ -75,7 +75,7 @@ impl Publish {
         }
         let warnings = judge.judge(&shelf, &package)?;
         let difference =
-            Difference::between(current.as_ref().map(|current| &current.set), &package.set);
+            ReleaseDiff::between(current.as_ref().map(|current| &current.set), &package.set);
         if self.dry_run {
             self.format.print(
                 format!("{}{}\nnothing was published", difference.text(), warned(&warnings)),
@@ -99,7 +99,7 @@ impl Publish {
     }
 }
 
-impl Judge {
+impl PublishChecks {
     /// By the configuration of a host here, everything that the host itself knows; else the roots that were given, and the sets that
     /// lie and lay in the folders.
     pub fn new(config: Option<Config>, roots: &[PathBuf], shelf: &Shelf) -> Done<Self> {
@@ -114,14 +114,14 @@ impl Judge {
     }
 
     /// Refuses what hosts would refuse; gives what an operator should know although it is allowed.
-    pub fn judge(self, shelf: &Shelf, package: &Package) -> Done<Vec<String>> {
+    pub fn judge(self, shelf: &Shelf, package: &Bundle) -> Done<Vec<String>> {
         let now = Clock::system().now();
         package.admit(&self.root, &self.history, now)?;
         let Some(mut config) = self.config else { return Ok(Vec::new()) };
         // What is left is known only by trying: whether the hooks are there, and whether plugins take their settings.
         let staged = shelf.stage(package)?;
         staged.redirect(&mut config);
-        let prepared = Prepared::new(config, Clock::system()).map_err(start_failed)?;
+        let prepared = StartupCheck::new(config, Clock::system()).map_err(start_failed)?;
         let folders = prepared.folders.as_ref().err();
         match &prepared.release {
             Ok(generation) if folders.is_none() => {
@@ -136,7 +136,7 @@ impl Judge {
 }
 
 /// Waits for hosts, and says how it went.
-pub fn follow(replicas: &Replicas, package: &Package, wait: u64, format: Format) -> Done {
+pub fn follow(replicas: &Replicas, package: &Bundle, wait: u64, format: Format) -> Done {
     if !replicas.any() {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use portcullis_model::escape::escape;
 use portcullis_trust::ReleaseSet;
 use serde_json::{Value, json};
 
-use crate::hook::connection::{As, Place};
+use crate::hook::connection::{ClientAuth, Place};
 use crate::outcome::{Done, Failed};
 
 /// Which hosts to ask.
@@ -240,7 +240,7 @@ async fn status(host: &Uri, ca: Option<&std::path::Path>) -> Result<Value, Strin
     let unusable = |failed: Failed| failed.to_string();
     let place = Place::new(url, ca, None).map_err(unusable)?;
     let request = place.request(Method::GET, &[], Bytes::new()).map_err(unusable)?;
-    let answer = place.connect(As::Stranger).await?.send(request).await?;
+    let answer = place.connect(ClientAuth::Stranger).await?.send(request).await?;
     if answer.status != 200 {
         return Err(format!("the host answers {} to /status", answer.status));
     }

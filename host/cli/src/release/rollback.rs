@@ -10,15 +10,17 @@ use portcullis_keys::PublicKey;
 use portcullis_model::escape::escape;
 use portcullis_model::{Digest, Millis};
 use portcullis_server::Clock;
-use portcullis_trust::{Downgrade, History, Passage, Refusal, RefusalCode, TrustRoot, sign};
+use portcullis_trust::{
+    Activation, Downgrade, Refusal, RefusalCode, TrustHistory, TrustRoot, sign,
+};
 use serde_json::json;
 
-use super::difference::Difference;
-use super::package::Package;
-use super::publish::{Judge, follow};
+use super::difference::ReleaseDiff;
+use super::package::Bundle;
+use super::publish::{PublishChecks, follow};
 use super::replicas::{Replica, Replicas};
-use super::shelf::{Lying, Place, Shelf};
-use super::{Grounds, downgrade_payload, may_sign, missing};
+use super::shelf::{Place, Shelf, StoredSet};
+use super::{Justification, downgrade_payload, may_sign, missing};
 use crate::files;
 use crate::outcome::{Done, Failed, Format, print};
 use crate::problems::warning;
@@ -72,7 +74,7 @@ impl Rollback {
     pub fn run(self) -> Done {
         let (shelf, config) = self.place.open()?;
         let hold = if self.dry_run { None } else { Some(shelf.hold()?) };
-        let judge = Judge::new(config, &self.roots, &shelf)?;
+        let judge = PublishChecks::new(config, &self.roots, &shelf)?;
         let current = shelf.current().ok_or_else(|| {
             Failed::wrong(format!("`{}` has no release set to return from", shelf.set().display()))
         })?;
@@ -83,12 +85,12 @@ impl Rollback {
         let older = self.choose(&shelf, &judge, &replicas, &current, archived)?;
         // Whoever knew of less could have meant another past.
         let from = judge.history.highest.max(current.set.version).max(highest).max(seen);
-        let difference = Difference::between(Some(&current.set), &older.set);
+        let difference = ReleaseDiff::between(Some(&current.set), &older.set);
         let passage = self.without_downgrade(&judge, &older, from)?;
         let needed = passage.is_none();
         let how = match passage {
             None => self.how(&judge.root, from, &older),
-            Some(Passage::Again(_)) => IS_ACTIVE.to_owned(),
+            Some(Activation::Again(_)) => IS_ACTIVE.to_owned(),
             Some(_) => IS_NEWER.to_owned(),
         };
         if self.dry_run {
@@ -101,11 +103,12 @@ impl Rollback {
             );
             return Ok(());
         }
-        let downgrade = if needed { Some(self.paper(&judge.root, &older, from)?) } else { None };
+        let downgrade =
+            if needed { Some(self.permission(&judge.root, &older, from)?) } else { None };
         if self.format == Format::Text {
             print(format!("{}\n{how}", difference.text()));
         }
-        let package = Package::gather(older.envelope.clone(), downgrade, &shelf.folders())?;
+        let package = Bundle::gather(older.envelope.clone(), downgrade, &shelf.folders())?;
         let warnings = judge.judge(&shelf, &package)?;
         let archived = hold.map(|hold| shelf.fill(&hold, &package)).transpose()?.flatten();
         let warned: String = warnings.iter().map(|text| format!("{}\n", warning(text))).collect();
@@ -123,11 +126,11 @@ impl Rollback {
     fn choose(
         &self,
         shelf: &Shelf,
-        judge: &Judge,
+        judge: &PublishChecks,
         replicas: &[Replica],
-        current: &Lying,
-        archived: Vec<Lying>,
-    ) -> Done<Lying> {
+        current: &StoredSet,
+        archived: Vec<StoredSet>,
+    ) -> Done<StoredSet> {
         let versions: Vec<_> = archived.iter().map(|lying| lying.set.version.to_string()).collect();
         let there = if versions.is_empty() {
             "the archive is empty".to_owned()
@@ -148,7 +151,7 @@ impl Rollback {
         let mut archived = archived.into_iter();
         if let Some(version) = self.version {
             let named =
-                |lying: &Lying| lying.set.version == version && lying.digest != current.digest;
+                |lying: &StoredSet| lying.set.version == version && lying.digest != current.digest;
             return archived.find(named).ok_or_else(|| lacks(version.to_string()));
         }
         match before(shelf, judge, replicas, current)? {
@@ -169,7 +172,12 @@ impl Rollback {
 
     /// How hosts take the set by itself; nothing where they take it only by a downgrade. Refuses
     /// one that no downgrade brings back.
-    fn without_downgrade(&self, judge: &Judge, older: &Lying, from: u64) -> Done<Option<Passage>> {
+    fn without_downgrade(
+        &self,
+        judge: &PublishChecks,
+        older: &StoredSet,
+        from: u64,
+    ) -> Done<Option<Activation>> {
         let now = Clock::system().now();
         let (history, set, digest) = (&judge.history, &older.set, older.digest);
         match history.admit(set, digest, None, now) {
@@ -178,7 +186,7 @@ impl Rollback {
             Err(refusal) => return Err(refusal.into()),
         }
         // With a downgrade that nobody has signed yet: floors and revocations hold for it too.
-        let paper = Downgrade {
+        let permission = Downgrade {
             from,
             to: set.version,
             set: digest,
@@ -188,12 +196,12 @@ impl Rollback {
             issued: now,
             expires: Millis(now.0.saturating_add(1)),
         };
-        history.admit(set, digest, Some((&paper, digest)), now)?;
+        history.admit(set, digest, Some((&permission, digest)), now)?;
         Ok(None)
     }
 
     /// The people who let hosts go back, in a sentence.
-    fn how(&self, root: &TrustRoot, from: u64, older: &Lying) -> String {
+    fn how(&self, root: &TrustRoot, from: u64, older: &StoredSet) -> String {
         let names: Vec<_> = root.release.keys.iter().map(PublicKey::keyid).collect();
         format!(
             "hosts return from release set {from} to {} with a downgrade that {} of {} must \
@@ -206,7 +214,7 @@ impl Rollback {
     }
 
     /// The downgrade: the one that was given, or one made here.
-    fn paper(&self, root: &TrustRoot, older: &Lying, from: u64) -> Done<Vec<u8>> {
+    fn permission(&self, root: &TrustRoot, older: &StoredSet, from: u64) -> Done<Vec<u8>> {
         let now = Clock::system().now();
         if let Some(file) = &self.downgrade {
             let envelope = files::read(file)?;
@@ -221,7 +229,7 @@ impl Rollback {
         };
         let keys = crate::plugin::read_keys(&self.keys)?;
         may_sign(root, &keys, "downgrade")?;
-        let grounds = Grounds { person, reason, ticket, hours: self.hours };
+        let grounds = Justification { person, reason, ticket, hours: self.hours };
         let payload = downgrade_payload(&older.envelope, from, &grounds, now)?;
         let envelope = sign(Downgrade::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>());
         match missing(Downgrade::verify(root, &envelope, now).map(drop))? {
@@ -234,7 +242,7 @@ impl Rollback {
     fn wanting(
         &self,
         root: &TrustRoot,
-        older: &Lying,
+        older: &StoredSet,
         from: u64,
         refusal: Option<&Refusal>,
     ) -> Failed {
@@ -284,7 +292,12 @@ enum Before {
 /// What the host of the configuration remembers, or else what the hosts say that were asked, or
 /// else what was published into the folders. A set in place that was never active is left for the
 /// one that is.
-fn before(shelf: &Shelf, judge: &Judge, replicas: &[Replica], current: &Lying) -> Done<Before> {
+fn before(
+    shelf: &Shelf,
+    judge: &PublishChecks,
+    replicas: &[Replica],
+    current: &StoredSet,
+) -> Done<Before> {
     if judge.history.active.is_some() {
         return Ok(by_history(&judge.history, current));
     }
@@ -315,7 +328,7 @@ fn before(shelf: &Shelf, judge: &Judge, replicas: &[Replica], current: &Lying) -
     })
 }
 
-fn by_history(history: &History, current: &Lying) -> Before {
+fn by_history(history: &TrustHistory, current: &StoredSet) -> Before {
     match (history.active, history.before_active()) {
         (Some(active), _) if active.set != current.digest => Before::Known(active.set),
         (_, Some(before)) => Before::Known(before.set),

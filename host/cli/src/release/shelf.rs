@@ -14,10 +14,10 @@ use portcullis_files::{list_bounded, open_or_create, read_bounded, write_atomic}
 use portcullis_model::{Digest, Millis};
 use portcullis_server::registry::LOCK;
 use portcullis_server::{Config, FileIndex, ReleasePaths};
-use portcullis_trust::{Active, Envelope, History, ReleaseSet, sha256};
+use portcullis_trust::{Active, Envelope, ReleaseSet, TrustHistory, sha256};
 use serde::{Deserialize, Serialize};
 
-use super::package::{Kind, Package};
+use super::package::{Bundle, Kind};
 use crate::files;
 use crate::outcome::{Done, Failed};
 
@@ -40,7 +40,7 @@ pub struct Shelf {
 }
 
 /// A release set that lies somewhere.
-pub struct Lying {
+pub struct StoredSet {
     /// Its file.
     pub path: PathBuf,
     /// The envelope.
@@ -59,7 +59,7 @@ struct Noted {
 }
 
 /// Held while folders are filled.
-pub struct Hold {
+pub struct PublishLock {
     _file: File,
 }
 
@@ -107,21 +107,21 @@ impl Shelf {
     }
 
     /// The set in place. One that does not read is as none: whatever follows is better.
-    pub fn current(&self) -> Option<Lying> {
-        Lying::read(&self.paths.set)
+    pub fn current(&self) -> Option<StoredSet> {
+        StoredSet::read(&self.paths.set)
     }
 
     /// The sets that were in place before, the newest version first.
-    pub fn archived(&self) -> Vec<Lying> {
+    pub fn archived(&self) -> Vec<StoredSet> {
         let listed = list_bounded(&self.archive, &[".json"], MAX_FILES).unwrap_or_default();
         let paths = listed.names.iter().map(|name| self.archive.join(name));
-        let mut sets: Vec<_> = paths.filter_map(|path| Lying::read(&path)).collect();
+        let mut sets: Vec<_> = paths.filter_map(|path| StoredSet::read(&path)).collect();
         sets.sort_by_key(|lying| std::cmp::Reverse((lying.set.version, lying.digest)));
         sets
     }
 
     /// Nobody else fills these folders until it is dropped.
-    pub fn hold(&self) -> Done<Hold> {
+    pub fn hold(&self) -> Done<PublishLock> {
         let path = self.paths.set.with_file_name(LOCK);
         let failed = |error: std::io::Error| {
             Failed::configuration(format!("cannot use `{}`: {error}", path.display()))
@@ -135,11 +135,11 @@ impl Shelf {
             ))
             .hint(Some("wait until it has finished, then run `portcullis release status`"))
         })?;
-        Ok(Hold { _file: file })
+        Ok(PublishLock { _file: file })
     }
 
     /// Puts everything in place, the set last; what was there is kept in the archive. Says what was archived.
-    pub fn fill(&self, _hold: &Hold, package: &Package) -> Done<Option<PathBuf>> {
+    pub fn fill(&self, _hold: &PublishLock, package: &Bundle) -> Done<Option<PathBuf>> {
         let present = self.present();
         for file in &package.files {
             if present.get(&file.digest).is_some_and(|kinds| kinds.contains(&file.kind)) {
@@ -163,17 +163,18 @@ impl Shelf {
         }
         put(&self.paths.set, &package.envelope)?;
         if package.downgrade.is_none()
-            && let Ok(former) = read_bounded(&self.paths.downgrade, Envelope::MAX_BYTES as u64)
+            && let Ok(previous_metrics) =
+                read_bounded(&self.paths.downgrade, Envelope::MAX_BYTES as u64)
         {
             // It was for another set, and lies in nobody's way; but whoever looks here should see what is meant.
-            self.keep(&former, "downgrade", package.set.version)?;
+            self.keep(&previous_metrics, "downgrade", package.set.version)?;
             drop(fs::remove_file(&self.paths.downgrade));
         }
         Ok(archived)
     }
 
     /// A private folder beside the set, in which a release lies as it would lie here. It is gone when the result is dropped.
-    pub fn stage(&self, package: &Package) -> Done<Staged> {
+    pub fn stage(&self, package: &Bundle) -> Done<Staged> {
         let folder = self.paths.set.with_file_name(format!(".publish-{}", std::process::id()));
         let failed = |error: std::io::Error| {
             Failed::configuration(format!("cannot use `{}`: {error}", folder.display()))
@@ -209,20 +210,20 @@ impl Shelf {
 
     /// The sets that came into these folders, the oldest first, as a history of activations: what a
     /// way back goes by where no host is asked. Empty where nothing is noted.
-    pub fn published(&self) -> History {
+    pub fn published(&self) -> TrustHistory {
         let text = files::read(&self.journal()).unwrap_or_default();
         let noted: Vec<Noted> = serde_json::from_slice(&text).unwrap_or_default();
-        let mut history = History::default();
+        let mut history = TrustHistory::default();
         for (at, noted) in (1..).zip(noted) {
             let Noted { version, set } = noted;
             let active = Active { version, set, root: 0, since: Millis(at), resets: 0 };
-            history.join(&History { active: Some(active), ..History::default() });
+            history.join(&TrustHistory { active: Some(active), ..TrustHistory::default() });
         }
         history
     }
 
     /// Notes that a set comes into these folders, after the one that lies there.
-    fn note(&self, package: &Package) -> Done {
+    fn note(&self, package: &Bundle) -> Done {
         let mut all: Vec<_> = self.published().activations;
         let mut add = |version, set| {
             if all.last().is_none_or(|last| last.set != set) {
@@ -313,7 +314,7 @@ impl Drop for Staged {
     }
 }
 
-impl Lying {
+impl StoredSet {
     /// Reads a release set; nothing where there is none.
     pub fn read(path: &Path) -> Option<Self> {
         let envelope = read_bounded(path, Envelope::MAX_BYTES as u64).ok()?;

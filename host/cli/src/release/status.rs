@@ -6,7 +6,7 @@ use portcullis_trust::time;
 use serde_json::json;
 
 use super::replicas::{Replicas, State};
-use super::shelf::{Lying, Place};
+use super::shelf::{Place, StoredSet};
 use crate::outcome::{Done, Failed, Format, print};
 
 /// Show how far a release has come.
@@ -24,7 +24,7 @@ impl Status {
     /// Does it.
     pub fn run(self) -> Done {
         let (shelf, _) = self.place.open()?;
-        let Some(Lying { set, digest, .. }) = shelf.current() else {
+        let Some(StoredSet { set, digest, .. }) = shelf.current() else {
             let none = format!("`{}` has no release set", shelf.set().display());
             return Err(
                 Failed::wrong(none).hint(Some("publish one with `portcullis release publish`"))

@@ -13,10 +13,10 @@ fn attribute() -> Attribute {
 
 fn cost(evaluate: &str) -> Cost {
     let meter = Meter::new(PLENTY).unwrap();
-    let measured = meter
+    let started = meter
         .measure(&evaluating(evaluate, ""), "{}", Limits::DEFAULT, &view("u1", &attribute()))
         .unwrap();
-    measured.unwrap_or_else(|fault| panic!("{fault}")).1
+    started.unwrap_or_else(|fault| panic!("{fault}")).1
 }
 
 #[test]

@@ -169,8 +169,8 @@ fn notes_are_kept_and_bounded() {
     assert_eq!((too_often.outcome.err(), too_often.notes.len()), (Some(Fault::Output), 64));
     let too_much = noting(1_025, 64);
     assert_eq!((too_much.outcome.err(), too_much.notes.len()), (Some(Fault::Output), 63));
-    let at_once = noting(65_537 - 1_000, 2);
-    assert_eq!((at_once.outcome.err(), at_once.notes.len()), (Some(Fault::Output), 1));
+    let permits = noting(65_537 - 1_000, 2);
+    assert_eq!((permits.outcome.err(), permits.notes.len()), (Some(Fault::Output), 1));
 }
 
 #[test]

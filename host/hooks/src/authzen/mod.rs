@@ -10,15 +10,15 @@ mod read;
 
 use std::time::Duration;
 
-use portcullis_model::{Cause, Change, ChangeKind, Effect, Party, Sought};
+use portcullis_model::{Attribution, Cause, Change, ChangeKind, Effect, Sought};
 
-use crate::adapter::{Adapter, Methods, Reaction, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Methods, Shown};
 use crate::answer::{Answer, Slot};
 use crate::object::{Object, array, strings, text};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    AnswerParts, Found, Frame, Gathering, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal,
-    Request, Settings, Unsayable, Until, Why,
+    AnswerParts, BatchContext, Found, Frame, Incoming, Malformed, OnFailure, Outcome, Parsed,
+    Refusal, Request, Settings, ShortCircuit, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -57,9 +57,9 @@ impl Adapter for Authzen {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let stops = Reaction::Stops("only `decision: true` permits");
-        Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+    fn reactions(&self) -> FailureBehaviour {
+        let stops = Behaviour::Stops("only `decision: true` permits");
+        FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
     }
 
     fn shown(&self) -> Shown {
@@ -80,8 +80,8 @@ impl Adapter for Authzen {
         below.chain([(format!("{METADATA}{base}"), METADATA)]).collect()
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::Never
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::Never
     }
 
     fn default_entitlements(&self) -> &'static [&'static str] {
@@ -108,15 +108,15 @@ impl Adapter for Authzen {
         (request.get && request.route == METADATA).then(|| metadata(settings, request.searches))
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         match request.route {
-            METADATA => Ok(Heard::Nothing(
+            METADATA => Ok(Parsed::Nothing(
                 error(405, "The metadata is read with GET. Please send that instead.")
                     .header("allow", Methods::Get.allow().into()),
             )),
             EVALUATION => read::evaluation(request, frame),
             EVALUATIONS => read::evaluations(request, frame),
-            _ if !request.searches => Ok(Heard::Nothing(error(
+            _ if !request.searches => Ok(Parsed::Nothing(error(
                 404,
                 "No plugin of this hook answers searches. Please ask about one candidate at a \
                  time.",
@@ -164,7 +164,7 @@ impl Adapter for Authzen {
             Cause::CallerUnproven => 401,
             Cause::BodyTooLarge => 413,
             Cause::Overload => 503,
-            cause if cause.party() == Party::Caller => 400,
+            cause if cause.attribution() == Attribution::Caller => 400,
             _ => 500,
         };
         let answer = || match cause {
@@ -176,7 +176,7 @@ impl Adapter for Authzen {
         };
         let readable = incoming.is_some_and(|incoming| incoming.call.phase.is_none());
         let open = *refusal.on_failure == OnFailure::Open && refusal.route == EVALUATION;
-        (cause.party() == Party::Caller || !readable && !open).then(answer)
+        (cause.attribution() == Attribution::Caller || !readable && !open).then(answer)
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
@@ -187,13 +187,13 @@ impl Adapter for Authzen {
         decision(parts_of(incoming), true, Object::new().json("degraded", "true"))
     }
 
-    fn gather(&self, answers: &[Vec<u8>], batch: &Gathering) -> Answer {
+    fn gather(&self, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
         let mut answers: Vec<_> =
             answers.iter().map(|answer| String::from_utf8_lossy(answer).into_owned()).collect();
         let (reason, deciding) = match batch.until {
-            Until::End => ("", ""),
-            Until::FirstDeny => ("deny_on_first_deny", DENIED),
-            Until::FirstPermit => ("permit_on_first_permit", PERMITTED),
+            ShortCircuit::End => ("", ""),
+            ShortCircuit::FirstDeny => ("deny_on_first_deny", DENIED),
+            ShortCircuit::FirstPermit => ("permit_on_first_permit", PERMITTED),
         };
         if let Some(last) =
             answers.last_mut().filter(|last| !deciding.is_empty() && last.starts_with(deciding))
@@ -231,8 +231,8 @@ impl Adapter for Authzen {
         Answer::ok(list.json("context", "{}").end(), Slot::Within(RECORD))
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
-        Saying::Native(match effect {
+    fn effect(&self, effect: Effect) -> Support {
+        Support::Native(match effect {
             Effect::Abstain => "`decision: false`: nobody says that it may be",
             Effect::Allow => "`decision: true`",
             Effect::StepUp | Effect::Review => {
@@ -242,17 +242,17 @@ impl Adapter for Authzen {
         })
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Statement => Native(
                 "in `context.statements`; one that is obligatory only beside a denial, since nothing obliges a caller",
             ),
             ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "an access is permitted or not, never less of it")
+                Mapped(&[FallbackTo::Deny], "an access is permitted or not, never less of it")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a decision cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a decision cannot wait for approvers")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("a decision changes nothing of the request")

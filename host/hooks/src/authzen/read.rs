@@ -20,30 +20,30 @@ use super::{
 use crate::adapter::{ACTION, Adapter, fill_in};
 use crate::body::{Body, attributes, object, string};
 use crate::object::{Object, array, text};
-use crate::{Batch, Frame, Heard, Incoming, Malformed, Page, Request, Unread, Until};
+use crate::{Batch, Frame, Incoming, Malformed, Page, Parsed, Request, ShortCircuit, UnparsedItem};
 
 /// One question.
-pub(super) fn evaluation(request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+pub(super) fn evaluation(request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
     let read = Read::new(request, frame)?;
-    Ok(Heard::One(read.question(frame.seed, None)?))
+    Ok(Parsed::One(read.question(frame.seed, None)?))
 }
 
 /// Several questions, or one where there is no array of them.
-pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
     let read = Read::new(request, frame)?;
     let body = &read.body;
     let until = until(body)?;
     let Some(evaluations) = present(body.document.root(), "evaluations") else {
-        return Ok(Heard::One(read.question(frame.seed, None)?));
+        return Ok(Parsed::One(read.question(frame.seed, None)?));
     };
     if !evaluations.is_array() {
         return Err(body.refuse(Cause::WrongShape, "evaluations"));
     }
-    let items: Vec<_> = evaluations.elements().take(MOST_EVALUATIONS + 1).collect();
+    let items: Vec<_> = evaluations.elements().take(MAX_EVALUATIONS + 1).collect();
     if items.is_empty() {
-        return Ok(Heard::One(read.question(frame.seed, None)?));
+        return Ok(Parsed::One(read.question(frame.seed, None)?));
     }
-    if items.len() > MOST_EVALUATIONS {
+    if items.len() > MAX_EVALUATIONS {
         return Err(body.refuse(Cause::WrongShape, "evaluations, of which there may be 256"));
     }
     // A default that is wrong is wrong for the request as a whole, whether or not an item uses it.
@@ -56,14 +56,14 @@ pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<He
         question.map_err(|malformed| {
             let message = format!("{}: {}", malformed.code(), malformed.detail);
             let answer = failed(frame.settings.answer, 400, &message);
-            Box::new(Unread { answer, malformed, question: None })
+            Box::new(UnparsedItem { answer, malformed, question: None })
         })
     });
-    Ok(Heard::Many(Batch { id: None, items: items.collect(), until, query: Vec::new() }))
+    Ok(Parsed::Many(Batch { id: None, items: items.collect(), until, query: Vec::new() }))
 }
 
 /// "Which ones?"
-pub(super) fn search(request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+pub(super) fn search(request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
     let read = Read::new(request, frame)?;
     let sought = match request.route {
         SEARCH_SUBJECT => Sought::Subject,
@@ -73,7 +73,7 @@ pub(super) fn search(request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, 
     let page = page(&read.body, sought)?;
     let mut incoming = read.open_question(frame.seed, None, request.route)?;
     incoming.call.phase = Some(sought.phase().to_owned());
-    Ok(Heard::Which(incoming, page))
+    Ok(Parsed::Which(incoming, page))
 }
 
 /// The question about one candidate of a search. Its payload is that of an evaluation, so that a plugin which reads the body hears
@@ -131,8 +131,8 @@ impl<'a> Read<'a> {
         if !document.root().is_object() {
             return Err(refuse(Cause::WrongShape, "the body, which must be an object"));
         }
-        let request_id =
-            (request.header)(REQUEST_ID).filter(|id| (1..=LONGEST_REQUEST_ID).contains(&id.len()));
+        let request_id = (request.header)(REQUEST_ID)
+            .filter(|id| (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()));
         let request_id = request_id.map(str::to_owned);
         let event_id = request_id.clone().unwrap_or_else(|| frame.own_id());
         Ok(Self { body: Body { document, event_id }, request_id, frame })
@@ -269,16 +269,16 @@ impl<'a> Read<'a> {
 }
 
 /// How far to go.
-fn until(body: &Body) -> Result<Until, Malformed> {
+fn until(body: &Body) -> Result<ShortCircuit, Malformed> {
     let options = object(Some(body.document.root()), "options");
     let Some(semantic) = options.and_then(|options| present(options, "evaluations_semantic"))
     else {
-        return Ok(Until::End);
+        return Ok(ShortCircuit::End);
     };
     match semantic.as_str().as_deref() {
-        Some("execute_all") => Ok(Until::End),
-        Some("deny_on_first_deny") => Ok(Until::FirstDeny),
-        Some("permit_on_first_permit") => Ok(Until::FirstPermit),
+        Some("execute_all") => Ok(ShortCircuit::End),
+        Some("deny_on_first_deny") => Ok(ShortCircuit::FirstDeny),
+        Some("permit_on_first_permit") => Ok(ShortCircuit::FirstPermit),
         // Taken for another, it could answer what was not asked.
         _ => Err(body.refuse(Cause::WrongShape, "options.evaluations_semantic")),
     }
@@ -366,7 +366,7 @@ fn principal_kind(type_name: &str) -> PrincipalKind {
 const PARTS: [&str; 4] = ["subject", "action", "resource", "context"];
 
 /// Evaluations in one request. Each is asked, recorded and answered by itself, within one budget.
-const MOST_EVALUATIONS: usize = 256;
+const MAX_EVALUATIONS: usize = 256;
 
 /// The longest request id that is taken for the event's, bytes.
-const LONGEST_REQUEST_ID: usize = 256;
+const MAX_REQUEST_ID_BYTES: usize = 256;

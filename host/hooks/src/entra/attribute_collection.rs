@@ -14,19 +14,20 @@ use std::time::Duration;
 
 use portcullis_model::json::{Kind, Value, quote, split_pointer};
 use portcullis_model::{
-    Attribute, Cause, Change, ChangeKind, Document, Effect, Party, Principal, PrincipalKind, Target,
+    Attribute, Attribution, Cause, Change, ChangeKind, Document, Effect, Principal, PrincipalKind,
+    Target,
 };
 
 use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act, named, reactions, refused,
     text_member,
 };
-use crate::adapter::{Adapter, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::body::{members, object};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// Both hook kinds.
@@ -87,7 +88,7 @@ impl Adapter for AttributeCollection {
         BUDGET
     }
 
-    fn reactions(&self) -> Reactions {
+    fn reactions(&self) -> FailureBehaviour {
         reactions("nobody signs up, and the person sees an error")
     }
 
@@ -112,11 +113,11 @@ impl Adapter for AttributeCollection {
         }
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ByIdAndBody
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let heading = self.event.heading(request.body, frame)?;
         let body = heading.body();
         let info = object(heading.data(), "userSignUpInfo");
@@ -141,7 +142,7 @@ impl Adapter for AttributeCollection {
             entitlements,
         };
         let particulars = Particulars { subject: Some(subject), ..Particulars::default() };
-        Ok(Heard::One(heading.incoming(&self.event, frame, particulars)))
+        Ok(Parsed::One(heading.incoming(&self.event, frame, particulars)))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -167,36 +168,44 @@ impl Adapter for AttributeCollection {
             members.push_str(value);
         }
         members.push('}');
-        if members.len() > LONGEST_ANSWER {
+        if members.len() > MAX_ANSWER {
             return Err(Unsayable { change: None, why: Why::TooLong });
         }
         Ok(self.act(action, &members))
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        if cause.party() == Party::Caller { refused(cause) } else { self.block(UNCHECKED) }
+        if cause.attribution() == Attribution::Caller {
+            refused(cause)
+        } else {
+            self.block(UNCHECKED)
+        }
     }
 
     fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
         self.act("continueWithDefaultBehavior", "")
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native(
+            Effect::Abstain | Effect::Allow => Support::Native(
                 "`continueWithDefaultBehavior`, or the action that carries the changes",
             ),
-            Effect::Deny if self.filled => Saying::Native(
+            Effect::Deny if self.filled => Support::Native(
                 "`showValidationError` where every finding that denies names a field of the form, else `showBlockPage`",
             ),
-            Effect::Deny => Saying::Native("`showBlockPage`"),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "a form cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "a sign-up cannot wait for a person"),
+            Effect::Deny => Support::Native("`showBlockPage`"),
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "a form cannot ask for a factor")
+            }
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "a sign-up cannot wait for a person")
+            }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Set(Target::User) if self.filled => Native(
                 "`modifyAttributeValues`; the place is one attribute of the form, the value of the type that it has there; a list of \
@@ -207,7 +216,7 @@ impl Adapter for AttributeCollection {
                  it has in the request; a list of texts becomes one text with commas",
             ),
             ChangeKind::Remove(Target::User) => {
-                Mapped(&[To::Deny], "an answer sets attributes and takes none away")
+                Mapped(&[FallbackTo::Deny], "an answer sets attributes and takes none away")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("the hook sets the new user's attributes only")
@@ -217,7 +226,7 @@ impl Adapter for AttributeCollection {
                 Unsayable("a sign-up grants nothing; set an attribute that a group rule reads")
             }
             ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "a sign-up grants nothing that could be taken away")
+                Mapped(&[FallbackTo::Deny], "a sign-up grants nothing that could be taken away")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsayable("whether there is such a user, Entra finds itself")
@@ -225,9 +234,11 @@ impl Adapter for AttributeCollection {
             ChangeKind::Credential => Unsayable("no password is checked during a sign-up"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a sign-up"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a sign-up cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a sign-up cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+            }
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -351,4 +362,4 @@ const TITLE: &str = "Sign-up is not possible";
 const FIX: &str = "Please correct the fields below.";
 
 /// The longest changes, bytes. Entra refuses answers that are too large (error 1003024) and does not say which; a form is far smaller.
-const LONGEST_ANSWER: usize = 32_000;
+const MAX_ANSWER: usize = 32_000;

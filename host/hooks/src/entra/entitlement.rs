@@ -18,21 +18,21 @@ use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
-    Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Party, Principal,
-    PrincipalKind, Secrets,
+    Attribute, Attribution, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind,
+    Principal, PrincipalKind, Secrets,
 };
 
 use super::{
     BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_object, cased_text, document,
     is_plain_id, refused, resume_reactions,
 };
-use crate::adapter::{Adapter, Need, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Need, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, Strings};
 use crate::errand::{Errand, Resume};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -55,7 +55,7 @@ impl Adapter for Entitlement {
         BUDGET
     }
 
-    fn reactions(&self) -> Reactions {
+    fn reactions(&self) -> FailureBehaviour {
         resume_reactions()
     }
 
@@ -79,11 +79,11 @@ impl Adapter for Entitlement {
         &[Need::Resume]
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ByIdAndBody
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let document = document(request.body)?;
         let read = Body { document, event_id: String::new() };
         let root = read.document.root();
@@ -93,11 +93,11 @@ impl Adapter for Entitlement {
             word.as_ref().is_some_and(|word| word.eq_ignore_ascii_case(test))
         };
         if is(&stage, "CustomExtensionConnectionTest") || is(&event, "CustomActionConnectionTest") {
-            return Ok(Heard::Nothing(Answer::ok("{}".into(), Slot::Nowhere)));
+            return Ok(Parsed::Nothing(Answer::ok("{}".into(), Slot::Nowhere)));
         }
         match (stage, event) {
-            (Some(stage), _) => Ok(Heard::One(parse(read, stage, frame)?.into())),
-            (None, Some(event)) => Ok(Heard::One(parse_retired(read, event, frame)?.into())),
+            (Some(stage), _) => Ok(Parsed::One(parse(read, stage, frame)?.into())),
+            (None, Some(event)) => Ok(Parsed::One(parse_retired(read, event, frame)?.into())),
             (None, None) => Err(read.refuse(Cause::WrongShape, "Stage")),
         }
     }
@@ -113,7 +113,7 @@ impl Adapter for Entitlement {
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
-        if incoming.is_some() && cause.party() != Party::Caller {
+        if incoming.is_some() && cause.attribution() != Attribution::Caller {
             accepted()
         } else {
             refused(cause)
@@ -172,22 +172,24 @@ impl Adapter for Entitlement {
         })
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("a resume call that goes on"),
-            Effect::Deny => Saying::Native(
+            Effect::Abstain | Effect::Allow => Support::Native("a resume call that goes on"),
+            Effect::Deny => Support::Native(
                 "a resume call with `state` `Denied` at assignmentRequestCreated; none at any other stage, so that the request waits",
             ),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "a request cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(
-                &[To::Deny],
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "a request cannot ask for a factor")
+            }
+            Effect::Review => Support::Mapped(
+                &[FallbackTo::Deny],
                 "the resume call names approvers, not reviewers: see `require-approvers`",
             ),
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::RequireApprovers => Native(
                 "an approval stage with these users, by their object ids, at assignmentRequestDeterminingApprovalRequirements only",
@@ -196,13 +198,15 @@ impl Adapter for Entitlement {
                 "a resume call without an approval stage, at assignmentRequestDeterminingApprovalRequirements only",
             ),
             ChangeKind::DropGrant => Mapped(
-                &[To::Deny],
+                &[FallbackTo::Deny],
                 "a request is for one access package: without it nothing is left",
             ),
             ChangeKind::CapLifetime(_) => {
-                Mapped(&[To::Deny], "an assignment's time is set by its policy")
+                Mapped(&[FallbackTo::Deny], "an assignment's time is set by its policy")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("a request goes on or is denied as it is")
             }
@@ -384,8 +388,7 @@ fn admit(incoming: &Incoming, change: &Change) -> Result<(), Why> {
     match change {
         Change::RequireApprovers(_) | Change::AutoApprove if !determining => Err(Why::Place),
         Change::RequireApprovers(ids)
-            if (1..=MOST_APPROVERS).contains(&ids.len())
-                && ids.iter().all(|id| is_plain_id(id)) =>
+            if (1..=MAX_APPROVERS).contains(&ids.len()) && ids.iter().all(|id| is_plain_id(id)) =>
         {
             Ok(())
         }
@@ -462,7 +465,7 @@ const BELOW: &str = "/identityGovernance/entitlementManagement";
 const APPROVAL_TIME: &str = "P2D";
 
 /// Approvers of one request.
-const MOST_APPROVERS: usize = 20;
+const MAX_APPROVERS: usize = 20;
 
 /// The inputs that a call can have.
 const INPUTS: &[&str] = &[

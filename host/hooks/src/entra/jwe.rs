@@ -234,7 +234,7 @@ fn unwrap(
 }
 
 fn inflate(deflated: &[u8]) -> Result<Zeroizing<Vec<u8>>, Undecryptable> {
-    let mut room = Zeroizing::new(vec![0; MOST_INFLATED]);
+    let mut room = Zeroizing::new(vec![0; MAX_INFLATED_BYTES]);
     let whole = std::iter::once(deflated);
     let length =
         miniz_oxide::inflate::decompress_slice_iter_to_slice(&mut room, whole, false, true);
@@ -250,7 +250,7 @@ fn decode(part: &str) -> Result<Vec<u8>, Undecryptable> {
 pub const LONGEST: usize = 64 << 10;
 
 /// The longest plaintext after inflating, bytes: 16 KiB. Entra's have under 1 KB.
-pub const MOST_INFLATED: usize = 16 << 10;
+pub const MAX_INFLATED_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests;

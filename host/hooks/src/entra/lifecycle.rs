@@ -12,20 +12,20 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, ChangeKind, Effect, Entity, Party, Principal, PrincipalKind, Secrets,
+    Attribution, Call, Cause, ChangeKind, Effect, Entity, Principal, PrincipalKind, Secrets,
 };
 
 use super::{
     BUDGET, LIMIT, accepted, cased_members, cased_object, cased_text, document, is_plain_id,
     refused, resume_reactions,
 };
-use crate::adapter::{Adapter, Need, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Need, Shown};
 use crate::answer::Answer;
 use crate::body::{Body, attributes};
 use crate::errand::{Errand, Resume};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -48,7 +48,7 @@ impl Adapter for Lifecycle {
         BUDGET
     }
 
-    fn reactions(&self) -> Reactions {
+    fn reactions(&self) -> FailureBehaviour {
         resume_reactions()
     }
 
@@ -68,12 +68,12 @@ impl Adapter for Lifecycle {
         &[Need::Resume]
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ByIdAndBody
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        Ok(Heard::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+        Ok(Parsed::One(parse(request.body, frame)?.into()))
     }
 
     fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -84,7 +84,7 @@ impl Adapter for Lifecycle {
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
-        if incoming.is_some() && cause.party() != Party::Caller {
+        if incoming.is_some() && cause.attribution() != Attribution::Caller {
             accepted()
         } else {
             refused(cause)
@@ -114,27 +114,31 @@ impl Adapter for Lifecycle {
         }))
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("a resume call with `Completed`"),
-            Effect::Deny => Saying::Native("a resume call with `Failed`"),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "a workflow cannot ask for a factor"),
+            Effect::Abstain | Effect::Allow => Support::Native("a resume call with `Completed`"),
+            Effect::Deny => Support::Native("a resume call with `Failed`"),
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "a workflow cannot ask for a factor")
+            }
             Effect::Review => {
-                Saying::Mapped(&[To::Deny], "the resume call cannot wait for a person")
+                Support::Mapped(&[FallbackTo::Deny], "the resume call cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Unsayable};
         match change {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
-                Mapped(&[To::Deny], "a task is completed or fails as a whole")
+                Mapped(&[FallbackTo::Deny], "a task is completed or fails as a whole")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "the resume call cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "the resume call cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("the resume call changes nothing")
             }

@@ -22,11 +22,11 @@ use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
-    Attribute, Call, Cause, Document, Entity, Grant, Origin, Party, Principal, PrincipalKind,
+    Attribute, Attribution, Call, Cause, Document, Entity, Grant, Origin, Principal, PrincipalKind,
     Secrets,
 };
 
-use crate::adapter::{Reaction, Reactions};
+use crate::adapter::{Behaviour, FailureBehaviour};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, attributes, members, object, string};
 use crate::{Frame, Incoming, Malformed};
@@ -307,24 +307,29 @@ pub(crate) fn accepted() -> Answer {
 }
 
 /// What the governance products do with what is no answer to a callout.
-pub(crate) fn resume_reactions() -> Reactions {
-    let unknown = Reaction::Unknown(
+pub(crate) fn resume_reactions() -> FailureBehaviour {
+    let unknown = Behaviour::Unknown(
         "what becomes of a request whose callout fails is not documented; one that waits for a resume call does not go on \
          before its own time is over",
     );
-    Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
+    FailureBehaviour {
+        empty: unknown,
+        client_error: unknown,
+        server_error: unknown,
+        timeout: unknown,
+    }
 }
 
 /// The refusal by status: 401 for who is not proven, 400 for what cannot be read, 500 for what is not the caller's fault.
 pub(crate) fn refused(cause: Cause) -> Answer {
-    let status = match (cause, cause.party()) {
+    let status = match (cause, cause.attribution()) {
         (Cause::CallerUnproven, _) => 401,
-        (_, Party::Caller) => 400,
-        (_, Party::Host | Party::Plugin) => 500,
+        (_, Attribution::Caller) => 400,
+        (_, Attribution::Host | Attribution::Plugin) => 500,
     };
-    let what = match cause.party() {
-        Party::Caller => "The host does not accept this request",
-        Party::Host | Party::Plugin => "The host could not decide this request",
+    let what = match cause.attribution() {
+        Attribution::Caller => "The host does not accept this request",
+        Attribution::Host | Attribution::Plugin => "The host could not decide this request",
     };
     error(status, &format!("{what} ({}).", cause.code()))
 }
@@ -338,9 +343,9 @@ pub(crate) fn error(status: u16, text: &str) -> Answer {
 }
 
 /// What Entra does in an authentication event with what is no answer: error codes 1003002 to 1003009 of its sign-in log.
-pub(crate) fn reactions(stopped: &'static str) -> Reactions {
-    let stops = Reaction::Stops(stopped);
-    Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+pub(crate) fn reactions(stopped: &'static str) -> FailureBehaviour {
+    let stops = Behaviour::Stops(stopped);
+    FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
 }
 
 /// The longest that Entra waits: `timeoutInMilliseconds` of an extension is 200 to 2,000, and 1,000 where nobody sets it.

@@ -17,13 +17,13 @@ use portcullis_model::{Cause, ChangeKind, Effect, Principal, PrincipalKind};
 use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, act, cased_object, cased_text, error, refused,
 };
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::body::spelling;
 use crate::errand::{Errand, Message};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -54,11 +54,11 @@ impl Adapter for OtpSend {
         BUDGET
     }
 
-    fn reactions(&self) -> Reactions {
-        let stops = Reaction::Stops(
+    fn reactions(&self) -> FailureBehaviour {
+        let stops = Behaviour::Stops(
             "no code is sent; where the listener is set to `fallbackToMicrosoftProviderOnError`, Microsoft sends it",
         );
-        Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+        FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
     }
 
     fn shown(&self) -> Shown {
@@ -76,11 +76,11 @@ impl Adapter for OtpSend {
         true
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ByIdAndBody
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let heading = EVENT.heading(request.body, frame)?;
         let body = heading.body();
         let context = cased_object(heading.data(), "otpContext");
@@ -98,7 +98,7 @@ impl Adapter for OtpSend {
         };
         let particulars =
             Particulars { subject: Some(subject), secrets: vec![code], ..Particulars::default() };
-        Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
+        Ok(Parsed::One(heading.incoming(&EVENT, frame, particulars)))
     }
 
     fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -141,27 +141,33 @@ impl Adapter for OtpSend {
         }))
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
-                Saying::Native("the host delivers the code, then `continueWithDefaultBehavior`")
+                Support::Native("the host delivers the code, then `continueWithDefaultBehavior`")
             }
-            Effect::Deny => Saying::Native(
+            Effect::Deny => Support::Native(
                 "403: no code is sent, unless the listener is set to fall back to Microsoft's provider",
             ),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "the code is the factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "a code cannot wait for a person"),
+            Effect::StepUp => Support::Mapped(&[FallbackTo::Deny], "the code is the factor"),
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "a code cannot wait for a person")
+            }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Unsayable};
         match change {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
-                Mapped(&[To::Deny], "a code is sent or not")
+                Mapped(&[FallbackTo::Deny], "a code is sent or not")
             }
-            ChangeKind::RequireApprovers => Mapped(&[To::Deny], "a code cannot wait for approvers"),
-            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::RequireApprovers => {
+                Mapped(&[FallbackTo::Deny], "a code cannot wait for approvers")
+            }
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),
             ChangeKind::AddGrant => Unsayable("a code grants nothing"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the answer names no user"),

@@ -17,8 +17,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
-    Attribute, Cause, Change, ChangeKind, Credential, Document, Effect, Millis, Party, Principal,
-    PrincipalKind,
+    Attribute, Attribution, Cause, Change, ChangeKind, Credential, Document, Effect, Millis,
+    Principal, PrincipalKind,
 };
 use zeroize::Zeroizing;
 
@@ -26,12 +26,12 @@ use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused,
     text_member,
 };
-use crate::adapter::{Adapter, Methods, Need, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{object, string};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -61,7 +61,7 @@ impl Adapter for PasswordSubmit {
         BUDGET
     }
 
-    fn reactions(&self) -> Reactions {
+    fn reactions(&self) -> FailureBehaviour {
         reactions("the password is not taken over, and the person is not signed in")
     }
 
@@ -80,8 +80,8 @@ impl Adapter for PasswordSubmit {
         &[Need::Decryption]
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ByIdAndBody
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ByIdAndBody
     }
 
     fn methods(&self, _route: &'static str) -> Methods {
@@ -93,7 +93,7 @@ impl Adapter for PasswordSubmit {
         request.get.then(|| Answer::ok("{}".into(), Slot::Nowhere))
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let refuse =
             |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
         let sent = document(request.body)?;
@@ -134,7 +134,7 @@ impl Adapter for PasswordSubmit {
         };
         let secrets = vec![PASSWORD.to_owned()];
         let particulars = Particulars { subject: Some(subject), secrets, ..Particulars::default() };
-        Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
+        Ok(Parsed::One(heading.incoming(&EVENT, frame, particulars)))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -171,7 +171,9 @@ impl Adapter for PasswordSubmit {
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
         match incoming {
-            Some(incoming) if cause.party() != Party::Caller => told(incoming, "Block", UNCHECKED),
+            Some(incoming) if cause.attribution() != Attribution::Caller => {
+                told(incoming, "Block", UNCHECKED)
+            }
             _ => refused(cause),
         }
     }
@@ -184,31 +186,37 @@ impl Adapter for PasswordSubmit {
         }
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
-                Saying::Native("what the `credential` change says; `Retry` without one")
+                Support::Native("what the `credential` change says; `Retry` without one")
             }
-            Effect::Deny => Saying::Native("`Block`"),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "a sign-in cannot wait for a person"),
+            Effect::Deny => Support::Native("`Block`"),
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "the answer cannot ask for a factor")
+            }
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "a sign-in cannot wait for a person")
+            }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Credential => Native(
                 "`migrate`: `MigratePassword`; `update`: `UpdatePassword`; `retry` and `unverified`: `Retry`; `block`: `Block`. \
                  `verified` is not said: whether the password is to be taken over must be",
             ),
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
-                Mapped(&[To::Deny], "a password check grants nothing")
+                Mapped(&[FallbackTo::Deny], "a password check grants nothing")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a sign-in cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a sign-in cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("the answer changes nothing but the password")
             }

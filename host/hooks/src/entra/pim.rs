@@ -18,12 +18,12 @@ use portcullis_model::{
 };
 
 use super::{DENIED, LONGEST_ID, UNCHECKED, document, named};
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, members, object, string};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -46,11 +46,16 @@ impl Adapter for Pim {
         BUDGET
     }
 
-    fn reactions(&self) -> Reactions {
-        let unknown = Reaction::Unknown(
+    fn reactions(&self) -> FailureBehaviour {
+        let unknown = Behaviour::Unknown(
             "what becomes of an activation whose extension fails is not documented",
         );
-        Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
+        FailureBehaviour {
+            empty: unknown,
+            client_error: unknown,
+            server_error: unknown,
+            timeout: unknown,
+        }
     }
 
     fn shown(&self) -> Shown {
@@ -64,12 +69,12 @@ impl Adapter for Pim {
          caller who is not proven. `evaluationId`, which PIM logs, is the record's reference."
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ByIdAndBody
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        Ok(Heard::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+        Ok(Parsed::One(parse(request.body, frame)?.into()))
     }
 
     fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -106,10 +111,10 @@ impl Adapter for Pim {
             reasons.push(outcome.text.unwrap_or(otherwise));
         }
         // The last place says how many reasons are left out.
-        let more = match reasons.len() > MOST_REASONS {
+        let more = match reasons.len() > MAX_REASONS {
             true => {
-                let left_out = reasons.len().saturating_sub(MOST_REASONS - 1);
-                reasons.truncate(MOST_REASONS - 1);
+                let left_out = reasons.len().saturating_sub(MAX_REASONS - 1);
+                reasons.truncate(MAX_REASONS - 1);
                 outcome.more(left_out)
             }
             false => None,
@@ -135,36 +140,38 @@ impl Adapter for Pim {
         evaluation("Approved", &["The request could not be checked and goes on without a check."])
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
-                Saying::Native("`Approved`: the activation goes its normal way, approval included")
+                Support::Native("`Approved`: the activation goes its normal way, approval included")
             }
-            Effect::Review => Saying::Native(
+            Effect::Review => Support::Native(
                 "`Approved`, even where another plugin wants nobody asked: whoever is set to approve has to",
             ),
-            Effect::StepUp => Saying::Native("`Denied`: the answer cannot ask for a factor"),
-            Effect::Deny => Saying::Native("`Denied`, with the texts as reasons"),
+            Effect::StepUp => Support::Native("`Denied`: the answer cannot ask for a factor"),
+            Effect::Deny => Support::Native("`Denied`, with the texts as reasons"),
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::AutoApprove => {
                 Native("`AutoApproved`: whoever is set to approve is not asked")
             }
-            ChangeKind::CapLifetime(_) => {
-                Mapped(&[To::Deny], "an activation's time cannot be shortened, only refused")
-            }
+            ChangeKind::CapLifetime(_) => Mapped(
+                &[FallbackTo::Deny],
+                "an activation's time cannot be shortened, only refused",
+            ),
             ChangeKind::DropGrant => Mapped(
-                &[To::Deny],
+                &[FallbackTo::Deny],
                 "an activation is for one role or group: without it nothing is left",
             ),
-            ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "the answer cannot name who approves; PIM's own settings do")
-            }
-            ChangeKind::Statement => Mapped(&[To::Deny], "PIM carries out no obligations"),
+            ChangeKind::RequireApprovers => Mapped(
+                &[FallbackTo::Deny],
+                "the answer cannot name who approves; PIM's own settings do",
+            ),
+            ChangeKind::Statement => Mapped(&[FallbackTo::Deny], "PIM carries out no obligations"),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("an activation is approved or denied as it is")
             }
@@ -298,7 +305,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const BUDGET: Duration = Duration::from_millis(800);
 
 /// Reasons in one answer.
-const MOST_REASONS: usize = 8;
+const MAX_REASONS: usize = 8;
 
 /// The inputs that a call can have.
 const INPUTS: &[&str] = &[

@@ -9,14 +9,14 @@
 use std::collections::BTreeMap;
 
 use portcullis_model::json::{Kind, quote, split_pointer};
-use portcullis_model::{Cause, Change, ChangeKind, Document, Effect, Party, Target};
+use portcullis_model::{Attribution, Cause, Change, ChangeKind, Document, Effect, Target};
 
 use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, reactions, refused};
-use crate::adapter::{Adapter, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Adapter for TokenIssuance {
         BUDGET
     }
 
-    fn reactions(&self) -> Reactions {
+    fn reactions(&self) -> FailureBehaviour {
         reactions("no token is issued, and the person sees an error")
     }
 
@@ -54,17 +54,17 @@ impl Adapter for TokenIssuance {
          named applications; all others are refused. Open: `200` without claims, but 401 to a caller who is not proven."
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ByIdAndBody
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ByIdAndBody
     }
 
     fn offers_restricted(&self) -> bool {
         true
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let heading = EVENT.heading(request.body, frame)?;
-        Ok(Heard::One(heading.incoming(&EVENT, frame, Particulars::default())))
+        Ok(Parsed::One(heading.incoming(&EVENT, frame, Particulars::default())))
     }
 
     fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -83,7 +83,7 @@ impl Adapter for TokenIssuance {
     fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
         if let (OnFailure::Restricted { applications }, Some(incoming)) = (on_failure, incoming)
             // Where the request itself is wrong, nobody is owed a way around.
-            && cause.party() != Party::Caller
+            && cause.attribution() != Attribution::Caller
             && let Some(client) = incoming.call.actors.first().and_then(|client| client.id.as_ref())
             && applications.contains(client)
         {
@@ -96,29 +96,33 @@ impl Adapter for TokenIssuance {
         act(RESPONSE, PROVIDE, ",\"claims\":{}")
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("200 with `provideClaimsForToken`"),
-            Effect::Deny => Saying::Native(
+            Effect::Abstain | Effect::Allow => Support::Native("200 with `provideClaimsForToken`"),
+            Effect::Deny => Support::Native(
                 "403: no token is issued; Entra shows an error of its own, not the text",
             ),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "a token cannot wait for a person"),
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "the answer cannot ask for a factor")
+            }
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "a token cannot wait for a person")
+            }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Set(Target::IdToken | Target::AccessToken | Target::Assertion) => Native(
                 "a claim, at `/claims/NAME`: a text or a list of texts, all of them together at most 3,000 bytes. It appears \
                  where the claims mapping policy has it, whichever of the three is named",
             ),
             ChangeKind::Remove(Target::IdToken | Target::AccessToken | Target::Assertion) => {
-                Mapped(&[To::Deny], "an answer adds claims and takes none away")
+                Mapped(&[FallbackTo::Deny], "an answer adds claims and takes none away")
             }
             ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken | Target::Assertion) => {
-                Mapped(&[To::Deny], "lifetimes are set by policy, not by an answer")
+                Mapped(&[FallbackTo::Deny], "lifetimes are set by policy, not by an answer")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
                 Unsayable("the hook adds claims to tokens and assertions only")
@@ -127,7 +131,7 @@ impl Adapter for TokenIssuance {
                 Unsayable("an answer grants nothing; set a claim that the application reads")
             }
             ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "an answer takes no scope, role or group away")
+                Mapped(&[FallbackTo::Deny], "an answer takes no scope, role or group away")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsayable("the user is known when a token is issued")
@@ -135,9 +139,11 @@ impl Adapter for TokenIssuance {
             ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a token cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a token cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+            }
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -184,7 +190,7 @@ impl Claims {
     fn answer(&self) -> Result<Answer, Unsayable> {
         // As they are spelled: never less than what Entra counts.
         let bytes: usize = self.0.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if bytes > MOST_CLAIMS {
+        if bytes > MAX_CLAIMS {
             return Err(Unsayable { change: None, why: Why::TooLong });
         }
         let mut members = String::from(",\"claims\":{");
@@ -213,4 +219,4 @@ const RESPONSE: &str = "onTokenIssuanceStartResponseData";
 const PROVIDE: &str = "tokenIssuanceStart.provideClaimsForToken";
 
 /// The names and values of all claims, bytes: Entra's 3 KB, whichever of the two it means (error 1003025).
-const MOST_CLAIMS: usize = 3_000;
+const MAX_CLAIMS: usize = 3_000;

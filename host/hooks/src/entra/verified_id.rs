@@ -10,15 +10,15 @@
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
-use portcullis_model::{Cause, ChangeKind, Effect, Party, Principal, PrincipalKind};
+use portcullis_model::{Attribution, Cause, ChangeKind, Effect, Principal, PrincipalKind};
 
 use super::{BUDGET, Event, LIMIT, Particulars, act, reactions, refused};
-use crate::adapter::{Adapter, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::body::{attributes, object, string};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -41,7 +41,7 @@ impl Adapter for VerifiedId {
         BUDGET
     }
 
-    fn reactions(&self) -> Reactions {
+    fn reactions(&self) -> FailureBehaviour {
         reactions("the account is not recovered")
     }
 
@@ -56,11 +56,11 @@ impl Adapter for VerifiedId {
          guards account recovery is open."
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ByIdAndBody
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let heading = EVENT.heading(request.body, frame)?;
         let body = heading.body();
         let shown = object(heading.data(), "verifiedIdClaimsContext");
@@ -76,7 +76,7 @@ impl Adapter for VerifiedId {
             entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
         };
         let particulars = Particulars { subject: Some(subject), ..Particulars::default() };
-        Ok(Heard::One(heading.incoming(&EVENT, frame, particulars)))
+        Ok(Parsed::One(heading.incoming(&EVENT, frame, particulars)))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -92,7 +92,7 @@ impl Adapter for VerifiedId {
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
         match incoming {
-            Some(incoming) if cause.party() != Party::Caller => {
+            Some(incoming) if cause.attribution() != Attribution::Caller => {
                 failed(incoming, std::iter::empty())
             }
             _ => refused(cause),
@@ -103,27 +103,33 @@ impl Adapter for VerifiedId {
         act(RESPONSE, "verifiedIdClaimValidation.pass", "")
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("`pass`"),
+            Effect::Abstain | Effect::Allow => Support::Native("`pass`"),
             Effect::Deny => {
-                Saying::Native("`failed`, with the claims that the findings name as fields")
+                Support::Native("`failed`, with the claims that the findings name as fields")
             }
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "the answer cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "a recovery cannot wait for a person"),
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "the answer cannot ask for a factor")
+            }
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "a recovery cannot wait for a person")
+            }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Unsayable};
         match change {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
-                Mapped(&[To::Deny], "a recovery passes or fails as a whole")
+                Mapped(&[FallbackTo::Deny], "a recovery passes or fails as a whole")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a recovery cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a recovery cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Entra carries out no obligations"),
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),
             ChangeKind::AddGrant => Unsayable("a recovery grants nothing"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),

@@ -311,7 +311,7 @@ impl Mapping {
         let refuse = |cause| Malformed { cause, detail: "the body".into(), event: None };
         let document = Document::parse(body).map_err(|error| refuse(error.cause))?;
         let id = at(&document, self.source.id.as_deref()).and_then(scalar);
-        let id = id.filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+        let id = id.filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));
         let event_id = id.unwrap_or_else(|| frame.own_id());
         let read = Body { document, event_id };
         let missing = |pointer: &&String| at(&read.document, Some(pointer)).is_none();
@@ -463,4 +463,4 @@ fn check_pointers(source: &MappingSource) -> Vec<MappingError> {
 }
 
 /// The longest event id, bytes.
-const LONGEST_ID: usize = 256;
+const MAX_ID_BYTES: usize = 256;

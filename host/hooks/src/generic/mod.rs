@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, Target};
 
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Settings, Unsayable,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Refusal, Request, Settings, Unsayable,
     Why,
 };
 
@@ -46,9 +46,14 @@ impl Adapter for Generic {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let unknown = Reaction::Unknown("it is the caller's flow that decides");
-        Reactions { empty: unknown, client_error: unknown, server_error: unknown, silence: unknown }
+    fn reactions(&self) -> FailureBehaviour {
+        let unknown = Behaviour::Unknown("it is the caller's flow that decides");
+        FailureBehaviour {
+            empty: unknown,
+            client_error: unknown,
+            server_error: unknown,
+            timeout: unknown,
+        }
     }
 
     fn shown(&self) -> Shown {
@@ -64,11 +69,11 @@ impl Adapter for Generic {
          the request is wrong. Open: the template `allow`, but 401 to a caller who is not proven. Restricted is not offered."
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::Never
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::Never
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let Some(mapping) = &frame.settings.mapping else {
             return Err(Malformed {
                 cause: Cause::WrongShape,
@@ -77,7 +82,7 @@ impl Adapter for Generic {
             });
         };
         let call = mapping.call(request.body, frame)?;
-        Ok(Heard::One(Incoming { mapping: Some(mapping.clone()), ..call.into() }))
+        Ok(Parsed::One(Incoming { mapping: Some(mapping.clone()), ..call.into() }))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -130,8 +135,8 @@ impl Adapter for Generic {
         Answer::status(503)
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
-        Saying::Native(match effect {
+    fn effect(&self, effect: Effect) -> Support {
+        Support::Native(match effect {
             Effect::Abstain | Effect::Allow => "the template `allow`, with the changes",
             Effect::StepUp => "the template `step_up`, or else `deny`",
             Effect::Review => "the template `review`, or else `deny`",
@@ -139,21 +144,22 @@ impl Adapter for Generic {
         })
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Set(Target::Response) => Native(
                 "a new member of the answer, or of an object that the template has; never one that the template says",
             ),
             ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "the answer has no grants that could be taken away")
+                Mapped(&[FallbackTo::Deny], "the answer has no grants that could be taken away")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "an answer cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "an answer cannot wait for approvers")
             }
-            ChangeKind::Statement => {
-                Mapped(&[To::Deny], "nobody knows whether the caller carries out obligations")
-            }
+            ChangeKind::Statement => Mapped(
+                &[FallbackTo::Deny],
+                "nobody knows whether the caller carries out obligations",
+            ),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("members can be added to the answer, and nothing else")
             }

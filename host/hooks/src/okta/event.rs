@@ -16,17 +16,18 @@ use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
 use portcullis_model::{
-    Call, Cause, ChangeKind, Document, Effect, Entity, Origin, Party, Principal, PrincipalKind,
+    Attribution, Call, Cause, ChangeKind, Document, Effect, Entity, Origin, Principal,
+    PrincipalKind,
 };
 
 use super::{Envelope, INLINE_LIMIT, envelope};
-use crate::adapter::{Adapter, Methods, Reaction, Reactions, Shown};
+use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Methods, Shown};
 use crate::answer::Answer;
 use crate::body::{Body, members, object, string};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Batch, Frame, Gathering, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings,
-    Unread, Unsayable, Until,
+    Batch, BatchContext, Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings,
+    ShortCircuit, UnparsedItem, Unsayable,
 };
 
 /// The hook kind.
@@ -49,12 +50,12 @@ impl Adapter for Event {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        Reactions {
-            empty: Reaction::GoesOn("the batch has arrived; what it tells has happened already"),
-            client_error: Reaction::GoesOn("the batch is lost: it is not sent again"),
-            server_error: Reaction::GoesOn("the batch is sent once more, then lost"),
-            silence: Reaction::GoesOn("the batch is sent once more, then lost"),
+    fn reactions(&self) -> FailureBehaviour {
+        FailureBehaviour {
+            empty: Behaviour::GoesOn("the batch has arrived; what it tells has happened already"),
+            client_error: Behaviour::GoesOn("the batch is lost: it is not sent again"),
+            server_error: Behaviour::GoesOn("the batch is sent once more, then lost"),
+            timeout: Behaviour::GoesOn("the batch is sent once more, then lost"),
         }
     }
 
@@ -83,7 +84,7 @@ impl Adapter for Event {
     fn greet(&self, request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
         let challenge =
             (request.header)("x-okta-verification-challenge").filter(|_| request.get)?;
-        if !(1..=LONGEST_CHALLENGE).contains(&challenge.len()) {
+        if !(1..=MAX_CHALLENGE_BYTES).contains(&challenge.len()) {
             return None;
         }
         let mut body = String::from("{\"verification\":");
@@ -92,7 +93,7 @@ impl Adapter for Event {
         Some(Answer::json(200, body))
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let Envelope { body: read, sent_id } = envelope(request.body, EVENT_TYPE, frame)?;
         let events = read.data()?.get("events").filter(|events| events.is_array());
         let events = events.ok_or_else(|| read.refuse(Cause::WrongShape, "data.events"))?;
@@ -104,14 +105,18 @@ impl Adapter for Event {
                 Ok(_) => {}
                 Err(malformed) => {
                     let question = unreadable(event, number, frame).map(Incoming::from);
-                    items.push(Err(Box::new(Unread { answer: arrived(), malformed, question })));
+                    items.push(Err(Box::new(UnparsedItem {
+                        answer: arrived(),
+                        malformed,
+                        question,
+                    })));
                 }
             }
         }
         if items.is_empty() {
-            return Ok(Heard::Nothing(arrived()));
+            return Ok(Parsed::Nothing(arrived()));
         }
-        Ok(Heard::Many(Batch { items, until: Until::End, id: sent_id, query: Vec::new() }))
+        Ok(Parsed::Many(Batch { items, until: ShortCircuit::End, id: sent_id, query: Vec::new() }))
     }
 
     fn write(&self, _incoming: &Incoming, _outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -119,12 +124,12 @@ impl Adapter for Event {
     }
 
     fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        match cause.party() {
-            Party::Caller if cause == Cause::CallerUnproven => Answer::status(401),
+        match cause.attribution() {
+            Attribution::Caller if cause == Cause::CallerUnproven => Answer::status(401),
             // It would fail the second time too.
-            Party::Plugin => arrived(),
+            Attribution::Plugin => arrived(),
             // 4xx would be the last of the batch.
-            Party::Caller | Party::Host => once_more(),
+            Attribution::Caller | Attribution::Host => is_repeat(),
         }
     }
 
@@ -133,23 +138,23 @@ impl Adapter for Event {
     }
 
     /// A part that is not on record has a body.
-    fn gather(&self, answers: &[Vec<u8>], _batch: &Gathering) -> Answer {
+    fn gather(&self, answers: &[Vec<u8>], _batch: &BatchContext) -> Answer {
         if answers.iter().all(Vec::is_empty) { arrived() } else { Answer::status(503) }
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("204; the record has it"),
-            Effect::StepUp | Effect::Review | Effect::Deny => Saying::Mapped(
-                &[To::Record],
+            Effect::Abstain | Effect::Allow => Support::Native("204; the record has it"),
+            Effect::StepUp | Effect::Review | Effect::Deny => Support::Mapped(
+                &[FallbackTo::Record],
                 "what an event tells has happened: the finding stands in the record alone",
             ),
         }
     }
 
-    fn change(&self, _change: ChangeKind) -> Saying {
-        Saying::Mapped(
-            &[To::Record],
+    fn change(&self, _change: ChangeKind) -> Support {
+        Support::Mapped(
+            &[FallbackTo::Record],
             "what an event tells has happened: the wish stands in the record alone",
         )
     }
@@ -157,8 +162,10 @@ impl Adapter for Event {
 
 /// The body of one event, by its `uuid` or, without one, by an id of its own.
 fn body(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Option<Body> {
-    let id =
-        event.get("uuid").and_then(Value::as_str).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+    let id = event
+        .get("uuid")
+        .and_then(Value::as_str)
+        .filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));
     let event_id = id.map_or_else(|| format!("{}/{number}", frame.own_id()), |id| id.into_owned());
     Some(Body { document: Document::parse(event.raw().as_bytes()).ok()?, event_id })
 }
@@ -242,18 +249,18 @@ fn arrived() -> Answer {
     Answer::status(204)
 }
 
-/// Okta shall send it once more; the body tells [`gather`](Adapter::gather) so.
-fn once_more() -> Answer {
+/// Okta shall send it once more; the body tells [`gather`](Adapter::render_batch) so.
+fn is_repeat() -> Answer {
     Answer::json(503, "{}".into())
 }
 
 pub(super) const EVENT_TYPE: &str = "com.okta.event_hook";
 
 /// The longest challenge that is repeated, bytes. Okta's have 64 at most.
-const LONGEST_CHALLENGE: usize = 1_024;
+const MAX_CHALLENGE_BYTES: usize = 1_024;
 
 /// The longest event id that is taken, bytes. Okta's have 36.
-const LONGEST_ID: usize = 256;
+const MAX_ID_BYTES: usize = 256;
 
 /// The inputs that a call can have.
 const INPUTS: &[&str] = &[

@@ -17,12 +17,12 @@ use portcullis_model::{
 
 use super::profile::Profile;
 use super::{ACTION, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions, Shown};
+use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::body::{Strings, members, object, string, wanted_attributes};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -45,13 +45,13 @@ impl Adapter for Import {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let imported = Reaction::GoesOn("the user is imported");
-        Reactions {
+    fn reactions(&self) -> FailureBehaviour {
+        let imported = Behaviour::GoesOn("the user is imported");
+        FailureBehaviour {
             empty: imported,
             client_error: imported,
             server_error: imported,
-            silence: imported,
+            timeout: imported,
         }
     }
 
@@ -65,8 +65,8 @@ impl Adapter for Import {
          Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not proven."
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        Ok(Heard::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+        Ok(Parsed::One(parse(request.body, frame)?.into()))
     }
 
     fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -81,18 +81,18 @@ impl Adapter for Import {
         go_on()
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
-            Effect::StepUp | Effect::Review | Effect::Deny => Saying::Mapped(
-                &[To::Report],
+            Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
+            Effect::StepUp | Effect::Review | Effect::Deny => Support::Mapped(
+                &[FallbackTo::Report],
                 "an import cannot be stopped: with `error`, Okta logs a failure and imports the user",
             ),
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Set(Target::User) => {
                 Native("`com.okta.user.profile.update`; the place is one profile member")
@@ -101,7 +101,7 @@ impl Adapter for Import {
                 Native("`com.okta.appUser.profile.update`; the place is one profile member")
             }
             ChangeKind::Remove(Target::User | Target::AppUser) => {
-                Mapped(&[To::Report], "an answer sets profile members and takes none away")
+                Mapped(&[FallbackTo::Report], "an answer sets profile members and takes none away")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("the hook changes the user and the application's user only")
@@ -110,9 +110,10 @@ impl Adapter for Import {
             ChangeKind::AddGrant => Unsayable(
                 "an import grants nothing by itself; set a profile member that a group rule reads",
             ),
-            ChangeKind::DropGrant => {
-                Mapped(&[To::Report], "an answer sets profile members and takes no group away")
-            }
+            ChangeKind::DropGrant => Mapped(
+                &[FallbackTo::Report],
+                "an answer sets profile members and takes no group away",
+            ),
             ChangeKind::LinkUser => {
                 Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`")
             }
@@ -120,9 +121,11 @@ impl Adapter for Import {
             ChangeKind::Credential => Unsayable("no password is checked during an import"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an import"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Report], "an import cannot wait for approvers")
+                Mapped(&[FallbackTo::Report], "an import cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Report], "Okta carries out no obligations"),
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Report], "Okta carries out no obligations")
+            }
             ChangeKind::Waive => crate::say::waived(),
         }
     }

@@ -47,7 +47,7 @@ pub(crate) fn envelope(
         .get("eventId")
         .or_else(|| only_spelling(root, "eventId"))
         .and_then(Value::as_str)
-        .filter(|id| (1..=LONGEST_EVENT_ID).contains(&id.len()))
+        .filter(|id| (1..=MAX_EVENT_ID_BYTES).contains(&id.len()))
         .map(Cow::into_owned);
     let found = root.get("eventType").and_then(Value::as_str);
     let problem = match found {
@@ -141,7 +141,7 @@ pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, Unsayable>
         body.push('}');
     }
     body.push_str("]}");
-    if body.len() > LONGEST_ANSWER {
+    if body.len() > MAX_ANSWER_BYTES {
         return Err(Unsayable { change: None, why: Why::TooLong });
     }
     Ok(Answer::ok(body, Slot::DebugContext))
@@ -172,7 +172,7 @@ pub(super) const ACTION: &str = "com.okta.action.update";
 pub(crate) const INLINE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The longest answer: Okta's 256 KB, less room for the record's reference.
-const LONGEST_ANSWER: usize = 256_000 - 2_000;
+const MAX_ANSWER_BYTES: usize = 256_000 - 2_000;
 
 /// The longest event id that is taken, bytes. Okta's have 22.
-const LONGEST_EVENT_ID: usize = 256;
+const MAX_EVENT_ID_BYTES: usize = 256;

@@ -12,12 +12,12 @@ use portcullis_model::{
 };
 
 use super::{ACTION, Context, EVENT_REUSED, INLINE_LIMIT, commands, envelope, go_on};
-use crate::adapter::{Adapter, Reaction, Reactions, Shown};
+use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{members, object, string};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -45,15 +45,15 @@ impl Adapter for PasswordImport {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let failed = Reaction::Stops(
+    fn reactions(&self) -> FailureBehaviour {
+        let failed = Behaviour::Stops(
             "the sign-in fails and the password is not imported; Okta asks again at the next one",
         );
-        Reactions {
-            empty: Reaction::Stops("its default, `UNVERIFIED`: the sign-in fails"),
+        FailureBehaviour {
+            empty: Behaviour::Stops("its default, `UNVERIFIED`: the sign-in fails"),
             client_error: failed,
             server_error: failed,
-            silence: failed,
+            timeout: failed,
         }
     }
 
@@ -72,8 +72,8 @@ impl Adapter for PasswordImport {
          too: this hook has no answer that lets everybody in."
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        Ok(Heard::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+        Ok(Parsed::One(parse(request.body, frame)?.into()))
     }
 
     fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -110,20 +110,24 @@ impl Adapter for PasswordImport {
         go_on()
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native(
+            Effect::Abstain | Effect::Allow => Support::Native(
                 "`VERIFIED` with `credential(verified)`, else `UNVERIFIED`: to allow is not to \
                  verify",
             ),
-            Effect::Deny => Saying::Native("`UNVERIFIED`: the sign-in fails"),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "a sign-in cannot wait for a person"),
+            Effect::Deny => Support::Native("`UNVERIFIED`: the sign-in fails"),
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "a hook cannot ask for a factor")
+            }
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "a sign-in cannot wait for a person")
+            }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Native, Unsayable};
         match change {
             ChangeKind::Credential => Native(
                 "`verified` as `VERIFIED`; `unverified`, `retry` and `block` as `UNVERIFIED`; `migrate` and `update` cannot be said, since \

@@ -17,12 +17,12 @@ use portcullis_model::{
 
 use super::profile::Profile;
 use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions, Shown};
+use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{attributes, object, string};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Ground, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Reason, Request, Settings, Unsayable,
     Why,
 };
 
@@ -46,13 +46,13 @@ impl Adapter for Registration {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let denied = Reaction::Stops("the registration or the update is denied");
-        Reactions {
-            empty: Reaction::GoesOn("the registration or the update proceeds"),
+    fn reactions(&self) -> FailureBehaviour {
+        let denied = Behaviour::Stops("the registration or the update is denied");
+        FailureBehaviour {
+            empty: Behaviour::GoesOn("the registration or the update proceeds"),
             client_error: denied,
             server_error: denied,
-            silence: denied,
+            timeout: denied,
         }
     }
 
@@ -70,8 +70,8 @@ impl Adapter for Registration {
          proven, which denies."
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        Ok(Heard::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+        Ok(Parsed::One(parse(request.body, frame)?.into()))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -86,28 +86,30 @@ impl Adapter for Registration {
         go_on()
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
-            Effect::Deny => Saying::Native(
+            Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
+            Effect::Deny => Support::Native(
                 "200 with `DENY` and `error`: nobody is registered and the person sees the text",
             ),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "a hook cannot ask for a factor")
+            }
             Effect::Review => {
-                Saying::Mapped(&[To::Deny], "a registration cannot wait for a person")
+                Support::Mapped(&[FallbackTo::Deny], "a registration cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Set(Target::User) => Native(
                 "`com.okta.user.profile.update`, or `com.okta.user.progressive.profile.update` in a progressive profile; the place is one \
                  profile member that Okta knows, never the password; the value is plain, or a list of plain values",
             ),
             ChangeKind::Remove(Target::User) => {
-                Mapped(&[To::Deny], "an answer sets profile members and takes none away")
+                Mapped(&[FallbackTo::Deny], "an answer sets profile members and takes none away")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("the hook changes the user only")
@@ -117,18 +119,19 @@ impl Adapter for Registration {
                 "a registration grants nothing by itself; set a profile member that a group rule \
                  reads",
             ),
-            ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "an answer sets profile members and takes no group away")
-            }
+            ChangeKind::DropGrant => Mapped(
+                &[FallbackTo::Deny],
+                "an answer sets profile members and takes no group away",
+            ),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsayable("Okta knows itself whether the user is new")
             }
             ChangeKind::Credential => Unsayable("no password is checked during a registration"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a registration"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a registration cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a registration cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
+            ChangeKind::Statement => Mapped(&[FallbackTo::Deny], "Okta carries out no obligations"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -204,12 +207,12 @@ fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
 /// text otherwise.
 fn deny(outcome: &Outcome<'_>, form: Option<&Entity>) -> Answer {
     let fields = form.map(|form| form.attributes.as_slice()).unwrap_or_default();
-    let field_of = |ground: &Ground<'_>| {
+    let field_of = |ground: &Reason<'_>| {
         fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == ground.field)
     };
     let causes: Vec<_> =
         outcome.grounds.iter().filter_map(|ground| Some((field_of(ground)?, ground))).collect();
-    let is_cause = |ground: &Ground<'_>| field_of(ground).is_some();
+    let is_cause = |ground: &Reason<'_>| field_of(ground).is_some();
     let text = match outcome.text {
         Some(text) => outcome.with_count(text, is_cause),
         None => Cow::Borrowed(DENIED),

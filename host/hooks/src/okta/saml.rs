@@ -12,19 +12,19 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Attribute, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party,
-    Principal, PrincipalKind, Target, Text,
+    Attribute, Attribution, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind,
+    Lifetime, Principal, PrincipalKind, Target, Text,
 };
 
 use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions, Shown};
+use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::body::{Body, Strings, first_of_each, members, object, string};
 use crate::object::array;
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -47,13 +47,13 @@ impl Adapter for Saml {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let unmodified = Reaction::GoesOn("the assertion leaves unmodified");
-        Reactions {
+    fn reactions(&self) -> FailureBehaviour {
+        let unmodified = Behaviour::GoesOn("the assertion leaves unmodified");
+        FailureBehaviour {
             empty: unmodified,
             client_error: unmodified,
             server_error: unmodified,
-            silence: unmodified,
+            timeout: unmodified,
         }
     }
 
@@ -84,8 +84,8 @@ impl Adapter for Saml {
         ]
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        Ok(Heard::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+        Ok(Parsed::One(parse(request.body, frame)?.into()))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -96,7 +96,7 @@ impl Adapter for Saml {
         let restricted = match (on_failure, incoming) {
             // Where the request itself is wrong, nobody is owed a way around.
             (OnFailure::Restricted { applications }, Some(incoming))
-                if cause.party() != Party::Caller =>
+                if cause.attribution() != Attribution::Caller =>
             {
                 restricted(&incoming.call, applications)
             }
@@ -109,20 +109,24 @@ impl Adapter for Saml {
         go_on()
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
-            Effect::Deny => Saying::Native(
+            Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
+            Effect::Deny => Support::Native(
                 "200 with `error`: no assertion leaves, as far as Okta's documents agree; see \
                  above",
             ),
-            Effect::StepUp => Saying::Mapped(&[To::Deny], "a hook cannot ask for a factor"),
-            Effect::Review => Saying::Mapped(&[To::Deny], "an assertion cannot wait for a person"),
+            Effect::StepUp => {
+                Support::Mapped(&[FallbackTo::Deny], "a hook cannot ask for a factor")
+            }
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "an assertion cannot wait for a person")
+            }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Set(Target::Assertion) => Native(
                 "`add` of a statement `/claims/NAME`, from a plain value, a list of them, or Okta's form; `replace` of what is there below \
@@ -132,7 +136,7 @@ impl Adapter for Saml {
                 "`/authentication/sessionLifetime`, which becomes `SessionNotOnOrAfter`; 300 to 86,400 s; a cap under 300 s is a denial",
             ),
             ChangeKind::Remove(Target::Assertion) => {
-                Mapped(&[To::Deny], "an answer adds and replaces and takes nothing away")
+                Mapped(&[FallbackTo::Deny], "an answer adds and replaces and takes nothing away")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
                 Unsayable("the hook changes the assertion only")
@@ -141,7 +145,7 @@ impl Adapter for Saml {
                 "an assertion grants nothing by itself; set a statement that the application reads",
             ),
             ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "an answer takes nothing out of an assertion")
+                Mapped(&[FallbackTo::Deny], "an answer takes nothing out of an assertion")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsayable("the user is known when an assertion is made")
@@ -149,9 +153,9 @@ impl Adapter for Saml {
             ChangeKind::Credential => Unsayable("no password is checked when an assertion is made"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an assertion"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "an assertion cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "an assertion cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
+            ChangeKind::Statement => Mapped(&[FallbackTo::Deny], "Okta carries out no obligations"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }

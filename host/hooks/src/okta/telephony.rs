@@ -15,12 +15,12 @@ use portcullis_model::{
 };
 
 use super::{Context, INLINE_LIMIT, commands, envelope, stop, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::body::{attributes, members, object, spelled, spelling, string};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Errand, Frame, Heard, Incoming, Malformed, Message, OnFailure, Outcome, Request, Settings,
+    Errand, Frame, Incoming, Malformed, Message, OnFailure, Outcome, Parsed, Request, Settings,
     Unsayable, Why,
 };
 
@@ -52,13 +52,14 @@ impl Adapter for Telephony {
         Duration::from_millis(2_500)
     }
 
-    fn reactions(&self) -> Reactions {
-        let failover = Reaction::GoesOn("Okta's own provider sends the code, heavily rate limited");
-        Reactions {
+    fn reactions(&self) -> FailureBehaviour {
+        let failover =
+            Behaviour::GoesOn("Okta's own provider sends the code, heavily rate limited");
+        FailureBehaviour {
             empty: failover,
             client_error: failover,
             server_error: failover,
-            silence: failover,
+            timeout: failover,
         }
     }
 
@@ -77,16 +78,16 @@ impl Adapter for Telephony {
          are kept. Restricted is not offered."
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::ById
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::ById
     }
 
     fn delivers(&self) -> bool {
         true
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        Ok(Heard::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+        Ok(Parsed::One(parse(request.body, frame)?.into()))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -122,20 +123,20 @@ impl Adapter for Telephony {
         allowed.then(|| message(&incoming.call)).flatten().map(Errand::Deliver)
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native(
+            Effect::Abstain | Effect::Allow => Support::Native(
                 "200 with `SUCCESSFUL`, once the delivery client took the message; else `error`",
             ),
-            Effect::StepUp | Effect::Review | Effect::Deny => Saying::Mapped(
-                &[To::Report],
+            Effect::StepUp | Effect::Review | Effect::Deny => Support::Mapped(
+                &[FallbackTo::Report],
                 "a code cannot be stopped: with `error`, Okta's own provider sends it",
             ),
         }
     }
 
-    fn change(&self, _change: ChangeKind) -> Saying {
-        Saying::Unsayable("the message is delivered as Okta wrote it, or not at all")
+    fn change(&self, _change: ChangeKind) -> Support {
+        Support::Unsayable("the message is delivered as Okta wrote it, or not at all")
     }
 }
 

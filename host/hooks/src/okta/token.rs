@@ -13,18 +13,18 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Party, Principal,
-    PrincipalKind, Target,
+    Attribution, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime,
+    Principal, PrincipalKind, Target,
 };
 
 use super::patch::{LIFETIME, Patch, expiration};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
-use crate::adapter::{Adapter, Reaction, Reactions, Shown};
+use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::body::{members, object, string, wanted_attributes};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Request, Settings, Unsayable, Why,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -47,13 +47,13 @@ impl Adapter for Token {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let unmodified = Reaction::GoesOn("the token is issued unmodified");
-        Reactions {
+    fn reactions(&self) -> FailureBehaviour {
+        let unmodified = Behaviour::GoesOn("the token is issued unmodified");
+        FailureBehaviour {
             empty: unmodified,
             client_error: unmodified,
             server_error: unmodified,
-            silence: unmodified,
+            timeout: unmodified,
         }
     }
 
@@ -82,8 +82,8 @@ impl Adapter for Token {
         ]
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
-        Ok(Heard::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+        Ok(Parsed::One(parse(request.body, frame)?.into()))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -94,7 +94,7 @@ impl Adapter for Token {
         let restricted = match (on_failure, incoming) {
             // Where the request itself is wrong, nobody is owed a way around.
             (OnFailure::Restricted { applications }, Some(incoming))
-                if cause.party() != Party::Caller =>
+                if cause.attribution() != Attribution::Caller =>
             {
                 restricted(&incoming.call, applications)
             }
@@ -116,21 +116,24 @@ impl Adapter for Token {
         issued.is_none()
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Saying::Native("200, and the changes as commands"),
+            Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
             Effect::Deny => {
-                Saying::Native("200 with `error`: no token is issued and the person sees the text")
+                Support::Native("200 with `error`: no token is issued and the person sees the text")
             }
-            Effect::StepUp => {
-                Saying::Mapped(&[To::Deny], "`acr` is reserved, and a hook cannot ask for a factor")
+            Effect::StepUp => Support::Mapped(
+                &[FallbackTo::Deny],
+                "`acr` is reserved, and a hook cannot ask for a factor",
+            ),
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "a token cannot wait for a person")
             }
-            Effect::Review => Saying::Mapped(&[To::Deny], "a token cannot wait for a person"),
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Set(Target::IdToken | Target::AccessToken) => Native(
                 "`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only",
@@ -148,7 +151,7 @@ impl Adapter for Token {
                 "`scp`, `scope` and `groups` are reserved, so nothing can be added to them",
             ),
             ChangeKind::DropGrant => Mapped(
-                &[To::Deny],
+                &[FallbackTo::Deny],
                 "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them",
             ),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
@@ -157,9 +160,9 @@ impl Adapter for Token {
             ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a token cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a token cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "Okta carries out no obligations"),
+            ChangeKind::Statement => Mapped(&[FallbackTo::Deny], "Okta carries out no obligations"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }

@@ -16,18 +16,18 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Document, Effect, Entity, Millis, Party, Principal,
+    Attribution, Call, Cause, Change, ChangeKind, Document, Effect, Entity, Millis, Principal,
     PrincipalKind, Secrets, Text,
 };
 
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, Strings, attributes, members, object, string};
 use crate::object::{Object, array, payload_text, strings};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Batch, Frame, Gathering, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request,
-    Settings, Unread, Unsayable, Until, Why,
+    Batch, BatchContext, Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Refusal, Request,
+    Settings, ShortCircuit, UnparsedItem, Unsayable, Why,
 };
 
 /// The hook kind.
@@ -52,9 +52,9 @@ impl Adapter for Pdp {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let stops = Reaction::Stops("only `PERMIT` authorizes");
-        Reactions { empty: stops, client_error: stops, server_error: stops, silence: stops }
+    fn reactions(&self) -> FailureBehaviour {
+        let stops = Behaviour::Stops("only `PERMIT` authorizes");
+        FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
     }
 
     fn shown(&self) -> Shown {
@@ -75,21 +75,21 @@ impl Adapter for Pdp {
         [SINGLE, BATCH, QUERY].map(|route| (format!("{base}{route}"), route)).to_vec()
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::Never
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::Never
     }
 
     fn permits(&self, verdict: Effect) -> bool {
         verdict == Effect::Allow
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let refuse =
             |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
         let document =
             Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if request.route == SINGLE {
-            return Ok(Heard::One(question(document, frame, None)?));
+            return Ok(Parsed::One(question(document, frame, None)?));
         }
         if request.route == QUERY {
             return query::read(&document, frame);
@@ -98,8 +98,8 @@ impl Adapter for Pdp {
         let requests = requests.ok_or_else(|| refuse(Cause::WrongShape, "requests"))?;
         let requests: Vec<_> = requests.elements().take(MOST_REQUESTS + 1).collect();
         if requests.is_empty() {
-            let nothing = Gathering { until: Until::End, query: Vec::new() };
-            return Ok(Heard::Nothing(self.gather(&[], &nothing)));
+            let nothing = BatchContext { until: ShortCircuit::End, query: Vec::new() };
+            return Ok(Parsed::Nothing(self.gather(&[], &nothing)));
         }
         if requests.len() > MOST_REQUESTS {
             return Err(refuse(Cause::WrongShape, "requests, of which there may be 256"));
@@ -111,11 +111,11 @@ impl Adapter for Pdp {
             question.map_err(|malformed| {
                 let wrong = format!("{}: {}", malformed.code(), malformed.detail);
                 let answer = indeterminate(Some(frame.received), "BAD_REQUEST", &wrong);
-                Box::new(Unread { answer, malformed, question: None })
+                Box::new(UnparsedItem { answer, malformed, question: None })
             })
         });
         let (items, query) = (items.collect(), Vec::new());
-        Ok(Heard::Many(Batch { id: None, items, until: Until::End, query }))
+        Ok(Parsed::Many(Batch { id: None, items, until: ShortCircuit::End, query }))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -163,14 +163,14 @@ impl Adapter for Pdp {
     fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
         let Refusal { cause, detail, incoming, .. } = refusal;
         let open = *refusal.on_failure == OnFailure::Open && refusal.route == SINGLE;
-        if cause.party() != Party::Caller && (incoming.is_some() || open) {
+        if cause.attribution() != Attribution::Caller && (incoming.is_some() || open) {
             return None;
         }
         let status = match cause {
             Cause::CallerUnproven => 401,
             Cause::BodyTooLarge => 413,
             Cause::Overload => 503,
-            cause if cause.party() == Party::Caller => 400,
+            cause if cause.attribution() == Attribution::Caller => 400,
             _ => 500,
         };
         let what = if detail.is_empty() {
@@ -200,7 +200,7 @@ impl Adapter for Pdp {
         answer(incoming.map(|incoming| incoming.call.received), "PERMIT", &[], &status)
     }
 
-    fn gather(&self, answers: &[Vec<u8>], batch: &Gathering) -> Answer {
+    fn gather(&self, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
         if !batch.query.is_empty() {
             return query::answer(answers, &batch.query);
         }
@@ -208,8 +208,8 @@ impl Adapter for Pdp {
         Answer::ok(Object::new().json("responses", &answers).end(), Slot::Nowhere)
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
-        Saying::Native(match effect {
+    fn effect(&self, effect: Effect) -> Support {
+        Support::Native(match effect {
             Effect::Abstain => "`NOT_APPLICABLE`, `authorized: false`: nobody says that it may be",
             Effect::Allow => "`PERMIT`, `authorized: true`",
             Effect::StepUp => "`DENY`, with a statement `step-up`",
@@ -218,17 +218,17 @@ impl Adapter for Pdp {
         })
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Statement => {
                 Native("in `statements`; a payload that is no string as its JSON text")
             }
             ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "an access is permitted or not, never less of it")
+                Mapped(&[FallbackTo::Deny], "an access is permitted or not, never less of it")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a decision cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a decision cannot wait for approvers")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsayable("a decision changes nothing itself; a statement can ask for it")

@@ -16,18 +16,18 @@ use std::time::Duration;
 
 use portcullis_model::json::{Value, escape_token, split_pointer};
 use portcullis_model::{
-    Attribute, Call, Cause, Change, ChangeKind, Document, Effect, Entity, Origin, Party, Principal,
-    PrincipalKind, Secrets, Target,
+    Attribute, Attribution, Call, Cause, Change, ChangeKind, Document, Effect, Entity, Origin,
+    Principal, PrincipalKind, Secrets, Target,
 };
 
 use super::secret::{is_secret_body, is_secret_header, is_secret_query};
-use crate::adapter::{Adapter, Reaction, Reactions, Repeats, Shown};
+use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::body::{Body, object, spelled, string};
 use crate::object::{Object, array, strings, text};
-use crate::say::{Saying, To};
+use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Heard, Incoming, Malformed, OnFailure, Outcome, Refusal, Request, Settings, Unsayable,
+    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Refusal, Request, Settings, Unsayable,
     Why,
 };
 
@@ -51,12 +51,12 @@ impl Adapter for Sideband {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> Reactions {
-        let stops = Reaction::Stops("the API's client gets 502");
-        let error = Reaction::Stops(
+    fn reactions(&self) -> FailureBehaviour {
+        let stops = Behaviour::Stops("the API's client gets 502");
+        let error = Behaviour::Stops(
             "the API's client gets 502, or the 413; a 429 would stop all calls for a while",
         );
-        Reactions { empty: stops, client_error: error, server_error: stops, silence: stops }
+        FailureBehaviour { empty: stops, client_error: error, server_error: stops, timeout: stops }
     }
 
     fn shown(&self) -> Shown {
@@ -76,11 +76,11 @@ impl Adapter for Sideband {
         [REQUEST, RESPONSE].map(|route| (format!("{base}{route}"), route)).to_vec()
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::Never
+    fn repeats(&self) -> DedupPolicy {
+        DedupPolicy::Never
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
         let refuse =
             |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
         let document =
@@ -89,7 +89,7 @@ impl Adapter for Sideband {
             return Err(refuse(Cause::WrongShape, "the body, which must be an object"));
         }
         let read = Body { document, event_id: format!("{:016x}", frame.seed) };
-        Ok(Heard::One(parse(read, request.route == RESPONSE, frame)?))
+        Ok(Parsed::One(parse(read, request.route == RESPONSE, frame)?))
     }
 
     fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
@@ -111,14 +111,14 @@ impl Adapter for Sideband {
 
     fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
         let Refusal { cause, detail, incoming, .. } = refusal;
-        if cause.party() != Party::Caller && incoming.is_some() {
+        if cause.attribution() != Attribution::Caller && incoming.is_some() {
             return None;
         }
         let status = match cause {
             Cause::CallerUnproven => 401,
             Cause::BodyTooLarge => 413,
             Cause::Overload => 503,
-            cause if cause.party() == Party::Caller => 400,
+            cause if cause.attribution() == Attribution::Caller => 400,
             _ => 500,
         };
         let message = if detail.is_empty() {
@@ -144,22 +144,24 @@ impl Adapter for Sideband {
         }
     }
 
-    fn effect(&self, effect: Effect) -> Saying {
+    fn effect(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
-                Saying::Native("everything echoed, with the changes")
+                Support::Native("everything echoed, with the changes")
             }
-            Effect::StepUp => Saying::Native(
+            Effect::StepUp => Support::Native(
                 "a `response` of 401 that challenges with `insufficient_user_authentication` (RFC \
                  9470)",
             ),
-            Effect::Review => Saying::Mapped(&[To::Deny], "a request cannot wait for a person"),
-            Effect::Deny => Saying::Native("a `response` of 403, with the text and the codes"),
+            Effect::Review => {
+                Support::Mapped(&[FallbackTo::Deny], "a request cannot wait for a person")
+            }
+            Effect::Deny => Support::Native("a `response` of 403, with the text and the codes"),
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Saying {
-        use Saying::{Mapped, Native, Unsayable};
+    fn change(&self, change: ChangeKind) -> Support {
+        use Support::{Mapped, Native, Unsayable};
         match change {
             ChangeKind::Set(Target::Request) => Native(
                 "in the request phase: `/method`, `/url`, `/body` or `/headers/NAME`, to a string",
@@ -181,15 +183,17 @@ impl Adapter for Sideband {
                 Unsayable("nothing is granted; set a header that the API reads")
             }
             ChangeKind::DropGrant => {
-                Mapped(&[To::Deny], "nothing is granted, so nothing can be taken away")
+                Mapped(&[FallbackTo::Deny], "nothing is granted, so nothing can be taken away")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("a request makes no user"),
             ChangeKind::Credential => Unsayable("no password is checked"),
             ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a request"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[To::Deny], "a request cannot wait for approvers")
+                Mapped(&[FallbackTo::Deny], "a request cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[To::Deny], "the gateway carries out no obligations"),
+            ChangeKind::Statement => {
+                Mapped(&[FallbackTo::Deny], "the gateway carries out no obligations")
+            }
             ChangeKind::Waive => crate::say::waived(),
         }
     }

@@ -3,7 +3,7 @@
 use portcullis_model::{Cause, Change, ChangeKind, Credential, Effect, Grant, GrantKind, Target};
 
 use super::{IMPORT, OKTA, SAML, TOKEN, TOKEN_OF_A_CLIENT, golden, incoming};
-use crate::say::{self, Saying};
+use crate::say::{self, Support};
 use crate::{
     Answer, HookKind, Incoming, OnFailure, Outcome, Reference, Unsayable, Why, safe_answer, write,
 };
@@ -313,7 +313,7 @@ fn native_is_what_renders() {
     };
     for (kind, body) in OKTA {
         for change in ChangeKind::all() {
-            let native = matches!(say::change(kind, change), Saying::Native(_));
+            let native = matches!(say::change(kind, change), Support::Native(_));
             match answer(kind, body, Effect::Allow, &[sample(change)]) {
                 Ok(answer) => {
                     // A waiver has had its effect before: the platform is told of nothing.
@@ -330,9 +330,9 @@ fn native_is_what_renders() {
         for verdict in Effect::ALL {
             let answer = write(kind, &request, &Outcome { verdict, ..Outcome::default() }).unwrap();
             let text = String::from_utf8_lossy(answer.body());
-            let refuses = text.contains("\"error\":") || text.contains("UNVERIFIED");
+            let would_reject = text.contains("\"error\":") || text.contains("UNVERIFIED");
             assert_eq!(
-                refuses,
+                would_reject,
                 verdict > Effect::Allow || kind == HookKind::OktaPasswordImport,
                 "{kind:?} {verdict:?}"
             );

@@ -10,8 +10,8 @@ use super::requests::tell;
 use super::{SETTINGS, frame, golden, grounds, in_order, json, post, posted, text};
 use crate::HookKind::Authzen;
 use crate::{
-    AnswerParts, Found, Heard, Incoming, OnFailure, Outcome, Refusal, Request, Settings, Unread,
-    Unsayable, Until, Why, gather, greet, list, read, refuse, write,
+    AnswerParts, Found, Incoming, OnFailure, Outcome, Parsed, Refusal, Request, Settings,
+    ShortCircuit, UnparsedItem, Unsayable, Why, gather, greet, list, read, refuse, write,
 };
 
 const ONE: &str = "/access/v1/evaluation";
@@ -33,9 +33,12 @@ fn question() -> Value {
     })
 }
 
-fn many(route: &'static str, body: &Value) -> (Vec<Result<Incoming, Box<Unread>>>, Until) {
+fn many(
+    route: &'static str,
+    body: &Value,
+) -> (Vec<Result<Incoming, Box<UnparsedItem>>>, ShortCircuit) {
     match post(Authzen, route, &body.to_string(), &SETTINGS) {
-        Ok(Heard::Many(batch)) => (batch.items, batch.until),
+        Ok(Parsed::Many(batch)) => (batch.items, batch.until),
         Ok(_) => panic!("not many"),
         Err(malformed) => panic!("{malformed}"),
     }
@@ -64,7 +67,7 @@ fn reads_what_the_standard_says() {
     for (route, name) in [(SUBJECTS, "subject"), (RESOURCES, "resource"), (ACTIONS, "action")] {
         let mut body = question();
         body["page"] = json!({"token": "after-7", "limit": 20, "properties": {"sort": "name"}});
-        let Ok(Heard::Which(incoming, page)) = post(Authzen, route, &body.to_string(), &SETTINGS)
+        let Ok(Parsed::Which(incoming, page)) = post(Authzen, route, &body.to_string(), &SETTINGS)
         else {
             panic!("no search")
         };
@@ -84,7 +87,7 @@ fn the_request_id_is_the_events_and_comes_back() {
     };
     let request =
         Request { get: false, route: ONE, header: &header, searches: false, body: body.as_bytes() };
-    let Ok(Heard::One(incoming)) = read(Authzen, &request, &frame()) else { panic!() };
+    let Ok(Parsed::One(incoming)) = read(Authzen, &request, &frame()) else { panic!() };
     assert_eq!(
         (incoming.call.id.as_str(), incoming.call.correlation.as_deref()),
         ("req-77", Some("req-77"))
@@ -220,7 +223,7 @@ fn nothing_searches_where_no_plugin_can() {
         let header = |name: &str| (name == "content-type").then_some("application/json");
         let request =
             Request { get: false, route, header: &header, searches: false, body: body.as_bytes() };
-        let Ok(Heard::Nothing(answer)) = read(Authzen, &request, &frame()) else { panic!() };
+        let Ok(Parsed::Nothing(answer)) = read(Authzen, &request, &frame()) else { panic!() };
         assert_eq!(answer.status, 404);
         assert!(json(&answer).is_string());
     }
@@ -252,15 +255,15 @@ fn without_evaluations_there_is_one_question() {
 fn options_are_ignored_but_for_the_semantic_which_must_be_known() {
     let body = with(question(), "/evaluations", json!([{}]));
     for (options, until) in [
-        (json!("(absent)"), Until::End),
-        (json!(null), Until::End),
-        (json!({"another": {"option": 1}}), Until::End),
-        (json!([]), Until::End),
-        (json!("execute_all"), Until::End),
-        (json!({"evaluations_semantic": null}), Until::End),
-        (json!({"evaluations_semantic": "execute_all"}), Until::End),
-        (json!({"evaluations_semantic": "deny_on_first_deny", "x": 1}), Until::FirstDeny),
-        (json!({"evaluations_semantic": "permit_on_first_permit"}), Until::FirstPermit),
+        (json!("(absent)"), ShortCircuit::End),
+        (json!(null), ShortCircuit::End),
+        (json!({"another": {"option": 1}}), ShortCircuit::End),
+        (json!([]), ShortCircuit::End),
+        (json!("execute_all"), ShortCircuit::End),
+        (json!({"evaluations_semantic": null}), ShortCircuit::End),
+        (json!({"evaluations_semantic": "execute_all"}), ShortCircuit::End),
+        (json!({"evaluations_semantic": "deny_on_first_deny", "x": 1}), ShortCircuit::FirstDeny),
+        (json!({"evaluations_semantic": "permit_on_first_permit"}), ShortCircuit::FirstPermit),
     ] {
         assert_eq!(many(MANY, &with(body.clone(), "/options", options)).1, until);
     }
@@ -332,7 +335,7 @@ proptest! {
             let whole = plainly_merged(&defaults, item);
             let alone = post(Authzen, ONE, &whole.to_string(), &SETTINGS);
             match (read, alone) {
-                (Ok(read), Ok(Heard::One(alone))) => {
+                (Ok(read), Ok(Parsed::One(alone))) => {
                     let payload: Value = serde_json::from_str(read.call.payload.text()).unwrap();
                     prop_assert_eq!(payload, whole);
                     let (mut read, alone) = (read.call, alone.call);
@@ -437,7 +440,7 @@ fn a_property_is_whatever_json_it_is_and_only_a_string_is_an_entitlement() {
 #[test]
 fn a_list_is_the_same_however_it_is_spelled_and_another_where_the_question_is() {
     let of = |route, body: &str| match post(Authzen, route, body, &SETTINGS) {
-        Ok(Heard::Which(_, page)) => page.of,
+        Ok(Parsed::Which(_, page)) => page.of,
         _ => panic!("no search: {body}"),
     };
     let one = r#"{"subject":{"type":"user","properties":{"a":1,"b":["x"]}},"action":{"name":"read"},"resource":{"type":"r","id":"1"}}"#;
@@ -464,7 +467,7 @@ fn context_and_page_are_left_out_where_they_are_switched_off() {
     let settings =
         Settings { answer: AnswerParts { context: false, page: false }, ..Settings::default() };
     let ask = |route, body: &Value| post(Authzen, route, &body.to_string(), &settings);
-    let Ok(Heard::One(incoming)) = ask(ONE, &question()) else { panic!() };
+    let Ok(Parsed::One(incoming)) = ask(ONE, &question()) else { panic!() };
     for (verdict, whole) in
         [(Effect::Allow, r#"{"decision":true}"#), (Effect::Deny, r#"{"decision":false}"#)]
     {
@@ -476,18 +479,22 @@ fn context_and_page_are_left_out_where_they_are_switched_off() {
             crate::Reference { log: "l", index: 1, leaf: "x", generation: 1, spent_us: 1 };
         assert_eq!(answer.with_reference(&reference), whole.as_bytes(), "no reference either");
         // The deciding one of several says nothing more.
-        let until = if verdict == Effect::Deny { Until::FirstDeny } else { Until::FirstPermit };
+        let until = if verdict == Effect::Deny {
+            ShortCircuit::FirstDeny
+        } else {
+            ShortCircuit::FirstPermit
+        };
         let gathered = gather(Authzen, &[answer.body().to_vec()], &in_order(until));
         assert_eq!(text(&gathered), format!(r#"{{"evaluations":[{whole}]}}"#));
     }
     let body = with(question(), "/evaluations", json!([{"subject": {}}]));
-    let Ok(Heard::Many(batch)) = ask(MANY, &body) else { panic!() };
+    let Ok(Parsed::Many(batch)) = ask(MANY, &body) else { panic!() };
     let Err(unread) = &batch.items[0] else { panic!() };
     assert_eq!(text(&unread.answer), r#"{"decision":false}"#);
 
     let found = |next: Option<&str>| Found { results: Vec::new(), next: next.map(str::to_owned) };
     let search = |body: &Value| match ask(SUBJECTS, body) {
-        Ok(Heard::Which(incoming, _)) => incoming,
+        Ok(Parsed::Which(incoming, _)) => incoming,
         _ => panic!(),
     };
     let plain = search(&question());
@@ -555,23 +562,26 @@ fn answers_are_gathered_in_order_and_the_deciding_one_says_so() {
     let tell = |decisions: &[bool], until| {
         json(&gather(Authzen, &answers(decisions), &in_order(until)))["evaluations"].clone()
     };
-    let all = tell(&[true, false, true], Until::End);
+    let all = tell(&[true, false, true], ShortCircuit::End);
     assert_eq!(
         all,
         json!([{"decision": true, "context": {"record": "l#0"}}, {"decision": false, "context": {"record": "l#1"}}, {"decision": true, "context": {"record": "l#2"}}])
     );
-    let denied = tell(&[true, false], Until::FirstDeny);
+    let denied = tell(&[true, false], ShortCircuit::FirstDeny);
     assert_eq!(
         denied[1],
         json!({"decision": false, "context": {"record": "l#1", "code": "200", "reason": "deny_on_first_deny"}})
     );
     assert_eq!(denied[0], all[0]);
-    let permitted = tell(&[false, true], Until::FirstPermit);
+    let permitted = tell(&[false, true], ShortCircuit::FirstPermit);
     assert_eq!(permitted[1]["context"]["reason"], "permit_on_first_permit");
     // Where the end came first, nothing decided.
-    assert_eq!(tell(&[true, true], Until::FirstDeny)[1]["context"], json!({"record": "l#1"}));
-    assert_eq!(tell(&[false], Until::FirstPermit)[0]["context"], json!({"record": "l#0"}));
-    let until = in_order(Until::FirstDeny);
+    assert_eq!(
+        tell(&[true, true], ShortCircuit::FirstDeny)[1]["context"],
+        json!({"record": "l#1"})
+    );
+    assert_eq!(tell(&[false], ShortCircuit::FirstPermit)[0]["context"], json!({"record": "l#0"}));
+    let until = in_order(ShortCircuit::FirstDeny);
     let bare = gather(Authzen, &[br#"{"decision":false,"context":{}}"#.to_vec()], &until);
     assert_eq!(
         json(&bare)["evaluations"][0]["context"],
@@ -591,7 +601,7 @@ fn lists_are_of_ids_and_end_with_an_empty_token() {
         next: next.map(str::to_owned),
     };
     let which = |route| match post(Authzen, route, &question().to_string(), &SETTINGS) {
-        Ok(Heard::Which(incoming, _)) => incoming,
+        Ok(Parsed::Which(incoming, _)) => incoming,
         _ => panic!(),
     };
     let users = list(Authzen, &which(SUBJECTS), &found(Some("t")));
@@ -627,8 +637,9 @@ fn metadata_names_what_is_answered_and_only_by_the_operators_url() {
         })
     );
     assert_eq!(get(true, &settings(None)).unwrap().status, 404);
-    let elsewhere = Request { get: true, route: ONE, header: &|_| None, searches: true, body: &[] };
-    assert!(greet(Authzen, &elsewhere, &SETTINGS).is_none());
+    let recorded_elsewhere =
+        Request { get: true, route: ONE, header: &|_| None, searches: true, body: &[] };
+    assert!(greet(Authzen, &recorded_elsewhere, &SETTINGS).is_none());
     let routes =
         |path: &str| Authzen.routes(path).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     assert_eq!(routes("/")[0], "/access/v1/evaluation");

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{SETTINGS, post, posted};
 use crate::{
-    Answer, Heard, HookKind, Incoming, Mapping, MappingSource, OnFailure, Refusal, Settings,
+    Answer, HookKind, Incoming, Mapping, MappingSource, OnFailure, Parsed, Refusal, Settings,
     refuse, stop_answer,
 };
 
@@ -88,8 +88,8 @@ fn no_closed_authzen_hook_permits() {
             QUESTION,
             &SETTINGS,
         ) {
-            Ok(Heard::One(incoming) | Heard::Which(incoming, _)) => incoming,
-            Ok(Heard::Many(mut batch)) => batch.items.remove(0).ok().unwrap(),
+            Ok(Parsed::One(incoming) | Parsed::Which(incoming, _)) => incoming,
+            Ok(Parsed::Many(mut batch)) => batch.items.remove(0).ok().unwrap(),
             _ => panic!("{route}"),
         };
         for incoming in [None, Some(&incoming)] {
@@ -175,7 +175,7 @@ fn no_closed_flow_goes_on() {
             mapping: Some(Arc::new(Mapping::compile(source.clone()).unwrap())),
             ..Settings::default()
         };
-        let Ok(Heard::One(incoming)) = post(HookKind::Generic, "", "{}", &settings) else {
+        let Ok(Parsed::One(incoming)) = post(HookKind::Generic, "", "{}", &settings) else {
             panic!()
         };
         for incoming in [None, Some(&incoming)] {
@@ -199,8 +199,8 @@ fn no_closed_flow_goes_on() {
                 generic_goes_on(&refuse(HookKind::Generic, &open)),
                 "the model can see an allowance"
             );
-            let stranger = Refusal { cause: Cause::CallerUnproven, ..open };
-            assert_eq!(refuse(HookKind::Generic, &stranger).status, 401);
+            let unauthenticated = Refusal { cause: Cause::CallerUnproven, ..open };
+            assert_eq!(refuse(HookKind::Generic, &unauthenticated).status, 401);
         }
     }
 }

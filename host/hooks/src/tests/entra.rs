@@ -6,7 +6,7 @@ mod secrets;
 use std::sync::{Arc, LazyLock};
 
 use portcullis_model::{
-    Cause, Change, ChangeKind, Credential, Effect, Grant, GrantKind, Party, Statement, Target,
+    Attribution, Cause, Change, ChangeKind, Credential, Effect, Grant, GrantKind, Statement, Target,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use self::platform::{Does, does};
 use super::requests::tell;
 use super::{frame, golden};
-use crate::say::{self, Saying};
+use crate::say::{self, Support};
 use crate::{
-    Answer, Decryptor, Errand, Frame, Ground, Heard, HookKind, Incoming, Malformed, OnFailure,
-    Outcome, Request, Resume, Settings, Unsayable, Why, errand, greet, read, safe_answer, write,
+    Answer, Decryptor, Errand, Frame, HookKind, Incoming, Malformed, OnFailure, Outcome, Parsed,
+    Reason, Request, Resume, Settings, Unsayable, Why, errand, greet, read, safe_answer, write,
 };
 
 /// Every kind with a request of its own, by the name of its files.
@@ -100,14 +100,14 @@ pub(super) fn bodies() -> Vec<(HookKind, Value)> {
     REQUESTS.iter().map(|(_, name, _)| request(name)).collect()
 }
 
-fn hear(kind: HookKind, body: &[u8]) -> Result<Heard, Malformed> {
+fn hear(kind: HookKind, body: &[u8]) -> Result<Parsed, Malformed> {
     let frame = Frame { settings: &SETTINGS, ..frame() };
     read(kind, &Request { get: false, route: "", header: &|_| None, searches: false, body }, &frame)
 }
 
 fn incoming(kind: HookKind, body: &Value) -> Incoming {
     match hear(kind, body.to_string().as_bytes()) {
-        Ok(Heard::One(incoming)) => incoming,
+        Ok(Parsed::One(incoming)) => incoming,
         Ok(_) => panic!("not one question"),
         Err(malformed) => panic!("{malformed}: {body}"),
     }
@@ -139,8 +139,8 @@ fn set(target: Target, path: &str, value: &str) -> Change {
     Change::Set { target, path: path.into(), value: value.into() }
 }
 
-fn ground<'a>(text: &str, field: Option<&'a str>) -> Ground<'a> {
-    Ground { code: "X", text: text.to_owned(), field }
+fn ground<'a>(text: &str, field: Option<&'a str>) -> Reason<'a> {
+    Reason { code: "X", text: text.to_owned(), field }
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn a_connection_test_needs_no_decision() {
         json!({"stage": "customExtensionConnectionTest", "callbackUriPath": null}),
         json!({"Event": "CustomActionConnectionTest", "AccessPackageId": ""}),
     ] {
-        let Ok(Heard::Nothing(answer)) =
+        let Ok(Parsed::Nothing(answer)) =
             hear(HookKind::EntraEntitlement, body.to_string().as_bytes())
         else {
             panic!()
@@ -443,7 +443,7 @@ fn restricted_is_for_the_named_applications() {
         let answer = safe_answer(kind, &restricted, cause, Some(&incoming));
         let goes_on =
             does(kind, &body, &answer, None) == Does::GoesOn("provideClaimsForToken".into());
-        assert_eq!(goes_on, cause.party() != Party::Caller, "{cause:?}");
+        assert_eq!(goes_on, cause.attribution() != Attribution::Caller, "{cause:?}");
         assert!(does(kind, &body, &safe_answer(kind, &restricted, cause, None), None).stops());
     }
     let answer = safe_answer(kind, &restricted, Cause::BudgetExhausted, Some(&incoming));
@@ -466,7 +466,7 @@ fn native_is_what_renders() {
                 continue;
             }
             let sample = [sample(kind, change)];
-            let native = matches!(say::change(kind, change), Saying::Native(_));
+            let native = matches!(say::change(kind, change), Support::Native(_));
             let outcome =
                 Outcome { verdict: Effect::Allow, changes: &sample, ..Outcome::default() };
             match write(kind, &incoming, &outcome) {

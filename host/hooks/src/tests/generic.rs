@@ -10,7 +10,7 @@ use super::requests::tell;
 use super::{SETTINGS, golden, grounds, json, post, text};
 use crate::HookKind::Generic;
 use crate::{
-    Answer, Heard, Incoming, Mapping, MappingSource, Outcome, Reference, Settings, Unsayable, Why,
+    Answer, Incoming, Mapping, MappingSource, Outcome, Parsed, Reference, Settings, Unsayable, Why,
     write,
 };
 
@@ -58,7 +58,7 @@ pub(super) fn asked() -> (Value, Settings) {
 
 fn ask(body: &str) -> Incoming {
     match post(Generic, "", body, &settings(source())) {
-        Ok(Heard::One(incoming)) => incoming,
+        Ok(Parsed::One(incoming)) => incoming,
         Ok(_) => panic!(),
         Err(malformed) => panic!("{malformed}"),
     }

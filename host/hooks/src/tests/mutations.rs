@@ -7,7 +7,7 @@ use portcullis_model::Cause;
 use serde_json::{Value, json};
 
 use super::{OKTA, SETTINGS, TOKEN_OF_A_CLIENT, entra, generic, sideband};
-use crate::{Heard, HookKind, Malformed, Request, Settings, read};
+use crate::{HookKind, Malformed, Parsed, Request, Settings, read};
 
 /// A request: its kind, its route, its body, and the settings of its hook.
 pub(crate) type Asked = (HookKind, &'static str, Value, Arc<Settings>);
@@ -153,7 +153,7 @@ fn malformed(
         Request { get: false, route, header: &header, searches: true, body: body.as_bytes() };
     let frame = crate::Frame { settings, ..super::frame() };
     match read(kind, &request, &frame) {
-        Ok(Heard::Many(batch)) => {
+        Ok(Parsed::Many(batch)) => {
             batch.items.into_iter().filter_map(Result::err).map(|unread| unread.malformed).collect()
         }
         Ok(_) => Vec::new(),

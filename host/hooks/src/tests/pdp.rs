@@ -6,7 +6,9 @@ use serde_json::json;
 use super::requests::tell;
 use super::{SETTINGS, golden, grounds, in_order, json, post, posted, text};
 use crate::HookKind::PingPdp;
-use crate::{Gathering, Heard, Incoming, Outcome, Reference, Settings, Until, gather, write};
+use crate::{
+    BatchContext, Incoming, Outcome, Parsed, Reference, Settings, ShortCircuit, gather, write,
+};
 
 const ONE: &str = "/governance-engine";
 const BATCH: &str = "/governance-engine/batch";
@@ -26,7 +28,7 @@ fn reads_what_the_contract_says() {
         entitlements: vec!["/attributes/User.Groups".into(), "/attributes/Nothing".into()],
         ..Settings::default()
     };
-    let Ok(Heard::One(incoming)) = post(PingPdp, ONE, QUESTION, &settings) else { panic!() };
+    let Ok(Parsed::One(incoming)) = post(PingPdp, ONE, QUESTION, &settings) else { panic!() };
     golden("pdp.call.txt", &tell(&incoming.call));
     for empty in [r#"{"attributes":{}}"#, r#"{"attributes":{},"action":null,"service":null}"#] {
         posted(PingPdp, ONE, empty);
@@ -55,7 +57,7 @@ fn a_place_of_entitlements_is_read_whole_or_not_at_all() {
     let ask = |groups: serde_json::Value| {
         let body = json!({"attributes": {"Groups": groups}}).to_string();
         match post(PingPdp, ONE, &body, &settings) {
-            Ok(Heard::One(incoming)) => {
+            Ok(Parsed::One(incoming)) => {
                 let held = incoming.call.subject.unwrap().entitlements;
                 Ok(held.iter().map(|it| it.as_str().to_owned()).collect::<Vec<_>>())
             }
@@ -83,7 +85,7 @@ fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
         "context": {"domain": "Hospital", "attributes": {"Zone": "north", "Chart": "overridden"}},
     });
     let ask = |body: &serde_json::Value| post(PingPdp, QUERY, &body.to_string(), &SETTINGS);
-    let Ok(Heard::Many(batch)) = ask(&body) else { panic!("no query") };
+    let Ok(Parsed::Many(batch)) = ask(&body) else { panic!("no query") };
     let asked: Vec<_> = batch
         .items
         .iter()
@@ -107,7 +109,7 @@ fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
         .zip(verdicts)
         .map(|(item, verdict)| decide(item.as_ref().ok().unwrap(), verdict))
         .collect();
-    let gathering = Gathering { until: batch.until, query: batch.query.clone() };
+    let gathering = BatchContext { until: batch.until, query: batch.query.clone() };
     let told = json(&gather(PingPdp, &answers, &gathering));
     assert_eq!((&told["requestId"], &told["deploymentPackageId"]), (&json!("log#7"), &json!("4")));
     let leaf = |chart: &str| json!({"attribute": "Chart", "value": chart, "decision": "PERMIT", "id": "log#7", "statements": []});
@@ -148,12 +150,12 @@ fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
         assert_eq!(refused.as_deref(), Some(member), "{query}");
     }
     let most = json!({"query": [{"attribute": "a", "values": values(16)}, {"attribute": "b", "values": values(16)}]});
-    let Ok(Heard::Many(batch)) = ask(&most) else { panic!("no query") };
+    let Ok(Parsed::Many(batch)) = ask(&most) else { panic!("no query") };
     assert_eq!(batch.items.len(), 256);
     // Without a context there are the attributes alone; one that is none is as good as absent.
     for context in [json!(null), json!("x"), json!({"attributes": 7, "domain": {}})] {
         let body = json!({"query": [{"attribute": "a", "values": [7]}], "context": context});
-        let Ok(Heard::Many(batch)) = ask(&body) else { panic!("no query") };
+        let Ok(Parsed::Many(batch)) = ask(&body) else { panic!("no query") };
         let item = batch.items[0].as_ref().ok().unwrap();
         assert_eq!(item.call.payload.text(), r#"{"attributes":{"a":"7"}}"#);
     }
@@ -208,19 +210,19 @@ fn decisions_are_as_ever() {
 #[test]
 fn a_batch_is_answered_in_order() {
     let body = format!(r#"{{"requests":[{QUESTION},{{}},{{"attributes":{{"n":"3"}}}}]}}"#);
-    let Ok(Heard::Many(batch)) = post(PingPdp, BATCH, &body, &SETTINGS) else { panic!() };
-    assert_eq!(batch.until, Until::End);
+    let Ok(Parsed::Many(batch)) = post(PingPdp, BATCH, &body, &SETTINGS) else { panic!() };
+    assert_eq!(batch.until, ShortCircuit::End);
     let [Ok(first), Err(second), Ok(third)] = batch.items.as_slice() else { panic!() };
     assert_eq!(first.call.action.as_ref().unwrap().id.as_deref(), Some("retrieve"));
     assert_eq!(third.call.payload.text(), r#"{"attributes":{"n":"3"}}"#);
     assert_ne!(first.call.seed, third.call.seed);
     golden("pdp-bad-request.json", text(&second.answer));
     let parts = [b"{\"a\":1}".to_vec(), second.answer.body().to_vec()];
-    let gathered = gather(PingPdp, &parts, &in_order(Until::End));
+    let gathered = gather(PingPdp, &parts, &in_order(ShortCircuit::End));
     assert_eq!(json(&gathered)["responses"][0], json!({"a": 1}));
     assert_eq!(json(&gathered)["responses"][1]["authorized"], json!(false));
 
-    let Ok(Heard::Nothing(nothing)) = post(PingPdp, BATCH, r#"{"requests":[]}"#, &SETTINGS) else {
+    let Ok(Parsed::Nothing(nothing)) = post(PingPdp, BATCH, r#"{"requests":[]}"#, &SETTINGS) else {
         panic!()
     };
     assert_eq!((nothing.status, text(&nothing)), (200, r#"{"responses":[]}"#));

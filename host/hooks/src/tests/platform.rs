@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{OKTA, frame, golden, incoming};
 use crate::{
-    Answer, Errand, Ground, Heard, HookKind, OnFailure, Outcome, Request, Settings, errand, gather,
-    greet, read, safe_answer, undelivered, write,
+    Answer, Errand, HookKind, OnFailure, Outcome, Parsed, Reason, Request, Settings, errand,
+    gather, greet, read, safe_answer, undelivered, write,
 };
 
 use HookKind::{
@@ -77,7 +77,7 @@ fn no_answer_of_a_closed_hook_is_one_on_which_okta_goes_on() {
                 let answer = safe_answer(kind, &restricted, cause, incoming);
                 let excused = kind.offers_restricted()
                     && incoming.is_some()
-                    && cause.party() != portcullis_model::Party::Caller;
+                    && cause.attribution() != portcullis_model::Attribution::Caller;
                 let stops = okta(kind, answer.status, answer.body()) == Does::Stops;
                 assert_eq!(
                     stops, !excused,
@@ -206,7 +206,7 @@ fn registrations_are_answered_in_the_words_of_their_form() {
     let null = self_service.replace("\"self.service.registration\"", "null");
     assert_eq!(text(&allow(&null)), text(&allow(self_service)));
 
-    let ground = |code, text: &str, field| Ground { code, text: text.into(), field };
+    let ground = |code, text: &str, field| Reason { code, text: text.into(), field };
     let grounds = [
         ground("DOMAIN", "Only \"agency.example\" may register.", Some("email")),
         ground("NAME", "A name is missing.", Some("lastName")),
@@ -352,7 +352,7 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
         };
         read(OktaEvent, &request, &frame()).unwrap_or_else(|malformed| panic!("{malformed}"))
     };
-    let Heard::Many(events) = heard(batch) else { panic!("no batch") };
+    let Parsed::Many(events) = heard(batch) else { panic!("no batch") };
     assert_eq!(events.id.as_deref(), Some("batch-1"));
     let ids: Vec<_> = events
         .items
@@ -370,7 +370,7 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
     );
 
     // One that cannot be read keeps no other from being read; the same one twice is one.
-    let Heard::Many(odd) = heard(&batch.replace("\"eventType\": \"user", "\"eventKind\": \"user"))
+    let Parsed::Many(odd) = heard(&batch.replace("\"eventType\": \"user", "\"eventKind\": \"user"))
     else {
         panic!("no batch")
     };
@@ -380,24 +380,24 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
     assert!(question.call.payload.text().contains("eventKind"), "what came is kept");
     assert_eq!((question.call.id.as_str(), question.call.subject.is_some()), ("evt-1", false));
     // Without an id of Okta's an event has one of its own, and a batch is known by none.
-    let Heard::Many(nameless) = heard(&batch.replace("\"uuid\"", "\"uid\"")) else {
+    let Parsed::Many(nameless) = heard(&batch.replace("\"uuid\"", "\"uid\"")) else {
         panic!("no batch")
     };
     let ids: std::collections::BTreeSet<_> =
         nameless.items.iter().flatten().map(|item| item.call.id.clone()).collect();
     assert_eq!((ids.len(), nameless.items.len()), (2, 2));
-    let Heard::Many(unnamed) = heard(&batch.replacen("\"eventId\"", "\"event_id\"", 1)) else {
+    let Parsed::Many(unnamed) = heard(&batch.replacen("\"eventId\"", "\"event_id\"", 1)) else {
         panic!("no batch")
     };
     assert_eq!((unnamed.id, unnamed.items.len()), (None, 2));
-    let Heard::Many(cased) = heard(&batch.replacen("\"eventId\"", "\"eventID\"", 1)) else {
+    let Parsed::Many(cased) = heard(&batch.replacen("\"eventId\"", "\"eventID\"", 1)) else {
         panic!("no batch")
     };
     assert_eq!(cased.id.as_deref(), Some("batch-1"));
-    let Heard::Many(twice) = heard(&batch.replace("evt-2", "evt-1")) else { panic!("no batch") };
+    let Parsed::Many(twice) = heard(&batch.replace("evt-2", "evt-1")) else { panic!("no batch") };
     assert_eq!(twice.items.len(), 1);
     let none = r#"{"eventType":"com.okta.event_hook","eventId":"b","data":{"events":[]}}"#;
-    let Heard::Nothing(nothing) = heard(none) else { panic!("nothing to decide") };
+    let Parsed::Nothing(nothing) = heard(none) else { panic!("nothing to decide") };
     assert_eq!((nothing.status, nothing.body()), (204, &b""[..]));
 
     // The whole is acknowledged where every part is on record, and asked for again where one is not.
@@ -413,7 +413,7 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
     assert_eq!(said(&[vec![], part(Cause::PluginFault), part(Cause::Unsayable)]), (204, vec![]));
     for cause in Cause::ALL {
         let (status, _) = said(&[vec![], part(cause)]);
-        let fails_again = cause.party() == portcullis_model::Party::Plugin;
+        let fails_again = cause.attribution() == portcullis_model::Attribution::Plugin;
         let told_apart = cause == Cause::CallerUnproven;
         assert_eq!(status, if fails_again || told_apart { 204 } else { 503 }, "{cause:?}");
         let closed = safe_answer(OktaEvent, &OnFailure::Closed, cause, None);

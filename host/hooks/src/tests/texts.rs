@@ -6,12 +6,12 @@ use portcullis_model::Effect;
 use super::mutations::requests;
 use super::{post, text};
 use crate::adapter::Shown;
-use crate::{Errand, Ground, Heard, HookKind, Incoming, Outcome, errand, write};
+use crate::{Errand, HookKind, Incoming, Outcome, Parsed, Reason, errand, write};
 
 /// Everything that the platform gets for a denial with two reasons.
 fn denied(kind: HookKind, incoming: &Incoming) -> (u16, String) {
     let fields = [Some("email"), None];
-    let ground = |(text, field): (&str, Option<&'static str>)| Ground {
+    let ground = |(text, field): (&str, Option<&'static str>)| Reason {
         code: "X",
         text: text.to_owned(),
         field,
@@ -38,9 +38,9 @@ fn questions(of: HookKind) -> Vec<Incoming> {
     let mut questions = Vec::new();
     for (kind, route, body, settings) in requests().into_iter().filter(|(kind, ..)| *kind == of) {
         match post(kind, route, &body.to_string(), &settings) {
-            Ok(Heard::One(incoming)) => questions.push(incoming),
-            Ok(Heard::Many(batch)) => questions.extend(batch.items.into_iter().flatten()),
-            Ok(Heard::Which(..) | Heard::Nothing(_)) => {}
+            Ok(Parsed::One(incoming)) => questions.push(incoming),
+            Ok(Parsed::Many(batch)) => questions.extend(batch.items.into_iter().flatten()),
+            Ok(Parsed::Which(..) | Parsed::Nothing(_)) => {}
             Err(malformed) => panic!("{}: {malformed}", kind.name()),
         }
     }

@@ -1,4 +1,4 @@
-//! From text to tape: one pass, recursive by at most [`DEEPEST`] levels.
+//! From text to tape: one pass, recursive by at most [`MAX_DEPTH`] levels.
 //!
 //! Invariant: a tape is only ever made of a text that is strict RFC 8259, has no duplicate member in any
 //! object (compared unescaped) and no escape that stands for half a surrogate pair. Time is at most n log n
@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::{DEEPEST, Kind, Node, ParseError, text};
+use super::{Kind, MAX_DEPTH, Node, ParseError, text};
 use crate::cause::Cause;
 
 /// Parses a text that is not longer than [`super::LONGEST`].
@@ -98,7 +98,7 @@ impl Parser<'_> {
 
     /// Puts a container on the tape, to be finished by `close`.
     fn open(&mut self, kind: Kind, depth: usize) -> Option<usize> {
-        if depth == DEEPEST {
+        if depth == MAX_DEPTH {
             self.cause = Cause::TooDeep;
             return None;
         }

@@ -28,7 +28,7 @@ impl Reads {
     }
 
     /// What this call has and the plugin does not read, as a manifest would spell it; of the payload, whether there is more than it reads.
-    pub fn kept_back(&self, call: &Call) -> Vec<String> {
+    pub fn withheld(&self, call: &Call) -> Vec<String> {
         let mut kept = Vec::new();
         let mut principal = |name: &str, members: &Members, principal: &Principal| {
             let mut keep = |member: Member, there: bool, spelled: String| {

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_callers::Unproven;
+use portcullis_callers::AuthError;
 use portcullis_model::{Cause, Effect};
 
-use super::{Desk, Readiness};
+use super::{AdminContext, Readiness};
 use crate::bindings::breaker::Standing;
-use crate::bindings::candidate::Rollout;
+use crate::bindings::candidate::CandidateBinding;
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::logging::log_writer::lost_lines;
 use crate::net::connection_limit::ConnectionLimiter;
@@ -24,39 +24,39 @@ use crate::state::frontend::Frontend;
 use crate::state::host::Hook;
 
 /// The page.
-pub fn write(desk: &Desk) -> String {
+pub fn write(desk: &AdminContext) -> String {
     let mut page = Page { text: String::with_capacity(64 << 10) };
     let host = &desk.host;
-    let in_force = host.in_force.load_full();
-    page.hooks(&in_force.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
-    let current = in_force
+    let active_config = host.active_config.load_full();
+    page.hooks(&active_config.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+    let current = active_config
         .generation
         .iter()
         .flat_map(|generation| bindings(generation))
         .map(|it| it.metrics.as_ref());
     let mut shown: Vec<_> = current.collect();
     // While a release is swapped, what ended is still among the current ones.
-    let former = host.former.load_full();
-    for ended in former.iter() {
+    let previous_metrics = host.previous_metrics.load_full();
+    for ended in previous_metrics.iter() {
         if shown.iter().all(|it| it.labels != ended.labels) {
             shown.push(ended);
         }
     }
     page.bindings(&shown);
     let current: Vec<_> =
-        in_force.generation.iter().flat_map(|generation| bindings(generation)).collect();
+        active_config.generation.iter().flat_map(|generation| bindings(generation)).collect();
     page.standing(&current, host.clock.instant());
-    page.rollouts(
-        &in_force
+    page.candidates(
+        &active_config
             .generation
             .iter()
-            .flat_map(|it| it.hooks.iter().flat_map(Bindings::rollouts))
+            .flat_map(|it| it.hooks.iter().flat_map(Bindings::candidates))
             .collect::<Vec<_>>(),
     );
 
     let health = host.recorder.log.health();
     let readiness = Readiness::of(desk);
-    let generation = in_force.generation.as_deref();
+    let generation = active_config.generation.as_deref();
     page.one("portcullis_ready", READY, u8::from(readiness.ready()));
     page.one(
         "portcullis_active_generation",
@@ -98,7 +98,7 @@ pub fn write(desk: &Desk) -> String {
         "gauge",
         "1 while a break-glass document holds the hook open",
     );
-    for hook in &in_force.hooks {
+    for hook in &active_config.hooks {
         page.sample(
             "portcullis_break_glass_open",
             &of(hook, &[]),
@@ -162,7 +162,7 @@ pub fn write(desk: &Desk) -> String {
     page.one(
         "portcullis_log_ring_unwritten",
         "Counts of answers and refusals that the emergency ring does not hold yet",
-        unkept + host.refusals.count_unkept(),
+        unkept + host.refusals.unpersisted_count(),
     );
     if let Some(telemetry) = &host.telemetry {
         let counts = telemetry.counts();
@@ -205,8 +205,8 @@ struct Page {
 /// The page before the host is complete: what its hooks did so far, and that it is not ready.
 pub fn early(frontend: &Frontend) -> String {
     let mut page = Page { text: String::with_capacity(16 << 10) };
-    let in_force = frontend.in_force();
-    page.hooks(&in_force.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+    let active_config = frontend.active_config();
+    page.hooks(&active_config.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
     page.one("portcullis_ready", READY, 0);
     page.one("portcullis_requests_in_flight", IN_PROGRESS, frontend.admission.inside());
     page.text
@@ -251,7 +251,7 @@ impl Page {
             "Callers that did not prove themselves, by what was wrong with their proof",
         );
         for hook in hooks {
-            for unproven in Unproven::ALL {
+            for unproven in AuthError::ALL {
                 self.hook(
                     name,
                     hook,
@@ -296,7 +296,9 @@ impl Page {
         }
         let name = "portcullis_plugin_offloaded_total";
         self.family(name, "counter", "Plugin runs in their binding's lane");
-        bindings.iter().for_each(|binding| self.sample(name, &binding.labels, binding.slow_runs()));
+        bindings
+            .iter()
+            .for_each(|binding| self.sample(name, &binding.labels, binding.offloaded_runs()));
         let name = "portcullis_plugin_quarantines_total";
         self.family(
             name,
@@ -323,23 +325,23 @@ impl Page {
         self.family(name, "gauge", "Plugin runs in their binding's lane at this moment");
         bindings
             .iter()
-            .for_each(|binding| self.sample(name, &binding.metrics.labels, binding.lane.running()));
+            .for_each(|binding| self.sample(name, &binding.metrics.labels, binding.pool.running()));
         let name = "portcullis_plugin_waiting";
         self.family(name, "gauge", "Plugin runs that wait for their binding's lane");
         bindings
             .iter()
-            .for_each(|binding| self.sample(name, &binding.metrics.labels, binding.lane.waiting()));
+            .for_each(|binding| self.sample(name, &binding.metrics.labels, binding.pool.waiting()));
     }
 
     /// What is tried, and how it compares.
-    fn rollouts(&mut self, rollouts: &[(&Arc<Binding>, &Rollout)]) {
+    fn candidates(&mut self, candidates: &[(&Arc<Binding>, &CandidateBinding)]) {
         let name = "portcullis_candidate_comparisons_total";
         self.family(
             name,
             "counter",
             "Calls in which a candidate was compared with the live plugin, by outcome",
         );
-        for (_, rollout) in rollouts {
+        for (_, rollout) in candidates {
             for (outcome, count) in rollout.outcomes() {
                 let own = &rollout.binding.metrics.labels;
                 self.sample(name, &format!("{own},{}", labels(&[("outcome", outcome)])), count);
@@ -347,7 +349,7 @@ impl Page {
         }
         let name = "portcullis_candidate_differences_total";
         self.family(name, "counter", "In what a candidate and the live plugin differed");
-        for (_, rollout) in rollouts {
+        for (_, rollout) in candidates {
             for (what, count) in rollout.differences() {
                 let own = &rollout.binding.metrics.labels;
                 self.sample(name, &format!("{own},{}", labels(&[("what", what)])), count);
@@ -359,7 +361,7 @@ impl Page {
             "gauge",
             "1 once a candidate has spent its divergence budget and is asked no more",
         );
-        for (_, rollout) in rollouts {
+        for (_, rollout) in candidates {
             self.sample(name, &rollout.binding.metrics.labels, u8::from(rollout.is_stopped()));
         }
     }
@@ -406,8 +408,8 @@ impl Page {
     }
 
     /// What every process is asked for, under the names that every process uses.
-    fn process(&mut self, desk: &Desk) {
-        self.one("process_start_time_seconds", "When the host came up", desk.came_up.0 / 1_000);
+    fn process(&mut self, desk: &AdminContext) {
+        self.one("process_start_time_seconds", "When the host came up", desk.started_at.0 / 1_000);
         if let Some(pages) =
             portcullis_files::read_text_bounded(Path::new("/proc/self/statm"), 4096)
                 .ok()

@@ -10,11 +10,11 @@ use portcullis_model::{Cause, Millis};
 use portcullis_trust::time;
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::AdminContext;
 use crate::bindings::breaker::Standing;
 use crate::bindings::generation::{Bindings, Generation};
 use crate::http::date::clock_has_date;
-use crate::loading::expiry::{Nearness, endings};
+use crate::loading::expiry::{Urgency, expirations};
 use crate::registry::Outcome;
 use crate::state::host::Host;
 use crate::trust::{ClockState, MAX_SKEW};
@@ -39,16 +39,16 @@ pub struct Reason {
 
 /// Whether the log makes headway.
 #[derive(Default)]
-pub struct LogWatch {
+pub struct LogProgress {
     /// What was durable, and since when nothing more is although something waits.
     stuck: Option<(u64, Instant)>,
 }
 
 impl Readiness {
     /// Looks.
-    pub fn of(desk: &Desk) -> Self {
+    pub fn of(desk: &AdminContext) -> Self {
         let host = &desk.host;
-        let (in_force, now) = (host.in_force.load(), host.trusted_now());
+        let (active_config, now) = (host.active_config.load(), host.trusted_now());
         let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
         let mut reason = |code, what: String, hint| reasons.push(Reason { code, what, hint });
         if host.obstacles.stopping() {
@@ -61,7 +61,7 @@ impl Readiness {
             reason("swap-configured", what.to_owned(), "turn swap off, then restart the host");
         } else if let Some(Reason { code, what, hint }) = starting {
             reason(code, what, hint);
-        } else if in_force.generation.is_none() {
+        } else if active_config.generation.is_none() {
             let refused = host
                 .obstacles
                 .refused_release()
@@ -93,19 +93,21 @@ impl Readiness {
             reason("log-stalled", what, "see to the disk that holds audit.directory");
         }
         let certificate = host.tls.as_ref().map(|tls| tls.ends());
-        for ending in endings(&host.root.load(), in_force.generation.as_deref(), certificate) {
-            let nearness = ending.nearness(now);
-            let (code, what) = (ending.code(nearness), ending.sentence(nearness));
+        for ending in
+            expirations(&host.root.load(), active_config.generation.as_deref(), certificate)
+        {
+            let urgency = ending.urgency(now);
+            let (code, what) = (ending.code(urgency), ending.sentence(urgency));
             let it = Reason { code, what, hint: ending.hint() };
-            match nearness {
-                Nearness::Far => {}
-                Nearness::Over if !ending.subject.may_end_in(&in_force.config.admin) => {
+            match urgency {
+                Urgency::Far => {}
+                Urgency::Over if !ending.subject.may_end_in(&active_config.config.admin) => {
                     reasons.push(it);
                 }
-                Nearness::Soon | Nearness::Over => warnings.push(it),
+                Urgency::Soon | Urgency::Over => warnings.push(it),
             }
         }
-        if let Some(generation) = &in_force.generation
+        if let Some(generation) = &active_config.generation
             && now >= generation.release.grace
         {
             let what = format!(
@@ -144,7 +146,7 @@ impl Readiness {
             }
         }
         let facts = host.standing.facts();
-        let strays = host.obstacles.unnamed_strays();
+        let strays = host.obstacles.unlisted_rejected();
         if facts.overfull || facts.unexamined > 0 || strays > 0 {
             let what = format!(
                 "the release folders hold more files than are looked at ({} not examined, {strays} \
@@ -169,7 +171,7 @@ impl Readiness {
             warning("time-documents-overfull", what, "remove what is no document of yours");
         }
         if let (Some(code), Some(generation)) =
-            (host.obstacles.refused_release(), &in_force.generation)
+            (host.obstacles.refused_release(), &active_config.generation)
         {
             let what = format!(
                 "the release in the folders was refused: {code}; {} goes on",
@@ -207,14 +209,14 @@ impl Readiness {
             );
             warning("overload", what, "raise listen.max_in_flight, or find out who calls");
         }
-        for hook in in_force.hooks.iter().filter(|hook| hook.glass().is_some()) {
+        for hook in active_config.hooks.iter().filter(|hook| hook.glass().is_some()) {
             let what = format!("hook `{}` is held open by a break-glass document", hook.name);
             warning("break-glass", what, "close it as soon as it is not needed");
         }
-        let revoked = in_force
+        let revoked = active_config
             .generation
             .iter()
-            .flat_map(|generation| in_force.hooks.iter().zip(&generation.hooks));
+            .flat_map(|generation| active_config.hooks.iter().zip(&generation.hooks));
         for (hook, stopped) in
             revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?)))
         {
@@ -229,8 +231,8 @@ impl Readiness {
                 warning("plugin-revoked", what, "sign a release set without it");
             }
         }
-        last_good(host, in_force.generation.as_deref(), &mut warning);
-        let bindings = in_force.generation.iter().flat_map(|generation| &generation.hooks);
+        last_good(host, active_config.generation.as_deref(), &mut warning);
+        let bindings = active_config.generation.iter().flat_map(|generation| &generation.hooks);
         for binding in bindings.clone().flat_map(Bindings::with_candidates) {
             if binding.breaker.standing(host.clock.instant()) != Standing::Asked {
                 let (hook, plugin, role) = (&binding.hook, &binding.manifest().id, binding.role);
@@ -246,7 +248,7 @@ impl Readiness {
             }
         }
         for (live, rollout) in
-            bindings.flat_map(Bindings::rollouts).filter(|(_, rollout)| rollout.is_stopped())
+            bindings.flat_map(Bindings::candidates).filter(|(_, rollout)| rollout.is_stopped())
         {
             let (hook, plugin, way) = (&live.hook, &rollout.binding.manifest().id, rollout.way());
             let what =
@@ -263,7 +265,7 @@ impl Readiness {
                         open files: they follow by themselves";
             warning("log-delayed", what, hint);
         }
-        for hook in in_force.hooks.iter().filter(|hook| hook.owed.any()) {
+        for hook in active_config.hooks.iter().filter(|hook| hook.owed.any()) {
             let what =
                 format!("hook `{}` owes the log answers that left without their record", hook.name);
             warning(
@@ -349,7 +351,7 @@ fn last_good(
                     the folders";
         warning("release-altered", what, hint);
     }
-    if let Some(why) = host.obstacles.why_not_kept() {
+    if let Some(why) = host.obstacles.copy_failure() {
         let what = format!("there is no copy of release {number} in trust.state: {why}");
         let hint =
             "see to the disk that holds trust.state; until then a start needs the release folders";
@@ -358,7 +360,7 @@ fn last_good(
 }
 
 /// Looks whether the log has made headway since the last look.
-pub fn look(desk: &Desk) {
+pub fn look(desk: &AdminContext) {
     let health = desk.host.recorder.log.health();
     let mut watch = desk.log.lock().unwrap_or_else(PoisonError::into_inner);
     watch.stuck = match watch.stuck {
@@ -369,7 +371,7 @@ pub fn look(desk: &Desk) {
 }
 
 /// For how long records have waited in vain, if that is longer than a busy disk explains.
-fn stuck_since(desk: &Desk) -> Option<Duration> {
+fn stuck_since(desk: &AdminContext) -> Option<Duration> {
     look(desk);
     let watch = desk.log.lock().unwrap_or_else(PoisonError::into_inner);
     watch.stuck.map(|(_, since)| since.elapsed()).filter(|since| *since >= STALLED)

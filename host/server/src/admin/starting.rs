@@ -35,8 +35,8 @@ pub fn reason(progress: &Progress) -> Option<Reason> {
 
 /// The page `/status`.
 pub fn status(frontend: &Frontend, up: Duration) -> Value {
-    let in_force = frontend.in_force();
-    let hooks = in_force.hooks.iter().map(|hook| {
+    let active_config = frontend.active_config();
+    let hooks = active_config.hooks.iter().map(|hook| {
         json!({
             "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
             "on_failure": Hook::on_failure_name(&hook.config.on_failure), "unrecorded": hook.owed.counted(),
@@ -44,10 +44,10 @@ pub fn status(frontend: &Frontend, up: Duration) -> Value {
     });
     json!({
         "build": env!("CARGO_PKG_VERSION"),
-        "tenant": in_force.config.tenant,
+        "tenant": active_config.config.tenant,
         "up_seconds": up.as_secs(),
         "now": frontend.clock.now().0,
-        "configuration": in_force.config.digest.to_string(),
+        "configuration": active_config.config.digest.to_string(),
         "start": frontend.progress.unfinished().map(|unfinished| unfinished.json()),
         "generation": null,
         "hooks": hooks.collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 use portcullis_model::{Cause, Effect};
 use serde_json::{Map, Value, json};
 
-use super::{Desk, Readiness};
+use super::{AdminContext, Readiness};
 use crate::bindings::breaker::Standing;
 use crate::bindings::candidate::Counts;
 use crate::bindings::generation::Binding;
@@ -12,28 +12,28 @@ use crate::registry::{Outcome, Source};
 use crate::state::host::{Hook, Host};
 
 /// The page.
-pub fn json(desk: &Desk) -> Value {
+pub fn json(desk: &AdminContext) -> Value {
     let host = &desk.host;
     // First: a set that is active here decides by then.
     let release = host.standing.json();
-    let in_force = host.in_force.load();
+    let active_config = host.active_config.load();
     let health = host.recorder.log.health();
-    let hooks = in_force.hooks.iter().map(|hook| {
-        let bindings = in_force.generation.as_ref().and_then(|generation| generation.hooks.get(hook.number));
+    let hooks = active_config.hooks.iter().map(|hook| {
+        let bindings = active_config.generation.as_ref().and_then(|generation| generation.hooks.get(hook.number));
         let bindings: Vec<_> =
             bindings.into_iter().flat_map(|bindings| bindings.iter()).map(|it| with_candidate(desk, it)).collect();
         json!({
             "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
             "budget_ms": hook.config.budget_ms, "on_failure": Hook::on_failure_name(&hook.config.on_failure),
-            "active": Hook::on_failure_name(hook.on_failure(in_force.generation.as_deref(), Some(Cause::HostFault), hook.glass().as_deref())),
+            "active": Hook::on_failure_name(hook.on_failure(active_config.generation.as_deref(), Some(Cause::HostFault), hook.glass().as_deref())),
             "bindings": bindings, "counts": counts(hook), "unknown_members": hook.drift.seen(),
         })
     });
     let hooks: Vec<_> = hooks.collect();
-    let generation = in_force.generation.as_ref().map(|generation| {
+    let generation = active_config.generation.as_ref().map(|generation| {
         json!({
             "number": generation.number, "set": generation.set.to_string(), "ends": generation.ends().0,
-            "last_good": generation.is_last_good(), "before": host.standing.before_json(),
+            "last_good": generation.is_last_good(), "before": host.standing.previous_json(),
         })
     });
     let readiness = Readiness::of(desk);
@@ -44,7 +44,7 @@ pub fn json(desk: &Desk) -> Value {
         "up_seconds": desk.begin.elapsed().as_secs(),
         "now": host.clock.now().0,
         "time": time(host),
-        "configuration": in_force.config.digest.to_string(),
+        "configuration": active_config.config.digest.to_string(),
         "reset": host.reset().to_string(),
         "start": host.progress.unfinished().map(|unfinished| unfinished.json()),
         "generation": generation,
@@ -83,7 +83,7 @@ fn registry(source: &Source) -> Value {
 }
 
 /// A binding with what is tried beside it.
-fn with_candidate(desk: &Desk, live: &Binding) -> Map<String, Value> {
+fn with_candidate(desk: &AdminContext, live: &Binding) -> Map<String, Value> {
     let mut shown = binding(desk, live);
     if let Some(rollout) = &live.rollout {
         let Counts { compared, differences, failures, slower } = rollout.counts();
@@ -106,7 +106,7 @@ fn with_candidate(desk: &Desk, live: &Binding) -> Map<String, Value> {
     shown
 }
 
-fn binding(desk: &Desk, binding: &Binding) -> Map<String, Value> {
+fn binding(desk: &AdminContext, binding: &Binding) -> Map<String, Value> {
     let manifest = binding.manifest();
     let standing = match binding.breaker.standing(desk.host.clock.instant()) {
         Standing::Asked => json!({"state": "asked"}),
@@ -123,10 +123,10 @@ fn binding(desk: &Desk, binding: &Binding) -> Map<String, Value> {
         ("mode", json!(binding.role)),
         ("component", manifest.wasm.to_string().into()),
         ("settings", binding.settings.to_string().into()),
-        ("offloaded", binding.is_slow().into()),
+        ("offloaded", binding.is_offloaded().into()),
         ("standing", standing),
-        ("running", json!(binding.lane.running())),
-        ("waiting", json!(binding.lane.waiting())),
+        ("running", json!(binding.pool.running())),
+        ("waiting", json!(binding.pool.waiting())),
     ];
     shown.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use portcullis_callers::{Token, Unproven};
+use portcullis_callers::{AuthError, Token};
 use portcullis_model::Millis;
 
 use super::config::OauthConfig;
@@ -34,11 +34,11 @@ impl Bearer {
         headers: &HeaderMap,
         now: Millis,
         until: Instant,
-    ) -> Result<Proven, Unproven> {
+    ) -> Result<Proven, AuthError> {
         let given = credentials(only_value(headers, &AUTHORIZATION)?, b"bearer")?;
-        let text = std::str::from_utf8(given).map_err(|_| Unproven::TokenMalformed)?;
+        let text = std::str::from_utf8(given).map_err(|_| AuthError::TokenMalformed)?;
         let token = Token::parse(text)?;
-        let client = self.config.issuer.screen(&token, now)?;
+        let client = self.config.issuer.check_claims(&token, now)?;
         self.keys.verify(&token, now, until).await?;
         Ok(Proven::client(&client))
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a name counts only where the certificate leads to an authority of `listen.tls.client_ca`, at the time of the call.
 
-use portcullis_callers::Unproven;
+use portcullis_callers::AuthError;
 
 use super::Proven;
 use super::config::CertificateConfig;
@@ -10,7 +10,7 @@ use crate::net::tls::Names;
 
 impl CertificateConfig {
     /// Holds a certificate's names against the pinned ones.
-    pub fn check(&self, names: &Names) -> Result<Proven, Unproven> {
+    pub fn check(&self, names: &Names) -> Result<Proven, AuthError> {
         let dns =
             self.dns.iter().find(|pin| names.dns.iter().any(|name| name.eq_ignore_ascii_case(pin)));
         let uri = || self.uri.iter().find(|pin| names.uri.contains(pin));
@@ -18,7 +18,7 @@ impl CertificateConfig {
             return Ok(Proven::named(&format!("certificate:{name}")));
         }
         let spki =
-            self.spki.iter().find(|pin| **pin == names.spki).ok_or(Unproven::CertificateName)?;
+            self.spki.iter().find(|pin| **pin == names.spki).ok_or(AuthError::CertificateName)?;
         Ok(Proven::named(&format!("certificate:{spki}")))
     }
 }

@@ -253,9 +253,9 @@ fn files(
     let paths = match (one, several) {
         (None, None) => return Ok(None),
         (Some(path), None) => vec![path],
-        (None, Some(paths)) if (1..=MOST_FILES).contains(&paths.len()) => paths,
+        (None, Some(paths)) if (1..=MAX_FILES).contains(&paths.len()) => paths,
         (None, Some(paths)) => {
-            return Err(format!("{name}s lists {} files, not 1 to {MOST_FILES}", paths.len()));
+            return Err(format!("{name}s lists {} files, not 1 to {MAX_FILES}", paths.len()));
         }
         (Some(_), Some(_)) => return Err(format!("{name} and {name}s exclude each other")),
     };
@@ -271,15 +271,15 @@ impl OauthSource {
             Ok(())
         };
         keep(wrong, listed("audiences", &self.audiences));
-        if self.clock_skew_s > MOST_SKEW_S {
+        if self.clock_skew_s > MAX_SKEW_S {
             wrong.push(format!(
-                "caller.oauth.clock_skew_s is {}, not 0 to {MOST_SKEW_S}",
+                "caller.oauth.clock_skew_s is {}, not 0 to {MAX_SKEW_S}",
                 self.clock_skew_s
             ));
         }
-        if !(60..=MOST_STALE_S).contains(&self.jwks_max_stale_s) {
+        if !(60..=MAX_STALE_S).contains(&self.jwks_max_stale_s) {
             wrong.push(format!(
-                "caller.oauth.jwks_max_stale_s is {}, not 60 to {MOST_STALE_S}",
+                "caller.oauth.jwks_max_stale_s is {}, not 60 to {MAX_STALE_S}",
                 self.jwks_max_stale_s
             ));
         }
@@ -493,11 +493,11 @@ fn is_guid(text: &str) -> bool {
 }
 
 /// Files of secrets at once: one in use, one that comes, and room for a mistake.
-const MOST_FILES: usize = 4;
+const MAX_FILES: usize = 4;
 /// More would keep tokens alive that have ended.
-const MOST_SKEW_S: u64 = 600;
+const MAX_SKEW_S: u64 = 600;
 /// A week: an issuer that cannot be reached for longer is not an outage.
-const MOST_STALE_S: u64 = 7 * 24 * 3_600;
+const MAX_STALE_S: u64 = 7 * 24 * 3_600;
 
 fn default_skew_s() -> u64 {
     60

@@ -1,7 +1,7 @@
 //! Issuers' keys: fetched, kept, renewed, and still good for a while when their issuer cannot be reached.
 //!
 //! Invariants: a call waits for keys only when its token has said all the right things and names a key that is not known; then it joins the
-//! one look that is under way, or starts one if that is due: strangers with invented `kid`s cause one look every [`LOOK_EVERY`] and no
+//! one look that is under way, or starts one if that is due: strangers with invented `kid`s cause one look every [`TOKEN_EVERY_MS`] and no
 //! more, and at most so many calls wait. An answer that is of no use never replaces keys that are. Keys that are older than the operator
 //! trusts verify nothing.
 
@@ -17,7 +17,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use hyper::header::ACCEPT;
 use hyper::{Request, StatusCode, Uri};
-use portcullis_callers::{Discovery, KeySet, Token, Unproven};
+use portcullis_callers::{AuthError, Discovery, KeySet, Token};
 use portcullis_model::{Digest, Millis};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
@@ -30,7 +30,7 @@ use crate::net::outbound::{Outbound, address};
 use cache::Cache;
 
 pub use cache::CacheKey;
-pub use floor::Floors;
+pub use floor::MinFetchTimes;
 
 /// Where keys are kept for the next start.
 pub struct Kept {
@@ -39,7 +39,7 @@ pub struct Kept {
     /// The key that authenticates them.
     pub key: CacheKey,
     /// When the newest were fetched.
-    pub floors: Arc<Floors>,
+    pub floors: Arc<MinFetchTimes>,
 }
 
 /// All issuers' keys: one entry an issuer, however many hooks believe it.
@@ -47,7 +47,7 @@ pub struct KeyRing {
     outbound: Arc<Outbound>,
     clock: Clock,
     cache: Option<Kept>,
-    most_waiting: usize,
+    max_waiting: usize,
     issuers: HashMap<KeysConfig, Arc<Keys>>,
 }
 
@@ -58,9 +58,9 @@ pub struct Keys {
     clock: Clock,
     cache: Option<Cache>,
     known: ArcSwapOption<Known>,
-    looks: Mutex<Looks>,
+    looks: Mutex<FetchState>,
     waiting: AtomicUsize,
-    most_waiting: usize,
+    max_waiting: usize,
 }
 
 /// Keys that were fetched.
@@ -74,11 +74,11 @@ struct Known {
 }
 
 #[derive(Default)]
-struct Looks {
+struct FetchState {
     /// The one under way.
     running: Option<watch::Receiver<bool>>,
-    /// When calls have used up their looks: at most [`LOOKS_AT_ONCE`] times [`LOOK_EVERY`] ahead (a leaky bucket).
-    spent_until: Millis,
+    /// When calls have used up their looks: at most [`MAX_TOKENS`] times [`TOKEN_EVERY_MS`] ahead (a leaky bucket).
+    tokens_until: Millis,
     /// When the next one is due, whether or not anybody calls.
     due: Millis,
     /// What went wrong the last time, so as to say it once.
@@ -92,7 +92,7 @@ impl KeyRing {
     /// Without any issuer yet. `cache` says where keys are kept for the next start.
     pub fn new(outbound: Arc<Outbound>, clock: Clock, cache: Option<Kept>, calls: usize) -> Self {
         // Half of the calls: whoever waits here may be a stranger, and the other half goes on meanwhile.
-        Self { outbound, clock, cache, most_waiting: calls.div_ceil(2), issuers: HashMap::new() }
+        Self { outbound, clock, cache, max_waiting: calls.div_ceil(2), issuers: HashMap::new() }
     }
 
     /// The keys of one issuer.
@@ -115,9 +115,9 @@ impl KeyRing {
             known: ArcSwapOption::empty(),
             looks: Mutex::default(),
             waiting: AtomicUsize::new(0),
-            most_waiting: self.most_waiting,
+            max_waiting: self.max_waiting,
         });
-        keys.recall();
+        keys.load_cached();
         self.issuers.insert(config.clone(), Arc::clone(&keys));
         Ok(keys)
     }
@@ -135,14 +135,14 @@ impl Keys {
         token: &Token<'_>,
         now: Millis,
         until: Instant,
-    ) -> Result<(), Unproven> {
+    ) -> Result<(), AuthError> {
         let tried = self.known.load_full();
         // A token that names no key may be signed with a newer one than is known.
         let named = tried.as_ref().is_some_and(|known| token.names_key_of(&known.keys));
         match self.try_with(tried.as_ref(), token, now) {
-            Err(Unproven::TokenSignature) if named => Err(Unproven::TokenSignature),
-            Err(Unproven::TokenKey | Unproven::TokenSignature | Unproven::KeysUnavailable) => {
-                self.look_and_wait(tried, now, until).await;
+            Err(AuthError::TokenSignature) if named => Err(AuthError::TokenSignature),
+            Err(AuthError::TokenKey | AuthError::TokenSignature | AuthError::KeysUnavailable) => {
+                self.fetch_and_wait(tried, now, until).await;
                 self.try_with(self.known.load_full().as_ref(), token, now)
             }
             settled => settled,
@@ -154,27 +154,27 @@ impl Keys {
         known: Option<&Arc<Known>>,
         token: &Token<'_>,
         now: Millis,
-    ) -> Result<(), Unproven> {
+    ) -> Result<(), AuthError> {
         let known =
             known.filter(|known| now.0.saturating_sub(known.fetched.0) <= self.config.stale_ms);
-        token.verify(&known.ok_or(Unproven::KeysUnavailable)?.keys)
+        token.verify(&known.ok_or(AuthError::KeysUnavailable)?.keys)
     }
 
     /// Waits for a look that may know more than what was `tried`; starts one, unless one has ended meanwhile.
-    async fn look_and_wait(
+    async fn fetch_and_wait(
         self: &Arc<Self>,
         tried: Option<Arc<Known>>,
         now: Millis,
         until: Instant,
     ) {
-        let Some(_place) = Waiting::enter(&self.waiting, self.most_waiting) else { return };
+        let Some(_place) = Waiting::enter(&self.waiting, self.max_waiting) else { return };
         let running = {
             let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
             let known = self.known.load_full();
             match looks.running() {
                 Some(running) => Some(running),
                 None if known.as_ref().map(Arc::as_ptr) != tried.as_ref().map(Arc::as_ptr) => None,
-                None if looks.may_spend(now) => self.start(&mut looks, false),
+                None if looks.take_token(now) => self.start(&mut looks, false),
                 None => None,
             }
         };
@@ -209,7 +209,11 @@ impl Keys {
         place
     }
 
-    fn start(self: &Arc<Self>, looks: &mut Looks, wholly: bool) -> Option<watch::Receiver<bool>> {
+    fn start(
+        self: &Arc<Self>,
+        looks: &mut FetchState,
+        wholly: bool,
+    ) -> Option<watch::Receiver<bool>> {
         let (done, running) = watch::channel(false);
         let keys = Arc::clone(self);
         let started = self.outbound.spawn(async move {
@@ -223,7 +227,7 @@ impl Keys {
 
     /// Asks the issuer. `wholly` asks anew where its keys are.
     async fn fetch(&self, wholly: bool) -> Result<Known, String> {
-        let until = self.clock.instant() + FETCH;
+        let until = self.clock.instant() + FETCH_TIMEOUT;
         let before = self.known.load().as_ref().and_then(|known| known.place.clone());
         let (mut issuer, place) = match (&self.config.place, before) {
             (Place::Keys(place), _) => (None, address(place).map_err(|error| error.to_string())?),
@@ -309,8 +313,10 @@ impl Keys {
     }
 
     /// Takes up what the last run kept.
-    fn recall(&self) {
-        let Some((fetched, bytes)) = self.cache.as_ref().and_then(Cache::recall) else { return };
+    fn load_cached(&self) {
+        let Some((fetched, bytes)) = self.cache.as_ref().and_then(Cache::load_cached) else {
+            return;
+        };
         let Ok(keys) = KeySet::parse(&bytes) else { return };
         let keys = match (self.config.issuers.first(), &self.config.tenant) {
             (Some(issuer), Some(tenant)) if matches!(self.config.place, Place::Discovery(_)) => {
@@ -329,20 +335,20 @@ impl Keys {
     }
 }
 
-impl Looks {
+impl FetchState {
     /// The look under way; one that died does not count.
     fn running(&self) -> Option<watch::Receiver<bool>> {
         self.running.clone().filter(|running| running.has_changed().is_ok())
     }
 
     /// Takes one of the looks that calls may cause, if there is one left.
-    fn may_spend(&mut self, now: Millis) -> bool {
+    fn take_token(&mut self, now: Millis) -> bool {
         // Never further ahead than the bucket is deep, though the clock be set back.
-        let deep = LOOK_EVERY * LOOKS_AT_ONCE;
-        let spent = self.spent_until.0.clamp(now.0, now.0 + deep) + LOOK_EVERY;
+        let deep = TOKEN_EVERY_MS * MAX_TOKENS;
+        let spent = self.tokens_until.0.clamp(now.0, now.0 + deep) + TOKEN_EVERY_MS;
         let may = spent <= now.0 + deep;
         if may {
-            self.spent_until = Millis(spent);
+            self.tokens_until = Millis(spent);
         }
         may
     }
@@ -362,11 +368,11 @@ impl Drop for Waiting<'_> {
 }
 
 /// How often calls with unknown keys may cause a look, milliseconds.
-const LOOK_EVERY: u64 = 5_000;
+const TOKEN_EVERY_MS: u64 = 5_000;
 /// How many such looks may follow each other at once: keys that rotate twice in a row are no flood.
-const LOOKS_AT_ONCE: u64 = 2;
+const MAX_TOKENS: u64 = 2;
 /// How long one look may take, discovery and keys together.
-const FETCH: Duration = Duration::from_secs(5);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long fetched keys are not looked at again, milliseconds: an hour.
 const FRESH_MS: u64 = 3_600_000;
 /// How soon a look that failed is repeated, milliseconds.

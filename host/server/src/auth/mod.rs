@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
-use portcullis_callers::{Client, Unproven};
+use portcullis_callers::{AuthError, Client};
 use portcullis_model::Millis;
 
 use crate::error::StartError;
@@ -25,7 +25,7 @@ use bearer::Bearer;
 use config::{CallerConfig, CertificateConfig, CredentialConfig};
 use secret::Secrets;
 
-pub use keys::{CacheKey, Floors, Kept, KeyRing, Keys};
+pub use keys::{CacheKey, Kept, KeyRing, Keys, MinFetchTimes};
 
 /// How the caller of one hook proves itself: in any of these ways.
 pub struct Caller {
@@ -90,14 +90,14 @@ impl Caller {
         peer: Option<&Peer>,
         now: Millis,
         until: Instant,
-    ) -> Result<Proven, Unproven> {
-        let mut why = Unproven::NoCredential;
+    ) -> Result<Proven, AuthError> {
+        let mut why = AuthError::NoCredential;
         for way in &self.ways {
             match way.check(headers, peer, now, until).await {
                 Ok(proven) => return Ok(proven),
                 // What came and was wrong says more than what did not come.
-                Err(Unproven::NoCredential | Unproven::NoCertificate)
-                    if why != Unproven::NoCredential => {}
+                Err(AuthError::NoCredential | AuthError::NoCertificate)
+                    if why != AuthError::NoCredential => {}
                 Err(other) => why = other,
             }
         }
@@ -158,11 +158,11 @@ impl Way {
         peer: Option<&Peer>,
         now: Millis,
         until: Instant,
-    ) -> Result<Proven, Unproven> {
+    ) -> Result<Proven, AuthError> {
         // The certificate first: it costs nothing that the handshake has not cost already.
         let certified = match &self.certificate {
             Some(pins) => {
-                let peer = peer.ok_or(Unproven::NoCertificate)?;
+                let peer = peer.ok_or(AuthError::NoCertificate)?;
                 Some(pins.check(&*peer.names(now)?)?)
             }
             None => None,
@@ -171,7 +171,7 @@ impl Way {
             (Some(Credential::Secret(secrets)), _) => secrets.check(headers),
             (Some(Credential::Bearer(bearer)), _) => bearer.check(headers, now, until).await,
             (None, Some(proven)) => Ok(proven),
-            (None, None) => Err(Unproven::NoCredential),
+            (None, None) => Err(AuthError::NoCredential),
         }
     }
 
@@ -205,10 +205,10 @@ impl Proven {
 }
 
 /// The value of a header that is there exactly once.
-fn only_value<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h [u8], Unproven> {
+fn only_value<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h [u8], AuthError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value.as_bytes()),
-        _ => Err(Unproven::NoCredential),
+        _ => Err(AuthError::NoCredential),
     }
 }

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderName};
-use portcullis_callers::Unproven;
+use portcullis_callers::AuthError;
 use portcullis_model::Digest;
 use zeroize::Zeroizing;
 
@@ -57,7 +57,7 @@ impl Secrets {
     }
 
     /// Whether the request's head carries one of them: exactly once, exactly equal.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Proven, Unproven> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<Proven, AuthError> {
         let given = match &self.form {
             Form::Header(name) => sha256(only_value(headers, name)?),
             Form::Basic(_) => sha256(credentials(only_value(headers, &AUTHORIZATION)?, b"basic")?),
@@ -66,7 +66,7 @@ impl Secrets {
         for secret in self.accepted.load().iter() {
             found |= verify_slices_are_equal(&given.0, &secret.0).is_ok();
         }
-        if found { Ok(self.proven.clone()) } else { Err(Unproven::WrongSecret) }
+        if found { Ok(self.proven.clone()) } else { Err(AuthError::WrongSecret) }
     }
 
     /// Reads the files again if they have changed, or if `asked`. Gives how many secrets are in force now, where that is another set.
@@ -93,11 +93,11 @@ impl Secrets {
 }
 
 /// What stands behind a scheme's name in an `Authorization` header; the name in any case (RFC 9110 section 11.1).
-pub fn credentials<'v>(value: &'v [u8], scheme: &[u8]) -> Result<&'v [u8], Unproven> {
-    let (name, rest) = value.split_at_checked(scheme.len()).ok_or(Unproven::NoCredential)?;
+pub fn credentials<'v>(value: &'v [u8], scheme: &[u8]) -> Result<&'v [u8], AuthError> {
+    let (name, rest) = value.split_at_checked(scheme.len()).ok_or(AuthError::NoCredential)?;
     match rest.split_first() {
         Some((b' ', given)) if name.eq_ignore_ascii_case(scheme) => Ok(given),
-        _ => Err(Unproven::NoCredential),
+        _ => Err(AuthError::NoCredential),
     }
 }
 
@@ -126,14 +126,12 @@ fn read_file(form: &Form, path: &Path) -> Result<Vec<Digest>, StartError> {
     let text =
         portcullis_keys::read_secret_lines(path).map_err(|error| key_file(what, path, &error))?;
     let lines: Vec<&str> = text.iter().collect();
-    if lines.is_empty() || lines.len() > MOST_SECRETS {
+    if lines.is_empty() || lines.len() > MAX_SECRETS {
         let count = lines.len();
-        return Err(wrong(format!(
-            "it holds {count} secrets, not 1 to {MOST_SECRETS}, one a line"
-        )));
+        return Err(wrong(format!("it holds {count} secrets, not 1 to {MAX_SECRETS}, one a line")));
     }
-    if lines.iter().any(|line| line.len() < SHORTEST_SECRET) {
-        return Err(wrong(format!("shorter than {SHORTEST_SECRET} characters")));
+    if lines.iter().any(|line| line.len() < MIN_SECRET_BYTES) {
+        return Err(wrong(format!("shorter than {MIN_SECRET_BYTES} characters")));
     }
     let digest = |line: &&str| match form {
         Form::Header(_) => sha256(line.as_bytes()),
@@ -146,9 +144,9 @@ fn read_file(form: &Form, path: &Path) -> Result<Vec<Digest>, StartError> {
 }
 
 /// A shorter secret can be guessed.
-const SHORTEST_SECRET: usize = 16;
+const MIN_SECRET_BYTES: usize = 16;
 /// Secrets in one file: one in use, one that comes, and room for a mistake.
-const MOST_SECRETS: usize = 4;
+const MAX_SECRETS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -165,7 +163,7 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    fn check(secrets: &Secrets, name: &'static str, values: &[&str]) -> Result<Proven, Unproven> {
+    fn check(secrets: &Secrets, name: &'static str, values: &[&str]) -> Result<Proven, AuthError> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name, value.parse().unwrap());
@@ -186,12 +184,12 @@ mod tests {
         assert_eq!(proven(&[FIRST]), Ok("header-secret".to_owned()));
         assert_eq!(proven(&[SECOND]), Ok("header-secret".to_owned()));
         for (wrong, why) in [
-            (&[][..], Unproven::NoCredential),
-            (&[FIRST, FIRST], Unproven::NoCredential),
-            (&[""], Unproven::WrongSecret),
-            (&["correct horse batter"], Unproven::WrongSecret),
-            (&["correct horse battery x"], Unproven::WrongSecret),
-            (&["correct horse battery\r"], Unproven::WrongSecret),
+            (&[][..], AuthError::NoCredential),
+            (&[FIRST, FIRST], AuthError::NoCredential),
+            (&[""], AuthError::WrongSecret),
+            (&["correct horse batter"], AuthError::WrongSecret),
+            (&["correct horse battery x"], AuthError::WrongSecret),
+            (&["correct horse battery\r"], AuthError::WrongSecret),
         ] {
             // A carriage return is no header's value at all.
             if wrong.iter().all(|value| !value.contains('\r')) {
@@ -213,16 +211,16 @@ mod tests {
         assert_eq!(&**says("Basic", &right).unwrap().name(), "basic:okta");
         assert!(says("bAsIc", &right).is_ok());
         for (scheme, pair, why) in [
-            ("Bearer", right.as_str(), Unproven::NoCredential),
-            ("Basic ", &right, Unproven::WrongSecret),
-            ("Basic", FIRST, Unproven::WrongSecret),
-            ("Basic", "okta:correct horse battery", Unproven::WrongSecret),
-            ("Basic", "other:correct horse battery:with colons", Unproven::WrongSecret),
-            ("Basic", "", Unproven::WrongSecret),
+            ("Bearer", right.as_str(), AuthError::NoCredential),
+            ("Basic ", &right, AuthError::WrongSecret),
+            ("Basic", FIRST, AuthError::WrongSecret),
+            ("Basic", "okta:correct horse battery", AuthError::WrongSecret),
+            ("Basic", "other:correct horse battery:with colons", AuthError::WrongSecret),
+            ("Basic", "", AuthError::WrongSecret),
         ] {
             assert_eq!(says(scheme, pair), Err(why), "{scheme} {pair}");
         }
-        assert_eq!(check(&secrets, "authorization", &["Basic"]), Err(Unproven::NoCredential));
+        assert_eq!(check(&secrets, "authorization", &["Basic"]), Err(AuthError::NoCredential));
     }
 
     #[test]

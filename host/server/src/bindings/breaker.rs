@@ -28,7 +28,7 @@ pub struct Breaker {
 pub struct Pass {
     breaker: Arc<Breaker>,
     epoch: u64,
-    trial: bool,
+    probe: bool,
     noted: bool,
 }
 
@@ -52,7 +52,7 @@ pub enum Turn {
     /// A trial went well: it is asked again.
     Recovered {
         /// How many trials it took.
-        trials: u32,
+        probes: u32,
         /// How long it was left alone.
         after: Duration,
     },
@@ -78,9 +78,9 @@ struct State {
     level: u32,
     /// When the first of the quarantines in a row began.
     since: Option<Instant>,
-    trials: u32,
+    probes: u32,
     /// When the last quarantine ended.
-    healthy: Option<Instant>,
+    recovered_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,14 +94,20 @@ impl Breaker {
     /// Of a binding that nothing is known of yet.
     pub fn new(budget: ErrorBudget) -> Arc<Self> {
         let window = Window::new(budget.window);
-        let state =
-            State { phase: Phase::Asked, window, level: 0, since: None, trials: 0, healthy: None };
+        let state = State {
+            phase: Phase::Asked,
+            window,
+            level: 0,
+            since: None,
+            probes: 0,
+            recovered_at: None,
+        };
         Arc::new(Self { budget, epoch: AtomicU64::new(0), state: Mutex::new(state) })
     }
 
     /// Leave to ask; nothing while it is left alone.
     pub fn enter(self: &Arc<Self>, now: Instant) -> Option<Pass> {
-        let pass = |epoch, trial| Pass { breaker: Arc::clone(self), epoch, trial, noted: false };
+        let pass = |epoch, probe| Pass { breaker: Arc::clone(self), epoch, probe, noted: false };
         let epoch = self.epoch.load(Ordering::Acquire);
         // The usual case takes no lock.
         if epoch.is_multiple_of(2) {
@@ -112,7 +118,7 @@ impl Breaker {
             Phase::Asked => Some(pass(self.epoch.load(Ordering::Acquire), false)),
             Phase::Quarantined { until } if until <= now => {
                 state.phase = Phase::OnTrial { until };
-                state.trials = state.trials.saturating_add(1);
+                state.probes = state.probes.saturating_add(1);
                 Some(pass(self.turn(2), true))
             }
             Phase::Quarantined { .. } | Phase::OnTrial { .. } => None,
@@ -121,10 +127,10 @@ impl Breaker {
 
     /// Leave to ask whatever its state: for hooks whose safe answer lets everything pass. While it is left alone by others, only a trial
     /// says anything about it.
-    pub fn enter_anyway(self: &Arc<Self>, now: Instant) -> Pass {
+    pub fn acquire_ignoring_state(self: &Arc<Self>, now: Instant) -> Pass {
         // No epoch is this one: what comes of it counts for nothing.
         let none =
-            || Pass { breaker: Arc::clone(self), epoch: u64::MAX, trial: false, noted: false };
+            || Pass { breaker: Arc::clone(self), epoch: u64::MAX, probe: false, noted: false };
         self.enter(now).unwrap_or_else(none)
     }
 
@@ -144,7 +150,7 @@ impl Breaker {
     }
 
     /// Whether a call would not be let through at this moment.
-    pub fn refuses(&self, now: Instant) -> bool {
+    pub fn would_reject(&self, now: Instant) -> bool {
         matches!(self.standing(now), Standing::Quarantined(_) | Standing::OnTrial)
     }
 
@@ -163,20 +169,20 @@ impl Breaker {
                     return None;
                 }
                 let relapse = state
-                    .healthy
-                    .is_some_and(|at| now.saturating_duration_since(at) < self.budget.longest);
+                    .recovered_at
+                    .is_some_and(|at| now.saturating_duration_since(at) < self.budget.max_backoff);
                 state.level = if relapse { state.level.saturating_add(1) } else { 0 };
-                (state.since, state.trials) = (Some(now), 0);
+                (state.since, state.probes) = (Some(now), 0);
                 let for_ = self.quarantine(&mut state, now, 1);
                 Some(Turn::Quarantined { failures, runs, for_ })
             }
             Phase::OnTrial { .. } if good => {
                 state.phase = Phase::Asked;
                 state.window = Window::new(self.budget.window);
-                state.healthy = Some(now);
+                state.recovered_at = Some(now);
                 self.turn(1);
                 let after = now.saturating_duration_since(state.since.unwrap_or(now));
-                Some(Turn::Recovered { trials: state.trials, after })
+                Some(Turn::Recovered { probes: state.probes, after })
             }
             Phase::OnTrial { .. } => {
                 state.level = state.level.saturating_add(1);
@@ -188,7 +194,7 @@ impl Breaker {
 
     fn quarantine(&self, state: &mut State, now: Instant, steps: u64) -> Duration {
         let factor = 1u32.checked_shl(state.level).unwrap_or(u32::MAX);
-        let for_ = self.budget.backoff.saturating_mul(factor).min(self.budget.longest);
+        let for_ = self.budget.backoff.saturating_mul(factor).min(self.budget.max_backoff);
         state.phase = Phase::Quarantined { until: now + for_ };
         self.turn(steps);
         for_
@@ -201,7 +207,7 @@ impl Breaker {
             && epoch == self.epoch.load(Ordering::Acquire)
         {
             state.phase = Phase::Quarantined { until };
-            state.trials = state.trials.saturating_sub(1);
+            state.probes = state.probes.saturating_sub(1);
             self.turn(2);
         }
     }
@@ -218,8 +224,8 @@ impl Breaker {
 
 impl Pass {
     /// Whether this is a trial.
-    pub fn is_trial(&self) -> bool {
-        self.trial
+    pub fn is_probe(&self) -> bool {
+        self.probe
     }
 
     /// How the run went.
@@ -232,7 +238,7 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if self.trial && !self.noted {
+        if self.probe && !self.noted {
             self.breaker.give_back(self.epoch);
         }
     }

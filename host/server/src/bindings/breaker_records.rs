@@ -52,17 +52,17 @@ pub fn say(recorder: &Recorder, binding: &Binding, turn: Turn, fault: Option<&'s
             fields.push_str(&format!(r#","for_ms":{for_ms}"#));
             "plugin.probe-failed"
         }
-        Turn::Recovered { trials, after } => {
+        Turn::Recovered { probes, after } => {
             let after_ms = micros(after) / 1_000;
             tracing::info!(
                 hook,
                 plugin,
-                trials,
+                probes,
                 after_ms,
                 event = "plugin.readmitted",
                 "the plugin stood its trial: it is asked again"
             );
-            fields.push_str(&format!(r#","trials":{trials},"after_ms":{after_ms}"#));
+            fields.push_str(&format!(r#","trials":{probes},"after_ms":{after_ms}"#));
             "plugin.recovered"
         }
     };

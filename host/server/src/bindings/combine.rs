@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use portcullis_hooks::HookKind;
-use portcullis_hooks::say::{self, Saying};
+use portcullis_hooks::say::{self, Support};
 use portcullis_model::{Change, Decision, Effect, Finding, Grant, Lifetime, Target};
 
 /// What one enforcing binding said, and how its binding maps what the hook kind cannot say.
-pub struct Voice<'a> {
+pub struct BindingDecision<'a> {
     /// The plugin's id.
     pub plugin: &'a str,
     /// Its decision.
@@ -34,7 +34,7 @@ pub struct Combined<'a> {
 
 /// Why there is no outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Discord {
+pub enum CombineError {
     /// Two plugins want different things in one place.
     Conflict {
         /// The place, in manifest words.
@@ -50,7 +50,9 @@ pub enum Discord {
 }
 
 /// Merges changes: `drop-grant` beats `add-grant`, the shortest lifetime wins, approvers add up, two different wishes for one place conflict.
-pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Change>, Discord> {
+pub fn merge<'a>(
+    changes: impl IntoIterator<Item = &'a Change>,
+) -> Result<Vec<Change>, CombineError> {
     let all: BTreeSet<&Change> = changes.into_iter().collect();
     let dropped: BTreeSet<&Grant> = all
         .iter()
@@ -84,7 +86,7 @@ pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Ch
         .extend(caps.into_iter().map(|(target, seconds)| Change::CapLifetime { target, seconds }));
     merged.sort();
     match conflict(&merged) {
-        Some(place) => Err(Discord::Conflict { place }),
+        Some(place) => Err(CombineError::Conflict { place }),
         None => Ok(merged),
     }
 }
@@ -92,29 +94,26 @@ pub fn merge<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Result<Vec<Ch
 /// Combines the voices of all enforcing bindings into one outcome that this hook kind can say.
 pub fn combine<'a>(
     kind: HookKind,
-    voices: &[Voice<'a>],
+    voices: &[BindingDecision<'a>],
     lifetimes: &[Lifetime],
-) -> Result<Combined<'a>, Discord> {
+) -> Result<Combined<'a>, CombineError> {
     let mut verdict = Effect::Abstain;
     let mut spoken: Vec<(Effect, &'a str, &'a Finding)> = Vec::new();
     let mut sayable: Vec<&Change> = Vec::new();
     for voice in voices {
         for finding in &voice.decision.findings {
-            let effect = match translate(
-                voice,
-                &finding.effect.name(),
-                say::effect(kind, finding.effect),
-            )? {
-                Said::AsIs => finding.effect,
-                Said::Instead(verdict) => verdict,
-            };
+            let effect =
+                match map(voice, &finding.effect.name(), say::effect(kind, finding.effect))? {
+                    Said::AsIs => finding.effect,
+                    Said::Instead(verdict) => verdict,
+                };
             verdict = verdict.max(effect);
             spoken.push((effect, voice.plugin, finding));
         }
         // A waiver has had its effect: no platform is told of it.
         let sent = |change: &&Change| !matches!(change, Change::Waive(_));
         for change in voice.decision.changes.iter().filter(sent) {
-            match translate(voice, &change.kind(), say::change(kind, change.kind()))? {
+            match map(voice, &change.kind(), say::change(kind, change.kind()))? {
                 Said::AsIs => sayable.push(change),
                 Said::Instead(stricter) => verdict = verdict.max(stricter),
             }
@@ -142,21 +141,25 @@ enum Said {
     Instead(Effect),
 }
 
-fn translate(voice: &Voice<'_>, what: &dyn Display, saying: Saying) -> Result<Said, Discord> {
+fn map(
+    voice: &BindingDecision<'_>,
+    what: &dyn Display,
+    saying: Support,
+) -> Result<Said, CombineError> {
     let what = || what.to_string();
     match saying {
-        Saying::Native(_) => Ok(Said::AsIs),
-        Saying::Mapped(allowed, _) => {
+        Support::Native(_) => Ok(Said::AsIs),
+        Support::Mapped(allowed, _) => {
             let named = voice
                 .fallback
                 .get(&what())
                 .and_then(|word| allowed.iter().find(|to| to.name() == word));
             let unnamed =
-                || Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() };
+                || CombineError::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() };
             named.map(|to| Said::Instead(to.verdict())).ok_or_else(unnamed)
         }
-        Saying::Unsayable(_) => {
-            Err(Discord::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() })
+        Support::Unsayable(_) => {
+            Err(CombineError::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() })
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_engine::{Evaluation, Fault, Plugin, Remains};
+use portcullis_engine::{Evaluation, Fault, Plugin, SpentInstance};
 use portcullis_hooks::Incoming;
 use portcullis_model::{Cause, Decision, Effect, Finding, Found, Page, Redacted, View, waiver};
 use tokio::time::timeout_at;
@@ -25,7 +25,7 @@ pub struct Asked<T = Decision> {
     /// Who.
     pub binding: Arc<Binding>,
     /// Its decision (or the page that it found), or what went wrong.
-    pub outcome: Result<T, AskFault>,
+    pub outcome: Result<T, BindingError>,
     /// Findings that a waiver has taken out of its decision: a plugin's, or a break-glass
     /// document's.
     pub waived: Vec<Finding>,
@@ -34,13 +34,13 @@ pub struct Asked<T = Decision> {
     /// Time spent, all runs together, waiting included.
     pub spent: Duration,
     /// What the last run took by itself.
-    pub ran: Duration,
+    pub last_run: Duration,
     /// Why a candidate was asked in the live binding's place, where one was.
     pub cohort: Option<Why>,
 }
 
 /// What went wrong with one binding.
-pub struct AskFault {
+pub struct BindingError {
     /// Why there is no decision.
     pub cause: Cause,
     /// The precise code, for the leaf.
@@ -51,19 +51,19 @@ pub struct AskFault {
 
 impl<T> Asked<T> {
     /// One that could not be asked.
-    fn fault(binding: &Arc<Binding>, fault: AskFault, spent: Duration) -> Self {
+    fn fault(binding: &Arc<Binding>, fault: BindingError, spent: Duration) -> Self {
         Self::new(binding, Err(fault), Vec::new(), spent)
     }
 
     /// What a run came to.
     pub fn new(
         binding: &Arc<Binding>,
-        outcome: Result<T, AskFault>,
+        outcome: Result<T, BindingError>,
         notes: Vec<String>,
         spent: Duration,
     ) -> Self {
         let binding = Arc::clone(binding);
-        Self { binding, outcome, waived: Vec::new(), notes, spent, ran: spent, cohort: None }
+        Self { binding, outcome, waived: Vec::new(), notes, spent, last_run: spent, cohort: None }
     }
 }
 
@@ -104,7 +104,7 @@ pub struct Terms<'a> {
     /// because it failed for others.
     pub open: bool,
     /// What remains of instances, to be dropped after the reply.
-    pub remains: &'a mut Vec<Remains>,
+    pub remains: &'a mut Vec<SpentInstance>,
 }
 
 /// Asks for a decision, within the call's budget.
@@ -143,21 +143,24 @@ async fn within<T, W>(
 ) -> Asked<T>
 where
     T: Send + 'static,
-    W: Fn(&Arc<Binding>, &Incoming, Duration) -> (Asked<T>, Option<Remains>) + Send + 'static,
+    W: Fn(&Arc<Binding>, &Incoming, Duration) -> (Asked<T>, Option<SpentInstance>) + Send + 'static,
 {
     let Terms { budget, open, remains } = terms;
     let start = recorder.clock.instant();
-    let pass =
-        if open { Some(binding.breaker.enter_anyway(start)) } else { binding.breaker.enter(start) };
+    let pass = if open {
+        Some(binding.breaker.acquire_ignoring_state(start))
+    } else {
+        binding.breaker.enter(start)
+    };
     let Some(pass) = pass else { return Asked::fault(binding, quarantined(), Duration::ZERO) };
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
     // Who is on trial is not trusted with a connection's thread.
-    if !binding.is_slow() && !pass.is_trial() {
+    if !binding.is_offloaded() && !pass.is_probe() {
         let slice = SLICE.min(limit).min(budget.left_for_plugins(start));
         let (asked, rest) = work(binding, incoming, slice);
         match &asked.outcome {
             Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => {
-                binding.overran()
+                binding.record_overrun()
             }
             _ => {
                 note(recorder, pass, &asked, true);
@@ -177,30 +180,32 @@ where
             let allowance = limit.min(budget.left_for_plugins(recorder.clock.instant()));
             let (asked, rest) = work(&binding, &incoming, allowance);
             drop(rest);
-            note(&recorder, pass, &asked, allowance >= limit || allowance >= budget.fair());
+            note(&recorder, pass, &asked, allowance >= limit || allowance >= budget.fair_share());
             asked
         }
     };
     binding.metrics.slow();
-    let fault = match binding.lane.run(work) {
+    let fault = match binding.pool.run(work) {
         Ok(result) => match timeout_at(budget.plugins_until().into(), result).await {
             Ok(Ok(mut asked)) => {
                 if asked.spent < SLICE {
-                    binding.was_quick();
+                    binding.record_quick_run();
                 }
                 asked.spent = recorder.clock.instant().saturating_duration_since(start);
                 return asked;
             }
-            Ok(Err(_)) => {
-                AskFault::new(Cause::HostFault, "internal-error", "the plugin's lane lost the call")
-            }
-            Err(_) => AskFault::new(
+            Ok(Err(_)) => BindingError::new(
+                Cause::HostFault,
+                "internal-error",
+                "the plugin's lane lost the call",
+            ),
+            Err(_) => BindingError::new(
                 Cause::BudgetExhausted,
                 "budget-exhausted",
                 "the budget ended before the plugin did",
             ),
         },
-        Err(_) => AskFault::new(Cause::Overload, "overload", "the plugin's lane was full"),
+        Err(_) => BindingError::new(Cause::Overload, "overload", "the plugin's lane was full"),
     };
     Asked::fault(binding, fault, recorder.clock.instant().saturating_duration_since(start))
 }
@@ -226,8 +231,8 @@ pub fn note<T>(recorder: &Recorder, pass: Pass, asked: &Asked<T>, full: bool) {
     }
 }
 
-fn quarantined() -> AskFault {
-    AskFault::new(
+fn quarantined() -> BindingError {
+    BindingError::new(
         Cause::PluginQuarantined,
         "plugin-quarantined",
         "the plugin failed too often and is left alone",
@@ -239,12 +244,12 @@ pub fn evaluate(
     binding: &Arc<Binding>,
     incoming: &Incoming,
     allowance: Duration,
-) -> (Asked, Option<Remains>) {
+) -> (Asked, Option<SpentInstance>) {
     let manifest = binding.manifest();
     let check = |decision: &Decision| {
         let checked = manifest.emits.check(incoming.call.hook, decision, &manifest.messages);
         checked.map_err(|overreach| {
-            AskFault::new(Cause::PluginOverreach, "undeclared-output", &overreach.to_string())
+            BindingError::new(Cause::PluginOverreach, "undeclared-output", &overreach.to_string())
         })
     };
     run(binding, incoming, |plugin, view| plugin.evaluate(view, allowance), check)
@@ -255,18 +260,22 @@ fn run<T>(
     binding: &Arc<Binding>,
     incoming: &Incoming,
     ask: impl FnOnce(&Plugin, &View<'_>) -> Evaluation<T>,
-    check: impl FnOnce(&T) -> Result<(), AskFault>,
-) -> (Asked<T>, Option<Remains>) {
+    check: impl FnOnce(&T) -> Result<(), BindingError>,
+) -> (Asked<T>, Option<SpentInstance>) {
     let asked = |outcome, notes, spent| Asked::new(binding, outcome, notes, spent);
-    let revoked = || AskFault::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
+    let revoked =
+        || BindingError::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
     if binding.is_revoked() {
         return (asked(Err(revoked()), Vec::new(), Duration::ZERO), None);
     }
     let view = match binding.manifest().reads.view(&incoming.call) {
         Ok(view) => view,
         Err(missing) => {
-            let fault =
-                AskFault::new(Cause::MissingRead, "required-input-missing", &missing.to_string());
+            let fault = BindingError::new(
+                Cause::MissingRead,
+                "required-input-missing",
+                &missing.to_string(),
+            );
             return (asked(Err(fault), Vec::new(), Duration::ZERO), None);
         }
     };
@@ -275,12 +284,12 @@ fn run<T>(
         // It was revoked while it ran: what it says counts no more.
         Ok(_) if binding.is_revoked() => Err(revoked()),
         Ok(said) => check(&said).map(|()| said),
-        Err(fault) => Err(AskFault::from(fault)),
+        Err(fault) => Err(BindingError::from(fault)),
     };
     (asked(outcome, notes, spent), Some(remains))
 }
 
-impl From<Fault> for AskFault {
+impl From<Fault> for BindingError {
     fn from(fault: Fault) -> Self {
         let cause =
             if matches!(fault, Fault::NoSlot) { Cause::Overload } else { Cause::PluginFault };
@@ -291,7 +300,7 @@ impl From<Fault> for AskFault {
     }
 }
 
-impl AskFault {
+impl BindingError {
     /// With a detail for the sealed part.
     pub fn new(cause: Cause, code: &'static str, detail: &str) -> Self {
         Self { cause, code, detail: Redacted::new(detail.to_owned()) }

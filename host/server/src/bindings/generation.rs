@@ -11,11 +11,11 @@ use std::sync::{Arc, OnceLock};
 use portcullis_engine::Plugin;
 use portcullis_model::json::quote;
 use portcullis_model::{Cause, Digest, Effect, Millis, Mode, Wanted};
-use portcullis_trust::{Manifest, Passage, ReleaseSet, VerifiedManifest, VerifiedPlugin};
+use portcullis_trust::{Activation, Manifest, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
 use crate::bindings::breaker::Breaker;
 use crate::bindings::candidate::cohort::DEPARTMENT;
-use crate::bindings::candidate::{self, Rollout};
+use crate::bindings::candidate::{self, CandidateBinding};
 use crate::config::HookConfig;
 use crate::observe::metrics::BindingMetrics;
 use crate::trust::view::Against;
@@ -23,7 +23,7 @@ use crate::worker_pool::Lane;
 
 /// One release set in force.
 ///
-/// The one thing that changes in it is that a revoked plugin stops ([`Generation::stop`]): at once, for calls in flight too, and for good.
+/// The one thing that changes in it is that a revoked plugin stops ([`Generation::revoke`]): at once, for calls in flight too, and for good.
 pub struct Generation {
     /// The release set's version.
     pub number: u64,
@@ -34,13 +34,13 @@ pub struct Generation {
     /// The set itself.
     pub release: ReleaseSet,
     /// How it came into force.
-    pub passage: Passage,
+    pub passage: Activation,
     /// The trust root under which it was let in.
     pub root: u64,
     /// The moment that it was verified at.
     pub verified: Millis,
     /// What it was held against.
-    pub against: Arc<Against>,
+    pub trust_snapshot: Arc<Against>,
     /// Hook's place in the configuration → its bindings.
     pub hooks: Vec<Bindings>,
     /// How often something in it was stopped.
@@ -66,7 +66,7 @@ pub struct Bindings {
     /// Advising and monitoring: asked after the reply.
     pub observers: Vec<Arc<Binding>>,
     /// Whether anything is tried beside them.
-    tries: bool,
+    has_candidates: bool,
     /// The attributes of a subject that any of them reads, or the host itself.
     wanted: Wanted,
     /// The plugin that was to bind here and does not run: without its word there is no decision.
@@ -107,9 +107,9 @@ pub struct Binding {
     /// Whether it is asked, or left alone because it failed too often.
     pub breaker: Arc<Breaker>,
     /// Where it runs when it is slow, or is nobody's to wait for.
-    pub lane: Lane,
+    pub pool: Lane,
     /// What is tried beside it.
-    pub rollout: Option<Rollout>,
+    pub rollout: Option<CandidateBinding>,
     leaf_head: String,
     /// How often it outran the inline slice.
     overruns: AtomicU32,
@@ -121,23 +121,23 @@ impl Generation {
     /// Lets the bindings of the next generation count on where those with the same labels are, in
     /// this generation or among those that `ended` before it. Returns the metrics of this
     /// generation's others, whose series end here.
-    pub fn hand_on_metrics(
+    pub fn transfer_metrics(
         &self,
         next: &Self,
         ended: &[Arc<BindingMetrics>],
     ) -> Vec<Arc<BindingMetrics>> {
-        for (_, rollout) in next.hooks.iter().flat_map(Bindings::rollouts) {
+        for (_, rollout) in next.hooks.iter().flat_map(Bindings::candidates) {
             let labels = &rollout.binding.metrics.labels;
-            let same = self.hooks.iter().flat_map(Bindings::rollouts);
+            let same = self.hooks.iter().flat_map(Bindings::candidates);
             let mut same = same.filter(|(_, before)| before.binding.metrics.labels == *labels);
             same.next().into_iter().for_each(|(_, before)| rollout.continue_from(before));
         }
-        let mut former = self.metrics();
-        former.retain(|before| !next.continues(before));
+        let mut previous_metrics = self.metrics();
+        previous_metrics.retain(|before| !next.continues(before));
         ended.iter().for_each(|before| {
             next.continues(before);
         });
-        former
+        previous_metrics
     }
 
     /// Lets the binding with these labels count on, where there is one. Returns whether there is.
@@ -181,7 +181,7 @@ impl Generation {
             passage: self.passage,
             root: self.root,
             verified: self.verified,
-            against: Arc::clone(&self.against),
+            trust_snapshot: Arc::clone(&self.trust_snapshot),
             hooks,
             stops: Arc::clone(&self.stops),
             left_out: self.left_out.clone(),
@@ -207,7 +207,7 @@ impl Generation {
             }
             // A candidate's end stops nobody: the live one decides.
             for binding in bindings
-                .rollouts()
+                .candidates()
                 .map(|(_, rollout)| &rollout.binding)
                 .filter(|it| !it.is_revoked())
             {
@@ -272,7 +272,7 @@ impl Generation {
 impl Bindings {
     /// Puts a binding where it belongs.
     pub fn add(&mut self, binding: Arc<Binding>) {
-        self.tries |= binding.rollout.is_some();
+        self.has_candidates |= binding.rollout.is_some();
         let candidate = binding.rollout.as_ref().map(|rollout| &rollout.binding);
         for asked in [&binding].into_iter().chain(candidate) {
             asked.manifest().reads.want(&mut self.wanted);
@@ -321,7 +321,7 @@ impl Bindings {
     }
 
     /// Whether nobody was ever to be asked here. Where the only one was revoked before the start there is nobody either, and no decision.
-    pub fn are_none(&self) -> bool {
+    pub fn is_unbound(&self) -> bool {
         self.iter().next().is_none() && self.stopped().is_none()
     }
 
@@ -341,12 +341,12 @@ impl Bindings {
     }
 
     /// Whether anything is tried beside them.
-    pub fn tries(&self) -> bool {
-        self.tries
+    pub fn has_candidates(&self) -> bool {
+        self.has_candidates
     }
 
     /// What is tried, and beside whom.
-    pub fn rollouts(&self) -> impl Iterator<Item = (&Arc<Binding>, &Rollout)> {
+    pub fn candidates(&self) -> impl Iterator<Item = (&Arc<Binding>, &CandidateBinding)> {
         self.iter().filter_map(|live| Some((live, live.rollout.as_ref()?)))
     }
 
@@ -377,7 +377,7 @@ impl Binding {
         let proposes = verified.manifest.emits.proposes(hook.kind.name());
         let leaf_head = leaf_head(&verified, settings, role);
         let metrics = Arc::new(BindingMetrics::new(labels(&verified.manifest, source, role)));
-        let bounds = hook.bounds.tightened(&source.bounds);
+        let bounds = hook.bounds.min_with(&source.bounds);
         // Who is not waited for runs one at a time, so as not to take the processors from those who are, and may wait longer.
         let decides = role == Mode::Enforce.name() || role == candidate::way(true);
         let (threads, waiting) =
@@ -394,7 +394,7 @@ impl Binding {
             generation,
             role,
             breaker: Breaker::new(bounds.errors),
-            lane: Lane::new("plugin", threads, waiting),
+            pool: Lane::new("plugin", threads, waiting),
             rollout: None,
             leaf_head,
             overruns: AtomicU32::new(0),
@@ -418,12 +418,12 @@ impl Binding {
     }
 
     /// Whether it starts in the slow lane, by record.
-    pub fn is_slow(&self) -> bool {
-        self.overruns.load(Ordering::Relaxed) >= OVERRUNS_TO_SLOW
+    pub fn is_offloaded(&self) -> bool {
+        self.overruns.load(Ordering::Relaxed) >= OVERRUNS_TO_OFFLOAD
     }
 
     /// Notes that it outran the inline slice.
-    pub fn overran(&self) {
+    pub fn record_overrun(&self) {
         // The former count is of no interest.
         let _ = self.overruns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
             Some(count.saturating_add(1))
@@ -431,7 +431,7 @@ impl Binding {
     }
 
     /// Notes that it was quick in the slow lane: a busy moment of the machine must not send it there for good.
-    pub fn was_quick(&self) {
+    pub fn record_quick_run(&self) {
         let _ = self
             .overruns
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
@@ -460,7 +460,7 @@ fn leaf_head(verified: &VerifiedPlugin, settings: Digest, role: &str) -> String 
 fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, role: &str) -> String {
     let short = |digest: Digest| {
         let digest = digest.to_string();
-        digest.rsplit(':').next().unwrap_or_default().chars().take(SHORT).collect::<String>()
+        digest.rsplit(':').next().unwrap_or_default().chars().take(SHORT_DIGEST).collect::<String>()
     };
     crate::observe::metrics::labels(&[
         ("hook", &source.hook),
@@ -473,9 +473,9 @@ fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, role: &str) -
 }
 
 /// Characters of a digest in metrics.
-const SHORT: usize = 12;
+const SHORT_DIGEST: usize = 12;
 /// After this many overruns a binding starts in the slow lane.
-const OVERRUNS_TO_SLOW: u32 = 3;
+const OVERRUNS_TO_OFFLOAD: u32 = 3;
 /// The attribute of a subject that says their language.
 pub const LANGUAGE: &str = "locale";
 

@@ -22,8 +22,8 @@ pub type Refused = (&'static str, String);
 
 /// The folder, and what its files held when they were read.
 #[derive(Default)]
-pub struct GlassFolder {
-    known: HashMap<PathBuf, (Stamp, Result<Arc<Opening>, Refused>)>,
+pub struct BreakGlassFolder {
+    known: HashMap<PathBuf, (Stamp, Result<Arc<OpenRequest>, Refused>)>,
     /// When it may be looked at again: a folder that takes long is looked at less often.
     next: Option<Instant>,
 }
@@ -32,7 +32,7 @@ pub struct GlassFolder {
 #[derive(Default)]
 pub struct Looked {
     /// Files that open documents, by their names, the newest first.
-    pub openings: Vec<(String, Result<Arc<Opening>, Refused>)>,
+    pub openings: Vec<(String, Result<Arc<OpenRequest>, Refused>)>,
     /// The same files with the stamps that they had before they were read.
     pub stamps: Vec<(PathBuf, Option<Stamp>)>,
     /// Ids of open documents that somebody closes.
@@ -42,7 +42,7 @@ pub struct Looked {
 }
 
 /// What a file says that opens a document.
-pub struct Opening {
+pub struct OpenRequest {
     /// The document's envelope.
     pub envelope: Vec<u8>,
     /// Whoever opens it.
@@ -64,20 +64,20 @@ struct File {
     ticket: String,
 }
 
-impl GlassFolder {
+impl BreakGlassFolder {
     /// Looks; `open` are the ids of documents that are open. `None` where it is too early.
     pub fn look(&mut self, folder: &Path, open: &[String]) -> Option<Looked> {
         let begin = Instant::now();
         if self.next.is_some_and(|next| begin < next) {
             return None;
         }
-        let looked = self.look_now(folder, open);
+        let looked = self.read(folder, open);
         let pause = begin.elapsed().saturating_mul(PAUSE).min(MAX_PAUSE);
         self.next = Some(Instant::now() + pause);
         Some(looked)
     }
 
-    fn look_now(&mut self, folder: &Path, open: &[String]) -> Looked {
+    fn read(&mut self, folder: &Path, open: &[String]) -> Looked {
         let newest = list_newest(folder, &[OPEN], MAX_DOCUMENTS, MAX_ENTRIES).unwrap_or_default();
         let overlooked = newest.passed_over();
         let mut known = HashMap::new();
@@ -110,14 +110,14 @@ impl Looked {
 }
 
 /// Puts the file of a document that is over out of the way, so that it is not taken for another try.
-pub fn put_away(folder: &Path, id: &str) {
+pub fn archive(folder: &Path, id: &str) {
     // The file may have another name, or be gone.
-    drop(std::fs::rename(folder.join(format!("{id}{OPEN}")), folder.join(format!("{id}{OVER}"))));
+    drop(std::fs::rename(folder.join(format!("{id}{OPEN}")), folder.join(format!("{id}{DONE}"))));
     drop(std::fs::remove_file(folder.join(format!("{id}{CLOSE}"))));
 }
 
 /// Reads a file that opens a document.
-fn read(path: &Path) -> Result<Arc<Opening>, Refused> {
+fn read(path: &Path) -> Result<Arc<OpenRequest>, Refused> {
     let malformed = |what: &str| ("break-glass-malformed", what.to_owned());
     let bytes = match read_bounded(path, MAX_FILE_BYTES) {
         Ok(bytes) => bytes,
@@ -129,7 +129,7 @@ fn read(path: &Path) -> Result<Arc<Opening>, Refused> {
     let envelope =
         BASE64.decode(&file.document).map_err(|_| malformed("its document is not base64"))?;
     let File { person, reason, ticket, .. } = file;
-    Ok(Arc::new(Opening { envelope, person, reason, ticket }))
+    Ok(Arc::new(OpenRequest { envelope, person, reason, ticket }))
 }
 
 /// How the name of a file ends that opens a document.
@@ -137,7 +137,7 @@ const OPEN: &str = ".open.json";
 /// How the name of a file ends that closes one, after its id.
 const CLOSE: &str = ".close";
 /// What the first ends with when the document is over.
-const OVER: &str = ".over.json";
+const DONE: &str = ".over.json";
 /// The most files that are read.
 const MAX_DOCUMENTS: usize = 256;
 /// The most entries of the folder that are looked at, of which the newest are read: some seconds on a local
@@ -173,8 +173,8 @@ mod tests {
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(home.path().join("deadbeef.open.json"), opening("1")).unwrap();
-        let mut folder = GlassFolder::default();
-        let looked = folder.look_now(home.path(), &[]);
+        let mut folder = BreakGlassFolder::default();
+        let looked = folder.read(home.path(), &[]);
         assert_eq!(looked.openings.len(), MAX_DOCUMENTS);
         assert_eq!(looked.overlooked, 11_001 - MAX_DOCUMENTS as u64);
         let (name, content) = &looked.openings[0];
@@ -189,15 +189,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("a.open.json");
         symlink("/dev/zero", &path).unwrap();
-        let mut folder = GlassFolder::default();
-        let looked = folder.look_now(home.path(), &[]);
+        let mut folder = BreakGlassFolder::default();
+        let looked = folder.read(home.path(), &[]);
         assert_eq!(looked.openings[0].1.as_ref().err().unwrap().0, "unreadable");
         fs::remove_file(&path).unwrap();
         fs::write(&path, opening("one")).unwrap();
-        let looked = folder.look_now(home.path(), &[]);
+        let looked = folder.read(home.path(), &[]);
         assert_eq!(looked.openings[0].1.as_ref().unwrap().ticket, "one");
         fs::write(&path, opening("another")).unwrap();
-        let looked = folder.look_now(home.path(), &[]);
+        let looked = folder.read(home.path(), &[]);
         assert_eq!(looked.openings[0].1.as_ref().unwrap().ticket, "another");
     }
 
@@ -208,7 +208,7 @@ mod tests {
         for name in ["a.open.json", "b.open.json"] {
             fs::write(path(name), opening("one")).unwrap();
         }
-        let mut looked = GlassFolder::default().look_now(home.path(), &[]);
+        let mut looked = BreakGlassFolder::default().read(home.path(), &[]);
         assert_eq!((looked.openings.len(), looked.stamps.len()), (2, 2));
         let place = looked.stamps.iter().position(|(file, _)| *file == path("a.open.json"));
         looked.leave_out_changed(&[place == Some(1), place == Some(0)]);
@@ -224,10 +224,10 @@ mod tests {
         fs::write(home.path().join("aa.close"), "").unwrap();
         fs::write(home.path().join("bb.close"), "").unwrap();
         let open = ["aa".to_owned(), "cc".to_owned()];
-        let looked = GlassFolder::default().look_now(home.path(), &open);
+        let looked = BreakGlassFolder::default().read(home.path(), &open);
         assert_eq!(looked.closing, ["aa"]);
         fs::write(home.path().join("aa.open.json"), opening("1")).unwrap();
-        put_away(home.path(), "aa");
+        archive(home.path(), "aa");
         assert!(home.path().join("aa.over.json").exists());
         assert!(!home.path().join("aa.close").exists());
     }

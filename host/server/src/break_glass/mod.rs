@@ -6,7 +6,7 @@
 //! needs neither the log nor the network. This thread writes to these two places, both on the
 //! host's own disks: one that hangs holds it up. The folder of documents is read and its files are
 //! renamed on a thread that may hang, for which this one waits no longer than [`POLL_LIMIT`] at a
-//! time. What happened is in the log once the log takes records; of refusals beyond [`MOST_UNSAID`]
+//! time. What happened is in the log once the log takes records; of refusals beyond [`MAX_PENDING_RECORDS`]
 //! that wait for it only the host's log tells.
 
 mod folder;
@@ -22,7 +22,7 @@ use portcullis_audit::{Entry, Log, Slot};
 use portcullis_files::{HeldFolder, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{BreakGlass, Envelope, History, Refusal, TrustRoot};
+use portcullis_trust::{BreakGlass, Envelope, Refusal, TrustHistory, TrustRoot};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -32,7 +32,7 @@ use crate::recorder::outbox::Outbox;
 use crate::state_mac::Seal;
 use crate::trust::persisted::replace;
 use crate::trust::state::{Learned, remembered};
-use folder::{GlassFolder, Looked, Opening, Refused, put_away};
+use folder::{BreakGlassFolder, Looked, OpenRequest, Refused, archive};
 
 /// The parts of the host that break-glass needs.
 pub struct BreakGlassContext<'a> {
@@ -80,7 +80,7 @@ pub struct Open {
 }
 
 /// The documents that were opened here.
-pub struct Glass {
+pub struct BreakGlassState {
     seal: Seal,
     file: PathBuf,
     /// The host's own folder, held open: the list is written there and nowhere else.
@@ -90,7 +90,7 @@ pub struct Glass {
     /// opened; and those whose record is durable since.
     spent: Mutex<Learned>,
     /// Shared with the thread that looks, which may hang.
-    folder: Arc<Mutex<GlassFolder>>,
+    folder: Arc<Mutex<BreakGlassFolder>>,
     /// A look that has not returned.
     late: LateRead<Option<Looked>>,
     overlooked: AtomicU64,
@@ -98,7 +98,7 @@ pub struct Glass {
 
 #[derive(Default)]
 struct State {
-    book: Book,
+    book: OpenedDocuments,
     /// Records that the log has not taken for good yet, with what that frees and proves.
     unsaid: Outbox<Tag>,
     /// Names in the folder that were refused, with the code.
@@ -126,7 +126,7 @@ struct Tag {
 /// What is kept in the host's own folder: so that no restart makes a document new, or ends one early.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Book {
+struct OpenedDocuments {
     documents: BTreeMap<String, Opened>,
 }
 
@@ -157,16 +157,16 @@ impl Open {
     }
 }
 
-impl Glass {
+impl BreakGlassState {
     /// Reads what was opened before. A file that is not ours is not believed: then what the log and the emergency ring know remains.
     pub fn new(state: &Path, home: Option<&Arc<HeldFolder>>, seal: Seal) -> Self {
-        let file = state.join(BOOK);
-        let book = match read_bounded(&file, MAX_BOOK_BYTES) {
+        let file = state.join(LIST);
+        let book = match read_bounded(&file, MAX_LIST_BYTES) {
             Ok(bytes) => seal.open(&bytes).unwrap_or_else(|why| {
                 tracing::error!(file = %file.display(), why, event = "break-glass.list-not-believed", "the list of opened break-glass documents is not believed");
-                Book::default()
+                OpenedDocuments::default()
             }),
-            Err(_) => Book::default(),
+            Err(_) => OpenedDocuments::default(),
         };
         Self {
             seal,
@@ -198,11 +198,11 @@ impl Glass {
 
     /// Takes what the keeper has to remember: the log's head that it keeps may be past the records
     /// of these. Waits for no disk.
-    pub fn take_spent(&self) -> Learned {
-        std::mem::take(&mut *self.newly_spent())
+    pub fn take_used(&self) -> Learned {
+        std::mem::take(&mut *self.newly_used())
     }
 
-    fn newly_spent(&self) -> MutexGuard<'_, Learned> {
+    fn newly_used(&self) -> MutexGuard<'_, Learned> {
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -215,7 +215,7 @@ impl Glass {
     fn give(&self, state: &mut State, log: &Log) {
         for Tag { slot, spent } in state.unsaid.give(log) {
             slot.into_iter().for_each(|slot| drop(log.ring().settle(slot)));
-            self.newly_spent().recorded.spent.extend(spent);
+            self.newly_used().recorded.spent.extend(spent);
         }
     }
 
@@ -292,7 +292,7 @@ impl Glass {
                 );
             }
         }
-        state.count_refused(now, !looks);
+        state.record_rejected(now, !looks);
         let lasts = |opened: &Opened| opened.until.0.saturating_sub(opened.opened.0);
         let is_over = |opened: &Opened| {
             !opened.closed && (opened.until <= now || opened.used >= lasts(opened))
@@ -313,7 +313,7 @@ impl Glass {
         &self,
         context: &BreakGlassContext<'_>,
         state: &mut State,
-        opening: &Opening,
+        opening: &OpenRequest,
         now: Millis,
     ) -> Result<(), Refused> {
         let envelope = &opening.envelope;
@@ -323,20 +323,20 @@ impl Glass {
         // One that was opened before a restart is verified as of then: its own time goes on.
         let at = known.as_ref().filter(|known| !known.closed).map_or(now, |known| known.opened);
         if known.as_ref().is_some_and(|known| known.closed) {
-            let spent = History {
+            let spent = TrustHistory {
                 spent: [(claimed.id.clone(), claimed.expires)].into(),
-                ..History::default()
+                ..TrustHistory::default()
             };
-            return spent.unspent(&claimed).map_err(refused);
+            return spent.check_unused(&claimed).map_err(refused);
         }
         let document = BreakGlass::verify(&context.root, envelope, at).map_err(refused)?;
-        let elsewhere = |what: String| ("break-glass-wrong-target", what);
+        let recorded_elsewhere = |what: String| ("break-glass-wrong-target", what);
         if document.tenant != context.config.tenant {
-            return Err(elsewhere(format!("it is for the tenant `{}`", document.tenant)));
+            return Err(recorded_elsewhere(format!("it is for the tenant `{}`", document.tenant)));
         }
         let hook = context.hooks.iter().find(|(name, _)| **name == *document.hook);
         let (_, place) = hook.ok_or_else(|| {
-            elsewhere(format!("it is for the hook `{}`, which is not here", document.hook))
+            recorded_elsewhere(format!("it is for the hook `{}`, which is not here", document.hook))
         })?;
         if current(place).is_some() {
             return Ok(());
@@ -355,7 +355,7 @@ impl Glass {
             return Ok(());
         }
         if known.is_none() {
-            self.spend_and_say(context, state, &document, &opened, opening)?;
+            self.record_use(context, state, &document, &opened, opening)?;
         }
         place.store(Some(Arc::new(Open {
             id: document.id.clone(),
@@ -380,20 +380,20 @@ impl Glass {
     }
 
     /// Before it holds, that it is spent is in the emergency ring, or in the host's own folder where the ring has no room.
-    fn spend_and_say(
+    fn record_use(
         &self,
         context: &BreakGlassContext<'_>,
         state: &mut State,
         document: &BreakGlass,
         opened: &Opened,
-        opening: &Opening,
+        opening: &OpenRequest,
     ) -> Result<(), Refused> {
         let id = <[u8; 32]>::try_from(document.id.as_bytes())
             .map_err(|_| ("break-glass-malformed", "its id".to_owned()))?;
         let slot = context
             .log
             .ring()
-            .note(&document.hook, None, &id, CAUSE, opened.opened.0)
+            .note(&document.hook, None, &id, RING_CAUSE, opened.opened.0)
             .ok()
             .flatten();
         state.book.documents.insert(document.id.clone(), opened.clone());
@@ -417,12 +417,12 @@ impl Glass {
             document.fail_open,
             opened.until
         );
-        let piece = History {
+        let piece = TrustHistory {
             spent: [(document.id.clone(), document.expires)].into(),
-            ..History::default()
+            ..TrustHistory::default()
         };
         let fields = remembered(&fields, &piece).unwrap_or(fields);
-        self.newly_spent().known.join(&piece);
+        self.newly_used().known.join(&piece);
         let mut sealed = String::from("{");
         for (comma, name, text) in [
             ("", "person", &opening.person),
@@ -479,7 +479,7 @@ impl Glass {
         });
         // Where the folder does not answer, its file stays and is refused as spent.
         let (folder, its_id) = (context.config.trust.break_glass.clone(), id.to_owned());
-        let _ = context.files.break_glass.run(POLL_LIMIT, move || put_away(&folder, &its_id));
+        let _ = context.files.break_glass.run(POLL_LIMIT, move || archive(&folder, &its_id));
         state.say(
             "break-glass.closed",
             format!(r#""id":"{id}","hook":"{name}","reason":"{why}","calls":{calls}"#),
@@ -499,7 +499,7 @@ impl Glass {
     }
 
     fn save(&self, state: &State) -> bool {
-        let place = self.home.as_ref().map_or_else(|| self.file.clone(), |home| home.at(BOOK));
+        let place = self.home.as_ref().map_or_else(|| self.file.clone(), |home| home.at(LIST));
         let written = self.seal.close(&state.book).and_then(|bytes| replace(&place, &bytes));
         if let Err(error) = &written {
             tracing::error!(%error, event = "break-glass.list-not-written", "the list of opened break-glass documents could not be written; the emergency ring has it");
@@ -512,7 +512,7 @@ impl State {
     /// A file was refused that was not refused before: the first of a minute are recorded by name,
     /// the rest is counted.
     fn refuse(&mut self, name: &str, code: &'static str, sentence: &str, now: Millis) {
-        self.count_refused(now, false);
+        self.record_rejected(now, false);
         if self.named >= MAX_NAMED_A_MINUTE {
             *self.counted.entry(code).or_default() += 1;
             return;
@@ -530,7 +530,7 @@ impl State {
     }
 
     /// Records what was counted in a minute that is over; `everything` that of the present one too.
-    fn count_refused(&mut self, now: Millis, everything: bool) {
+    fn record_rejected(&mut self, now: Millis, everything: bool) {
         let minute = now.0 / MINUTE_MS;
         if minute == self.minute && !everything {
             return;
@@ -552,7 +552,7 @@ impl State {
     fn say(&mut self, kind: &'static str, fields: String, sealed: Option<Vec<u8>>, tag: Tag) {
         // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
         // the documents that were signed.
-        if kind != RECORD_REFUSED || self.unsaid.len() < MOST_UNSAID {
+        if kind != RECORD_REFUSED || self.unsaid.len() < MAX_PENDING_RECORDS {
             self.unsaid.add(Entry { kind, fields, sealed }, tag);
         }
     }
@@ -583,27 +583,32 @@ pub fn current(place: &Place) -> Option<Arc<Open>> {
 }
 
 /// The record of [`recovered`] is durable.
-pub fn is_recorded(glass: &Glass, id: &[u8; 32], opened: Millis) {
+pub fn is_recorded(glass: &BreakGlassState, id: &[u8; 32], opened: Millis) {
     if let Some(spent) = spent(id, opened) {
-        glass.newly_spent().recorded.join(&spent);
+        glass.newly_used().recorded.join(&spent);
     }
 }
 
 /// The memory of a document of which only the emergency ring knows.
-fn spent(id: &[u8; 32], opened: Millis) -> Option<History> {
+fn spent(id: &[u8; 32], opened: Millis) -> Option<TrustHistory> {
     let id = std::str::from_utf8(id)
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(LONGEST_VALID.0)))]);
-    Some(History { spent, ..History::default() })
+    let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(MAX_VALIDITY.0)))]);
+    Some(TrustHistory { spent, ..TrustHistory::default() })
 }
 
 /// The slot of an opening whose record did not become durable: the document is spent.
-pub fn recovered(glass: &Glass, hook: &str, id: &[u8; 32], opened: Millis) -> Option<Entry> {
+pub fn recovered(
+    glass: &BreakGlassState,
+    hook: &str,
+    id: &[u8; 32],
+    opened: Millis,
+) -> Option<Entry> {
     let piece = spent(id, opened)?;
     let id = piece.spent.keys().next()?;
     glass.spend(&piece.spent);
-    glass.newly_spent().known.join(&piece);
+    glass.newly_used().known.join(&piece);
     let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);
     quote(&mut fields, hook);
     let fields = remembered(&fields, &piece).ok()?;
@@ -611,9 +616,9 @@ pub fn recovered(glass: &Glass, hook: &str, id: &[u8; 32], opened: Millis) -> Op
 }
 
 /// Longer than any document can be opened: ten years.
-const LONGEST_VALID: Millis = Millis(3_660 * 24 * 60 * 60 * 1_000);
+const MAX_VALIDITY: Millis = Millis(3_660 * 24 * 60 * 60 * 1_000);
 /// What the emergency ring calls an opening: its answer's hash is the document's id.
-pub const CAUSE: &str = "break-glass";
+pub const RING_CAUSE: &str = "break-glass";
 /// How often the host's log says that a hook is held open.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// How much of an open document's time a crash may give back.
@@ -624,11 +629,11 @@ const MINUTE_MS: u64 = 60_000;
 /// The record of a file that opens nothing.
 const RECORD_REFUSED: &str = "break-glass.refused";
 /// Records that may wait for the log before further refusals are left out.
-const MOST_UNSAID: usize = 256;
+const MAX_PENDING_RECORDS: usize = 256;
 /// The largest list of opened documents, bytes: tens of thousands of them.
-const MAX_BOOK_BYTES: u64 = 16 << 20;
+const MAX_LIST_BYTES: u64 = 16 << 20;
 /// The list of documents that were opened, in the host's own folder.
-const BOOK: &str = "break-glass";
+const LIST: &str = "break-glass";
 
 #[cfg(test)]
 mod tests {
@@ -649,7 +654,7 @@ mod tests {
             fs::write(path.join(name), opening).unwrap();
         }
         let seal = Seal::new(&SymmetricKey::from_bytes([7; 32])).unwrap();
-        let glass = Glass::new(home.path(), None, seal);
+        let glass = BreakGlassState::new(home.path(), None, seal);
         let worker = FileWorker::new("test", Duration::from_secs(60));
         let (go_on, waits) = channel::<()>();
         let (read, has_read) = channel();

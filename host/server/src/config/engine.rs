@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portcullis_engine::{Cache, Confinement, Engine, Options, Workplace};
+use portcullis_engine::{Cache, Confinement, Engine, Options, PrepareSettings};
 use portcullis_keys::SymmetricKey;
 use serde::Deserialize;
 
@@ -60,7 +60,7 @@ impl EngineConfig {
         &self,
         workers: usize,
         sealing: &SymmetricKey,
-        keeps: bool,
+        is_enabled: bool,
     ) -> Result<Engine, StartError> {
         let configure_time = Duration::from_millis(self.configure_ms);
         let options = Options { workers, configure_time, ..Options::default() };
@@ -69,12 +69,12 @@ impl EngineConfig {
             cpu_s: self.compile_cpu_s,
             wall_s: self.compile_wall_s,
         };
-        if keeps {
+        if is_enabled {
             log_confinement(confinement);
         }
-        let cache = Cache::new(self.cache.clone(), self.cache_bytes, keeps, sealing.expose());
+        let cache = Cache::new(self.cache.clone(), self.cache_bytes, is_enabled, sealing.expose());
         let cache = cache.map_err(|_| StartError::Random)?;
-        Ok(Engine::with_workplace(options, Workplace { confinement, cache })?)
+        Ok(Engine::with_prepare_settings(options, PrepareSettings { confinement, cache })?)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{is_name, within};
 use crate::auth::config::{CallerConfig, CallerSources};
 use crate::config::plugin_limits::{Bounds, PluginsConfig};
 use crate::platform_calls::decryption::DecryptionConfig;
-use crate::platform_calls::delivery::config::{Chosen, DeliveryConfig};
+use crate::platform_calls::delivery::config::{ChannelRouting, DeliveryConfig};
 
 /// One hook: an endpoint bound to a hook kind.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct HookConfig {
     /// Of the budget, what is kept back for delivering a message, milliseconds: the longest time that one of its services has.
     pub deliver_ms: u64,
     /// Who delivers its messages; nobody where the hook says nothing, and then the platform does.
-    pub delivery: Option<Chosen>,
+    pub delivery: Option<ChannelRouting>,
     /// Largest body, bytes. Default 256 KiB.
     pub body_bytes: usize,
     /// What decrypts what its platform encrypts.
@@ -83,7 +83,7 @@ pub(super) struct HookSource {
     answer_page: Option<bool>,
     decryption: Option<DecryptionConfig>,
     resume: Option<String>,
-    delivery: Option<Chosen>,
+    delivery: Option<ChannelRouting>,
 }
 
 /// What leaves when there is no decision, as it is written.
@@ -97,7 +97,7 @@ enum OnFailureWord {
 }
 
 /// The parts of the same file that hooks are checked against.
-pub(super) struct Around<'a> {
+pub(super) struct HookContext<'a> {
     /// The folder that relative paths are relative to.
     pub base: &'a Path,
     /// The delivery services that there are: nothing of one that is wrong itself.
@@ -109,12 +109,12 @@ pub(super) struct Around<'a> {
 }
 
 /// The problems of one hook, each told with its name.
-struct OfHook<'a> {
+struct HookProblems<'a> {
     label: String,
     problems: &'a mut Problems,
 }
 
-impl OfHook<'_> {
+impl HookProblems<'_> {
     fn add(&mut self, what: impl std::fmt::Display) {
         self.problems.add(format!("{}: {what}", self.label));
     }
@@ -152,11 +152,11 @@ impl HookConfig {
     pub(super) fn check(
         source: HookSource,
         number: usize,
-        around: &Around<'_>,
+        around: &HookContext<'_>,
         problems: &mut Problems,
     ) -> Option<Self> {
         let label = HookSource::label(source.name.as_deref(), number);
-        let mut wrong = OfHook { label, problems };
+        let mut wrong = HookProblems { label, problems };
         let missing = [
             ("name", source.name.is_none()),
             ("kind", source.kind.is_none()),
@@ -210,9 +210,9 @@ impl HookConfig {
     fn check_contract(
         source: HookSource,
         kind: Option<HookKind>,
-        around: &Around<'_>,
-        wrong: &mut OfHook<'_>,
-    ) -> Checked {
+        around: &HookContext<'_>,
+        wrong: &mut HookProblems<'_>,
+    ) -> CheckedHook {
         let on_failure = on_failure(source.on_failure, source.restricted_applications, kind, wrong);
         let needed = [
             (Need::Decryption, source.decryption.is_some(), "decryption"),
@@ -285,7 +285,7 @@ impl HookConfig {
             };
             wrong.add(format!("commit_reserve_ms{besides} leave nothing of budget_ms {budget}"));
         }
-        Checked {
+        CheckedHook {
             callers,
             on_failure,
             budget_ms,
@@ -302,14 +302,14 @@ impl HookConfig {
 }
 
 /// A hook of which the kind may not be known.
-struct Checked {
+struct CheckedHook {
     callers: Vec<CallerConfig>,
     on_failure: OnFailure,
     budget_ms: Option<u64>,
     commit_reserve_ms: u64,
     write_reserve_ms: u64,
     deliver_ms: u64,
-    delivery: Option<Chosen>,
+    delivery: Option<ChannelRouting>,
     body_bytes: usize,
     decryption: Option<DecryptionConfig>,
     resume: Option<String>,
@@ -321,7 +321,7 @@ fn on_failure(
     word: OnFailureWord,
     applications: Option<Vec<String>>,
     kind: Option<HookKind>,
-    wrong: &mut OfHook<'_>,
+    wrong: &mut HookProblems<'_>,
 ) -> OnFailure {
     match (word, applications) {
         (OnFailureWord::Closed, None) => OnFailure::Closed,
@@ -343,25 +343,27 @@ fn on_failure(
 
 /// The longest time that one of its services has; nothing where that is not known.
 fn deliver_ms(
-    chosen: Option<&Chosen>,
+    chosen: Option<&ChannelRouting>,
     kind: Option<HookKind>,
-    around: &Around<'_>,
-    wrong: &mut OfHook<'_>,
+    around: &HookContext<'_>,
+    wrong: &mut HookProblems<'_>,
 ) -> Option<u64> {
     let Some(chosen) = chosen else { return Some(0) };
     if let Some(kind) = kind.filter(|kind| !kind.delivers()) {
         wrong.add(format!("{} has no messages to deliver", kind.name()));
     }
     wrong.keep(chosen.check());
-    let mut longest = Some(0);
+    let mut max_backoff = Some(0);
     for name in chosen.names() {
         match around.deliveries.get(name) {
-            Some(Some(service)) => longest = longest.map(|most| service.timeout_ms.max(most)),
-            Some(None) => longest = None,
+            Some(Some(service)) => {
+                max_backoff = max_backoff.map(|most| service.timeout_ms.max(most))
+            }
+            Some(None) => max_backoff = None,
             None => wrong.add(format!("there is no [delivery.{name}]")),
         }
     }
-    longest
+    max_backoff
 }
 
 impl HookConfig {
@@ -387,7 +389,7 @@ fn contract(
     kind: Option<HookKind>,
     mut settings: Settings,
     mapping: Option<MappingSource>,
-    wrong: &mut OfHook<'_>,
+    wrong: &mut HookProblems<'_>,
 ) -> Settings {
     let takes_secrets =
         [HookKind::PingSideband, HookKind::PingPdp, HookKind::Authzen, HookKind::Generic];

@@ -22,11 +22,11 @@ use crate::config::engine::EngineConfig;
 use crate::config::plugin_limits::PluginsConfig;
 use crate::config::registry::RegistryConfig;
 use crate::error::ConfigError;
-use crate::fs::change::{AsFound, Folders, stamp};
+use crate::fs::change::{Folders, WatchedFiles, stamp};
 use crate::net::outbound::OutboundConfig;
-use crate::platform_calls::delivery::config::{Chosen, DeliveryConfig, DeliverySource};
+use crate::platform_calls::delivery::config::{ChannelRouting, DeliveryConfig, DeliverySource};
 use crate::platform_calls::resume::config::ResumeConfig;
-use hook::{Around, HookSource};
+use hook::{HookContext, HookSource};
 use problems::read_toml;
 
 pub use audit::{Audit, Commit, NextLog};
@@ -73,7 +73,7 @@ pub struct Config {
     /// SHA-256 of the file, for the start record.
     pub digest: portcullis_model::Digest,
     /// What lay there before any of it was read: what differs later has changed since.
-    pub as_found: AsFound,
+    pub as_found: WatchedFiles,
     /// The file as it is written, to see what another one changes.
     raw: toml::Table,
 }
@@ -89,7 +89,7 @@ impl Config {
         let mut config = Self::parse(&text, base)
             .map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })?;
         config.file = path.to_owned();
-        config.as_found = AsFound { file: Some(file), folders: Folders::default() };
+        config.as_found = WatchedFiles { file: Some(file), folders: Folders::default() };
         Ok(config)
     }
 
@@ -101,7 +101,7 @@ impl Config {
         };
         let deliveries = deliveries(file.delivery, base, &mut problems);
         let places: Vec<_> = file.hook.iter().map(HookSource::places).collect();
-        let around = Around {
+        let around = HookContext {
             base,
             deliveries: &deliveries,
             resumes: &file.resume.keys().cloned().collect(),
@@ -130,7 +130,7 @@ impl Config {
             hooks: Vec::new(),
             file: PathBuf::new(),
             digest: crate::digest::sha256(text.as_bytes()),
-            as_found: AsFound::default(),
+            as_found: WatchedFiles::default(),
             raw: text.parse().map_err(|error| misread(text, &error))?,
         };
         let said = config.raw.get("hook").and_then(toml::Value::as_array).into_iter().flatten();
@@ -214,7 +214,7 @@ impl Config {
             ));
         }
         let chosen = self.hooks.iter().filter_map(|hook| hook.delivery.as_ref());
-        let used: BTreeSet<_> = chosen.flat_map(Chosen::names).collect();
+        let used: BTreeSet<_> = chosen.flat_map(ChannelRouting::names).collect();
         let idle = self.deliveries.keys().filter(|name| !used.contains(name.as_str()));
         // A hook with a problem of its own is missing here, so only a whole list is judged.
         let all_hooks = problems.is_empty();

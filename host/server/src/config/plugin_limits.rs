@@ -52,7 +52,7 @@ pub struct ErrorBudget {
     /// How long the first quarantine lasts.
     pub backoff: Duration,
     /// How long the longest lasts.
-    pub longest: Duration,
+    pub max_backoff: Duration,
 }
 
 impl Default for PluginsConfig {
@@ -96,7 +96,7 @@ impl PluginsConfig {
                 percent: self.failure_rate_percent,
                 window: Duration::from_millis(self.window_ms),
                 backoff: Duration::from_millis(self.backoff_ms),
-                longest: Duration::from_millis(self.backoff_max_ms),
+                max_backoff: Duration::from_millis(self.backoff_max_ms),
             },
         }
     }
@@ -104,7 +104,7 @@ impl PluginsConfig {
 
 impl Bounds {
     /// Of the host's bounds and a binding's own, the tighter ones.
-    pub fn tightened(mut self, signed: &portcullis_trust::Bounds) -> Self {
+    pub fn min_with(mut self, signed: &portcullis_trust::Bounds) -> Self {
         let size = |count: Option<u32>| {
             count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
         };
@@ -131,12 +131,12 @@ mod tests {
             failure_threshold: Some(2),
             failure_rate_percent: None,
         };
-        let both = host.tightened(&signed);
+        let both = host.min_with(&signed);
         assert_eq!(
             (both.concurrency, both.queue, both.errors.errors, both.errors.percent),
             (1, 64, 2, 50)
         );
-        assert_eq!(host.tightened(&portcullis_trust::Bounds::default()), host);
+        assert_eq!(host.min_with(&portcullis_trust::Bounds::default()), host);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl RegistryConfig {
 impl Access {
     /// Whether a registry may be spoken to so.
     pub fn check(&self, host: &str) -> Result<(), String> {
-        let local = outbound::is_this_machine(bare(host));
+        let local = outbound::is_loopback(bare(host));
         if self.allow_remote_plaintext && !self.plain_http {
             return Err("allow_remote_plaintext without plain_http".to_owned());
         }

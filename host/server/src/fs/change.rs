@@ -18,7 +18,7 @@ use crate::fs::release_paths::ReleasePaths;
 
 /// The file and the folders as they were found at the start. `None`: not looked at yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AsFound {
+pub struct WatchedFiles {
     /// The configuration file.
     pub file: Option<Digest>,
     /// The folders it names.
@@ -55,7 +55,7 @@ struct Listed {
     digest: Digest,
 }
 
-impl AsFound {
+impl WatchedFiles {
     /// Looks at the folders of a configuration for the first time. A folder that hangs is looked at
     /// by the first poll.
     pub fn look(&mut self, release: &ReleasePaths, roots: &Path) {

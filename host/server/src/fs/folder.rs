@@ -41,7 +41,7 @@ pub struct FolderFile {
 
 /// Digests of files that were hashed before, by stamp: an old file costs nothing twice.
 #[derive(Debug, Default)]
-pub struct Digests {
+pub struct DigestCache {
     known: Mutex<Known>,
 }
 
@@ -153,7 +153,7 @@ impl Budget {
     }
 }
 
-impl Digests {
+impl DigestCache {
     /// Returns the digest of a file; `None` where it is not known and the budget is used up.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Digests {
         }
         let reader = open_regular(&file.path).and_then(|opened| opened.take(file.stamp.size()));
         let mut reader = reader.map_err(|error| error.to_string())?;
-        let (mut hash, mut piece) = (Sha256::new(), vec![0; PIECE_BYTES]);
+        let (mut hash, mut piece) = (Sha256::new(), vec![0; CHUNK_BYTES]);
         loop {
             match reader.read(&mut piece).map_err(|error| error.to_string())? {
                 0 => break,
@@ -241,7 +241,7 @@ pub const MAX_FILES: usize = 10_000;
 /// The most digests that are remembered of each kind.
 const MAX_KNOWN: usize = 4 * MAX_FILES;
 /// How much of a file is in memory while it is hashed, bytes.
-const PIECE_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 /// How long a file must have been left alone before its digest is remembered, seconds: more than
 /// the coarsest clock of a file system.
 const SETTLED_AFTER_S: i64 = 3;
@@ -288,7 +288,7 @@ mod tests {
             File::create(folder.path().join(name)).unwrap().set_len(1_000).unwrap();
         }
         let found = Folder::read(folder.path(), &[".wasm"]).unwrap();
-        let (digests, mut budget) = (Digests::default(), Budget::new(1_500));
+        let (digests, mut budget) = (DigestCache::default(), Budget::new(1_500));
         let known: Vec<_> = found
             .files
             .iter()

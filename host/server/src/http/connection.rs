@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is to be done after a reply is done when its last byte was given to the kernel
 //! (delivered), or when the connection is dropped first (not delivered), and exactly once. A peer
-//! that reads nothing for [`STALL`] is given up. Over HTTP/2 a reply counts as delivered with the
+//! that reads nothing for [`WRITE_STALL_TIMEOUT`] is given up. Over HTTP/2 a reply counts as delivered with the
 //! first flush after the protocol took its last byte, which the client's window may still hold
 //! back. The end of an HTTP/2 peer's side reaches the library when every reply has left: it would
 //! drop those that have not.
@@ -27,12 +27,12 @@ use tokio::time::{Sleep, sleep};
 use crate::http::http1_watch::{self, Http1Watch};
 use crate::net::connection_limit::CallGuard;
 use crate::net::frame_gate::{FrameGate, Intake, Next, Unfinished};
-use crate::request::post_response::Afterwards;
+use crate::request::post_response::PostResponse;
 
 /// Replies handed to the connection that may not have left yet.
 #[derive(Clone, Default)]
 pub struct Outbox {
-    waiting: Rc<RefCell<Vec<Afterwards>>>,
+    waiting: Rc<RefCell<Vec<PostResponse>>>,
     /// Calls whose answers are not written yet.
     calls: Rc<RefCell<Vec<CallGuard>>>,
 }
@@ -53,12 +53,12 @@ pub enum Watch {
     /// The heads of HTTP/1.1.
     Http1(http1_watch::Shared),
     /// The frames of HTTP/2, and the calls that came in them.
-    Http2(FrameGate, Activity),
+    Http2(FrameGate, ActivityTracker),
 }
 
 impl Outbox {
     /// A reply goes to the connection now.
-    pub fn put(&self, afterwards: Afterwards) {
+    pub fn put(&self, afterwards: PostResponse) {
         self.waiting.borrow_mut().push(afterwards);
     }
 
@@ -95,7 +95,7 @@ impl<S> Connection<S> {
     pub fn http2(
         socket: S,
         outbox: Outbox,
-        (intake, activity): (Rc<Intake>, Activity),
+        (intake, activity): (Rc<Intake>, ActivityTracker),
         said: &[u8],
     ) -> Self {
         let watch = Watch::Http2(FrameGate::new(intake, said), activity);
@@ -107,7 +107,7 @@ impl<S> Connection<S> {
         self.socket.into_inner()
     }
 
-    /// Lets a write that is not done wait, but not for longer than [`STALL`].
+    /// Lets a write that is not done wait, but not for longer than [`WRITE_STALL_TIMEOUT`].
     fn bounded<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -117,7 +117,7 @@ impl<S> Connection<S> {
             self.stall = None;
             return written;
         }
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_TIMEOUT)));
         stall.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -162,7 +162,7 @@ fn poll_gated<S: AsyncRead + Unpin>(
     socket: &mut TokioIo<S>,
     context: &mut Context<'_>,
     mut buffer: ReadBufCursor<'_>,
-    (gate, activity): (&mut FrameGate, &Activity),
+    (gate, activity): (&mut FrameGate, &ActivityTracker),
 ) -> Poll<io::Result<()>> {
     loop {
         match gate.next(context) {
@@ -262,7 +262,7 @@ impl Watch {
 
 /// When something happened last on an HTTP/2 connection, and whether a call is in progress.
 #[derive(Clone)]
-pub struct Activity {
+pub struct ActivityTracker {
     state: Rc<Cell<(usize, Instant)>>,
     /// Whether an answer may not have left: calls have ended, or bytes were written, since the last
     /// flush.
@@ -274,21 +274,21 @@ pub struct Activity {
 }
 
 /// A call in progress.
-pub struct Busy(Activity);
+pub struct InFlight(ActivityTracker);
 
 /// A call whose body is waited for.
-pub struct AwaitedBody(Activity);
+pub struct AwaitedBody(ActivityTracker);
 
 /// The body of a response over HTTP/2.
-pub struct Tracked {
+pub struct TrackedBody {
     bytes: Option<Bytes>,
-    afterwards: Option<Afterwards>,
+    afterwards: Option<PostResponse>,
     outbox: Outbox,
-    _busy: Busy,
+    _in_flight: InFlight,
     _unfinished: Unfinished,
 }
 
-impl Activity {
+impl ActivityTracker {
     /// It begins now.
     pub fn new() -> Self {
         Self {
@@ -300,9 +300,9 @@ impl Activity {
     }
 
     /// A call begins.
-    pub fn begin(&self) -> Busy {
+    pub fn begin(&self) -> InFlight {
         self.state.set((self.state.get().0 + 1, Instant::now()));
-        Busy(self.clone())
+        InFlight(self.clone())
     }
 
     /// Something happened now.
@@ -334,24 +334,24 @@ impl Activity {
     /// When nothing will have happened for that long; a call in progress counts as something, but not for ever.
     /// On a connection without authentication a call in progress waits for a client that does not
     /// read.
-    pub fn quiet_at(&self, idle: Duration, is_authenticated: bool) -> Instant {
+    pub fn idle_deadline(&self, idle: Duration, is_authenticated: bool) -> Instant {
         let (calls, last) = self.state.get();
         match (calls > 0, is_authenticated) {
-            (true, true) => last + idle.max(LONGEST_CALL),
-            (true, false) => last + idle.min(STALL),
+            (true, true) => last + idle.max(MAX_CALL),
+            (true, false) => last + idle.min(WRITE_STALL_TIMEOUT),
             (false, _) => last + idle,
         }
     }
 
     /// The same where a call whose body is waited for counts for as long as that may take.
-    pub fn idle_at(&self, idle: Duration, is_authenticated: bool) -> Instant {
-        let quiet = self.quiet_at(idle, is_authenticated);
+    pub fn idle_deadline_with_body(&self, idle: Duration, is_authenticated: bool) -> Instant {
+        let quiet = self.idle_deadline(idle, is_authenticated);
         let (waits, until) = self.bodies.get();
         if waits > 0 { quiet.max(until) } else { quiet }
     }
 }
 
-impl Busy {
+impl InFlight {
     /// The body of this call is waited for, at most that long.
     pub fn await_body(&self, limit: Duration) -> AwaitedBody {
         let Self(activity) = self;
@@ -370,7 +370,7 @@ impl Drop for AwaitedBody {
     }
 }
 
-impl Drop for Busy {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.state.set((self.0.state.get().0.saturating_sub(1), Instant::now()));
         // The protocol has the last byte of its answer, and has yet to write it.
@@ -379,17 +379,18 @@ impl Drop for Busy {
     }
 }
 
-impl Tracked {
+impl TrackedBody {
     /// A whole body, and what is to be done once it has left.
     pub fn new(
         bytes: Bytes,
-        afterwards: Option<Afterwards>,
+        afterwards: Option<PostResponse>,
         outbox: &Outbox,
-        busy: Busy,
+        busy: InFlight,
         unfinished: Unfinished,
     ) -> Self {
         let (bytes, outbox) = (Some(bytes), outbox.clone());
-        let mut body = Self { bytes, afterwards, outbox, _busy: busy, _unfinished: unfinished };
+        let mut body =
+            Self { bytes, afterwards, outbox, _in_flight: busy, _unfinished: unfinished };
         // An empty one leaves with its headers and is never asked for.
         if body.bytes.as_ref().is_some_and(Bytes::is_empty) {
             body.take();
@@ -406,7 +407,7 @@ impl Tracked {
     }
 }
 
-impl Body for Tracked {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -428,14 +429,14 @@ impl Body for Tracked {
 
 /// How long a call may be in progress on an HTTP/2 connection on which nothing else happens: far longer than any budget. What is not
 /// over by then waits for a client that does not read.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
+const MAX_CALL: Duration = Duration::from_secs(30);
 /// How much longer a connection stands than a body on it is waited for: what came of it decides,
 /// and the answer has yet to be made.
 const GRACE: Duration = Duration::from_secs(1);
 /// Bytes that are read at a time.
 const READ_SIZE: usize = 16 << 10;
 /// How long a peer may read nothing while there is something to read.
-const STALL: Duration = Duration::from_secs(5);
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -443,15 +444,28 @@ mod tests {
 
     #[test]
     fn a_connection_is_not_quiet_while_a_body_may_come() {
-        let (activity, begun) = (Activity::new(), Instant::now());
+        let (activity, begun) = (ActivityTracker::new(), Instant::now());
         let busy = activity.begin();
-        let idle_at = |authenticated| activity.idle_at(STALL * 4, authenticated);
-        assert!(idle_at(false) <= Instant::now() + STALL, "a client that does not read");
-        let body = busy.await_body(STALL * 10);
-        drop(busy.await_body(STALL));
-        assert!([false, true].map(idle_at).iter().all(|at| *at >= begun + STALL * 10));
+        let idle_deadline_with_body = |authenticated| {
+            activity.idle_deadline_with_body(WRITE_STALL_TIMEOUT * 4, authenticated)
+        };
+        assert!(
+            idle_deadline_with_body(false) <= Instant::now() + WRITE_STALL_TIMEOUT,
+            "a client that does not read"
+        );
+        let body = busy.await_body(WRITE_STALL_TIMEOUT * 10);
+        drop(busy.await_body(WRITE_STALL_TIMEOUT));
+        assert!(
+            [false, true]
+                .map(idle_deadline_with_body)
+                .iter()
+                .all(|at| *at >= begun + WRITE_STALL_TIMEOUT * 10)
+        );
         drop(body);
-        assert!(idle_at(false) <= Instant::now() + STALL, "its answer leaves, or does not");
+        assert!(
+            idle_deadline_with_body(false) <= Instant::now() + WRITE_STALL_TIMEOUT,
+            "its answer leaves, or does not"
+        );
         drop(busy);
     }
 }

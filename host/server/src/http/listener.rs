@@ -31,7 +31,7 @@ impl Listener {
     /// Starts serving on a bound socket.
     pub fn start(frontend: &Arc<Frontend>, socket: HookSocket) -> Result<Self, StartError> {
         let HookSocket { listener: socket, address, inherited } = socket;
-        let config = Arc::clone(&frontend.in_force().config);
+        let config = Arc::clone(&frontend.active_config().config);
         let listen = &config.listen;
         let accepting = runtime()?;
         let socket = {
@@ -109,7 +109,7 @@ fn work(
             })
             .await;
         // Every connection ends by itself once its call has: bounded all the same.
-        let drain = Duration::from_millis(frontend.in_force().config.listen.drain_timeout_ms);
+        let drain = Duration::from_millis(frontend.active_config().config.listen.drain_timeout_ms);
         drop(tokio::time::timeout(drain, connections).await);
     });
 }

@@ -33,9 +33,9 @@ use crate::records::rejections::Reason;
 use crate::records::unrouted_counts::Unrouted;
 use crate::request::context::account::Account;
 use crate::request::context::{Call, Reply};
-use crate::request::post_response::Afterwards;
-use crate::request::starting::EarlyCall;
-use crate::state::active::{InForce, Target};
+use crate::request::post_response::PostResponse;
+use crate::request::starting::StartupCall;
+use crate::state::active::{ActiveConfig, Target};
 use crate::state::frontend::Frontend;
 use crate::state::host::Hook;
 
@@ -50,7 +50,7 @@ pub enum Preflight {
 }
 
 /// What becomes of a head that the HTTP library refused.
-pub enum RefusedHead {
+pub enum RejectedHead {
     /// It is answered.
     Answered(Response<Bytes>),
     /// It is a `POST` that belongs to no hook, and what follows may tell that a platform called the wrong path.
@@ -62,7 +62,7 @@ pub struct Answered {
     /// The answer.
     pub response: Response<Bytes>,
     /// What is to be done once it has left.
-    pub afterwards: Option<Afterwards>,
+    pub afterwards: Option<PostResponse>,
     /// Whether the caller was not authenticated, or nobody asked who it was.
     pub is_unauthenticated: bool,
     /// Whether HTTP/1.1 needs it written by hand: a 200 to `CONNECT` begins a tunnel otherwise
@@ -73,18 +73,18 @@ pub struct Answered {
 /// What a request comes to.
 pub fn preflight(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     session: &Session,
     report: Option<&HeadReport>,
     request: Request<Incoming>,
 ) -> Preflight {
     let (head, body) = request.into_parts();
     let fault = head::fault(head.version, &head.headers, report);
-    let (hook, route, cause) = match in_force.target(head.uri.path()) {
+    let (hook, route, cause) = match active_config.target(head.uri.path()) {
         Target::Hook(hook, route) => (hook, route, fault),
         // The spelling counts only where an answer stops; elsewhere it is another path.
         Target::Spelling(hook, route)
-            if stops(in_force, hook, route, Cause::WrongPath).is_some() =>
+            if stops(active_config, hook, route, Cause::WrongPath).is_some() =>
         {
             (hook, route, fault.or(Some(Cause::WrongPath)))
         }
@@ -102,13 +102,13 @@ pub fn preflight(
     let known = if reads { methods.has_get() } else { head.method == Method::POST };
     let cause = cause.or((!known).then_some(Cause::WrongMethod));
     if let Some(cause) = cause {
-        return Preflight::answered(faulty(frontend, in_force, hook, route, &head, cause));
+        return Preflight::answered(faulty(frontend, active_config, hook, route, &head, cause));
     }
     let (began, received) = (frontend.clock.instant(), frontend.received());
     if reads {
         return Preflight::answered(greet(
             frontend,
-            in_force,
+            active_config,
             hook,
             route,
             head,
@@ -121,7 +121,7 @@ pub fn preflight(
         let reply = match frontend.host() {
             Some(host) => Call::begin(
                 host,
-                in_force,
+                active_config,
                 hook,
                 route,
                 head,
@@ -129,9 +129,9 @@ pub fn preflight(
                 Account::default(),
             )
             .turn_away(reason),
-            None => EarlyCall::begin(
+            None => StartupCall::begin(
                 frontend,
-                in_force,
+                active_config,
                 hook,
                 route,
                 head,
@@ -165,12 +165,12 @@ pub fn preflight(
 }
 
 /// What becomes of a head that the HTTP library refused over HTTP/1.1 with this status.
-pub fn refused_head(
+pub fn rejected_head(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     status: StatusCode,
     line: &[u8],
-) -> RefusedHead {
+) -> RejectedHead {
     let cause = match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => {
             Cause::HeadTooLarge
@@ -179,33 +179,38 @@ pub fn refused_head(
         _ => Cause::BadRequest,
     };
     let words = by_hand::method_and_path(line);
-    let target = words.as_ref().map(|(_, path)| in_force.target(path));
+    let target = words.as_ref().map(|(_, path)| active_config.target(path));
     if let Some(Target::Hook(hook, route) | Target::Spelling(hook, route)) = target {
-        if let Some(answer) = stops(in_force, hook, route, cause) {
+        if let Some(answer) = stops(active_config, hook, route, cause) {
             note(frontend, hook, cause);
-            return RefusedHead::Answered(response(answer));
+            return RejectedHead::Answered(response(answer));
         }
     } else if words.is_some_and(|(method, _)| method == "POST") {
-        return RefusedHead::Unknown;
+        return RejectedHead::Unknown;
     }
-    RefusedHead::Answered(not_routed(frontend, status).response)
+    RejectedHead::Answered(not_routed(frontend, status).response)
 }
 
 /// The safe answer, where a plain status could make the hook's platform go on.
-fn stops(in_force: &InForce, hook: &Hook, route: &'static str, cause: Cause) -> Option<Answer> {
-    hook.stop_answer(in_force.generation.as_deref(), hook.glass().as_deref(), cause, route)
+fn stops(
+    active_config: &ActiveConfig,
+    hook: &Hook,
+    route: &'static str,
+    cause: Cause,
+) -> Option<Answer> {
+    hook.stop_answer(active_config.generation.as_deref(), hook.glass().as_deref(), cause, route)
 }
 
 /// The answer to a request that is wrong as HTTP.
 fn faulty(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     hook: &Hook,
     route: &'static str,
     head: &Parts,
     cause: Cause,
 ) -> Answered {
-    let stop = stops(in_force, hook, route, cause);
+    let stop = stops(active_config, hook, route, cause);
     let by_hand = stop.is_some() && head.method == Method::CONNECT;
     let mut response = match stop {
         Some(answer) => {
@@ -235,7 +240,7 @@ fn faulty(
 /// decision, and tells nothing.
 fn greet(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     hook: &Arc<Hook>,
     route: &'static str,
     head: Parts,
@@ -245,11 +250,19 @@ fn greet(
     let greeting = match frontend.host() {
         Some(host) => {
             let mut call =
-                Call::begin(host, in_force, hook, route, head, begin, Account::default());
+                Call::begin(host, active_config, hook, route, head, begin, Account::default());
             call.greet().map(|greeting| call.leave(&greeting))
         }
-        None => EarlyCall::begin(frontend, in_force, hook, route, head, begin, Account::default())
-            .greet(),
+        None => StartupCall::begin(
+            frontend,
+            active_config,
+            hook,
+            route,
+            head,
+            begin,
+            Account::default(),
+        )
+        .greet(),
     };
     let mut answered = match greeting {
         Some(greeting) => Answered::new(greeting, hook, true),
@@ -257,7 +270,7 @@ fn greet(
         None => {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            Answered::unasked(response)
+            Answered::unauthenticated(response)
         }
     };
     without_body(&mut answered.response, &method);
@@ -268,7 +281,7 @@ fn greet(
 pub fn not_routed(frontend: &Frontend, status: StatusCode) -> Answered {
     let what = if status == StatusCode::NOT_FOUND { Unrouted::NotFound } else { Unrouted::Bad };
     frontend.unrouted.count(what);
-    Answered::unasked(plain(status))
+    Answered::unauthenticated(plain(status))
 }
 
 impl Preflight {
@@ -279,7 +292,7 @@ impl Preflight {
 
 impl Answered {
     /// An answer to a request whose caller nobody asked for.
-    pub fn unasked(response: Response<Bytes>) -> Self {
+    pub fn unauthenticated(response: Response<Bytes>) -> Self {
         Self { response, afterwards: None, is_unauthenticated: true, by_hand: false }
     }
 

@@ -30,11 +30,11 @@ use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::digest::sha256;
-use crate::http::connection::{Activity, Connection, Outbox, Tracked};
+use crate::http::connection::{ActivityTracker, Connection, Outbox, TrackedBody};
 use crate::http::head::MAX_HEAD;
 use crate::http::head_scanner::HeadReport;
 use crate::http::http1_watch::{Farewell, Http1Watch};
-use crate::http::preflight::{self, Answered, Preflight, RefusedHead, preflight};
+use crate::http::preflight::{self, Answered, Preflight, RejectedHead, preflight};
 use crate::http::{by_hand, date, http1_watch, unknown_path};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::acceptor::{log_rejected, log_unserved};
@@ -45,10 +45,10 @@ use crate::net::session::Session;
 use crate::net::tls::{H2, Peer};
 use crate::records::corrections::Owed;
 use crate::request::context::Reply;
-use crate::request::context::account::{Account, Correction};
+use crate::request::context::account::{Account, Outstanding};
 use crate::request::pipeline;
 use crate::request::starting;
-use crate::state::active::InForce;
+use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
 use crate::state::host::Hook;
 
@@ -72,12 +72,12 @@ pub async fn serve(
     tokio::select! {
         // The ordinary first: asking the others costs, and they hardly ever have something to say.
         biased;
-        () = speak(&frontend, stream, guest, stop) => {}
+        () = serve_connection(&frontend, stream, guest, stop) => {}
         () = leaving.evicted() => tracing::debug!("a connection was closed for another"),
     }
 }
 
-async fn speak(
+async fn serve_connection(
     frontend: &Arc<Frontend>,
     stream: std::net::TcpStream,
     guest: Arc<ConnectionSlot>,
@@ -99,13 +99,13 @@ async fn speak(
         leaves: Notify::new(),
     });
     let Some(tls) = &frontend.tls else {
-        let Some((said, http2)) = first_words(&mut stream, frontend, stop.clone()).await else {
+        let Some((said, http2)) = detect_protocol(&mut stream, frontend, stop.clone()).await else {
             return;
         };
         return if http2 {
-            speak_2(stream, &said, line, stop).await
+            serve_http2(stream, &said, line, stop).await
         } else {
-            speak_1(stream, &said, line, stop).await
+            serve_http1(stream, &said, line, stop).await
         };
     };
     let accepted = TlsAcceptor::from(tls.server()).accept(stream);
@@ -120,9 +120,9 @@ async fn speak(
     }
     let http2 = session.alpn_protocol() == Some(H2);
     if http2 {
-        speak_2(stream, &[], line, stop).await
+        serve_http2(stream, &[], line, stop).await
     } else {
-        speak_1(stream, &[], line, stop).await
+        serve_http1(stream, &[], line, stop).await
     }
 }
 
@@ -133,7 +133,7 @@ async fn client_behind_proxy(
     stream: &mut TcpStream,
     slot: &ConnectionSlot,
 ) -> bool {
-    let config = Arc::clone(&frontend.in_force().config);
+    let config = Arc::clone(&frontend.active_config().config);
     let listen = &config.listen;
     let Ok(peer) = stream.peer_addr() else { return false };
     if !listen.proxy_protocol || !listen.proxies.contains(peer.ip()) {
@@ -169,13 +169,13 @@ async fn client_behind_proxy(
 
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
 /// section 3.4). Nothing where it says nothing in time.
-async fn first_words(
+async fn detect_protocol(
     stream: &mut TcpStream,
     frontend: &Frontend,
     mut stop: watch::Receiver<bool>,
 ) -> Option<(Vec<u8>, bool)> {
     let accepted = Instant::now();
-    let head = Duration::from_millis(frontend.in_force().config.listen.header_timeout_ms);
+    let head = Duration::from_millis(frontend.active_config().config.listen.header_timeout_ms);
     let read = async {
         let mut said = Vec::with_capacity(PREFACE.len());
         while said.len() < PREFACE.len() && PREFACE.starts_with(&said) {
@@ -198,11 +198,11 @@ async fn first_words(
     }
 }
 
-async fn speak_1<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Receiver<bool>)
+async fn serve_http1<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let head = Duration::from_millis(line.frontend.in_force().config.listen.header_timeout_ms);
+    let head = Duration::from_millis(line.frontend.active_config().config.listen.header_timeout_ms);
     let watch = http1_watch::Shared::default();
     let connection = Connection::http1(socket, line.outbox.clone(), Rc::clone(&watch), said);
     let service = {
@@ -276,48 +276,48 @@ where
         by_hand::linger(&mut socket).await;
     } else {
         // It has ended already, or ends when it is dropped.
-        drop(timeout(GOODBYE, socket.shutdown()).await);
+        drop(timeout(GOAWAY_TIMEOUT, socket.shutdown()).await);
     }
 }
 
-async fn speak_2<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Receiver<bool>)
+async fn serve_http2<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let idle = Duration::from_millis(line.frontend.in_force().config.listen.header_timeout_ms);
-    let activity = Activity::new();
+    let idle = Duration::from_millis(line.frontend.active_config().config.listen.header_timeout_ms);
+    let activity = ActivityTracker::new();
     let guest = Arc::clone(&line.session.slot);
     let intake = Rc::clone(&line.session.intake);
     let answers = Rc::clone(&line);
     let watched = (Rc::clone(&intake), activity.clone());
     let connection = Connection::http2(socket, line.outbox.clone(), watched, said);
-    let service = {
-        let activity = activity.clone();
-        service_fn(move |request| {
-            let (line, busy) = (Rc::clone(&line), activity.begin());
-            let unfinished = line.session.intake.begin();
-            // What the head decides is decided here, before the next head is read.
-            let step = line.begin(request, None);
-            async move {
-                // A body that is waited for must not keep other frames from coming: it is among them.
-                let awaited = step.body_limit().map(|limit| busy.await_body(limit));
-                let unfinished = awaited.is_none().then_some(unfinished);
-                let (answered, _) = step.finish(&line).await;
-                drop(awaited);
-                let unfinished = unfinished.unwrap_or_else(|| line.session.intake.begin());
-                let Answered { mut response, afterwards, .. } = answered;
-                date::put_date(response.headers_mut());
-                if line.frontend.obstacles.stopping() {
-                    line.leaves.notify_one();
+    let service =
+        {
+            let activity = activity.clone();
+            service_fn(move |request| {
+                let (line, busy) = (Rc::clone(&line), activity.begin());
+                let unfinished = line.session.intake.begin();
+                // What the head decides is decided here, before the next head is read.
+                let step = line.begin(request, None);
+                async move {
+                    // A body that is waited for must not keep other frames from coming: it is among them.
+                    let awaited = step.body_limit().map(|limit| busy.await_body(limit));
+                    let unfinished = awaited.is_none().then_some(unfinished);
+                    let (answered, _) = step.finish(&line).await;
+                    drop(awaited);
+                    let unfinished = unfinished.unwrap_or_else(|| line.session.intake.begin());
+                    let Answered { mut response, afterwards, .. } = answered;
+                    date::put_date(response.headers_mut());
+                    if line.frontend.obstacles.stopping() {
+                        line.leaves.notify_one();
+                    }
+                    Ok::<_, Infallible>(response.map(|body| {
+                        TrackedBody::new(body, afterwards, &line.outbox, busy, unfinished)
+                    }))
                 }
-                Ok::<_, Infallible>(
-                    response
-                        .map(|body| Tracked::new(body, afterwards, &line.outbox, busy, unfinished)),
-                )
-            }
-        })
-    };
-    let connection = http2::Builder::new(OnThisThread)
+            })
+        };
+    let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .max_concurrent_streams(MAX_STREAMS)
@@ -333,9 +333,9 @@ where
     let mut connection = pin!(connection);
     let mut leaving = false;
     loop {
-        let quiet_at = || activity.idle_at(idle, intake.is_authenticated());
-        let goodbye_at = || activity.quiet_at(GOODBYE, intake.is_authenticated());
-        let quiet = if leaving { goodbye_at() } else { quiet_at() };
+        let idle_deadline = || activity.idle_deadline_with_body(idle, intake.is_authenticated());
+        let goodbye_at = || activity.idle_deadline(GOAWAY_TIMEOUT, intake.is_authenticated());
+        let quiet = if leaving { goodbye_at() } else { idle_deadline() };
         let turn = poll_fn(|context| {
             intake.begin_turn();
             connection.as_mut().poll(context)
@@ -378,7 +378,7 @@ where
                     }
                     return tracing::debug!("a connection did not end when it was asked to");
                 }
-                if quiet_at() <= Instant::now() {
+                if idle_deadline() <= Instant::now() {
                     connection.as_mut().graceful_shutdown();
                     activity.touch();
                     leaving = true;
@@ -395,9 +395,9 @@ struct ByHand;
 
 /// Runs HTTP/2's streams on the connection's own thread.
 #[derive(Clone)]
-struct OnThisThread;
+struct LocalExecutor;
 
-impl<F: Future + 'static> Executor<F> for OnThisThread {
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, stream: F) {
         tokio::task::spawn_local(async move {
             stream.await;
@@ -410,7 +410,7 @@ struct Step {
     kind: StepKind,
     /// Whether the request has a body of which nothing was read.
     has_body: bool,
-    in_force: Arc<InForce>,
+    active_config: Arc<ActiveConfig>,
     /// Keeps the connection from being evicted.
     call: CallGuard,
 }
@@ -431,16 +431,17 @@ impl Line {
     /// Does with a request what its head decides, without waiting.
     fn begin(&self, request: Request<Incoming>, report: Option<&HeadReport>) -> Step {
         let call = self.session.slot.begin_call();
-        let in_force = self.frontend.in_force();
+        let active_config = self.frontend.active_config();
         let has_body = preflight::is_unread(request.body());
-        let kind = match preflight(&self.frontend, &in_force, &self.session, report, request) {
+        let kind = match preflight(&self.frontend, &active_config, &self.session, report, request) {
             Preflight::Answered(answered) => StepKind::Answered(answered),
             Preflight::Unknown(body, status) => StepKind::Unknown(body, status),
             Preflight::Call(admitted) => {
                 let (hook, route) = (Arc::clone(&admitted.hook), admitted.route);
                 // A task of its own: a caller that hangs up does not take a call with it whose record
                 // is already written, and a panic ends that task only.
-                let (frontend, in_force) = (Arc::clone(&self.frontend), Arc::clone(&in_force));
+                let (frontend, active_config) =
+                    (Arc::clone(&self.frontend), Arc::clone(&active_config));
                 let session = self.session.clone();
                 let account = Account::default();
                 let told = account.clone();
@@ -449,17 +450,18 @@ impl Line {
                 let answer = Box::pin(async move {
                     match frontend.host() {
                         Some(host) => {
-                            pipeline::answer(host, &in_force, &session, *admitted, told).await
+                            pipeline::answer(host, &active_config, &session, *admitted, told).await
                         }
                         None => {
-                            starting::answer(&frontend, &in_force, &session, *admitted, told).await
+                            starting::answer(&frontend, &active_config, &session, *admitted, told)
+                                .await
                         }
                     }
                 });
                 StepKind::Call { call: tokio::task::spawn_local(answer), hook, route, account }
             }
         };
-        Step { kind, has_body, in_force, call }
+        Step { kind, has_body, active_config, call }
     }
 
     /// The answer that is still to be written on an HTTP/1.1 connection that the library has given up.
@@ -475,16 +477,21 @@ impl Line {
             Farewell::Answer(answer) => return Some(answer),
             Farewell::Refused(status, words) => (status, words),
         };
-        let in_force = self.frontend.in_force();
-        match preflight::refused_head(&self.frontend, &in_force, status, &words) {
-            RefusedHead::Answered(answer) => Some(answer),
-            RefusedHead::Unknown => {
+        let active_config = self.frontend.active_config();
+        match preflight::rejected_head(&self.frontend, &active_config, status, &words) {
+            RejectedHead::Answered(answer) => Some(answer),
+            RejectedHead::Unknown => {
                 let slot = &self.session.slot;
                 // Given back when the answer is written: the outbox is abandoned then.
                 self.outbox.hold(slot.begin_call());
-                let (frontend, in_force) = (&self.frontend, &in_force);
-                let answer =
-                    unknown_path::answer_bytes(frontend, in_force, slot, (read, socket), status);
+                let (frontend, active_config) = (&self.frontend, &active_config);
+                let answer = unknown_path::answer_bytes(
+                    frontend,
+                    active_config,
+                    slot,
+                    (read, socket),
+                    status,
+                );
                 Some(answer.await)
             }
         }
@@ -494,31 +501,32 @@ impl Line {
 impl Step {
     /// How long its body is waited for beside the connection's other calls, where it is.
     fn body_limit(&self) -> Option<Duration> {
-        let limit = Duration::from_millis(self.in_force.config.listen.body_timeout_ms);
+        let limit = Duration::from_millis(self.active_config.config.listen.body_timeout_ms);
         matches!(self.kind, StepKind::Unknown(..)).then_some(limit)
     }
 
     /// The answer, and whether the peer may still be sending the request's body.
     async fn finish(self, line: &Line) -> (Answered, bool) {
-        let Self { kind, has_body, in_force, call: guard } = self;
+        let Self { kind, has_body, active_config, call: guard } = self;
         let (answered, unread) = match kind {
             StepKind::Answered(answered) => (*answered, has_body),
             StepKind::Unknown(body, otherwise) => {
                 let response = unknown_path::answer(
                     &line.frontend,
-                    &in_force,
+                    &active_config,
                     &line.session.slot,
                     body,
                     otherwise,
                 )
                 .await;
-                (Answered::unasked(response), has_body)
+                (Answered::unauthenticated(response), has_body)
             }
             StepKind::Call { call, hook, route, account } => {
                 let (reply, unread) = match call.await {
                     Ok(answered) => answered,
                     Err(_) => {
-                        let reply = fault(&line.frontend, &in_force, &hook, route, &account).await;
+                        let reply =
+                            fault(&line.frontend, &active_config, &hook, route, &account).await;
                         (reply, has_body)
                     }
                 };
@@ -537,7 +545,7 @@ impl Step {
 /// whatever the call had told of another answer.
 async fn fault(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     hook: &Hook,
     route: &'static str,
     account: &Account,
@@ -550,19 +558,19 @@ async fn fault(
         );
     }
     let cause = Cause::HostFault;
-    let (generation, glass) = (in_force.generation.as_deref(), hook.glass());
+    let (generation, glass) = (active_config.generation.as_deref(), hook.glass());
     let answer = hook.safe_answer(generation, glass.as_deref(), cause, "", route, None);
-    match (account.correction(), frontend.host()) {
-        (Correction::Superseded(records), Some(host)) => {
+    match (account.outstanding(), frontend.host()) {
+        (Outstanding::Superseded(records), Some(host)) => {
             let (digest, at) = (sha256(answer.body()), frontend.clock.now());
             let owed = |record| Owed { record: Some(record), cause, answer: digest, at };
             hook.metrics.safe(cause);
             hook.owed.add_all(&host.recorder, records.into_iter().map(owed).collect()).await;
         }
-        (Correction::Measured, _) => hook.metrics.safe(cause),
-        (Correction::Nothing, _) => {}
+        (Outstanding::Measured, _) => hook.metrics.safe(cause),
+        (Outstanding::Nothing, _) => {}
         // Without a host there is no log, and no record.
-        (Correction::Refusal | Correction::Superseded(_), _) => frontend.refuse(hook, cause),
+        (Outstanding::Refusal | Outstanding::Superseded(_), _) => frontend.refuse(hook, cause),
     }
     answer.into()
 }
@@ -589,4 +597,4 @@ const NO_PROXY_HEADER: &str = "connection.no-proxy-header";
 /// How long a connection has to send its first bytes when the host stops: from its acceptance on.
 const BEGIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a client has to leave once it was asked to.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);

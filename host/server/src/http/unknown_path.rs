@@ -26,19 +26,19 @@ use super::preflight::{not_routed, response};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::connection_limit::ConnectionSlot;
 use crate::records::unrouted_counts::Unrouted;
-use crate::state::active::InForce;
+use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
 
 /// The answer, after as much of the body as tells. `otherwise` is the status for what is no
 /// platform's call.
 pub async fn answer(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     slot: &ConnectionSlot,
     mut body: Incoming,
     otherwise: StatusCode,
 ) -> Response<Bytes> {
-    let limit = Duration::from_millis(in_force.config.listen.body_timeout_ms);
+    let limit = Duration::from_millis(active_config.config.listen.body_timeout_ms);
     let mut received = Received::default();
     if !received.read_available(&mut body).await {
         let place = place(slot);
@@ -50,19 +50,19 @@ pub async fn answer(
         }
     }
     drop(body);
-    answer_to(frontend, in_force, received.called(), otherwise)
+    answer_to(frontend, active_config, received.called(), otherwise)
 }
 
 /// The answer to a request whose head the HTTP library refused with `otherwise`, after as much of
 /// what follows as tells: what was read already, and what the socket has.
 pub async fn answer_bytes<S: AsyncRead + Unpin>(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     slot: &ConnectionSlot,
     (read, socket): (&[u8], &mut S),
     otherwise: StatusCode,
 ) -> Response<Bytes> {
-    let limit = Duration::from_millis(in_force.config.listen.body_timeout_ms);
+    let limit = Duration::from_millis(active_config.config.listen.body_timeout_ms);
     let mut scan = EventTypeScan::default();
     if scan.takes_more_after(read) {
         let place = place(slot);
@@ -79,13 +79,13 @@ pub async fn answer_bytes<S: AsyncRead + Unpin>(
             () = place.ended() => log_busy(frontend),
         }
     }
-    answer_to(frontend, in_force, scan.found.as_deref().and_then(called_by), otherwise)
+    answer_to(frontend, active_config, scan.found.as_deref().and_then(called_by), otherwise)
 }
 
 /// The answer to a request that is this call, or none.
 fn answer_to(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     called: Option<Called>,
     otherwise: StatusCode,
 ) -> Response<Bytes> {
@@ -95,7 +95,7 @@ fn answer_to(
         // Every inline hook stops at what the token hook is refused with.
         Some(Called::UnknownType) => HookKind::OktaToken,
     };
-    if is_open(in_force, kind) || !kind.binds() {
+    if is_open(active_config, kind) || !kind.binds() {
         return not_routed(frontend, otherwise).response;
     }
     frontend.unrouted.count(Unrouted::Stopped);
@@ -112,7 +112,7 @@ fn answer_to(
 
 /// A place for a body that has to be waited for.
 fn place(slot: &ConnectionSlot) -> ReaderPlace {
-    READERS.enter(slot.source(), ReaderLimits::of(slot.most_connections()))
+    READERS.enter(slot.source(), ReaderLimits::of(slot.max_connections()))
 }
 
 fn log_busy(frontend: &Frontend) {
@@ -247,8 +247,8 @@ fn event_type_in(body: &[u8]) -> Option<String> {
 }
 
 /// Whether the operator lets calls of a kind go on where there is no decision.
-fn is_open(in_force: &InForce, kind: HookKind) -> bool {
-    let mut hooks = in_force.hooks.iter().filter(|hook| hook.config.kind == kind).peekable();
+fn is_open(active_config: &ActiveConfig, kind: HookKind) -> bool {
+    let mut hooks = active_config.hooks.iter().filter(|hook| hook.config.kind == kind).peekable();
     hooks.peek().is_some() && hooks.all(|hook| hook.config.on_failure == OnFailure::Open)
 }
 

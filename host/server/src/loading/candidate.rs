@@ -9,7 +9,7 @@ use std::sync::Arc;
 use portcullis_engine::Engine;
 use portcullis_trust::{Binding as Source, Candidate, VerifiedPlugin};
 
-use crate::bindings::candidate::{Rollout, way};
+use crate::bindings::candidate::{CandidateBinding, way};
 use crate::bindings::generation::Binding;
 use crate::config::HookConfig;
 use crate::loading::{Found, ReleaseError, check_binding, promoted};
@@ -34,9 +34,9 @@ pub fn ready(
     hook: &HookConfig,
     tried: &Tried<'_>,
     engine: &Engine,
-) -> Result<Rollout, ReleaseError> {
+) -> Result<CandidateBinding, ReleaseError> {
     let Tried { source, candidate, verified, component } = *tried;
-    let unworkable = |why: String| ReleaseError::Binding {
+    let invalid_binding = |why: String| ReleaseError::Binding {
         hook: source.hook.clone(),
         plugin: candidate.plugin.clone(),
         why: format!("as a candidate: {why}"),
@@ -45,7 +45,7 @@ pub fn ready(
     let (settings, manifest) = (found.settings(&promoted)?, &verified.manifest);
     check_binding(hook.kind, &promoted, manifest, component, settings).map_err(
         |error| match error {
-            ReleaseError::Binding { why, .. } => unworkable(why),
+            ReleaseError::Binding { why, .. } => invalid_binding(why),
             other => other,
         },
     )?;
@@ -57,12 +57,12 @@ pub fn ready(
         Binding::new(Arc::clone(verified), hook, &promoted, role, plugin, live.generation);
     // Guards see everything proposed and proposers do not: the two cannot stand in one another's place within a call.
     if candidate.canary.is_some() && binding.proposes() != live.proposes() {
-        return Err(unworkable(
+        return Err(invalid_binding(
             "one of the two may want more than restrictions and the other may not; try it as a `shadow`, then promote it"
                 .to_owned(),
         ));
     }
-    let key = Rollout::key(found.set_digest(), source, candidate, verified.digest);
+    let key = CandidateBinding::key(found.set_digest(), source, candidate, verified.digest);
     let stopped = trusted.history.stopped.contains(&key);
-    Ok(Rollout::new(Arc::new(binding), candidate, key, stopped))
+    Ok(CandidateBinding::new(Arc::new(binding), candidate, key, stopped))
 }

@@ -15,12 +15,12 @@ use portcullis_trust::{
     Binding, Candidate, Capability, Manifest, PluginEntry, ReleaseSet, verify_binding,
 };
 
-use super::{ReleaseError, unworkable};
+use super::{ReleaseError, invalid_binding};
 use crate::digest::sha256;
 use crate::loading::self_test;
 
 /// The parts of a release set, for a check before anybody signs it.
-pub struct Given<'a> {
+pub struct SourceFiles<'a> {
     /// The set.
     pub set: &'a ReleaseSet,
     /// Manifest, by the digest that the set lists.
@@ -50,7 +50,7 @@ pub struct Problem {
 ///
 /// # Errors
 /// Everything that is wrong, never nothing.
-pub fn check_source(given: &Given<'_>) -> Result<(), Vec<Problem>> {
+pub fn check_source(given: &SourceFiles<'_>) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for source in &given.set.bindings {
         problems.extend(given.problem(source, given.set.plugins.get(&source.plugin)));
@@ -62,7 +62,7 @@ pub fn check_source(given: &Given<'_>) -> Result<(), Vec<Problem>> {
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-impl Given<'_> {
+impl SourceFiles<'_> {
     fn problem(&self, source: &Binding, entry: Option<&PluginEntry>) -> Option<Problem> {
         let error = self.check(source, entry).err()?;
         Some(Problem { hook: source.hook.clone(), plugin: source.plugin.clone(), error })
@@ -75,8 +75,8 @@ impl Given<'_> {
             digest,
             folder: PathBuf::from("."),
         };
-        let entry =
-            entry.ok_or_else(|| unworkable(source, "the release set does not list this plugin"))?;
+        let entry = entry
+            .ok_or_else(|| invalid_binding(source, "the release set does not list this plugin"))?;
         let manifest = self
             .manifests
             .get(&entry.manifest)
@@ -93,7 +93,7 @@ impl Given<'_> {
         let kinds: Vec<_> = match &self.hooks {
             Some(hooks) => {
                 vec![hooks.get(&source.hook).copied().ok_or_else(|| {
-                    unworkable(source, "the configuration has no hook of this name")
+                    invalid_binding(source, "the configuration has no hook of this name")
                 })?]
             }
             // Which kind the hook has is not known: one of the manifest's it must be.
@@ -110,8 +110,9 @@ impl Given<'_> {
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        Err(first
-            .unwrap_or_else(|| unworkable(source, "this build knows no hook kind of its plugin")))
+        Err(first.unwrap_or_else(|| {
+            invalid_binding(source, "this build knows no hook kind of its plugin")
+        }))
     }
 }
 
@@ -159,13 +160,14 @@ fn check_known(
     if source.mode == Mode::Enforce {
         say::check(kind, &manifest.emits, &source.fallback).map_err(|complaints| {
             let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
-            unworkable(source, lines.join("; "))
+            invalid_binding(source, lines.join("; "))
         })?;
     }
     let Some(component) = component else { return Ok(()) };
     let inspection = portcullis_engine::inspect(component)
         .map_err(|refused| ReleaseError::Engine { plugin: plugin(), refused })?;
-    check_capabilities(&inspection, &manifest.capabilities).map_err(|why| unworkable(source, why))
+    check_capabilities(&inspection, &manifest.capabilities)
+        .map_err(|why| invalid_binding(source, why))
 }
 
 /// Whether a component does what its manifest asks for, as far as that can be seen from outside,

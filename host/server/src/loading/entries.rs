@@ -4,14 +4,14 @@
 
 use portcullis_audit::Entry;
 use portcullis_model::json::quote;
-use portcullis_trust::{History, Passage};
+use portcullis_trust::{Activation, TrustHistory};
 
-use super::{ReleaseError, Stray};
+use super::{RejectedComponent, ReleaseError};
 use crate::bindings::generation::{Bindings, Generation};
 use crate::trust::state::remembered;
 
 /// The record of a release that came into force.
-pub fn activation_entry(generation: &Generation, piece: &History) -> Entry {
+pub fn activation_record(generation: &Generation, piece: &TrustHistory) -> Entry {
     let mut fields = format!(
         r#""generation":{},"set":"{}","expires":{},"bindings":["#,
         generation.number, generation.set, generation.expires
@@ -35,9 +35,11 @@ pub fn activation_entry(generation: &Generation, piece: &History) -> Entry {
     }
     fields.push(']');
     match generation.passage {
-        Passage::New => {}
-        Passage::Again(_) => fields.push_str(r#","restart":true"#),
-        Passage::Downgrade(document) => fields.push_str(&format!(r#","downgrade":"{document}""#)),
+        Activation::New => {}
+        Activation::Again(_) => fields.push_str(r#","restart":true"#),
+        Activation::Downgrade(document) => {
+            fields.push_str(&format!(r#","downgrade":"{document}""#))
+        }
     }
     if generation.is_last_good() {
         fields.push_str(r#","last_good":true"#);
@@ -65,7 +67,7 @@ fn configure_notes(generation: &Generation) -> String {
 }
 
 /// The record of a release that was refused.
-pub fn refusal_entry(error: &ReleaseError) -> Entry {
+pub fn rejection_record(error: &ReleaseError) -> Entry {
     let mut fields = format!(r#""code":"{}","plugin":"#, error.code());
     match error.plugin() {
         Some(plugin) => quote(&mut fields, plugin),
@@ -76,8 +78,8 @@ pub fn refusal_entry(error: &ReleaseError) -> Entry {
 }
 
 /// The record of folders that no longer hold the release in force.
-pub fn altered_entry(generation: u64, error: &ReleaseError) -> Entry {
-    let Entry { fields, sealed, .. } = refusal_entry(error);
+pub fn altered_record(generation: u64, error: &ReleaseError) -> Entry {
+    let Entry { fields, sealed, .. } = rejection_record(error);
     Entry {
         kind: "release.altered",
         fields: format!(r#""generation":{generation},{fields}"#),
@@ -86,7 +88,7 @@ pub fn altered_entry(generation: u64, error: &ReleaseError) -> Entry {
 }
 
 /// The record of a component that may not run.
-pub fn stray_entry(stray: &Stray) -> Entry {
+pub fn rejected_component_record(stray: &RejectedComponent) -> Entry {
     let fields = format!(r#""code":"{}","component":"{}""#, stray.code, stray.component);
     let sealed = format!("{}: {}", stray.path.display(), stray.sentence);
     Entry { kind: "plugin.refused", fields, sealed: Some(sealed.into_bytes()) }

@@ -13,7 +13,7 @@ use crate::bindings::generation::{Bindings, Generation};
 
 /// Something that ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub struct Expiration {
     /// The thing.
     pub subject: Subject,
     /// The same with its number or name, for a sentence: `the release set 7`.
@@ -44,10 +44,10 @@ impl Subject {
 
 /// How near an end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Nearness {
-    /// More than [`SOON_MS`] away.
+pub enum Urgency {
+    /// More than [`EXPIRES_SOON_MS`] away.
     Far,
-    /// At most [`SOON_MS`] away.
+    /// At most [`EXPIRES_SOON_MS`] away.
     Soon,
     /// It is over.
     Over,
@@ -57,50 +57,50 @@ pub enum Nearness {
 #[derive(Debug, Default)]
 pub struct Reminders {
     day: u64,
-    said: BTreeSet<(String, Nearness)>,
+    said: BTreeSet<(String, Urgency)>,
 }
 
 /// Returns everything that ends.
-pub fn endings(
+pub fn expirations(
     root: &TrustRoot,
     generation: Option<&Generation>,
     certificate: Option<Millis>,
-) -> Vec<Ending> {
-    let ending = |subject, name: String, ends| Ending { subject, name, ends };
-    let mut endings =
+) -> Vec<Expiration> {
+    let ending = |subject, name: String, ends| Expiration { subject, name, ends };
+    let mut expirations =
         vec![ending(Subject::TrustRoot, format!("the trust root {}", root.version), root.expires)];
     if let Some(generation) = generation {
         let name = format!("the release set {}", generation.number);
-        endings.push(ending(Subject::Release, name, generation.expires));
+        expirations.push(ending(Subject::Release, name, generation.expires));
         for binding in generation.hooks.iter().flat_map(Bindings::with_candidates) {
             let manifest = binding.manifest();
             let name = format!("the manifest of {} {}", manifest.id, manifest.version);
             let of_manifest = ending(Subject::Manifest, name, manifest.expires);
-            if !endings.contains(&of_manifest) {
-                endings.push(of_manifest);
+            if !expirations.contains(&of_manifest) {
+                expirations.push(of_manifest);
             }
         }
     }
     let own = "the TLS certificate".to_owned();
-    endings.extend(certificate.map(|ends| ending(Subject::Certificate, own, ends)));
-    endings
+    expirations.extend(certificate.map(|ends| ending(Subject::Certificate, own, ends)));
+    expirations
 }
 
-impl Ending {
+impl Expiration {
     /// Returns how near the end is.
-    pub fn nearness(&self, now: Millis) -> Nearness {
+    pub fn urgency(&self, now: Millis) -> Urgency {
         if now >= self.ends {
-            Nearness::Over
-        } else if now.0 >= self.ends.0.saturating_sub(SOON_MS) {
-            Nearness::Soon
+            Urgency::Over
+        } else if now.0 >= self.ends.0.saturating_sub(EXPIRES_SOON_MS) {
+            Urgency::Soon
         } else {
-            Nearness::Far
+            Urgency::Far
         }
     }
 
     /// Returns the stable code of its end, or of its nearing.
-    pub fn code(&self, nearness: Nearness) -> &'static str {
-        let over = nearness == Nearness::Over;
+    pub fn code(&self, urgency: Urgency) -> &'static str {
+        let over = urgency == Urgency::Over;
         match (self.subject, over) {
             (Subject::TrustRoot, true) => "trust-root-expired",
             (Subject::TrustRoot, false) => "trust-root-expires",
@@ -114,8 +114,8 @@ impl Ending {
     }
 
     /// Returns what ends and when, in a sentence.
-    pub fn sentence(&self, nearness: Nearness) -> String {
-        let verb = if nearness == Nearness::Over { "ended" } else { "ends" };
+    pub fn sentence(&self, urgency: Urgency) -> String {
+        let verb = if urgency == Urgency::Over { "ended" } else { "ends" };
         format!("{} {verb} at {}", self.name, time::format(self.ends))
     }
 
@@ -135,18 +135,18 @@ impl Ending {
 impl Reminders {
     /// Returns what is to be said now: what has ended or ends soon, each once a day, and at once
     /// when it gets nearer.
-    pub fn due(&mut self, endings: Vec<Ending>, now: Millis) -> Vec<(Ending, Nearness)> {
+    pub fn due(&mut self, expirations: Vec<Expiration>, now: Millis) -> Vec<(Expiration, Urgency)> {
         let day = now.0 / DAY_MS;
         if self.day != day {
             self.day = day;
             self.said.clear();
         }
-        let near = endings.into_iter().map(|ending| {
-            let nearness = ending.nearness(now);
-            (ending, nearness)
+        let near = expirations.into_iter().map(|ending| {
+            let urgency = ending.urgency(now);
+            (ending, urgency)
         });
-        near.filter(|(ending, nearness)| {
-            *nearness != Nearness::Far && self.said.insert((ending.name.clone(), *nearness))
+        near.filter(|(ending, urgency)| {
+            *urgency != Urgency::Far && self.said.insert((ending.name.clone(), *urgency))
         })
         .collect()
     }
@@ -154,7 +154,7 @@ impl Reminders {
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// How long before its end something is spoken of: 7 days.
-pub const SOON_MS: u64 = 7 * DAY_MS;
+pub const EXPIRES_SOON_MS: u64 = 7 * DAY_MS;
 
 #[cfg(test)]
 mod tests {
@@ -162,29 +162,29 @@ mod tests {
 
     const NOON: u64 = 1_793_534_400_000;
 
-    fn release(number: u64, ends: u64) -> Ending {
+    fn release(number: u64, ends: u64) -> Expiration {
         let name = format!("the release set {number}");
-        Ending { subject: Subject::Release, name, ends: Millis(ends) }
+        Expiration { subject: Subject::Release, name, ends: Millis(ends) }
     }
 
     #[test]
     fn an_end_is_spoken_of_from_seven_days_before() {
         let ending = release(7, NOON);
-        for (now, nearness, code) in [
-            (NOON - SOON_MS - 1, Nearness::Far, "release-expires"),
-            (NOON - SOON_MS, Nearness::Soon, "release-expires"),
-            (NOON - 1, Nearness::Soon, "release-expires"),
-            (NOON, Nearness::Over, "release-expired"),
-            (NOON + 9 * SOON_MS, Nearness::Over, "release-expired"),
+        for (now, urgency, code) in [
+            (NOON - EXPIRES_SOON_MS - 1, Urgency::Far, "release-expires"),
+            (NOON - EXPIRES_SOON_MS, Urgency::Soon, "release-expires"),
+            (NOON - 1, Urgency::Soon, "release-expires"),
+            (NOON, Urgency::Over, "release-expired"),
+            (NOON + 9 * EXPIRES_SOON_MS, Urgency::Over, "release-expired"),
         ] {
-            assert_eq!(ending.nearness(Millis(now)), nearness, "{now}");
-            assert_eq!(ending.code(nearness), code);
+            assert_eq!(ending.urgency(Millis(now)), urgency, "{now}");
+            assert_eq!(ending.code(urgency), code);
         }
         assert_eq!(
-            ending.sentence(Nearness::Soon),
+            ending.sentence(Urgency::Soon),
             "the release set 7 ends at 2026-11-01T12:00:00Z"
         );
-        assert!(ending.sentence(Nearness::Over).contains(" ended at "));
+        assert!(ending.sentence(Urgency::Over).contains(" ended at "));
     }
 
     #[test]
@@ -193,15 +193,15 @@ mod tests {
         let all = || vec![release(7, NOON), release(8, NOON + 30 * DAY_MS)];
         let mut due = |now: u64| {
             let said = reminders.due(all(), Millis(now));
-            said.into_iter().map(|(_, nearness)| nearness).collect::<Vec<_>>()
+            said.into_iter().map(|(_, urgency)| urgency).collect::<Vec<_>>()
         };
         assert_eq!(due(NOON - 8 * DAY_MS), []);
-        assert_eq!(due(NOON - 7 * DAY_MS), [Nearness::Soon], "the other one ends much later");
+        assert_eq!(due(NOON - 7 * DAY_MS), [Urgency::Soon], "the other one ends much later");
         assert_eq!(due(NOON - 7 * DAY_MS + 1_000), []);
-        assert_eq!(due(NOON - 6 * DAY_MS), [Nearness::Soon]);
-        assert_eq!(due(NOON - 1), [Nearness::Soon]);
-        assert_eq!(due(NOON), [Nearness::Over], "on the same day");
+        assert_eq!(due(NOON - 6 * DAY_MS), [Urgency::Soon]);
+        assert_eq!(due(NOON - 1), [Urgency::Soon]);
+        assert_eq!(due(NOON), [Urgency::Over], "on the same day");
         assert_eq!(due(NOON + 1_000), []);
-        assert_eq!(due(NOON + DAY_MS), [Nearness::Over]);
+        assert_eq!(due(NOON + DAY_MS), [Urgency::Over]);
     }
 }

@@ -22,7 +22,7 @@ use portcullis_trust::ReleaseSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Found, HookPlace, Reading, ReleaseError};
+use super::{Found, HookIdentity, Reading, ReleaseError};
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
 use crate::state_mac::Seal;
@@ -78,7 +78,7 @@ struct Index {
     /// The hooks on which nothing enforced when the set was in force from the folders. Left out
     /// where there are none: earlier versions refuse an index with a member that they do not know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    unenforced: Vec<HookPlace>,
+    unenforced: Vec<HookIdentity>,
 }
 
 /// The folders of the copy, held open: nothing is written or removed anywhere else.
@@ -190,7 +190,7 @@ impl LastGood {
     }
 
     /// The hooks on which nothing enforced when this set was in force from the folders, as far as that is known.
-    pub fn unenforced(&self, set: Digest) -> Vec<HookPlace> {
+    pub fn unenforced(&self, set: Digest) -> Vec<HookIdentity> {
         self.index(set).map(|index| index.unenforced).unwrap_or_default()
     }
 
@@ -198,7 +198,7 @@ impl LastGood {
     ///
     /// # Errors
     /// The disk refuses; what was noted before is there.
-    pub fn note_unenforced(&self, set: Digest, hooks: Vec<HookPlace>) -> Result<(), NotKept> {
+    pub fn note_unenforced(&self, set: Digest, hooks: Vec<HookIdentity>) -> Result<(), NotKept> {
         match self.index(set) {
             Ok(index) if index.unenforced != hooks => {
                 self.write_index(&Index { unenforced: hooks, ..index })
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn an_index_names_open_hooks_only_where_there_are_some() {
-        let place: HookPlace =
+        let place: HookIdentity =
             serde_json::from_str(r#"{"name":"token","kind":"okta.token","path":"/token"}"#)
                 .unwrap();
         for (unenforced, is_there) in [(vec![], false), (vec![place], true)] {

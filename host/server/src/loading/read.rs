@@ -3,7 +3,7 @@
 //! Invariant: a file's bytes are held only where a set lists their digest and the release role of a
 //! trust root of this host has signed that set, and no more than [`MAX_HELD_BYTES`] together; all
 //! other files cost a stamp, and hashing within a budget. Nothing is verified here: that is
-//! [`Found::activate`]'s matter. A network file system can hang here, so this runs on a thread that
+//! [`ReleaseFiles::prepare`]'s matter. A network file system can hang here, so this runs on a thread that
 //! may hang.
 
 use crate::trust::view::Trusted;
@@ -17,7 +17,7 @@ use portcullis_trust::{Envelope, Manifest, ReleaseSet, TrustRoot, verify_revocat
 use super::{Altered, Found, ReleaseError, SUITE};
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
-use crate::fs::folder::{Budget, Digests, Folder, FolderFile};
+use crate::fs::folder::{Budget, DigestCache, Folder, FolderFile};
 
 /// The inputs of a reading of the folders.
 #[derive(Clone, Default)]
@@ -25,7 +25,7 @@ pub struct Reading {
     /// The trust roots under which a set may have been signed.
     pub roots: Vec<Arc<TrustRoot>>,
     /// Digests of files that were hashed before.
-    pub digests: Arc<Digests>,
+    pub digests: Arc<DigestCache>,
 }
 
 impl Reading {
@@ -142,7 +142,7 @@ pub(super) fn read_set(paths: &ReleasePaths) -> Result<Vec<u8>, ReleaseError> {
 
 /// Looks for what a set lists.
 struct Search<'a> {
-    digests: &'a Digests,
+    digests: &'a DigestCache,
     budget: Budget,
     /// How many bytes may still be held.
     left: u64,

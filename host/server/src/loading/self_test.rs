@@ -146,7 +146,7 @@ pub fn self_test<'a>(
                 .name
                 .chars()
                 .filter(|letter| !letter.is_control())
-                .take(LONGEST_NAME)
+                .take(MAX_NAME_CHARS)
                 .collect(),
         }),
     }
@@ -157,4 +157,4 @@ pub fn self_test<'a>(
 pub const SELF_TEST_TIME: Duration = Duration::from_secs(120);
 
 /// The longest name of a case in a sentence, characters.
-const LONGEST_NAME: usize = 120;
+const MAX_NAME_CHARS: usize = 120;

@@ -161,12 +161,12 @@ impl Standing {
     }
 
     /// Notes which set a way back from the active one leads to.
-    pub fn leads_back_to(&self, before: Option<Active>) {
+    pub fn set_previous(&self, before: Option<Active>) {
         *self.before.lock().unwrap_or_else(PoisonError::into_inner) = before;
     }
 
     /// The set that a way back from the active one leads to, for the status page.
-    pub fn before_json(&self) -> Value {
+    pub fn previous_json(&self) -> Value {
         let before = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
         before.map_or(Value::Null, |it| json!({"version": it.version, "set": it.set.to_string()}))
     }

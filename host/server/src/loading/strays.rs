@@ -13,10 +13,10 @@ use super::SUITE;
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
 use crate::fs::folder::stem;
-use crate::fs::folder::{Budget, Digests, Folder, FolderFile};
+use crate::fs::folder::{Budget, DigestCache, Folder, FolderFile};
 
 /// A component in the plugins' folder that may not run, and why not.
-pub struct Stray {
+pub struct RejectedComponent {
     /// Its file.
     pub path: PathBuf,
     /// Its digest; of its path where the file is not read.
@@ -31,9 +31,9 @@ pub struct Stray {
 
 /// The result of one scan.
 #[derive(Default)]
-pub struct Strays {
+pub struct RejectedComponents {
     /// The first of them, in the order of their names.
-    pub found: Vec<Stray>,
+    pub found: Vec<RejectedComponent>,
     /// How many more there are.
     pub more: u64,
     /// Files that were not examined: the next scan examines some of them.
@@ -48,22 +48,22 @@ struct Seen {
     verdict: Result<Digest, Refusal>,
 }
 
-impl Strays {
+impl RejectedComponents {
     /// Scans the plugins' folder, and the settings' for files that cannot be read. A folder that
     /// cannot be read has none.
     pub fn scan(
         paths: &ReleasePaths,
         root: &TrustRoot,
         now: Millis,
-        digests: &Digests,
-        most_bytes: u64,
+        digests: &DigestCache,
+        max_bytes: u64,
     ) -> Self {
         let folder = Folder::read(&paths.plugins, &[".wasm", ".json"]).unwrap_or_default();
         let settings = Folder::read(&paths.settings, &[".json"]).unwrap_or_default();
-        let mut budget = Budget::new(most_bytes);
+        let mut budget = Budget::new(max_bytes);
         let is_manifest = |file: &&FolderFile| file.ends_with(".json") && !file.ends_with(SUITE);
         let mut strays = Self::default();
-        let (mut manifests, mut left_to_verify) = (Vec::new(), most_bytes);
+        let (mut manifests, mut left_to_verify) = (Vec::new(), max_bytes);
         let mut files: Vec<_> = folder.files.iter().filter(is_manifest).collect();
         files.sort_by_key(|file| file.stamp.size());
         for file in files {
@@ -106,8 +106,8 @@ impl Strays {
         strays
     }
 
-    fn add(&mut self, stray: Stray) {
-        if self.found.len() < MAX_STRAYS {
+    fn add(&mut self, stray: RejectedComponent) {
+        if self.found.len() < MAX_REPORTED {
             self.found.push(stray);
         } else {
             self.more = self.more.saturating_add(1);
@@ -116,7 +116,7 @@ impl Strays {
 }
 
 /// The problem with a component; `None` where a manifest that may be used was signed for it.
-fn judge(path: &Path, component: Digest, manifests: &[Seen]) -> Option<Stray> {
+fn judge(path: &Path, component: Digest, manifests: &[Seen]) -> Option<RejectedComponent> {
     let is_for = |seen: &&Seen| seen.verdict.as_ref().is_ok_and(|wasm| *wasm == component);
     if manifests.iter().any(|seen| is_for(&seen)) {
         return None;
@@ -139,11 +139,11 @@ fn judge(path: &Path, component: Digest, manifests: &[Seen]) -> Option<Stray> {
             "have its publisher sign it with `portcullis plugin sign`, or remove it".to_owned(),
         ),
     };
-    Some(Stray { path: path.to_owned(), component, code, sentence, hint })
+    Some(RejectedComponent { path: path.to_owned(), component, code, sentence, hint })
 }
 
-fn unreadable(path: &Path, why: &str) -> Stray {
-    Stray {
+fn unreadable(path: &Path, why: &str) -> RejectedComponent {
+    RejectedComponent {
         path: path.to_owned(),
         component: sha256(path.as_os_str().as_encoded_bytes()),
         code: "unreadable",
@@ -153,7 +153,7 @@ fn unreadable(path: &Path, why: &str) -> Stray {
 }
 
 /// The most components that one scan reports by name.
-const MAX_STRAYS: usize = 64;
+const MAX_REPORTED: usize = 64;
 /// The most bytes that a scan hashes while the host serves: a quarter of a second or so.
 pub const MAX_SCANNED_BYTES: u64 = 256 << 20;
 /// The most bytes that a scan hashes for `check`, which waits for it.

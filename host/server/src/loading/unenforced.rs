@@ -15,13 +15,13 @@ use crate::config::HookConfig;
 /// A hook's place: its name alone does not tell that the platform calls it as before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HookPlace {
+pub struct HookIdentity {
     name: String,
     kind: String,
     path: String,
 }
 
-impl HookPlace {
+impl HookIdentity {
     /// The place of a configured hook.
     pub fn of(hook: &HookConfig) -> Self {
         let (name, path) = (hook.name.clone(), hook.settings.path.clone());
@@ -34,16 +34,16 @@ impl Generation {
     pub fn unenforced_places<'h>(
         &self,
         hooks: impl IntoIterator<Item = &'h HookConfig>,
-    ) -> Vec<HookPlace> {
+    ) -> Vec<HookIdentity> {
         let unenforced = hooks.into_iter().zip(&self.hooks).filter(|(_, it)| !it.enforced());
-        unenforced.map(|(hook, _)| HookPlace::of(hook)).collect()
+        unenforced.map(|(hook, _)| HookIdentity::of(hook)).collect()
     }
 
     /// Stops every hook on which nothing enforces here, unless it is one of `open`: those on which nothing enforced
     /// under a set from the folders. Each that is stopped is written to the host's log and to [`Generation::unenforced`].
-    pub fn stop_unenforced(&mut self, hooks: &[HookConfig], open: &[HookPlace]) {
+    pub fn stop_unenforced(&mut self, hooks: &[HookConfig], open: &[HookIdentity]) {
         for (hook, bindings) in hooks.iter().zip(&mut self.hooks) {
-            if bindings.enforced() || open.contains(&HookPlace::of(hook)) {
+            if bindings.enforced() || open.contains(&HookIdentity::of(hook)) {
                 continue;
             }
             bindings.stop_unenforced();
@@ -61,7 +61,7 @@ impl Generation {
 
 /// Removes from `open` the hooks that a signed release set binds an enforcing plugin to. The set need not be good for
 /// anything else: it only closes hooks.
-pub fn close_bound(open: &mut Vec<HookPlace>, root: &TrustRoot, set: &[u8]) {
+pub fn close_bound(open: &mut Vec<HookIdentity>, root: &TrustRoot, set: &[u8]) {
     if verify_issued(root, set).is_err() {
         return;
     }

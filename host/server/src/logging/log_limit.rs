@@ -3,7 +3,7 @@
 //! Invariant: of one event at most [`MAX_LINES`] lines are written in [`INTERVAL`]; the lines left
 //! out are counted, and the count is written once when the interval is over. Memory is bounded by
 //! [`MAX_TRACKED`] pairs of event and subject. Time is handed in. It limits nothing by itself: a
-//! line is limited where its writer asks [`LogLimits::admit`] first.
+//! line is limited where its writer asks [`LogLimits::allows`] first.
 //!
 //! ```ignore
 //! if LOG_LIMITS.admit("listener.accept-failed", "", now) {

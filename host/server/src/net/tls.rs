@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use portcullis_callers::Unproven;
+use portcullis_callers::AuthError;
 use portcullis_files::read_bounded;
 use portcullis_model::{Digest, Millis};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -73,7 +73,7 @@ pub struct Peer {
 struct Judged {
     at: Millis,
     by: Digest,
-    verdict: Result<Arc<Names>, Unproven>,
+    verdict: Result<Arc<Names>, AuthError>,
 }
 
 /// What a client certificate says of its holder.
@@ -147,12 +147,12 @@ impl Peer {
     }
 
     /// Its names, if its certificate leads to a trusted authority now.
-    pub fn names(&self, now: Millis) -> Result<Arc<Names>, Unproven> {
+    pub fn names(&self, now: Millis) -> Result<Arc<Names>, AuthError> {
         let current = self.tls.current.load();
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*judged
             && known.by == current.digest
-            && now.0.abs_diff(known.at.0) < JUDGED_FOR_MS
+            && now.0.abs_diff(known.at.0) < VERIFIED_FOR_MS
         {
             return known.verdict.clone();
         }
@@ -161,12 +161,12 @@ impl Peer {
         verdict
     }
 
-    fn judge(&self, current: &Current, now: Millis) -> Result<Arc<Names>, Unproven> {
-        let (own, others) = self.chain.split_first().ok_or(Unproven::NoCertificate)?;
-        let clients = current.clients.as_ref().ok_or(Unproven::CertificateUntrusted)?;
+    fn judge(&self, current: &Current, now: Millis) -> Result<Arc<Names>, AuthError> {
+        let (own, others) = self.chain.split_first().ok_or(AuthError::NoCertificate)?;
+        let clients = current.clients.as_ref().ok_or(AuthError::CertificateUntrusted)?;
         let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
-        clients.verify_client_cert(own, others, at).map_err(|_| Unproven::CertificateUntrusted)?;
-        Names::read(own).map(Arc::new).ok_or(Unproven::CertificateUntrusted)
+        clients.verify_client_cert(own, others, at).map_err(|_| AuthError::CertificateUntrusted)?;
+        Names::read(own).map(Arc::new).ok_or(AuthError::CertificateUntrusted)
     }
 }
 
@@ -183,9 +183,9 @@ impl Names {
 
 /// Takes every client certificate whose key the client holds; [`Peer`] judges whose it is.
 #[derive(Debug)]
-struct JudgedLater(Arc<dyn ClientCertVerifier>);
+struct DeferredClientVerifier(Arc<dyn ClientCertVerifier>);
 
-impl ClientCertVerifier for JudgedLater {
+impl ClientCertVerifier for DeferredClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         false
     }
@@ -265,9 +265,8 @@ fn read(
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|error| StartError::Tls(error.to_string()))?;
     let server = match &clients {
-        Some(clients) => {
-            versions.with_client_cert_verifier(Arc::new(JudgedLater(Arc::clone(clients))))
-        }
+        Some(clients) => versions
+            .with_client_cert_verifier(Arc::new(DeferredClientVerifier(Arc::clone(clients)))),
         None => versions.with_no_client_auth(),
     };
     let ends = ends(&chain);
@@ -325,7 +324,7 @@ pub const H2: &[u8] = b"h2";
 /// Sessions remembered for clients that take no tickets.
 const SESSIONS: usize = 1_024;
 /// How long a client certificate is not looked at again on one connection, milliseconds.
-const JUDGED_FOR_MS: u64 = 60_000;
+const VERIFIED_FOR_MS: u64 = 60_000;
 
 fn default_handshake_ms() -> u64 {
     5_000

@@ -18,7 +18,7 @@ pub struct Budget {
     errand: Instant,
     keys: Instant,
     /// What a plugin must have had to be blamed for not being done: half of what all of them have.
-    fair: Duration,
+    fair_share: Duration,
 }
 
 impl Budget {
@@ -35,18 +35,22 @@ impl Budget {
             delivery: before(write),
             errand: before(write / 2),
             keys: start + whole.saturating_sub(write + deliver + commit) / 4,
-            fair: whole.saturating_sub(write + deliver + commit) / 2,
+            fair_share: whole.saturating_sub(write + deliver + commit) / 2,
         }
     }
 
     /// The same with half of what plugins have left at this moment.
     pub fn halved(self, now: Instant) -> Self {
-        Self { plugins: now + self.left_for_plugins(now) / 2, fair: self.fair / 2, ..self }
+        Self {
+            plugins: now + self.left_for_plugins(now) / 2,
+            fair_share: self.fair_share / 2,
+            ..self
+        }
     }
 
     /// What a plugin must have had to be blamed for not being done, where that is less than its own limit.
-    pub fn fair(&self) -> Duration {
-        self.fair
+    pub fn fair_share(&self) -> Duration {
+        self.fair_share
     }
 
     /// What plugins have left at this moment.
@@ -75,7 +79,7 @@ impl Budget {
     }
 
     /// When what has to be done before the answer leaves must be done: half of the time for writing is left.
-    pub fn errand_until(&self) -> Instant {
+    pub fn side_effect_until(&self) -> Instant {
         self.errand
     }
 }
@@ -198,12 +202,12 @@ mod tests {
     fn the_ledger_adds_up_to_the_time_that_passed() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut ledger = Ledger::open(start);
-        ledger.note(Stage::Caller, at(1));
-        ledger.note(Stage::Parse, at(4));
-        ledger.note(Stage::Caller, at(9));
+        let mut stages = Ledger::open(start);
+        stages.note(Stage::Caller, at(1));
+        stages.note(Stage::Parse, at(4));
+        stages.note(Stage::Caller, at(9));
         let mut json = String::new();
-        ledger.write_json(&mut json);
+        stages.write_json(&mut json);
         assert_eq!(json, r#"{"caller":6000,"parse":3000}"#);
     }
 }

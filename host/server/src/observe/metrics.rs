@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use portcullis_callers::Unproven;
+use portcullis_callers::AuthError;
 use portcullis_model::{Cause, Effect};
 
 use crate::observe::budget::Stage;
@@ -21,7 +21,7 @@ use crate::records::rejections::Reason;
 pub struct HookMetrics {
     /// The members for whose shape requests were rejected.
     pub members: RejectedMembers,
-    cells: Cells,
+    cells: ShardedCells,
 }
 
 /// Counts of one binding since it became active, in all generations that bind it alike.
@@ -29,7 +29,7 @@ pub struct BindingMetrics {
     /// Its labels, ready to be shown.
     pub labels: String,
     /// Set at the first use, or at the activation to those of the same binding before.
-    cells: OnceLock<Arc<Cells>>,
+    cells: OnceLock<Arc<ShardedCells>>,
 }
 
 /// A histogram as it stands.
@@ -42,7 +42,7 @@ pub struct Times {
 
 impl Default for HookMetrics {
     fn default() -> Self {
-        Self { members: RejectedMembers::default(), cells: Cells::new(HOOK_CELLS) }
+        Self { members: RejectedMembers::default(), cells: ShardedCells::new(HOOK_CELLS) }
     }
 }
 
@@ -59,17 +59,17 @@ impl HookMetrics {
 
     /// Something was refused that is counted and not recorded.
     pub fn refused(&self, reason: &Reason) {
-        self.cells.add(REFUSED + reason.cause as usize, 1);
+        self.cells.add(REJECTED + reason.cause as usize, 1);
         let unproven =
-            Unproven::ALL.iter().position(|unproven| Some(unproven.code()) == reason.detail);
+            AuthError::ALL.iter().position(|unproven| Some(unproven.code()) == reason.detail);
         if let Some(unproven) = unproven {
-            self.cells.add(STRANGERS + unproven, 1);
+            self.cells.add(AUTH_FAILURES + unproven, 1);
         }
     }
 
     /// A platform asked again and heard the same.
-    pub fn said_again(&self) {
-        self.cells.add(AGAIN, 1);
+    pub fn duplicate_served(&self) {
+        self.cells.add(DUPLICATES, 1);
     }
 
     /// An answer could not be delivered.
@@ -94,17 +94,17 @@ impl HookMetrics {
 
     /// How many refusals for this cause.
     pub fn refusals(&self, cause: Cause) -> u64 {
-        self.cells.sum(REFUSED + cause as usize)
+        self.cells.sum(REJECTED + cause as usize)
     }
 
     /// How many callers were not proven for this reason.
-    pub fn strangers(&self, unproven: Unproven) -> u64 {
-        self.cells.sum(STRANGERS + unproven as usize)
+    pub fn strangers(&self, unproven: AuthError) -> u64 {
+        self.cells.sum(AUTH_FAILURES + unproven as usize)
     }
 
     /// How many answers were given again.
     pub fn repeats(&self) -> u64 {
-        self.cells.sum(AGAIN)
+        self.cells.sum(DUPLICATES)
     }
 
     /// How many answers were not delivered.
@@ -131,12 +131,12 @@ impl BindingMetrics {
         let _ = self.cells.set(Arc::clone(before.shared()));
     }
 
-    fn cells(&self) -> &Cells {
+    fn cells(&self) -> &ShardedCells {
         self.shared()
     }
 
-    fn shared(&self) -> &Arc<Cells> {
-        self.cells.get_or_init(|| Arc::new(Cells::new(BINDING_CELLS)))
+    fn shared(&self) -> &Arc<ShardedCells> {
+        self.cells.get_or_init(|| Arc::new(ShardedCells::new(BINDING_CELLS)))
     }
 
     /// It was asked, and this came of it.
@@ -153,7 +153,7 @@ impl BindingMetrics {
 
     /// It ran in the slow lane.
     pub fn slow(&self) {
-        self.cells().add(SLOW, 1);
+        self.cells().add(OFFLOADED, 1);
     }
 
     /// It failed too often, and is left alone.
@@ -176,8 +176,8 @@ impl BindingMetrics {
     }
 
     /// How often it ran in the slow lane.
-    pub fn slow_runs(&self) -> u64 {
-        self.cells().sum(SLOW)
+    pub fn offloaded_runs(&self) -> u64 {
+        self.cells().sum(OFFLOADED)
     }
 
     /// What it took.
@@ -187,18 +187,18 @@ impl BindingMetrics {
 }
 
 /// Numbers that grow, in as many copies as threads may write at once.
-struct Cells {
+struct ShardedCells {
     shards: Vec<Box<[Line]>>,
 }
 
 /// Two cache lines: what one thread writes makes no other thread's memory stale, nor what is fetched beside it.
 #[derive(Default)]
 #[repr(align(128))]
-struct Line([AtomicU64; LINE]);
+struct Line([AtomicU64; LINE_CELLS]);
 
-impl Cells {
+impl ShardedCells {
     fn new(count: usize) -> Self {
-        let shard = || (0..count.div_ceil(LINE)).map(|_| Line::default()).collect();
+        let shard = || (0..count.div_ceil(LINE_CELLS)).map(|_| Line::default()).collect();
         Self { shards: (0..SHARDS).map(|_| shard()).collect() }
     }
 
@@ -240,7 +240,7 @@ impl Cells {
 }
 
 fn at(shard: &[Line], cell: usize) -> Option<&AtomicU64> {
-    shard.get(cell / LINE)?.0.get(cell % LINE)
+    shard.get(cell / LINE_CELLS)?.0.get(cell % LINE_CELLS)
 }
 
 /// This thread's shard.
@@ -302,7 +302,7 @@ const OTHER: &str = "other";
 /// Threads that write without meeting each other; further ones share.
 const SHARDS: usize = 16;
 /// Cells of a line.
-const LINE: usize = 16;
+const LINE_CELLS: usize = 16;
 /// Cells of a histogram: buckets, what is above them, and the sum.
 const TIME_CELLS: usize = BUCKETS.len() + 2;
 
@@ -310,16 +310,16 @@ const TIME_CELLS: usize = BUCKETS.len() + 2;
 // repeats, lost answers, a histogram a stage.
 const EFFECTS: usize = Effect::ALL.len();
 const SAFE: usize = EFFECTS;
-const REFUSED: usize = SAFE + Cause::ALL.len();
-const STRANGERS: usize = REFUSED + Cause::ALL.len();
-const AGAIN: usize = STRANGERS + Unproven::ALL.len();
-const UNDELIVERED: usize = AGAIN + 1;
+const REJECTED: usize = SAFE + Cause::ALL.len();
+const AUTH_FAILURES: usize = REJECTED + Cause::ALL.len();
+const DUPLICATES: usize = AUTH_FAILURES + AuthError::ALL.len();
+const UNDELIVERED: usize = DUPLICATES + 1;
 const TIMES: usize = UNDELIVERED + 1;
 const HOOK_CELLS: usize = TIMES + Stage::ALL.len() * TIME_CELLS;
 
 // The cells of a binding: answers by effect, faults by code, runs in its lane, quarantines, a histogram.
-const SLOW: usize = EFFECTS + FAULTS.len() + 1;
-const QUARANTINES: usize = SLOW + 1;
+const OFFLOADED: usize = EFFECTS + FAULTS.len() + 1;
+const QUARANTINES: usize = OFFLOADED + 1;
 const BINDING_TIMES: usize = QUARANTINES + 1;
 const BINDING_CELLS: usize = BINDING_TIMES + TIME_CELLS;
 
@@ -347,10 +347,10 @@ mod tests {
             );
         }
         assert!(Effect::ALL.into_iter().all(|effect| metrics.decisions(effect) == 1));
-        for unproven in Unproven::ALL {
+        for unproven in AuthError::ALL {
             metrics.refused(&unproven.into());
         }
-        assert!(Unproven::ALL.into_iter().all(|unproven| metrics.strangers(unproven) == 1));
+        assert!(AuthError::ALL.into_iter().all(|unproven| metrics.strangers(unproven) == 1));
         assert_eq!((metrics.repeats(), metrics.lost()), (0, 0));
         assert_eq!(FAULTS.iter().collect::<BTreeSet<_>>().len(), FAULTS.len());
     }

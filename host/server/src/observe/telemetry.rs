@@ -186,11 +186,11 @@ impl Trace {
     }
 
     /// The answer is ready: the stages so far, one after the other.
-    pub fn ready(&mut self, ledger: &Ledger, status: u16, at: Instant) {
+    pub fn ready(&mut self, stages: &Ledger, status: u16, at: Instant) {
         self.status = status;
         self.left = at.saturating_duration_since(self.begin);
         let mut from = Duration::ZERO;
-        for (stage, spent) in ledger.entries() {
+        for (stage, spent) in stages.entries() {
             let to = from + Duration::from_nanos(*spent);
             self.parts.push(Part { from, to, what: What::Stage(*stage) });
             from = to;

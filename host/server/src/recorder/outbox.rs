@@ -30,7 +30,7 @@ impl<T> Default for Outbox<T> {
 }
 
 impl<T> Outbox<T> {
-    /// Adds a record. [`Outbox::give`] gives it to the log.
+    /// Adds a record. [`PendingRecords::append`] gives it to the log.
     pub fn add(&mut self, entry: Entry, tag: T) {
         self.waiting.push(Waiting { entry, tag, said: None });
     }

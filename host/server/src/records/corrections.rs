@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::logging::log_limit::LOG_LIMITS;
 
-use books::Books;
+use books::PendingCorrections;
 
 /// One answer that left without its record.
 #[derive(Clone, Copy)]
@@ -39,15 +39,15 @@ pub struct Owed {
 
 /// One hook's debts.
 #[derive(Default)]
-pub struct Debts {
+pub struct Corrections {
     hook: Box<str>,
     any: AtomicBool,
-    books: Mutex<Books>,
+    books: Mutex<PendingCorrections>,
     /// Held while the ring is written, so that no older count replaces a newer one.
     writing: Mutex<()>,
 }
 
-impl Debts {
+impl Corrections {
     /// The debts of the hook of that name.
     pub fn of(hook: &str) -> Self {
         Self { hook: hook.into(), ..Self::default() }
@@ -71,15 +71,15 @@ impl Debts {
         self.any.store(true, Ordering::Release);
         let (kept, waits) = oneshot::channel::<()>();
         let keep = {
-            let (recorder, debts) = (Arc::clone(recorder), Arc::clone(self));
+            let (recorder, entries) = (Arc::clone(recorder), Arc::clone(self));
             move || {
                 for serial in &serials {
-                    debts.keep(&recorder, *serial);
+                    entries.keep(&recorder, *serial);
                 }
                 drop(kept);
             }
         };
-        if recorder.ring_lane.start_job(keep).is_ok() {
+        if recorder.ring_lane.spawn(keep).is_ok() {
             // Late: the answer leaves, and memory knows of it. The job goes on.
             drop(tokio::time::timeout(RING_WAIT, waits).await);
         }
@@ -121,11 +121,11 @@ impl Debts {
     pub fn tend(&self, recorder: &Recorder) -> bool {
         let _writing = self.writing();
         let (slots, done) = self.books().collect(&self.hook);
-        if self.books().is_owing() {
+        if self.books().has_unappended() {
             self.any.store(true, Ordering::Release);
         }
-        let unkept = self.books().unkept_debts();
-        self.note_all(recorder, &unkept);
+        let unkept = self.books().unpersisted();
+        self.write_slots(recorder, &unkept);
         // A count is in the ring before the slot that it takes the place of is free.
         self.write_counts(recorder);
         slots.into_iter().for_each(|slot| free(recorder, slot));
@@ -155,14 +155,14 @@ impl Debts {
     fn keep(&self, recorder: &Recorder, serial: Option<u64>) {
         let _writing = self.writing();
         if let Some(serial) = serial {
-            self.note_all(recorder, &[serial]);
+            self.write_slots(recorder, &[serial]);
         }
         self.write_counts(recorder);
     }
 
     /// Writes debts to the ring that it does not have, up to the first that it does not take: the
     /// next round tries again.
-    fn note_all(&self, recorder: &Recorder, serials: &[u64]) {
+    fn write_slots(&self, recorder: &Recorder, serials: &[u64]) {
         let noted = serials.iter().try_for_each(|serial| {
             let Some(slot) = self.note(&recorder.log, *serial)? else { return Ok(()) };
             // A count is in the ring before the slot that it takes the place of is free.
@@ -171,7 +171,7 @@ impl Debts {
             Ok(())
         });
         if let Err(error) = noted {
-            say_ring_failed(recorder, &self.hook, &error);
+            log_ring_failure(recorder, &self.hook, &error);
         }
     }
 
@@ -196,7 +196,7 @@ impl Debts {
         if is_stale {
             books.count_instead(serial);
         }
-        Ok((is_stale || !books.kept_in(serial, slot)).then_some(slot))
+        Ok((is_stale || !books.set_slot(serial, slot)).then_some(slot))
     }
 
     /// Writes the counts that the ring does not hold yet.
@@ -211,10 +211,10 @@ impl Debts {
 
     /// How many causes have counts that the emergency ring does not hold yet.
     pub fn unkept(&self) -> usize {
-        self.books().count_unkept()
+        self.books().unpersisted_count()
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn books(&self) -> MutexGuard<'_, PendingCorrections> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -228,13 +228,13 @@ impl Debts {
 pub fn write_tally(recorder: &Recorder, tally: &Tally) -> bool {
     let written = recorder.log.ring().count(tally);
     if let Err(error) = &written {
-        say_ring_failed(recorder, &tally.hook, error);
+        log_ring_failure(recorder, &tally.hook, error);
     }
     written.is_ok()
 }
 
 /// Logs that the emergency ring cannot be written.
-pub fn say_ring_failed(recorder: &Recorder, hook: &str, error: &std::io::Error) {
+pub fn log_ring_failure(recorder: &Recorder, hook: &str, error: &std::io::Error) {
     if LOG_LIMITS.admit("log.ring-failed", hook, recorder.clock.instant()) {
         tracing::error!(
             event = "log.ring-failed",
@@ -286,14 +286,14 @@ mod tests {
         let pending = log.append(entry).unwrap();
         let record = Some(pending.sequence());
         pending.wait().unwrap();
-        let debts = Debts::of("token");
+        let entries = Corrections::of("token");
         let (cause, answer) = (Cause::NotDurable, Digest([3; 32]));
-        let serial = debts.books().enter(Owed { record, cause, answer, at: Millis(5) }).unwrap();
-        assert_eq!(debts.books().unkept_debts(), [serial], "as after a write that failed");
-        assert!(debts.note(&log, serial).unwrap().is_none());
-        assert!(debts.books().unkept_debts().is_empty());
+        let serial = entries.books().enter(Owed { record, cause, answer, at: Millis(5) }).unwrap();
+        assert_eq!(entries.books().unpersisted(), [serial], "as after a write that failed");
+        assert!(entries.note(&log, serial).unwrap().is_none());
+        assert!(entries.books().unpersisted().is_empty());
         // Its own turn comes later, and finds it there.
-        assert!(debts.note(&log, serial).unwrap().is_none());
+        assert!(entries.note(&log, serial).unwrap().is_none());
         drop(log);
         let (_, recovery) = open(folder.path());
         let owed: Vec<_> = recovery.owed.iter().collect();

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_audit::corrections::Count;
 use portcullis_audit::{Entry as Record, MAX_RING_TEXT, Pending, Tally};
-use portcullis_callers::Unproven;
+use portcullis_callers::AuthError;
 use portcullis_hooks::Malformed;
 use portcullis_model::json::quote;
 use portcullis_model::{Cause, Millis};
@@ -28,7 +28,7 @@ use crate::records::corrections::{RING_WAIT, write_tally};
 
 /// Counts.
 #[derive(Default)]
-pub struct Refusals {
+pub struct Rejections {
     counts: Mutex<BTreeMap<Key, Counts>>,
     /// Calls whose answers wait for the ring.
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
@@ -90,8 +90,8 @@ impl From<&Malformed> for Reason {
     }
 }
 
-impl From<Unproven> for Reason {
-    fn from(unproven: Unproven) -> Self {
+impl From<AuthError> for Reason {
+    fn from(unproven: AuthError) -> Self {
         Self { cause: Cause::CallerUnproven, detail: Some(unproven.code()), member: None }
     }
 }
@@ -100,12 +100,12 @@ impl From<Unproven> for Reason {
 /// the reason: no two counts share a place there.
 type Key = (Arc<str>, String);
 
-impl Refusals {
+impl Rejections {
     /// Counts one.
     pub fn count(&self, now: Millis, hook: &Arc<str>, reason: impl Into<Reason>) {
         let reason = reason.into();
         let mut counts = self.counts();
-        let counts = match counts.entry((Arc::clone(hook), reason.kept_name())) {
+        let counts = match counts.entry((Arc::clone(hook), reason.ring_name())) {
             Entry::Vacant(vacant) => vacant.insert(Counts::new(reason)),
             Entry::Occupied(occupied) => {
                 let counts = occupied.into_mut();
@@ -131,13 +131,13 @@ impl Refusals {
             }
             waiting.push(kept);
         }
-        self.have_kept(recorder);
+        self.start_persist(recorder);
         drop(tokio::time::timeout(RING_WAIT, waits).await);
     }
 
     /// Has the emergency ring hold what was counted by now, and does not wait: for answers that
     /// must cost nothing.
-    pub fn have_kept(self: &Arc<Self>, recorder: &Arc<Recorder>) {
+    pub fn start_persist(self: &Arc<Self>, recorder: &Arc<Recorder>) {
         // One job is for all that come before it begins.
         if self.asked.swap(true, Ordering::AcqRel) {
             return;
@@ -149,13 +149,13 @@ impl Refusals {
             theirs.write(&its_recorder);
             drop(waiting);
         };
-        if recorder.ring_lane.start_job(job).is_err() {
+        if recorder.ring_lane.spawn(job).is_err() {
             self.asked.store(false, Ordering::Release);
         }
     }
 
     /// How many hooks and reasons have counts that the emergency ring does not hold yet.
-    pub fn count_unkept(&self) -> usize {
+    pub fn unpersisted_count(&self) -> usize {
         self.counts().values().filter(|counts| !counts.tally.is_kept()).count()
     }
 
@@ -180,7 +180,7 @@ impl Refusals {
     /// Takes up what an earlier run counted. Calls of this run may have been counted before the log
     /// was open.
     pub fn restore(&self, tally: &Tally) {
-        let Some(reason) = Reason::kept_as(&tally.cause) else { return };
+        let Some(reason) = Reason::from_ring_name(&tally.cause) else { return };
         let restored = OpenTally::restored(tally);
         let open = BTreeMap::from([(tally.all.first / MINUTE, restored.left())]);
         let restored = Counts { reason, tally: restored, open, given: Vec::new() };
@@ -302,37 +302,37 @@ impl Counts {
 impl Reason {
     /// What the emergency ring calls it: a name of its own, also where the member is longer than
     /// the ring has room for.
-    fn kept_name(&self) -> String {
+    fn ring_name(&self) -> String {
         let cause = self.cause.code();
         let Some(detail) = self.detail.or(self.member.as_deref()) else {
-            return format!("{KEPT}{cause}");
+            return format!("{RING_PREFIX}{cause}");
         };
-        let name = format!("{KEPT}{cause}/{detail}");
+        let name = format!("{RING_PREFIX}{cause}/{detail}");
         if name.len() <= MAX_RING_TEXT {
             return name;
         }
         let digest = sha256(detail.as_bytes()).to_string();
         let hex = digest.trim_start_matches("sha256:").get(..16).unwrap_or_default();
-        format!("{KEPT}{cause}/{DIGEST}{hex}")
+        format!("{RING_PREFIX}{cause}/{DIGEST}{hex}")
     }
 
     /// The reason that the emergency ring calls so. One that this version does not know is a fault
     /// of the host.
-    fn kept_as(name: &str) -> Option<Self> {
-        let name = name.strip_prefix(KEPT)?;
+    fn from_ring_name(name: &str) -> Option<Self> {
+        let name = name.strip_prefix(RING_PREFIX)?;
         let (cause, detail) = name.split_once('/').unwrap_or((name, ""));
         let cause = Cause::ALL.into_iter().find(|known| known.code() == cause);
-        let unproven = Unproven::ALL.into_iter().find(|known| known.code() == detail);
+        let unproven = AuthError::ALL.into_iter().find(|known| known.code() == detail);
         let is_member = unproven.is_none() && !detail.is_empty() && !detail.starts_with(DIGEST);
         let member = is_member.then(|| detail.to_owned().into());
         let cause = cause.unwrap_or(Cause::HostFault);
-        Some(Self { cause, detail: unproven.map(Unproven::code), member })
+        Some(Self { cause, detail: unproven.map(AuthError::code), member })
     }
 }
 
 /// Whether a tally of the emergency ring counts refusals.
 pub fn is_kept(tally: &Tally) -> bool {
-    tally.cause.starts_with(KEPT)
+    tally.cause.starts_with(RING_PREFIX)
 }
 
 impl Counted {
@@ -364,7 +364,7 @@ const MINUTE: u64 = 60_000;
 /// Answers that wait for the ring at once; a further one leaves without waiting.
 const MAX_WAITING: usize = 1_024;
 /// How the emergency ring tells refusals from answers that are owed.
-const KEPT: &str = "refused:";
+const RING_PREFIX: &str = "refused:";
 /// How a digest begins that stands for a member whose name is too long for the emergency ring.
 const DIGEST: char = '#';
 
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_one_line_a_minute_hook_and_reason() {
-        let refusals = Refusals::default();
+        let refusals = Rejections::default();
         let (h0, h1) = (Arc::from("h0"), Arc::from("h1"));
         for n in 0..1_000_000 {
             refusals.count(Millis(n / 20), &h0, Cause::CallerUnproven);
@@ -407,37 +407,37 @@ mod tests {
 
     #[test]
     fn what_the_ring_kept_is_given_to_the_log_of_the_next_run() {
-        for reason in [Reason::from(Cause::NotJson), Reason::from(Unproven::ALL[1])] {
+        for reason in [Reason::from(Cause::NotJson), Reason::from(AuthError::ALL[1])] {
             let all = Count { answers: 12, first: 61_000, last: 190_000 };
             let tally = Tally {
                 hook: "token".into(),
-                cause: reason.kept_name(),
+                cause: reason.ring_name(),
                 id: 7,
                 from: 3,
                 all,
                 recorded: 2,
             };
             assert!(is_kept(&tally));
-            let refusals = Refusals::default();
+            let refusals = Rejections::default();
             refusals.restore(&tally);
             let taken = refusals.take(Millis(500_000), false, 0);
             assert_eq!(taken.len(), 1);
             assert_eq!((taken[0].count, taken[0].reason.clone()), (10, reason));
             assert_eq!(taken[0].minute, Millis(60_000));
         }
-        assert_eq!(Reason::kept_as("not-durable"), None);
+        assert_eq!(Reason::from_ring_name("not-durable"), None);
     }
     #[test]
     fn what_an_earlier_run_counted_is_added_to_what_was_counted_before_the_log_was_open() {
         let tally = |cause: &str, id, answers| Tally {
             hook: "token".into(),
-            cause: format!("{KEPT}{cause}"),
+            cause: format!("{RING_PREFIX}{cause}"),
             id,
             from: 3,
             all: Count { answers, first: 61_000, last: 190_000 },
             recorded: 2,
         };
-        let refusals = Refusals::default();
+        let refusals = Rejections::default();
         refusals.count(Millis(300_000), &Arc::from("token"), Cause::HostFault);
         refusals.restore(&tally(Cause::HostFault.code(), 7, 12));
         // Two causes that this version does not know, which are one to it.
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn reasons_with_long_members_have_names_of_their_own_in_the_ring() {
-        let refusals = Refusals::default();
+        let refusals = Rejections::default();
         let reason = |member: &str| Reason {
             cause: Cause::WrongShape,
             detail: None,
@@ -471,7 +471,7 @@ mod tests {
         assert_eq!(tallies.len(), 4);
         assert!(tallies.iter().all(|tally| tally.cause.len() <= MAX_RING_TEXT));
         // The next run counts on under the same names, and knows the member when it sees it again.
-        let next = Refusals::default();
+        let next = Rejections::default();
         tallies.iter().for_each(|tally| next.restore(tally));
         next.count(Millis(2), &hook, reason(&long[0]));
         let taken = next.take(Millis(500_000), false, 0);

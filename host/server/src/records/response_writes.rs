@@ -10,7 +10,7 @@ use portcullis_audit::Entry;
 
 /// What became of one answer.
 #[derive(Clone, Copy)]
-pub struct Delivery {
+pub struct ResponseWrite {
     /// Its record.
     pub index: u64,
     /// Microseconds until the record was durable, or given up.
@@ -21,17 +21,17 @@ pub struct Delivery {
 
 /// Deliveries not yet recorded.
 #[derive(Default)]
-pub struct Deliveries {
-    batch: Mutex<Vec<Delivery>>,
+pub struct ResponseWrites {
+    batch: Mutex<Vec<ResponseWrite>>,
 }
 
-impl Deliveries {
+impl ResponseWrites {
     /// Notes one.
-    pub fn note(&self, delivery: Delivery) {
+    pub fn note(&self, delivery: ResponseWrite) {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
     }
 
-    /// Gives the log all of them, in records of up to [`MOST_AT_ONCE`]. What it does not take is kept for the next round.
+    /// Gives the log all of them, in records of up to [`MAX_PER_RECORD`]. What it does not take is kept for the next round.
     pub fn report(&self, say: impl Fn(Entry) -> bool) {
         loop {
             let batch = self.take();
@@ -43,10 +43,10 @@ impl Deliveries {
         }
     }
 
-    fn take(&self) -> Vec<Delivery> {
+    fn take(&self) -> Vec<ResponseWrite> {
         let mut batch: Vec<_> = {
             let mut waiting = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-            let most = waiting.len().min(MOST_AT_ONCE);
+            let most = waiting.len().min(MAX_PER_RECORD);
             // The list keeps its room: calls should not have to make it again.
             waiting.drain(..most).collect()
         };
@@ -56,7 +56,7 @@ impl Deliveries {
 }
 
 /// The record of a batch in order, if there is anything to say.
-fn entry(batch: &[Delivery]) -> Option<Entry> {
+fn entry(batch: &[ResponseWrite]) -> Option<Entry> {
     let (first, last) = (batch.first()?.index, batch.last()?.index);
     let failed: Vec<_> = batch
         .iter()
@@ -72,7 +72,7 @@ fn entry(batch: &[Delivery]) -> Option<Entry> {
         r#""first":{first},"last":{last},"delivered":{},"undelivered":{},"undelivered_first":{:?},"commit_us_max":{commit_max}"#,
         batch.len() - failed.len(),
         failed.len(),
-        failed.get(..failed.len().min(MOST_NAMED)).unwrap_or_default()
+        failed.get(..failed.len().min(MAX_NAMED)).unwrap_or_default()
     );
     sealed.push('[');
     for (position, delivery) in batch.iter().enumerate() {
@@ -89,9 +89,9 @@ fn entry(batch: &[Delivery]) -> Option<Entry> {
 }
 
 /// Answers of one record: what its sealed part has room for.
-const MOST_AT_ONCE: usize = 8_192;
+const MAX_PER_RECORD: usize = 8_192;
 /// Undelivered answers that the leaf names; all are in the sealed part.
-const MOST_NAMED: usize = 64;
+const MAX_NAMED: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn a_batch_is_one_record_that_names_what_did_not_leave() {
-        let deliveries = Deliveries::default();
+        let deliveries = ResponseWrites::default();
         assert!(entry(&deliveries.take()).is_none());
-        deliveries.note(Delivery { index: 9, commit_us: 70, write_us: None });
-        deliveries.note(Delivery { index: 7, commit_us: 50, write_us: Some(3) });
+        deliveries.note(ResponseWrite { index: 9, commit_us: 70, write_us: None });
+        deliveries.note(ResponseWrite { index: 7, commit_us: 50, write_us: Some(3) });
         deliveries.report(|_| false);
         let said = std::cell::RefCell::new(Vec::new());
         deliveries.report(|entry| {

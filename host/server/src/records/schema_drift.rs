@@ -1,6 +1,6 @@
 //! The drift alarm: a platform sends members that its hook kind is not known to have.
 //!
-//! Invariant: each unknown member of a hook is spoken of once a run, and at most [`MOST_SEEN`] are;
+//! Invariant: each unknown member of a hook is spoken of once a run, and at most [`MAX_MEMBERS`] are;
 //! only calls that could be read are looked at, a sample of them, after their answer has left. A
 //! name that may be a person's is in the sealed part of the record alone; the leaf, the host's log
 //! and `/status` have a salted hash of it, whose salt is sealed with the name.
@@ -19,7 +19,7 @@ use crate::recorder::Recorder;
 
 /// What one hook was sent that its kind is not known to have.
 #[derive(Default)]
-pub struct Drift {
+pub struct SchemaDrift {
     calls: AtomicU32,
     full: AtomicBool,
     /// By parent and name, as the platform wrote it; with what is shown instead.
@@ -27,24 +27,24 @@ pub struct Drift {
 }
 
 /// A member that was not seen before.
-struct News {
+struct NewMember {
     /// Its path, with a hash where the name must not be shown.
     shown: String,
     /// The name and the hash's salt, where the name must not be shown.
     hidden: Option<(String, [u8; 16])>,
 }
 
-impl Drift {
+impl SchemaDrift {
     /// Whether this call is one to look at: the first ones, then every so many.
     pub fn due(&self) -> bool {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        (call < ALL_OF_THE_FIRST || call.is_multiple_of(ONE_IN))
+        (call < FIRST_SAMPLED || call.is_multiple_of(SAMPLE_EVERY))
             && !self.full.load(Ordering::Relaxed)
     }
 
     /// Looks at a request, and records what is new.
     pub fn look(&self, recorder: &Recorder, hook: &str, kind: HookKind, request: &Document) {
-        for News { shown, hidden } in self.news(kind, request, || recorder.salt()) {
+        for NewMember { shown, hidden } in self.news(kind, request, || recorder.salt()) {
             tracing::warn!(
                 event = "hook.drift",
                 hook,
@@ -68,22 +68,27 @@ impl Drift {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn news(&self, kind: HookKind, request: &Document, salt: impl Fn() -> [u8; 16]) -> Vec<News> {
-        let found = unknown_members(kind, request, MOST_SEEN);
+    fn news(
+        &self,
+        kind: HookKind,
+        request: &Document,
+        salt: impl Fn() -> [u8; 16],
+    ) -> Vec<NewMember> {
+        let found = unknown_members(kind, request, MAX_MEMBERS);
         if found.is_empty() {
             return Vec::new();
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut news = Vec::new();
         for member in found {
-            if seen.len() >= MOST_SEEN {
+            if seen.len() >= MAX_MEMBERS {
                 self.full.store(true, Ordering::Relaxed);
                 break;
             }
             if seen.contains_key(&member) {
                 continue;
             }
-            let new = News::of(&member, &salt);
+            let new = NewMember::of(&member, &salt);
             seen.insert(member, new.shown.clone());
             news.push(new);
         }
@@ -91,7 +96,7 @@ impl Drift {
     }
 }
 
-impl News {
+impl NewMember {
     fn of(unknown: &Unknown, salt: impl Fn() -> [u8; 16]) -> Self {
         let Unknown { parent, name } = unknown;
         let (last, hidden) = if is_shown_member(name) {
@@ -99,7 +104,7 @@ impl News {
         } else {
             let salt = salt();
             let digest = crate::digest::sha256_of(&[&salt, name.as_bytes()]).to_string();
-            let shown = digest.chars().take("sha256:".len() + HASH_SHOWN).collect();
+            let shown = digest.chars().take("sha256:".len() + SHOWN_HASH_CHARS).collect();
             (shown, Some((name.clone(), salt)))
         };
         let shown = if parent.is_empty() { last } else { format!("{parent}.{last}") };
@@ -109,26 +114,26 @@ impl News {
 
 /// Unknown members of one hook that are told apart; past that it is another interface, and one
 /// record less does not matter.
-const MOST_SEEN: usize = 32;
+const MAX_MEMBERS: usize = 32;
 /// Calls that are all looked at, since a new member is mostly in every call.
-const ALL_OF_THE_FIRST: u32 = 64;
+const FIRST_SAMPLED: u32 = 64;
 /// After those, one call in so many.
-const ONE_IN: u32 = 64;
+const SAMPLE_EVERY: u32 = 64;
 /// Characters of a name's hash.
-const HASH_SHOWN: usize = 16;
+const SHOWN_HASH_CHARS: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn news(drift: &Drift, request: &str) -> Vec<News> {
+    fn news(drift: &SchemaDrift, request: &str) -> Vec<NewMember> {
         let request = Document::parse(request.as_bytes()).unwrap();
         drift.news(HookKind::OktaToken, &request, || [7; 16])
     }
 
     #[test]
     fn each_member_is_news_once_and_a_name_that_may_be_a_persons_is_hidden() {
-        let drift = Drift::default();
+        let drift = SchemaDrift::default();
         let request = r#"{"eventId":"e","data":{"context":{"device":{"id":1}},"Zebulon-Quartermain":1,"00u1234567":2},"new":[]}"#;
         let first = news(&drift, request);
         let shown: Vec<_> = first.iter().map(|new| new.shown.as_str()).collect();
@@ -142,14 +147,14 @@ mod tests {
         assert!(hidden.contains(&&("Zebulon-Quartermain".to_owned(), [7; 16])));
         assert!(news(&drift, request).is_empty());
         let many: String = (0..100).map(|n| format!("\"m{n}\":1,")).collect();
-        assert_eq!(news(&drift, &format!("{{{many}\"eventId\":1}}")).len(), MOST_SEEN - 4);
-        assert!(!drift.due() && drift.seen().len() == MOST_SEEN, "nothing more to look for");
+        assert_eq!(news(&drift, &format!("{{{many}\"eventId\":1}}")).len(), MAX_MEMBERS - 4);
+        assert!(!drift.due() && drift.seen().len() == MAX_MEMBERS, "nothing more to look for");
     }
 
     #[test]
     fn the_first_calls_are_looked_at_and_then_a_sample() {
-        let drift = Drift::default();
-        let due = (0..ALL_OF_THE_FIRST + 10 * ONE_IN).filter(|_| drift.due()).count();
-        assert_eq!(due, usize::try_from(ALL_OF_THE_FIRST + 10).unwrap());
+        let drift = SchemaDrift::default();
+        let due = (0..FIRST_SAMPLED + 10 * SAMPLE_EVERY).filter(|_| drift.due()).count();
+        assert_eq!(due, usize::try_from(FIRST_SAMPLED + 10).unwrap());
     }
 }

@@ -20,11 +20,11 @@ pub fn log(hook: &HookConfig, incoming: &Incoming, clock: &Clock) {
     }
     for place in hook.kind.default_entitlements() {
         let value = incoming.call.payload.pointer(place);
-        if value.is_some_and(is_passed_over)
-            && LOG_LIMITS.admit(PASSED_OVER, &hook.name, clock.instant())
+        if value.is_some_and(is_unread)
+            && LOG_LIMITS.admit(UNREAD_REASONS, &hook.name, clock.instant())
         {
             tracing::debug!(
-                event = PASSED_OVER,
+                event = UNREAD_REASONS,
                 hook = hook.name,
                 place,
                 "a value at a place of entitlements is neither a string nor a list of strings, \
@@ -36,7 +36,7 @@ pub fn log(hook: &HookConfig, incoming: &Incoming, clock: &Clock) {
 }
 
 /// Whether a value is neither a string nor a list of strings, or has a part that is neither.
-fn is_passed_over(value: Value<'_>) -> bool {
+fn is_unread(value: Value<'_>) -> bool {
     let is_read = |value: Value<'_>| value.is_null() || value.as_str().is_some();
     // A statement of Okta's SAML kind lists its values in a member of its own.
     let is_statement = value.get("attributeValues").is_some();
@@ -47,7 +47,7 @@ fn is_passed_over(value: Value<'_>) -> bool {
 }
 
 /// The event of a value that is no entitlement.
-const PASSED_OVER: &str = "hook.entitlement-passed-over";
+const UNREAD_REASONS: &str = "hook.entitlement-passed-over";
 
 #[cfg(test)]
 mod tests {
@@ -70,7 +70,7 @@ mod tests {
         ] {
             let document = Document::parse(format!("{{\"a\":{json}}}").as_bytes()).unwrap();
             let value = document.pointer("/a").unwrap();
-            assert_eq!(is_passed_over(value), expected, "{json}");
+            assert_eq!(is_unread(value), expected, "{json}");
         }
     }
 }

@@ -32,11 +32,11 @@ pub enum Purpose {
 
 /// What has been proven so far.
 #[derive(Default)]
-pub struct Proofs {
-    held: Mutex<HashMap<(Repository, Purpose), Held>>,
+pub struct CredentialCache {
+    held: Mutex<HashMap<(Repository, Purpose), CachedCredential>>,
 }
 
-struct Held {
+struct CachedCredential {
     header: HeaderValue,
     until: Option<Instant>,
 }
@@ -50,7 +50,7 @@ impl Purpose {
     }
 }
 
-impl Proofs {
+impl CredentialCache {
     /// What to show with a request; nothing before anybody asked for it.
     pub fn header(&self, repository: &Repository, purpose: Purpose) -> Option<HeaderValue> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +73,7 @@ impl Proofs {
             .get_all(WWW_AUTHENTICATE)
             .iter()
             .filter_map(|value| value.to_str().ok())
-            .take(MOST_CHALLENGES)
+            .take(MAX_CHALLENGES)
             .flat_map(challenges)
             .collect();
         let bearer = asked.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
@@ -97,7 +97,10 @@ impl Proofs {
                     .credential
                     .as_ref()
                     .ok_or_else(|| denied("it wants a password, and none is set"))?;
-                Held { header: basic(credential)?, until: Some(Instant::now() + KEEP_PASSWORD) }
+                CachedCredential {
+                    header: basic(credential)?,
+                    until: Some(Instant::now() + KEEP_PASSWORD),
+                }
             }
             None => return Err(denied("it does not say how it wants to be told who asks")),
         };
@@ -169,7 +172,7 @@ async fn token(
     password: Option<HeaderValue>,
     place: &str,
     until: Instant,
-) -> Result<Held, RegistryError> {
+) -> Result<CachedCredential, RegistryError> {
     let denied = |why: &str| RegistryError::Denied { place: place.to_owned(), why: why.to_owned() };
     let mut request = Request::get(uri).header(ACCEPT, "application/json");
     if let Some(password) = password {
@@ -193,20 +196,20 @@ async fn token(
         .root()
         .get("expires_in")
         .and_then(Value::as_u64)
-        .unwrap_or(SHORT_LIFE_S)
-        .min(LONGEST_LIFE_S);
+        .unwrap_or(DEFAULT_LIFETIME_S)
+        .min(MAX_LIFETIME_S);
     let header =
         secret(&format!("Bearer {token}")).ok_or_else(|| denied("the token is no header value"))?;
     // A tenth of its life early: it must last for the request it is shown with.
     let until = Some(Instant::now() + Duration::from_secs(life) * 9 / 10);
-    Ok(Held { header, until })
+    Ok(CachedCredential { header, until })
 }
 
 /// The life of a token whose issuer does not say, seconds, as the specification has it.
-const SHORT_LIFE_S: u64 = 60;
+const DEFAULT_LIFETIME_S: u64 = 60;
 /// The longest life that is believed, seconds: an hour.
-const LONGEST_LIFE_S: u64 = 3_600;
+const MAX_LIFETIME_S: u64 = 3_600;
 /// How long a password is shown without being asked for, and without reading its file again.
 const KEEP_PASSWORD: Duration = Duration::from_secs(30);
 /// Headers of one answer that are looked at.
-const MOST_CHALLENGES: usize = 8;
+const MAX_CHALLENGES: usize = 8;

@@ -19,7 +19,7 @@ use portcullis_registry::{
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout_at;
 
-use super::auth::{Proofs, Purpose};
+use super::auth::{CredentialCache, Purpose};
 use super::error::RegistryError;
 use crate::config::registry::Access;
 use crate::error::StartError;
@@ -29,7 +29,7 @@ use crate::net::outbound::{Outbound, OutboundConfig, OutboundError, failed};
 pub struct Client {
     outbound: Outbound,
     access: Access,
-    proofs: Proofs,
+    credentials: CredentialCache,
 }
 
 /// One request, as often as it is made.
@@ -50,7 +50,7 @@ impl Client {
             Outbound::new(&OutboundConfig { ca_file: access.ca_file.clone(), cache: None })?;
         let outbound =
             if access.allow_remote_plaintext { outbound.plain_http_anywhere() } else { outbound };
-        Ok(Self { outbound, access, proofs: Proofs::default() })
+        Ok(Self { outbound, access, credentials: CredentialCache::default() })
     }
 
     /// A manifest or index of this type, by tag or digest.
@@ -217,7 +217,7 @@ impl Client {
         to: Digest,
         it: &Descriptor,
     ) -> Result<(), RegistryError> {
-        for _ in 0..MOST_LISTINGS {
+        for _ in 0..MAX_INDEX_ATTEMPTS {
             let mut index = self.listed(repository, to).await?;
             if index.lists(it.digest) {
                 return Ok(());
@@ -251,10 +251,12 @@ impl Client {
         if answer.status() != 202 {
             return Err(refused(answer, &place, until).await);
         }
-        let elsewhere = |why| RegistryError::Redirect { place: place.clone(), why };
-        let to = target(&url, &answer).ok_or_else(|| elsewhere("no place to put it"))?;
+        let recorded_elsewhere = |why| RegistryError::Redirect { place: place.clone(), why };
+        let to = target(&url, &answer).ok_or_else(|| recorded_elsewhere("no place to put it"))?;
         if origin(&to) != origin(&url) {
-            return Err(elsewhere("another host to put it, which would see what proves us"));
+            return Err(recorded_elsewhere(
+                "another host to put it, which would see what proves us",
+            ));
         }
         let mark = if to.contains('?') { '&' } else { '?' };
         let to = format!("{to}{mark}digest={}", it.digest);
@@ -314,23 +316,23 @@ impl Client {
         until: Instant,
     ) -> Result<Response<Incoming>, RegistryError> {
         let own = origin(&url);
-        let elsewhere = |why| RegistryError::Redirect { place: call.place.clone(), why };
-        for _ in 0..=MOST_REDIRECTS {
+        let recorded_elsewhere = |why| RegistryError::Redirect { place: call.place.clone(), why };
+        for _ in 0..=MAX_REDIRECTS {
             let answer = self.send(call, &url, origin(&url) == own, until).await?;
             match answer.status().as_u16() {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => {
                     let next = target(&url, &answer)
-                        .ok_or_else(|| elsewhere("no place that can be called"))?;
+                        .ok_or_else(|| recorded_elsewhere("no place that can be called"))?;
                     if url.starts_with("https:") && !next.starts_with("https:") {
-                        return Err(elsewhere("plain HTTP"));
+                        return Err(recorded_elsewhere("plain HTTP"));
                     }
                     url = next;
                 }
                 _ => return Err(refused(answer, &call.place, until).await),
             }
         }
-        Err(elsewhere("one place after the other"))
+        Err(recorded_elsewhere("one place after the other"))
     }
 
     /// Sends a request, and once more with what it is asked for.
@@ -343,12 +345,15 @@ impl Client {
     ) -> Result<Response<Incoming>, RegistryError> {
         let mut asked = false;
         loop {
-            let mut request =
-                Request::builder().method(call.method.clone()).uri(url).header(USER_AGENT, AGENT);
+            let mut request = Request::builder()
+                .method(call.method.clone())
+                .uri(url)
+                .header(USER_AGENT, CLIENT_NAME);
             for (name, value) in &call.headers {
                 request = request.header(name, value);
             }
-            let proof = own.then(|| self.proofs.header(call.repository, call.purpose)).flatten();
+            let proof =
+                own.then(|| self.credentials.header(call.repository, call.purpose)).flatten();
             if let Some(proof) = proof {
                 request = request.header(AUTHORIZATION, proof);
             }
@@ -370,15 +375,21 @@ impl Client {
             }
             asked = true;
             let whom = (call.repository, call.purpose);
-            self.proofs.meet((&self.outbound, &self.access), whom, answer.headers(), until).await?;
+            self.credentials
+                .meet((&self.outbound, &self.access), whom, answer.headers(), until)
+                .await?;
         }
     }
 }
 
 /// Where an answer sends us, as an absolute address.
 fn target(from: &str, answer: &Response<Incoming>) -> Option<String> {
-    let location =
-        answer.headers().get(LOCATION)?.to_str().ok().filter(|it| it.len() <= LONGEST_LOCATION)?;
+    let location = answer
+        .headers()
+        .get(LOCATION)?
+        .to_str()
+        .ok()
+        .filter(|it| it.len() <= MAX_LOCATION_BYTES)?;
     let place = if location.starts_with("//") {
         return None;
     } else if location.starts_with('/') {
@@ -409,7 +420,7 @@ async fn refused(answer: Response<Incoming>, place: &str, until: Instant) -> Reg
             why: format!("it answered {status}: this may not be done here"),
         },
         _ => {
-            let body = gather(answer, LONGEST_COMPLAINT, &place, until).await.unwrap_or_default();
+            let body = gather(answer, MAX_ERROR_BYTES, &place, until).await.unwrap_or_default();
             let code = complaint(&body).map(|code| format!(" {code}")).unwrap_or_default();
             RegistryError::Status { place, status, code }
         }
@@ -470,12 +481,12 @@ fn outbound(place: &str, cause: OutboundError) -> RegistryError {
 }
 
 /// Who asks.
-const AGENT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
+const CLIENT_NAME: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
 /// Redirects of one request that are followed.
-const MOST_REDIRECTS: usize = 3;
+const MAX_REDIRECTS: usize = 3;
 /// The longest address that a registry may send us to; storage services sign theirs.
-const LONGEST_LOCATION: usize = 8_192;
+const MAX_LOCATION_BYTES: usize = 8_192;
 /// How often an index of the tag schema is written before that is given up.
-const MOST_LISTINGS: usize = 4;
+const MAX_INDEX_ATTEMPTS: usize = 4;
 /// How much of an answer that is no success is read.
-const LONGEST_COMPLAINT: usize = 16 << 10;
+const MAX_ERROR_BYTES: usize = 16 << 10;

@@ -217,9 +217,9 @@ impl PullError {
     }
 
     /// Whether nothing is wrong with the registry or the release: the same can be tried again soon.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::Release(error) => error.may_pass(),
+            Self::Release(error) => error.is_transient(),
             Self::Overtaken { .. } => true,
             _ => false,
         }

@@ -18,6 +18,6 @@ mod standing;
 pub use crate::config::registry::{Access, RegistryConfig};
 pub use client::Client;
 pub use error::{PullError, RegistryError};
-pub use pull::{LOCK, Offer, Placed, Shelf, bring, place, root_name, staging};
+pub use pull::{InstallPaths, LOCK, RemoteRelease, Shelf, download, place, root_name, staging};
 pub use push::{PluginParts, PushedPlugin, ReleaseParts, push_plugin, push_release};
 pub use standing::{Outcome, Source, State};

@@ -13,18 +13,18 @@ use std::path::{Path, PathBuf};
 use portcullis_files::{create_or_empty, list_bounded, open_or_create, read_bounded};
 use portcullis_model::{Digest, Millis};
 use portcullis_registry::{
-    Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Malformed, Reference,
+    Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MAX_PLUGINS, Malformed, Reference,
     Release, Repository, attachment, layer, sha256,
 };
 use portcullis_trust::{Downgrade, Envelope, ReleaseSet, TrustRoot, verify_manifest};
 
 use super::client::Client;
 use super::error::{PullError, RegistryError};
-use crate::fs::folder::{Budget, Digests, Folder, MAX_FILES};
+use crate::fs::folder::{Budget, DigestCache, Folder, MAX_FILES};
 use crate::trust::persisted::replace;
 
 /// What a tag leads to: the release's own documents, not yet believed.
-pub struct Offer {
+pub struct RemoteRelease {
     /// The digest of the index.
     pub artifact: Digest,
     /// The release set's envelope.
@@ -43,7 +43,7 @@ pub struct Offer {
 pub struct Shelf(BTreeMap<Digest, PathBuf>);
 
 /// Where a release lies, or will: the folders of a host's configuration, or of one that is to be filled.
-pub struct Placed<'a> {
+pub struct InstallPaths<'a> {
     /// The release set.
     pub set: &'a Path,
     /// Components and manifests.
@@ -54,7 +54,7 @@ pub struct Placed<'a> {
     pub downgrade: &'a Path,
 }
 
-impl Offer {
+impl RemoteRelease {
     /// Asks a registry what a tag leads to.
     pub async fn ask(client: &Client, reference: &Reference) -> Result<Self, PullError> {
         let place = reference.to_string();
@@ -62,9 +62,9 @@ impl Offer {
         let bytes = client.manifest(reference, Index::MEDIA_TYPE).await?;
         let mut index = Index::parse(&bytes).map_err(malformed)?;
         let repository = &reference.repository;
-        if index.manifests.len() > MOST_LISTED {
+        if index.manifests.len() > MAX_MANIFESTS {
             return Err(malformed(Malformed(format!(
-                "it lists more than {MOST_LISTED} manifests"
+                "it lists more than {MAX_MANIFESTS} manifests"
             )))
             .into());
         }
@@ -129,9 +129,9 @@ impl Offer {
 impl Shelf {
     /// The files in these folders; nothing, where there are none. Hashes files that were not hashed
     /// before, within a budget: what is passed over comes from the registry again.
-    pub fn of(placed: &Placed<'_>, digests: &Digests) -> Self {
-        let (mut found, mut budget) = (BTreeMap::new(), Budget::new(MOST_ALL));
-        for folder in [placed.plugins, placed.settings] {
+    pub fn of(install_paths: &InstallPaths<'_>, digests: &DigestCache) -> Self {
+        let (mut found, mut budget) = (BTreeMap::new(), Budget::new(MAX_RELEASE_BYTES));
+        for folder in [install_paths.plugins, install_paths.settings] {
             let files = Folder::read(folder, &[".wasm", ".json"]).unwrap_or_default().files;
             for file in files {
                 if let Ok(Some(digest)) = digests.of_file(&file, &mut budget) {
@@ -144,18 +144,19 @@ impl Shelf {
 }
 
 /// Brings everything that a verified set names into a staging folder: what is at hand from there, the rest from the registry.
-pub async fn bring(
+pub async fn download(
     client: &Client,
     repository: &Repository,
-    offer: &Offer,
+    offer: &RemoteRelease,
     (root, set, now): (&TrustRoot, &ReleaseSet, Millis),
     shelf: &Shelf,
-    to: &Placed<'_>,
+    to: &InstallPaths<'_>,
 ) -> Result<(), PullError> {
     for folder in [to.plugins, to.settings] {
         fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
     }
-    let bringing = Bringing { client, repository, shelf, left: std::cell::Cell::new(MOST_ALL) };
+    let bringing =
+        Download { client, repository, shelf, left: std::cell::Cell::new(MAX_RELEASE_BYTES) };
     let mut missing: BTreeMap<Digest, &String> =
         set.entries().map(|(id, entry)| (entry.manifest, id)).collect();
     for listed in &offer.release.manifests {
@@ -199,7 +200,7 @@ pub async fn bring(
 }
 
 /// Puts everything that was brought into its place: files first, the set last. What is there already is not written again.
-pub fn place(from: &Placed<'_>, to: &Placed<'_>) -> Result<(), PullError> {
+pub fn place(from: &InstallPaths<'_>, to: &InstallPaths<'_>) -> Result<(), PullError> {
     for (from, to) in [(from.settings, to.settings), (from.plugins, to.plugins)] {
         fs::create_dir_all(to).map_err(|error| disk(to, &error))?;
         let listed = list_bounded(from, &[".wasm", ".json"], MAX_FILES);
@@ -214,14 +215,14 @@ pub fn place(from: &Placed<'_>, to: &Placed<'_>) -> Result<(), PullError> {
 }
 
 /// What is being brought, and how much more may come.
-struct Bringing<'a> {
+struct Download<'a> {
     client: &'a Client,
     repository: &'a Repository,
     shelf: &'a Shelf,
     left: std::cell::Cell<u64>,
 }
 
-impl Bringing<'_> {
+impl Download<'_> {
     /// A signed manifest, and the component that it is attached to.
     async fn manifest<'r>(
         &self,
@@ -252,7 +253,8 @@ impl Bringing<'_> {
         };
         let image =
             Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
-        let config = self.client.small_blob(self.repository, &image.config, LARGEST_CONFIG).await?;
+        let config =
+            self.client.small_blob(self.repository, &image.config, MAX_CONFIG_BYTES).await?;
         Ok(layer(&image, &config).map_err(malformed)?.clone())
     }
 
@@ -260,12 +262,12 @@ impl Bringing<'_> {
     async fn fetch(&self, it: &Descriptor, to: &Path) -> Result<(), PullError> {
         // Copied and not linked: somebody could write into a linked file after it was checked.
         if let Some(at_hand) = self.shelf.0.get(&it.digest)
-            && let Ok(bytes) = read_bounded(at_hand, LARGEST_FILE)
+            && let Ok(bytes) = read_bounded(at_hand, MAX_FILE_BYTES)
             && sha256(&bytes) == it.digest
         {
             return write(to, &bytes);
         }
-        let left = self.left.get().checked_sub(it.size).filter(|_| it.size <= LARGEST_FILE);
+        let left = self.left.get().checked_sub(it.size).filter(|_| it.size <= MAX_FILE_BYTES);
         let left = left.ok_or_else(|| {
             let why = Malformed(format!("a file of {} bytes is more than is taken", it.size));
             RegistryError::Malformed { place: format!("{}@{}", self.repository, it.digest), why }
@@ -320,8 +322,8 @@ pub fn disk(path: &Path, error: &io::Error) -> PullError {
 }
 
 fn put(from: &Path, to: &Path) -> Result<(), PullError> {
-    let bytes = read_bounded(from, LARGEST_FILE).map_err(|error| disk(from, &error.into()))?;
-    if read_bounded(to, LARGEST_FILE).is_ok_and(|there| there == bytes) {
+    let bytes = read_bounded(from, MAX_FILE_BYTES).map_err(|error| disk(from, &error.into()))?;
+    if read_bounded(to, MAX_FILE_BYTES).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
     write(to, &bytes)
@@ -344,10 +346,10 @@ fn short(digest: Digest) -> String {
 /// The file that whoever fills the folders of a release set holds, beside the set.
 pub const LOCK: &str = ".publish.lock";
 /// The most manifests that a release lists: its documents, and two a plugin.
-const MOST_LISTED: usize = 2 * MOST_PLUGINS + 1;
+const MAX_MANIFESTS: usize = 2 * MAX_PLUGINS + 1;
 /// The largest file that is taken: 64 MiB, as from a folder.
-const LARGEST_FILE: u64 = 64 << 20;
+const MAX_FILE_BYTES: u64 = 64 << 20;
 /// The most that is taken for one release: 512 MiB.
-const MOST_ALL: u64 = 512 << 20;
+const MAX_RELEASE_BYTES: u64 = 512 << 20;
 /// The largest configuration of a component's artifact: 1 MiB.
-const LARGEST_CONFIG: usize = 1 << 20;
+const MAX_CONFIG_BYTES: usize = 1 << 20;

@@ -1,8 +1,8 @@
 //! The steps of an activation: read, verify, self-test, prepare, record, swap.
 //!
 //! Two steps come before these and wait for none of them: `runtime::maintenance` polls the folders, and
-//! stops what is revoked (`Host::follow_trust`). Verifying, the self-test and preparing are
-//! [`Found::activate`](crate::loading::Found::activate), which `prepare` runs on a thread of its own.
+//! stops what is revoked (`Host::apply_trust_changes`). Verifying, the self-test and preparing are
+//! [`ReleaseFiles::prepare`](crate::loading::ReleaseFiles::prepare), which `prepare` runs on a thread of its own.
 //!
 //! Invariant: a release is active as a whole or not at all. Its record is durable before anything
 //! changes, and the swap is one exchange of a pointer; calls in flight finish on the release that
@@ -12,16 +12,18 @@ use std::sync::Arc;
 
 use portcullis_audit::Entry;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{Active, History, Passage};
+use portcullis_trust::{Activation, Active, TrustHistory};
 
 use crate::bindings::generation::Generation;
 use crate::config::{Config, ReleasePaths};
-use crate::loading::{Demand, Found, ReleaseError, activation_entry, refusal_entry, set_in};
+use crate::loading::{
+    Completeness, Found, ReleaseError, activation_record, current_set_digest, rejection_record,
+};
 use crate::release::last_good::{
     copy_is_kept, keep_from_folders, keep_release, note_unenforced, prepare_last_good, recheck,
 };
 use crate::release::prepare::{observe_documents, prepare, read_release};
-use crate::state::active::InForce;
+use crate::state::active::ActiveConfig;
 use crate::state::host::{Host, NotInForce};
 
 /// The outcome of an activation from the folders.
@@ -40,14 +42,14 @@ pub enum Activated {
 /// while it is being read. `is_start` says that nothing decides yet.
 ///
 /// # Errors
-/// The reason that the release is refused; [`ReleaseError::Overtaken`] where something newer came.
+/// The reason that the release is refused; [`ReleaseError::Superseded`] where something newer came.
 pub fn activate_from_folders(
     host: &Host,
     is_start: bool,
     mut wanted: impl FnMut(&ReleasePaths, Option<Digest>) -> bool,
 ) -> Result<Activated, ReleaseError> {
-    let in_force = host.in_force.load_full();
-    let (paths, hooks) = (&in_force.config.release, &in_force.config.hooks);
+    let active_config = host.active_config.load_full();
+    let (paths, hooks) = (&active_config.config.release, &active_config.config.hooks);
 
     // 1. Read the set and the files that it lists.
     let mut found = read_release(host, paths, || wanted(paths, None))?;
@@ -58,7 +60,7 @@ pub fn activate_from_folders(
     let set = found.set_digest();
     // A part that had to be left out of the last good release may be there again.
     let is_whole = |active: &&Arc<Generation>| active.set == set && active.is_whole();
-    if let Some(current) = in_force.generation.as_ref().filter(is_whole) {
+    if let Some(current) = active_config.generation.as_ref().filter(is_whole) {
         recheck(host, &found, current);
         return Ok(Activated::Unchanged);
     }
@@ -66,7 +68,8 @@ pub fn activate_from_folders(
     host.obstacles.altered(None);
 
     // 2. to 4. Verify, self-test and prepare.
-    let generation = prepare(host, &found, hooks, Demand::Everything, || wanted(paths, Some(set)))?;
+    let generation =
+        prepare(host, &found, hooks, Completeness::Everything, || wanted(paths, Some(set)))?;
     keep_release(host, &found, &generation.release);
     if is_start {
         keep_from_folders(host, &generation);
@@ -85,12 +88,12 @@ pub fn activate_from_folders(
 pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
     while wanted() {
         // Maintenance tells the problems of files that arrived meanwhile.
-        drop(host.follow_trust(host.as_found.folders));
+        drop(host.apply_trust_changes(host.as_found.folders));
         host.progress.step("reading the release's folders");
         let activated = activate_from_folders(host, true, |paths, set| {
             // Corrections of early calls need not wait for the release.
-            host.settle_debts();
-            wanted() && (set.is_none() || set_in(paths) == set)
+            host.flush_corrections();
+            wanted() && (set.is_none() || current_set_digest(paths) == set)
         });
         let is_superseded = match activated {
             Ok(_) => false,
@@ -103,7 +106,7 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
                     hint = error.hint(),
                     "release refused"
                 );
-                host.recorder.append(refusal_entry(&error));
+                host.recorder.append(rejection_record(&error));
                 fall_back(host, &error, || true)
             }
         };
@@ -133,9 +136,9 @@ pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bo
 /// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on
 /// theirs. Without the record, or where what it was held against does not hold any more, it does not come into force. Blocks on the log.
 pub fn activate(host: &Host, generation: Generation) -> Result<(), NotInForce> {
-    let (number, in_force) = (generation.number, host.in_force.load_full());
-    let put = |generation| in_force.under(Some(generation));
-    let done = record_and_swap(host, generation, None, &in_force.config, put);
+    let (number, active_config) = (generation.number, host.active_config.load_full());
+    let put = |generation| active_config.under(Some(generation));
+    let done = record_and_swap(host, generation, None, &active_config.config, put);
     if let Err(NotInForce::Record(why)) = &done {
         tracing::error!(
             generation = number,
@@ -153,34 +156,35 @@ pub fn record_and_swap(
     generation: Generation,
     before: Option<Entry>,
     config: &Config,
-    put: impl FnOnce(Arc<Generation>) -> InForce,
+    put: impl FnOnce(Arc<Generation>) -> ActiveConfig,
 ) -> Result<(), NotInForce> {
     let (number, set) = (generation.number, generation.set);
     let mut keeper = host.keeper();
-    if !generation.against.holds(&keeper.trusted()) {
+    if !generation.trust_snapshot.holds(&keeper.trusted()) {
         return Err(NotInForce::Overtaken);
     }
     if let Some(entry) = before {
         host.recorder.append_durable(entry)?;
     }
     let active = active_after(host, &generation, keeper.history());
-    let of_set = History::of(&generation.release, active);
-    keeper.record_floors(&host.recorder.log, generation.set, &of_set);
-    let piece = History { highest: of_set.highest, active: of_set.active, ..History::default() };
-    let entry = activation_entry(&generation, &piece);
+    let of_set = TrustHistory::of(&generation.release, active);
+    keeper.record_min_serials(&host.recorder.log, generation.set, &of_set);
+    let piece =
+        TrustHistory { highest: of_set.highest, active: of_set.active, ..TrustHistory::default() };
+    let entry = activation_record(&generation, &piece);
     host.recorder.append_durable(entry)?;
     keeper.remember(&of_set);
     for warning in generation.warnings(&config.hooks) {
         tracing::warn!(generation = number, event = "release.warning", "{warning}");
     }
     // What its bindings counted must not be lost with it.
-    if let Some(former) = &host.in_force.load().generation {
-        host.record_ends(&mut keeper, former);
-        let ended = former.hand_on_metrics(&generation, &host.former.load());
-        host.former.store(Arc::new(ended));
+    if let Some(previous_metrics) = &host.active_config.load().generation {
+        host.record_ends(&mut keeper, previous_metrics);
+        let ended = previous_metrics.transfer_metrics(&generation, &host.previous_metrics.load());
+        host.previous_metrics.store(Arc::new(ended));
     } else {
         // The one before was withdrawn.
-        host.former.load().iter().for_each(|before| {
+        host.previous_metrics.load().iter().for_each(|before| {
             generation.continues(before);
         });
     }
@@ -189,11 +193,11 @@ pub fn record_and_swap(
         host.obstacles.release(None);
     }
     host.obstacles.altered(None);
-    host.in_force.store(Arc::new(put(Arc::new(generation))));
+    host.active_config.store(Arc::new(put(Arc::new(generation))));
     // A root that waits for the clock revokes keys already.
     host.stop_revoked(&keeper);
     host.standing.active(set, keeper.history().highest);
-    host.standing.leads_back_to(keeper.history().before_active());
+    host.standing.set_previous(keeper.history().before_active());
     drop(keeper);
     copy_is_kept(host, set);
     note_unenforced(host);
@@ -203,8 +207,8 @@ pub fn record_and_swap(
 
 /// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
 /// never has an earlier moment, whatever the clock does.
-fn active_after(host: &Host, generation: &Generation, history: &History) -> Active {
-    if let Passage::Again(active) = generation.passage {
+fn active_after(host: &Host, generation: &Generation, history: &TrustHistory) -> Active {
+    if let Activation::Again(active) = generation.passage {
         return active;
     }
     let resets = history.resets();

@@ -26,7 +26,7 @@ use crate::error::StartError;
 use crate::fs::change::Folders;
 use crate::loading::{self, ReleaseError};
 use crate::registry::PullError;
-use crate::registry::pull::{self, Offer, Placed, Shelf};
+use crate::registry::pull::{self, InstallPaths, RemoteRelease, Shelf};
 use crate::registry::{Outcome, Source};
 use crate::state::host::Host;
 
@@ -130,10 +130,10 @@ async fn follow(host: &Arc<Host>, reload: &impl Fn(), look: &Notify) {
             }
             Err(error) => {
                 // Whoever pushes what is not taken soon pushes something better.
-                let soon = error.is_refusal() || error.may_pass();
-                let most = if soon { REFUSED_DOUBLINGS } else { DOUBLINGS };
+                let soon = error.is_refusal() || error.is_transient();
+                let most = if soon { MAX_REJECTED_DOUBLINGS } else { MAX_DOUBLINGS };
                 seen.failures = seen.failures.saturating_add(1).min(most);
-                complain(host, source, &mut seen, error, changed);
+                log_failure(host, source, &mut seen, error, changed);
             }
         }
         tokio::select! {
@@ -151,12 +151,12 @@ async fn round(
     seen: &mut Seen,
 ) -> Result<Outcome, PullError> {
     seen.artifact = None;
-    let config = Arc::clone(&host.in_force.load().config);
+    let config = Arc::clone(&host.active_config.load().config);
     let (offer, root) = hear(host, source, &config, &mut seen.artifact).await?;
     let (paths, digest) = (&config.release, offer.set_digest());
-    let here = loading::set_in(paths) == Some(digest);
+    let here = loading::current_set_digest(paths) == Some(digest);
     // What lies there and was refused is pulled again: perhaps it was damaged here.
-    let active = host.in_force.load().generation.clone();
+    let active = host.active_config.load().generation.clone();
     let damaged = host.obstacles.refused_release().is_some()
         || host.obstacles.altered_release().is_some()
         || active.as_ref().is_none_or(|it| it.is_last_good());
@@ -170,7 +170,7 @@ async fn round(
         Some(active) => (Arc::clone(host.keeper().trusted().roots.at(active.root)), active.since),
         None => (root, now),
     };
-    host.keeper().may_take(digest).map_err(|error| PullError::Release(error.into()))?;
+    host.keeper().check_replacement(digest).map_err(|error| PullError::Release(error.into()))?;
     let set = verify_release(&root, &offer.set, at).map_err(refused)?;
     loading::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now)
         .map_err(refused)?;
@@ -187,7 +187,7 @@ async fn round(
     // What is left there is of no use, or only a copy.
     drop(std::fs::remove_dir_all(&folder));
     if let Err(PullError::Release(error)) = &done
-        && !error.may_pass()
+        && !error.is_transient()
     {
         seen.unready = Some((offer.artifact, config.digest, under, error.code()));
     }
@@ -208,17 +208,17 @@ async fn take(
     host: &Arc<Host>,
     source: &Source,
     look: &Notify,
-    offer: &Offer,
+    offer: &RemoteRelease,
     verified: (&TrustRoot, &ReleaseSet, Millis),
     config: &Arc<Config>,
     folder: &Path,
 ) -> Result<(), PullError> {
     let [set, plugins, settings, downgrade] = pull::staging(folder)?;
     let staged = ReleasePaths { set, plugins, settings, downgrade, ..config.release.clone() };
-    let (from, to) = (placed(&staged), placed(&config.release));
+    let (from, to) = (install_paths(&staged), install_paths(&config.release));
     let (repository, shelf) = (&source.reference.repository, Shelf::of(&to, &host.digests));
-    pull::bring(&source.client, repository, offer, verified, &shelf, &from).await?;
-    let before = loading::set_in(&config.release);
+    pull::download(&source.client, repository, offer, verified, &shelf, &from).await?;
+    let before = loading::current_set_digest(&config.release);
     try_release(host, source, look, offer.artifact, &staged, config).await?;
     // Making it ready took its time: what was published here meanwhile is not overwritten.
     let _lock = pull::lock(&config.release.set)?;
@@ -231,7 +231,7 @@ async fn take(
 fn may_install(
     host: &Host,
     paths: &ReleasePaths,
-    offer: &Offer,
+    offer: &RemoteRelease,
     before: Option<Digest>,
 ) -> Result<(), PullError> {
     let refused = |refusal| PullError::Refused { plugin: None, refusal };
@@ -241,11 +241,11 @@ fn may_install(
     let trusted = Trusted { roots: &roots, history: &history };
     loading::admit(&trusted, &offered, digest, offer.downgrade.as_deref(), host.trusted_now())
         .map_err(refused)?;
-    let there = loading::set_in(paths);
+    let there = loading::current_set_digest(paths);
     if there == before || there == Some(digest) {
         return Ok(());
     }
-    match loading::verified_set_in(paths, roots.newest(), host.trusted_now()) {
+    match loading::verified_current_set(paths, roots.newest(), host.trusted_now()) {
         Some(set) if set.version >= offered.version => {
             let (version, offered) = (set.version, offered.version);
             let why =
@@ -298,12 +298,12 @@ async fn hear(
     source: &Source,
     config: &Config,
     artifact: &mut Option<Digest>,
-) -> Result<(Offer, Arc<TrustRoot>), PullError> {
-    let offer = Offer::ask(&source.client, &source.reference).await?;
+) -> Result<(RemoteRelease, Arc<TrustRoot>), PullError> {
+    let offer = RemoteRelease::ask(&source.client, &source.reference).await?;
     source.saw(offer.artifact);
     *artifact = Some(offer.artifact);
     let root = roots(host, config, &offer)?;
-    host.heed(&offer.set);
+    host.apply_set_revocations(&offer.set);
     if let Ok(issued) = verify_issued(&host.root.load(), &offer.set) {
         host.trusted_time.observe_document(issued);
     }
@@ -311,7 +311,7 @@ async fn hear(
 }
 
 /// Puts trust roots that follow the one in force where the host looks for them, and has it look. Gives the one in force then.
-fn roots(host: &Host, config: &Config, offer: &Offer) -> Result<Arc<TrustRoot>, PullError> {
+fn roots(host: &Host, config: &Config, offer: &RemoteRelease) -> Result<Arc<TrustRoot>, PullError> {
     let mut newest = Arc::clone(host.keeper().root());
     let before = newest.version;
     for (version, envelope) in offer.roots.range(before.saturating_add(1)..) {
@@ -325,13 +325,13 @@ fn roots(host: &Host, config: &Config, offer: &Offer) -> Result<Arc<TrustRoot>, 
     }
     if newest.version > before {
         // What is wrong with other files there, housekeeping says.
-        drop(host.follow_trust(Folders::default()));
+        drop(host.apply_trust_changes(Folders::default()));
     }
     Ok(Arc::clone(host.keeper().root()))
 }
 
 /// Says once what is wrong; records what came and was not taken.
-fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, changed: bool) {
+fn log_failure(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, changed: bool) {
     let (code, hint) = (error.code(), error.hint());
     if changed {
         tracing::warn!(code, %error, hint, release = %source.reference, event = "registry.not-pulled", "nothing pulled; what is here goes on");
@@ -359,10 +359,10 @@ fn complain(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, ch
 
 /// How long until the next look: longer after each that brought nothing good, and never the same for two hosts.
 fn pause(poll_ms: u64, failures: u32) -> Duration {
-    let longest = LONGEST_PAUSE_MS.max(poll_ms);
+    let max_backoff = MAX_PAUSE_MS.max(poll_ms);
     let wait = poll_ms
-        .saturating_mul(1_u64.checked_shl(failures.min(DOUBLINGS)).unwrap_or(1))
-        .min(longest);
+        .saturating_mul(1_u64.checked_shl(failures.min(MAX_DOUBLINGS)).unwrap_or(1))
+        .min(max_backoff);
     let mut random = [0; 2];
     // Without randomness it is the middle.
     let part = match aws_lc_rs::rand::fill(&mut random) {
@@ -373,8 +373,8 @@ fn pause(poll_ms: u64, failures: u32) -> Duration {
     Duration::from_millis(wait * 9 / 10 + wait / 5 * part / 65_536)
 }
 
-fn placed(paths: &ReleasePaths) -> Placed<'_> {
-    Placed {
+fn install_paths(paths: &ReleasePaths) -> InstallPaths<'_> {
+    InstallPaths {
         set: &paths.set,
         plugins: &paths.plugins,
         settings: &paths.settings,
@@ -386,12 +386,12 @@ fn placed(paths: &ReleasePaths) -> Placed<'_> {
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The longest pause while nothing good comes, milliseconds: a quarter of an hour, or the interval itself.
-const LONGEST_PAUSE_MS: u64 = 900_000;
+const MAX_PAUSE_MS: u64 = 900_000;
 
 /// How often the pause doubles while the registry gives nothing.
-const DOUBLINGS: u32 = 16;
+const MAX_DOUBLINGS: u32 = 16;
 /// How often while it has something that is not taken.
-const REFUSED_DOUBLINGS: u32 = 2;
+const MAX_REJECTED_DOUBLINGS: u32 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -16,8 +16,8 @@ use portcullis_trust::{ReleaseSet, TrustRoot};
 use crate::bindings::generation::Generation;
 use crate::fs::file_worker::{POLL_LIMIT, START_LIMIT};
 use crate::loading::{
-    Demand, Found, HookPlace, LastGood, ReleaseError, altered_entry, close_bound, set_bytes,
-    set_digest,
+    Completeness, Found, HookIdentity, LastGood, ReleaseError, altered_record, close_bound,
+    set_bytes, set_digest,
 };
 use crate::state::conditions::Altered;
 use crate::state::host::Host;
@@ -29,7 +29,7 @@ pub fn may_stay_open(
     set: Digest,
     there: Option<&[u8]>,
     root: &TrustRoot,
-) -> Vec<HookPlace> {
+) -> Vec<HookIdentity> {
     let mut open = copies.unenforced(set);
     if let Some(other) = there.filter(|other| set_digest(other) != Some(set)) {
         close_bound(&mut open, root, other);
@@ -63,7 +63,7 @@ pub fn keep_release(host: &Host, found: &Found, release: &ReleaseSet) {
 /// Copies a release from the folders if they still hold it, verified. A copy that is there
 /// already is compared with it, and put right.
 pub fn keep_from_folders(host: &Host, generation: &Generation) {
-    let config = host.in_force.load().config.clone();
+    let config = host.active_config.load().config.clone();
     // The release in force must not wait for a file system that hangs.
     let until = host.clock.instant() + START_LIMIT;
     let found = read_release(host, &config.release, || host.clock.instant() < until).ok();
@@ -88,11 +88,11 @@ pub fn copy_is_kept(host: &Host, set: Digest) {
 }
 
 /// Makes the last good release ready where nothing decides: the set that was active last, from
-/// the host's own copy. `wanted` is asked as [`Host::ready`] asks it. `None` where there is no
+/// the host's own copy. `wanted` is asked as [`Host::prepare_candidate`] asks it. `None` where there is no
 /// such copy, or it may not come into force either.
 ///
 /// # Errors
-/// [`ReleaseError::Overtaken`] alone: something newer is there.
+/// [`ReleaseError::Superseded`] alone: something newer is there.
 pub fn prepare_last_good(
     host: &Host,
     wanted: impl FnMut() -> bool,
@@ -110,8 +110,8 @@ pub fn prepare_last_good(
             return Ok(None);
         }
     };
-    let config = host.in_force.load().config.clone();
-    match prepare(host, &found, &config.hooks, Demand::LastGood, wanted) {
+    let config = host.active_config.load().config.clone();
+    match prepare(host, &found, &config.hooks, Completeness::LastGood, wanted) {
         Ok(mut generation) => {
             generation
                 .stop_unenforced(&config.hooks, &places_that_may_stay_open(host, generation.set));
@@ -149,8 +149,8 @@ pub fn prepare_last_good(
 
 /// The hooks on which nothing need enforce under the copy of this set: those on which nothing enforced when it was
 /// in force from the folders, and to which no other signed set that lies there binds anything.
-fn places_that_may_stay_open(host: &Host, set: Digest) -> Vec<HookPlace> {
-    let paths = host.in_force.load().config.release.clone();
+fn places_that_may_stay_open(host: &Host, set: Digest) -> Vec<HookIdentity> {
+    let paths = host.active_config.load().config.release.clone();
     let there = host.files.release.run(POLL_LIMIT, move || set_bytes(&paths)).flatten();
     may_stay_open(&host.last_good, set, there.as_deref(), &host.root.load())
 }
@@ -158,11 +158,11 @@ fn places_that_may_stay_open(host: &Host, set: Digest) -> Vec<HookPlace> {
 /// Keeps with the copy of the release in force on which hooks nothing enforces, for a start from that copy. Under a
 /// release that came from the copy itself, what was kept stays.
 pub fn note_unenforced(host: &Host) {
-    let in_force = host.in_force.load_full();
-    let Some(generation) = in_force.generation.as_ref().filter(|it| !it.is_last_good()) else {
+    let active_config = host.active_config.load_full();
+    let Some(generation) = active_config.generation.as_ref().filter(|it| !it.is_last_good()) else {
         return;
     };
-    let hooks = generation.unenforced_places(in_force.hooks.iter().map(|hook| &hook.config));
+    let hooks = generation.unenforced_places(active_config.hooks.iter().map(|hook| &hook.config));
     if let Err(error) = host.last_good.note_unenforced(generation.set, hooks) {
         tracing::warn!(
             event = "release.not_kept",
@@ -208,7 +208,7 @@ pub fn recheck(host: &Host, found: &Found, generation: &Generation) {
                     code = error.code(), %error, hint = error.hint(),
                     "the release folders no longer hold the release in force, which goes on"
                 );
-                host.recorder.append(altered_entry(generation.number, &error));
+                host.recorder.append(altered_record(generation.number, &error));
             }
         }
     }

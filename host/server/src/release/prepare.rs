@@ -14,14 +14,14 @@ use portcullis_engine::GivenUp;
 
 use crate::bindings::generation::Generation;
 use crate::config::{Config, HookConfig, ReleasePaths};
-use crate::loading::{Demand, Found, ReleaseError};
+use crate::loading::{Completeness, Found, ReleaseError};
 use crate::state::host::Host;
 
 /// Reads release folders on a thread that may hang with them. Asks time and again whether that
 /// is `wanted`.
 ///
 /// # Errors
-/// As [`Found::read`]; [`ReleaseError::Stalled`] where an earlier reading has not returned.
+/// As [`ReleaseFiles::read`]; [`ReleaseError::Stalled`] where an earlier reading has not returned.
 pub fn read_release(
     host: &Host,
     paths: &ReleasePaths,
@@ -29,7 +29,7 @@ pub fn read_release(
 ) -> Result<Found, ReleaseError> {
     let (its_paths, reading) = (paths.clone(), host.reading());
     let read = move || Found::read(&its_paths, &reading);
-    let found = host.files.reading.run_while(read, ROUND, wanted);
+    let found = host.files.reading.run_while(read, CHECK_EVERY, wanted);
     found.unwrap_or_else(|| match host.files.reading.stalled_for() {
         Some(limit) => Err(ReleaseError::Stalled { path: paths.set.clone(), limit }),
         None => Err(ReleaseError::Overtaken),
@@ -44,26 +44,26 @@ pub fn try_release(
     wanted: impl FnMut() -> bool,
 ) -> Result<(), ReleaseError> {
     let found = Found::read(paths, &host.reading())?;
-    prepare(host, &found, &config.hooks, Demand::Everything, wanted).map(drop)
+    prepare(host, &found, &config.hooks, Completeness::Everything, wanted).map(drop)
 }
 
 /// Readies what was found for these hooks. Time and again asks whether it is `wanted`, until it is made or ended: whoever asks for it
 /// does there what cannot wait.
 ///
 /// # Errors
-/// What is wrong with it; [`ReleaseError::Overtaken`] where it is wanted no more, or was held against what does not hold any more.
+/// What is wrong with it; [`ReleaseError::Superseded`] where it is wanted no more, or was held against what does not hold any more.
 pub fn prepare(
     host: &Host,
     found: &Found,
     hooks: &[HookConfig],
-    demand: Demand,
+    demand: Completeness,
     mut wanted: impl FnMut() -> bool,
 ) -> Result<Generation, ReleaseError> {
     observe_documents(host, found);
     may_activate(host, found)?;
     let (roots, history) = host.keeper().copy();
     let trusted = Trusted { roots: &roots, history: &history };
-    let (against, given_up) = (Against::new(&trusted), GivenUp::default());
+    let (trust_snapshot, given_up) = (Against::new(&trusted), GivenUp::default());
     let now = host.keeper().time_for_activation();
     let engine = host.engine().unless(&given_up);
     let result = thread::scope(|scope| {
@@ -74,15 +74,15 @@ pub fn prepare(
         };
         let making = thread::Builder::new().name("making".to_owned()).spawn_scoped(scope, make);
         let making = making.map_err(|error| ReleaseError::NoThread { why: error.to_string() })?;
-        while ended.recv_timeout(ROUND) == Err(RecvTimeoutError::Timeout) {
+        while ended.recv_timeout(CHECK_EVERY) == Err(RecvTimeoutError::Timeout) {
             // Asked also when it is being ended: what cannot wait does not wait for that either.
-            if !wanted() || !against.holds(&host.keeper().trusted()) {
+            if !wanted() || !trust_snapshot.holds(&host.keeper().trusted()) {
                 given_up.say();
             }
         }
         making.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
-    if given_up.is_said() || !against.holds(&host.keeper().trusted()) {
+    if given_up.is_cancelled() || !trust_snapshot.holds(&host.keeper().trusted()) {
         return Err(ReleaseError::Overtaken);
     }
     // It took its time.
@@ -95,7 +95,7 @@ fn may_activate(host: &Host, found: &Found) -> Result<(), ReleaseError> {
     if !host.reset_still_holds() {
         return Err(ReleaseError::Swap);
     }
-    Ok(host.keeper().may_take(found.set_digest())?)
+    Ok(host.keeper().check_replacement(found.set_digest())?)
 }
 
 /// A set that was signed within the last day agrees with a clock of that time.
@@ -106,4 +106,4 @@ pub fn observe_documents(host: &Host, found: &Found) {
 }
 
 /// How often it is asked whether what is being made is wanted.
-const ROUND: Duration = Duration::from_millis(500);
+const CHECK_EVERY: Duration = Duration::from_millis(500);

@@ -10,10 +10,10 @@ use portcullis_audit::Entry;
 use portcullis_hooks::Incoming;
 use portcullis_model::Cause;
 
-use crate::bindings::candidate::{Comparison, Rollout};
+use crate::bindings::candidate::{CandidateBinding, Comparison};
 use crate::bindings::evaluate::{self, Asked};
 use crate::bindings::generation::Binding;
-use crate::request::decision_record::seal_plugins;
+use crate::request::decision_record::sealed_plugins;
 use crate::state::host::{Hook, Host};
 
 /// A call that two have spoken about, or will.
@@ -36,9 +36,9 @@ impl Doubled {
         of: Option<u64>,
     ) {
         let Some(rollout) = &self.live.rollout else { return };
-        let lane = Arc::clone(&rollout.lane);
+        let pool = Arc::clone(&rollout.pool);
         let (theirs, own, incoming) = (Arc::clone(host), Arc::clone(hook), Arc::clone(incoming));
-        if lane.start_job(move || self.compare(&theirs, &own, &incoming, of)).is_err() {
+        if pool.spawn(move || self.compare(&theirs, &own, &incoming, of)).is_err() {
             host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
         }
     }
@@ -84,7 +84,7 @@ fn as_asked(binding: &Binding, incoming: &Arc<Incoming>) -> Arc<Incoming> {
 
 /// Both have decided about one call: counts the comparison, and records a difference.
 fn record(
-    rollout: &Rollout,
+    rollout: &CandidateBinding,
     host: &Arc<Host>,
     hook: &Hook,
     live: &Asked,
@@ -96,7 +96,7 @@ fn record(
     let comparison = Comparison::of(live, candidate, slower);
     if comparison.diverges() {
         let fields = comparison.fields(&hook.config.name, rollout.way(), of, live, candidate);
-        let sealed = seal_plugins([live, candidate], incoming);
+        let sealed = sealed_plugins([live, candidate], incoming);
         let entry = Entry { kind: "hook.diverged", fields, sealed: Some(sealed.into_bytes()) };
         if host.recorder.log.append(entry).is_err() {
             host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);

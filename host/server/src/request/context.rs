@@ -17,8 +17,10 @@ use bytes::Bytes;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Pseudonym, Sequence};
-use portcullis_callers::Unproven;
-use portcullis_hooks::{Answer, Frame, Heard, Incoming, Malformed, OnFailure, Repeats, Request};
+use portcullis_callers::AuthError;
+use portcullis_hooks::{
+    Answer, DedupPolicy, Frame, Incoming, Malformed, OnFailure, Parsed, Request,
+};
 use portcullis_model::{Cause, Effect, Millis, Wanted};
 
 use self::account::Account;
@@ -32,9 +34,9 @@ use crate::observe::budget::{Budget, Ledger, Stage};
 use crate::observe::telemetry::Trace;
 use crate::records::unread_entitlements;
 use crate::request::decide::{Decided, Failure};
-use crate::request::post_response::Afterwards;
+use crate::request::post_response::PostResponse;
 use crate::request::search::Tally;
-use crate::state::active::InForce;
+use crate::state::active::ActiveConfig;
 use crate::state::dedup::Turn;
 use crate::state::host::{Hook, Host};
 
@@ -45,7 +47,7 @@ pub struct Call<'a> {
     /// The host.
     pub host: &'a Arc<Host>,
     /// What was in force when it began: it keeps to that to the end.
-    pub in_force: &'a InForce,
+    pub active_config: &'a ActiveConfig,
     /// The hook.
     pub hook: &'a Arc<Hook>,
     /// The request's head.
@@ -57,23 +59,23 @@ pub struct Call<'a> {
     /// Its deadlines.
     pub budget: Budget,
     /// What is to be done after the reply.
-    pub afterwards: Afterwards,
+    pub afterwards: PostResponse,
     /// Its trace, if it has one.
     pub trace: Option<Box<Trace>>,
     route: &'static str,
     began: Instant,
     /// The budget, while candidates have half of it.
     whole_budget: Option<Budget>,
-    ledger: Ledger,
+    stages: Ledger,
     received: Millis,
     /// The body's, where it has been made already.
     body_pseudonym: Option<Pseudonym>,
     /// What came of a search.
-    pub searched: Option<Tally>,
+    pub search_counts: Option<Tally>,
     /// Who answers in a live binding's place, and why.
     cast: Vec<(Arc<Binding>, Why)>,
     /// What came of asking candidates, where that was no decision.
-    pub fallen: Option<Fallen>,
+    pub fallen: Option<CanaryFailure>,
     /// The place that its record was given.
     record: Option<Sequence>,
     /// The records of its answer that the log was given.
@@ -91,7 +93,7 @@ enum Counted {
 }
 
 /// An attempt with candidates that came to no decision: the live bindings decide as if there were none.
-pub struct Fallen {
+pub struct CanaryFailure {
     /// Why it came to nothing.
     pub failure: Failure,
     /// Everybody who was asked in it.
@@ -102,14 +104,14 @@ impl<'a> Call<'a> {
     /// Its time starts when its head has arrived: as monotonic and as wall time.
     pub fn begin(
         host: &'a Arc<Host>,
-        in_force: &'a InForce,
+        active_config: &'a ActiveConfig,
         hook: &'a Arc<Hook>,
         route: &'static str,
         head: Parts,
         (start, received): (Instant, Millis),
         account: Account,
     ) -> Self {
-        let generation = in_force.generation.clone();
+        let generation = active_config.generation.clone();
         let trace = host.telemetry.as_ref().and_then(|telemetry| {
             let number = generation.as_ref().map_or(0, |generation| generation.number);
             let kind = hook.config.kind.name();
@@ -117,7 +119,7 @@ impl<'a> Call<'a> {
         });
         Self {
             host,
-            in_force,
+            active_config,
             hook,
             head,
             route,
@@ -127,22 +129,22 @@ impl<'a> Call<'a> {
             trace,
             glass: hook.glass(),
             budget: Budget::start(start, &hook.config),
-            ledger: Ledger::open(start),
+            stages: Ledger::open(start),
             received,
             body_pseudonym: None,
-            searched: None,
+            search_counts: None,
             cast: Vec::new(),
             fallen: None,
             record: None,
             account,
             outcomes: Vec::new(),
-            afterwards: Afterwards::new(host),
+            afterwards: PostResponse::new(host),
         }
     }
 
     /// Everything since the last note was this stage's.
     pub fn note(&mut self, stage: Stage) {
-        self.ledger.note(stage, self.host.clock.instant());
+        self.stages.note(stage, self.host.clock.instant());
     }
 
     /// Reads the body whole, within the hook's limit and time.
@@ -151,7 +153,7 @@ impl<'a> Call<'a> {
     }
 
     /// Who calls. Waits for an issuer's keys at most a part of what the call has.
-    pub async fn check_caller(&self, session: &Session) -> Result<Proven, Unproven> {
+    pub async fn check_caller(&self, session: &Session) -> Result<Proven, AuthError> {
         let until = self.budget.keys_until();
         let proven = self
             .hook
@@ -163,13 +165,13 @@ impl<'a> Call<'a> {
     }
 
     /// Whether everything that the body asks is asked for the tenant that the caller's token was issued in.
-    pub fn check_tenant(&self, caller: &Proven, heard: &Heard) -> Result<(), Unproven> {
+    pub fn check_tenant(&self, caller: &Proven, heard: &Parsed) -> Result<(), AuthError> {
         tenant_matches(caller, heard)
     }
 
     /// When a body must be there: after its own limit, or when nothing would be left for plugins.
     fn body_until(&self) -> Instant {
-        let limit = Duration::from_millis(self.in_force.config.listen.body_timeout_ms);
+        let limit = Duration::from_millis(self.active_config.config.listen.body_timeout_ms);
         (self.host.clock.instant() + limit).min(self.budget.plugins_until())
     }
 
@@ -180,7 +182,7 @@ impl<'a> Call<'a> {
     }
 
     /// Makes questions of the body.
-    pub fn hear(&mut self, body: &[u8]) -> Result<Heard, Malformed> {
+    pub fn hear(&mut self, body: &[u8]) -> Result<Parsed, Malformed> {
         let frame = Frame {
             tenant: &self.host.config.tenant,
             received: self.received,
@@ -195,9 +197,9 @@ impl<'a> Call<'a> {
             portcullis_hooks::read(self.hook.config.kind, request, &frame)
         })?;
         let first = match &heard {
-            Heard::One(incoming) | Heard::Which(incoming, _) => Some(incoming),
-            Heard::Many(batch) => batch.items.iter().find_map(|item| item.as_ref().ok()),
-            Heard::Nothing(_) => None,
+            Parsed::One(incoming) | Parsed::Which(incoming, _) => Some(incoming),
+            Parsed::Many(batch) => batch.items.iter().find_map(|item| item.as_ref().ok()),
+            Parsed::Nothing(_) => None,
         };
         if let Some(first) = first
             && self.host.trusted_time.observes_platform()
@@ -238,7 +240,7 @@ impl<'a> Call<'a> {
     }
 
     /// Whether this question was asked before.
-    pub fn whose_turn(&mut self, caller: &Proven, incoming: &Incoming) -> Turn {
+    pub fn deduplicate(&mut self, caller: &Proven, incoming: &Incoming) -> Turn {
         // Of the whole body, secrets included: it is kept in memory only.
         let body = self.host.recorder.pseudonym("body", incoming.call.payload.text());
         let turn = self.turn(caller, &incoming.call.id, body);
@@ -249,7 +251,7 @@ impl<'a> Call<'a> {
     }
 
     /// Whether all these questions were asked before, together.
-    pub fn whose_turn_of(&self, caller: &Proven, id: &str, body: &[u8]) -> Turn {
+    pub fn deduplicate_batch(&self, caller: &Proven, id: &str, body: &[u8]) -> Turn {
         self.turn(caller, id, self.host.recorder.pseudonym("body", &String::from_utf8_lossy(body)))
     }
 
@@ -258,9 +260,11 @@ impl<'a> Call<'a> {
         let now = self.host.clock.instant();
         let (retries, serial) = (&self.host.retries, self.hook.serial);
         match self.hook.config.kind.repeats() {
-            Repeats::Never => Turn::Alone,
-            Repeats::ById => retries.turn(serial, caller.name(), id, body.bits(), generation, now),
-            Repeats::ByIdAndBody => retries.turn(
+            DedupPolicy::Never => Turn::Alone,
+            DedupPolicy::ById => {
+                retries.turn(serial, caller.name(), id, body.bits(), generation, now)
+            }
+            DedupPolicy::ByIdAndBody => retries.turn(
                 serial,
                 caller.name(),
                 &format!("{id} {body}"),
@@ -301,7 +305,7 @@ impl<'a> Call<'a> {
         }
         let now = self.host.clock.instant();
         let alone = |binding: &&Arc<Binding>| {
-            binding.breaker.refuses(now) && self.stands(binding).is_none()
+            binding.breaker.would_reject(now) && self.stands(binding).is_none()
         };
         let binding = self.bindings()?.enforcing().find(alone)?;
         Some(Failure::of_plugin(Cause::PluginQuarantined, binding))
@@ -311,7 +315,7 @@ impl<'a> Call<'a> {
     /// of what time is left, so that as much remains for the live ones.
     pub fn cast(&mut self, incoming: &Incoming) -> bool {
         (self.fallen, self.cast) = (None, Vec::new());
-        let Some(bindings) = self.bindings().filter(|bindings| bindings.tries()) else {
+        let Some(bindings) = self.bindings().filter(|bindings| bindings.has_candidates()) else {
             return false;
         };
         let stands = |binding: &Arc<Binding>| {
@@ -331,12 +335,12 @@ impl<'a> Call<'a> {
     }
 
     /// Takes the candidates' attempt if it came to a decision; else it is put aside, and there are none.
-    pub fn uncast(&mut self, decided: Decided) -> Option<Decided> {
+    pub fn discard_canary_attempt(&mut self, decided: Decided) -> Option<Decided> {
         self.cast.clear();
         self.budget = self.whole_budget.take().unwrap_or(self.budget);
         let Decided { outcome: Err(failure), asked, .. } = decided else { return Some(decided) };
         self.afterwards.remains.clear();
-        self.fallen = Some(Fallen { failure, asked });
+        self.fallen = Some(CanaryFailure { failure, asked });
         None
     }
 
@@ -347,16 +351,16 @@ impl<'a> Call<'a> {
 }
 
 /// Whether everything that a body asks is asked for the tenant that the caller's token was issued in.
-pub fn tenant_matches(caller: &Proven, heard: &Heard) -> Result<(), Unproven> {
+pub fn tenant_matches(caller: &Proven, heard: &Parsed) -> Result<(), AuthError> {
     let Some(proven) = caller.tenant() else { return Ok(()) };
     let same = |incoming: &Incoming| {
         // Ids of tenants are hexadecimal: their case means nothing.
         incoming.platform_tenant.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(proven))
     };
     let all = match heard {
-        Heard::One(incoming) | Heard::Which(incoming, _) => same(incoming),
-        Heard::Many(batch) => batch.items.iter().flatten().all(same),
-        Heard::Nothing(_) => true,
+        Parsed::One(incoming) | Parsed::Which(incoming, _) => same(incoming),
+        Parsed::Many(batch) => batch.items.iter().flatten().all(same),
+        Parsed::Nothing(_) => true,
     };
-    if all { Ok(()) } else { Err(Unproven::TenantDiffers) }
+    if all { Ok(()) } else { Err(AuthError::TenantDiffers) }
 }

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use portcullis_hooks::{Answer, Errand, Ground, Incoming, Outcome, Unsayable};
+use portcullis_hooks::{Answer, Errand, Incoming, Outcome, Reason, Unsayable};
 use portcullis_model::{
-    Call as HookCall, Cause, Change, ChangeKind, Decision, Effect, Finding, Party,
+    Attribution, Call as HookCall, Cause, Change, ChangeKind, Decision, Effect, Finding,
 };
 
-use crate::bindings::combine::{Combined, Discord, Voice, combine, merge};
-use crate::bindings::evaluate::{AskFault, Asked, set_aside_waived};
+use crate::bindings::combine::{BindingDecision, CombineError, Combined, combine, merge};
+use crate::bindings::evaluate::{Asked, BindingError, set_aside_waived};
 use crate::bindings::generation::{Binding, Bindings, LANGUAGE, Stopped};
 use crate::break_glass::Open;
 use crate::observe::budget::Stage;
@@ -56,7 +56,7 @@ pub async fn decide(call: &mut Call<'_>, incoming: Arc<Incoming>) -> Decided {
     if call.cast(&incoming) {
         // On the heap: calls without canaries should not carry it.
         let decided = Box::pin(decide_as_cast(call, Arc::clone(&incoming))).await;
-        if let Some(decided) = call.uncast(decided) {
+        if let Some(decided) = call.discard_canary_attempt(decided) {
             return decided;
         }
     }
@@ -83,7 +83,7 @@ async fn evaluate(
     asked: &mut Vec<Asked>,
 ) -> Result<Rendered, Failure> {
     let Some(generation) = call.generation.clone() else {
-        return Err(Failure::of(call.host.undecided()));
+        return Err(Failure::of(call.host.no_release_cause()));
     };
     let hook = call.hook;
     let bindings = generation.hooks.get(hook.number);
@@ -178,19 +178,19 @@ impl Failure {
     }
 
     /// What a binding's fault comes to. Only what is a plugin's fault is put down to one: the record cannot be taken back.
-    pub fn of_fault(fault: &AskFault, binding: &Binding) -> Self {
-        match fault.cause.party() {
-            Party::Plugin => Self::of_plugin(fault.cause, binding),
+    pub fn of_fault(fault: &BindingError, binding: &Binding) -> Self {
+        match fault.cause.attribution() {
+            Attribution::Plugin => Self::of_plugin(fault.cause, binding),
             _ => Self::of(fault.cause),
         }
     }
 }
 
-impl From<Discord> for Failure {
-    fn from(discord: Discord) -> Self {
+impl From<CombineError> for Failure {
+    fn from(discord: CombineError) -> Self {
         match discord {
-            Discord::Conflict { .. } => Self::of(Cause::Conflict),
-            Discord::Unsayable { plugin, .. } => {
+            CombineError::Conflict { .. } => Self::of(Cause::Conflict),
+            CombineError::Unsayable { plugin, .. } => {
                 Self { cause: Cause::Unsayable, culprit: Some(plugin) }
             }
         }
@@ -213,14 +213,14 @@ fn decisions(asked: &[Asked]) -> impl Iterator<Item = &Decision> {
 }
 
 /// What was combined, the texts of its grounds, and the tag of the first text's language.
-type Told<'a> = (Combined<'a>, Vec<Ground<'a>>, &'a str);
+type Told<'a> = (Combined<'a>, Vec<Reason<'a>>, &'a str);
 
 fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told<'a>, Failure> {
     let voices: Vec<_> = asked
         .iter()
         .filter_map(|asked| {
             let decision: &Decision = asked.outcome.as_ref().ok()?;
-            Some(Voice {
+            Some(BindingDecision {
                 plugin: &asked.binding.manifest().id,
                 decision,
                 fallback: &asked.binding.fallback,
@@ -238,7 +238,7 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
             false => (finding.arguments.as_slice(), finding.field.as_deref()),
         };
         let (tag, text) = manifest.messages.fill(&finding.code, &language, arguments)?;
-        Some((tag, Ground { code: &finding.code, text, field }))
+        Some((tag, Reason { code: &finding.code, text, field }))
     };
     // Of what stops nobody, one text is enough.
     let most = if combined.verdict > Effect::Allow { portcullis_hooks::MAX_GROUNDS } else { 1 };

@@ -20,7 +20,7 @@ use crate::request::search::Tally;
 use crate::state::host::{Hook, Host};
 
 /// All that is known of a call when its answer is rendered.
-pub struct Evidence<'a> {
+pub struct DecisionRecord<'a> {
     /// The host.
     pub host: &'a Host,
     /// The hook.
@@ -30,7 +30,7 @@ pub struct Evidence<'a> {
     /// Its place in a request that asks many questions.
     pub part: Option<usize>,
     /// What came of it, where it is a search.
-    pub searched: Option<Tally>,
+    pub search_counts: Option<Tally>,
     /// The body's pseudonym.
     pub body_pseudonym: Pseudonym,
     /// The generation that decided.
@@ -56,14 +56,14 @@ pub struct Evidence<'a> {
     /// The trace that the call belongs to, where there is one: the caller's text, so it is sealed.
     pub trace: Option<String>,
     /// What spent the budget.
-    pub ledger: &'a Ledger,
+    pub stages: &'a Ledger,
 }
 
-impl Evidence<'_> {
+impl DecisionRecord<'_> {
     /// The members of the leaf after those that every leaf has.
     pub fn fields(&self) -> String {
         let call = &self.incoming.call;
-        let mut leaf = String::with_capacity(LEAF_ROOM);
+        let mut leaf = String::with_capacity(LEAF_CAPACITY);
         write_to(
             &mut leaf,
             format_args!(
@@ -94,7 +94,7 @@ impl Evidence<'_> {
         if let Some(part) = self.part {
             write_to(&mut leaf, format_args!(r#","part":{part}"#));
         }
-        if let Some(Tally { sought, judged, found }) = self.searched {
+        if let Some(Tally { sought, judged, found }) = self.search_counts {
             let sought = sought.phase();
             write_to(
                 &mut leaf,
@@ -166,7 +166,7 @@ impl Evidence<'_> {
                 self.answer.status
             ),
         );
-        self.ledger.write_json(&mut leaf);
+        self.stages.write_json(&mut leaf);
         if let Some(open) = self.glass {
             open.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             write_to(&mut leaf, format_args!(r#","break_glass":"{}""#, open.id));
@@ -178,7 +178,7 @@ impl Evidence<'_> {
     pub fn sealed(&self) -> Vec<u8> {
         let call = &self.incoming.call;
         let body = kept(self.incoming);
-        let room = body.len() + self.answer.body().len() + SEALED_ROOM + OVERHEAD;
+        let room = body.len() + self.answer.body().len() + SEALED_CAPACITY + OVERHEAD;
         let mut sealed = String::with_capacity(room);
         // The body was parsed, so it is JSON text and stands here as it came.
         sealed.push_str(r#"{"request":"#);
@@ -187,8 +187,8 @@ impl Evidence<'_> {
         match std::str::from_utf8(self.answer.body()) {
             Ok("") | Err(_) => sealed.push_str("null"),
             // What a plugin that sees a secret puts into the answer can hold it in any spelling.
-            Ok(_) if self.asked.iter().any(|asked| asked.could_tell(call)) => {
-                sealed.push_str(SECRET)
+            Ok(_) if self.asked.iter().any(|asked| asked.may_leak(call)) => {
+                sealed.push_str(SECRET_PLACEHOLDER)
             }
             // An answer can repeat a secret of the request, such as a credential that passes through.
             Ok(text) => sealed.push_str(&unsaid(text.to_owned(), self.incoming)),
@@ -200,7 +200,7 @@ impl Evidence<'_> {
             &mut sealed,
             format_args!(r#","salt":"{:032x}","plugins":"#, u128::from_be_bytes(self.salt)),
         );
-        sealed.push_str(&seal_plugins(self.asked, self.incoming));
+        sealed.push_str(&sealed_plugins(self.asked, self.incoming));
         sealed.push('}');
         sealed.into_bytes()
     }
@@ -212,12 +212,15 @@ pub fn kept(incoming: &Incoming) -> Cow<'_, str> {
     if call.secrets.is_empty() {
         return Cow::Borrowed(call.payload.text());
     }
-    call.payload.root().without(&call.secrets.pointers(), SECRET)
+    call.payload.root().without(&call.secrets.pointers(), SECRET_PLACEHOLDER)
 }
 
 /// A list of what plugins said. A plugin that sees a secret could repeat it in any spelling: of what it says only that is kept which its
 /// manifest declares word by word.
-pub fn seal_plugins<'a>(asked: impl IntoIterator<Item = &'a Asked>, incoming: &Incoming) -> String {
+pub fn sealed_plugins<'a>(
+    asked: impl IntoIterator<Item = &'a Asked>,
+    incoming: &Incoming,
+) -> String {
     let mut said = String::from("[");
     write_list(&mut said, asked.into_iter(), |said, asked| {
         let hushed = asked.binding.manifest().reads.sees_secret(&incoming.call);
@@ -252,7 +255,11 @@ fn unsaid(mut said: String, incoming: &Incoming) -> String {
         }
     }
     // A short secret may have stood for a number.
-    if found && Document::parse(said.as_bytes()).is_err() { SECRET.to_owned() } else { said }
+    if found && Document::parse(said.as_bytes()).is_err() {
+        SECRET_PLACEHOLDER.to_owned()
+    } else {
+        said
+    }
 }
 
 /// Every string and number in a value.
@@ -268,7 +275,7 @@ fn strings_in(value: Value<'_>) -> Vec<String> {
 
 impl Asked {
     /// Whether a secret of the call can have come into the answer through it.
-    fn could_tell(&self, call: &portcullis_model::Call) -> bool {
+    fn may_leak(&self, call: &portcullis_model::Call) -> bool {
         let wants = self.outcome.as_ref().is_ok_and(|decision| !decision.changes.is_empty());
         wants && self.binding.manifest().reads.sees_secret(call)
     }
@@ -292,14 +299,14 @@ impl Asked {
                     decision.findings.iter().map(|finding| finding.code.as_str()).collect();
                 codes.sort_unstable();
                 codes.dedup();
-                write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
+                write_list(leaf, codes.into_iter().take(MAX_CODES), quote);
                 if !self.waived.is_empty() {
                     leaf.push_str(r#"],"waived":["#);
                     let mut codes: Vec<_> =
                         self.waived.iter().map(|finding| finding.code.as_str()).collect();
                     codes.sort_unstable();
                     codes.dedup();
-                    write_list(leaf, codes.into_iter().take(MOST_CODES), quote);
+                    write_list(leaf, codes.into_iter().take(MAX_CODES), quote);
                 }
                 leaf.push_str(r#"],"changes":["#);
                 let mut kinds: Vec<_> =
@@ -464,10 +471,10 @@ fn write_to(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// Codes of one plugin in a leaf; all of them are in the sealed part.
-const MOST_CODES: usize = 8;
+const MAX_CODES: usize = 8;
 /// Room for a usual leaf, to allocate once.
-const LEAF_ROOM: usize = 1_536;
+const LEAF_CAPACITY: usize = 1_536;
 /// Room for what a sealed part holds besides body and answer.
-const SEALED_ROOM: usize = 1_024;
+const SEALED_CAPACITY: usize = 1_024;
 /// What stands where a secret stood.
-const SECRET: &str = r#""[secret]""#;
+const SECRET_PLACEHOLDER: &str = r#""[secret]""#;

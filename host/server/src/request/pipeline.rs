@@ -2,14 +2,14 @@
 //! combine, render, record, deliver, bytes out. Admission comes before, in `http::preflight`.
 //!
 //! Invariants: whatever happens on the way, an answer leaves in time and in the platform's own words, and no decision leaves
-//! before its record is durable. Every failure becomes a [`Failure`], and `Call::refuse` alone turns one into the answer and the
+//! before its record is durable. Every failure becomes a [`Failure`], and `RequestContext::fail_safe` alone turns one into the answer and the
 //! record. Each stage is a function of `context` or `decide`; what runs once the response has left is in
 //! `post_response`.
 
 use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming as Body};
-use portcullis_hooks::{Batch, Gathering, Heard, Incoming, Malformed, Page, Until};
+use portcullis_hooks::{Batch, BatchContext, Incoming, Malformed, Page, Parsed, ShortCircuit};
 use portcullis_model::{Cause, Effect};
 
 use crate::auth::Proven;
@@ -19,8 +19,8 @@ use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
 use crate::request::context::{Call, Reply};
 use crate::request::decide::{Decided, Failure, decide};
-use crate::request::search::{PageToken, Searched, search};
-use crate::state::active::InForce;
+use crate::request::search::{PageToken, SearchOutcome, search};
+use crate::state::active::ActiveConfig;
 use crate::state::dedup::Turn;
 use crate::state::host::Host;
 
@@ -29,13 +29,13 @@ use crate::state::host::Host;
 /// wait. Returns also whether the caller may still be sending the body.
 pub async fn answer(
     host: &Arc<Host>,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     session: &Session,
     admitted: Admitted,
     account: Account,
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
-    let mut call = Call::begin(host, in_force, &hook, route, head, (began, received), account);
+    let mut call = Call::begin(host, active_config, &hook, route, head, (began, received), account);
     call.afterwards.place = Some(place);
 
     // The caller is authenticated before its body is read, so that unauthenticated requests cost
@@ -47,53 +47,53 @@ pub async fn answer(
             Err(unproven) => return (call.turn_away(unproven), !body.is_end_stream()),
         },
     };
-    let reply = answer_call(call, caller, &mut body).await;
+    let reply = handle_post(call, caller, &mut body).await;
     (reply, !body.is_end_stream())
 }
 
 /// Answers a call whose caller is known.
-async fn answer_call(mut call: Call<'_>, caller: Proven, body: &mut Body) -> Reply {
+async fn handle_post(mut call: Call<'_>, caller: Proven, body: &mut Body) -> Reply {
     if let Some(trace) = &mut call.trace {
         trace.prove();
     }
     call.note(Stage::Caller);
     let bytes = match call.read(body).await {
         Ok(bytes) => bytes,
-        Err(cause) => return call.turn_away_proven(cause).await,
+        Err(cause) => return call.reject_authenticated(cause).await,
     };
     call.note(Stage::Body);
 
     // Bytes become questions. From here on there is something to record.
     let heard = match call.hear(&bytes) {
         Ok(heard) => heard,
-        Err(malformed) => return call.turn_away_malformed(&malformed).await,
+        Err(malformed) => return call.reject_malformed(&malformed).await,
     };
     if let Err(differs) = call.check_tenant(&caller, &heard) {
-        return call.turn_away_proven(differs).await;
+        return call.reject_authenticated(differs).await;
     }
     call.note(Stage::Parse);
     match heard {
-        Heard::One(incoming) => answer_one(call, caller, incoming).await,
-        Heard::Many(batch) => answer_many(call, caller, batch, &bytes).await,
-        Heard::Which(incoming, page) => {
+        Parsed::One(incoming) => handle_single(call, caller, incoming).await,
+        Parsed::Many(batch) => handle_batch(call, caller, batch, &bytes).await,
+        Parsed::Which(incoming, page) => {
             // A page of another list would be told as one of this.
             let Some(token) = PageToken::read(call.host, call.hook, &page) else {
                 let detail = "page.token, which is not of this request".into();
                 let malformed = Malformed { cause: Cause::WrongShape, detail, event: None };
-                return call.turn_away_malformed(&malformed).await;
+                return call.reject_malformed(&malformed).await;
             };
-            answer_which(call, Arc::new(incoming), &page, token).await
+            handle_search(call, Arc::new(incoming), &page, token).await
         }
-        Heard::Nothing(answer) => call.leave(&answer),
+        Parsed::Nothing(answer) => call.leave(&answer),
     }
 }
 
 /// One question, one answer.
-async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> Reply {
+async fn handle_single(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> Reply {
     let incoming = Arc::new(incoming);
 
     // A platform that asks again hears the same: before any plugin runs, so that a retry costs nothing and changes nothing.
-    let first = match call.whose_turn(&caller, &incoming) {
+    let first = match call.deduplicate(&caller, &incoming) {
         Turn::First(first) => Some(first),
         Turn::Alone => None,
         Turn::Again(flight) => {
@@ -109,60 +109,61 @@ async fn answer_one(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> R
     match outcome {
         Ok((verdict, answer)) => {
             let verdict = (Ok(verdict), skipped.as_slice());
-            call.record_and_leave(verdict, answer, &incoming, asked, first, errand).await
+            call.record_and_respond(verdict, answer, &incoming, asked, first, errand).await
         }
         Err(failure) => call.refuse(failure, &incoming, asked, first).await,
     }
 }
 
 /// Many questions, decided and recorded each for itself, in one answer. What lies behind the deciding one is not asked.
-async fn answer_many(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[u8]) -> Reply {
+async fn handle_batch(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[u8]) -> Reply {
     // The platform may send the whole once more: it hears the same, and no question is asked twice.
-    let first = match batch.id.as_deref().map(|id| (id, call.whose_turn_of(&caller, id, bytes))) {
+    let first = match batch.id.as_deref().map(|id| (id, call.deduplicate_batch(&caller, id, bytes)))
+    {
         Some((_, Turn::First(first))) => Some(first),
         Some((_, Turn::Alone)) | None => None,
         Some((id, Turn::Again(flight))) => return call.say_again(flight, id, None).await,
         // What only tells that things have happened is never turned away: it would be lost.
         Some((_, Turn::Reused)) if !call.hook.config.kind.binds() => None,
-        Some((_, Turn::Reused)) => return call.turn_away_proven(Cause::EventReused).await,
+        Some((_, Turn::Reused)) => return call.reject_authenticated(Cause::EventReused).await,
     };
     let mut parts = Vec::with_capacity(batch.items.len());
     for (number, item) in batch.items.into_iter().enumerate() {
         let (permitted, part) = match item {
             Ok(incoming) => {
                 let decided = decide(&mut call, Arc::new(incoming)).await;
-                call.record_part(number, decided)
+                call.record_batch_item(number, decided)
             }
-            Err(unread) => (false, call.unread_part(number, unread)),
+            Err(unread) => (false, call.unparsed_item(number, unread)),
         };
         parts.push(part);
         // The thread is other calls' too: a request holds it no longer at a time than one question does.
         tokio::task::yield_now().await;
         match batch.until {
-            Until::FirstDeny if !permitted => break,
-            Until::FirstPermit if permitted => break,
+            ShortCircuit::FirstDeny if !permitted => break,
+            ShortCircuit::FirstPermit if permitted => break,
             _ => {}
         }
     }
-    let batch = Gathering { until: batch.until, query: batch.query };
-    call.gather_and_leave(parts, &batch, first).await
+    let batch = BatchContext { until: batch.until, query: batch.query };
+    call.respond_batch(parts, &batch, first).await
 }
 
 /// "Which ones?": those about whom the answer would be yes, in one answer with one record.
-async fn answer_which(
+async fn handle_search(
     mut call: Call<'_>,
     incoming: Arc<Incoming>,
     page: &Page,
     token: PageToken,
 ) -> Reply {
-    let Searched { found, asked } = search(&mut call, &incoming, page, token).await;
+    let SearchOutcome { found, asked } = search(&mut call, &incoming, page, token).await;
     call.note(Stage::Search);
     match found {
         Ok(found) => {
             // A list decides nothing: what its results are allowed was decided one by one.
             let answer = portcullis_hooks::list(call.hook.config.kind, &incoming, &found);
             let verdict = (Ok(Effect::Abstain), [].as_slice());
-            call.record_and_leave(verdict, answer, &incoming, asked, None, None).await
+            call.record_and_respond(verdict, answer, &incoming, asked, None, None).await
         }
         Err(failure) => call.refuse(failure, &incoming, asked, None).await,
     }

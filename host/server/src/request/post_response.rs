@@ -7,32 +7,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_audit::Entry;
-use portcullis_engine::Remains;
+use portcullis_engine::SpentInstance;
 use portcullis_hooks::Incoming;
 use portcullis_model::{Cause, Document};
 
 use crate::bindings::breaker::Pass;
-use crate::bindings::candidate::Rollout;
-use crate::bindings::evaluate::{self, AskFault, Asked};
+use crate::bindings::candidate::CandidateBinding;
+use crate::bindings::evaluate::{self, Asked, BindingError};
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::observe::budget::{Stage, micros};
 use crate::observe::metrics::nanos;
 use crate::observe::telemetry::Trace;
 use crate::platform_calls::resume::Spooled;
-use crate::records::response_writes::Delivery;
+use crate::records::response_writes::ResponseWrite;
 use crate::request::comparison::Doubled;
-use crate::request::context::Fallen;
+use crate::request::context::CanaryFailure;
 use crate::state::admission::Place;
 use crate::state::host::{Hook, Host};
 
 /// The work after a response has left, or can no longer leave. The connection calls
 /// [`run`](Self::run); where it does not, because a request ended otherwise, dropping this does.
-pub struct Afterwards {
+pub struct PostResponse {
     host: Arc<Host>,
     /// The call's place; free again once the reply has left.
     pub place: Option<Place>,
     /// What is left of the instances.
-    pub remains: Vec<Remains>,
+    pub remains: Vec<SpentInstance>,
     /// The call's record.
     pub index: Option<u64>,
     /// The records of a call that asks many questions.
@@ -46,19 +46,19 @@ pub struct Afterwards {
     /// Its trace, if it has one.
     pub trace: Option<Box<Trace>>,
     /// Whose time it was, and when it began.
-    pub measured: Option<(Arc<Hook>, Instant)>,
+    pub started: Option<(Arc<Hook>, Instant)>,
     /// When the answer was ready to leave.
     pub ready: Option<Instant>,
     delivered: bool,
     done: bool,
-    observed: Vec<Observed>,
-    doubled: Vec<Compared>,
+    observed: Vec<ObserverJob>,
+    comparisons: Vec<QueuedComparison>,
 }
 
 /// A call that was asked of a candidate beside its live binding, and the record's place.
-type Compared = (Arc<Hook>, Arc<Incoming>, Option<u64>, Doubled);
+type QueuedComparison = (Arc<Hook>, Arc<Incoming>, Option<u64>, Doubled);
 
-impl Afterwards {
+impl PostResponse {
     /// Nothing yet.
     pub fn new(host: &Arc<Host>) -> Self {
         let host = Arc::clone(host);
@@ -72,12 +72,12 @@ impl Afterwards {
             resume: None,
             unknown: None,
             trace: None,
-            measured: None,
+            started: None,
             ready: None,
             delivered: false,
             done: false,
             observed: Vec::new(),
-            doubled: Vec::new(),
+            comparisons: Vec::new(),
         }
     }
 
@@ -94,7 +94,7 @@ impl Afterwards {
         {
             let (generation, hook, incoming) =
                 (Arc::clone(generation), Arc::clone(hook), Arc::clone(incoming));
-            self.observed.push(Observed { generation, hook, incoming, index });
+            self.observed.push(ObserverJob { generation, hook, incoming, index });
         }
     }
 
@@ -105,15 +105,16 @@ impl Afterwards {
         hook: &Arc<Hook>,
         incoming: &Arc<Incoming>,
         asked: Vec<Asked>,
-        fallen: Option<Fallen>,
+        fallen: Option<CanaryFailure>,
         index: Option<u64>,
     ) {
-        if !bindings.tries() {
+        if !bindings.has_candidates() {
             return;
         }
-        let mut fallen = fallen.map(Fallen::blamed).unwrap_or_default();
+        let mut fallen = fallen.map(CanaryFailure::attributed_results).unwrap_or_default();
         for first in asked {
-            let of_rollout = |rollout: &Rollout| Arc::ptr_eq(&rollout.binding, &first.binding);
+            let of_rollout =
+                |rollout: &CandidateBinding| Arc::ptr_eq(&rollout.binding, &first.binding);
             let is_live = |live: &&Arc<Binding>| {
                 Arc::ptr_eq(live, &first.binding) || live.rollout.as_ref().is_some_and(of_rollout)
             };
@@ -126,8 +127,8 @@ impl Afterwards {
             let fell = fell.map(|place| fallen.swap_remove(place));
             // Who is in no cohort is decided by the live one alone.
             if rollout.cohort.is_none() || of_rollout(rollout) || fell.is_some() {
-                let doubled = Doubled { live: Arc::clone(live), first, fallen: fell };
-                self.doubled.push((Arc::clone(hook), Arc::clone(incoming), index, doubled));
+                let comparisons = Doubled { live: Arc::clone(live), first, fallen: fell };
+                self.comparisons.push((Arc::clone(hook), Arc::clone(incoming), index, comparisons));
             }
         }
     }
@@ -144,26 +145,26 @@ impl Afterwards {
         }
         self.place = None;
         self.remains.clear();
-        self.note_delivery();
+        self.record_write();
         if let (Some(mut trace), Some(telemetry)) = (self.trace.take(), &self.host.telemetry) {
             trace.left(self.delivered, self.host.clock.instant());
             telemetry.send(trace);
         }
-        if let (Some(request), Some((hook, _))) = (self.unknown.take(), &self.measured) {
+        if let (Some(request), Some((hook, _))) = (self.unknown.take(), &self.started) {
             let kind = hook.config.kind;
             hook.drift.look(&self.host.recorder, &hook.name, kind, &request);
         }
-        self.make_resume_call();
-        self.ask_observers();
-        for (hook, incoming, index, doubled) in self.doubled.drain(..) {
-            doubled.compare_later(&self.host, &hook, &incoming, index);
+        self.start_resume_call();
+        self.run_observers();
+        for (hook, incoming, index, comparisons) in self.comparisons.drain(..) {
+            comparisons.compare_later(&self.host, &hook, &incoming, index);
         }
     }
 
-    fn note_delivery(&self) {
+    fn record_write(&self) {
         let now = self.host.clock.instant();
         let write = self.ready.map_or(Duration::ZERO, |ready| now.saturating_duration_since(ready));
-        if let Some((hook, begin)) = &self.measured {
+        if let Some((hook, begin)) = &self.started {
             if self.index.is_some() || !self.further.is_empty() {
                 hook.metrics.took(Stage::Commit, self.commit_us.saturating_mul(1_000));
             }
@@ -175,20 +176,20 @@ impl Afterwards {
         }
         let write_us = self.delivered.then_some(micros(write));
         for index in self.index.into_iter().chain(self.further.iter().copied()) {
-            self.host.deliveries.note(Delivery { index, commit_us: self.commit_us, write_us });
+            self.host.deliveries.note(ResponseWrite { index, commit_us: self.commit_us, write_us });
         }
     }
 
     /// Also where the answer did not leave: the platform may have had it, and asks again otherwise.
-    fn make_resume_call(&mut self) {
+    fn start_resume_call(&mut self) {
         if let Some((hook, spooled)) = self.resume.take() {
             let platform = hook.config.resume.as_deref();
             self.host.resumes.make(&self.host.resume_context(), platform, spooled);
         }
     }
 
-    fn ask_observers(&mut self) {
-        for Observed { generation, hook, incoming, index } in self.observed.drain(..) {
+    fn run_observers(&mut self) {
+        for ObserverJob { generation, hook, incoming, index } in self.observed.drain(..) {
             let observers = generation
                 .hooks
                 .get(hook.number)
@@ -203,7 +204,7 @@ impl Afterwards {
                 let (host, own) = (Arc::clone(&self.host), Arc::clone(&hook));
                 let (asked, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
                 let job = move || observe(&host, &own, &asked, pass, &incoming, index);
-                if binding.lane.start_job(job).is_err() {
+                if binding.pool.spawn(job).is_err() {
                     skip(Cause::ObserverSkipped);
                 }
             }
@@ -212,27 +213,27 @@ impl Afterwards {
 }
 
 /// A question that bindings shall look at that do not bind.
-struct Observed {
+struct ObserverJob {
     generation: Arc<Generation>,
     hook: Arc<Hook>,
     incoming: Arc<Incoming>,
     index: Option<u64>,
 }
 
-impl Drop for Afterwards {
+impl Drop for PostResponse {
     /// A safety net: a response that is dropped on the way was not delivered.
     fn drop(&mut self) {
         self.run_once();
     }
 }
 
-impl Fallen {
+impl CanaryFailure {
     /// Everybody who was asked in it. Where what all of them wanted together could not be, it is the candidates' fault.
-    fn blamed(self) -> Vec<Asked> {
+    fn attributed_results(self) -> Vec<Asked> {
         let Self { failure, mut asked } = self;
         if matches!(failure.cause, Cause::Conflict | Cause::Unsayable) {
             for candidate in asked.iter_mut().filter(|asked| asked.cohort.is_some()) {
-                candidate.outcome = Err(AskFault::new(
+                candidate.outcome = Err(BindingError::new(
                     failure.cause,
                     failure.cause.code(),
                     "together with the others",
@@ -263,13 +264,13 @@ fn observe(
     asked.write_leaf(&mut fields);
     fields.push(']');
     let sealed =
-        crate::request::decision_record::seal_plugins(std::slice::from_ref(&asked), incoming);
+        crate::request::decision_record::sealed_plugins(std::slice::from_ref(&asked), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
     if host.recorder.log.append(entry).is_err() {
         host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
     }
     if binding.rollout.is_some() {
-        let doubled = Doubled { live: Arc::clone(binding), first: asked, fallen: None };
-        doubled.compare_later(host, hook, incoming, of);
+        let comparisons = Doubled { live: Arc::clone(binding), first: asked, fallen: None };
+        comparisons.compare_later(host, hook, incoming, of);
     }
 }

@@ -4,7 +4,7 @@
 //! the hook, and only those that are permitted are told.
 //!
 //! Invariants: search never contradicts evaluation, because it is evaluation; results come in the order of their ids, each once, whoever
-//! proposed them; and a page is bounded by its limit, by [`MOST_JUDGED`] and by the call's budget, and says where to go on. A search
+//! proposed them; and a page is bounded by its limit, by [`MAX_CANDIDATES`] and by the call's budget, and says where to go on. A search
 //! holds its connection's thread no longer at a time than a call does.
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ use crate::request::decide::{Failure, decide};
 use crate::state::host::{Hook, Host};
 
 /// What came of a search, and who proposed what: for the record. Of bindings that could not find there is the fault.
-pub struct Searched {
+pub struct SearchOutcome {
     /// A page of those about whom the answer would be yes, or why there is none.
     pub found: Result<Found, Failure>,
     /// Every binding that proposed, once.
@@ -49,19 +49,19 @@ pub async fn search(
     incoming: &Arc<Incoming>,
     page: &Page,
     token: PageToken,
-) -> Searched {
+) -> SearchOutcome {
     let mut search = match Search::new(call, incoming, page, token.after) {
         Ok(search) => search,
-        Err(cause) => return Searched { found: Err(Failure::of(cause)), asked: Vec::new() },
+        Err(cause) => return SearchOutcome { found: Err(Failure::of(cause)), asked: Vec::new() },
     };
     let found = search.run(call).await;
     let Search { asked, judged, results, sought, .. } = search;
-    call.searched = Some(Tally { sought, judged, found: results.len() });
+    call.search_counts = Some(Tally { sought, judged, found: results.len() });
     let next = |next: Option<String>| {
         next.map(|after| PageToken { after: Some(after) }.text(call.host, call.hook, page))
     };
     let found = found.map(|end| Found { results, next: next(end) });
-    Searched { found, asked }
+    SearchOutcome { found, asked }
 }
 
 /// A search on its way.
@@ -115,11 +115,11 @@ impl<'a> Search<'a> {
             of_type: of_type.ok_or(Cause::WrongShape)?,
             searchers: call
                 .bindings()
-                .ok_or_else(|| call.host.undecided())?
+                .ok_or_else(|| call.host.no_release_cause())?
                 .searchers()
                 .cloned()
                 .collect(),
-            limit: page.limit.unwrap_or(PAGE).min(LARGEST_PAGE) as usize,
+            limit: page.limit.unwrap_or(PAGE).min(MAX_PAGE) as usize,
             after,
             results: Vec::new(),
             bytes: 0,
@@ -135,10 +135,10 @@ impl<'a> Search<'a> {
             // Nothing is wanted now; whoever goes on begins where this would have.
             return Ok(Some(self.after.take().unwrap_or_default()));
         }
-        for _ in 0..MOST_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let (candidates, end) = self.candidates(call).await?;
             for id in candidates {
-                if self.is_full() || self.judged == MOST_JUDGED {
+                if self.is_full() || self.judged == MAX_CANDIDATES {
                     return Ok(self.after.clone());
                 }
                 match self.judge(call, &id).await {
@@ -175,9 +175,8 @@ impl<'a> Search<'a> {
         let mut candidates = BTreeSet::new();
         let mut end: Option<String> = None;
         // One more than is wanted tells whether that is all.
-        let limit = u32::try_from(self.limit - self.results.len())
-            .unwrap_or(LARGEST_PAGE)
-            .saturating_add(1);
+        let limit =
+            u32::try_from(self.limit - self.results.len()).unwrap_or(MAX_PAGE).saturating_add(1);
         for binding in self.searchers.clone() {
             let found = evaluate::find(
                 &call.host.recorder,
@@ -249,7 +248,7 @@ impl<'a> Search<'a> {
     fn note(
         &mut self,
         binding: &Arc<Binding>,
-        outcome: Result<Decision, evaluate::AskFault>,
+        outcome: Result<Decision, evaluate::BindingError>,
         notes: Vec<String>,
         spent: std::time::Duration,
     ) {
@@ -257,7 +256,7 @@ impl<'a> Search<'a> {
             Some(known) => {
                 known.spent += spent;
                 known.notes.extend(notes);
-                known.notes.truncate(MOST_NOTES);
+                known.notes.truncate(MAX_NOTES);
                 if outcome.is_err() {
                     known.outcome = outcome;
                 }
@@ -311,19 +310,19 @@ const TAG: usize = 16;
 pub const PAGE: u32 = 100;
 
 /// Most results in one answer, whatever the caller wants.
-pub const LARGEST_PAGE: u32 = 1_000;
+pub const MAX_PAGE: u32 = 1_000;
 
 /// A page with so many bytes of ids is full: the answer has to fit the record's sealed part, beside the largest body.
 pub const MOST_BYTES: usize = 64 << 10;
 
 /// Most candidates that are decided for one answer.
-pub const MOST_JUDGED: usize = 4_000;
+pub const MAX_CANDIDATES: usize = 4_000;
 
 /// Most pages of candidates that are asked for in one answer.
-const MOST_ROUNDS: usize = 64;
+const MAX_ROUNDS: usize = 64;
 
 /// Most notes of one plugin that are kept of a search.
-const MOST_NOTES: usize = 64;
+const MAX_NOTES: usize = 64;
 
 /// The type of an action that a search does not mention.
 const ACTION: &str = "action";

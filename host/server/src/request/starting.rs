@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming as Body};
 use hyper::http::request::Parts;
-use portcullis_hooks::{Answer, Batch, Frame, Gathering, Heard, Incoming, OnFailure, Until};
+use portcullis_hooks::{
+    Answer, Batch, BatchContext, Frame, Incoming, OnFailure, Parsed, ShortCircuit,
+};
 use portcullis_model::{Cause, Millis, Wanted};
 
 use crate::auth::Proven;
@@ -18,14 +20,14 @@ use crate::records::rejections::Reason;
 use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
 use crate::request::context::{Reply, body, tenant_matches};
-use crate::state::active::InForce;
+use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
 use crate::state::host::Hook;
 
 /// One call that came before the host was complete.
-pub struct EarlyCall<'a> {
+pub struct StartupCall<'a> {
     frontend: &'a Frontend,
-    in_force: &'a InForce,
+    active_config: &'a ActiveConfig,
     hook: &'a Hook,
     route: &'static str,
     head: Parts,
@@ -39,24 +41,24 @@ pub struct EarlyCall<'a> {
 /// body.
 pub async fn answer(
     frontend: &Frontend,
-    in_force: &InForce,
+    active_config: &ActiveConfig,
     session: &Session,
     admitted: Admitted,
     account: Account,
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
     let times = (began, received);
-    let call = EarlyCall::begin(frontend, in_force, &hook, route, head, times, account);
+    let call = StartupCall::begin(frontend, active_config, &hook, route, head, times, account);
     let answer = call.answer(session, caller, &mut body).await;
     drop(place);
     (call.leave(answer), !body.is_end_stream())
 }
 
-impl<'a> EarlyCall<'a> {
+impl<'a> StartupCall<'a> {
     /// Its time has started.
     pub fn begin(
         frontend: &'a Frontend,
-        in_force: &'a InForce,
+        active_config: &'a ActiveConfig,
         hook: &'a Hook,
         route: &'static str,
         head: Parts,
@@ -64,7 +66,7 @@ impl<'a> EarlyCall<'a> {
         account: Account,
     ) -> Self {
         let budget = Budget::start(began, &hook.config);
-        Self { frontend, in_force, hook, route, head, received, budget, account }
+        Self { frontend, active_config, hook, route, head, received, budget, account }
     }
 
     /// The answer to what needs neither proof nor decision.
@@ -111,7 +113,7 @@ impl<'a> EarlyCall<'a> {
             Err(cause) => return self.reject(cause),
         };
         let frame = Frame {
-            tenant: &self.in_force.config.tenant,
+            tenant: &self.active_config.config.tenant,
             received: self.received,
             // Only plugins use it, and none runs.
             seed: 0,
@@ -134,9 +136,9 @@ impl<'a> EarlyCall<'a> {
             return self.reject(differs);
         }
         match heard {
-            Heard::One(incoming) | Heard::Which(incoming, _) => self.unrecorded(&incoming),
-            Heard::Many(batch) => self.batch(batch),
-            Heard::Nothing(answer) => answer,
+            Parsed::One(incoming) | Parsed::Which(incoming, _) => self.unrecorded(&incoming),
+            Parsed::Many(batch) => self.batch(batch),
+            Parsed::Nothing(answer) => answer,
         }
     }
 
@@ -151,7 +153,7 @@ impl<'a> EarlyCall<'a> {
                 Err(unread) => {
                     // The pipeline records it where its answer does not tell the caller.
                     match unread.question {
-                        Some(_) => self.owe(),
+                        Some(_) => self.add_correction(),
                         None => {
                             self.account.refused();
                             self.frontend.refuse(self.hook, &unread.malformed);
@@ -162,12 +164,12 @@ impl<'a> EarlyCall<'a> {
             };
             answers.push(answer.body().to_vec());
             match until {
-                Until::FirstDeny if !permits => break,
-                Until::FirstPermit if permits => break,
+                ShortCircuit::FirstDeny if !permits => break,
+                ShortCircuit::FirstPermit if permits => break,
                 _ => {}
             }
         }
-        portcullis_hooks::gather(self.hook.config.kind, &answers, &Gathering { until, query })
+        portcullis_hooks::gather(self.hook.config.kind, &answers, &BatchContext { until, query })
     }
 
     /// The safe answer to one question. The hook owes the log that fact.
@@ -181,12 +183,12 @@ impl<'a> EarlyCall<'a> {
             }
             None => self.safe(Cause::Starting, "", Some(incoming)),
         };
-        self.owe();
+        self.add_correction();
         answer
     }
 
     /// A safe answer leaves that no record tells of: the hook owes the log that fact.
-    fn owe(&self) {
+    fn add_correction(&self) {
         self.account.refused();
         self.hook.metrics.safe(Cause::Starting);
         self.hook.owed.count(Cause::Starting, self.received);
@@ -209,7 +211,7 @@ impl<'a> EarlyCall<'a> {
     }
 
     fn body_until(&self) -> Instant {
-        let limit = Duration::from_millis(self.in_force.config.listen.body_timeout_ms);
+        let limit = Duration::from_millis(self.active_config.config.listen.body_timeout_ms);
         (self.frontend.clock.instant() + limit).min(self.budget.plugins_until())
     }
 }

@@ -20,57 +20,57 @@ use portcullis_model::Digest;
 
 use crate::admin::Admin;
 use crate::error::StartError;
-use crate::fs::change::{AsFound, Folders, ReleasePoll};
+use crate::fs::change::{Folders, ReleasePoll, WatchedFiles};
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::loading::expiry::Reminders;
-use crate::loading::{MAX_SCANNED_BYTES, Strays};
+use crate::loading::{MAX_SCANNED_BYTES, RejectedComponents};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
 
-use alarms::{alarm, alarm_expiry, remind_of_expiry};
+use alarms::{alarm, check_expiry, remind_of_expiry};
 use retry::{Retry, pause};
-use told::{Allowance, report_strays};
+use told::{RecordRate, report_rejected_components};
 
 /// The thread.
-pub struct Housekeeping {
-    orders: SyncSender<Order>,
+pub struct Maintenance {
+    commands: SyncSender<Command>,
     thread: JoinHandle<()>,
 }
 
 /// Asks for a look at the release's folders now; may be kept after the start.
 #[derive(Clone)]
 pub struct Reload {
-    orders: SyncSender<Order>,
+    commands: SyncSender<Command>,
 }
 
-enum Order {
+enum Command {
     Reload,
     Stop,
 }
 
 /// What runs on the thread.
-struct Housekeeper {
+struct MaintenanceLoop {
     host: Arc<Host>,
     admin: Option<Admin>,
-    inbox: Receiver<Order>,
+    inbox: Receiver<Command>,
     seen: Seen,
     /// When it was looked last.
     looked: Instant,
     /// Whether a look is asked for.
     asked: bool,
     /// Whether one was asked for while another was being made.
-    asked_again: bool,
+    is_repeat_requested: bool,
     stopping: bool,
     /// Shared with the thread that polls, which may hang.
     poll: Arc<Mutex<ReleasePoll>>,
     /// The scan for components that may not run, while it goes on.
-    scan: Option<Receiver<Strays>>,
+    scan: Option<Receiver<RejectedComponents>>,
     /// Whether another scan is due.
     scan_due: bool,
     /// What may still be said of strays this minute.
-    strays: Allowance,
+    strays: RecordRate,
     /// And of documents about the time.
-    documents: Allowance,
+    documents: RecordRate,
     /// When to look again although nothing has changed.
     retry: Retry,
 }
@@ -80,35 +80,35 @@ struct Seen {
     file: Option<Digest>,
     folders: Folders,
     /// The folders as they were when it was looked last what they revoke.
-    heeded: Folders,
+    revocations_applied_at: Folders,
     said: BTreeSet<(Option<Digest>, String)>,
     log_stopped: bool,
     log_delayed: bool,
     reminders: Reminders,
 }
 
-impl Housekeeping {
+impl Maintenance {
     /// Starts it. The admin listener is its own from here on, since a new configuration may move it.
     pub fn start(host: &Arc<Host>, admin: Option<Admin>) -> Result<Self, StartError> {
-        let (orders, inbox) = sync_channel(MOST_ORDERS);
-        let keeper = Housekeeper::new(Arc::clone(host), admin, inbox);
+        let (commands, inbox) = sync_channel(MAX_COMMANDS);
+        let keeper = MaintenanceLoop::new(Arc::clone(host), admin, inbox);
         let run = move || keeper.run();
         let thread = thread::Builder::new()
             .name("housekeeping".to_owned())
             .spawn(run)
             .map_err(StartError::Thread)?;
-        Ok(Self { orders, thread })
+        Ok(Self { commands, thread })
     }
 
     /// A handle to ask for a reload with.
     pub fn reload(&self) -> Reload {
-        Reload { orders: self.orders.clone() }
+        Reload { commands: self.commands.clone() }
     }
 
     /// Says what is left to say and ends.
     pub fn stop(self) {
         // A full box is emptied soon: it looks into it also while it has a release made ready.
-        drop(self.orders.send(Order::Stop));
+        drop(self.commands.send(Command::Stop));
         drop(self.thread.join());
     }
 }
@@ -116,18 +116,18 @@ impl Housekeeping {
 impl Reload {
     /// Looks now. A look that is already due is enough.
     pub fn now(&self) {
-        drop(self.orders.try_send(Order::Reload));
+        drop(self.commands.try_send(Command::Reload));
     }
 }
 
-impl Housekeeper {
-    fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<Order>) -> Self {
+impl MaintenanceLoop {
+    fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<Command>) -> Self {
         // As they were before they were read: what was changed while the host started has not been seen.
-        let AsFound { file, folders } = host.as_found;
+        let WatchedFiles { file, folders } = host.as_found;
         let seen = Seen {
             file,
             folders,
-            heeded: folders,
+            revocations_applied_at: folders,
             said: BTreeSet::new(),
             log_stopped: false,
             log_delayed: false,
@@ -140,13 +140,13 @@ impl Housekeeper {
             seen,
             looked: Instant::now(),
             asked: false,
-            asked_again: false,
+            is_repeat_requested: false,
             stopping: false,
             poll: Arc::default(),
             scan: None,
             scan_due: true,
-            strays: Allowance::default(),
-            documents: Allowance::default(),
+            strays: RecordRate::default(),
+            documents: RecordRate::default(),
             retry: Retry::new(Instant::now()),
         }
     }
@@ -161,19 +161,19 @@ impl Housekeeper {
             );
         }
         while !self.stopping {
-            let order = self.inbox.recv_timeout(if self.asked { Duration::ZERO } else { ROUND });
+            let order = self.inbox.recv_timeout(if self.asked { Duration::ZERO } else { TICK });
             self.take(order);
             if self.stopping {
                 break;
             }
             self.asked |= self.is_retry_due();
             if let Some(asked) = self.due() {
-                self.rotate(asked);
+                self.reload_secrets(asked);
                 let asked = self.apply_time_documents() || asked;
                 self.look(asked);
-                self.asked |= std::mem::take(&mut self.asked_again);
+                self.asked |= std::mem::take(&mut self.is_repeat_requested);
             }
-            self.go_round();
+            self.tick();
         }
         host.report(true);
         host.check_clock();
@@ -186,15 +186,15 @@ impl Housekeeper {
     /// stood in the way may be over.
     fn is_retry_due(&mut self) -> bool {
         let host = &self.host;
-        let nothing_decides = host.in_force.load().generation.is_none();
-        let not_kept = host.obstacles.why_not_kept().is_some();
+        let nothing_decides = host.active_config.load().generation.is_none();
+        let not_kept = host.obstacles.copy_failure().is_some();
         self.retry.is_due(Instant::now(), nothing_decides, not_kept)
     }
 
-    fn take(&mut self, order: Result<Order, RecvTimeoutError>) {
+    fn take(&mut self, order: Result<Command, RecvTimeoutError>) {
         match order {
-            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => self.stopping = true,
-            Ok(Order::Reload) => self.asked = true,
+            Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => self.stopping = true,
+            Ok(Command::Reload) => self.asked = true,
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
@@ -202,7 +202,7 @@ impl Housekeeper {
     /// Whether a look is due, and if so, whether somebody asked for it.
     fn due(&mut self) -> Option<bool> {
         let asked = std::mem::take(&mut self.asked);
-        let watch = self.host.in_force.load().config.release.watch_ms;
+        let watch = self.host.active_config.load().config.release.watch_ms;
         let pause = pause(watch, self.is_unread());
         let due = asked || pause.is_some_and(|pause| self.looked.elapsed() >= pause);
         due.then(|| {
@@ -220,39 +220,39 @@ impl Housekeeper {
     }
 
     /// What is done every round, and waits for no release that is being made ready.
-    fn go_round(&mut self) {
+    fn tick(&mut self) {
         let host = Arc::clone(&self.host);
         LOG_LIMITS.report(host.clock.instant());
         host.housekeeping_beat.beat();
-        self.scan_strays();
+        self.scan_rejected_components();
         host.keys.load().iter().for_each(|keys| keys.tend(false));
         host.report(false);
-        host.refresh_keeper();
+        host.refresh_trust_state();
         if host.check_clock() {
             // What was refused for the clock's sake.
             self.asked = true;
         }
         alarm(&host, &mut self.seen);
-        alarm_expiry(&host, &mut self.seen);
+        check_expiry(&host, &mut self.seen);
         remind_of_expiry(&host, &mut self.seen.reminders);
     }
 
     /// Takes up secrets, keys and certificates that were replaced.
-    fn rotate(&self, asked: bool) {
+    fn reload_secrets(&self, asked: bool) {
         let host = Arc::clone(&self.host);
         // Where it hangs, what is in force goes on, and `/ready` warns.
-        let _ = self.host.files.secrets.run(POLL_LIMIT, move || rotate(&host, asked));
+        let _ = self.host.files.secrets.run(POLL_LIMIT, move || reload_secrets(&host, asked));
     }
 
     /// Begins a scan for components that may not run where one is due, and reports what one found.
-    fn scan_strays(&mut self) {
+    fn scan_rejected_components(&mut self) {
         let host = Arc::clone(&self.host);
         match self.scan.as_ref().map(Receiver::try_recv) {
             Some(Err(TryRecvError::Empty)) => return,
             Some(Ok(strays)) => {
                 // What was not examined is examined by the next scans, a part at a time.
                 self.scan_due |= strays.unexamined > 0 && !strays.is_fruitless;
-                report_strays(&host, &mut self.seen, &mut self.strays, strays);
+                report_rejected_components(&host, &mut self.seen, &mut self.strays, strays);
                 self.scan = None;
             }
             Some(Err(TryRecvError::Disconnected)) | None => self.scan = None,
@@ -260,9 +260,10 @@ impl Housekeeper {
         if std::mem::take(&mut self.scan_due) {
             let root = Arc::clone(host.keeper().root());
             let (paths, digests) =
-                (host.in_force.load().config.release.clone(), Arc::clone(&host.digests));
+                (host.active_config.load().config.release.clone(), Arc::clone(&host.digests));
             let now = host.trusted_now();
-            let scan = move || Strays::scan(&paths, &root, now, &digests, MAX_SCANNED_BYTES);
+            let scan =
+                move || RejectedComponents::scan(&paths, &root, now, &digests, MAX_SCANNED_BYTES);
             self.scan = host.files.strays.start(Duration::ZERO, scan);
         }
     }
@@ -299,11 +300,11 @@ impl Housekeeper {
 }
 
 /// Takes up secrets, keys and certificates that were replaced. A wrong one changes nothing, and is said once.
-fn rotate(host: &Host, asked: bool) {
+fn reload_secrets(host: &Host, asked: bool) {
     let wrong = |error: &StartError| {
         tracing::warn!(%error, hint = error.hint(), event = "files.not-taken", "not taken; what is in force goes on");
     };
-    for hook in &host.in_force.load_full().hooks {
+    for hook in &host.active_config.load_full().hooks {
         hook.caller.reload(&hook.config.name, asked).iter().for_each(wrong);
         match hook.decryption.as_ref().map(|keys| keys.reload(asked)) {
             Some(Ok(true)) => tracing::info!(
@@ -315,7 +316,7 @@ fn rotate(host: &Host, asked: bool) {
             Some(Ok(false)) | None => {}
         }
     }
-    for courier in host.couriers.values() {
+    for courier in host.delivery_services.values() {
         match courier.reload(asked) {
             Ok(true) => {
                 tracing::info!(
@@ -344,6 +345,6 @@ fn rotate(host: &Host, asked: bool) {
 }
 
 /// How often it comes round.
-const ROUND: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(500);
 /// Orders that may wait.
-const MOST_ORDERS: usize = 4;
+const MAX_COMMANDS: usize = 4;

@@ -10,28 +10,29 @@ use std::sync::Arc;
 use portcullis_engine::Engine;
 use portcullis_files::read_bounded;
 use portcullis_keys::SymmetricKey;
-use portcullis_trust::{Envelope, History, Refusal, TrustRoot, verify_pinned_root};
+use portcullis_trust::{Envelope, Refusal, TrustHistory, TrustRoot, verify_pinned_root};
 
 use crate::bindings::generation::Generation;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
-use crate::loading::expiry::{Ending, Nearness, endings};
+use crate::loading::expiry::{Expiration, Urgency, expirations};
 use crate::loading::{
-    Demand, Digests, Found, LastGood, MAX_CHECKED_BYTES, Reading, ReleaseError, Strays, set_bytes,
+    Completeness, DigestCache, Found, LastGood, MAX_CHECKED_BYTES, Reading, RejectedComponents,
+    ReleaseError, set_bytes,
 };
 use crate::release::last_good::may_stay_open;
 use crate::runtime::writable;
 use crate::start_problems::{SEALING_KEY, StartProblems, key_file};
 use crate::state::host::{Configured, log_place};
 use crate::trust::ClockState;
-use crate::trust::state::Keeper;
+use crate::trust::state::TrustState;
 
 /// The parts that a host of this configuration would serve with.
-pub struct Prepared {
+pub struct StartupCheck {
     configured: Configured,
-    keeper: Keeper,
+    keeper: TrustState,
     engine: Engine,
     /// The release, or everything that is wrong with it: never nothing.
     pub release: Result<Generation, Vec<ReleaseError>>,
@@ -43,7 +44,7 @@ pub struct Prepared {
 }
 
 /// The release that a start would go on with although the folders hold none that may come into force.
-pub struct FallBack {
+pub struct FallbackRelease {
     /// The number of its set.
     pub version: u64,
     /// The release, or why it may not start either.
@@ -58,7 +59,7 @@ pub struct Refused {
     pub sentence: String,
 }
 
-impl Prepared {
+impl StartupCheck {
     /// Reads keys and secrets, makes the sandbox and readies the release.
     ///
     /// # Errors
@@ -69,7 +70,7 @@ impl Prepared {
         folders.keep(writable::check(configured.config()));
         folders.keep(configured.resumes().map(drop));
         // Without these the release cannot be judged.
-        let keeper = folders.keep(configured.keeper_for_check());
+        let keeper = folders.keep(configured.trust_state_for_check());
         let engine = folders.keep(configured.engine(false));
         let (Some((mut keeper, unread)), Some(engine)) = (keeper, engine) else {
             return Err(folders.error());
@@ -77,9 +78,10 @@ impl Prepared {
         let now = keeper.time_for_activation();
         let config = configured.config();
         let explain = |found: Found| {
-            let may_take = keeper.may_take(found.set_digest()).map_err(ReleaseError::from);
+            let check_replacement =
+                keeper.check_replacement(found.set_digest()).map_err(ReleaseError::from);
             let release = found.explain(&keeper.trusted(), &config.hooks, &engine, now);
-            match (may_take, release) {
+            match (check_replacement, release) {
                 (Ok(()), release) => release,
                 (Err(error), Ok(_)) => Err(vec![error]),
                 (Err(error), Err(problems)) => {
@@ -89,7 +91,7 @@ impl Prepared {
         };
         let found = read_release(config, &keeper).map_err(|error| vec![error]);
         let release = found.and_then(explain);
-        let log = unread.map_or_else(|| configured.foresee_log(&mut keeper), Err);
+        let log = unread.map_or_else(|| configured.predict_log(&mut keeper), Err);
         Ok(Self { configured, keeper, engine, release, folders: folders.result(), log })
     }
 
@@ -99,12 +101,12 @@ impl Prepared {
     }
 
     /// Components in the plugins' folder that may not run.
-    pub fn strays(&self) -> Strays {
-        Strays::scan(
+    pub fn strays(&self) -> RejectedComponents {
+        RejectedComponents::scan(
             &self.config().release,
             self.keeper.root(),
             self.keeper.trusted_time().for_documents(),
-            &Digests::default(),
+            &DigestCache::default(),
             MAX_CHECKED_BYTES,
         )
     }
@@ -123,7 +125,7 @@ impl Prepared {
 
     /// What a start would fall back to: the release that was active last, made ready from this host's
     /// own copy as a start does it. `None` where no release was active, or this host has no copy.
-    pub fn last_good(&self) -> Option<FallBack> {
+    pub fn last_good(&self) -> Option<FallbackRelease> {
         let active = self.keeper.history().active?;
         let config = self.config();
         let trusted = self.keeper.trusted();
@@ -136,7 +138,13 @@ impl Prepared {
         let outcome = match copies.read(active.set, &Reading::new(&trusted)) {
             Err(why) => refused("last-good-unusable", why),
             Ok(found) => {
-                match found.activate(&trusted, &config.hooks, &self.engine, now, Demand::LastGood) {
+                match found.activate(
+                    &trusted,
+                    &config.hooks,
+                    &self.engine,
+                    now,
+                    Completeness::LastGood,
+                ) {
                     Ok(mut generation) => {
                         let paths = config.release.clone();
                         let read = move || set_bytes(&paths);
@@ -150,18 +158,18 @@ impl Prepared {
                 }
             }
         };
-        Some(FallBack { version: active.version, outcome })
+        Some(FallbackRelease { version: active.version, outcome })
     }
 
     /// The things that have ended or end within seven days, in sentences.
     pub fn expiring(&self) -> Vec<String> {
         let certificate = self.configured.certificate_ends();
         let now = self.keeper.trusted_time().for_documents();
-        let endings = endings(self.keeper.root(), self.release.as_ref().ok(), certificate);
-        let near = endings.iter().filter(|ending| ending.nearness(now) != Nearness::Far);
-        let say = |ending: &Ending| {
-            let nearness = ending.nearness(now);
-            format!("{} [{}]", ending.sentence(nearness), ending.code(nearness))
+        let expirations = expirations(self.keeper.root(), self.release.as_ref().ok(), certificate);
+        let near = expirations.iter().filter(|ending| ending.urgency(now) != Urgency::Far);
+        let say = |ending: &Expiration| {
+            let urgency = ending.urgency(now);
+            format!("{} [{}]", ending.sentence(urgency), ending.code(urgency))
         };
         near.map(say).collect()
     }
@@ -204,19 +212,19 @@ impl Prepared {
 ///
 /// # Errors
 /// [`StartError`], where the configuration's files are of no use.
-pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, History), StartError> {
+pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, TrustHistory), StartError> {
     let audit = &config.audit;
     let sealing = &audit.sealing_key;
     let sealing =
         SymmetricKey::read(sealing).map_err(|error| key_file(SEALING_KEY, sealing, &error))?;
     let place = log_place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?;
-    let keeper = Keeper::prepare(config, &sealing, &place, &Clock::system())?;
+    let keeper = TrustState::prepare(config, &sealing, &place, &Clock::system())?;
     Ok((Arc::clone(keeper.root()), keeper.history().clone()))
 }
 
 /// Reads the release folders at once, for `check`: a file system that does not answer must not keep
 /// it.
-fn read_release(config: &Config, keeper: &Keeper) -> Result<Found, ReleaseError> {
+fn read_release(config: &Config, keeper: &TrustState) -> Result<Found, ReleaseError> {
     let (paths, reading) = (config.release.clone(), Reading::new(&keeper.trusted()));
     let read = move || Found::read(&paths, &reading);
     FileWorkers::default().reading.run(START_LIMIT, read).unwrap_or_else(|| {

@@ -20,14 +20,14 @@ use crate::config::{Config, ReleasePaths};
 use crate::error::{ConfigError, StartError};
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::http::sockets::bind_admin;
-use crate::loading::{Demand, Found, HookPlace, ReleaseError, set_in};
-use crate::state::active::InForce;
+use crate::loading::{Completeness, Found, HookIdentity, ReleaseError, current_set_digest};
+use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Hook, Host, NotInForce};
 
 /// Why a changed configuration is not in force.
 #[derive(Debug, Error)]
-pub enum NotReloaded {
+pub enum ReloadError {
     /// The file is of no use.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -57,7 +57,7 @@ pub enum NotReloaded {
     NotInForce(#[from] NotInForce),
 }
 
-impl NotReloaded {
+impl ReloadError {
     /// The stable code in records.
     pub fn code(&self) -> &'static str {
         match self {
@@ -101,23 +101,23 @@ pub fn reload(
     host: &Arc<Host>,
     admin: &mut Option<Admin>,
     wanted: impl FnMut(&ReleasePaths, Option<Digest>) -> bool,
-) -> Result<bool, NotReloaded> {
-    let before = host.in_force.load_full();
+) -> Result<bool, ReloadError> {
+    let before = host.active_config.load_full();
     let file = before.config.file.clone();
     let config = host.files.configuration.run(POLL_LIMIT, move || Config::load(&file));
-    let config = config.ok_or(NotReloaded::Stalled)??;
+    let config = config.ok_or(ReloadError::Stalled)??;
     if config.digest == before.config.digest {
         return Ok(false);
     }
     let settings = host.config.needs_restart(&config);
     if !settings.is_empty() {
-        return Err(NotReloaded::Restart { settings });
+        return Err(ReloadError::Restart { settings });
     }
     // Reads the secrets that it names.
     let (its_host, its_before, mut config) = (Arc::clone(host), Arc::clone(&before), config);
     let read = move || hooks(&its_host, &its_before, &mut config).map(|hooks| (hooks, config));
     let read = host.files.configuration.run(POLL_LIMIT, read);
-    let (hooks, config) = read.ok_or(NotReloaded::Stalled)??;
+    let (hooks, config) = read.ok_or(ReloadError::Stalled)??;
     let next = generation(host, &before, &config, wanted)?;
     let moved = moved(host, &before, &config)?;
 
@@ -128,7 +128,7 @@ pub fn reload(
     };
     let entry = active_entry(&config, number);
     let (digest, count, config) = (config.digest, hooks.len(), Arc::new(config));
-    let put = |generation| InForce::new(Arc::clone(&config), hooks.clone(), generation);
+    let put = |generation| ActiveConfig::new(Arc::clone(&config), hooks.clone(), generation);
     match next {
         Next::New(generation) => {
             let put = |generation| put(Some(generation));
@@ -139,19 +139,19 @@ pub fn reload(
             for warning in generation.warnings(&config.hooks) {
                 tracing::warn!(generation = number, event = "release.warning", "{warning}");
             }
-            host.in_force.store(Arc::new(put(Some(Arc::new(*generation)))));
+            host.active_config.store(Arc::new(put(Some(Arc::new(*generation)))));
             note_unenforced(host);
         }
         Next::Nothing => {
             host.recorder.append_durable(entry).map_err(NotInForce::from)?;
-            host.in_force.store(Arc::new(put(None)));
+            host.active_config.store(Arc::new(put(None)));
         }
     }
     host.admission.set_limit(config.listen.max_in_flight);
     if let Some(moved) = moved
-        && let Some(former) = std::mem::replace(admin, moved)
+        && let Some(previous_metrics) = std::mem::replace(admin, moved)
     {
-        former.stop();
+        previous_metrics.stop();
     }
     tracing::info!(%digest, hooks = count, generation = number, event = "config.active", "configuration active");
     Ok(true)
@@ -168,7 +168,11 @@ enum Next {
 }
 
 /// The hooks of the new configuration. One of which the file says the same stays itself, so that its remembered events stay known.
-fn hooks(host: &Host, before: &InForce, config: &mut Config) -> Result<Vec<Arc<Hook>>, StartError> {
+fn hooks(
+    host: &Host,
+    before: &ActiveConfig,
+    config: &mut Config,
+) -> Result<Vec<Arc<Hook>>, StartError> {
     let mut ring = host.ring.lock().unwrap_or_else(PoisonError::into_inner);
     let mut hooks = Vec::with_capacity(config.hooks.len());
     for (number, config) in config.hooks.iter_mut().enumerate() {
@@ -202,10 +206,10 @@ fn hooks(host: &Host, before: &InForce, config: &mut Config) -> Result<Vec<Arc<H
 /// What is to decide: the generation in force, or, where the new hooks are not those that it needs, what the folders hold.
 fn generation(
     host: &Host,
-    before: &InForce,
+    before: &ActiveConfig,
     config: &Config,
     mut wanted: impl FnMut(&ReleasePaths, Option<Digest>) -> bool,
-) -> Result<Next, NotReloaded> {
+) -> Result<Next, ReloadError> {
     let Some(current) = &before.generation else {
         // Housekeeping looks at the release next, with the new hooks.
         return Ok(Next::Nothing);
@@ -218,10 +222,10 @@ fn generation(
     let open = current.unenforced_places(before.hooks.iter().map(|hook| &hook.config));
     let opens = moved.as_ref().is_ok_and(|moved| !opens_nothing(moved, config, &open));
     if whole && moved.is_ok() && (!opens || is_in_folders(host, current, config)) {
-        return or_moved(moved);
+        return or_rebound(moved);
     }
     let stopped = |moved: Result<Generation, String>| {
-        or_moved(moved.map(|mut moved| {
+        or_rebound(moved.map(|mut moved| {
             moved.stop_unenforced(&config.hooks, &open);
             moved
         }))
@@ -232,7 +236,7 @@ fn generation(
     let (paths, hooks) = (&config.release, &config.hooks);
     let ready = |found: Found| {
         let wanted = || wanted(paths, Some(found.set_digest()));
-        let generation = prepare(host, &found, hooks, Demand::Everything, wanted)?;
+        let generation = prepare(host, &found, hooks, Completeness::Everything, wanted)?;
         keep_release(host, &found, &generation.release);
         Ok(generation)
     };
@@ -248,30 +252,34 @@ fn generation(
 }
 
 /// Whether nothing enforces only on hooks that are open already.
-fn opens_nothing(moved: &Generation, config: &Config, open: &[HookPlace]) -> bool {
+fn opens_nothing(moved: &Generation, config: &Config, open: &[HookIdentity]) -> bool {
     moved.unenforced_places(&config.hooks).iter().all(|place| open.contains(place))
 }
 
 /// Whether the folders hold the set in force, and it was accepted from there.
 fn is_in_folders(host: &Host, current: &Generation, config: &Config) -> bool {
     let paths = config.release.clone();
-    let there = host.files.release.run(POLL_LIMIT, move || set_in(&paths)).flatten();
+    let there = host.files.release.run(POLL_LIMIT, move || current_set_digest(&paths)).flatten();
     !current.is_last_good() && there == Some(current.set)
 }
 
-fn or_moved(moved: Result<Generation, String>) -> Result<Next, NotReloaded> {
-    let bound = |hook| NotReloaded::Bound { hook };
+fn or_rebound(moved: Result<Generation, String>) -> Result<Next, ReloadError> {
+    let bound = |hook| ReloadError::Bound { hook };
     moved.map(|moved| Next::Moved(Box::new(moved))).map_err(bound)
 }
 
 /// A generation for other hooks: the same bindings, each where its hook is now. The hook that is missing, where one is.
-fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Generation, String> {
+fn move_to(
+    current: &Generation,
+    before: &ActiveConfig,
+    config: &Config,
+) -> Result<Generation, String> {
     let mut hooks: Vec<Bindings> = config.hooks.iter().map(|_| Bindings::default()).collect();
     for (hook, bindings) in before.hooks.iter().zip(&current.hooks) {
         // Where nothing is bound, or what is to be bound was left out and is looked at below.
         let left_out = bindings.iter().next().is_none()
             && bindings.stopped().is_some_and(|it| it.cause == Cause::PluginUnavailable);
-        if bindings.are_none() || left_out {
+        if bindings.is_unbound() || left_out {
             continue;
         }
         let mut places = config.hooks.iter().zip(&mut hooks);
@@ -294,7 +302,7 @@ fn move_to(current: &Generation, before: &InForce, config: &Config) -> Result<Ge
 /// The admin listener at its new place, or its end; nothing where it stays.
 fn moved(
     host: &Arc<Host>,
-    before: &InForce,
+    before: &ActiveConfig,
     config: &Config,
 ) -> Result<Option<Option<Admin>>, StartError> {
     let place = |config: &Config| config.admin.enabled.then_some(config.admin.address);

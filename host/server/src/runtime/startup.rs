@@ -20,10 +20,10 @@ use crate::error::StartError;
 use crate::observe::telemetry::Telemetry;
 use crate::release::follow_registry::RegistryWatch;
 use crate::runtime::break_glass_thread::Watch as BreakGlassWatch;
-use crate::runtime::maintenance::Housekeeping;
+use crate::runtime::maintenance::Maintenance;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Configured, Host, Opened, random_seed};
-use crate::trust::state_dir::OwnFolder;
+use crate::trust::state_dir::StateDirLock;
 
 /// A start in progress.
 pub struct Startup {
@@ -43,7 +43,7 @@ pub enum Outcome {
 
 /// The threads of a host that serves.
 pub struct Running {
-    housekeeping: Housekeeping,
+    housekeeping: Maintenance,
     break_glass: BreakGlassWatch,
     registry: Option<RegistryWatch>,
 }
@@ -122,7 +122,7 @@ impl Running {
 
 impl Work {
     fn run(mut self, configured: Configured, admin: Option<Admin>) -> Option<Outcome> {
-        configured.ask_for_keys();
+        configured.fetch_keys();
         let opened = match self.open(&configured) {
             Ok(opened) => opened,
             Err(error) => {
@@ -134,8 +134,8 @@ impl Work {
         let host = configured.complete(opened, &self.frontend, seed);
         self.frontend.open(Arc::clone(&host));
         // Calls were counted until this moment: the emergency ring holds them from here on.
-        host.refusals.have_kept(&host.recorder);
-        host.settle_debts();
+        host.refusals.start_persist(&host.recorder);
+        host.flush_corrections();
         match self.serve(&host, admin) {
             Ok(running) => running.map(Outcome::Running),
             Err(error) => Some(Outcome::Failed(error)),
@@ -183,7 +183,7 @@ impl Work {
         let config = configured.config();
         let seed = random_seed()?;
         progress.step("taking the state folder");
-        let own_folder = OwnFolder::hold(&config.trust)?;
+        let own_folder = StateDirLock::hold(&config.trust)?;
         progress.step("reading the state and the trust roots");
         let mut as_found = config.as_found;
         as_found.look(&config.release, &config.trust.roots);
@@ -222,7 +222,7 @@ impl Work {
             break_glass.stop();
             return Ok(None);
         }
-        let housekeeping = Housekeeping::start(host, admin)?;
+        let housekeeping = Maintenance::start(host, admin)?;
         let registry = RegistryWatch::start(host, {
             let reload = housekeeping.reload();
             move || reload.now()

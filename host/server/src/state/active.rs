@@ -1,7 +1,7 @@
 //! What is in force: the hooks of one configuration, and the generation that decides on them.
 //!
 //! Invariant: both are exchanged as one, so that a hook's place always names its own bindings; a call keeps to the end what was in
-//! force when it began. What outlives a configuration (debts, counts) belongs to the hook's name: see [`Lasting`].
+//! force when it began. What outlives a configuration (debts, counts) belongs to the hook's name: see [`HookState`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,13 +12,13 @@ use crate::bindings::generation::Generation;
 use crate::break_glass::{Place, Places};
 use crate::config::Config;
 use crate::observe::metrics::HookMetrics;
-use crate::records::corrections::Debts;
-use crate::records::schema_drift::Drift;
+use crate::records::corrections::Corrections;
+use crate::records::schema_drift::SchemaDrift;
 use crate::state::host::Hook;
 use crate::state::path::normalize;
 
 /// The hooks of one configuration, and what decides on them.
-pub struct InForce {
+pub struct ActiveConfig {
     /// The configuration. Of it, only what [`Config::needs_restart`] does not name can differ from the one that the host started with.
     pub config: Arc<Config>,
     /// The hooks, in the order of the configuration.
@@ -44,30 +44,30 @@ pub enum Target<'a> {
 
 /// What belongs to a hook's name for as long as the process lives, whatever becomes of its configuration.
 #[derive(Clone, Default)]
-pub struct Lasting {
+pub struct HookState {
     /// What it owes the log.
-    pub owed: Arc<Debts>,
+    pub owed: Arc<Corrections>,
     /// The break-glass document in force here, or the last one.
     pub glass: Place,
     /// What it was sent that is not known.
-    pub drift: Arc<Drift>,
+    pub drift: Arc<SchemaDrift>,
     /// What it did.
     pub metrics: Arc<HookMetrics>,
 }
 
-impl Lasting {
+impl HookState {
     fn of(name: &str) -> Self {
-        Self { owed: Arc::new(Debts::of(name)), ..Self::default() }
+        Self { owed: Arc::new(Corrections::of(name)), ..Self::default() }
     }
 }
 
 /// Hook's name → what lasts of it. Grows only by names that an operator configures.
 #[derive(Default)]
 pub struct Names {
-    known: Mutex<BTreeMap<String, Lasting>>,
+    known: Mutex<BTreeMap<String, HookState>>,
 }
 
-impl InForce {
+impl ActiveConfig {
     /// Puts hooks together with what decides on them.
     pub fn new(
         config: Arc<Config>,
@@ -115,13 +115,13 @@ impl InForce {
 
 impl Names {
     /// What lasts of a hook of this name.
-    pub fn of(&self, name: &str) -> Lasting {
+    pub fn of(&self, name: &str) -> HookState {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(name.to_owned()).or_insert_with(|| Lasting::of(name)).clone()
+        known.entry(name.to_owned()).or_insert_with(|| HookState::of(name)).clone()
     }
 
     /// What lasts of every hook there ever was, so that debts are paid although their hook is gone.
-    pub fn all(&self) -> Vec<Lasting> {
+    pub fn all(&self) -> Vec<HookState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// What went wrong and is not over.
 #[derive(Default)]
-pub struct Obstacles {
+pub struct Conditions {
     stopping: AtomicBool,
     refused_release: Mutex<Option<&'static str>>,
     refused_configuration: Mutex<Option<String>>,
@@ -25,7 +25,7 @@ pub struct Altered {
     pub sentence: String,
 }
 
-impl Obstacles {
+impl Conditions {
     /// No further call is taken.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -53,7 +53,7 @@ impl Obstacles {
     }
 
     /// How many files in the plugins' folder may not run and are named nowhere.
-    pub fn unnamed_strays(&self) -> u64 {
+    pub fn unlisted_rejected(&self) -> u64 {
         self.more_strays.load(Ordering::Acquire)
     }
 
@@ -81,7 +81,7 @@ impl Obstacles {
     }
 
     /// Returns why there is no copy of the release in force.
-    pub fn why_not_kept(&self) -> Option<String> {
+    pub fn copy_failure(&self) -> Option<String> {
         self.not_kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -1,8 +1,8 @@
 //! Retried events: the platform asks again, and hears the same.
 //!
-//! Invariant: within [`REMEMBERED_FOR`], a second call with the same tenant, hook, caller, event id and body joins the first one in
+//! Invariant: within [`RETENTION`], a second call with the same tenant, hook, caller, event id and body joins the first one in
 //! flight or gets its answer; the same event id with another body is refused. What is remembered dies with its generation.
-//! Bounded: [`REMEMBERED`] events and [`REMEMBERED_BYTES`]; the oldest go first. Holds answers and pseudonyms, never bodies.
+//! Bounded: [`MAX_ENTRIES`] events and [`MAX_BYTES`]; the oldest go first. Holds answers and pseudonyms, never bodies.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,16 +30,16 @@ pub type Generation = (u64, u64);
 
 /// Remembers events.
 #[derive(Default)]
-pub struct Retries {
-    events: Mutex<Events>,
+pub struct DedupCache {
+    events: Mutex<DedupTable>,
 }
 
 /// What the table says of a call.
 pub enum Turn {
-    /// Never seen: decide, then [`settle`](First::settle).
+    /// Never seen: decide, then [`settle`](DedupClaim::complete).
     First(First),
     /// Seen, perhaps still in flight: wait for its answer.
-    Again(Arc<Flight>),
+    Again(Arc<InFlightCall>),
     /// The event id was used for another body.
     Reused,
     /// The hook kind's calls are never repeated: decide.
@@ -47,10 +47,10 @@ pub enum Turn {
 }
 
 /// The duty to answer an event for all who ask.
-pub struct First(Arc<Flight>);
+pub struct First(Arc<InFlightCall>);
 
 /// An event's first call, and its answer once there is one.
-pub struct Flight {
+pub struct InFlightCall {
     answer: OnceLock<Answered>,
     given_up: AtomicBool,
     changed: Notify,
@@ -69,7 +69,7 @@ struct Event {
 
 /// The table's hash is keyed, so that no caller can choose ids that make it slow.
 #[derive(Default)]
-struct Events {
+struct DedupTable {
     known: HashMap<Arc<Event>, Known, RandomState>,
     bytes: Arc<AtomicUsize>,
     order: VecDeque<(Instant, Arc<Event>)>,
@@ -79,10 +79,10 @@ struct Known {
     since: Instant,
     generation: Generation,
     body: u128,
-    flight: Arc<Flight>,
+    flight: Arc<InFlightCall>,
 }
 
-impl Retries {
+impl DedupCache {
     /// Asks whose turn it is. `body` is the body's pseudonym.
     pub fn turn(
         &self,
@@ -105,7 +105,7 @@ impl Retries {
                 return Turn::Again(Arc::clone(&known.flight));
             }
         }
-        let flight = Arc::new(Flight::of(&events.bytes));
+        let flight = Arc::new(InFlightCall::of(&events.bytes));
         let event = Arc::new(event);
         events.order.push_back((now, Arc::clone(&event)));
         events
@@ -139,7 +139,7 @@ impl Drop for First {
     }
 }
 
-impl Flight {
+impl InFlightCall {
     fn of(bytes: &Arc<AtomicUsize>) -> Self {
         let (answer, given_up, changed) = Default::default();
         Self { answer, given_up, changed, bytes: Arc::clone(bytes) }
@@ -165,19 +165,19 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for InFlightCall {
     fn drop(&mut self) {
         let held = self.answer.get().map_or(0, |answered| answered.body.len());
         self.bytes.fetch_sub(held, Ordering::Relaxed);
     }
 }
 
-impl Events {
+impl DedupTable {
     fn forget(&mut self, now: Instant) {
         while let Some((since, _)) = self.order.front() {
-            let room = self.order.len() < REMEMBERED
-                && self.bytes.load(Ordering::Relaxed) < REMEMBERED_BYTES;
-            if room && now.saturating_duration_since(*since) < REMEMBERED_FOR {
+            let room =
+                self.order.len() < MAX_ENTRIES && self.bytes.load(Ordering::Relaxed) < MAX_BYTES;
+            if room && now.saturating_duration_since(*since) < RETENTION {
                 return;
             }
             let Some((since, event)) = self.order.pop_front() else { return };
@@ -190,11 +190,11 @@ impl Events {
 }
 
 /// How many events are remembered.
-const REMEMBERED: usize = 65_536;
+const MAX_ENTRIES: usize = 65_536;
 /// How many bytes of answers are remembered: 64 MiB.
-const REMEMBERED_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 /// How long an event is remembered; well over any platform's retry.
-const REMEMBERED_FOR: Duration = Duration::from_secs(30);
+const RETENTION: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_retry_hears_the_same_and_another_body_is_refused() {
-        let (table, now) = (Retries::default(), Instant::now());
+        let (table, now) = (DedupCache::default(), Instant::now());
         let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else {
             panic!("seen?")
         };
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn an_answer_dies_with_its_generation_its_time_and_its_giver() {
-        let (table, now) = (Retries::default(), Instant::now());
+        let (table, now) = (DedupCache::default(), Instant::now());
         let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else {
             panic!("seen?")
         };
@@ -257,21 +257,21 @@ mod tests {
         };
         first.settle(said(2));
         assert!(matches!(
-            table.turn(0, &"c".into(), "e2", 1, (8, 0), now + REMEMBERED_FOR),
+            table.turn(0, &"c".into(), "e2", 1, (8, 0), now + RETENTION),
             Turn::First(_)
         ));
     }
 
     #[test]
     fn the_table_is_bounded() {
-        let (table, now) = (Retries::default(), Instant::now());
-        for id in 0..REMEMBERED + 10 {
+        let (table, now) = (DedupCache::default(), Instant::now());
+        for id in 0..MAX_ENTRIES + 10 {
             let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), 1, (7, 0), now)
             else {
                 panic!("seen?")
             };
             first.settle(said(1));
         }
-        assert!(table.events.lock().unwrap().known.len() <= REMEMBERED);
+        assert!(table.events.lock().unwrap().known.len() <= MAX_ENTRIES);
     }
 }

@@ -14,11 +14,11 @@ use crate::clock::Clock;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::tls::Tls;
 use crate::observe::progress::Progress;
-use crate::records::rejections::{Reason, Refusals};
+use crate::records::rejections::{Reason, Rejections};
 use crate::records::unrouted_counts::UnroutedCounts;
-use crate::state::active::InForce;
+use crate::state::active::ActiveConfig;
 use crate::state::admission::Admission;
-use crate::state::conditions::Obstacles;
+use crate::state::conditions::Conditions;
 use crate::state::host::{Hook, Host};
 
 /// The state that listeners and connections share.
@@ -32,15 +32,15 @@ pub struct Frontend {
     /// The limit of calls in progress.
     pub admission: Admission,
     /// Counted refusals.
-    pub refusals: Arc<Refusals>,
+    pub refusals: Arc<Rejections>,
     /// Counted requests that belong to no hook.
     pub unrouted: Arc<UnroutedCounts>,
     /// The obstacles to being ready.
-    pub obstacles: Arc<Obstacles>,
+    pub obstacles: Arc<Conditions>,
     /// How far the start has come.
     pub progress: Arc<Progress>,
     /// The hooks of the configuration that the process started with. No generation decides on them.
-    starting: Arc<InForce>,
+    starting: Arc<ActiveConfig>,
     host: OnceLock<Arc<Host>>,
 }
 
@@ -51,7 +51,7 @@ pub struct Shared {
     /// TLS towards callers, where the configuration asks for it.
     pub tls: Option<Arc<Tls>>,
     /// The hooks of the configuration, without a generation.
-    pub hooks: Arc<InForce>,
+    pub hooks: Arc<ActiveConfig>,
 }
 
 impl Frontend {
@@ -87,7 +87,7 @@ impl Frontend {
             unrouted: Arc::clone(&host.unrouted),
             obstacles: Arc::clone(&host.obstacles),
             progress: Arc::clone(&host.progress),
-            starting: host.in_force.load_full(),
+            starting: host.active_config.load_full(),
             host: OnceLock::from(Arc::clone(host)),
         }
     }
@@ -98,8 +98,10 @@ impl Frontend {
     }
 
     /// The hooks in force and what decides on them; while the host starts, nothing does.
-    pub fn in_force(&self) -> Arc<InForce> {
-        self.host.get().map_or_else(|| Arc::clone(&self.starting), |host| host.in_force.load_full())
+    pub fn active_config(&self) -> Arc<ActiveConfig> {
+        self.host
+            .get()
+            .map_or_else(|| Arc::clone(&self.starting), |host| host.active_config.load_full())
     }
 
     /// The time at which a call that comes now was received.
@@ -121,7 +123,7 @@ impl Frontend {
 
     /// Says how many safe answers left that no log holds, since none could be opened: for a process
     /// that ends like that.
-    pub fn tell_unrecorded(&self) {
+    pub fn log_unrecorded(&self) {
         for hook in &self.starting.hooks {
             let answers = hook.owed.counted();
             if answers > 0 {

@@ -26,13 +26,13 @@ use thiserror::Error;
 
 use crate::auth::{KeyRing, Keys};
 use crate::bindings::generation::{Bindings, Generation};
-use crate::break_glass::{BreakGlassContext, Glass};
+use crate::break_glass::{BreakGlassContext, BreakGlassState};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
-use crate::fs::change::AsFound;
+use crate::fs::change::WatchedFiles;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::loading::{Digests, LastGood, Reading, Standing as ReleaseStanding};
+use crate::loading::{DigestCache, LastGood, Reading, Standing as ReleaseStanding};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::outbound::Outbound;
@@ -40,17 +40,17 @@ use crate::net::tls::Tls;
 use crate::observe::metrics::BindingMetrics;
 use crate::observe::progress::Progress;
 use crate::observe::telemetry::Telemetry;
-use crate::platform_calls::delivery::Courier;
-use crate::platform_calls::resume::{ResumeContext, Resumes};
-use crate::records::rejections::{Reason, Refusals};
-use crate::records::response_writes::Deliveries;
+use crate::platform_calls::delivery::DeliveryService;
+use crate::platform_calls::resume::{ResumeCalls, ResumeContext};
+use crate::records::rejections::{Reason, Rejections};
+use crate::records::response_writes::ResponseWrites;
 use crate::records::unrouted_counts::UnroutedCounts;
 use crate::registry::Source;
-use crate::state::active::{InForce, Names};
+use crate::state::active::{ActiveConfig, Names};
 use crate::state::admission::Admission;
-use crate::state::conditions::Obstacles;
-use crate::state::dedup::Retries;
-use crate::trust::state::Keeper;
+use crate::state::conditions::Conditions;
+use crate::state::dedup::DedupCache;
+use crate::trust::state::TrustState;
 use crate::trust::{ClockAlarm, TrustedTime};
 
 pub use configured::{Configured, Opened, log_place};
@@ -59,18 +59,18 @@ pub use hook::Hook;
 
 /// What all calls share.
 pub struct Host {
-    /// The configuration it started with. What a call or a reload goes by is in [`InForce`].
+    /// The configuration it started with. What a call or a reload goes by is in [`ActiveConfig`].
     pub config: Arc<Config>,
     /// What must not be forgotten: trust roots, revocations, what was active.
-    pub keeper: Mutex<Keeper>,
+    pub keeper: Mutex<TrustState>,
     /// The host's own folder, held open.
     pub state_folder: Option<Arc<HeldFolder>>,
     /// The trust root in force, for those who must not wait for the keeper.
     pub root: ArcSwap<TrustRoot>,
     /// Break-glass documents that were opened.
-    pub glass: Glass,
+    pub glass: BreakGlassState,
     /// The hooks and what decides on them. Exchanged by housekeeping alone.
-    pub in_force: ArcSwap<InForce>,
+    pub active_config: ArcSwap<ActiveConfig>,
     /// The audit log, and what a record needs.
     pub recorder: Arc<Recorder>,
     /// The clock.
@@ -80,15 +80,15 @@ pub struct Host {
     /// The gate.
     pub admission: Admission,
     /// Retried events.
-    pub retries: Retries,
+    pub retries: DedupCache,
     /// Counted refusals.
-    pub refusals: Arc<Refusals>,
+    pub refusals: Arc<Rejections>,
     /// Counted requests that belong to no hook.
     pub unrouted: Arc<UnroutedCounts>,
     /// Who delivers messages, by name.
-    pub couriers: BTreeMap<String, Arc<Courier>>,
+    pub delivery_services: BTreeMap<String, Arc<DeliveryService>>,
     /// Deliveries to be recorded.
-    pub deliveries: Deliveries,
+    pub deliveries: ResponseWrites,
     /// TLS towards callers, where the configuration asks for it.
     pub tls: Option<Arc<Tls>>,
     /// The keys of everybody whose tokens callers bring.
@@ -98,15 +98,15 @@ pub struct Host {
     /// Calls that the host makes itself.
     pub outbound: Arc<Outbound>,
     /// Calls that platforms wait for.
-    pub resumes: Resumes,
+    pub resumes: ResumeCalls,
     /// The registry that releases are pulled from.
     pub registry: Option<Source>,
     /// What every binding of the generation before did: what was counted between two looks must not be lost.
-    pub former: ArcSwap<Vec<Arc<BindingMetrics>>>,
+    pub previous_metrics: ArcSwap<Vec<Arc<BindingMetrics>>>,
     /// Where traces go, if anywhere.
     pub telemetry: Option<Telemetry>,
     /// What stands in the way of being ready.
-    pub obstacles: Arc<Obstacles>,
+    pub obstacles: Arc<Conditions>,
     /// How far the start has come.
     pub progress: Arc<Progress>,
     /// The time that is trusted, and how far this machine's clock is.
@@ -118,13 +118,13 @@ pub struct Host {
     /// How far the set in the folders has come.
     pub standing: ReleaseStanding,
     /// Digests of files in release folders that were hashed before.
-    pub digests: Arc<Digests>,
+    pub digests: Arc<DigestCache>,
     /// Threads for file operations that may hang.
     pub files: FileWorkers,
     /// Reads of arriving trust that have not returned.
     pub late_trust: LateTrust,
     /// What lay in the folders before any of it was read.
-    pub as_found: AsFound,
+    pub as_found: WatchedFiles,
     /// When housekeeping came round last.
     pub housekeeping_beat: Heartbeat,
     /// When the break-glass thread came round last.
@@ -162,7 +162,7 @@ impl Host {
     }
 
     /// What must not be forgotten. Held for as long as records and files about trust take; no call waits for it.
-    pub fn keeper(&self) -> MutexGuard<'_, Keeper> {
+    pub fn keeper(&self) -> MutexGuard<'_, TrustState> {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,21 +190,21 @@ impl Host {
 
     /// Takes the release that is active out of use: every call gets its safe answer. Its counters stay.
     pub fn withdraw(&self) {
-        let in_force = self.in_force.load_full();
-        if let Some(generation) = &in_force.generation {
-            self.former.store(Arc::new(generation.metrics()));
+        let active_config = self.active_config.load_full();
+        if let Some(generation) = &active_config.generation {
+            self.previous_metrics.store(Arc::new(generation.metrics()));
         }
-        self.in_force.store(Arc::new(in_force.under(None)));
+        self.active_config.store(Arc::new(active_config.under(None)));
     }
 
     /// Records that candidates were stopped, and remembers it: they stay so in this set, whatever becomes of this process.
     pub fn record_stopped(&self) {
-        let in_force = self.in_force.load_full();
-        if let Some(generation) = &in_force.generation
+        let active_config = self.active_config.load_full();
+        if let Some(generation) = &active_config.generation
             && generation
                 .hooks
                 .iter()
-                .flat_map(Bindings::rollouts)
+                .flat_map(Bindings::candidates)
                 .any(|(_, rollout)| rollout.is_unrecorded())
         {
             self.record_ends(&mut self.keeper(), generation);
@@ -212,17 +212,17 @@ impl Host {
     }
 
     /// Records the ends of candidates that are not recorded yet.
-    pub fn record_ends(&self, keeper: &mut Keeper, generation: &Generation) {
-        for (live, rollout) in generation.hooks.iter().flat_map(Bindings::rollouts) {
+    pub fn record_ends(&self, keeper: &mut TrustState, generation: &Generation) {
+        for (live, rollout) in generation.hooks.iter().flat_map(Bindings::candidates) {
             if let Some(fields) = rollout.end(generation, live) {
                 keeper.record_stopped(&self.recorder.log, &fields, rollout.key);
-                rollout.end_recorded();
+                rollout.mark_end_recorded();
             }
         }
     }
 
     /// Why there is no decision where no generation is in force.
-    pub fn undecided(&self) -> Cause {
+    pub fn no_release_cause(&self) -> Cause {
         if self.progress.is_starting() { Cause::Starting } else { Cause::NoActiveRelease }
     }
 
@@ -248,7 +248,7 @@ impl Host {
             }
         }
         self.refusals.count(now, &hook.name, reason);
-        self.refusals.have_kept(&self.recorder);
+        self.refusals.start_persist(&self.recorder);
     }
 
     /// What makes and runs plugins.
@@ -288,7 +288,7 @@ impl Host {
     }
 
     /// Says what hooks owe the log, and has the emergency ring hold what the log does not have. Blocks on the disk.
-    pub fn settle_debts(&self) {
+    pub fn flush_corrections(&self) {
         for lasting in self.names.all() {
             // Refused: the log takes nothing now; the next round tries again.
             drop(lasting.owed.settle(&self.recorder));
@@ -315,7 +315,7 @@ impl Host {
         self.refusals.report(&self.recorder, everything);
         self.deliveries.report(|entry| self.recorder.append(entry));
         self.record_stopped();
-        self.settle_debts();
+        self.flush_corrections();
     }
 
     /// Returns what resume calls need of the host.
@@ -330,7 +330,7 @@ impl Host {
 
     /// Returns what break-glass needs of the host.
     pub fn break_glass_context(&self) -> BreakGlassContext<'_> {
-        let in_force = self.in_force.load();
+        let active_config = self.active_config.load();
         let place = |hook: &Arc<Hook>| (Arc::clone(&hook.name), Arc::clone(&hook.glass));
         BreakGlassContext {
             config: &self.config,
@@ -339,7 +339,7 @@ impl Host {
             now: self.trusted_time.now(),
             root: self.root.load_full(),
             log: &self.recorder.log,
-            hooks: in_force.hooks.iter().map(place).collect(),
+            hooks: active_config.hooks.iter().map(place).collect(),
             names: &*self.names,
         }
     }
@@ -356,7 +356,7 @@ impl Host {
         }
         // The head that the log was closed with is what the next start holds it against.
         self.glass.settle(&self.recorder.log);
-        self.keeper().end(|| self.glass.take_spent());
+        self.keeper().end(|| self.glass.take_used());
     }
 
     fn start_entry(&self, recovery: &Recovery) -> Entry {

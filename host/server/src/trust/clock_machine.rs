@@ -86,22 +86,22 @@ impl ClockMachine {
         let agrees = self.issued.is_some_and(|issued| is_fresh(issued, wall));
         let within = self.expected.is_none_or(|expected| wall <= after(expected, MAX_JUMP));
         if !within && !agrees {
-            self.doubt(ClockState::Unconfirmed, wall);
+            self.set_untrusted(ClockState::Unconfirmed, wall);
             self.time = after(self.time, step);
         } else if after(wall, MAX_JUMP) < self.time {
-            self.doubt(ClockState::Behind, wall);
+            self.set_untrusted(ClockState::Behind, wall);
             self.time = after(self.time, step);
         } else {
             let by = if within { Confirmation::Clock } else { Confirmation::Document };
             if within {
-                self.believe(by, wall);
+                self.set_trusted(by, wall);
             } else {
                 self.confirm(by, reading);
             }
         }
     }
 
-    fn doubt(&mut self, state: ClockState, wall: Millis) {
+    fn set_untrusted(&mut self, state: ClockState, wall: Millis) {
         if self.state == state {
             return;
         }
@@ -115,7 +115,7 @@ impl ClockMachine {
     }
 
     /// The clock is right as far as anybody can tell.
-    fn believe(&mut self, by: Confirmation, wall: Millis) {
+    fn set_trusted(&mut self, by: Confirmation, wall: Millis) {
         if self.state != ClockState::Trusted {
             self.alarm(ClockAlarm::Confirmed { by, clock: wall, before: self.time });
         }
@@ -132,7 +132,7 @@ impl ClockMachine {
             return;
         }
         self.expected = Some(reading.wall.max(self.time));
-        self.believe(by, reading.wall);
+        self.set_trusted(by, reading.wall);
     }
 
     pub fn raise_floor(&mut self, floor: Millis) {
@@ -185,10 +185,10 @@ impl ClockMachine {
         let seen = Observation { ahead, at: reading.monotonic };
         // An event that is sent again is older than its platform's clock: within a minute the one
         // that is furthest ahead counts.
-        let keeps = self.platform.is_some_and(|known| {
+        let is_enabled = self.platform.is_some_and(|known| {
             reading.monotonic.saturating_sub(known.at) <= SUPERSEDE && known.ahead > ahead
         });
-        if !keeps {
+        if !is_enabled {
             self.platform = Some(seen);
         }
     }

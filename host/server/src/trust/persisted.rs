@@ -16,7 +16,7 @@ use portcullis_files::{read_bounded, write_atomic};
 use portcullis_keys::PublicKey;
 use portcullis_tlog::checkpoint::Checkpoint;
 use portcullis_tlog::{ReadError, Reader};
-use portcullis_trust::History;
+use portcullis_trust::TrustHistory;
 use serde::{Deserialize, Serialize};
 
 /// A history, and the signed head of the log in which all of it stands.
@@ -26,7 +26,7 @@ pub struct Memory {
     /// The signed note of the log's head. Empty before there was one.
     pub head: String,
     /// Everything that must not be forgotten.
-    pub history: History,
+    pub history: TrustHistory,
     /// Origins of logs that this host must never sign again.
     pub retired: std::collections::BTreeSet<String>,
     /// Whether some of the history is in no record of the log: a start then finds out from the log itself
@@ -79,7 +79,7 @@ pub enum Standing {
 impl Memory {
     /// Reads a file.
     pub fn read(path: &Path, seal: &Seal) -> io::Result<Kept> {
-        let bytes = match read_bounded(path, MOST_BYTES) {
+        let bytes = match read_bounded(path, MAX_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.is_missing() => return Ok(Kept::Nothing),
             Err(portcullis_files::ReadError::Io(error)) => return Err(error),
@@ -135,7 +135,7 @@ impl Memory {
     /// Reads the log on from where this memory ends, and remembers its head. Says whether anything was new.
     pub fn catch_up(&mut self, log: &Reader<'_>) -> Result<bool, ReadError> {
         let from = if self.origin() == Some(&log.head().origin) { self.size() } else { 0 };
-        let mut pieces = History::default();
+        let mut pieces = TrustHistory::default();
         log.scan(from, |_, leaf| {
             if let Some(piece) = piece(leaf) {
                 pieces.join(&piece);
@@ -169,15 +169,15 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What a record tells to remember.
-fn piece(leaf: &[u8]) -> Option<History> {
+fn piece(leaf: &[u8]) -> Option<TrustHistory> {
     #[derive(Deserialize)]
     struct Leaf {
         t: String,
         #[serde(default)]
-        state: Option<History>,
+        state: Option<TrustHistory>,
     }
     // Most records are calls; theirs is the only text that others have a part in, and it is not looked at.
-    if leaf.windows(KEYWORD.len()).all(|window| window != KEYWORD) {
+    if leaf.windows(STATE_MEMBER.len()).all(|window| window != STATE_MEMBER) {
         return None;
     }
     let leaf: Leaf = serde_json::from_slice(leaf).ok()?;
@@ -190,12 +190,12 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// The member of a record that carries a piece of the history.
-const KEYWORD: &[u8] = b"\"state\":";
+const STATE_MEMBER: &[u8] = b"\"state\":";
 /// The records that may.
 const KINDS: [&str; 3] = ["trust.", "release.", "break-glass."];
 
 /// Room for tens of thousands of serials and revocations.
-const MOST_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use portcullis_files::{HeldFolder, read_bounded};
 use portcullis_trust::{
-    Envelope, History, Refusal, RefusalCode, RootMark, TrustRoot, verify_pinned_root,
+    Envelope, Refusal, RefusalCode, RootMark, TrustHistory, TrustRoot, verify_pinned_root,
 };
 
 use crate::config::Trust;
@@ -43,7 +43,7 @@ struct Candidate {
 
 /// What lies in the folder of arriving roots, as far as it matters.
 #[derive(Clone, Default)]
-pub struct Arrived {
+pub struct ArrivedRoots {
     candidates: Vec<Candidate>,
     /// The first file that should be a trust root and does not read as one.
     malformed: Option<Stopped>,
@@ -65,8 +65,8 @@ impl Roots {
     /// no root is taken that is newer than the remembered one and than the pinned one.
     pub fn load(
         trust: &Trust,
-        history: &History,
-        arrived: &Arrived,
+        history: &TrustHistory,
+        arrived: &ArrivedRoots,
         takes_new: bool,
     ) -> Result<(Self, Option<Stopped>), StartError> {
         let file = &trust.root;
@@ -77,7 +77,7 @@ impl Roots {
         let pinned = verify_pinned_root(&envelope).map_err(refused)?;
         let pin = mark(&pinned);
         let pinned = Candidate { path: file.clone(), envelope, root: pinned };
-        let kept = Arrived::read(&kept_folder(trust), 0).candidates;
+        let kept = ArrivedRoots::read(&kept_folder(trust), 0).candidates;
         let mut candidates = kept.clone();
         candidates.extend(arrived.candidates.iter().cloned());
         if let (Some(known), false) = (history.root, takes_new) {
@@ -95,7 +95,7 @@ impl Roots {
         // Those before the remembered one: a set that was let in under one of them may start again under it.
         for candidate in kept {
             if candidate.root.version < roots.newest.version {
-                roots.keep_older(candidate);
+                roots.add_older(candidate);
             }
         }
         candidates.push(pinned);
@@ -112,9 +112,9 @@ impl Roots {
 
     /// Looks for the roots that follow. Gives those that were taken, in order, and why it went no further, where a file claims to be the
     /// next one and is not.
-    pub fn follow(&mut self, arrived: Arrived) -> (Vec<Arc<TrustRoot>>, Option<Stopped>) {
+    pub fn follow(&mut self, arrived: ArrivedRoots) -> (Vec<Arc<TrustRoot>>, Option<Stopped>) {
         let before = self.newest.version;
-        let Arrived { mut candidates, malformed, .. } = arrived;
+        let ArrivedRoots { mut candidates, malformed, .. } = arrived;
         let stopped = self.walk(&mut candidates).or(malformed);
         (self.after(before), stopped)
     }
@@ -136,7 +136,7 @@ impl Roots {
     }
 
     /// Whether every accepted root lies in the host's own folder.
-    pub fn are_kept(&self) -> bool {
+    pub fn are_persisted(&self) -> bool {
         self.accepted.values().all(|accepted| accepted.kept)
     }
 
@@ -145,7 +145,7 @@ impl Roots {
     /// # Errors
     /// The disk refuses; what was not kept is kept by the next call.
     pub fn keep(&mut self, state: &HeldFolder) -> std::io::Result<()> {
-        let folder = state.private_below(KEPT)?;
+        let folder = state.private_below(FOLDER)?;
         for (version, accepted) in &mut self.accepted {
             if !accepted.kept {
                 let path = folder.at(format!("{version:06}.json"));
@@ -203,7 +203,7 @@ impl Roots {
         Some(Stopped { path: nearest.path.clone(), refusal })
     }
 
-    fn keep_older(&mut self, candidate: Candidate) {
+    fn add_older(&mut self, candidate: Candidate) {
         let Candidate { envelope, .. } = candidate;
         let Ok(root) = verify_pinned_root(&envelope) else { return };
         let version = root.version;
@@ -242,7 +242,7 @@ pub fn mark(root: &TrustRoot) -> RootMark {
     RootMark { version: root.version, digest: root.digest }
 }
 
-impl Arrived {
+impl ArrivedRoots {
     /// Reads a folder: everything that claims to be a trust root later than this one. The lowest
     /// versions come first where there is more than can be held, and of these the smallest files.
     pub fn read(folder: &Path, newest: u64) -> Self {
@@ -295,7 +295,7 @@ impl Arrived {
 
 /// Where accepted roots are kept.
 pub fn kept_folder(trust: &Trust) -> PathBuf {
-    trust.state.join(KEPT)
+    trust.state.join(FOLDER)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -307,7 +307,7 @@ fn start(path: &Path, why: String, hint: Option<String>) -> StartError {
 }
 
 /// The folder of accepted roots, in the host's own.
-const KEPT: &str = "roots";
+const FOLDER: &str = "roots";
 /// The most bytes of one folder that are read: thousands of trust roots.
 const MAX_READ_BYTES: u64 = 256 << 20;
 /// The most bytes of arriving trust roots that are held.

@@ -21,7 +21,7 @@ use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
 use portcullis_tlog::Record;
-use portcullis_trust::{History, TrustRoot, verify_revocations};
+use portcullis_trust::{TrustHistory, TrustRoot, verify_revocations};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -30,26 +30,26 @@ use crate::fs::file_worker::{FileWorkers, START_LIMIT};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::trust::TrustedTime;
 use crate::trust::persisted::{Kept, Memory, Standing, reader, replace};
-use crate::trust::roots::{Arrived, Roots, kept_folder, mark};
+use crate::trust::roots::{ArrivedRoots, Roots, kept_folder, mark};
 use crate::trust::state_copy::{STATE_FILE, StateCopy};
-use crate::trust::state_dir::{OwnFolder, STATE_HINT};
+use crate::trust::state_dir::{STATE_HINT, StateDirLock};
 use crate::trust::view::{Trusted, issued};
 
 pub use arrivals::refused_entry;
 use arrivals::refused_root;
-pub use logs::{Course, course, describe, may_recover};
+pub use logs::{LogAction, describe, log_action, may_recover};
 pub use recording::{Learned, remembered};
 
 /// Keeps it all.
-pub struct Keeper {
+pub struct TrustState {
     roots: Roots,
     memory: Memory,
     /// What the host's own file held, all of which stands in the log that it names.
     own: Memory,
     /// What the log that is open holds of it.
-    recorded: History,
+    recorded: TrustHistory,
     /// The pieces that others give the log in this run, until it has them.
-    elsewhere: History,
+    recorded_elsewhere: TrustHistory,
     /// The memories that the log is held against at the start.
     copies: Vec<Memory>,
     /// What is to be said once there is a log.
@@ -70,7 +70,7 @@ pub struct Keeper {
     retried: Option<Instant>,
     log: Option<(PathBuf, PublicKey)>,
     /// The folder that it writes, once it may.
-    folder: Option<OwnFolder>,
+    folder: Option<StateDirLock>,
 }
 
 /// A log that the host may write.
@@ -92,7 +92,7 @@ struct Finding {
 #[derive(Clone, Copy, Debug)]
 pub struct ClockUnconfirmed;
 
-impl Keeper {
+impl TrustState {
     /// Reads what is remembered, the log as far as its head goes, and the trust roots. Writes nothing.
     pub fn prepare(
         config: &Config,
@@ -154,13 +154,13 @@ impl Keeper {
         own.head.clone_into(&mut memory.head);
         // What does not answer is read again by the first poll.
         let folder = config.trust.roots.clone();
-        let arrived = files.roots.run(START_LIMIT, move || Arrived::read(&folder, 0));
+        let arrived = files.roots.run(START_LIMIT, move || ArrivedRoots::read(&folder, 0));
         let arrived = arrived.unwrap_or_default();
         let mut keeper = Self {
             roots: Roots::load(&config.trust, &memory.history, &arrived, true)?.0,
             own,
-            recorded: History::default(),
-            elsewhere: History::default(),
+            recorded: TrustHistory::default(),
+            recorded_elsewhere: TrustHistory::default(),
             memory,
             copies,
             findings,
@@ -213,13 +213,13 @@ impl Keeper {
     }
 
     /// It may write this folder, until the end.
-    pub fn hold(&mut self, folder: OwnFolder) {
+    pub fn hold(&mut self, folder: StateDirLock) {
         self.folder = Some(folder);
     }
 
     /// The folder that it writes; `None` where it only looks.
     pub fn state_folder(&self) -> Option<&Arc<HeldFolder>> {
-        self.folder.as_ref().map(OwnFolder::folder)
+        self.folder.as_ref().map(StateDirLock::folder)
     }
 
     /// What a release is held against.
@@ -228,7 +228,7 @@ impl Keeper {
     }
 
     /// What a release is held against, to be kept: for whoever makes one, which no change waits for.
-    pub fn copy(&self) -> (Roots, History) {
+    pub fn copy(&self) -> (Roots, TrustHistory) {
         (self.roots.clone(), self.memory.history.clone())
     }
 
@@ -269,7 +269,7 @@ impl Keeper {
 
     /// Refuses to exchange the set that was active last for another one while the clock waits to be
     /// confirmed.
-    pub fn may_take(&self, set: Digest) -> Result<(), ClockUnconfirmed> {
+    pub fn check_replacement(&self, set: Digest) -> Result<(), ClockUnconfirmed> {
         let is_other = self.memory.history.active.is_some_and(|active| active.set != set);
         if is_other && self.trusted_time.is_unconfirmed() {
             return Err(ClockUnconfirmed);
@@ -288,7 +288,7 @@ impl Keeper {
     }
 
     /// What is remembered.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &TrustHistory {
         &self.memory.history
     }
 
@@ -344,18 +344,18 @@ impl Keeper {
         self.say_again(log);
         let due = self.saved.is_none_or(|saved| saved.elapsed() > SAVE_EVERY);
         if due {
-            self.saved_or_said();
+            self.save_or_log();
         } else if head != self.memory.head {
             self.give();
         }
     }
 
     /// Writes everything a last time, waits a moment for the second copy, and gives the folder back. `learn` is as in
-    /// [`Keeper::refresh`].
+    /// [`TrustState::refresh`].
     pub fn end(&mut self, learn: impl FnOnce() -> Learned) {
         self.read_head();
         self.learn(&learn());
-        self.saved_or_said();
+        self.save_or_log();
         drop(self.folder.take());
     }
 
@@ -384,7 +384,7 @@ impl Keeper {
         }
     }
 
-    fn saved_or_said(&mut self) {
+    fn save_or_log(&mut self) {
         if let Err(error) = self.save() {
             // The next round tries again.
             self.saved = None;
@@ -416,7 +416,7 @@ impl Keeper {
 
     fn save(&mut self) -> io::Result<()> {
         self.memory.unrecorded = self.is_unrecorded();
-        let written = self.write_memory();
+        let written = self.write_state();
         // A disk that is full here must not keep the second copy as it was.
         self.give();
         written?;
@@ -424,7 +424,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn write_memory(&self) -> io::Result<()> {
+    fn write_state(&self) -> io::Result<()> {
         let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
         replace(&folder.at(STATE_FILE), &self.memory.to_bytes(&self.seal)?)
     }

@@ -13,12 +13,12 @@ use crate::config::Trust;
 use crate::error::StartError;
 
 /// The folder; given back when dropped.
-pub struct OwnFolder {
+pub struct StateDirLock {
     folder: Arc<HeldFolder>,
     _lock: Box<dyn Lock>,
 }
 
-impl OwnFolder {
+impl StateDirLock {
     /// Holds it; one that is not there is made.
     pub fn hold(trust: &Trust) -> Result<Self, StartError> {
         let path = &trust.state;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use portcullis_model::Millis;
-use portcullis_trust::{History, RevokedPlugins, TrustRoot, verify_issued};
+use portcullis_trust::{RevokedPlugins, TrustHistory, TrustRoot, verify_issued};
 
 use crate::trust::roots::Roots;
 
@@ -15,7 +15,7 @@ pub struct Trusted<'a> {
     /// The trust roots.
     pub roots: &'a Roots,
     /// What the host remembers.
-    pub history: &'a History,
+    pub history: &'a TrustHistory,
 }
 
 impl Trusted<'_> {

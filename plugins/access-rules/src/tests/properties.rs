@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::compiled::Applies;
 use crate::judge::weigh;
-use crate::scene::Scene;
+use crate::scene::EvaluationRequest;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -229,7 +229,7 @@ proptest! {
     fn the_index_leaves_out_nothing_that_applies(settings in settings(), asked in asked()) {
         let plugin = rules(&settings);
         let call = asked.call().build();
-        let scene = Scene::of(&plugin.0, &call);
+        let scene = EvaluationRequest::of(&plugin.0, &call);
         let considered = plugin.0.index.rules(&scene);
         for (number, rule) in (0..).zip(&plugin.0.rules) {
             if !considered.contains(&number) {
@@ -296,7 +296,7 @@ fn ten_thousand_rules_are_held_against_a_call_by_the_few_that_can_concern_it() {
         [("u9999", "read", "r8000"), ("u5", "read", "r9999"), ("u9999", "write", "r1")]
     {
         let call = call(who, what, to).build();
-        let scene = Scene::of(&plugin.0, &call);
+        let scene = EvaluationRequest::of(&plugin.0, &call);
         let considered = plugin.0.index.rules(&scene).len();
         assert!((1..=2).contains(&considered), "{considered} rules for {who} {what} {to}");
     }

@@ -7,15 +7,15 @@ use std::sync::{Arc, LazyLock};
 
 use portcullis_callers::{Discovery, Issuer, KeySet, Token};
 use portcullis_hooks::{
-    AnswerSource, Decryptor, Errand, Frame, Heard, HookKind, Incoming, Mapping, MappingSource,
-    OnFailure, Outcome, Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
+    AnswerSource, Decryptor, Errand, Frame, HookKind, Incoming, Mapping, MappingSource, OnFailure,
+    Outcome, Parsed, Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{
     Cause, Change, Credential, Document, Effect, Millis, Reads, Target, Wanted,
 };
 use portcullis_registry::{
-    Documents, Image, Index, MANIFEST_ARTIFACT, MOST_PLUGINS, Reference, Release, SUITE_ARTIFACT,
+    Documents, Image, Index, MANIFEST_ARTIFACT, MAX_PLUGINS, Reference, Release, SUITE_ARTIFACT,
 };
 use portcullis_server::net::proxy_protocol;
 use portcullis_suite::{Suite, Syntax, check_settings};
@@ -114,7 +114,7 @@ pub fn entra(bytes: &[u8]) {
         let request =
             Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
         let heard = read(kind, &request, &frame);
-        let Ok(Heard::One(incoming)) = &heard else { continue };
+        let Ok(Parsed::One(incoming)) = &heard else { continue };
         for cause in Cause::ALL {
             let closed = safe_answer(kind, &OnFailure::Closed, cause, Some(incoming));
             let said = String::from_utf8_lossy(closed.body()).into_owned();
@@ -359,7 +359,7 @@ pub fn bearer(bytes: &[u8]) {
         clients: vec!["client".into()],
         skew: 60,
     };
-    let screened = issuer.screen(&token, Millis(1_795_000_100_000));
+    let screened = issuer.check_claims(&token, Millis(1_795_000_100_000));
     assert_eq!(token.verify(&keys).is_ok(), bytes == BEARER, "nobody else has the key");
     assert!(screened.is_ok() || bytes != BEARER, "what it says is what is expected");
 }
@@ -389,7 +389,7 @@ pub fn registry(bytes: &[u8]) {
     if let Ok(index) = index {
         assert_eq!(Index::parse(&index.to_bytes()).as_ref(), Ok(&index));
         if let Ok(release) = Release::of(&index) {
-            assert!(release.components.len().max(release.manifests.len()) <= MOST_PLUGINS);
+            assert!(release.components.len().max(release.manifests.len()) <= MAX_PLUGINS);
         }
     }
     let _ = portcullis_registry::subject(bytes);
@@ -439,9 +439,9 @@ fn questions(
     let header = |name: &str| (name == "content-type").then_some("application/json");
     let request = Request { get: false, route, header: &header, searches: true, body: bytes };
     match read(kind, &request, &frame) {
-        Ok(Heard::One(incoming) | Heard::Which(incoming, _)) => vec![incoming],
-        Ok(Heard::Many(batch)) => batch.items.into_iter().flatten().collect(),
-        Ok(Heard::Nothing(_)) | Err(_) => Vec::new(),
+        Ok(Parsed::One(incoming) | Parsed::Which(incoming, _)) => vec![incoming],
+        Ok(Parsed::Many(batch)) => batch.items.into_iter().flatten().collect(),
+        Ok(Parsed::Nothing(_)) | Err(_) => Vec::new(),
     }
 }
 
@@ -470,8 +470,8 @@ fn body(kind: HookKind, bytes: &[u8]) {
         Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
     let heard = read(kind, &request, &frame);
     let questions: Vec<_> = match &heard {
-        Ok(Heard::One(incoming)) => vec![incoming],
-        Ok(Heard::Many(batch)) => {
+        Ok(Parsed::One(incoming)) => vec![incoming],
+        Ok(Parsed::Many(batch)) => {
             batch.items.iter().filter_map(|item| item.as_ref().ok()).collect()
         }
         _ => Vec::new(),

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::super::connection::Connection;
-use super::Patient;
+use super::Target;
 use super::findings::Findings;
 
 /// Speaks of the connection and of what was shown while it was made.
-pub fn look(patient: &Patient, connection: Result<&Connection, &String>, findings: &mut Findings) {
-    let shown = patient.place.certificates();
+pub fn look(target: &Target, connection: Result<&Connection, &String>, findings: &mut Findings) {
+    let shown = target.place.certificates();
     match connection {
         Ok(connection) => {
             let tls = connection
@@ -41,8 +41,8 @@ pub fn look(patient: &Patient, connection: Result<&Connection, &String>, finding
             );
         }
     }
-    if !patient.place.is_https() {
-        let loopback = matches!(patient.place.host(), "localhost" | "127.0.0.1" | "[::1]");
+    if !target.place.is_https() {
+        let loopback = matches!(target.place.host(), "localhost" | "127.0.0.1" | "[::1]");
         let hint = "platforms call HTTPS only; give the address that the platform has, with \
          `--url https://…`";
         let said = "plain HTTP".to_owned();
@@ -93,7 +93,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
             _ => None,
         },
     );
-    let names: Vec<_> = names.take(MOST_NAMES).collect();
+    let names: Vec<_> = names.take(MAX_NAMES).collect();
     if names.is_empty() { vec!["nobody by name".to_owned()] } else { names }
 }
 
@@ -108,4 +108,4 @@ const DAY: u64 = 86_400;
 /// Days before its end at which a certificate is spoken of.
 const SOON: u64 = 21;
 /// Names that are shown.
-const MOST_NAMES: usize = 8;
+const MAX_NAMES: usize = 8;

@@ -7,7 +7,7 @@ pub struct Check {
     /// What.
     pub what: &'static str,
     /// How it is.
-    pub how: How,
+    pub how: CheckResult,
     /// What is to be said of it.
     pub said: String,
     /// What to change.
@@ -16,7 +16,7 @@ pub struct Check {
 
 /// How something is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum CheckResult {
     /// As it should be.
     Well,
     /// Worth a look.
@@ -39,31 +39,31 @@ pub struct Findings {
 impl Findings {
     /// It is as it should be.
     pub fn well(&mut self, what: &'static str, said: String) {
-        self.all.push(Check { what, how: How::Well, said, hint: None });
+        self.all.push(Check { what, how: CheckResult::Well, said, hint: None });
     }
 
     /// It is worth a look.
     pub fn odd(&mut self, what: &'static str, said: String, hint: &str) {
-        self.all.push(Check { what, how: How::Odd, said, hint: Some(hint.to_owned()) });
+        self.all.push(Check { what, how: CheckResult::Odd, said, hint: Some(hint.to_owned()) });
     }
 
     /// It is wrong.
     pub fn bad(&mut self, what: &'static str, said: String, hint: &str) {
-        self.all.push(Check { what, how: How::Badly, said, hint: Some(hint.to_owned()) });
+        self.all.push(Check { what, how: CheckResult::Badly, said, hint: Some(hint.to_owned()) });
     }
 
     /// Whether this is wrong.
-    pub fn is_bad(&self, what: &str) -> bool {
-        self.all.iter().any(|check| check.what == what && check.how == How::Badly)
+    pub fn has_errors(&self, what: &str) -> bool {
+        self.all.iter().any(|check| check.what == what && check.how == CheckResult::Badly)
     }
 
     /// It was not looked at.
     pub fn skip(&mut self, what: &'static str, said: &str) {
-        self.all.push(Check { what, how: How::Skipped, said: said.to_owned(), hint: None });
+        self.all.push(Check { what, how: CheckResult::Skipped, said: said.to_owned(), hint: None });
     }
 }
 
-impl How {
+impl CheckResult {
     /// As it is shown.
     pub fn word(self) -> &'static str {
         match self {

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use portcullis_hooks::outside::{Taken, taken};
-use portcullis_hooks::{OnFailure, Reaction};
+use portcullis_hooks::{Behaviour, OnFailure};
 
 use super::super::connection::Answer;
 use super::findings::{Findings, millis};
-use super::{MARK, Patient};
+use super::{MARK, Target};
 
 impl Findings {
     /// Okta verifies an event hook once, before it sends any event.
-    pub fn first_look(&mut self, answer: &Answer) {
+    pub fn preflight(&mut self, answer: &Answer) {
         let said = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
         if answer.status == 200 && said.get("verification").is_some_and(|it| it == MARK) {
             self.well("route", "the verification challenge is answered".to_owned());
@@ -30,11 +30,11 @@ impl Findings {
 
     /// A caller without the right proof must not get further than the hook lets everybody. `what` is
     /// what it had instead.
-    pub fn stranger(&mut self, patient: &Patient, what: &str, answer: &Answer) {
-        let open = patient.on_failure == Some(OnFailure::Open);
+    pub fn unauthenticated(&mut self, target: &Target, what: &str, answer: &Answer) {
+        let open = target.on_failure == Some(OnFailure::Open);
         let hint = "Portcullis itself must answer a call without a proof; make sure that no \
          proxy answers in its place, and check `hook.on_failure`";
-        match taken(patient.kind, answer.status, &answer.body) {
+        match taken(target.kind, answer.status, &answer.body) {
             Taken::Stops => self.well(
                 "stranger",
                 format!("{what} is answered with {}, which stops", answer.status),
@@ -47,7 +47,7 @@ impl Findings {
                 );
             }
             Taken::NotTaken(why) => {
-                let reactions = patient.kind.reactions();
+                let reactions = target.kind.reactions();
                 let reaction = if answer.status >= 500 {
                     reactions.server_error
                 } else {
@@ -58,10 +58,10 @@ impl Findings {
                     answer.status
                 );
                 match reaction {
-                    _ if !patient.kind.binds() => {
+                    _ if !target.kind.binds() => {
                         self.well("stranger", format!("{what} is answered with {}", answer.status))
                     }
-                    Reaction::Stops(_) => self.well("stranger", said),
+                    Behaviour::Stops(_) => self.well("stranger", said),
                     _ if open => self.well("stranger", format!("{said}; the hook is open")),
                     _ => self.bad("stranger", said, hint),
                 }
@@ -70,10 +70,10 @@ impl Findings {
     }
 
     /// What the platform itself gets.
-    pub fn preview(&mut self, patient: &Patient, answer: &Answer, stranger: Option<&Answer>) {
+    pub fn preview(&mut self, target: &Target, answer: &Answer, unauthenticated: Option<&Answer>) {
         let text = String::from_utf8_lossy(&answer.body);
-        let same = stranger.is_some_and(|stranger| {
-            stranger.status == answer.status && stranger.body == answer.body
+        let same = unauthenticated.is_some_and(|unauthenticated| {
+            unauthenticated.status == answer.status && unauthenticated.body == answer.body
         });
         if same {
             self.bad(
@@ -85,7 +85,7 @@ impl Findings {
         } else {
             self.well("caller", "the host accepts it".to_owned());
         }
-        match taken(patient.kind, answer.status, &answer.body) {
+        match taken(target.kind, answer.status, &answer.body) {
             Taken::GoesOn => {
                 self.well("preview", "the platform accepts the answer and goes on".to_owned())
             }
@@ -111,12 +111,12 @@ impl Findings {
         }
     }
 
-    pub fn latency(&mut self, patient: &Patient, mut times: Vec<Duration>) {
+    pub fn latency(&mut self, target: &Target, mut times: Vec<Duration>) {
         times.sort();
         let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else {
             return;
         };
-        let limit = patient.kind.platform_limit();
+        let limit = target.kind.platform_limit();
         let said = format!(
             "{:.1} ms in the middle, {:.1} ms at worst of {}; the platform waits {} ms",
             millis(*median),
@@ -139,7 +139,7 @@ impl Findings {
         } else {
             self.well("latency", said);
         }
-        if let Some(budget) = patient.budget.filter(|budget| *budget + NETWORK > limit) {
+        if let Some(budget) = target.budget.filter(|budget| *budget + NETWORK > limit) {
             self.odd(
                 "budget",
                 format!(
@@ -155,11 +155,11 @@ impl Findings {
 
 /// The beginning of a text, for one line.
 fn shorten(text: &str) -> String {
-    let line: String = text.chars().take(LONGEST_SHOWN).collect();
+    let line: String = text.chars().take(MAX_SHOWN_CHARS).collect();
     if line.len() < text.len() { format!("{line}…") } else { line }
 }
 
 /// What the network between platform and host is given.
 const NETWORK: Duration = Duration::from_millis(500);
 /// Characters of an answer that are shown.
-const LONGEST_SHOWN: usize = 200;
+const MAX_SHOWN_CHARS: usize = 200;

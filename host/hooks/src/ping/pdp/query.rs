@@ -13,7 +13,7 @@ use super::{MOST_REQUESTS, indeterminate, question};
 use crate::answer::{Answer, Slot};
 use crate::body::{object, spelled, spelling, string};
 use crate::object::{Object, array};
-use crate::{Batch, Frame, Heard, Malformed, Unread, Until};
+use crate::{Batch, Frame, Malformed, Parsed, ShortCircuit, UnparsedItem};
 
 /// An attribute of a query, with the values that are asked about.
 struct Asked {
@@ -22,7 +22,7 @@ struct Asked {
 }
 
 /// Reads a query: one question for each combination, in the order of the values.
-pub(super) fn read(document: &Document, frame: &Frame<'_>) -> Result<Heard, Malformed> {
+pub(super) fn read(document: &Document, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
     let asked = attributes(document.root())?;
     let query = combinations(&asked);
     let context = object(Some(document.root()), "context");
@@ -33,11 +33,11 @@ pub(super) fn read(document: &Document, frame: &Frame<'_>) -> Result<Heard, Malf
             .and_then(|document| question(document, frame, Some(number)));
         question.map_err(|malformed| {
             let answer = indeterminate(Some(frame.received), "BAD_REQUEST", malformed.code());
-            Box::new(Unread { answer, malformed, question: None })
+            Box::new(UnparsedItem { answer, malformed, question: None })
         })
     });
     let items = items.collect();
-    Ok(Heard::Many(Batch { id: None, items, until: Until::End, query }))
+    Ok(Parsed::Many(Batch { id: None, items, until: ShortCircuit::End, query }))
 }
 
 /// The answer to a query, of the answers to its questions.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a file counts only under a MAC of this host's key over its place, time and content,
 //! so that whoever can write to the folder can at most take keys away, and not bring back older
-//! ones ([`Floors`]); and never beyond the age that the operator trusts, which counts from when
+//! ones ([`MinFetchTimes`]); and never beyond the age that the operator trusts, which counts from when
 //! they were fetched.
 
 use std::io;
@@ -16,7 +16,7 @@ use portcullis_files::{Durability, create_private_folder, read_bounded, write_at
 use portcullis_keys::SymmetricKey;
 use portcullis_model::Millis;
 
-use super::floor::Floors;
+use super::floor::MinFetchTimes;
 use crate::digest::sha256;
 
 /// The key of the MAC: derived, so that it serves no other end.
@@ -28,7 +28,7 @@ pub struct Cache {
     path: PathBuf,
     place: String,
     key: CacheKey,
-    floors: Arc<Floors>,
+    floors: Arc<MinFetchTimes>,
 }
 
 impl CacheKey {
@@ -42,7 +42,7 @@ impl CacheKey {
 
 impl Cache {
     /// The file for keys that come from there.
-    pub fn new(folder: &Path, key: CacheKey, floors: Arc<Floors>, place: &str) -> Self {
+    pub fn new(folder: &Path, key: CacheKey, floors: Arc<MinFetchTimes>, place: &str) -> Self {
         let name = sha256(place.as_bytes()).to_string();
         let name = name.trim_start_matches("sha256:").get(..32).unwrap_or_default();
         let (path, place) = (folder.join(format!("issuer-{name}.keys")), place.to_owned());
@@ -68,8 +68,8 @@ impl Cache {
     }
 
     /// What was kept, if this host kept it.
-    pub fn recall(&self) -> Option<(Millis, Vec<u8>)> {
-        let bytes = read_bounded(&self.path, MOST_BYTES).ok()?;
+    pub fn load_cached(&self) -> Option<(Millis, Vec<u8>)> {
+        let bytes = read_bounded(&self.path, MAX_BYTES).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let (line, document) = bytes.split_at_checked(end)?;
         let document = document.get(1..)?;
@@ -95,7 +95,7 @@ impl Cache {
 }
 
 /// The largest file that is read: an answer of the issuer, and its line.
-const MOST_BYTES: u64 = crate::net::outbound::LONGEST_ANSWER as u64 + 256;
+const MAX_BYTES: u64 = crate::net::outbound::LONGEST_ANSWER as u64 + 256;
 
 #[cfg(test)]
 mod tests {
@@ -108,14 +108,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = |byte| CacheKey::derive(&SymmetricKey::from_bytes([byte; 32]));
         let seal = Seal::new(&SymmetricKey::from_bytes([9; 32])).unwrap();
-        let floors = Arc::new(Floors::read(folder.path(), seal));
+        let floors = Arc::new(MinFetchTimes::read(folder.path(), seal));
         let place = "https://a.example/keys";
         let cache = Cache::new(&folder.path().join("made"), key(1), Arc::clone(&floors), place);
-        assert!(cache.recall().is_none());
+        assert!(cache.load_cached().is_none());
         cache.keep(Millis(7), b"old").unwrap();
         let older = fs::read(cache.path()).unwrap();
         cache.keep(Millis(42), b"{}\n{}").unwrap();
-        assert_eq!(cache.recall().unwrap(), (Millis(42), b"{}\n{}".to_vec()));
+        assert_eq!(cache.load_cached().unwrap(), (Millis(42), b"{}\n{}".to_vec()));
         let text = fs::read_to_string(cache.path()).unwrap();
         for (what, forged) in [
             ("another time", text.replacen("42", "43", 1)),
@@ -124,19 +124,19 @@ mod tests {
             ("no line", String::new()),
         ] {
             fs::write(cache.path(), forged).unwrap();
-            assert!(cache.recall().is_none(), "{what}");
+            assert!(cache.load_cached().is_none(), "{what}");
         }
         fs::write(cache.path(), &text).unwrap();
-        assert!(cache.recall().is_some());
+        assert!(cache.load_cached().is_some());
         let other = |place: &str, byte| Cache {
             path: cache.path.clone(),
             place: place.to_owned(),
             key: key(byte),
             floors: Arc::clone(&floors),
         };
-        assert!(other("https://b.example/keys", 1).recall().is_none(), "another issuer's");
-        assert!(other(place, 2).recall().is_none(), "another host's");
+        assert!(other("https://b.example/keys", 1).load_cached().is_none(), "another issuer's");
+        assert!(other(place, 2).load_cached().is_none(), "another host's");
         fs::write(cache.path(), older).unwrap();
-        assert!(cache.recall().is_none(), "an older file of this host");
+        assert!(cache.load_cached().is_none(), "an older file of this host");
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::state_mac::Seal;
 
 /// The list; one for all issuers.
-pub struct Floors {
+pub struct MinFetchTimes {
     seal: Seal,
     file: PathBuf,
     /// The host's own folder, once it is held: the list is written there and nowhere else.
@@ -42,7 +42,7 @@ enum Kind {
     IssuerKeysFetched,
 }
 
-impl Floors {
+impl MinFetchTimes {
     /// Reads the list in the host's own folder. One that is not this host's is as none.
     pub fn read(state: &Path, seal: Seal) -> Self {
         let file = state.join(FILE);
@@ -105,7 +105,10 @@ mod tests {
     fn older_keys_and_unknown_ones_are_not_admitted() {
         let home = tempfile::tempdir().unwrap();
         let floors = |key: u8| {
-            Floors::read(home.path(), Seal::new(&SymmetricKey::from_bytes([key; 32])).unwrap())
+            MinFetchTimes::read(
+                home.path(),
+                Seal::new(&SymmetricKey::from_bytes([key; 32])).unwrap(),
+            )
         };
         let first = floors(1);
         assert!(!first.admits("a", Millis(7)), "nothing was kept");

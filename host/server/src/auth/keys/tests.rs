@@ -125,7 +125,7 @@ impl Rig {
         let clock = Clock::fixed(Arc::clone(&self.now));
         let seal = Seal::new(&SymmetricKey::from_bytes([self.key; 32])).unwrap();
         let folder = self.folder.path().to_owned();
-        let floors = Arc::new(Floors::read(&folder, seal));
+        let floors = Arc::new(MinFetchTimes::read(&folder, seal));
         KeyRing::new(outbound, clock, Some(Kept { folder, key, floors }), 64).of(config).unwrap()
     }
 
@@ -138,7 +138,7 @@ impl Rig {
     }
 
     /// One call, which has five seconds.
-    fn call(&self, keys: &Arc<Keys>, token: &str) -> Result<(), Unproven> {
+    fn call(&self, keys: &Arc<Keys>, token: &str) -> Result<(), AuthError> {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let until = Instant::now() + Duration::from_secs(5);
         runtime.block_on(keys.verify(&Token::parse(token).unwrap(), self.now(), until))
@@ -175,7 +175,7 @@ fn the_first_call_waits_and_a_rotated_key_is_found_by_the_call_that_brings_it() 
     rig.pass(HOUR);
     keys.tend(false);
     settled(&keys);
-    assert_eq!(rig.call(&keys, &old.token()), Err(Unproven::TokenKey));
+    assert_eq!(rig.call(&keys, &old.token()), Err(AuthError::TokenKey));
 }
 
 #[test]
@@ -189,11 +189,11 @@ fn a_flood_of_invented_keys_is_two_looks_and_no_more_until_their_time_has_come()
     for number in 0..500 {
         assert_eq!(
             rig.call(&keys, &Signer { kid: format!("k{number}"), ..Signer::new("") }.token()),
-            Err(Unproven::TokenKey)
+            Err(AuthError::TokenKey)
         );
     }
     assert_eq!(issuer.looks(), 3);
-    rig.pass(LOOK_EVERY);
+    rig.pass(TOKEN_EVERY_MS);
     for number in 0..50 {
         assert!(rig.call(&keys, &Signer::new(&format!("j{number}")).token()).is_err());
     }
@@ -231,16 +231,16 @@ fn an_issuer_that_is_down_is_done_without_up_to_the_stated_age_also_after_a_rest
     rig.pass(1);
     assert_eq!(
         (rig.call(&restarted, &token), restarted.age_ms()),
-        (Err(Unproven::KeysUnavailable), None)
+        (Err(AuthError::KeysUnavailable), None)
     );
 
     // Another host's cache is nobody's word.
     rig.now.store(START, Ordering::Relaxed);
     rig.key = 2;
-    assert_eq!(rig.call(&rig.keys(&issuer.config()), &token), Err(Unproven::KeysUnavailable));
+    assert_eq!(rig.call(&rig.keys(&issuer.config()), &token), Err(AuthError::KeysUnavailable));
 
     issuer.down.store(false, Ordering::SeqCst);
-    rig.pass(LOOK_EVERY);
+    rig.pass(TOKEN_EVERY_MS);
     assert_eq!(rig.call(&restarted, &token), Ok(()), "back again");
 }
 
@@ -267,7 +267,7 @@ fn a_discovery_document_of_another_issuer_is_refused() {
     issuer.publish(&[&good]);
     let keys = rig
         .keys(&KeysConfig { issuers: vec!["https://another.example".into()], ..issuer.config() });
-    assert_eq!(rig.call(&keys, &good.token()), Err(Unproven::KeysUnavailable));
+    assert_eq!(rig.call(&keys, &good.token()), Err(AuthError::KeysUnavailable));
     assert!(keys.looks.lock().unwrap().said.as_ref().unwrap().ends_with("it names another issuer"));
     assert_eq!(issuer.looks(), 0);
 }
@@ -282,11 +282,11 @@ fn a_call_waits_no_longer_than_it_may_for_an_issuer_that_says_nothing() {
     let (begin, token) = (Instant::now(), Signer::new("k").token());
     let until = begin + Duration::from_millis(50);
     let verdict = runtime.block_on(keys.verify(&Token::parse(&token).unwrap(), rig.now(), until));
-    assert_eq!(verdict, Err(Unproven::KeysUnavailable));
-    assert!(begin.elapsed() < FETCH, "it did not wait for the look's own end");
+    assert_eq!(verdict, Err(AuthError::KeysUnavailable));
+    assert!(begin.elapsed() < FETCH_TIMEOUT, "it did not wait for the look's own end");
     // Nor do more wait at once than half of the calls there may be.
-    keys.waiting.store(keys.most_waiting, Ordering::SeqCst);
+    keys.waiting.store(keys.max_waiting, Ordering::SeqCst);
     let until = Instant::now() + Duration::from_secs(60);
     let verdict = runtime.block_on(keys.verify(&Token::parse(&token).unwrap(), rig.now(), until));
-    assert_eq!(verdict, Err(Unproven::KeysUnavailable));
+    assert_eq!(verdict, Err(AuthError::KeysUnavailable));
 }

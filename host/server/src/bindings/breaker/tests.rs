@@ -8,7 +8,7 @@ const BUDGET: ErrorBudget = ErrorBudget {
     percent: 50,
     window: Duration::from_secs(10),
     backoff: Duration::from_secs(4),
-    longest: Duration::from_secs(30),
+    max_backoff: Duration::from_secs(30),
 };
 
 /// Everything that ever happened, looked at anew for each question.
@@ -79,7 +79,7 @@ proptest! {
             let pass = breaker.enter(now);
             prop_assert_eq!(pass.is_some(), model.may(second), "at {}", second);
             let Some(pass) = pass else { continue };
-            prop_assert_eq!(pass.is_trial(), model.trying);
+            prop_assert_eq!(pass.is_probe(), model.trying);
             // Somebody hangs up in the middle of it.
             if chance == 0 {
                 model.trying = false;
@@ -113,18 +113,18 @@ fn what_began_before_says_nothing_afterwards() {
     let late = turns.next().unwrap();
     assert_eq!(late, None, "it is quarantined already");
     assert!(breaker.enter(at(3)).is_none());
-    let trial = breaker.enter(at(4)).unwrap();
-    assert!(trial.is_trial() && breaker.enter(at(4)).is_none(), "one at a time");
+    let probe = breaker.enter(at(4)).unwrap();
+    assert!(probe.is_probe() && breaker.enter(at(4)).is_none(), "one at a time");
     assert!(turns.all(|turn| turn.is_none()), "what began before is no trial");
     // One that is given up puts it back.
-    drop(trial);
+    drop(probe);
     assert_eq!(breaker.standing(at(4)), Standing::Due);
     let failed = breaker.enter(at(5)).unwrap().note(at(5), false);
     assert_eq!(failed, Some(Turn::Failed { for_: Duration::from_secs(8) }));
     // A hook that is open asks on; only the trial counts.
-    assert_eq!(breaker.enter_anyway(at(6)).note(at(6), true), None);
-    let recovered = breaker.enter_anyway(at(13)).note(at(13), true);
-    assert_eq!(recovered, Some(Turn::Recovered { trials: 2, after: Duration::from_secs(13) }));
+    assert_eq!(breaker.acquire_ignoring_state(at(6)).note(at(6), true), None);
+    let recovered = breaker.acquire_ignoring_state(at(13)).note(at(13), true);
+    assert_eq!(recovered, Some(Turn::Recovered { probes: 2, after: Duration::from_secs(13) }));
     assert_eq!(breaker.standing(at(13)), Standing::Asked);
 }
 

@@ -49,8 +49,8 @@ impl Cohort {
         }
         if let Some(percent) = percent {
             let subject = call.subject.as_ref()?.id.as_deref()?;
-            if draw(&format!("{} {subject}", self.salt), PARTS)
-                >= percent.saturating_mul(PARTS / 100)
+            if draw(&format!("{} {subject}", self.salt), PERCENT_PARTS)
+                >= percent.saturating_mul(PERCENT_PARTS / 100)
             {
                 return None;
             }
@@ -100,7 +100,7 @@ fn of_department(call: &Call, departments: &BTreeSet<String>) -> bool {
 pub const DEPARTMENT: &str = "department";
 
 /// A percentage is of so many parts.
-const PARTS: u32 = 10_000;
+const PERCENT_PARTS: u32 = 10_000;
 
 #[cfg(test)]
 mod tests {

@@ -53,8 +53,8 @@ impl Comparison {
             (Ok(_), Err(_)) => Said::CandidateFailed,
             (Err(_), _) => Said::LiveFailed,
         };
-        let slower =
-            matches!(said, Said::Both(_)) && candidate.ran > live.ran.saturating_add(slower);
+        let slower = matches!(said, Said::Both(_))
+            && candidate.last_run > live.last_run.saturating_add(slower);
         Self { said, slower }
     }
 
@@ -74,7 +74,7 @@ impl Comparison {
     }
 
     /// Whether nothing can be learned of it.
-    pub fn says_nothing(&self) -> bool {
+    pub fn is_inconclusive(&self) -> bool {
         self.said == Said::LiveFailed
     }
 
@@ -133,10 +133,10 @@ impl Comparison {
 }
 
 /// A decision, and the findings that a waiver has taken out of it.
-type Spoken<'a> = (&'a Decision, &'a [Finding]);
+type WithWaived<'a> = (&'a Decision, &'a [Finding]);
 
 /// In what two of them differ.
-fn differences(one: Spoken<'_>, other: Spoken<'_>) -> Differences {
+fn differences(one: WithWaived<'_>, other: WithWaived<'_>) -> Differences {
     Differences {
         verdict: verdict(one) != verdict(other),
         findings: found(one) != found(other),
@@ -144,18 +144,18 @@ fn differences(one: Spoken<'_>, other: Spoken<'_>) -> Differences {
     }
 }
 
-fn verdict((decision, waived): Spoken<'_>) -> Effect {
+fn verdict((decision, waived): WithWaived<'_>) -> Effect {
     decision.findings.iter().chain(waived).map(|finding| finding.effect).max().unwrap_or_default()
 }
 
-fn found<'a>((decision, waived): Spoken<'a>) -> BTreeSet<(&'a str, Effect, Option<&'a str>)> {
+fn found<'a>((decision, waived): WithWaived<'a>) -> BTreeSet<(&'a str, Effect, Option<&'a str>)> {
     let findings = decision.findings.iter().chain(waived);
     findings
         .map(|finding| (finding.code.as_str(), finding.effect, finding.field.as_deref()))
         .collect()
 }
 
-fn wanted<'a>((decision, _): Spoken<'a>) -> BTreeSet<&'a Change> {
+fn wanted<'a>((decision, _): WithWaived<'a>) -> BTreeSet<&'a Change> {
     decision.changes.iter().collect()
 }
 

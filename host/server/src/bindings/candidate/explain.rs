@@ -2,11 +2,11 @@
 
 use portcullis_trust::{Abort, Canary};
 
-use super::Rollout;
+use super::CandidateBinding;
 
-impl Rollout {
+impl CandidateBinding {
     /// For whom it answers, and what ends it.
-    pub fn explained(&self) -> String {
+    pub fn describe(&self) -> String {
         let whom = match self.cohort.as_ref().map(|cohort| &cohort.canary) {
             None => "it is asked about every call after the reply and binds nobody".to_owned(),
             Some(Canary { percent, applications, departments }) => {

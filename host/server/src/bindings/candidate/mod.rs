@@ -29,7 +29,7 @@ pub use compare::Comparison;
 pub use tally::{Counts, Tally};
 
 /// A candidate at its live binding.
-pub struct Rollout {
+pub struct CandidateBinding {
     /// The candidate.
     pub binding: Arc<Binding>,
     /// For whom it answers; for nobody where it is a shadow.
@@ -40,22 +40,22 @@ pub struct Rollout {
     pub key: Digest,
     tally: Mutex<Tally>,
     /// Where comparisons run: whatever they take, nobody waits for it.
-    pub lane: Arc<Lane>,
+    pub pool: Arc<Lane>,
     stopped: AtomicBool,
     /// Whether its end stands in the record.
     recorded: AtomicBool,
     /// Set at the first use, or at the activation to those of the same candidate before.
-    metrics: OnceLock<Arc<RolloutMetrics>>,
+    metrics: OnceLock<Arc<CandidateMetrics>>,
 }
 
 /// Comparisons since the candidate became active, in all generations that try it alike.
 #[derive(Default)]
-pub struct RolloutMetrics {
+pub struct CandidateMetrics {
     outcomes: [AtomicU64; Comparison::OUTCOMES.len()],
     differences: [AtomicU64; Comparison::DIFFERENCES.len()],
 }
 
-impl Rollout {
+impl CandidateBinding {
     /// A candidate of a binding. One that was stopped in this set stays so.
     pub fn new(binding: Arc<Binding>, source: &Candidate, key: Digest, stopped: bool) -> Self {
         let cohort = source.canary.as_ref().map(|canary| Cohort::new(canary, &binding));
@@ -65,7 +65,7 @@ impl Rollout {
             abort: source.abort,
             key,
             tally: Mutex::new(Tally::new(source.abort)),
-            lane: Arc::new(Lane::new("compare", 1, MOST_WAITING)),
+            pool: Arc::new(Lane::new("compare", 1, MOST_WAITING)),
             stopped: AtomicBool::new(stopped),
             recorded: AtomicBool::new(stopped),
             metrics: OnceLock::new(),
@@ -78,7 +78,7 @@ impl Rollout {
         let _ = self.metrics.set(Arc::clone(before.metrics()));
     }
 
-    fn metrics(&self) -> &Arc<RolloutMetrics> {
+    fn metrics(&self) -> &Arc<CandidateMetrics> {
         self.metrics.get_or_init(Arc::default)
     }
 
@@ -113,7 +113,7 @@ impl Rollout {
     /// Whether it answers this call in the live one's place, and why it is the one.
     pub fn answers(&self, recorder: &Recorder, call: &Call) -> Option<Why> {
         let cohort = self.cohort.as_ref().filter(|_| !self.is_stopped())?;
-        if self.binding.breaker.refuses(recorder.clock.instant()) {
+        if self.binding.breaker.would_reject(recorder.clock.instant()) {
             return None;
         }
         cohort.why(
@@ -178,7 +178,7 @@ impl Rollout {
     }
 
     /// Its end stands in the record.
-    pub fn end_recorded(&self) {
+    pub fn mark_end_recorded(&self) {
         self.recorded.store(true, Ordering::Release);
     }
 }

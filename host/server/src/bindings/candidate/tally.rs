@@ -38,7 +38,7 @@ impl Tally {
 
     /// One more. What the budget is spent on, if it is.
     pub fn note(&mut self, comparison: &Comparison) -> Option<&'static str> {
-        if comparison.says_nothing() {
+        if comparison.is_inconclusive() {
             return None;
         }
         if u32::try_from(self.last.len()).unwrap_or(u32::MAX) >= self.abort.window {

@@ -103,7 +103,7 @@ fn any_plan() -> impl Strategy<Value = Plan> {
 }
 
 /// What can be compared of an outcome.
-type Facts = Result<(Effect, Vec<String>, Option<(String, String)>), Discord>;
+type Facts = Result<(Effect, Vec<String>, Option<(String, String)>), CombineError>;
 
 fn facts(decisions: &[(usize, &Decision)]) -> Facts {
     let fallback: BTreeMap<_, _> = [("review", "deny"), ("step-up", "deny")]
@@ -112,7 +112,11 @@ fn facts(decisions: &[(usize, &Decision)]) -> Facts {
     let names = ["org.a", "org.b", "org.c", "org.d"];
     let voices: Vec<_> = decisions
         .iter()
-        .map(|(number, decision)| Voice { plugin: names[*number], decision, fallback: &fallback })
+        .map(|(number, decision)| BindingDecision {
+            plugin: names[*number],
+            decision,
+            fallback: &fallback,
+        })
         .collect();
     let lifetimes =
         [Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }];
@@ -245,10 +249,14 @@ fn what_cannot_be_said_and_is_not_named_is_nobodys_allow() {
         findings: vec![finding("A", Effect::Review, Severity::Low)],
         ..Decision::default()
     };
-    let voice = Voice { plugin: "org.a", decision: &decision, fallback: &BTreeMap::new() };
+    let voice =
+        BindingDecision { plugin: "org.a", decision: &decision, fallback: &BTreeMap::new() };
     let discord = combine(HookKind::OktaToken, &[voice], &[]).err();
     assert_eq!(
         discord,
-        Some(Discord::Unsayable { plugin: "org.a".to_owned(), utterance: "review".to_owned() })
+        Some(CombineError::Unsayable {
+            plugin: "org.a".to_owned(),
+            utterance: "review".to_owned()
+        })
     );
 }

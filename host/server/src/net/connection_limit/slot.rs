@@ -98,7 +98,7 @@ impl ConnectionSlot {
     }
 
     /// How many connections the host takes.
-    pub fn most_connections(&self) -> usize {
+    pub fn max_connections(&self) -> usize {
         self.limiter.limits.connections
     }
 

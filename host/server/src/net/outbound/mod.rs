@@ -85,7 +85,7 @@ impl Outbound {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http2_max_header_list_size(LONGEST_HEAD)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
             .build(connector);
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -116,7 +116,7 @@ impl Outbound {
         self
     }
 
-    /// Sends a request to an absolute address and reads the answer, up to [`LONGEST_ANSWER`] bytes, whatever its status.
+    /// Sends a request to an absolute address and reads the answer, up to [`MAX_RESPONSE_BYTES`] bytes, whatever its status.
     pub async fn send(
         &self,
         request: Request<Bytes>,
@@ -223,7 +223,7 @@ fn check(uri: &Uri) -> Result<(), OutboundError> {
     }
     match uri.scheme_str() {
         Some("https") => Ok(()),
-        Some("http") if is_this_machine(authority.host()) => Ok(()),
+        Some("http") if is_loopback(authority.host()) => Ok(()),
         Some("http") => Err(OutboundError::Address(
             "it is not https; plain http may call a loopback address only",
         )),
@@ -232,7 +232,7 @@ fn check(uri: &Uri) -> Result<(), OutboundError> {
 }
 
 /// Names are not resolved to find out: a name's address is whatever the network says.
-pub(crate) fn is_this_machine(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
@@ -271,7 +271,7 @@ const IDLE: Duration = Duration::from_secs(50);
 /// How many of these are kept for one host.
 const IDLE_CONNECTIONS: usize = 8;
 /// The longest head of an answer over HTTP/2: 64 KiB. HTTP/1.1 has hyper's own limit of about 400 KiB.
-const LONGEST_HEAD: u32 = 64 << 10;
+const MAX_HEADER_BYTES: u32 = 64 << 10;
 
 #[cfg(test)]
 mod tests {

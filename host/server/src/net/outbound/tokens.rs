@@ -280,11 +280,11 @@ fn read(status: u16, body: &[u8], asked: Millis) -> Result<Current, TokenError> 
     let seconds = document.root().get("expires_in");
     let seconds = seconds
         .and_then(|it| it.as_u64().or_else(|| it.as_str()?.parse().ok()))
-        .unwrap_or(SHORT_LIFE_S);
+        .unwrap_or(DEFAULT_LIFETIME_S);
     let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|_| refused("its access_token is no header value"))?;
     header.set_sensitive(true);
-    let life = seconds.min(LONGEST_LIFE_S) * 1_000;
+    let life = seconds.min(MAX_LIFETIME_S) * 1_000;
     // A tenth of its life early, and at least half a minute where it lives that long.
     let early = (life / 10).max(EARLY_MS.min(life / 2));
     Ok(Current { header, renew: Millis(asked.0 + life - early), ends: Millis(asked.0 + life) })
@@ -310,13 +310,13 @@ fn field(form: &mut String, name: &str, value: &str) {
 /// How long an assertion is good, seconds.
 const ASSERTED_FOR_S: u64 = 300;
 /// The life of a token whose issuer does not say, seconds.
-const SHORT_LIFE_S: u64 = 60;
+const DEFAULT_LIFETIME_S: u64 = 60;
 /// The longest life that is believed, seconds: a day.
-const LONGEST_LIFE_S: u64 = 86_400;
+const MAX_LIFETIME_S: u64 = 86_400;
 /// How early a token is renewed at the least, milliseconds, where it lives twice as long.
 const EARLY_MS: u64 = 30_000;
 /// How long asking for a token should be given; for those who call [`Tokens::get`].
-pub const ASK: Duration = Duration::from_secs(10);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

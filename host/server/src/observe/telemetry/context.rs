@@ -28,7 +28,7 @@ impl Context {
             headers.get_all("tracestate").iter().map(|value| value.to_str().ok()).collect();
         context.state = states
             .map(|states| states.join(","))
-            .filter(|state| state.len() <= LONGEST_STATE)
+            .filter(|state| state.len() <= MAX_STATE_BYTES)
             .unwrap_or_default();
         Some(context)
     }
@@ -108,7 +108,7 @@ fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// The longest `tracestate` that is passed on (3.3.1.1: at least 512 characters).
-const LONGEST_STATE: usize = 512;
+const MAX_STATE_BYTES: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! The exporter: batches of traces to a collector by OTLP over HTTP.
 //!
-//! Invariant: a thread of its own; one request at a time, each within [`PATIENCE`]; what the collector does not take is dropped and counted, never kept
+//! Invariant: a thread of its own; one request at a time, each within [`EXPORT_TIMEOUT`]; what the collector does not take is dropped and counted, never kept
 //! for long and never waited for by a call.
 
 use std::sync::Arc;
@@ -94,7 +94,7 @@ impl Exporter {
         let request = request.body(body).map_err(|error| error.to_string())?;
         let answer = self
             .outbound
-            .send(request, Instant::now() + PATIENCE)
+            .send(request, Instant::now() + EXPORT_TIMEOUT)
             .await
             .map_err(|error| error.to_string())?;
         if answer.status().is_success() {
@@ -108,8 +108,8 @@ impl Exporter {
 /// What comes within a moment, up to a batch; and whether nothing more can come.
 fn gather(traces: &Receiver<Box<Trace>>) -> (Vec<Trace>, bool) {
     let mut batch = Vec::new();
-    let until = Instant::now() + GATHER;
-    while batch.len() < MOST_AT_ONCE {
+    let until = Instant::now() + BATCH_TIMEOUT;
+    while batch.len() < MAX_BATCH {
         match traces.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(trace) => batch.push(*trace),
             Err(RecvTimeoutError::Timeout) => break,
@@ -120,8 +120,8 @@ fn gather(traces: &Receiver<Box<Trace>>) -> (Vec<Trace>, bool) {
 }
 
 /// Traces of one request.
-const MOST_AT_ONCE: usize = 256;
+const MAX_BATCH: usize = 256;
 /// How long a batch is gathered.
-const GATHER: Duration = Duration::from_millis(500);
+const BATCH_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a collector has for a batch.
-const PATIENCE: Duration = Duration::from_secs(5);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);

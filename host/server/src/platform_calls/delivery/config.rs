@@ -72,14 +72,14 @@ pub struct ExpectedResponse {
 /// Who delivers a hook's messages: one service, or one for each channel (`sms`, `voice`, `email`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub enum Chosen {
+pub enum ChannelRouting {
     /// Everything.
     All(String),
     /// By channel; a channel that is not there is nobody's.
     ByChannel(BTreeMap<String, String>),
 }
 
-impl Chosen {
+impl ChannelRouting {
     /// Who has that channel.
     pub fn of(&self, channel: &str) -> Option<&str> {
         match self {
@@ -192,11 +192,8 @@ impl DeliverySource {
         if let Some(status) = self.status.iter().find(|status| !(200..=299).contains(*status)) {
             return Err(format!("status: {status} does not mean that anything was taken"));
         }
-        if !(10..=LONGEST_TIMEOUT_MS).contains(&self.timeout_ms) {
-            return Err(format!(
-                "timeout_ms is {}, not 10 to {LONGEST_TIMEOUT_MS}",
-                self.timeout_ms
-            ));
+        if !(10..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
+            return Err(format!("timeout_ms is {}, not 10 to {MAX_TIMEOUT_MS}", self.timeout_ms));
         }
         let method = match self.method {
             MethodWord::Post => Method::POST,
@@ -248,7 +245,7 @@ fn default_timeout_ms() -> u64 {
 }
 
 /// The longest time that a service can be given; every platform gives up after a few seconds.
-const LONGEST_TIMEOUT_MS: u64 = 10_000;
+const MAX_TIMEOUT_MS: u64 = 10_000;
 /// How a message can be told.
 const CHANNELS: [&str; 3] = ["sms", "voice", "email"];
 /// Headers whose values are secrets, as a rule.

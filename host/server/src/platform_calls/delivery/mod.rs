@@ -25,7 +25,7 @@ use crate::start_problems::{StartProblems, key_file};
 use config::{Body, DeliveryConfig, ExpectedResponse, Header};
 
 /// One delivery service.
-pub struct Courier {
+pub struct DeliveryService {
     /// Its name in the configuration and in records.
     pub name: String,
     method: Method,
@@ -60,7 +60,7 @@ pub enum Undelivered {
     Refused,
 }
 
-impl Courier {
+impl DeliveryService {
     /// Readies a courier: the secrets are there and private.
     pub fn new(name: &str, config: &DeliveryConfig) -> Result<Self, StartError> {
         let courier = Self {

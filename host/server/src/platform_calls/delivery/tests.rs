@@ -13,8 +13,8 @@ fn config(toml: &str) -> Result<DeliveryConfig, String> {
     source.check(Path::new("/etc/portcullis"))
 }
 
-fn courier(toml: &str) -> Courier {
-    Courier::new("sms", &config(toml).unwrap()).unwrap()
+fn courier(toml: &str) -> DeliveryService {
+    DeliveryService::new("sms", &config(toml).unwrap()).unwrap()
 }
 
 fn message(to: &str, code: &str, text: Option<&str>) -> Message {

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a call is on disk before the answer that promises it leaves ([`spool`]), is made after that answer has left, and its
 //! outcome is a record (`resume.done`, `resume.failed`) before it is taken off the disk. A crash between makes a call twice, never
-//! not at all; the platform refuses the second. At most [`AT_ONCE`] run at once, and each attempt has its time.
+//! not at all; the platform refuses the second. At most [`MAX_CONCURRENT`] run at once, and each attempt has its time.
 
 pub mod config;
 mod spool;
@@ -37,10 +37,10 @@ use spool::{Job, Kept, Spool};
 pub use spool::Spooled;
 
 /// Every platform that waits for calls of ours.
-pub struct Resumes {
+pub struct ResumeCalls {
     platforms: BTreeMap<String, Arc<Platform>>,
     /// The thread that writes to the disk.
-    lane: Lane,
+    pool: Lane,
 }
 
 struct Platform {
@@ -48,7 +48,7 @@ struct Platform {
     config: ResumeConfig,
     spool: Arc<Spool>,
     tokens: Tokens,
-    at_once: Semaphore,
+    permits: Semaphore,
 }
 
 /// What became of one attempt.
@@ -72,7 +72,7 @@ pub struct ResumeContext {
     pub now: Arc<dyn Fn() -> Millis + Send + Sync>,
 }
 
-impl Resumes {
+impl ResumeCalls {
     /// Reads the secrets once, so that what is wrong with them is found before a port is bound.
     ///
     /// # Errors
@@ -112,13 +112,13 @@ impl Resumes {
                 hint: None,
             })?;
             let tokens = Tokens::new(Arc::clone(outbound), clock.clone(), token);
-            let (spool, at_once) = (Arc::new(spool), Semaphore::new(AT_ONCE));
+            let (spool, permits) = (Arc::new(spool), Semaphore::new(MAX_CONCURRENT));
             let platform =
-                Platform { name: name.clone(), config: config.clone(), spool, tokens, at_once };
+                Platform { name: name.clone(), config: config.clone(), spool, tokens, permits };
             platforms.insert(name.clone(), Arc::new(platform));
         }
-        let lane = Lane::new("resume", 1, LANE_WAITING);
-        Ok(Self { platforms, lane })
+        let pool = Lane::new("resume", 1, MAX_QUEUED);
+        Ok(Self { platforms, pool })
     }
 
     /// Puts a call of a hook on disk. Nothing where that is not done by then: the call must not be promised.
@@ -133,7 +133,7 @@ impl Resumes {
         let platform = self.platforms.get(platform?)?;
         let (spool, name, now) = (Arc::clone(&platform.spool), hook.to_owned(), (context.now)());
         // What is spooled after nobody waits any more is dropped with its receiver, and so taken away again.
-        let put = self.lane.run(move || spool.put(&name, resume, of, now)).ok()?;
+        let put = self.pool.run(move || spool.put(&name, resume, of, now)).ok()?;
         match timeout_at(until.into(), put).await {
             Ok(Ok(Ok(spooled))) => Some(spooled),
             Ok(Ok(Err(error))) => {
@@ -189,10 +189,10 @@ fn start(context: &ResumeContext, platform: &Arc<Platform>, spooled: Spooled) {
 impl Platform {
     async fn carry_out(&self, context: &ResumeContext, job: Job, kept: Kept) {
         let (mut attempts, mut refusals) = (0_u32, 0);
-        let mut wait = FIRST_WAIT;
+        let mut wait = FIRST_BACKOFF;
         let end = loop {
             tokio::time::sleep(wait).await;
-            let attempt = match self.at_once.acquire().await {
+            let attempt = match self.permits.acquire().await {
                 Ok(_place) => self.attempt(context, &job).await,
                 Err(_) => return,
             };
@@ -200,7 +200,7 @@ impl Platform {
             let (status, least) = match attempt {
                 Attempt::Done(status) => break End { code: None, status: Some(status) },
                 // It may not be waiting for us yet.
-                Attempt::Refused(status) if refusals + 1 < MOST_REFUSALS => {
+                Attempt::Refused(status) if refusals + 1 < MAX_REJECTIONS => {
                     refusals += 1;
                     (Some(status), Duration::ZERO)
                 }
@@ -213,7 +213,7 @@ impl Platform {
             if waited >= self.config.max_age_hours.saturating_mul(3_600_000) {
                 break End { code: Some("expired"), status };
             }
-            wait = backoff(attempts).max(least.min(LONGEST_WAIT));
+            wait = backoff(attempts).max(least.min(MAX_BACKOFF));
         };
         if end.code.is_some()
             && LOG_LIMITS.admit(RESUME_FAILED, &self.name, context.recorder.clock.instant())
@@ -318,7 +318,7 @@ impl End {
 /// Records how a call ended, and takes it off the disk once that record is durable. Tries again until the
 /// log takes it: where the host ends before, the next start makes the call again.
 async fn finish(log: &Log, platform: &str, entry: &Entry, kept: Kept) {
-    let mut wait = FIRST_WAIT;
+    let mut wait = FIRST_BACKOFF;
     loop {
         let Entry { kind, fields, sealed } = entry;
         let again = Entry { kind, fields: fields.clone(), sealed: sealed.clone() };
@@ -338,27 +338,27 @@ async fn finish(log: &Log, platform: &str, entry: &Entry, kept: Kept) {
             );
         }
         tokio::time::sleep(wait).await;
-        wait = wait.saturating_mul(2).min(LONGEST_RECORD_WAIT);
+        wait = wait.saturating_mul(2).min(MAX_RECORD_BACKOFF);
     }
 }
 
-/// 1 s, 2 s, 4 s, … up to [`LONGEST_WAIT`].
+/// 1 s, 2 s, 4 s, … up to [`MAX_BACKOFF`].
 fn backoff(attempts: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << attempts.min(16).saturating_sub(1)).min(LONGEST_WAIT)
+    FIRST_BACKOFF.saturating_mul(1 << attempts.min(16).saturating_sub(1)).min(MAX_BACKOFF)
 }
 
 /// How long after the answer the first attempt is made: the platform has to have it first.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(900);
+const MAX_BACKOFF: Duration = Duration::from_secs(900);
 /// The longest between two attempts to record how a call ended.
-const LONGEST_RECORD_WAIT: Duration = Duration::from_secs(60);
+const MAX_RECORD_BACKOFF: Duration = Duration::from_secs(60);
 /// Refusals after which a call is given up: the platform may not be waiting yet at the first.
-const MOST_REFUSALS: u32 = 4;
+const MAX_REJECTIONS: u32 = 4;
 /// Calls to one platform at once.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 /// Calls that may wait for the disk.
-const LANE_WAITING: usize = 256;
+const MAX_QUEUED: usize = 256;
 /// The event of a resume call that could not be written to the disk.
 const SPOOL_FAILED: &str = "resume.spool-failed";
 /// The event of a resume call that is made no more.

@@ -51,7 +51,7 @@ pub struct Spooled {
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// Too many wait already.
-    #[error("{MOST_WAITING} resume calls wait already")]
+    #[error("{MAX_WAITING} resume calls wait already")]
     Full,
     /// It could not be sealed.
     #[error("a resume call could not be sealed")]
@@ -110,7 +110,7 @@ impl Spool {
         of: Option<u64>,
         now: Millis,
     ) -> Result<Spooled, SpoolError> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(SpoolError::Full);
         }
@@ -185,7 +185,7 @@ impl Drop for Spooled {
 }
 
 /// Calls of one platform that may wait at once; a further one is not promised.
-const MOST_WAITING: usize = 10_000;
+const MAX_WAITING: usize = 10_000;
 
 /// The largest sealed call that is read, bytes: many times the largest that is written.
 const MAX_CALL_BYTES: u64 = 16 << 20;
@@ -258,11 +258,11 @@ mod tests {
     fn a_full_spool_says_so_and_forgets_nothing() {
         let home = tempfile::tempdir().unwrap();
         let spool = spool(home.path(), 1);
-        spool.waiting.store(MOST_WAITING - 1, Ordering::Relaxed);
+        spool.waiting.store(MAX_WAITING - 1, Ordering::Relaxed);
         let (_, kept) = spool.put("hr", resume("/one"), None, Millis(2)).unwrap().promised();
         assert!(matches!(spool.put("hr", resume("/two"), None, Millis(2)), Err(SpoolError::Full)));
         kept.done();
         drop(spool.put("hr", resume("/two"), None, Millis(2)).unwrap());
-        assert_eq!(spool.waiting.load(Ordering::Relaxed), MOST_WAITING - 1);
+        assert_eq!(spool.waiting.load(Ordering::Relaxed), MAX_WAITING - 1);
     }
 }

@@ -4,7 +4,7 @@
 //! record. A debt that has no slot of the emergency ring stands by in the tally of its cause: the
 //! end of the process leaves it counted, although nothing supersedes its record then. The record of
 //! such a debt names the tally, so that no start counts the answer again. Debts are bounded by
-//! [`MAX_DEBTS`]; further answers are counted. Writes nothing itself.
+//! [`MAX_ENTRIES`]; further answers are counted. Writes nothing itself.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use crate::recorder::open_tally::{OpenTally, poll, poll_all};
 
 /// What one hook owes the log.
 #[derive(Default)]
-pub(super) struct Books {
-    debts: Vec<Debt>,
+pub(super) struct PendingCorrections {
+    entries: Vec<PendingCorrection>,
     serial: u64,
     /// Answers that are only counted, by cause.
     counted: BTreeMap<String, Counted>,
@@ -27,7 +27,7 @@ pub(super) struct Books {
 }
 
 /// An answer that supersedes a record.
-struct Debt {
+struct PendingCorrection {
     serial: u64,
     record: Sequence,
     owed: Owed,
@@ -59,16 +59,23 @@ struct Counted {
     given: Vec<(Count, Pending)>,
 }
 
-impl Books {
+impl PendingCorrections {
     /// The debt's number, or nothing where it is only counted.
     pub fn enter(&mut self, owed: Owed) -> Option<u64> {
-        let Some(record) = owed.record.filter(|_| self.debts.len() < MAX_DEBTS) else {
+        let Some(record) = owed.record.filter(|_| self.entries.len() < MAX_ENTRIES) else {
             self.count(owed.cause.code(), owed.at);
             return None;
         };
         self.serial += 1;
         let (serial, kept) = (self.serial, Kept::Nowhere);
-        self.debts.push(Debt { serial, record, owed, kept, said: None, names_tally: false });
+        self.entries.push(PendingCorrection {
+            serial,
+            record,
+            owed,
+            kept,
+            said: None,
+            names_tally: false,
+        });
         Some(self.serial)
     }
 
@@ -82,27 +89,29 @@ impl Books {
     /// The answer of a debt that the ring does not have; nothing where it has it, or where the debt
     /// was paid meanwhile.
     pub fn owed(&self, serial: u64) -> Option<Owed> {
-        let unkept = |debt: &&Debt| debt.serial == serial && debt.kept == Kept::Nowhere;
-        self.debts.iter().find(unkept).map(|debt| debt.owed)
+        let unkept =
+            |debt: &&PendingCorrection| debt.serial == serial && debt.kept == Kept::Nowhere;
+        self.entries.iter().find(unkept).map(|debt| debt.owed)
     }
 
     /// The debts that the ring does not have: their turn has not come, or it could not be written.
-    pub fn unkept_debts(&self) -> Vec<u64> {
-        let unkept = self.debts.iter().filter(|debt| debt.kept == Kept::Nowhere);
+    pub fn unpersisted(&self) -> Vec<u64> {
+        let unkept = self.entries.iter().filter(|debt| debt.kept == Kept::Nowhere);
         unkept.map(|debt| debt.serial).collect()
     }
 
     /// The ring has a debt in this slot. Returns `false` where the debt was paid or counted
     /// meanwhile.
-    pub fn kept_in(&mut self, serial: u64, slot: Slot) -> bool {
-        let unkept = |debt: &&mut Debt| debt.serial == serial && debt.kept == Kept::Nowhere;
-        self.debts.iter_mut().find(unkept).map(|debt| debt.kept = Kept::Slot(slot)).is_some()
+    pub fn set_slot(&mut self, serial: u64, slot: Slot) -> bool {
+        let unkept =
+            |debt: &&mut PendingCorrection| debt.serial == serial && debt.kept == Kept::Nowhere;
+        self.entries.iter_mut().find(unkept).map(|debt| debt.kept = Kept::Slot(slot)).is_some()
     }
 
     /// The ring has no slot for a debt: its tally counts the answer, for the case that the process
     /// ends.
     pub fn stand_by(&mut self, serial: u64) {
-        if let Some(debt) = self.debts.iter_mut().find(|debt| debt.serial == serial) {
+        if let Some(debt) = self.entries.iter_mut().find(|debt| debt.serial == serial) {
             debt.stand_by(&mut self.counted);
         }
     }
@@ -110,9 +119,9 @@ impl Books {
     /// Counts a debt whose record was lost with a stop of the log, unless the log was given it
     /// already.
     pub fn count_instead(&mut self, serial: u64) {
-        let at = self.debts.iter().position(|it| it.serial == serial && it.said.is_none());
+        let at = self.entries.iter().position(|it| it.serial == serial && it.said.is_none());
         if let Some(at) = at {
-            let debt = self.debts.remove(at);
+            let debt = self.entries.remove(at);
             self.only_count(debt);
         }
     }
@@ -120,8 +129,9 @@ impl Books {
     /// A record that was lost with a stop of the log supersedes nothing and is superseded by
     /// nothing: its answer is only counted.
     pub fn void(&mut self, log: &Log) {
-        let is_void = |debt: &mut Debt| debt.said.is_none() && log.is_void(debt.record);
-        let void: Vec<_> = self.debts.extract_if(.., is_void).collect();
+        let is_void =
+            |debt: &mut PendingCorrection| debt.said.is_none() && log.is_void(debt.record);
+        let void: Vec<_> = self.entries.extract_if(.., is_void).collect();
         void.into_iter().for_each(|debt| self.only_count(debt));
     }
 
@@ -135,7 +145,7 @@ impl Books {
             let pending = log.append(entry)?;
             counted.given.push((std::mem::take(&mut counted.open), pending));
         }
-        for debt in self.debts.iter_mut().filter(|debt| debt.said.is_none()) {
+        for debt in self.entries.iter_mut().filter(|debt| debt.said.is_none()) {
             if log.ring().is_full() {
                 // Before its record is made, which is to name the tally.
                 debt.stand_by(&mut self.counted);
@@ -160,7 +170,7 @@ impl Books {
     pub fn collect(&mut self, hook: &str) -> (Vec<Slot>, Vec<Tally>) {
         let mut slots = std::mem::take(&mut self.freed);
         let mut stood_by = Vec::new();
-        self.debts.retain_mut(|debt| match poll(&mut debt.said) {
+        self.entries.retain_mut(|debt| match poll(&mut debt.said) {
             None => true,
             Some(Ok(())) => {
                 match debt.kept {
@@ -224,7 +234,7 @@ impl Books {
     }
 
     /// How many causes have counts that the ring does not hold yet.
-    pub fn count_unkept(&self) -> usize {
+    pub fn unpersisted_count(&self) -> usize {
         self.counted.values().filter(|counted| !counted.tally.is_kept()).count()
     }
 
@@ -234,16 +244,16 @@ impl Books {
     }
 
     /// Whether anything waits to be given to the log.
-    pub fn is_owing(&self) -> bool {
-        self.debts.iter().any(|debt| debt.said.is_none())
+    pub fn has_unappended(&self) -> bool {
+        self.entries.iter().any(|debt| debt.said.is_none())
             || self.counted.values().any(|counted| counted.open.answers > 0)
     }
 
     pub fn is_clear(&self) -> bool {
-        self.debts.is_empty() && self.counted.is_empty()
+        self.entries.is_empty() && self.counted.is_empty()
     }
 
-    fn only_count(&mut self, debt: Debt) {
+    fn only_count(&mut self, debt: PendingCorrection) {
         let cause = debt.owed.cause.code();
         match debt.kept {
             Kept::Slot(slot) => self.freed.push(slot),
@@ -254,7 +264,7 @@ impl Books {
     }
 }
 
-impl Debt {
+impl PendingCorrection {
     /// Has the tally of its cause count its answer, where the ring does not have it yet.
     fn stand_by(&mut self, counted: &mut BTreeMap<String, Counted>) {
         if self.kept == Kept::Nowhere {
@@ -272,7 +282,7 @@ fn of<'c>(counted: &'c mut BTreeMap<String, Counted>, cause: &str) -> &'c mut Co
 
 /// Debts of one hook that are kept one by one, with a record each that supersedes another; answers
 /// beyond them are counted. They take some two megabytes of memory.
-pub(super) const MAX_DEBTS: usize = 8_192;
+pub(super) const MAX_ENTRIES: usize = 8_192;
 
 #[cfg(test)]
 mod tests {
@@ -331,7 +341,7 @@ mod tests {
     fn what_the_ring_has_no_slot_for_is_superseded_too_and_counted_only_until_then() {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path());
-        let mut books = Books::default();
+        let mut books = PendingCorrections::default();
         for owed in late(&log, 40) {
             let serial = books.enter(owed).unwrap();
             if serial > 30 {
@@ -343,12 +353,12 @@ mod tests {
         assert_eq!(unkept.len(), 1);
         assert_eq!((unkept[0].all.answers, unkept[0].recorded), (10, 0), "those without a slot");
         books.keep(&unkept[0]);
-        assert_eq!((books.count_unkept(), books.counted()), (0, 0));
-        assert!(books.is_owing());
+        assert_eq!((books.unpersisted_count(), books.counted()), (0, 0));
+        assert!(books.has_unappended());
         books.give("token", &log).unwrap();
         log.flush_checkpoint().unwrap();
         let (slots, done) = books.collect("token");
-        assert!(slots.is_empty() && books.is_clear() && !books.is_owing());
+        assert!(slots.is_empty() && books.is_clear() && !books.has_unappended());
         assert_eq!(done.len(), 1);
         assert_eq!(
             (done[0].all.answers, done[0].recorded),
@@ -367,9 +377,9 @@ mod tests {
     fn what_has_no_slot_is_not_counted_again_by_a_start_after_its_record_is_durable() {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path());
-        let mut books = Books::default();
-        let debts = late(&log, 5);
-        let serials: Vec<_> = debts[..4].iter().map(|owed| books.enter(*owed).unwrap()).collect();
+        let mut books = PendingCorrections::default();
+        let entries = late(&log, 5);
+        let serials: Vec<_> = entries[..4].iter().map(|owed| books.enter(*owed).unwrap()).collect();
         // Two had their turn before the log was given them; the others are given before.
         books.stand_by(serials[0]);
         books.stand_by(serials[1]);
@@ -377,7 +387,7 @@ mod tests {
         books.give("token", &log).unwrap();
         assert!(serials.iter().all(|serial| books.owed(*serial).is_none()), "no slot for them");
         // A correction that the log has not been given when the process ends is still owed.
-        let last = books.enter(debts[4]).unwrap();
+        let last = books.enter(entries[4]).unwrap();
         books.stand_by(last);
         let tally = books.unkept("token", log.health().durable).remove(0);
         assert_eq!((tally.all.answers, tally.recorded), (5, 0));
@@ -403,16 +413,16 @@ mod tests {
     fn a_tally_of_which_a_part_is_superseded_keeps_the_rest_for_a_start() {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path());
-        let mut books = Books::default();
-        let debts = late(&log, 3);
-        let stand_by = |books: &mut Books, owed: Owed| {
+        let mut books = PendingCorrections::default();
+        let entries = late(&log, 3);
+        let stand_by = |books: &mut PendingCorrections, owed: Owed| {
             let serial = books.enter(owed).unwrap();
             books.stand_by(serial);
         };
-        stand_by(&mut books, debts[0]);
-        stand_by(&mut books, debts[1]);
+        stand_by(&mut books, entries[0]);
+        stand_by(&mut books, entries[1]);
         books.give("token", &log).unwrap();
-        stand_by(&mut books, debts[2]);
+        stand_by(&mut books, entries[2]);
         log.flush_checkpoint().unwrap();
         assert!(books.collect("token").1.is_empty(), "one is still owed");
         for tally in books.unkept("token", log.health().durable) {
@@ -432,8 +442,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path());
         let owed = late(&log, 1)[0];
-        let mut books = Books::default();
-        for _ in 0..MAX_DEBTS {
+        let mut books = PendingCorrections::default();
+        for _ in 0..MAX_ENTRIES {
             assert!(books.enter(owed).is_some());
         }
         assert!(books.enter(owed).is_none());
@@ -445,7 +455,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path());
         late(&log, 3);
-        let mut books = Books::default();
+        let mut books = PendingCorrections::default();
         books.count("not-durable", Millis(5));
         // Given to the log before the ring is written.
         books.give("token", &log).unwrap();
@@ -462,7 +472,7 @@ mod tests {
         let all = Count { answers: 12, first: 61, last: 190 };
         let (hook, cause) = ("token".to_owned(), "not-durable".to_owned());
         let tally = Tally { hook, cause, id: 7, from: 3, all, recorded: 2 };
-        let mut books = Books::default();
+        let mut books = PendingCorrections::default();
         books.count("not-durable", Millis(200));
         books.restore(&tally);
         assert_eq!(books.counted(), 11);

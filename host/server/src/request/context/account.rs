@@ -34,7 +34,7 @@ enum Known {
 
 /// The records still to be made of the answer that leaves in place of a call that panicked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Correction {
+pub enum Outstanding {
     /// Everything: the log has nothing of the call, and the answer is a refusal.
     Refusal,
     /// These records tell of an answer that did not leave.
@@ -70,13 +70,13 @@ impl Account {
 
     /// Returns the records still to be made now that the call has panicked, and empties the
     /// account.
-    pub fn correction(&self) -> Correction {
+    pub fn outstanding(&self) -> Outstanding {
         let records = std::mem::take(&mut *self.0.records.borrow_mut());
         match (records.is_empty(), self.0.known.get()) {
-            (false, _) => Correction::Superseded(records),
-            (true, Known::Nothing) => Correction::Refusal,
-            (true, Known::Owed) => Correction::Measured,
-            (true, Known::Refused) => Correction::Nothing,
+            (false, _) => Outstanding::Superseded(records),
+            (true, Known::Nothing) => Outstanding::Refusal,
+            (true, Known::Owed) => Outstanding::Measured,
+            (true, Known::Refused) => Outstanding::Nothing,
         }
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     /// Returns the rest of an account when its call panics after these steps.
-    fn panicked(steps: impl FnOnce(&Account) + 'static) -> Correction {
+    fn panicked(steps: impl FnOnce(&Account) + 'static) -> Outstanding {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let account = Account::default();
         let own = account.clone();
@@ -114,23 +114,23 @@ mod tests {
         let tasks = tokio::task::LocalSet::new();
         let ended = tasks.block_on(&runtime, tasks.spawn_local(call));
         assert!(ended.is_err_and(|error| error.is_panic()));
-        let correction = account.correction();
-        if let Correction::Superseded(_) = &correction {
-            assert!(!matches!(account.correction(), Correction::Superseded(_)), "told once");
+        let outstanding = account.outstanding();
+        if let Outstanding::Superseded(_) = &outstanding {
+            assert!(!matches!(account.outstanding(), Outstanding::Superseded(_)), "told once");
         }
-        correction
+        outstanding
     }
 
     #[test]
     fn an_answer_in_place_of_a_call_that_panicked_is_counted_once() {
         let all = places(3);
         let [one, two, three] = all[..] else { panic!("three places") };
-        assert_eq!(panicked(|_| {}), Correction::Refusal);
-        assert_eq!(panicked(|account| account.refused()), Correction::Nothing);
+        assert_eq!(panicked(|_| {}), Outstanding::Refusal);
+        assert_eq!(panicked(|account| account.refused()), Outstanding::Nothing);
         // A decision, and the parts of a batch.
         assert_eq!(
             panicked(move |account| account.recorded(one)),
-            Correction::Superseded(vec![one])
+            Outstanding::Superseded(vec![one])
         );
         let batch = move |account: &Account| {
             account.recorded(one);
@@ -139,18 +139,18 @@ mod tests {
             account.recorded(three);
             account.owed(Some(two));
         };
-        assert_eq!(panicked(batch), Correction::Superseded(vec![one, three]));
+        assert_eq!(panicked(batch), Outstanding::Superseded(vec![one, three]));
         // A record that was late is superseded already, and one that was lost needs no word.
         let late = move |account: &Account| {
             account.recorded(one);
             account.owed(Some(one));
         };
-        assert_eq!(panicked(late), Correction::Measured);
-        assert_eq!(panicked(|account| account.owed(None)), Correction::Measured);
+        assert_eq!(panicked(late), Outstanding::Measured);
+        assert_eq!(panicked(|account| account.owed(None)), Outstanding::Measured);
         let lost = move |account: &Account| {
             account.recorded(one);
             account.lost(Some(one));
         };
-        assert_eq!(panicked(lost), Correction::Refusal);
+        assert_eq!(panicked(lost), Outstanding::Refusal);
     }
 }

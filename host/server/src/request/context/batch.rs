@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portcullis_audit::{AppendError, Pending};
-use portcullis_hooks::{Answer, Gathering, Incoming, OnFailure, Unread};
+use portcullis_hooks::{Answer, BatchContext, Incoming, OnFailure, UnparsedItem};
 use portcullis_model::{Cause, Effect};
 
 use super::Call;
@@ -21,11 +21,11 @@ use crate::state::dedup::{Answered, First};
 pub struct Part {
     answer: Answer,
     /// Its record on the way to the disk; nothing where there is nothing to record.
-    record: Option<PartRecord>,
+    record: Option<BatchItemRecord>,
 }
 
 /// The record of a part on its way.
-struct PartRecord {
+struct BatchItemRecord {
     incoming: Arc<Incoming>,
     verdict: Result<Effect, Failure>,
     appended: Result<Pending, AppendError>,
@@ -34,7 +34,7 @@ struct PartRecord {
 impl Call<'_> {
     /// Appends the record of one of many questions, and does not wait for it. Says whether the
     /// question was permitted.
-    pub fn record_part(&mut self, number: usize, decided: Decided) -> (bool, Part) {
+    pub fn record_batch_item(&mut self, number: usize, decided: Decided) -> (bool, Part) {
         let Decided { incoming, asked, outcome, skipped, .. } = decided;
         let cause = outcome.as_ref().err().map(|failure| failure.cause);
         let on_failure =
@@ -56,13 +56,13 @@ impl Call<'_> {
             appended.as_ref().ok().map(|it| it.index),
         );
         self.compare(&incoming, asked, appended.as_ref().ok().map(|it| it.index));
-        (permitted, Part { answer, record: Some(PartRecord { incoming, verdict, appended }) })
+        (permitted, Part { answer, record: Some(BatchItemRecord { incoming, verdict, appended }) })
     }
 
     /// A part that could not be read as a question is counted, and answered as it stands. Where the
     /// answer tells its caller nothing it has a record, which holds what came.
-    pub fn unread_part(&mut self, number: usize, unread: Box<Unread>) -> Part {
-        let Unread { answer, malformed, question } = *unread;
+    pub fn unparsed_item(&mut self, number: usize, unread: Box<UnparsedItem>) -> Part {
+        let UnparsedItem { answer, malformed, question } = *unread;
         self.account.refused();
         self.host.refuse(self.hook, self.received, &malformed);
         let Some(incoming) = question.map(Arc::new) else {
@@ -72,21 +72,21 @@ impl Call<'_> {
         let said = Said { verdict: verdict.as_ref().copied(), skipped: &[] };
         let entry = self.entry(Some(number), said, &answer, &incoming, &[], None);
         let appended = self.append(entry);
-        Part { answer, record: Some(PartRecord { incoming, verdict, appended }) }
+        Part { answer, record: Some(BatchItemRecord { incoming, verdict, appended }) }
     }
 
     /// Waits until every part is durable, and makes one answer of them.
-    pub async fn gather_and_leave(
+    pub async fn respond_batch(
         mut self,
         parts: Vec<Part>,
-        batch: &Gathering,
+        batch: &BatchContext,
         first: Option<First>,
     ) -> Reply {
         let before = self.host.clock.instant();
         let mut answers = Vec::with_capacity(parts.len());
         let (mut owed, mut is_counted) = (Vec::new(), false);
         for Part { answer, record } in parts {
-            let Some(PartRecord { incoming, verdict, appended }) = record else {
+            let Some(BatchItemRecord { incoming, verdict, appended }) = record else {
                 answers.push(answer.body().to_vec());
                 is_counted = true;
                 continue;

@@ -36,7 +36,7 @@ impl Call<'_> {
             Some(Errand::Resume(resume)) => resume,
         };
         let (index, until, before) =
-            (self.afterwards.index, self.budget.errand_until(), self.host.clock.instant());
+            (self.afterwards.index, self.budget.side_effect_until(), self.host.clock.instant());
         let context = self.host.resume_context();
         let place = (&*self.hook.config.name, self.hook.config.resume.as_deref());
         let spooled = self.host.resumes.put(&context, place, resume, index, until).await;
@@ -48,7 +48,7 @@ impl Call<'_> {
 
     /// The answer that tells the platform that its call failed, whatever the hook's safe answer is:
     /// nothing that it would wait for follows.
-    pub(super) fn undone(&mut self) -> Answer {
+    pub(super) fn respond_side_effect_failed(&mut self) -> Answer {
         self.count_safe(Cause::HostFault);
         let kind = self.hook.config.kind;
         portcullis_hooks::safe_answer(kind, &OnFailure::Closed, Cause::HostFault, None)
@@ -87,7 +87,7 @@ impl Call<'_> {
         let fallback = portcullis_hooks::undelivered(self.hook.config.kind, incoming);
         // An answer without a record is owed to the log as it leaves.
         if record.is_some() {
-            self.owe(record, Cause::Undelivered, &fallback).await;
+            self.add_correction(record, Cause::Undelivered, &fallback).await;
         }
         self.hook.metrics.safe(Cause::Undelivered);
         fallback

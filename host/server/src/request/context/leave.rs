@@ -21,8 +21,8 @@ use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
 use crate::records::rejections::Reason;
 use crate::request::decide::Failure;
-use crate::request::post_response::Afterwards;
-use crate::state::dedup::{Answered, First, Flight};
+use crate::request::post_response::PostResponse;
+use crate::state::dedup::{Answered, First, InFlightCall};
 
 /// What goes back, and what is to be done once it has.
 pub struct Reply {
@@ -33,7 +33,7 @@ pub struct Reply {
     /// The body, reference included.
     pub body: Bytes,
     /// For when the last byte has left, where there is anything to do by then.
-    pub afterwards: Option<Afterwards>,
+    pub afterwards: Option<PostResponse>,
 }
 
 impl From<Answer> for Reply {
@@ -53,7 +53,7 @@ impl Call<'_> {
     /// Waits for the first call's answer and gives it again, as a record of its own. `incoming` is the question, where it was one.
     pub async fn say_again(
         mut self,
-        flight: Arc<Flight>,
+        flight: Arc<InFlightCall>,
         id: &str,
         incoming: Option<&Arc<Incoming>>,
     ) -> Reply {
@@ -64,7 +64,7 @@ impl Call<'_> {
                 Some(incoming) => {
                     self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await
                 }
-                None => self.turn_away_proven(Cause::HostFault).await,
+                None => self.reject_authenticated(Cause::HostFault).await,
             };
         };
         let mut fields = format!(
@@ -84,7 +84,7 @@ impl Call<'_> {
         match self.commit(Entry { kind: "hook.duplicate", fields, sealed }).await {
             Some(_) => {
                 self.outcomes.push(Counted::Again);
-                self.leave_with(answered.status, answered.headers, answered.body)
+                self.respond_with(answered.status, answered.headers, answered.body)
             }
             None => {
                 let safe = self.unrecorded(incoming.map(|incoming| &**incoming), self.record).await;
@@ -96,29 +96,29 @@ impl Call<'_> {
     /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
     /// its bytes leave, so that nobody holds places by not reading.
     pub fn turn_away(mut self, reason: impl Into<Reason>) -> Reply {
-        let cause = self.count_refusal(reason.into());
+        let cause = self.count_rejection(reason.into());
         let answer = self.safe_answer(cause, "", None);
         self.leave(&answer)
     }
 
     /// [`turn_away`](Self::turn_away) of a caller that is proven. The answer waits for the
     /// emergency ring, so that the count outlives the end of the process that the answer outlives.
-    pub async fn turn_away_proven(mut self, reason: impl Into<Reason>) -> Reply {
-        let cause = self.count_refusal(reason.into());
+    pub async fn reject_authenticated(mut self, reason: impl Into<Reason>) -> Reply {
+        let cause = self.count_rejection(reason.into());
         self.host.refusals.keep(&self.host.recorder).await;
         let answer = self.safe_answer(cause, "", None);
         self.leave(&answer)
     }
 
-    /// [`turn_away_proven`](Self::turn_away_proven) of a request that was read whole and is none.
-    pub async fn turn_away_malformed(mut self, malformed: &Malformed) -> Reply {
-        let cause = self.count_refusal(malformed.into());
+    /// [`reject_authenticated`](Self::turn_away_proven) of a request that was read whole and is none.
+    pub async fn reject_malformed(mut self, malformed: &Malformed) -> Reply {
+        let cause = self.count_rejection(malformed.into());
         self.host.refusals.keep(&self.host.recorder).await;
         let answer = self.safe_answer(cause, &malformed.detail, None);
         self.leave(&answer)
     }
 
-    fn count_refusal(&mut self, reason: Reason) -> Cause {
+    fn count_rejection(&mut self, reason: Reason) -> Cause {
         let cause = reason.cause;
         if cause == Cause::BodyTooLarge && !self.hook.config.kind.binds() {
             self.warn_of_lost_batch();
@@ -180,12 +180,12 @@ impl Call<'_> {
     ) -> Reply {
         let answer = self.safe_answer(failure.cause, "", Some(incoming));
         let errand = self.errand(failure.cause, incoming);
-        self.record_and_leave((Err(failure), &[]), answer, incoming, asked, first, errand).await
+        self.record_and_respond((Err(failure), &[]), answer, incoming, asked, first, errand).await
     }
 
     /// Seals, sequences and waits until the record is durable, has delivered what is to be delivered, and splices the reference in. A
     /// decision whose record is late is not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
-    pub async fn record_and_leave(
+    pub async fn record_and_respond(
         mut self,
         (verdict, skipped): (Result<Effect, Failure>, &[ChangeKind]),
         answer: Answer,
@@ -211,8 +211,8 @@ impl Call<'_> {
                 }
                 // Recorded, but the platform must not wait for what will never be done.
                 None => {
-                    let failed = self.undone();
-                    self.owe(self.record, Cause::HostFault, &failed).await;
+                    let failed = self.respond_side_effect_failed();
+                    self.add_correction(self.record, Cause::HostFault, &failed).await;
                     let wire = failed.body().to_vec();
                     (failed, wire)
                 }
@@ -223,10 +223,10 @@ impl Call<'_> {
                 let safe = self.safe_answer(Cause::NotDurable, "", Some(incoming));
                 let left = match self.prepare(errand, safe, incoming, None).await {
                     Some(safe) => safe,
-                    None => self.undone(),
+                    None => self.respond_side_effect_failed(),
                 };
                 // Once, and of what leaves in the end.
-                self.owe(self.record, Cause::NotDurable, &left).await;
+                self.add_correction(self.record, Cause::NotDurable, &left).await;
                 let wire = left.body().to_vec();
                 (left, wire)
             }
@@ -237,12 +237,12 @@ impl Call<'_> {
             first.settle(Answered { status, headers: headers.clone(), body: wire.clone(), index });
         }
         // Who only observes is asked about questions; a search is none, and has no answer to compare.
-        if self.searched.is_none() {
+        if self.search_counts.is_none() {
             let index = self.afterwards.index;
             self.afterwards.observe(self.generation.as_ref(), self.hook, incoming, index);
             self.compare(incoming, asked, index);
         }
-        self.leave_with(status, headers, wire)
+        self.respond_with(status, headers, wire)
     }
 
     /// What was said is compared with what the others would have said, after the reply.
@@ -268,30 +268,30 @@ impl Call<'_> {
 
     /// The end of every way: what is to be done afterwards goes with the answer.
     pub fn leave(&mut self, answer: &Answer) -> Reply {
-        self.leave_with(
+        self.respond_with(
             answer.status,
             answer.headers.clone(),
             Bytes::copy_from_slice(answer.body()),
         )
     }
 
-    fn leave_with(
+    fn respond_with(
         &mut self,
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: Bytes,
     ) -> Reply {
         let mut headers = header_values(headers);
-        let mut afterwards = std::mem::replace(&mut self.afterwards, Afterwards::new(self.host));
+        let mut afterwards = std::mem::replace(&mut self.afterwards, PostResponse::new(self.host));
         let ready = self.host.clock.instant();
         afterwards.ready = Some(ready);
-        afterwards.measured = Some((Arc::clone(self.hook), self.began));
-        for (stage, nanos) in self.ledger.entries() {
+        afterwards.started = Some((Arc::clone(self.hook), self.began));
+        for (stage, nanos) in self.stages.entries() {
             self.hook.metrics.took(*stage, *nanos);
         }
         if let Some(mut trace) = self.trace.take() {
             trace.record = afterwards.index.or(afterwards.further.first().copied());
-            trace.ready(&self.ledger, status, ready);
+            trace.ready(&self.stages, status, ready);
             afterwards.trace = Some(trace);
         }
         if let Some(name) = self.hook.config.kind.echoed_header()
@@ -305,7 +305,7 @@ impl Call<'_> {
             match outcome {
                 Counted::Verdict(verdict) => self.hook.metrics.decided(verdict),
                 Counted::Safe(cause) => self.hook.metrics.safe(cause),
-                Counted::Again => self.hook.metrics.said_again(),
+                Counted::Again => self.hook.metrics.duplicate_served(),
             }
         }
         Reply { status, headers, body, afterwards: Some(afterwards) }

@@ -20,7 +20,7 @@ use crate::observe::budget::micros;
 use crate::observe::telemetry::Outcome;
 use crate::records::corrections::Owed;
 use crate::request::decide::Failure;
-use crate::request::decision_record::Evidence;
+use crate::request::decision_record::DecisionRecord;
 
 /// The decision, for the record.
 pub(super) struct Said<'a> {
@@ -49,12 +49,12 @@ impl Call<'_> {
                 .recorder
                 .pseudonym("body", &crate::request::decision_record::kept(incoming)),
         };
-        let evidence = Evidence {
+        let evidence = DecisionRecord {
             host: self.host,
             hook: self.hook,
             incoming,
             part,
-            searched: self.searched,
+            search_counts: self.search_counts,
             body_pseudonym,
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
             asked,
@@ -71,7 +71,7 @@ impl Call<'_> {
             answer,
             salt: self.host.recorder.salt(),
             trace: self.trace.as_ref().map(|trace| trace.context.trace_text()),
-            ledger: &self.ledger,
+            stages: &self.stages,
         };
         Entry { kind: "hook.decision", fields: evidence.fields(), sealed: Some(evidence.sealed()) }
     }
@@ -111,7 +111,7 @@ impl Call<'_> {
         let appended = self.append(entry);
         self.record = appended.as_ref().ok().map(Pending::sequence);
         self.afterwards.index = self.record.map(|record| record.index);
-        others_first().await;
+        yield_to_ready_tasks().await;
         let receipt = self.durable(appended).await;
         if receipt.is_none()
             && self.record.is_some_and(|record| self.host.recorder.log.is_void(record))
@@ -172,11 +172,16 @@ impl Call<'_> {
         record: Option<Sequence>,
     ) -> Answer {
         let safe = self.not_durable(incoming);
-        self.owe(record, Cause::NotDurable, &safe).await;
+        self.add_correction(record, Cause::NotDurable, &safe).await;
         safe
     }
 
-    pub(super) async fn owe(&self, record: Option<Sequence>, cause: Cause, left: &Answer) {
+    pub(super) async fn add_correction(
+        &self,
+        record: Option<Sequence>,
+        cause: Cause,
+        left: &Answer,
+    ) {
         self.account.owed(record);
         self.hook.owed.add(&self.host.recorder, self.owed(record, cause, left)).await;
     }
@@ -197,7 +202,7 @@ impl Call<'_> {
 
 /// Lets calls go first that are ready to run on this thread, so that their records share a commit
 /// with this one. Without the look at the sockets that tokio's own yielding takes.
-async fn others_first() {
+async fn yield_to_ready_tasks() {
     let mut went = false;
     std::future::poll_fn(|context| {
         if std::mem::replace(&mut went, true) {

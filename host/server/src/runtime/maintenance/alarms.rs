@@ -7,7 +7,7 @@ use portcullis_audit::Entry;
 
 use super::Seen;
 use crate::config::AfterGrace;
-use crate::loading::expiry::{Nearness, Reminders, endings};
+use crate::loading::expiry::{Reminders, Urgency, expirations};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
 
@@ -15,9 +15,9 @@ use crate::state::host::Host;
 /// no longer be wiped safely.
 pub(super) fn alarm(host: &Host, seen: &mut Seen) {
     host.check_places();
-    alarm_log(host, seen);
-    let in_force = host.in_force.load_full();
-    if !host.reset_still_holds() && in_force.generation.is_some() {
+    check_log(host, seen);
+    let active_config = host.active_config.load_full();
+    if !host.reset_still_holds() && active_config.generation.is_some() {
         host.withdraw();
         tracing::error!(
             event = "release.withdrawn",
@@ -35,7 +35,7 @@ pub(super) fn alarm(host: &Host, seen: &mut Seen) {
 /// Says that the log has stopped, resumed, or cannot publish what it has; and has it resume once
 /// there is room. A disk that has room by turns could cause a line in every round: they are
 /// limited.
-fn alarm_log(host: &Host, seen: &mut Seen) {
+fn check_log(host: &Host, seen: &mut Seen) {
     let (health, now) = (host.recorder.log.health(), host.clock.instant());
     match &health.delayed {
         Some(why) if !seen.log_delayed && LOG_LIMITS.admit("log.delayed", "", now) => {
@@ -88,9 +88,9 @@ fn alarm_log(host: &Host, seen: &mut Seen) {
 
 /// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop
 /// at a date, and says so once. When its grace is over as well, the operator's word decides.
-pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
-    let in_force = host.in_force.load_full();
-    let Some(generation) = &in_force.generation else { return };
+pub(super) fn check_expiry(host: &Host, seen: &mut Seen) {
+    let active_config = host.active_config.load_full();
+    let Some(generation) = &active_config.generation else { return };
     let ends = generation.ends();
     let now = host.trusted_now();
     if now >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
@@ -112,7 +112,7 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
     if now >= generation.release.grace
         && seen.said.insert((Some(generation.set), "grace-over".to_owned()))
     {
-        let stop = in_force.config.release.after_grace == AfterGrace::Stop;
+        let stop = active_config.config.release.after_grace == AfterGrace::Stop;
         tracing::error!(
             generation = generation.number,
             stop,
@@ -131,13 +131,14 @@ pub(super) fn alarm_expiry(host: &Host, seen: &mut Seen) {
 
 /// Says once a day what has ended, or ends within seven days.
 pub(super) fn remind_of_expiry(host: &Host, reminders: &mut Reminders) {
-    let in_force = host.in_force.load();
+    let active_config = host.active_config.load();
     let certificate = host.tls.as_ref().map(|tls| tls.ends());
-    let endings = endings(&host.root.load(), in_force.generation.as_deref(), certificate);
-    for (ending, nearness) in reminders.due(endings, host.trusted_now()) {
-        let (code, hint) = (ending.code(nearness), ending.hint());
-        let what = ending.sentence(nearness);
-        if nearness == Nearness::Over {
+    let expirations =
+        expirations(&host.root.load(), active_config.generation.as_deref(), certificate);
+    for (ending, urgency) in reminders.due(expirations, host.trusted_now()) {
+        let (code, hint) = (ending.code(urgency), ending.hint());
+        let what = ending.sentence(urgency);
+        if urgency == Urgency::Over {
             tracing::error!(event = "expiry.over", code, hint, "{what}");
         } else {
             tracing::warn!(event = "expiry.soon", code, hint, "{what}");

@@ -10,13 +10,13 @@ use std::sync::{Arc, PoisonError};
 
 use portcullis_model::Digest;
 
-use super::Housekeeper;
-use super::told::{refuse, refuse_configuration};
+use super::MaintenanceLoop;
+use super::told::{refuse, reject_configuration};
 use crate::config::ReleasePaths;
 use crate::fs::change::{Folders, roots, stamp};
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::loading::{self, ReleaseError};
-use crate::runtime::reload::{NotReloaded, reload};
+use crate::runtime::reload::{ReloadError, reload};
 use crate::state::host::NotInForce;
 use crate::trust::state::refused_entry;
 
@@ -31,10 +31,10 @@ fn unless(unread: &AtomicBool, poll: impl FnOnce() -> Option<Digest>) -> Option<
     polled
 }
 
-impl Housekeeper {
+impl MaintenanceLoop {
     /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
     pub(super) fn look(&mut self, mut asked: bool) {
-        while !self.stopping && !self.look_once(asked) {
+        while !self.stopping && !self.reconcile_once(asked) {
             tracing::info!(
                 event = "release.overtaken",
                 "something newer came while a release was made ready: it is looked at again"
@@ -44,23 +44,23 @@ impl Housekeeper {
     }
 
     /// Looks once; says whether it came to an end.
-    fn look_once(&mut self, asked: bool) -> bool {
+    fn reconcile_once(&mut self, asked: bool) -> bool {
         let host = Arc::clone(&self.host);
-        let Some(reloaded) = self.look_at_file(asked) else { return false };
+        let Some(reloaded) = self.reload_config_if_changed(asked) else { return false };
         let folders = self.folders();
         if !asked && !reloaded && folders == self.seen.folders {
-            if host.late_trust.is_heeded() {
+            if host.late_trust.are_revocations_applied() {
                 return true;
             }
             // A folder did not answer in time, or its answer was late: the rest follows once it has.
-            self.follow_trust(folders);
-            if !host.late_trust.is_heeded() {
+            self.apply_trust_changes(folders);
+            if !host.late_trust.are_revocations_applied() {
                 return true;
             }
         } else {
             self.seen.folders = folders;
             // Revocations come first, and hold whatever becomes of the rest.
-            self.follow_trust(folders);
+            self.apply_trust_changes(folders);
         }
         match activate_from_folders(&host, false, |paths, set| self.goes_on(paths, set)) {
             Ok(Activated::Active) => {}
@@ -72,11 +72,11 @@ impl Housekeeper {
                 if matches!(error, ReleaseError::Stalled { .. }) {
                     // Nothing was read: the next poll reads again, also where nothing has changed.
                     self.seen.folders = Folders::default();
-                    self.seen.heeded = Folders::default();
+                    self.seen.revocations_applied_at = Folders::default();
                 }
                 refuse(&host, &mut self.seen, &error);
-                if host.in_force.load().generation.is_none()
-                    && fall_back(&host, &error, || self.goes_on_with_last_good())
+                if host.active_config.load().generation.is_none()
+                    && fall_back(&host, &error, || self.poll_while_preparing_last_good())
                 {
                     return false;
                 }
@@ -91,7 +91,7 @@ impl Housekeeper {
     /// beginning.
     fn folders(&self) -> Folders {
         let host = &self.host;
-        let config = Arc::clone(&host.in_force.load().config);
+        let config = Arc::clone(&host.active_config.load().config);
         let (poll, paths, used) =
             (Arc::clone(&self.poll), config.release.clone(), host.standing.used());
         // A part that was missing may come without a trace in the folder's own times.
@@ -113,7 +113,7 @@ impl Housekeeper {
 
     /// The configuration file as it is now; as it was where its file system does not answer.
     fn file(&self) -> Option<Digest> {
-        let file = self.host.in_force.load().config.file.clone();
+        let file = self.host.active_config.load().config.file.clone();
         self.host.files.configuration.run(POLL_LIMIT, move || stamp(&file)).or(self.seen.file)
     }
 
@@ -123,45 +123,51 @@ impl Housekeeper {
         let mut wanted = true;
         if let Some(asked) = self.due() {
             // All of it is looked at when this one is made.
-            self.asked_again |= asked;
-            self.rotate(asked);
-            self.asked_again |= self.apply_time_documents();
+            self.is_repeat_requested |= asked;
+            self.reload_secrets(asked);
+            self.is_repeat_requested |= self.apply_time_documents();
             let folders = self.folders();
-            if asked || folders != self.seen.heeded || !self.host.late_trust.is_heeded() {
-                self.follow_trust(folders);
+            if asked
+                || folders != self.seen.revocations_applied_at
+                || !self.host.late_trust.are_revocations_applied()
+            {
+                self.apply_trust_changes(folders);
                 let paths = paths.clone();
-                let read = move || loading::set_in(&paths);
+                let read = move || loading::current_set_digest(&paths);
                 // A set that cannot be read at this moment is no other set.
                 let there = self.host.files.release.run(POLL_LIMIT, read);
                 wanted = set.is_none() || there.is_none_or(|there| there == set);
             }
             wanted &= self.seen.file == self.file();
         }
-        self.go_round();
+        self.tick();
         wanted && !self.stopping
     }
 
     /// The same while the last good release is made ready, which is wanted until something in the folders changes.
-    fn goes_on_with_last_good(&mut self) -> bool {
+    fn poll_while_preparing_last_good(&mut self) -> bool {
         self.take_all();
         let mut wanted = true;
         if let Some(asked) = self.due() {
-            self.asked_again |= asked;
-            self.rotate(asked);
+            self.is_repeat_requested |= asked;
+            self.reload_secrets(asked);
             let folders = self.folders();
-            if asked || folders != self.seen.heeded || !self.host.late_trust.is_heeded() {
-                self.follow_trust(folders);
+            if asked
+                || folders != self.seen.revocations_applied_at
+                || !self.host.late_trust.are_revocations_applied()
+            {
+                self.apply_trust_changes(folders);
             }
             wanted = folders == self.seen.folders && self.seen.file == self.file();
         }
-        self.go_round();
+        self.tick();
         wanted && !self.stopping
     }
 
     /// Stops what is revoked by now, in these folders; says once what is wrong with a trust root that lies there.
-    fn follow_trust(&mut self, folders: Folders) {
-        self.seen.heeded = folders;
-        if let Some(stopped) = self.host.follow_trust(folders)
+    fn apply_trust_changes(&mut self, folders: Folders) {
+        self.seen.revocations_applied_at = folders;
+        if let Some(stopped) = self.host.apply_trust_changes(folders)
             && self.seen.said.insert((folders.roots, stopped.refusal.to_string()))
         {
             self.host.recorder.append(refused_entry(&stopped));
@@ -169,7 +175,7 @@ impl Housekeeper {
     }
 
     /// Takes up a configuration file that has changed; says whether it did, and nothing where that was overtaken.
-    fn look_at_file(&mut self, asked: bool) -> Option<bool> {
+    fn reload_config_if_changed(&mut self, asked: bool) -> Option<bool> {
         let host = Arc::clone(&self.host);
         let file = self.file();
         if std::mem::replace(&mut self.seen.file, file) == file && !asked {
@@ -187,13 +193,13 @@ impl Housekeeper {
                 }
                 Some(reloaded)
             }
-            Err(NotReloaded::NotInForce(NotInForce::Overtaken)) => None,
+            Err(ReloadError::NotInForce(NotInForce::Overtaken)) => None,
             Err(error) => {
-                if matches!(error, NotReloaded::Stalled) {
+                if matches!(error, ReloadError::Stalled) {
                     // Looked at again when it answers.
                     self.seen.file = None;
                 }
-                refuse_configuration(&host, &mut self.seen, &error);
+                reject_configuration(&host, &mut self.seen, &error);
                 Some(false)
             }
         }

@@ -1,6 +1,6 @@
 //! When it is looked again although nothing has changed.
 //!
-//! Invariant: where nothing decides, it is tried again every [`RETRY`]. A copy of the release in
+//! Invariant: where nothing decides, it is tried again every [`RETRY_EVERY`]. A copy of the release in
 //! force that could not be made costs a reading of the whole release each time: it is tried less
 //! and less often, down to once in [`MAX_COPY_PAUSE`]. What could not be read when somebody asked
 //! for it is read in the end, also where nothing is watched. Time is handed in.
@@ -16,15 +16,15 @@ pub(super) struct Retry {
 
 impl Retry {
     pub fn new(now: Instant) -> Self {
-        Self { tried: now, copy_pause: RETRY }
+        Self { tried: now, copy_pause: RETRY_EVERY }
     }
 
     /// Whether to look again: nothing decides, or there is no copy of what does.
     pub fn is_due(&mut self, now: Instant, nothing_decides: bool, not_kept: bool) -> bool {
         if !not_kept {
-            self.copy_pause = RETRY;
+            self.copy_pause = RETRY_EVERY;
         }
-        let pause = if nothing_decides || !not_kept { RETRY } else { self.copy_pause };
+        let pause = if nothing_decides || !not_kept { RETRY_EVERY } else { self.copy_pause };
         if now.saturating_duration_since(self.tried) < pause {
             return false;
         }
@@ -41,16 +41,16 @@ impl Retry {
 /// it.
 pub(super) fn pause(watch_ms: u64, is_unread: bool) -> Option<Duration> {
     match watch_ms {
-        0 => is_unread.then_some(READ_AGAIN),
+        0 => is_unread.then_some(REREAD_EVERY),
         watch_ms => Some(Duration::from_millis(watch_ms)),
     }
 }
 
 /// How often it is looked again, where nothing is watched, at what could not be read.
-const READ_AGAIN: Duration = Duration::from_secs(5);
+const REREAD_EVERY: Duration = Duration::from_secs(5);
 /// How often it is tried again to put a release in force where none is, and the first pause before
 /// a copy of the release in force is tried again.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY_EVERY: Duration = Duration::from_secs(60);
 /// The longest pause before a copy is tried again.
 const MAX_COPY_PAUSE: Duration = Duration::from_secs(3_600);
 
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn what_could_not_be_read_is_looked_at_again_also_where_nothing_is_watched() {
         assert_eq!(pause(0, false), None);
-        assert_eq!(pause(0, true), Some(READ_AGAIN));
+        assert_eq!(pause(0, true), Some(REREAD_EVERY));
         for is_unread in [false, true] {
             assert_eq!(pause(700, is_unread), Some(Duration::from_millis(700)));
         }

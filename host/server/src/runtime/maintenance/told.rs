@@ -7,11 +7,13 @@
 use portcullis_model::Millis;
 
 use super::Seen;
-use crate::loading::{ReleaseError, Strays, refusal_entry, stray_entry};
-use crate::runtime::reload::NotReloaded;
+use crate::loading::{
+    RejectedComponents, ReleaseError, rejected_component_record, rejection_record,
+};
+use crate::runtime::reload::ReloadError;
 use crate::state::host::Host;
 
-pub(super) fn refuse_configuration(host: &Host, seen: &mut Seen, error: &NotReloaded) {
+pub(super) fn reject_configuration(host: &Host, seen: &mut Seen, error: &ReloadError) {
     tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "config.refused", "configuration refused; what \
          is in force goes on");
     host.obstacles.configuration(Some(error.to_string()));
@@ -24,17 +26,17 @@ pub(super) fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
     // Before it is said: whoever hears of it may look at the status page next.
     host.obstacles.release(Some(error.code()));
     host.standing.refused(error);
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "{}", if host.in_force.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "{}", if host.active_config.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
     if seen.said.insert((seen.folders.release, error.to_string())) {
-        host.recorder.append(refusal_entry(error));
+        host.recorder.append(rejection_record(error));
     }
 }
 
-pub(super) fn report_strays(
+pub(super) fn report_rejected_components(
     host: &Host,
     seen: &mut Seen,
-    allowance: &mut Allowance,
-    strays: Strays,
+    allowance: &mut RecordRate,
+    strays: RejectedComponents,
 ) {
     let mut more = strays.more;
     for stray in strays.found {
@@ -49,7 +51,7 @@ pub(super) fn report_strays(
         seen.said.insert((Some(stray.component), stray.code.to_owned()));
         let (file, hint) = (stray.path.display(), &stray.hint);
         tracing::warn!(code = stray.code, %file, hint, event = "plugin.refused", "plugin refused: {}", stray.sentence);
-        host.recorder.append(stray_entry(&stray));
+        host.recorder.append(rejected_component_record(&stray));
     }
     if host.obstacles.more_strays(more) && more > 0 {
         tracing::warn!(
@@ -59,19 +61,19 @@ pub(super) fn report_strays(
         );
     }
     // Bounded: past that, some of it may be said again.
-    while seen.said.len() > MOST_SAID {
+    while seen.said.len() > MAX_REMEMBERED {
         seen.said.pop_first();
     }
 }
 
 /// How many files of a folder are recorded, by the minute.
 #[derive(Default)]
-pub(super) struct Allowance {
+pub(super) struct RecordRate {
     minute: u64,
     taken: u32,
 }
 
-impl Allowance {
+impl RecordRate {
     /// Takes one of this minute's; says whether there was one.
     pub(super) fn take(&mut self, now: Millis) -> bool {
         let minute = now.0 / 60_000;
@@ -79,11 +81,11 @@ impl Allowance {
             self.taken = 0;
         }
         self.taken = self.taken.saturating_add(1);
-        self.taken <= MAX_SAID_A_MINUTE
+        self.taken <= MAX_REPORTED_PER_MINUTE
     }
 }
 
 /// Files of one folder that may not be used, of which a record is made within one minute.
-const MAX_SAID_A_MINUTE: u32 = 60;
+const MAX_REPORTED_PER_MINUTE: u32 = 60;
 /// Refusals remembered so as not to repeat them.
-const MOST_SAID: usize = 4_096;
+const MAX_REMEMBERED: usize = 4_096;

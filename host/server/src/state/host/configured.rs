@@ -25,36 +25,36 @@ use portcullis_model::Millis;
 
 use super::{Hook, Host, LateTrust};
 use super::{mounts, recovery};
-use crate::auth::{CacheKey, Caller, Floors, Kept as KeptKeys, KeyRing};
-use crate::break_glass::Glass;
+use crate::auth::{CacheKey, Caller, Kept as KeptKeys, KeyRing, MinFetchTimes};
+use crate::break_glass::BreakGlassState;
 use crate::clock::Clock;
 use crate::config::descriptors::DescriptorBudget;
 use crate::config::{Commit, Config};
 use crate::error::StartError;
-use crate::fs::change::AsFound;
+use crate::fs::change::WatchedFiles;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
 use crate::loading::{LastGood, Standing as ReleaseStanding};
 use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
 use crate::net::tls::Tls;
 use crate::observe::telemetry::Telemetry;
-use crate::platform_calls::delivery::Courier;
-use crate::platform_calls::resume::Resumes;
-use crate::records::response_writes::Deliveries;
+use crate::platform_calls::delivery::DeliveryService;
+use crate::platform_calls::resume::ResumeCalls;
+use crate::records::response_writes::ResponseWrites;
 use crate::registry::Source;
 use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
-use crate::state::active::{InForce, Names};
-use crate::state::dedup::Retries;
+use crate::state::active::{ActiveConfig, Names};
+use crate::state::dedup::DedupCache;
 use crate::state::frontend::{Frontend, Shared};
 use crate::trust::persisted::{Kept, Memory, Standing, holds_log};
-use crate::trust::roots::{Arrived, Roots, kept_folder};
-use crate::trust::state::{self, Course, Keeper, Place, may_recover};
+use crate::trust::roots::{ArrivedRoots, Roots, kept_folder};
+use crate::trust::state::{self, LogAction, Place, TrustState, may_recover};
 use crate::trust::state_copy::STATE_FILE;
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {
     config: Arc<Config>,
-    hooks: Arc<InForce>,
+    hooks: Arc<ActiveConfig>,
     names: Arc<Names>,
     /// The log, and the one held ready.
     places: Vec<Place>,
@@ -63,9 +63,9 @@ pub struct Configured {
     pseudonyms: Pseudonyms,
     outbound: Arc<Outbound>,
     registry: Option<Source>,
-    couriers: BTreeMap<String, Arc<Courier>>,
+    delivery_services: BTreeMap<String, Arc<DeliveryService>>,
     ring: KeyRing,
-    floors: Arc<Floors>,
+    floors: Arc<MinFetchTimes>,
     tls: Option<Arc<Tls>>,
     clock: Clock,
     descriptors: DescriptorBudget,
@@ -76,13 +76,13 @@ pub struct Configured {
 /// What the steps of a start have opened: the parts of a host that are not its configuration's.
 pub struct Opened {
     /// What lay in the folders before any of it was read.
-    pub as_found: AsFound,
+    pub as_found: WatchedFiles,
     /// What must not be forgotten.
-    pub keeper: Keeper,
+    pub keeper: TrustState,
     /// What makes and runs plugins.
     pub engine: Engine,
     /// Calls that platforms wait for.
-    pub resumes: Resumes,
+    pub resumes: ResumeCalls,
     /// Traces.
     pub telemetry: Option<Telemetry>,
     /// The log.
@@ -112,15 +112,15 @@ impl Configured {
         }
         let keys = symmetric_keys(&config, &mut problems);
         let outbound = problems.keep(Outbound::new(&config.outbound));
-        problems.keep(Resumes::check(&config.resume));
+        problems.keep(ResumeCalls::check(&config.resume));
         let registry = config.registry.as_ref().map(Source::new);
         let registry = registry.and_then(|source| problems.keep(source));
         let tls = config.listen.tls.as_ref().map(Tls::load);
         let tls = tls.and_then(|tls| problems.keep(tls)).map(Arc::new);
-        let couriers = config.deliveries.iter().filter_map(|(name, config)| {
-            Some((name.clone(), Arc::new(problems.keep(Courier::new(name, config))?)))
+        let delivery_services = config.deliveries.iter().filter_map(|(name, config)| {
+            Some((name.clone(), Arc::new(problems.keep(DeliveryService::new(name, config))?)))
         });
-        let couriers = couriers.collect();
+        let delivery_services = delivery_services.collect();
         let mut decryption = Vec::with_capacity(config.hooks.len());
         for hook in &mut config.hooks {
             decryption.extend(problems.keep(Hook::decryption(hook)));
@@ -134,7 +134,7 @@ impl Configured {
         };
         let outbound = Arc::new(outbound.at_most(descriptors.outbound));
         let seal = Seal::new(&sealing).map_err(|_| StartError::Random)?;
-        let floors = Arc::new(Floors::read(&config.trust.state, seal));
+        let floors = Arc::new(MinFetchTimes::read(&config.trust.state, seal));
         let cache = config.outbound.cache.clone();
         let key = CacheKey::derive(&naming);
         let cache = cache.map(|folder| KeptKeys { folder, key, floors: Arc::clone(&floors) });
@@ -151,7 +151,7 @@ impl Configured {
         let hooks = hooks.map(|(number, ((config, caller), decryption))| {
             Arc::new(Hook::new(number, config, caller, decryption, &names))
         });
-        let hooks = Arc::new(InForce::new(Arc::clone(&config), hooks.collect(), None));
+        let hooks = Arc::new(ActiveConfig::new(Arc::clone(&config), hooks.collect(), None));
         Ok(Self {
             hooks,
             names,
@@ -161,7 +161,7 @@ impl Configured {
             pseudonyms: Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION),
             outbound,
             registry,
-            couriers,
+            delivery_services,
             ring,
             floors,
             tls,
@@ -207,7 +207,7 @@ impl Configured {
     /// Refuses a trust root that is of no use, or that does not list the log's key, before a port
     /// is bound. The folder of trust roots and the host's own are read for it, so it waits for
     /// [`TRUST_CHECK_LIMIT`] at most: what is not found out by then is found out by
-    /// [`Configured::keeper`], while calls get their safe answers.
+    /// [`Configured::load_trust_state`], while calls get their safe answers.
     ///
     /// # Errors
     /// [`StartError::File`] of a trust root or a signing key.
@@ -230,8 +230,8 @@ impl Configured {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn keeper(&self) -> Result<Keeper, StartError> {
-        match self.keeper_for_check()? {
+    pub fn keeper(&self) -> Result<TrustState, StartError> {
+        match self.trust_state_for_check()? {
             (_, Some(unread)) => Err(unread),
             (keeper, None) => Ok(keeper),
         }
@@ -242,10 +242,10 @@ impl Configured {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn keeper_for_check(&self) -> Result<(Keeper, Option<StartError>), StartError> {
+    pub fn trust_state_for_check(&self) -> Result<(TrustState, Option<StartError>), StartError> {
         let place = self.places.first().ok_or(StartError::Random)?;
         let (config, sealing) = (&self.config, &self.sealing);
-        let (keeper, unread) = Keeper::prepare_for_check(config, sealing, place, &self.clock)?;
+        let (keeper, unread) = TrustState::prepare_for_check(config, sealing, place, &self.clock)?;
         lists_keys(keeper.root(), &self.places, &self.config)?;
         Ok((keeper, unread))
     }
@@ -255,24 +255,24 @@ impl Configured {
     ///
     /// # Errors
     /// [`StartError::Engine`].
-    pub fn engine(&self, keeps: bool) -> Result<Engine, StartError> {
+    pub fn engine(&self, is_enabled: bool) -> Result<Engine, StartError> {
         let config = &self.config;
         // Serving threads, and every binding's own: an instance is given back before its call waits
         // for the log or a lane, so what runs at once is bounded by threads, not by calls in
         // progress.
         let own = config.plugins.bounds(config.listen.workers).concurrency;
         let workers = config.listen.workers.saturating_add(own).saturating_add(1);
-        config.engine.start(workers, &self.sealing, keeps)
+        config.engine.start(workers, &self.sealing, is_enabled)
     }
 
     /// Opens the spools of resume calls.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn resumes(&self) -> Result<Resumes, StartError> {
+    pub fn resumes(&self) -> Result<ResumeCalls, StartError> {
         let key = SealKey::new(self.sealing.clone());
         let config = &self.config;
-        Resumes::open(&config.resume, &config.tenant, &key, &self.outbound, &self.clock)
+        ResumeCalls::open(&config.resume, &config.tenant, &key, &self.outbound, &self.clock)
     }
 
     /// Starts the thread that exports traces, where the configuration asks for it.
@@ -284,7 +284,7 @@ impl Configured {
     }
 
     /// Asks issuers for their keys, so that the first call need not wait.
-    pub fn ask_for_keys(&self) {
+    pub fn fetch_keys(&self) {
         self.ring.all().iter().for_each(|keys| keys.tend(true));
     }
 
@@ -295,13 +295,13 @@ impl Configured {
     /// # Errors
     /// [`StartError::Audit`] where the disk does not let it, [`StartError::Foreign`] where no log
     /// is this host's.
-    pub fn open_log(&self, keeper: &mut Keeper) -> Result<(Log, Recovery), StartError> {
+    pub fn open_log(&self, keeper: &mut TrustState) -> Result<(Log, Recovery), StartError> {
         let mut foreign = None;
         for place in &self.places {
             // What is found is of this folder, and holds of no other that takes its path.
             let folder = HeldFolder::open(&place.directory).ok();
             let mut standing = keeper.standing(place)?;
-            if self.course(place, &standing)? == Course::Open {
+            if self.log_action(place, &standing)? == LogAction::Open {
                 let begins = !holds_log(&place.directory);
                 let (log, recovery) = Log::open(self.log_options(place, keeper))?;
                 let begun = keeper.standing(place).and_then(|found| {
@@ -361,19 +361,19 @@ impl Configured {
     ///
     /// # Errors
     /// The errors of [`Configured::open_log`] that can be known without writing.
-    pub fn foresee_log(&self, keeper: &mut Keeper) -> Result<Option<String>, StartError> {
+    pub fn predict_log(&self, keeper: &mut TrustState) -> Result<Option<String>, StartError> {
         let mut foreign: Option<StartError> = None;
         for place in &self.places {
             let (standing, origin) = (keeper.standing(place)?, place.signer.public().name());
-            let course = self.course(place, &standing)?;
+            let log_action = self.log_action(place, &standing)?;
             let is_ours = standing == Standing::Continues || may_recover(place, &standing)?;
-            if course == Course::Open && is_ours {
+            if log_action == LogAction::Open && is_ours {
                 let warn = |error| format!("{error}; `serve` would go on in the log `{origin}`");
                 return Ok(foreign.map(warn));
             }
             let (origin, why) = (origin.to_owned(), state::describe(&standing));
             foreign = foreign.or(Some(StartError::Foreign { origin, why }));
-            if course == Course::Stop {
+            if log_action == LogAction::Stop {
                 break;
             }
             keeper.is_retired(place);
@@ -385,12 +385,12 @@ impl Configured {
     ///
     /// # Errors
     /// [`StartError::LogMissing`] where it waits for it.
-    fn course(&self, place: &Place, standing: &Standing) -> Result<Course, StartError> {
-        match state::course(standing, holds_log(&place.directory), self.required(place)) {
-            Course::Wait(why) => {
+    fn log_action(&self, place: &Place, standing: &Standing) -> Result<LogAction, StartError> {
+        match state::log_action(standing, holds_log(&place.directory), self.required(place)) {
+            LogAction::Wait(why) => {
                 Err(StartError::LogMissing { directory: place.directory.clone(), why })
             }
-            course => Ok(course),
+            log_action => Ok(log_action),
         }
     }
 
@@ -442,28 +442,28 @@ impl Configured {
         let recorder = Arc::new(recorder);
         let host = Arc::new(Host {
             root: ArcSwap::new(Arc::clone(keeper.root())),
-            glass: Glass::new(&config.trust.state, keeper.state_folder(), keeper.seal()),
+            glass: BreakGlassState::new(&config.trust.state, keeper.state_folder(), keeper.seal()),
             last_good: LastGood::new(&config.trust.state, keeper.seal())
                 .within(keeper.state_folder()),
             state_folder: keeper.state_folder().cloned(),
             keeper: Mutex::new(keeper),
-            in_force: ArcSwap::new(self.hooks),
+            active_config: ArcSwap::new(self.hooks),
             recorder,
             clock: self.clock,
             connections: Arc::clone(&frontend.connections),
             admission: frontend.admission.clone(),
-            retries: Retries::default(),
+            retries: DedupCache::default(),
             refusals: Arc::clone(&frontend.refusals),
             unrouted: Arc::clone(&frontend.unrouted),
-            couriers: self.couriers,
-            deliveries: Deliveries::default(),
+            delivery_services: self.delivery_services,
+            deliveries: ResponseWrites::default(),
             tls: self.tls,
             keys: ArcSwap::from_pointee(self.ring.all()),
             ring: Mutex::new(self.ring),
             outbound: self.outbound,
             resumes,
             registry: self.registry,
-            former: ArcSwap::default(),
+            previous_metrics: ArcSwap::default(),
             telemetry,
             obstacles: Arc::clone(&frontend.obstacles),
             progress: Arc::clone(&frontend.progress),
@@ -483,16 +483,16 @@ impl Configured {
         });
         host.recorder.append(host.start_entry(&recovery));
         host.check_clock();
-        host.keeper().say_findings(&host.recorder.log);
+        host.keeper().record_startup_findings(&host.recorder.log);
         recovery::recover(&host, &recovery.owed, recovery.size);
         host.resumes.take_up(&host.resume_context());
         host.glass.spend(&host.keeper().history().spent);
         // What left before there was a log is in it from here on.
-        host.settle_debts();
+        host.flush_corrections();
         host
     }
 
-    fn log_options(&self, place: &Place, keeper: &Keeper) -> portcullis_audit::Options {
+    fn log_options(&self, place: &Place, keeper: &TrustState) -> portcullis_audit::Options {
         let (audit, time) = (&self.config.audit, keeper.trusted_time());
         let signer: Arc<SecretKey> = Arc::clone(&place.signer);
         portcullis_audit::Options {
@@ -549,7 +549,7 @@ fn trust_root_of(
         Ok(Kept::Nothing) => (Default::default(), false),
         Ok(Kept::Spoilt(_)) | Err(_) => return Ok(()),
     };
-    let arrived = Arrived::read(&config.trust.roots, 0);
+    let arrived = ArrivedRoots::read(&config.trust.roots, 0);
     let roots = match Roots::load(&config.trust, &history, &arrived, true) {
         Ok((roots, _)) => roots,
         // The host has kept a copy of that trust root, and the copy is damaged or gone.

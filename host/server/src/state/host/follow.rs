@@ -16,12 +16,12 @@ use crate::fs::change::Folders;
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::fs::late_read::LateRead;
 use crate::loading::set_bytes;
-use crate::trust::roots::{Arrived, Stopped};
-use crate::trust::state::Keeper;
+use crate::trust::roots::{ArrivedRoots, Stopped};
+use crate::trust::state::TrustState;
 
 /// Reads of arriving trust, and whether the last look got all of it.
 pub struct LateTrust {
-    roots: LateRead<Arrived>,
+    roots: LateRead<ArrivedRoots>,
     set: LateRead<Option<Vec<u8>>>,
     /// Of signed documents about the time.
     pub(crate) time_documents: LateRead<Documents>,
@@ -39,13 +39,13 @@ pub struct LateTrust {
 
 impl LateTrust {
     /// Whether both folders were read as they were at the last look.
-    pub fn is_heeded(&self) -> bool {
+    pub fn are_revocations_applied(&self) -> bool {
         [&self.roots_unread, &self.set_unread].iter().all(|unread| !unread.load(Ordering::Acquire))
     }
 
     /// Whether the last look got all of what arrives, documents about the time too.
     pub fn is_all_read(&self) -> bool {
-        self.is_heeded() && !self.time_documents_unread.load(Ordering::Acquire)
+        self.are_revocations_applied() && !self.time_documents_unread.load(Ordering::Acquire)
     }
 
     /// How many files of the folder of trust roots, and of that of documents about the time, are not read.
@@ -84,14 +84,14 @@ impl Default for LateTrust {
 
 impl Host {
     /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
-    /// `folders` is how the folders are now; where one of them does not answer in time, [`LateTrust::is_heeded`] tells so.
-    pub fn follow_trust(&self, folders: Folders) -> Option<Stopped> {
+    /// `folders` is how the folders are now; where one of them does not answer in time, [`LateTrust::are_revocations_applied`] tells so.
+    pub fn apply_trust_changes(&self, folders: Folders) -> Option<Stopped> {
         // Read before the keeper is held, on threads that may hang: what hangs holds up nobody else.
-        let config = Arc::clone(&self.in_force.load().config);
+        let config = Arc::clone(&self.active_config.load().config);
         let newest = self.root.load().version;
         let (folder, paths) = (config.trust.roots.clone(), config.release.clone());
         let (files, late) = (&self.files, &self.late_trust);
-        let read_roots = move || Arrived::read(&folder, newest);
+        let read_roots = move || ArrivedRoots::read(&folder, newest);
         let roots = late.roots.look(&files.roots, POLL_LIMIT, folders.roots, read_roots);
         let read_set = move || set_bytes(&paths);
         let set = late.set.look(&files.release, POLL_LIMIT, folders.release, read_set);
@@ -112,7 +112,7 @@ impl Host {
     }
 
     /// Stops what a set revokes that lies in no folder: one that a registry offers, and of which perhaps nothing else is taken.
-    pub fn heed(&self, set: &[u8]) {
+    pub fn apply_set_revocations(&self, set: &[u8]) {
         let mut keeper = self.keeper();
         let new = keeper.revoked_by(set);
         if !new.is_empty() {
@@ -122,16 +122,16 @@ impl Host {
     }
 
     /// Brings the keeper's files up to the log, and tries again what could not be written or recorded.
-    pub fn refresh_keeper(&self) {
+    pub fn refresh_trust_state(&self) {
         let mut keeper = self.keeper();
-        keeper.keep_roots();
-        keeper.refresh(&self.recorder.log, || self.glass.take_spent());
+        keeper.persist_roots();
+        keeper.refresh(&self.recorder.log, || self.glass.take_used());
     }
 
     /// Stops every binding of what is revoked by now, and says so.
-    pub fn stop_revoked(&self, keeper: &Keeper) {
-        let in_force = self.in_force.load_full();
-        let Some(generation) = &in_force.generation else { return };
+    pub fn stop_revoked(&self, keeper: &TrustState) {
+        let active_config = self.active_config.load_full();
+        let Some(generation) = &active_config.generation else { return };
         let (root, revoked) = (keeper.strictest_root(), &keeper.history().revoked);
         let is_revoked = |verified: &VerifiedManifest| {
             let manifest = &verified.manifest;
@@ -139,7 +139,7 @@ impl Host {
                 || verified.stands(root).is_err()
         };
         for (hook, plugin) in generation.stop(is_revoked) {
-            let hook = in_force.hooks.get(hook).map_or("", |hook| &*hook.name);
+            let hook = active_config.hooks.get(hook).map_or("", |hook| &*hook.name);
             tracing::error!(
                 hook,
                 plugin,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
-use portcullis_model::{Cause, Effect, Party};
+use portcullis_model::{Attribution, Cause, Effect};
 
 use super::Host;
 use crate::auth::Caller;
@@ -17,10 +17,10 @@ use crate::config::HookConfig;
 use crate::error::StartError;
 use crate::observe::metrics::HookMetrics;
 use crate::platform_calls::decryption::DecryptionKeys;
-use crate::platform_calls::delivery::Courier;
-use crate::records::corrections::Debts;
-use crate::records::schema_drift::Drift;
-use crate::state::active::{Lasting, Names};
+use crate::platform_calls::delivery::DeliveryService;
+use crate::records::corrections::Corrections;
+use crate::records::schema_drift::SchemaDrift;
+use crate::state::active::{HookState, Names};
 
 /// One hook.
 pub struct Hook {
@@ -37,11 +37,11 @@ pub struct Hook {
     /// What decrypts what its platform encrypts.
     pub decryption: Option<Arc<DecryptionKeys>>,
     /// What it owes the log.
-    pub owed: Arc<Debts>,
+    pub owed: Arc<Corrections>,
     /// The break-glass document in force here, or the last one.
     pub glass: Place,
     /// What it was sent that is not known.
-    pub drift: Arc<Drift>,
+    pub drift: Arc<SchemaDrift>,
     /// What it did.
     pub metrics: Arc<HookMetrics>,
 }
@@ -57,7 +57,7 @@ impl Hook {
     ) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        let Lasting { owed, glass, drift, metrics } = names.of(&config.name);
+        let HookState { owed, glass, drift, metrics } = names.of(&config.name);
         let name = config.name.as_str().into();
         Self { number, serial, name, config, caller, decryption, owed, glass, drift, metrics }
     }
@@ -87,8 +87,9 @@ impl Hook {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
         let asks = !self.config.kind.permits(Effect::Abstain) || !self.config.kind.binds();
-        let ours = cause
-            .is_some_and(|cause| cause.party() != Party::Caller && cause != Cause::PluginRevoked);
+        let ours = cause.is_some_and(|cause| {
+            cause.attribution() != Attribution::Caller && cause != Cause::PluginRevoked
+        });
         let held_open = ours && glass.is_some_and(|open| open.fail_open);
         if (enforced || asks) && !held_open { &self.config.on_failure } else { &OnFailure::Open }
     }
@@ -136,8 +137,8 @@ impl Hook {
     }
 
     /// Who delivers the hook's messages on that channel.
-    pub fn courier<'h>(&self, host: &'h Host, channel: &str) -> Option<&'h Arc<Courier>> {
-        host.couriers.get(self.config.delivery.as_ref()?.of(channel)?)
+    pub fn courier<'h>(&self, host: &'h Host, channel: &str) -> Option<&'h Arc<DeliveryService>> {
+        host.delivery_services.get(self.config.delivery.as_ref()?.of(channel)?)
     }
 
     /// The configured safe answer's word, for records.

@@ -7,7 +7,7 @@ use portcullis_model::{Cause, Millis};
 use std::time::Duration;
 
 use crate::break_glass;
-use crate::records::corrections::{free, say_ring_failed};
+use crate::records::corrections::{free, log_ring_failure};
 use crate::records::rejections;
 use crate::state::host::Host;
 
@@ -21,7 +21,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
     for remembered in counts.chain(owed.iter().filter(|remembered| !is_count(remembered))) {
         match remembered {
             Remembered::Answer { slot, hook, answer, cause, at, .. }
-                if cause == break_glass::CAUSE =>
+                if cause == break_glass::RING_CAUSE =>
             {
                 if let Some(entry) = break_glass::recovered(&host.glass, hook, answer, Millis(*at))
                     && say(host, entry)
@@ -51,7 +51,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                 if say(host, audit_corrections::gap(id, "", "", &tally.all))
                     && let Err(error) = host.recorder.log.ring().settle_unnamed()
                 {
-                    say_ring_failed(&host.recorder, "", &error);
+                    log_ring_failure(&host.recorder, "", &error);
                 }
             }
             Remembered::Counted(tally) if rejections::is_kept(tally) => {
@@ -68,15 +68,15 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                 if say(host, audit_corrections::ring_damaged(*answers, *slots))
                     && let Err(error) = host.recorder.log.ring().settle_damaged()
                 {
-                    say_ring_failed(&host.recorder, "", &error);
+                    log_ring_failure(&host.recorder, "", &error);
                 }
             }
         }
     }
-    host.settle_debts();
+    host.flush_corrections();
     // Counts that are durable before the first decision need not be found again by the next start.
     match host.recorder.log.flush_checkpoint_within(START_CHECKPOINT) {
-        Ok(_) => host.settle_debts(),
+        Ok(_) => host.flush_corrections(),
         Err(error) => tracing::warn!(
             event = "log.checkpoint-late",
             code = error.code(),

@@ -17,7 +17,7 @@ use portcullis_audit::{Entry, Pending};
 use portcullis_files::{MAX_ENTRIES, Stamp, list_newest, read_bounded};
 use portcullis_model::json::quote;
 use portcullis_trust::{
-    ClockConfirmation, Envelope, History, Refusal, TimeDocuments, TimeReset, sha256, time,
+    ClockConfirmation, Envelope, Refusal, TimeDocuments, TimeReset, TrustHistory, sha256, time,
 };
 
 use super::{Host, LateTrust};
@@ -95,7 +95,7 @@ impl Host {
     /// Uses the time resets and clock confirmations that lie in the host's folder. Blocks on the
     /// log.
     pub fn apply_time_documents(&self) -> AppliedDocuments {
-        let folder = self.in_force.load().config.trust.time_documents.clone();
+        let folder = self.active_config.load().config.trust.time_documents.clone();
         let mut applied = AppliedDocuments::default();
         let (worker, late) = (&self.files.time_documents, &self.late_trust);
         let Some(found) = late.read_time_documents(worker, POLL_LIMIT, folder) else {
@@ -141,9 +141,9 @@ impl Host {
         // The host's own clock decides: trusted time is what is wrong.
         let clock = self.clock.now();
         let reset = TimeReset::verify(keeper.root(), envelope, log, used, clock)?;
-        let piece = History {
+        let piece = TrustHistory {
             time: Some(TimeDocuments { reset: reset.serial, ..TimeDocuments::default() }),
-            ..History::default()
+            ..TrustHistory::default()
         };
         let fields = format!(
             r#""serial":{},"floor":{},"before":{},"clock":{clock},"document":"{}""#,
@@ -177,9 +177,9 @@ impl Host {
         let used = keeper.history().time.unwrap_or_default();
         let clock = self.clock.now();
         let it = ClockConfirmation::verify(keeper.root(), envelope, log, used, clock)?;
-        let piece = History {
+        let piece = TrustHistory {
             time: Some(TimeDocuments { confirmed: it.issued, ..used }),
-            ..History::default()
+            ..TrustHistory::default()
         };
         let fields = format!(
             r#""issued":{},"clock":{clock},"document":"{}""#,

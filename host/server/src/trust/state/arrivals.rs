@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portcullis_audit::{Entry, Log};
-use portcullis_trust::{History, RevokedPlugins, verify_revocations};
+use portcullis_trust::{RevokedPlugins, TrustHistory, verify_revocations};
 
 use super::recording::root_fields;
-use super::{Finding, Keeper};
+use super::{Finding, TrustState};
 use crate::logging::log_limit::LOG_LIMITS;
-use crate::trust::roots::{Arrived, Stopped, mark};
+use crate::trust::roots::{ArrivedRoots, Stopped, mark};
 
-impl Keeper {
+impl TrustState {
     /// Walks on to the trust roots that have arrived; gives whether there were any.
     ///
     /// While the clock waits to be confirmed none is taken; what the newest of them revokes holds.
-    pub fn follow(&mut self, arrived: Arrived, log: &Log) -> (bool, Option<Stopped>) {
+    pub fn follow(&mut self, arrived: ArrivedRoots, log: &Log) -> (bool, Option<Stopped>) {
         let mut ahead = self.roots.clone();
         let (new, stopped) = ahead.follow(arrived);
         if let Some(issued) = new.last().and_then(|root| root.issued) {
@@ -37,7 +37,7 @@ impl Keeper {
         self.roots = ahead;
         let newest = self.roots.newest().version;
         self.pending_root.take_if(|waits| waits.version <= newest);
-        self.keep_roots();
+        self.persist_roots();
         if new.is_empty() {
             return (false, stopped);
         }
@@ -47,16 +47,16 @@ impl Keeper {
                 event = "trust.root-accepted",
                 "trust root accepted"
             );
-            let piece = History { root: Some(mark(root)), ..History::default() };
+            let piece = TrustHistory { root: Some(mark(root)), ..TrustHistory::default() };
             self.record(log, "trust.root", &root_fields(root), &piece);
         }
-        self.saved_or_said();
+        self.save_or_log();
         (true, stopped)
     }
 
     /// Keeps accepted trust roots in the host's own folder, where they are not there yet.
-    pub fn keep_roots(&mut self) {
-        if self.roots.are_kept() {
+    pub fn persist_roots(&mut self) {
+        if self.roots.are_persisted() {
             return;
         }
         if let Err(error) = self.write_roots()
@@ -73,7 +73,7 @@ impl Keeper {
     }
 
     /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is
-    /// for [`Keeper::record_revoked`], after what runs was stopped.
+    /// for [`TrustState::record_revoked`], after what runs was stopped.
     pub fn revocations(&mut self, set: Option<&[u8]>) -> RevokedPlugins {
         let mut new = self.memory.history.revoked.merge(&self.strictest_root().revoked.clone());
         let set = set.unwrap_or_default();

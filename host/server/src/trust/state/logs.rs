@@ -10,11 +10,11 @@ use portcullis_files::HeldFolder;
 use portcullis_model::json::quote;
 use portcullis_tlog::ReadError;
 
-use super::{Finding, Keeper, Place, unusable};
+use super::{Finding, Place, TrustState, unusable};
 use crate::error::StartError;
 use crate::trust::persisted::{Memory, Standing, reader, replace};
 
-impl Keeper {
+impl TrustState {
     /// How a log stands to everything that is remembered of it. A log that is not there is one that
     /// begins.
     pub fn standing(&self, place: &Place) -> Result<Standing, StartError> {
@@ -93,7 +93,7 @@ impl Keeper {
 
 /// The course of a start with a log, for `serve` and `check` alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Course {
+pub enum LogAction {
     /// It is opened. One that is behind may yet recover from its write-ahead log.
     Open,
     /// There must be a log and there is none: the start waits for it. The reason.
@@ -107,13 +107,13 @@ pub enum Course {
 
 /// Returns what a start does about a log of this standing. `holds_log` tells whether its directory
 /// holds one, `required` why none may be begun there.
-pub fn course(standing: &Standing, holds_log: bool, required: Option<String>) -> Course {
+pub fn log_action(standing: &Standing, holds_log: bool, required: Option<String>) -> LogAction {
     match standing {
-        Standing::Missing { .. } if !holds_log => Course::Wait(describe(standing)),
-        Standing::Continues if !holds_log => required.map_or(Course::Open, Course::Wait),
-        Standing::Continues | Standing::Behind { .. } => Course::Open,
-        Standing::Unlinked { .. } => Course::Stop,
-        Standing::Missing { .. } | Standing::Forked { .. } | Standing::Retired => Course::GiveUp,
+        Standing::Missing { .. } if !holds_log => LogAction::Wait(describe(standing)),
+        Standing::Continues if !holds_log => required.map_or(LogAction::Open, LogAction::Wait),
+        Standing::Continues | Standing::Behind { .. } => LogAction::Open,
+        Standing::Unlinked { .. } => LogAction::Stop,
+        Standing::Missing { .. } | Standing::Forked { .. } | Standing::Retired => LogAction::GiveUp,
     }
 }
 
@@ -177,15 +177,15 @@ mod tests {
         let unlinked = Standing::Unlinked { other: "x".to_owned() };
         for (there, must_exist) in [(true, true), (true, false), (false, true), (false, false)] {
             let required = || must_exist.then(|| "it must exist".to_owned());
-            let course = |standing| course(&standing, there, required());
-            assert_eq!(course(Standing::Retired), Course::GiveUp);
-            assert_eq!(course(Standing::Forked { at: 1 }), Course::GiveUp);
-            assert_eq!(course(behind.clone()), Course::Open);
-            assert_eq!(course(unlinked.clone()), Course::Stop);
-            let missing = course(Standing::Missing { had: 2 });
-            assert_eq!(matches!(missing, Course::Wait(_)), !there);
-            let begins = course(Standing::Continues);
-            assert_eq!(matches!(begins, Course::Wait(_)), !there && must_exist);
+            let log_action = |standing| log_action(&standing, there, required());
+            assert_eq!(log_action(Standing::Retired), LogAction::GiveUp);
+            assert_eq!(log_action(Standing::Forked { at: 1 }), LogAction::GiveUp);
+            assert_eq!(log_action(behind.clone()), LogAction::Open);
+            assert_eq!(log_action(unlinked.clone()), LogAction::Stop);
+            let missing = log_action(Standing::Missing { had: 2 });
+            assert_eq!(matches!(missing, LogAction::Wait(_)), !there);
+            let begins = log_action(Standing::Continues);
+            assert_eq!(matches!(begins, LogAction::Wait(_)), !there && must_exist);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing counts as recorded before its record is durable. What must hold at once is remembered
 //! although its record is not; what is remembered and in no record is given to the log again, in this run
-//! ([`Keeper::say_again`]) or by the next start. A record that became durable unnoticed is made twice, never
+//! ([`TrustState::retry_records`]) or by the next start. A record that became durable unnoticed is made twice, never
 //! left out. Writes no file of its own.
 
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use portcullis_audit::{Entry, Log, Pending};
 use portcullis_model::Digest;
-use portcullis_trust::{History, RevokedPlugins, TrustRoot};
+use portcullis_trust::{RevokedPlugins, TrustHistory, TrustRoot};
 
-use super::Keeper;
+use super::TrustState;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::trust::roots::mark;
 
@@ -20,66 +20,74 @@ use crate::trust::roots::mark;
 #[derive(Default)]
 pub struct Learned {
     /// All of it: it is remembered from here on.
-    pub known: History,
+    pub known: TrustHistory,
     /// The part of it, and of earlier pieces, that is in a durable record.
-    pub recorded: History,
+    pub recorded: TrustHistory,
 }
 
-impl Keeper {
+impl TrustState {
     /// Records what was found at the start, and everything that is remembered and not in this log yet. What the log does not
-    /// take is given to it again by [`Keeper::refresh`].
-    pub fn say_findings(&mut self, log: &Log) {
+    /// take is given to it again by [`TrustState::refresh`].
+    pub fn record_startup_findings(&mut self, log: &Log) {
         let findings = std::mem::take(&mut self.findings).into_iter();
         self.findings = findings.filter(|it| !append(log, it.kind, it.fields.clone())).collect();
         let all = self.memory.history.clone();
         if all.root > self.recorded.root {
             for root in self.unrecorded_roots() {
-                let piece = History { root: Some(mark(&root)), ..History::default() };
+                let piece = TrustHistory { root: Some(mark(&root)), ..TrustHistory::default() };
                 self.record(log, "trust.root", &root_fields(&root), &piece);
             }
         }
-        for revoked in all.revoked.pieces(PIECE) {
+        for revoked in all.revoked.pieces(CHUNK) {
             if !self.recorded.revoked.includes(&revoked) {
-                let piece = History { revoked, ..History::default() };
+                let piece = TrustHistory { revoked, ..TrustHistory::default() };
                 self.record(log, "trust.revoked", "", &piece);
             }
         }
         for piece in floors(&all, &self.recorded) {
             self.record(log, "trust.min-serials", "", &piece);
         }
-        let last = History { highest: all.highest, active: all.active, ..History::default() };
+        let last =
+            TrustHistory { highest: all.highest, active: all.active, ..TrustHistory::default() };
         if last.beyond(&self.recorded) {
             self.record(log, "trust.imported", "", &last);
         }
         let unknown: Vec<_> = all.stopped.difference(&self.recorded.stopped).copied().collect();
-        for some in unknown.chunks(PIECE) {
-            let piece = History { stopped: some.iter().copied().collect(), ..History::default() };
+        for some in unknown.chunks(CHUNK) {
+            let piece =
+                TrustHistory { stopped: some.iter().copied().collect(), ..TrustHistory::default() };
             self.record(log, "trust.imported", "", &piece);
         }
-        let time = History { time: all.time, ..History::default() };
+        let time = TrustHistory { time: all.time, ..TrustHistory::default() };
         if time.beyond(&self.recorded) {
             self.record(log, "trust.imported", "", &time);
         }
-        let known = self.recorded_or_given();
+        let known = self.recorded_or_pending();
         for (id, until) in &all.spent {
-            let piece = History { spent: [(id.clone(), *until)].into(), ..History::default() };
+            let piece =
+                TrustHistory { spent: [(id.clone(), *until)].into(), ..TrustHistory::default() };
             if piece.beyond(&known) {
                 self.record(log, "trust.imported", "", &piece);
             }
         }
-        self.saved_or_said();
+        self.save_or_log();
     }
 
     /// Records what was revoked.
     pub fn record_revoked(&mut self, log: &Log, new: &RevokedPlugins) {
-        for revoked in new.pieces(PIECE) {
-            self.record(log, "trust.revoked", "", &History { revoked, ..History::default() });
+        for revoked in new.pieces(CHUNK) {
+            self.record(
+                log,
+                "trust.revoked",
+                "",
+                &TrustHistory { revoked, ..TrustHistory::default() },
+            );
         }
-        self.saved_or_said();
+        self.save_or_log();
     }
 
     /// Records the floors of a set that is about to come into force. The rest is in the record of its activation.
-    pub fn record_floors(&mut self, log: &Log, set: Digest, of_set: &History) {
+    pub fn record_min_serials(&mut self, log: &Log, set: Digest, of_set: &TrustHistory) {
         for piece in floors(of_set, &self.recorded) {
             self.record(log, "trust.min-serials", &format!(r#""set":"{set}""#), &piece);
         }
@@ -87,16 +95,16 @@ impl Keeper {
 
     /// Records that a candidate was stopped.
     pub fn record_stopped(&mut self, log: &Log, fields: &str, key: Digest) {
-        let piece = History { stopped: [key].into(), ..History::default() };
+        let piece = TrustHistory { stopped: [key].into(), ..TrustHistory::default() };
         self.record(log, "release.candidate-stopped", fields, &piece);
-        self.saved_or_said();
+        self.save_or_log();
     }
 
     /// Remembers what a durable record has said.
-    pub fn remember(&mut self, piece: &History) {
+    pub fn remember(&mut self, piece: &TrustHistory) {
         self.memory.history.join(piece);
         self.recorded.join(piece);
-        self.saved_or_said();
+        self.save_or_log();
     }
 
     /// Remembers what others give the log to record, and what of it the log has.
@@ -105,21 +113,21 @@ impl Keeper {
         if known.is_empty() && recorded.is_empty() {
             return;
         }
-        self.elsewhere.join(known);
+        self.recorded_elsewhere.join(known);
         self.memory.history.join(known);
         self.remember(recorded);
     }
 
     /// Gives the log what it has not taken, unless it still takes nothing.
     pub(super) fn say_again(&mut self, log: &Log) {
-        let is_due = self.retried.is_none_or(|retried| retried.elapsed() >= RECORD_AGAIN);
+        let is_due = self.retried.is_none_or(|retried| retried.elapsed() >= RETRY_RECORDS_EVERY);
         if !is_due || log.health().stopped.is_some() {
             return;
         }
-        let lacks = self.memory.unrecorded && self.lacks(&self.recorded_or_given());
+        let lacks = self.memory.unrecorded && self.lacks(&self.recorded_or_pending());
         if lacks || !self.findings.is_empty() {
             self.retried = Some(Instant::now());
-            self.say_findings(log);
+            self.record_startup_findings(log);
         }
     }
 
@@ -129,20 +137,26 @@ impl Keeper {
     }
 
     /// Whether something is remembered beyond this.
-    fn lacks(&self, known: &History) -> bool {
+    fn lacks(&self, known: &TrustHistory) -> bool {
         // Activations are never part of a record: `active` tells as much.
-        let all = History { activations: Vec::new(), ..self.memory.history.clone() };
+        let all = TrustHistory { activations: Vec::new(), ..self.memory.history.clone() };
         all.beyond(known)
     }
 
     /// Returns what the log has and what others in this process will give it.
-    fn recorded_or_given(&self) -> History {
+    fn recorded_or_pending(&self) -> TrustHistory {
         let mut known = self.recorded.clone();
-        known.join(&self.elsewhere);
+        known.join(&self.recorded_elsewhere);
         known
     }
 
-    pub(super) fn record(&mut self, log: &Log, kind: &'static str, fields: &str, piece: &History) {
+    pub(super) fn record(
+        &mut self,
+        log: &Log,
+        kind: &'static str,
+        fields: &str,
+        piece: &TrustHistory,
+    ) {
         self.memory.history.join(piece);
         match remembered(fields, piece) {
             Ok(fields) => {
@@ -167,7 +181,7 @@ impl Keeper {
 }
 
 /// The members of a record that tells what to remember.
-pub fn remembered(fields: &str, piece: &History) -> serde_json::Result<String> {
+pub fn remembered(fields: &str, piece: &TrustHistory) -> serde_json::Result<String> {
     let comma = if fields.is_empty() { "" } else { "," };
     Ok(format!(r#"{fields}{comma}"state":{}"#, serde_json::to_string(piece)?))
 }
@@ -177,7 +191,7 @@ pub(super) fn root_fields(root: &TrustRoot) -> String {
 }
 
 /// Floors and serials beyond those known, in pieces that fit a record.
-fn floors(all: &History, known: &History) -> Vec<History> {
+fn floors(all: &TrustHistory, known: &TrustHistory) -> Vec<TrustHistory> {
     let mut pieces = Vec::new();
     let raised = |ours: &std::collections::BTreeMap<String, u64>,
                   known: &std::collections::BTreeMap<String, u64>| {
@@ -185,11 +199,17 @@ fn floors(all: &History, known: &History) -> Vec<History> {
             ours.iter().filter(|(id, serial)| known.get(*id).is_none_or(|known| known < serial));
         new.map(|(id, serial)| (id.clone(), *serial)).collect::<Vec<_>>()
     };
-    for some in raised(&all.serials, &known.serials).chunks(PIECE) {
-        pieces.push(History { serials: some.iter().cloned().collect(), ..History::default() });
+    for some in raised(&all.serials, &known.serials).chunks(CHUNK) {
+        pieces.push(TrustHistory {
+            serials: some.iter().cloned().collect(),
+            ..TrustHistory::default()
+        });
     }
-    for some in raised(&all.floors, &known.floors).chunks(PIECE) {
-        pieces.push(History { floors: some.iter().cloned().collect(), ..History::default() });
+    for some in raised(&all.floors, &known.floors).chunks(CHUNK) {
+        pieces.push(TrustHistory {
+            floors: some.iter().cloned().collect(),
+            ..TrustHistory::default()
+        });
     }
     pieces
 }
@@ -213,6 +233,6 @@ fn append(log: &Log, kind: &'static str, fields: String) -> bool {
 }
 
 /// Names of plugins that one record has room for.
-const PIECE: usize = 32;
+const CHUNK: usize = 32;
 /// How often the log is given again what it has not taken, while it takes records.
-const RECORD_AGAIN: Duration = Duration::from_secs(5);
+const RETRY_RECORDS_EVERY: Duration = Duration::from_secs(5);

@@ -63,21 +63,21 @@ impl Home {
         Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap().0
     }
 
-    fn keeper(&self) -> Keeper {
+    fn keeper(&self) -> TrustState {
         let sealing = SymmetricKey::from_bytes([7; 32]);
-        let folder = OwnFolder::hold(&self.config.trust).unwrap();
+        let folder = StateDirLock::hold(&self.config.trust).unwrap();
         let mut keeper =
-            Keeper::prepare(&self.config, &sealing, &self.place, &Clock::system()).unwrap();
+            TrustState::prepare(&self.config, &sealing, &self.place, &Clock::system()).unwrap();
         keeper.hold(folder);
         keeper
     }
 
     /// A start: keeper and log, with everything said that was to be said.
-    fn start(&self) -> (Keeper, Log) {
+    fn start(&self) -> (TrustState, Log) {
         let mut keeper = self.keeper();
         let log = self.log();
         keeper.begin(&self.config, &self.place).unwrap();
-        keeper.say_findings(&log);
+        keeper.record_startup_findings(&log);
         (keeper, log)
     }
 
@@ -97,12 +97,12 @@ fn revoked(serial: u64) -> RevokedPlugins {
 }
 
 /// A revocation and a trust root arrive while the log takes nothing.
-fn miss(home: &Home, keeper: &mut Keeper, stopped: &Log) {
+fn miss(home: &Home, keeper: &mut TrustState, stopped: &Log) {
     let new = revoked(3);
     keeper.memory.history.revoked.merge(&new);
     keeper.record_revoked(stopped, &new);
     home.sign("trust-roots/2.json", Some(keeper.root()));
-    let arrived = Arrived::read(&home.config.trust.roots, 1);
+    let arrived = ArrivedRoots::read(&home.config.trust.roots, 1);
     assert!(keeper.follow(arrived, stopped).0);
     assert!(keeper.memory.unrecorded, "the file tells that the log lacks something");
     assert!(keeper.history().revoked.includes(&new) && keeper.root().version == 2);
@@ -158,7 +158,7 @@ fn what_a_start_found_is_recorded_although_the_log_took_nothing_then() {
     let log = home.log();
     keeper.begin(&home.config, &home.place).unwrap();
     log.close().unwrap();
-    keeper.say_findings(&log);
+    keeper.record_startup_findings(&log);
     drop(log);
     let log = home.log();
     keeper.refresh(&log, Learned::default);
@@ -175,10 +175,10 @@ fn a_trust_root_that_could_not_be_kept_is_kept_once_the_disk_takes_it() {
     fs::remove_dir_all(&kept).unwrap();
     fs::write(&kept, "").unwrap();
     home.sign("trust-roots/2.json", Some(keeper.root()));
-    let arrived = Arrived::read(&home.config.trust.roots, 1);
+    let arrived = ArrivedRoots::read(&home.config.trust.roots, 1);
     assert!(keeper.follow(arrived, &log).0);
     fs::remove_file(&kept).unwrap();
-    keeper.keep_roots();
+    keeper.persist_roots();
     assert!(kept.join("000002.json").exists());
     // It is the host's own copy that the next start goes by.
     fs::remove_file(home.folder.path().join("trust-roots/2.json")).unwrap();
@@ -198,15 +198,15 @@ fn what_a_trust_root_revokes_that_waits_for_the_clock_holds_whatever_its_folder_
     keeper.trusted_time = Arc::new(TrustedTime::new(Clock::fixed(ahead), now, &[]));
     assert!(keeper.trusted_time.is_unconfirmed());
     home.sign("trust-roots/2.json", Some(keeper.root()));
-    let read = || Arrived::read(&home.config.trust.roots, 1);
+    let read = || ArrivedRoots::read(&home.config.trust.roots, 1);
     assert!(!keeper.follow(read(), &log).0);
-    let versions = |keeper: &Keeper| (keeper.root().version, keeper.strictest_root().version);
+    let versions = |keeper: &TrustState| (keeper.root().version, keeper.strictest_root().version);
     assert_eq!(versions(&keeper), (1, 2), "it waits, and what it revokes holds");
     // The folder does not answer in time, and answers then.
-    assert!(!keeper.follow(Arrived::default(), &log).0);
+    assert!(!keeper.follow(ArrivedRoots::default(), &log).0);
     assert_eq!(versions(&keeper), (1, 2));
     keeper.trusted_time = confirmed;
-    assert!(!keeper.follow(Arrived::default(), &log).0);
+    assert!(!keeper.follow(ArrivedRoots::default(), &log).0);
     assert_eq!(versions(&keeper), (1, 2), "also once the clock is confirmed");
     assert!(keeper.follow(read(), &log).0);
     assert_eq!(versions(&keeper), (2, 2));
@@ -220,7 +220,7 @@ fn what_the_hosts_own_folder_does_not_take_is_in_the_second_copy() {
     fs::create_dir(&second).unwrap();
     home.config.audit.state_copy = Some(second.clone());
     let (mut keeper, log) = home.start();
-    let copy = |keeper: &Keeper| {
+    let copy = |keeper: &TrustState| {
         assert!(keeper.state_copy.as_ref().unwrap().flush(Duration::from_secs(60)));
         let Ok(Kept::Memory(memory)) = Memory::read(&second.join(STATE_FILE), &keeper.seal) else {
             panic!("the second copy cannot be read")
@@ -244,8 +244,8 @@ fn what_the_hosts_own_folder_does_not_take_is_in_the_second_copy() {
 }
 
 /// A break-glass document that is spent, as the keeper remembers it.
-fn spent() -> History {
-    History { spent: [("ab".repeat(16), Millis(9))].into(), ..History::default() }
+fn spent() -> TrustHistory {
+    TrustHistory { spent: [("ab".repeat(16), Millis(9))].into(), ..TrustHistory::default() }
 }
 
 #[test]
