@@ -6,9 +6,9 @@
 //! another from its answer ([`places`]); web pages of other origins are not answered ([`origin`]).
 
 pub mod origin;
-mod page;
-mod places;
-mod ready;
+mod prometheus;
+mod readiness;
+mod slots;
 mod starting;
 mod status;
 
@@ -44,8 +44,8 @@ use crate::http::{by_hand, date, head, http1_watch};
 use crate::state::frontend::Frontend;
 use crate::state::host::Host;
 
-use places::{Phase, Place, Places};
-use ready::Readiness;
+use readiness::Readiness;
+use slots::{Phase, Place, Places};
 
 /// The listener in operation.
 pub struct Admin {
@@ -60,7 +60,7 @@ struct AdminContext {
     begin: Instant,
     /// When it came up: milliseconds since 1970.
     started_at: portcullis_model::Millis,
-    log: Mutex<ready::LogProgress>,
+    log: Mutex<readiness::LogProgress>,
 }
 
 /// What its answers are made of at any time.
@@ -138,7 +138,7 @@ async fn accept(
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
             // Whether the log makes headway is seen by looking more than once.
-            _ = look.tick() => office.desk().into_iter().for_each(ready::look),
+            _ = look.tick() => office.desk().into_iter().for_each(readiness::look),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let (office, place) = (Arc::clone(&office), Rc::new(places.enter()));
@@ -267,7 +267,7 @@ fn page(office: &AdminServer, path: &str) -> Response<Bytes> {
             reply(status, JSON, format!("{}\n", readiness.json()))
         }
         "/metrics" => {
-            let page = desk.map_or_else(|| page::early(frontend), page::write);
+            let page = desk.map_or_else(|| prometheus::early(frontend), prometheus::write);
             reply(StatusCode::OK, PROMETHEUS, page)
         }
         _ => {

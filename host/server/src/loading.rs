@@ -5,14 +5,14 @@
 
 pub mod candidate;
 mod checks;
-mod entries;
 pub mod expiry;
 mod index;
 mod last_good;
 mod read;
+mod records;
+mod rejected_components;
 pub mod self_test;
-mod standing;
-mod strays;
+mod status;
 mod unenforced;
 
 use crate::bindings::generation::LeftOut;
@@ -42,12 +42,14 @@ use crate::trust::view::Against;
 
 pub use crate::fs::folder::DigestCache;
 pub use checks::{SourceFiles, check_binding, check_capabilities, check_source, promoted};
-pub use entries::{activation_record, altered_record, rejected_component_record, rejection_record};
 pub use index::FileIndex;
 pub use last_good::LastGood;
 pub use read::{FolderFacts, Reading};
-pub use standing::Standing;
-pub use strays::{MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, RejectedComponent, RejectedComponents};
+pub use records::{activation_record, altered_record, rejected_component_record, rejection_record};
+pub use rejected_components::{
+    MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, RejectedComponent, RejectedComponents,
+};
+pub use status::Standing;
 pub use unenforced::{HookIdentity, close_bound};
 
 /// Why a release was refused.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::ready::{Readiness, Reason};
+use super::readiness::{Readiness, Reason};
 use crate::observe::progress::Progress;
 use crate::state::frontend::Frontend;
 use crate::state::host::Hook;

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::fs::file_worker::{FileWorker, FileWorkers, Heartbeat, POLL_LIMIT};
 use crate::fs::late_read::{LateRead, unchanged};
-use crate::recorder::outbox::Outbox;
+use crate::recorder::pending_records::Outbox;
 use crate::state_mac::Seal;
 use crate::trust::persisted::replace;
 use crate::trust::state::{Learned, remembered};

@@ -25,7 +25,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::digest::sha256;
 use crate::error::StartError;
 use crate::fs::watch::Watch;
-use crate::net::outbound::trust::{MAX_PEM_BYTES, authorities, said};
+use crate::net::outbound::tls_roots::{MAX_PEM_BYTES, authorities, said};
 use crate::start_problems::{StartProblems, key_file};
 
 /// The settings of `[listen.tls]`.

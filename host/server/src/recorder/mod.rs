@@ -5,7 +5,7 @@
 //! appended when the log resumes. Makes no record by itself.
 
 pub mod open_tally;
-pub mod outbox;
+pub mod pending_records;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::logging::log_limit::LOG_LIMITS;
-use crate::recorder::outbox::Outbox;
+use crate::recorder::pending_records::Outbox;
 use crate::worker_pool::Lane;
 
 /// The log and what a record needs.

@@ -9,7 +9,7 @@
 //! ring is written by a thread of its own, because a disk that hangs must not keep a safe answer
 //! from leaving.
 
-mod books;
+mod pending;
 
 use crate::recorder::Recorder;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::logging::log_limit::LOG_LIMITS;
 
-use books::PendingCorrections;
+use pending::PendingCorrections;
 
 /// One answer that left without its record.
 #[derive(Clone, Copy)]

@@ -13,11 +13,11 @@ mod client;
 mod error;
 pub mod pull;
 mod push;
-mod standing;
+mod status;
 
 pub use crate::config::registry::{Access, RegistryConfig};
 pub use client::Client;
 pub use error::{PullError, RegistryError};
 pub use pull::{InstallPaths, LOCK, RemoteRelease, Shelf, download, place, root_name, staging};
 pub use push::{PluginParts, PushedPlugin, ReleaseParts, push_plugin, push_release};
-pub use standing::{Outcome, Source, State};
+pub use status::{Outcome, Source, State};

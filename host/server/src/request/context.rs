@@ -6,9 +6,9 @@
 pub mod account;
 mod batch;
 pub mod body;
-mod errand;
-mod leave;
 mod recording;
+mod respond;
+mod side_effects;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ use crate::state::active::ActiveConfig;
 use crate::state::dedup::Turn;
 use crate::state::host::{Hook, Host};
 
-pub use leave::Reply;
+pub use respond::Reply;
 
 /// One call on its way.
 pub struct Call<'a> {

@@ -6,9 +6,9 @@
 //! is made ready everything else goes on, revocations first.
 
 mod alarms;
-mod look;
+mod reconcile;
+mod reported;
 mod retry;
-mod told;
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
@@ -28,8 +28,8 @@ use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
 
 use alarms::{alarm, check_expiry, remind_of_expiry};
+use reported::{RecordRate, report_rejected_components};
 use retry::{Retry, pause};
-use told::{RecordRate, report_rejected_components};
 
 /// The thread.
 pub struct Maintenance {

@@ -4,11 +4,11 @@
 //! plugin. How a host comes up is `prepared`'s matter, what belongs to one hook is `hook`'s.
 
 mod configured;
-mod follow;
 mod hook;
 pub mod mounts;
 mod recovery;
 mod time_documents;
+mod trust_changes;
 
 use crate::recorder::{NotDurable, Recorder};
 use std::collections::BTreeMap;
@@ -54,8 +54,8 @@ use crate::trust::state::TrustState;
 use crate::trust::{ClockAlarm, TrustedTime};
 
 pub use configured::{Configured, Opened, log_place};
-pub use follow::LateTrust;
 pub use hook::Hook;
+pub use trust_changes::LateTrust;
 
 /// What all calls share.
 pub struct Host {

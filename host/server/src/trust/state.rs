@@ -4,8 +4,8 @@
 //! and a trust root, which hold at once; what the log did not take of them is recorded when it goes on, in this run or a later one. A log that is not the one that is remembered is never signed. Blocks on disks, so it never runs on a
 //! thread that serves connections.
 
-mod arrivals;
 mod logs;
+mod new_roots;
 mod recording;
 
 use crate::state_mac::Seal;
@@ -35,9 +35,9 @@ use crate::trust::state_copy::{STATE_FILE, StateCopy};
 use crate::trust::state_dir::{STATE_HINT, StateDirLock};
 use crate::trust::view::{Trusted, issued};
 
-pub use arrivals::refused_entry;
-use arrivals::refused_root;
 pub use logs::{LogAction, describe, log_action, may_recover};
+pub use new_roots::refused_entry;
+use new_roots::refused_root;
 pub use recording::{Learned, remembered};
 
 /// Keeps it all.

@@ -10,8 +10,8 @@
 
 pub mod cohort;
 mod compare;
-mod explain;
-mod tally;
+mod describe;
+mod divergence;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,7 +26,7 @@ use crate::worker_pool::Lane;
 
 pub use cohort::{Cohort, Why};
 pub use compare::Comparison;
-pub use tally::{Counts, Tally};
+pub use divergence::{Counts, Tally};
 
 /// A candidate at its live binding.
 pub struct CandidateBinding {

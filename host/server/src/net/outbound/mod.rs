@@ -4,8 +4,8 @@
 //! to a limit. Runs on a thread of its own, so that whoever waits may sit on any runtime, and whoever stops waiting ends the call.
 //! Does not retry: whether a call may be made twice only its caller knows.
 
+pub(crate) mod tls_roots;
 pub mod tokens;
-pub(crate) mod trust;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -73,7 +73,7 @@ pub enum OutboundError {
 impl Outbound {
     /// Readies the client; calls nobody.
     pub fn new(config: &OutboundConfig) -> Result<Self, StartError> {
-        let (tls, trusts_nobody) = trust::client(config)?;
+        let (tls, trusts_nobody) = tls_roots::client(config)?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);

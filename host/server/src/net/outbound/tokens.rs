@@ -189,7 +189,7 @@ impl Tokens {
             let wrong = |why: String| TokenError::File { path: path.to_owned(), why };
             let der: rustls::pki_types::CertificateDer<'_> =
                 rustls::pki_types::pem::PemObject::from_pem_file(path)
-                    .map_err(|error| wrong(super::trust::said(&error)))?;
+                    .map_err(|error| wrong(super::tls_roots::said(&error)))?;
             header.push_str(&format!(r#","x5t#S256":"{}""#, BASE64URL.encode(sha256(&der).0)));
         }
         header.push('}');
@@ -230,7 +230,7 @@ impl Signer {
             portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string()))?;
         let key: rustls::pki_types::PrivatePkcs8KeyDer<'_> =
             rustls::pki_types::pem::PemObject::from_pem_slice(text.as_bytes())
-                .map_err(|error| wrong(super::trust::said(&error)))?;
+                .map_err(|error| wrong(super::tls_roots::said(&error)))?;
         let der = key.secret_pkcs8_der();
         if let Ok(pair) = aws_lc_rs::rsa::KeyPair::from_pkcs8(der) {
             return Ok(Self::Rsa(pair));

@@ -11,8 +11,8 @@ use portcullis_hooks::{Answer, BatchContext, Incoming, OnFailure, UnparsedItem};
 use portcullis_model::{Cause, Effect};
 
 use super::Call;
-use super::leave::Reply;
 use super::recording::Said;
+use super::respond::Reply;
 use crate::observe::budget::micros;
 use crate::request::decide::{Decided, Failure};
 use crate::state::dedup::{Answered, First};

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 use portcullis_model::Digest;
 
 use super::MaintenanceLoop;
-use super::told::{refuse, reject_configuration};
+use super::reported::{refuse, reject_configuration};
 use crate::config::ReleasePaths;
 use crate::fs::change::{Folders, roots, stamp};
 use crate::fs::file_worker::POLL_LIMIT;
