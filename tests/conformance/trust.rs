@@ -38,7 +38,7 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     assert!(
         deployment
             .must(&["root", "verify", "trust-root.json", "trust-roots/2.json"])
-            .contains("trust root 2 is in order")
+            .contains("trust root 2 is valid")
     );
     host.reload_until([log_event("trust.root-accepted").field("version", 2)]);
 

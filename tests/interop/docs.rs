@@ -64,7 +64,7 @@ fn the_operating_page_leads_from_an_empty_directory_to_an_answered_hook() {
         "release set 1 is in order",
         "which rule PRESCRIBE-DISPENSE forbids. Please contact the chief pharmacist.",
         "\"debugContext\"",
-        "release set 2 in",
+        "release set 2 is in",
         "latency",
         "the log `hospital.example/hooks/2026` is complete and unaltered",
         "it continues the retained checkpoint",

@@ -9,13 +9,13 @@ use crate::{Call, Decision, Found, Page, Plugin, Search, settings};
 /// The plugin of this component, once it is configured.
 pub struct Configured<P> {
     plugin: OnceLock<P>,
-    room: usize,
+    arena_bytes: usize,
 }
 
 impl<P: Plugin> Configured<P> {
     /// Nothing configured yet; `room` bytes for each call.
     pub const fn new(room: usize) -> Self {
-        Self { plugin: OnceLock::new(), room }
+        Self { plugin: OnceLock::new(), arena_bytes: room }
     }
 
     /// The contract's `configure`.
@@ -25,12 +25,12 @@ impl<P: Plugin> Configured<P> {
     pub fn configure(&self, json: &str) -> Result<(), Vec<String>> {
         let plugin = settings::configure::<P>(json)?;
         self.plugin.set(plugin).map_err(|_| vec!["the plugin is configured already".to_owned()])?;
-        if reserve(self.room) {
+        if reserve(self.arena_bytes) {
             return Ok(());
         }
         Err(vec![format!(
             "the settings leave no {} bytes of memory for a call: raise `memory_bytes` in the manifest's limits",
-            self.room
+            self.arena_bytes
         )])
     }
 
@@ -105,7 +105,7 @@ mod tests {
         let call = testing::call("okta.token").build();
         assert_eq!(exports.evaluate(call.clone()), Err("the plugin was not configured".to_owned()));
         assert_eq!(exports.configure("\"heard\""), Ok(()));
-        let search = testing::call("authzen").search(crate::Sought::Action, "action").build();
+        let search = testing::call("authzen").search(crate::SearchTarget::Action, "action").build();
         let found = exports.find(search, Page { limit: 3, after: None });
         assert_eq!(found.err().as_deref(), Some("heard Some(Action) 3"));
         assert_eq!(exports.evaluate(call), Err("heard okta.token".to_owned()));

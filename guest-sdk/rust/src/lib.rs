@@ -56,7 +56,7 @@ pub use bindings::portcullis::policy::types::{
     GrantKind, Lifetime, Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
 };
 pub use bindings::search::exports::portcullis::policy::search::{Found, Page};
-pub use search::{Search, Sought};
+pub use search::{Search, SearchTarget};
 pub use settings::{Problems, unique};
 pub use words::{strings, text};
 

@@ -58,7 +58,7 @@ pub trait Search: Plugin {
 
 /// What a search is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sought {
+pub enum SearchTarget {
     /// Who may do it?
     Subject,
     /// To what may they do it?
@@ -67,7 +67,7 @@ pub enum Sought {
     Action,
 }
 
-impl Sought {
+impl SearchTarget {
     /// The `phase` of a call that asks for this.
     pub fn phase(self) -> &'static str {
         match self {
@@ -80,9 +80,9 @@ impl Sought {
 
 impl Call {
     /// What this call searches; `None` where it is no search.
-    pub fn sought(&self) -> Option<Sought> {
+    pub fn sought(&self) -> Option<SearchTarget> {
         let phase = self.phase.as_deref()?;
-        [Sought::Subject, Sought::Resource, Sought::Action]
+        [SearchTarget::Subject, SearchTarget::Resource, SearchTarget::Action]
             .into_iter()
             .find(|sought| sought.phase() == phase)
     }
@@ -90,9 +90,13 @@ impl Call {
     /// The type of what this call searches, in the platform's words; `None` where it is no search or does not say.
     pub fn sought_type(&self) -> Option<&str> {
         match self.sought()? {
-            Sought::Subject => self.subject.as_ref().map(|subject| subject.type_name.as_str()),
-            Sought::Resource => self.resource.as_ref().map(|resource| resource.type_name.as_str()),
-            Sought::Action => {
+            SearchTarget::Subject => {
+                self.subject.as_ref().map(|subject| subject.type_name.as_str())
+            }
+            SearchTarget::Resource => {
+                self.resource.as_ref().map(|resource| resource.type_name.as_str())
+            }
+            SearchTarget::Action => {
                 Some(self.action.as_ref().map_or(ACTION, |action| action.type_name.as_str()))
             }
         }
@@ -133,7 +137,7 @@ pub fn filter_candidates<S: AsRef<str>>(
             id: Some(id.to_owned()),
             attributes: Vec::new(),
         });
-        if found.results.len() >= page.limit as usize || bytes >= MOST_BYTES {
+        if found.results.len() >= page.limit as usize || bytes >= MAX_BYTES {
             break;
         }
     }
@@ -144,10 +148,10 @@ pub fn filter_candidates<S: AsRef<str>>(
 }
 
 /// The candidate in its place.
-fn put(call: &mut Call, sought: Sought, type_name: &str, id: &str) {
+fn put(call: &mut Call, sought: SearchTarget, type_name: &str, id: &str) {
     let entity = || Entity { type_name: type_name.to_owned(), id: None, attributes: Vec::new() };
     let place = match sought {
-        Sought::Subject => {
+        SearchTarget::Subject => {
             let (kind, attributes, entitlements) = (PrincipalKind::Other, Vec::new(), Vec::new());
             let nobody = || Principal {
                 kind,
@@ -158,8 +162,8 @@ fn put(call: &mut Call, sought: Sought, type_name: &str, id: &str) {
             };
             &mut call.subject.get_or_insert_with(nobody).id
         }
-        Sought::Resource => &mut call.resource.get_or_insert_with(entity).id,
-        Sought::Action => &mut call.action.get_or_insert_with(entity).id,
+        SearchTarget::Resource => &mut call.resource.get_or_insert_with(entity).id,
+        SearchTarget::Action => &mut call.action.get_or_insert_with(entity).id,
     };
     let text = place.get_or_insert_default();
     text.clear();
@@ -170,7 +174,7 @@ fn put(call: &mut Call, sought: Sought, type_name: &str, id: &str) {
 pub const MAX_EVALUATED: usize = 10_000;
 
 /// How many bytes of types and ids one page tells, so that it stays within any usual `output_bytes`.
-pub const MOST_BYTES: usize = 32 << 10;
+pub const MAX_BYTES: usize = 32 << 10;
 
 /// The type of an action that a call does not mention.
 const ACTION: &str = "action";
@@ -188,8 +192,10 @@ mod tests {
     #[test]
     fn each_candidate_is_asked_about_in_its_place() {
         let call = testing::call("authzen").subject("u").action("action", "read");
-        let call =
-            call.resource_attribute("colour", "red").search(Sought::Resource, "record").build();
+        let call = call
+            .resource_attribute("colour", "red")
+            .search(SearchTarget::Resource, "record")
+            .build();
         let mut seen = Vec::new();
         let page = Page { limit: 9, after: None };
         let found = filter_candidates(&call, &page, &["a", "b"], |call| {
@@ -210,14 +216,14 @@ mod tests {
             filter_candidates(&nothing, &page, &["a"], |_| Ok(true)).unwrap().results.is_empty(),
             "it is no search"
         );
-        let untyped = testing::call("authzen").search(Sought::Action, "").build();
+        let untyped = testing::call("authzen").search(SearchTarget::Action, "").build();
         assert!(filter_candidates(&untyped, &page, &["a"], |_| Err("no".to_owned())).is_err());
     }
 
     #[test]
     fn a_page_stops_after_so_many_and_says_where() {
         let candidates: Vec<String> = (0..MAX_EVALUATED + 5).map(|at| format!("{at:06}")).collect();
-        let call = testing::call("authzen").search(Sought::Subject, "user").build();
+        let call = testing::call("authzen").search(SearchTarget::Subject, "user").build();
         let page = |after| Page { limit: 3, after };
         let last = candidates.last().unwrap().as_str();
         let only_last =
@@ -231,7 +237,7 @@ mod tests {
     #[test]
     fn a_page_of_long_ids_is_short() {
         let candidates: Vec<String> = (0..100).map(|at| format!("{at:01000}")).collect();
-        let call = testing::call("authzen").search(Sought::Subject, "user").build();
+        let call = testing::call("authzen").search(SearchTarget::Subject, "user").build();
         let found =
             filter_candidates(&call, &Page { limit: 100, after: None }, &candidates, |_| Ok(true))
                 .unwrap();
@@ -247,7 +253,7 @@ mod tests {
             candidates in prop::collection::btree_map("[a-e]{1,3}", any::<bool>(), 0..40), limit in 1_u32..6
         ) {
             let all: Vec<&String> = candidates.keys().collect();
-            let call = testing::call("authzen").search(Sought::Action, "action").build();
+            let call = testing::call("authzen").search(SearchTarget::Action, "action").build();
             let yes = |call: &Call| Ok(candidates[call.action.as_ref().unwrap().id.as_ref().unwrap()]);
             let (mut together, mut after, mut pages) = (Vec::new(), None, 0);
             loop {

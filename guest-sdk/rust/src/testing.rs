@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use crate::{
     Attribute, Call, Change, Decision, Entity, Finding, Grant, GrantKind, Lifetime, Page, Plugin,
-    Principal, PrincipalKind, Search, Sought, Target, settings,
+    Principal, PrincipalKind, Search, SearchTarget, Target, settings,
 };
 
 /// Configures a plugin with settings as JSON text, as the host does.
@@ -185,18 +185,18 @@ impl CallBuilder {
     }
 
     /// Makes it a search: for what, and of which type. What is sought keeps its attributes and has no id.
-    pub fn search(mut self, sought: Sought, type_name: &str) -> Self {
+    pub fn search(mut self, sought: SearchTarget, type_name: &str) -> Self {
         self.0.phase = Some(sought.phase().to_owned());
         match sought {
-            Sought::Subject => {
+            SearchTarget::Subject => {
                 let subject = self.person();
                 (subject.type_name, subject.id) = (type_name.to_owned(), None);
             }
-            Sought::Resource => {
+            SearchTarget::Resource => {
                 let resource = self.0.resource.get_or_insert_with(|| entity("", ""));
                 (resource.type_name, resource.id) = (type_name.to_owned(), None);
             }
-            Sought::Action => self.0.action = None,
+            SearchTarget::Action => self.0.action = None,
         }
         self
     }

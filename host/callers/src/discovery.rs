@@ -5,7 +5,7 @@
 use portcullis_model::Document;
 use portcullis_model::json::Value;
 
-use crate::Unusable;
+use crate::KeySetError;
 
 /// What a discovery document says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,15 +21,15 @@ impl Discovery {
     pub fn parse<'a>(
         bytes: &[u8],
         mut expected: impl Iterator<Item = &'a str>,
-    ) -> Result<Self, Unusable> {
-        let document = Document::parse(bytes).map_err(|_| Unusable::NotJson)?;
+    ) -> Result<Self, KeySetError> {
+        let document = Document::parse(bytes).map_err(|_| KeySetError::NotJson)?;
         let text = |name| {
             let value = document.root().get(name).and_then(Value::as_str);
-            value.map(|text| text.into_owned()).ok_or(Unusable::Member(name))
+            value.map(|text| text.into_owned()).ok_or(KeySetError::Member(name))
         };
         let (issuer, jwks_uri) = (text("issuer")?, text("jwks_uri")?);
         if !expected.any(|name| name == issuer) {
-            return Err(Unusable::OtherIssuer);
+            return Err(KeySetError::OtherIssuer);
         }
         Ok(Self { issuer, jwks_uri })
     }
@@ -48,15 +48,15 @@ mod tests {
         assert_eq!(found.jwks_uri, "https://a.example/keys");
         let parse =
             |text: &[u8]| Discovery::parse(text, ["https://b.example"].into_iter()).unwrap_err();
-        assert_eq!(parse(text), Unusable::OtherIssuer);
+        assert_eq!(parse(text), KeySetError::OtherIssuer);
         assert_eq!(
             parse(br#"{"issuer":"https://b.example","jwks_uri":7}"#),
-            Unusable::Member("jwks_uri")
+            KeySetError::Member("jwks_uri")
         );
-        assert_eq!(parse(br#"["https://b.example"]"#), Unusable::Member("issuer"));
+        assert_eq!(parse(br#"["https://b.example"]"#), KeySetError::Member("issuer"));
         assert_eq!(
             parse(br#"{"issuer":"https://b.example","issuer":"https://a.example"}"#),
-            Unusable::NotJson
+            KeySetError::NotJson
         );
     }
 }

@@ -28,7 +28,7 @@ pub struct Key {
 
 /// Why an issuer's document is of no use. Says nothing of what stands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum KeySetError {
     /// Not JSON that means one thing.
     #[error("it is not JSON, or has a member twice")]
     NotJson,
@@ -48,18 +48,18 @@ pub enum Unusable {
 
 impl KeySet {
     /// Reads a JWK Set.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
-        let document = Document::parse(bytes).map_err(|_| Unusable::NotJson)?;
+    pub fn parse(bytes: &[u8]) -> Result<Self, KeySetError> {
+        let document = Document::parse(bytes).map_err(|_| KeySetError::NotJson)?;
         let keys = document
             .root()
             .get("keys")
             .filter(|keys| keys.is_array())
-            .ok_or(Unusable::Member("keys"))?;
+            .ok_or(KeySetError::Member("keys"))?;
         if keys.elements().nth(MAX_KEYS).is_some() {
-            return Err(Unusable::TooMany);
+            return Err(KeySetError::TooMany);
         }
         let keys: Vec<_> = keys.elements().filter_map(Key::read).collect();
-        if keys.is_empty() { Err(Unusable::NoKey) } else { Ok(Self { keys }) }
+        if keys.is_empty() { Err(KeySetError::NoKey) } else { Ok(Self { keys }) }
     }
 
     /// Leaves out keys that are for another issuer's tokens. `tenant` stands for `{tenantid}` in what a key says.

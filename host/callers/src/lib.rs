@@ -15,6 +15,6 @@ mod unproven;
 pub use algorithm::Algorithm;
 pub use discovery::Discovery;
 pub use issuer::{Client, Issuer};
-pub use jwks::{Key, KeySet, Unusable};
+pub use jwks::{Key, KeySet, KeySetError};
 pub use token::Token;
 pub use unproven::AuthError;

@@ -25,11 +25,11 @@ pub struct Token<'t> {
 
 impl<'t> Token<'t> {
     /// The longest token, bytes: 16 KiB. Those of platforms have one to two thousand.
-    pub const LONGEST: usize = 16 << 10;
+    pub const MAX_BYTES: usize = 16 << 10;
 
     /// Reads the value of an `Authorization: Bearer` header behind its scheme.
     pub fn parse(text: &'t str) -> Result<Self, AuthError> {
-        if text.len() > Self::LONGEST {
+        if text.len() > Self::MAX_BYTES {
             return Err(AuthError::TokenTooLong);
         }
         let (signed, signature) = text.rsplit_once('.').ok_or(AuthError::TokenMalformed)?;

@@ -282,18 +282,18 @@ fn what_is_no_token_is_malformed() {
         Err(AuthError::TokenSignature),
         "no signature at all"
     );
-    assert_eq!(prove(&"x".repeat(Token::LONGEST + 1), &keys), Err(AuthError::TokenTooLong));
+    assert_eq!(prove(&"x".repeat(Token::MAX_BYTES + 1), &keys), Err(AuthError::TokenTooLong));
 }
 
 #[test]
 fn a_set_of_keys_is_taken_whole_or_refused() {
-    use portcullis_callers::Unusable;
+    use portcullis_callers::KeySetError;
     let parse = |text: &str| KeySet::parse(text.as_bytes()).map(|keys| keys.len());
-    assert_eq!(parse("{"), Err(Unusable::NotJson));
-    assert_eq!(parse("{\"keys\":{}}"), Err(Unusable::Member("keys")));
-    assert_eq!(parse("{\"keys\":[]}"), Err(Unusable::NoKey));
+    assert_eq!(parse("{"), Err(KeySetError::NotJson));
+    assert_eq!(parse("{\"keys\":{}}"), Err(KeySetError::Member("keys")));
+    assert_eq!(parse("{\"keys\":[]}"), Err(KeySetError::NoKey));
     let many = json!({"keys": vec![makers()[1].jwk(); 101]});
-    assert_eq!(parse(&many.to_string()), Err(Unusable::TooMany));
+    assert_eq!(parse(&many.to_string()), Err(KeySetError::TooMany));
     let small = json!({"kty": "RSA", "kid": "small", "e": "AQAB", "n": base64url([0xff; 128])});
     let odd = json!({"kty": "EC", "kid": "odd", "crv": "P-256", "x": base64url([1; 32]), "y": base64url([1; 32])});
     let mut all: Vec<Value> = makers().iter().map(Maker::jwk).collect();
@@ -306,7 +306,7 @@ fn a_set_of_keys_is_taken_whole_or_refused() {
         json!({"kty": "RSA"}),
     ]);
     assert_eq!(set(&all).len(), makers().len(), "the others are left out");
-    assert_eq!(parse(&json!({"keys": [small]}).to_string()), Err(Unusable::NoKey));
+    assert_eq!(parse(&json!({"keys": [small]}).to_string()), Err(KeySetError::NoKey));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format, count, print};
+use crate::outcome::{CliError, CliResult, Format, count, print};
 
 /// Read, verify and prove the record.
 #[derive(Subcommand)]
@@ -124,7 +124,7 @@ pub struct Prove {
 
 impl Audit {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::Verify(verify) => verify.run(),
             Self::Show(show) => show.run(),
@@ -134,11 +134,11 @@ impl Audit {
 }
 
 impl Verify {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let key = files::read_public_key(&self.vkey)?;
         if !self.log.exists() {
             let message = format!("there is no folder `{}`", self.log.display());
-            return Err(Failed::configuration(message).hint(Some(
+            return Err(CliError::configuration(message).hint(Some(
                 "give `--log` the folder that holds `checkpoint`, such as `audit/log`",
             )));
         }
@@ -159,7 +159,7 @@ impl Verify {
                         ),
                     }
                 }
-                return Err(Failed::wrong(format!(
+                return Err(CliError::wrong(format!(
                     "the log differs from what was signed: {}",
                     count(damage.len(), "damaged place")
                 )));
@@ -188,7 +188,7 @@ impl Verify {
 }
 
 impl Show {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let key = files::read_public_key(&self.vkey)?;
         let seal_key = self.sealing_key.as_deref().map(seal_key).transpose()?;
         let filter = Filter {
@@ -201,7 +201,7 @@ impl Show {
         if let (Some(since), Some(until)) = (filter.since, filter.until)
             && since >= until
         {
-            return Err(Failed::usage(format!(
+            return Err(CliError::usage(format!(
                 "no record can be both from {since} on and before {until} (milliseconds since \
                  1970)"
             ))
@@ -223,7 +223,7 @@ impl Show {
         if altered == 0 {
             return Ok(());
         }
-        Err(Failed::wrong(format!(
+        Err(CliError::wrong(format!(
             "the log is damaged: {} not the {} recorded",
             if altered == 1 {
                 "a sealed part is".to_owned()
@@ -236,7 +236,7 @@ impl Show {
     }
 
     /// The filter lets nothing through: an error where it never could.
-    fn none_shown(&self, filter: &Filter, key: &PublicKey) -> Done {
+    fn none_shown(&self, filter: &Filter, key: &PublicKey) -> CliResult {
         // A log may hold types of another version; those would have been shown.
         if let Some(kind) = filter.kind.as_deref().filter(|_| !record_types::is_known(filter)) {
             return Err(record_types::unknown(kind));
@@ -251,7 +251,7 @@ impl Show {
             true
         };
         query::query(&OsDisk, &self.log, key, &only, None, look).map_err(unreadable)?;
-        Err(Failed::missing(format!("{found}, which the other options leave out")))
+        Err(CliError::missing(format!("{found}, which the other options leave out")))
     }
 
     fn print(&self, shown: &QueryRow) {
@@ -282,12 +282,12 @@ impl Show {
 }
 
 impl Prove {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let key = files::read_public_key(&self.vkey)?;
         if let (Some(proof), Some(record)) = (&self.check, &self.record) {
             let (index, head) =
                 prove::check_proof(&files::read_text(proof)?, &files::read(record)?, &key)
-                    .map_err(|error| Failed::wrong(format!("{error} [{}]", error.code())))?;
+                    .map_err(|error| CliError::wrong(format!("{error} [{}]", error.code())))?;
             self.format.print(
                 format!(
                     "the proof is right: the record is number {index} of the log `{}`, in its \
@@ -299,7 +299,7 @@ impl Prove {
             return Ok(());
         }
         let (Some(log), Some(index), Some(output)) = (self.log, self.index, self.output) else {
-            return Err(Failed::configuration(
+            return Err(CliError::configuration(
                 "give `--log`, `--index` and `--output`, or `--check` and `--record`",
             ));
         };
@@ -311,7 +311,7 @@ impl Prove {
                 output.display()
             );
             let proof = output.with_extension("tlog-proof");
-            return Err(Failed::configuration(message).hint(Some(format!(
+            return Err(CliError::configuration(message).hint(Some(format!(
                 "give the proof another ending, such as `{}`; the record is written beside it, \
                  as `.json`",
                 proof.display()
@@ -332,26 +332,26 @@ fn opener(key: &Option<SealKey>) -> Option<&dyn OpenSealed> {
     key.as_ref().map(|key| key as &dyn OpenSealed)
 }
 
-fn seal_key(path: &Path) -> Done<SealKey> {
+fn seal_key(path: &Path) -> CliResult<SealKey> {
     Ok(SealKey::new(SymmetricKey::read(path)?))
 }
 
-fn unreadable(error: ReadError) -> Failed {
+fn unreadable(error: ReadError) -> CliError {
     let hint = error.hint();
     let message = format!("{error} [{}]", error.code());
     let failed = match error {
-        ReadError::NoSuchRecord { .. } => Failed::missing(message),
-        ReadError::NotYetCovered { .. } => Failed::not_yet(message),
-        _ => Failed::wrong(message),
+        ReadError::NoSuchRecord { .. } => CliError::missing(message),
+        ReadError::NotYetCovered { .. } => CliError::not_yet(message),
+        _ => CliError::wrong(message),
     };
     failed.hint(hint)
 }
 
 /// Milliseconds since 1970, or an RFC 3339 time in UTC.
-fn instant(text: &str) -> Done<u64> {
+fn instant(text: &str) -> CliResult<u64> {
     let time = text.parse().ok().or_else(|| portcullis_trust::time::parse(text).map(|time| time.0));
     time.ok_or_else(|| {
-        Failed::configuration(format!(
+        CliError::configuration(format!(
             "`{text}` is not a time: write `2026-11-30T00:00:00Z` or milliseconds since 1970"
         ))
     })

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::document::SignDocument;
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 use crate::release::missing;
 use crate::root::chain;
 
@@ -138,7 +138,7 @@ pub struct List {
 
 impl BreakGlass {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::Prepare(prepare) => prepare.run(),
             Self::Sign(document) => sign_document(document),
@@ -150,7 +150,7 @@ impl BreakGlass {
 }
 
 impl Prepare {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let now = Clock::system().now();
         // The first half of 32 random bytes.
         let id = SymmetricKey::generate()?.to_text().get(..32).unwrap_or_default().to_owned();
@@ -180,7 +180,7 @@ impl Prepare {
     }
 }
 
-fn sign_document(sign: SignDocument) -> Done {
+fn sign_document(sign: SignDocument) -> CliResult {
     let (root, envelope) = sign.sign("a break-glass document", keepers)?;
     let document = Document::unverified(&envelope)?;
     let verified = Document::verify(&root, &envelope, Clock::system().now());
@@ -193,7 +193,7 @@ fn keepers(root: &TrustRoot) -> &[PublicKey] {
 }
 
 impl Open {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let root = chain(&self.roots)?;
         let envelope = files::read(&self.document)?;
         // Whoever opens it should hear now what the host would say in its log only.
@@ -203,7 +203,7 @@ impl Open {
         });
         let path = self.folder.join(format!("{}.open.json", document.id));
         if path.exists() {
-            return Err(Failed::wrong(format!(
+            return Err(CliError::wrong(format!(
                 "`{}` exists, so this document was opened before, and it works only once",
                 path.display()
             )));
@@ -218,7 +218,7 @@ impl Open {
 }
 
 impl Close {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let document = Document::unverified(&files::read(&self.document)?)?;
         let path = self.folder.join(format!("{}.close", document.id));
         files::write(&path, b"")?;
@@ -231,10 +231,10 @@ impl Close {
 }
 
 impl List {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         if !self.state.is_dir() {
             let message = format!("there is no folder `{}`", self.state.display());
-            return Err(Failed::configuration(message).hint(Some(
+            return Err(CliError::configuration(message).hint(Some(
                 "give `--state` the host's state folder, `trust.state` of its configuration",
             )));
         }

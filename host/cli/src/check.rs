@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_model::escape::escape;
-use portcullis_server::{FallbackRelease, Refused, StartupCheck};
+use portcullis_server::{FallbackRelease, RefusedFallback, StartupCheck};
 use serde_json::json;
 
-use crate::outcome::{Done, Format, print};
+use crate::outcome::{CliResult, Format, print};
 use crate::problems::{Problem, all, failed, warning};
 use crate::serve::prepare;
 
@@ -26,7 +26,7 @@ pub struct Check {
 
 impl Check {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let prepared = prepare(&self.config).inspect_err(|failed| {
             if self.format == Format::Json {
                 print(json!({
@@ -73,13 +73,13 @@ impl Check {
                 let manifest = binding.manifest();
                 lines.push(json!({
                     "hook": hook.name, "kind": hook.kind.name(), "plugin": manifest.id, "version": manifest.version,
-                    "mode": binding.role, "settings": binding.settings.to_string(), "proposes": binding.proposes(),
+                    "mode": binding.mode_name, "settings": binding.settings.to_string(), "proposes": binding.proposes(),
                 }));
-                if let Some(rollout) = &binding.rollout {
+                if let Some(rollout) = &binding.candidate {
                     let tried = rollout.binding.manifest();
                     lines.push(json!({
                         "hook": hook.name, "kind": hook.kind.name(), "plugin": tried.id, "version": tried.version,
-                        "mode": rollout.way(), "settings": rollout.binding.settings.to_string(),
+                        "mode": rollout.kind(), "settings": rollout.binding.settings.to_string(),
                         "proposes": rollout.binding.proposes(), "beside": manifest.id, "stopped": rollout.is_stopped(),
                         "explained": rollout.describe(),
                     }));
@@ -135,7 +135,7 @@ fn warnings(prepared: &StartupCheck) -> Vec<String> {
     warnings.extend(prepared.log.as_ref().ok().cloned().flatten());
     warnings.extend(prepared.clock_warning());
     warnings.extend(prepared.limit_warnings());
-    let strays = prepared.strays();
+    let strays = prepared.rejected_components();
     warnings.extend(strays.found.iter().map(|stray| {
         format!(
             "`{}` is not allowed to run: {} [{}]",
@@ -144,8 +144,8 @@ fn warnings(prepared: &StartupCheck) -> Vec<String> {
             stray.code
         )
     }));
-    if strays.more > 0 {
-        warnings.push(format!("{} more components are not allowed to run", strays.more));
+    if strays.unlisted > 0 {
+        warnings.push(format!("{} more components are not allowed to run", strays.unlisted));
     }
     if strays.unexamined > 0 {
         warnings.push(format!(
@@ -165,7 +165,7 @@ fn warnings(prepared: &StartupCheck) -> Vec<String> {
 fn fall_back(last_good: &FallbackRelease) -> String {
     let FallbackRelease { version, outcome } = last_good;
     match outcome {
-        Err(Refused { code, sentence }) => format!(
+        Err(RefusedFallback { code, sentence }) => format!(
             "`serve` could not restart release set {version}, which was active last: {} \
              [{code}]; every call would get its safe answer",
             escape(sentence)

@@ -12,7 +12,7 @@ use portcullis_trust::{Refusal, RefusalCode, TrustRoot};
 use serde_json::{Value, json};
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{CliError, CliResult, Format};
 use crate::release::still;
 use crate::root::{add_all, chain};
 
@@ -42,7 +42,7 @@ impl SignDocument {
         &self,
         what: &str,
         role: impl Fn(&TrustRoot) -> &[PublicKey],
-    ) -> Done<(TrustRoot, Vec<u8>)> {
+    ) -> CliResult<(TrustRoot, Vec<u8>)> {
         let root = chain(&self.roots)?;
         let keys = crate::plugin::read_keys(&self.keys)?;
         may_sign(role(&root), &keys, what)?;
@@ -57,7 +57,7 @@ impl SignDocument {
         missing: Option<Refusal>,
         name: &str,
         mut members: Value,
-    ) -> Done {
+    ) -> CliResult {
         files::write(&self.output, envelope)?;
         let text = format!("{name} in {}{}", self.output.display(), still(missing.as_ref()));
         if let Value::Object(members) = &mut members {
@@ -71,14 +71,14 @@ impl SignDocument {
 }
 
 /// Refuses a key that could never count for a role. `what` names the document.
-pub fn may_sign(role: &[PublicKey], keys: &[SecretKey], what: &str) -> Done {
+pub fn may_sign(role: &[PublicKey], keys: &[SecretKey], what: &str) -> CliResult {
     let counts = |key: &&SecretKey| role.iter().any(|ours| ours.bytes() == key.public().bytes());
     match keys.iter().find(|key| !counts(key)) {
         None => Ok(()),
         Some(key) => {
             let message =
                 format!("{} is not allowed to sign {what} [unknown-signer]", key.public().keyid());
-            Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
+            Err(CliError::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
         }
     }
 }

@@ -13,10 +13,10 @@ use hyper::{Method, Uri};
 use portcullis_model::escape::escape;
 use serde_json::json;
 
-use self::connection::{Answer, ClientAuth, Place};
+use self::connection::{Answer, ClientAuth, Endpoint};
 use self::no_answer::{Sent, explain, is_answer};
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Call a hook, diagnose one from outside, and list the hook kinds.
 #[derive(Subcommand)]
@@ -64,7 +64,7 @@ pub struct Send {
 
 impl Hook {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::Send(send) => send.run(),
             Self::Doctor(doctor) => doctor.run(),
@@ -74,23 +74,23 @@ impl Hook {
 }
 
 impl Send {
-    fn run(&self) -> Done {
+    fn run(&self) -> CliResult {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(Failed::host)?;
+            .map_err(CliError::host)?;
         let answer = runtime.block_on(async {
             let limit = Duration::from_millis(self.timeout_ms);
             tokio::time::timeout(limit, self.post()).await.map_err(|_| {
-                Failed::wrong(format!("the host did not answer within {} ms", self.timeout_ms))
+                CliError::wrong(format!("the host did not answer within {} ms", self.timeout_ms))
             })?
         })?;
         self.show(&answer)
     }
 
-    async fn post(&self) -> Done<Answer> {
+    async fn post(&self) -> CliResult<Answer> {
         let payload = files::read(&self.payload)?;
-        let place = Place::new(self.url.clone(), self.ca.as_deref(), None)?;
+        let place = Endpoint::new(self.url.clone(), self.ca.as_deref(), None)?;
         let mut headers = Vec::new();
         if let Some(file) = &self.secret_file {
             headers.push((
@@ -99,7 +99,7 @@ impl Send {
             ));
         }
         let request = place.request(Method::POST, &headers, payload.into())?;
-        let broken = |why: String| Failed::wrong(format!("{}: {}", self.url, escape(&why)));
+        let broken = |why: String| CliError::wrong(format!("{}: {}", self.url, escape(&why)));
         let mut connection = place.connect(ClientAuth::Platform).await.map_err(broken)?;
         connection
             .send(request)
@@ -107,7 +107,7 @@ impl Send {
             .map_err(|why| broken(why).hint(Some("read the host's log, which says what happened")))
     }
 
-    fn show(&self, answer: &Answer) -> Done {
+    fn show(&self, answer: &Answer) -> CliResult {
         let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
         let took = u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX);
         let fine = is_answer(answer.status, body.is_some(), answer.body.is_empty());

@@ -7,7 +7,7 @@ use portcullis_keys::{SecretKey, SymmetricKey, read_secret_file, write_secret_fi
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Make and list keys.
 #[derive(Subcommand)]
@@ -61,7 +61,7 @@ enum Kind {
 
 impl Keys {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::Generate(generate) => generate.run(),
             Self::List(list) => list.run(),
@@ -70,7 +70,7 @@ impl Keys {
 }
 
 impl Generate {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         match self.kind {
             Kind::Signing => {
                 let key = SecretKey::generate(self.name.as_deref().unwrap_or_default())?;
@@ -111,7 +111,7 @@ impl Generate {
 }
 
 impl List {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let mut unknown = 0;
         for file in &self.files {
             let (kind, vkey) = describe(file);
@@ -125,7 +125,9 @@ impl List {
             }
         }
         if unknown > 0 {
-            Err(Failed::wrong(format!("{unknown} of the files do not hold a key that can be read")))
+            Err(CliError::wrong(format!(
+                "{unknown} of the files do not hold a key that can be read"
+            )))
         } else {
             Ok(())
         }

@@ -8,14 +8,14 @@ use clap::ValueEnum;
 use portcullis_model::escape::{escape, escape_lines};
 
 /// Why a command did not do what it was asked.
-pub struct Failed {
+pub struct CliError {
     code: u8,
     message: String,
     hint: Option<String>,
 }
 
 /// What every command gives back.
-pub type Done<T = ()> = Result<T, Failed>;
+pub type CliResult<T = ()> = Result<T, CliError>;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -27,7 +27,7 @@ pub enum Format {
     Json,
 }
 
-impl Failed {
+impl CliError {
     /// Looked, and found wrong: exit 1.
     pub fn wrong(message: impl Display) -> Self {
         Self { code: 1, message: message.to_string(), hint: None }
@@ -65,7 +65,7 @@ impl Failed {
     }
 }
 
-impl Failed {
+impl CliError {
     /// Adds a line.
     pub fn below(mut self, line: &str) -> Self {
         self.message.push('\n');
@@ -86,30 +86,30 @@ impl Failed {
     }
 }
 
-impl Display for Failed {
+impl Display for CliError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<portcullis_trust::Refusal> for Failed {
+impl From<portcullis_trust::Refusal> for CliError {
     fn from(refusal: portcullis_trust::Refusal) -> Self {
         let sentence = refusal.to_string();
         Self::wrong(format!("{} [{}]", escape(&sentence), refusal.code())).hint(refusal.hint())
     }
 }
 
-impl From<portcullis_keys::KeyError> for Failed {
+impl From<portcullis_keys::KeyError> for CliError {
     fn from(error: portcullis_keys::KeyError) -> Self {
         let hint = error.hint();
         Self::configuration(escape(&error.to_string())).hint(hint)
     }
 }
 
-impl From<portcullis_engine::Refused> for Failed {
-    fn from(refused: portcullis_engine::Refused) -> Self {
+impl From<portcullis_engine::PrepareError> for CliError {
+    fn from(refused: portcullis_engine::PrepareError) -> Self {
         let mut message = format!("{} [{}]", escape(&refused.to_string()), refused.code());
-        for complaint in refused.complaints() {
+        for complaint in refused.setting_errors() {
             message.push_str(&format!("\n  {}", escape(complaint)));
         }
         Self::wrong(message).hint(refused.hint())
@@ -140,7 +140,7 @@ impl Format {
 }
 
 /// Ends the program.
-pub fn report(done: Done) -> ExitCode {
+pub fn report(done: CliResult) -> ExitCode {
     let Err(failed) = done else { return ExitCode::SUCCESS };
     let mut err = std::io::stderr().lock();
     drop(writeln!(err, "error: {}", escape_lines(&failed.message)));

@@ -9,7 +9,7 @@ use portcullis_model::escape::escape;
 use portcullis_server::{ReleaseError, StartError};
 use serde_json::{Value, json};
 
-use crate::outcome::Failed;
+use crate::outcome::CliError;
 
 /// A problem that is one of perhaps several.
 pub struct Problem {
@@ -29,7 +29,7 @@ impl Problem {
             about: "release",
             code: Some(error.code()),
             sentence: error.to_string(),
-            complaints: error.complaints().to_vec(),
+            complaints: error.setting_errors().to_vec(),
             hint: error.hint(),
         }
     }
@@ -93,10 +93,11 @@ pub fn failed(
     folders: Option<&StartError>,
     log: Option<&StartError>,
     release: &[ReleaseError],
-) -> Failed {
+) -> CliError {
     let (text, hint) = told(&all(folders, log, release));
     let is_configuration = folders.is_some() || log.is_some();
-    let failed = if is_configuration { Failed::configuration(text) } else { Failed::wrong(text) };
+    let failed =
+        if is_configuration { CliError::configuration(text) } else { CliError::wrong(text) };
     failed.hint(hint)
 }
 

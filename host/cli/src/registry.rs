@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use clap::Args;
 use portcullis_model::escape::escape;
-use portcullis_registry::Reference;
+use portcullis_registry::ImageRef;
 use portcullis_server::registry::{Access, Client, PullError, RegistryError};
 
-use crate::outcome::{Done, Failed};
+use crate::outcome::{CliError, CliResult};
 use crate::serve::start_failed;
 
 pub use plugin::{PullPlugin, PushPlugin};
@@ -50,7 +50,7 @@ pub struct Registry {
 
 impl Registry {
     /// A client for this registry.
-    fn client(&self, reference: &Reference) -> Done<Client> {
+    fn client(&self, reference: &ImageRef) -> CliResult<Client> {
         let access = Access {
             credential: self.username.clone().zip(self.password_file.clone()),
             token_realm: self.token_realm.clone(),
@@ -59,25 +59,27 @@ impl Registry {
             allow_remote_plaintext: self.allow_remote_plaintext,
             timeout: Duration::from_millis(self.timeout_ms),
         };
-        access.check(&reference.repository.host).map_err(Failed::configuration)?;
+        access.check(&reference.repository.host).map_err(CliError::configuration)?;
         Client::new(access).map_err(start_failed)
     }
 }
 
 /// Runs a call to the end.
-fn wait<T>(call: impl Future<Output = T>) -> Done<T> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::host)?;
+fn wait<T>(call: impl Future<Output = T>) -> CliResult<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::host)?;
     Ok(runtime.block_on(call))
 }
 
-impl From<RegistryError> for Failed {
+impl From<RegistryError> for CliError {
     fn from(error: RegistryError) -> Self {
         PullError::from(error).into()
     }
 }
 
-impl From<PullError> for Failed {
+impl From<PullError> for CliError {
     fn from(error: PullError) -> Self {
         let hint = error.hint();
         match &error {

@@ -21,7 +21,7 @@ use portcullis_trust::{
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format, count};
+use crate::outcome::{CliError, CliResult, Format, count};
 use crate::registry::{PullRelease, PushRelease};
 use crate::root::{add_all, chain};
 
@@ -136,7 +136,7 @@ pub struct Back {
 
 impl Release {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::Sign(sign) => sign.run(),
             Self::Downgrade(back) => back.run(),
@@ -150,7 +150,7 @@ impl Release {
 }
 
 impl Sign {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let now = Clock::system().now();
         let root = chain(&self.roots)?;
         root.fresh(now)?;
@@ -161,7 +161,7 @@ impl Sign {
                 sign(ReleaseSet::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>())
             }
             (None, Some(envelope)) => add_all(files::read(envelope)?, &keys)?,
-            _ => return Err(Failed::configuration("give `--source` or `--add-to`")),
+            _ => return Err(CliError::configuration("give `--source` or `--add-to`")),
         };
         may_sign(&root, &keys, "release set")?;
         let missing = missing(verify_release(&root, &envelope, now).map(drop))?;
@@ -187,7 +187,7 @@ impl Sign {
 }
 
 impl Back {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let now = Clock::system().now();
         let root = chain(&self.roots)?;
         root.fresh(now)?;
@@ -209,11 +209,11 @@ impl Back {
         Ok(())
     }
 
-    fn payload(&self, now: Millis) -> Done<Vec<u8>> {
+    fn payload(&self, now: Millis) -> CliResult<Vec<u8>> {
         let (Some(to), Some(from), Some(person), Some(reason), Some(ticket)) =
             (&self.to, self.from, &self.person, &self.reason, &self.ticket)
         else {
-            return Err(Failed::configuration(
+            return Err(CliError::configuration(
                 "give `--to`, `--from`, `--person`, `--reason` and `--ticket`",
             ));
         };
@@ -240,7 +240,7 @@ fn downgrade_payload(
     from: u64,
     grounds: &Justification<'_>,
     now: Millis,
-) -> Done<Vec<u8>> {
+) -> CliResult<Vec<u8>> {
     let downgrade = Downgrade {
         from,
         to: ReleaseSet::unverified(older)?.version,
@@ -255,7 +255,7 @@ fn downgrade_payload(
 }
 
 /// Refuses a key that could never count.
-fn may_sign(root: &TrustRoot, keys: &[SecretKey], what: &str) -> Done {
+fn may_sign(root: &TrustRoot, keys: &[SecretKey], what: &str) -> CliResult {
     let counts = |key: &&SecretKey| {
         root.release.keys.iter().any(|ours| ours.bytes() == key.public().bytes())
     };
@@ -266,13 +266,13 @@ fn may_sign(root: &TrustRoot, keys: &[SecretKey], what: &str) -> Done {
                 "{} is not allowed to sign a {what} [unknown-signer]",
                 key.public().keyid()
             );
-            Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
+            Err(CliError::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())))
         }
     }
 }
 
 /// What signatures are still missing; anything else that is wrong is an error.
-pub fn missing(verified: Result<(), Refusal>) -> Done<Option<Refusal>> {
+pub fn missing(verified: Result<(), Refusal>) -> CliResult<Option<Refusal>> {
     match verified {
         Ok(()) => Ok(None),
         Err(refusal) if refusal.kind() == RefusalCode::BelowThreshold => Ok(Some(refusal)),

@@ -13,7 +13,7 @@ use portcullis_trust::{
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format, count};
+use crate::outcome::{CliError, CliResult, Format, count};
 
 /// Sign the trust root, and verify how one follows the other.
 #[derive(Subcommand)]
@@ -64,7 +64,7 @@ pub struct Verify {
 
 impl Root {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::Sign(sign) => sign.run(),
             Self::Verify(verify) => verify.run(),
@@ -73,7 +73,7 @@ impl Root {
 }
 
 impl Sign {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let now = Clock::system().now();
         let previous = self.previous.as_deref().map(pinned).transpose()?;
         let keys = crate::plugin::read_keys(&self.keys)?;
@@ -84,7 +84,7 @@ impl Sign {
                 sign(TrustRoot::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>())
             }
             (None, Some(envelope)) => add_all(files::read(envelope)?, &keys)?,
-            _ => return Err(Failed::configuration("give `--source` or `--add-to`")),
+            _ => return Err(CliError::configuration("give `--source` or `--add-to`")),
         };
         let root = TrustRoot::unverified(&envelope)?;
         may_sign(&root, previous.as_ref(), &keys)?;
@@ -111,7 +111,7 @@ impl Sign {
 }
 
 /// Refuses a key that could never count: neither a root key of this root nor of the one before.
-fn may_sign(root: &TrustRoot, previous: Option<&TrustRoot>, keys: &[SecretKey]) -> Done {
+fn may_sign(root: &TrustRoot, previous: Option<&TrustRoot>, keys: &[SecretKey]) -> CliResult {
     for key in keys {
         let ours = |root: &TrustRoot| {
             root.root.keys.iter().any(|ours| ours.bytes() == key.public().bytes())
@@ -124,14 +124,18 @@ fn may_sign(root: &TrustRoot, previous: Option<&TrustRoot>, keys: &[SecretKey]) 
             };
             let message =
                 format!("{} is not a root key {role} [unknown-signer]", key.public().keyid());
-            return Err(Failed::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())));
+            return Err(CliError::wrong(message).hint(Some(RefusalCode::UnknownSigner.remedy())));
         }
     }
     Ok(())
 }
 
 /// What signatures are still missing; anything else that is wrong is an error.
-fn missing(envelope: &[u8], previous: Option<&TrustRoot>, now: Millis) -> Done<Option<Refusal>> {
+fn missing(
+    envelope: &[u8],
+    previous: Option<&TrustRoot>,
+    now: Millis,
+) -> CliResult<Option<Refusal>> {
     let verified = match previous {
         Some(previous) => previous.next(envelope).and_then(|root| root.fresh(now)),
         None => verify_root(envelope, now).map(drop),
@@ -150,22 +154,22 @@ fn missing(envelope: &[u8], previous: Option<&TrustRoot>, now: Millis) -> Done<O
 }
 
 /// Adds the signatures of these keys.
-pub fn add_all(mut envelope: Vec<u8>, keys: &[SecretKey]) -> Done<Vec<u8>> {
+pub fn add_all(mut envelope: Vec<u8>, keys: &[SecretKey]) -> CliResult<Vec<u8>> {
     for key in keys {
         envelope = add_signature(&envelope, key)?;
     }
     Ok(envelope)
 }
 
-fn pinned(path: &Path) -> Done<TrustRoot> {
+fn pinned(path: &Path) -> CliResult<TrustRoot> {
     Ok(verify_pinned_root(&files::read(path)?)?)
 }
 
 /// The newest of a chain of trust roots, each verified by the one before.
-pub fn chain(paths: &[PathBuf]) -> Done<TrustRoot> {
+pub fn chain(paths: &[PathBuf]) -> CliResult<TrustRoot> {
     let (first, rest) = paths
         .split_first()
-        .ok_or_else(|| Failed::configuration("give a trust root with `--root`"))?;
+        .ok_or_else(|| CliError::configuration("give a trust root with `--root`"))?;
     let mut root = pinned(first)?;
     for path in rest {
         root = root.next(&files::read(path)?)?;
@@ -174,7 +178,7 @@ pub fn chain(paths: &[PathBuf]) -> Done<TrustRoot> {
 }
 
 impl Verify {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let root = chain(&self.roots)?;
         root.fresh(Clock::system().now())?;
         let (revoked, plugins) =

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::logging::{LogFormat, LogLines};
-use crate::outcome::{Done, Failed, print};
+use crate::outcome::{CliError, CliResult, print};
 use clap::Args;
 use portcullis_model::escape::escape;
 use portcullis_server::{
@@ -39,12 +39,12 @@ pub struct Serve {
 
 impl Serve {
     /// Signals, configuration, ports, safe answers, and then everything that can take time: state, log, release.
-    pub fn run(self, caught: Option<Done<Caught>>) -> Done {
+    pub fn run(self, caught: Option<CliResult<Caught>>) -> CliResult {
         // Before there are threads.
         let passed = Passed::take();
-        let lines = self.log_format.start().map_err(Failed::host)?;
+        let lines = self.log_format.start().map_err(CliError::host)?;
         let Caught { runtime, mut signals } = caught.unwrap_or_else(Caught::new)?;
-        let config = Config::load(&self.config).map_err(Failed::configuration)?;
+        let config = Config::load(&self.config).map_err(CliError::configuration)?;
         let configured = Configured::load(config, Clock::system()).map_err(start_failed)?;
         for warning in configured.limit_warnings() {
             tracing::warn!(event = "limits.too-low", "{warning}");
@@ -107,13 +107,13 @@ fn end_within(limit: Duration, lines: LogLines) {
 const CLOSING: Duration = Duration::from_secs(10);
 
 /// Reads and readies everything that `serve` would, for `check`.
-pub fn prepare(path: &std::path::Path) -> Done<StartupCheck> {
-    let config = Config::load(path).map_err(Failed::configuration)?;
+pub fn prepare(path: &std::path::Path) -> CliResult<StartupCheck> {
+    let config = Config::load(path).map_err(CliError::configuration)?;
     StartupCheck::new(config, Clock::system()).map_err(start_failed)
 }
 
 /// What the operator gave is of no use (64), or the machine does not let us (70).
-pub fn start_failed(error: StartError) -> Failed {
+pub fn start_failed(error: StartError) -> CliError {
     let hint = error.hint();
     // Several problems are a list, whose parts are escaped.
     let text = match &error {
@@ -121,9 +121,9 @@ pub fn start_failed(error: StartError) -> Failed {
         one => escape(&one.to_string()).into_owned(),
     };
     if error.is_configuration() {
-        Failed::configuration(text).hint(hint)
+        CliError::configuration(text).hint(hint)
     } else {
-        Failed::host(text).hint(hint)
+        CliError::host(text).hint(hint)
     }
 }
 
@@ -136,14 +136,14 @@ pub struct Caught {
 impl Caught {
     /// Catches them where this process is to serve: before anything that takes time, such as reading
     /// the arguments.
-    pub fn early() -> Option<Done<Self>> {
+    pub fn early() -> Option<CliResult<Self>> {
         let serves = std::env::args_os().nth(1).is_some_and(|command| command == "serve");
         serves.then(Self::new)
     }
 
-    fn new() -> Done<Self> {
+    fn new() -> CliResult<Self> {
         let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = built.map_err(Failed::host)?;
+        let runtime = built.map_err(CliError::host)?;
         let signals = runtime.block_on(async { Signals::catch() })?;
         Ok(Self { runtime, signals })
     }
@@ -158,8 +158,8 @@ struct Signals {
 
 impl Signals {
     /// From here on they are ours, and end nothing by themselves.
-    fn catch() -> Done<Self> {
-        let catch = |kind| signal(kind).map_err(Failed::host);
+    fn catch() -> CliResult<Self> {
+        let catch = |kind| signal(kind).map_err(CliError::host);
         let signals = Self {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
@@ -179,7 +179,7 @@ impl Signals {
         &mut self,
         outcome: Receiver<Outcome>,
         frontend: &Frontend,
-    ) -> Done<Option<Running>> {
+    ) -> CliResult<Option<Running>> {
         let running = self.until_signal(outcome).await?;
         let config = Arc::clone(&frontend.active_config().config);
         let delay = match running.signal {
@@ -187,7 +187,7 @@ impl Signals {
             Stop::Terminate if running.running.is_some() => config.listen.shutdown_delay_ms,
             Stop::Terminate | Stop::Interrupt => 0,
         };
-        frontend.obstacles.stop();
+        frontend.conditions.stop();
         if delay > 0 {
             tracing::info!(
                 event = "stop.delay",
@@ -206,7 +206,7 @@ impl Signals {
 
     /// Waits for SIGTERM or SIGINT. At a SIGHUP the host looks at configuration and release, and
     /// asks its registry; while it starts, that is due as soon as the start has finished.
-    async fn until_signal(&mut self, mut outcome: Receiver<Outcome>) -> Done<Stopped> {
+    async fn until_signal(&mut self, mut outcome: Receiver<Outcome>) -> CliResult<Stopped> {
         let (mut running, mut waits, mut due) = (None::<Running>, true, false);
         loop {
             tokio::select! {

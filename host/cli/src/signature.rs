@@ -13,7 +13,7 @@ use portcullis_trust::Envelope;
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Make signatures elsewhere and bring them back.
 #[derive(Subcommand)]
@@ -71,7 +71,7 @@ pub struct List {
 
 impl Signature {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::Export(export) => {
                 let envelope = Envelope::parse(&files::read(&export.envelope)?)?;
@@ -84,14 +84,14 @@ impl Signature {
 }
 
 impl Add {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let mut envelope = Envelope::parse(&files::read(&self.envelope)?)?;
         let key = files::read_public_key(&self.vkey)?;
         let bytes = files::read(&self.signature)?;
         let decoded = || STANDARD.decode(bytes.trim_ascii()).ok()?.try_into().ok();
         let signature = <[u8; 64]>::try_from(bytes.as_slice()).ok().or_else(decoded);
         let signature = signature.ok_or_else(|| {
-            Failed::configuration(format!(
+            CliError::configuration(format!(
                 "`{}` does not hold a signature: it must be 64 bytes or their base64",
                 self.signature.display()
             ))
@@ -108,7 +108,7 @@ impl Add {
 }
 
 impl List {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let envelope = Envelope::parse(&files::read(&self.envelope)?)?;
         let signers: Vec<_> =
             envelope.signatures().iter().map(|signature| signature.keyid.as_str()).collect();

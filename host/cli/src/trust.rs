@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::document::{SignDocument, may_sign};
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{CliError, CliResult, Format};
 use crate::release::{missing, still};
 use crate::root::{add_all, chain};
 
@@ -123,7 +123,7 @@ pub struct Prepare {
 
 impl Trust {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::ConfirmClock(confirm) => confirm.run(),
             Self::TimeReset(TimeResetCommand::Prepare(prepare)) => prepare.run(),
@@ -133,7 +133,7 @@ impl Trust {
 }
 
 impl ConfirmClock {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let root = chain(&self.roots)?;
         let keys = crate::plugin::read_keys(&self.keys)?;
         may_sign(&root.release.keys, &keys, "a clock confirmation")?;
@@ -157,7 +157,7 @@ impl ConfirmClock {
         Ok(())
     }
 
-    fn document(&self) -> Done<ClockConfirmation> {
+    fn document(&self) -> CliResult<ClockConfirmation> {
         let now = Clock::system().now();
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let hours = self.hours.unwrap_or(24);
@@ -173,11 +173,11 @@ impl ConfirmClock {
 }
 
 impl Prepare {
-    fn run(self) -> Done {
+    fn run(self) -> CliResult {
         let now = Clock::system().now();
         let read = |text: &String| {
             time::parse(text).ok_or_else(|| {
-                Failed::configuration(format!(
+                CliError::configuration(format!(
                     "`{text}` is not a time; write it as `2026-11-29T18:00:00Z`"
                 ))
             })
@@ -208,7 +208,7 @@ impl Prepare {
     }
 }
 
-fn sign_reset(sign: SignDocument) -> Done {
+fn sign_reset(sign: SignDocument) -> CliResult {
     let (root, envelope) = sign.sign("a time reset", |root| &root.root.keys)?;
     let reset = TimeReset::unverified(&envelope)?;
     let missing = missing(TimeReset::signed(&root, &envelope).map(drop))?;
@@ -217,6 +217,6 @@ fn sign_reset(sign: SignDocument) -> Done {
     sign.write(&envelope, missing, &name, json!({"serial": reset.serial, "floor": floor}))
 }
 
-fn read_log_key(path: &Path) -> Done<String> {
+fn read_log_key(path: &Path) -> CliResult<String> {
     Ok(files::read_public_key(path)?.to_string())
 }

@@ -18,8 +18,8 @@ use portcullis_files::{
 };
 use portcullis_model::Digest;
 
-use crate::child::LARGEST_ANSWER;
-use crate::make::Made;
+use crate::child::MAX_ANSWER_BYTES;
+use crate::make::CompiledPlugin;
 use crate::wire;
 
 /// A folder of compiled plugins.
@@ -43,11 +43,11 @@ pub(crate) struct CacheKey<'a> {
 }
 
 /// What the cache has under a name.
-pub(crate) enum Kept {
-    Nothing,
-    Made(Made),
+pub(crate) enum CachedPlugin {
+    Absent,
+    Compiled(CompiledPlugin),
     /// Something that is not ours, and what is wrong with it.
-    Spoilt(&'static str),
+    Corrupt(&'static str),
 }
 
 impl Cache {
@@ -82,42 +82,43 @@ impl Cache {
     }
 
     /// What is kept under this name.
-    pub(crate) fn open(&self, name: &str) -> Kept {
+    pub(crate) fn open(&self, name: &str) -> CachedPlugin {
         let mut bytes = Vec::new();
         let file = match open_regular(&self.path(name)) {
             Ok(opened) => opened.file,
-            Err(error) if error.is_missing() => return Kept::Nothing,
-            Err(_) => return Kept::Spoilt("it cannot be read"),
+            Err(error) if error.is_missing() => return CachedPlugin::Absent,
+            Err(_) => return CachedPlugin::Corrupt("it cannot be read"),
         };
-        if (&file).take(LARGEST_ANSWER).read_to_end(&mut bytes).is_err() {
-            return Kept::Spoilt("it cannot be read");
+        if (&file).take(MAX_ANSWER_BYTES).read_to_end(&mut bytes).is_err() {
+            return CachedPlugin::Corrupt("it cannot be read");
         }
         let Some(([version], nonce)) =
             bytes.split_first_chunk::<HEAD>().and_then(|(head, _)| head.split_first_chunk())
         else {
-            return Kept::Spoilt("it is incomplete");
+            return CachedPlugin::Corrupt("it is incomplete");
         };
         let Ok(nonce) = <[u8; NONCE_LEN]>::try_from(nonce) else {
-            return Kept::Spoilt("it is incomplete");
+            return CachedPlugin::Corrupt("it is incomplete");
         };
         if *version != VERSION {
-            return Kept::Spoilt("it has another format");
+            return CachedPlugin::Corrupt("it has another format");
         }
         let mut body = bytes.split_off(HEAD);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let Ok(length) =
             self.entries.open_in_place(nonce, associated(name), &mut body).map(|text| text.len())
         else {
-            return Kept::Spoilt("it was altered, or is another entry or another host's");
+            return CachedPlugin::Corrupt("it was altered, or is another entry or another host's");
         };
         body.truncate(length);
         // Only for the order of removal.
         drop(file.set_modified(SystemTime::now()));
-        wire::read_made(body).map_or(Kept::Spoilt("it has another format"), Kept::Made)
+        wire::read_made(body)
+            .map_or(CachedPlugin::Corrupt("it has another format"), CachedPlugin::Compiled)
     }
 
     /// Keeps it under this name, whole or not at all, and removes what was not used for longest where there is too much.
-    pub(crate) fn keep(&self, name: &str, made: &Made) -> io::Result<()> {
+    pub(crate) fn store(&self, name: &str, made: &CompiledPlugin) -> io::Result<()> {
         if !self.is_enabled {
             return Ok(());
         }
@@ -140,7 +141,7 @@ impl Cache {
     }
 
     /// Removes an entry that is of no use.
-    pub(crate) fn forget(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         if self.is_enabled {
             drop(fs::remove_file(self.path(name)));
         }
@@ -203,9 +204,9 @@ mod tests {
         Cache::new(folder.join("made"), most, true, &[key; 32]).unwrap()
     }
 
-    fn made(byte: u8) -> Made {
+    fn made(byte: u8) -> CompiledPlugin {
         let notes = vec!["noted by NAME-OF-A-PERSON".to_owned()];
-        Made {
+        CompiledPlugin {
             code: [b"settings of NAME-OF-A-PERSON".as_slice(), &[byte; 5_000]].concat(),
             snapshot: Digest([byte; 32]),
             snapshot_bytes: 9,
@@ -213,8 +214,8 @@ mod tests {
         }
     }
 
-    fn spoilt(kept: Kept) -> bool {
-        matches!(kept, Kept::Spoilt(_))
+    fn spoilt(kept: CachedPlugin) -> bool {
+        matches!(kept, CachedPlugin::Corrupt(_))
     }
 
     #[test]
@@ -258,10 +259,10 @@ mod tests {
     fn only_what_this_host_kept_under_that_name_opens() {
         let folder = tempfile::tempdir().unwrap();
         let ours = cache(folder.path(), 1 << 20, 1);
-        assert!(matches!(ours.open("aa"), Kept::Nothing));
-        ours.keep("aa", &made(1)).unwrap();
-        ours.keep("bb", &made(2)).unwrap();
-        let Kept::Made(back) = ours.open("aa") else { panic!("it must open") };
+        assert!(matches!(ours.open("aa"), CachedPlugin::Absent));
+        ours.store("aa", &made(1)).unwrap();
+        ours.store("bb", &made(2)).unwrap();
+        let CachedPlugin::Compiled(back) = ours.open("aa") else { panic!("it must open") };
         assert_eq!(back, made(1));
 
         let path = ours.path("aa");
@@ -280,11 +281,14 @@ mod tests {
         fs::copy(ours.path("bb"), &path).unwrap();
         assert!(spoilt(ours.open("aa")), "another entry in its place");
         let foreign = cache(&folder.path().join("foreign"), 1 << 20, 2);
-        foreign.keep("aa", &made(1)).unwrap();
+        foreign.store("aa", &made(1)).unwrap();
         fs::copy(foreign.path("aa"), &path).unwrap();
         assert!(spoilt(ours.open("aa")), "another host's");
-        ours.keep("aa", &made(3)).unwrap();
-        assert!(matches!(ours.open("aa"), Kept::Made(back) if back == made(3)), "it is replaced");
+        ours.store("aa", &made(3)).unwrap();
+        assert!(
+            matches!(ours.open("aa"), CachedPlugin::Compiled(back) if back == made(3)),
+            "it is replaced"
+        );
     }
 
     #[test]
@@ -296,24 +300,24 @@ mod tests {
             file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
         };
         for (name, age) in [("aa", 30), ("bb", 20), ("cc", 10)] {
-            cache.keep(name, &made(1)).unwrap();
+            cache.store(name, &made(1)).unwrap();
             aged(name, age);
         }
-        assert!(matches!(cache.open("aa"), Kept::Made(_)), "used now");
+        assert!(matches!(cache.open("aa"), CachedPlugin::Compiled(_)), "used now");
         fs::write(cache.folder.join(".left.0123456789abcdef.tmp"), "half").unwrap();
-        cache.keep("dd", &made(1)).unwrap();
+        cache.store("dd", &made(1)).unwrap();
         let kept = ["aa", "bb", "cc", "dd"].map(|name| cache.path(name).exists());
         assert_eq!(kept, [true, false, true, true]);
         assert!(!cache.folder.join(".left.0123456789abcdef.tmp").exists());
         let small = self::cache(&folder.path().join("small"), 100, 1);
-        assert!(small.keep("aa", &made(1)).is_err(), "larger than all of it");
+        assert!(small.store("aa", &made(1)).is_err(), "larger than all of it");
     }
 
     #[test]
     fn one_that_only_looks_up_writes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let looking = Cache::new(folder.path().join("made"), 1 << 20, false, &[1; 32]).unwrap();
-        looking.keep("aa", &made(1)).unwrap();
+        looking.store("aa", &made(1)).unwrap();
         assert!(!folder.path().join("made").exists());
     }
 }

@@ -11,9 +11,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::given_up::GivenUp;
-use crate::make::{Bench, Job, Made};
-use crate::refused::{Refused, line, no_memory};
+use crate::given_up::CancelToken;
+use crate::make::{CompiledPlugin, PluginCompiler, PrepareJob};
+use crate::refused::{PrepareError, line, no_memory};
 use crate::{child_confinement, ticker, wire};
 
 /// The argument that makes this program the child. Its `main` must call [`prepare_plugin`] then, before it does anything else.
@@ -38,8 +38,13 @@ impl Default for Confinement {
 
 impl Confinement {
     /// Has a child do it, unless that is given up: then the child is ended.
-    pub(crate) fn make(&self, job: &Job<'_>, given_up: &GivenUp) -> Result<Made, Refused> {
-        let unavailable = |error: io::Error| Refused::NoCompiler { why: line(&error.to_string()) };
+    pub(crate) fn prepare(
+        &self,
+        job: &PrepareJob<'_>,
+        given_up: &CancelToken,
+    ) -> Result<CompiledPlugin, PrepareError> {
+        let unavailable =
+            |error: io::Error| PrepareError::NoCompiler { why: line(&error.to_string()) };
         let until = Instant::now() + Duration::from_secs(self.wall_s);
         let mut child = self.command(&[]).spawn().map_err(unavailable)?;
         // When the machine runs out of memory, it is this process that goes. Where that cannot be said, the limits hold all the same.
@@ -49,18 +54,18 @@ impl Confinement {
         // Whatever happened above, no child is left behind.
         drop(child.kill());
         let status = child.wait().map_err(unavailable)?;
-        let Said { answer, complaint, in_time } = done.map_err(unavailable)?;
+        let ChildOutput { answer, complaint, in_time } = done.map_err(unavailable)?;
         if !in_time && given_up.is_cancelled() {
-            return Err(Refused::GivenUp);
+            return Err(PrepareError::Cancelled);
         }
         if !in_time {
-            return Err(Refused::CompileTime { what: "time", most: self.wall_s });
+            return Err(PrepareError::CompileTime { what: "time", most: self.wall_s });
         }
         match wire::read_result(answer) {
-            Some(Err(Refused::NotCompiled { why } | Refused::NoSnapshot { why }))
+            Some(Err(PrepareError::NotCompiled { why } | PrepareError::NoSnapshot { why }))
                 if no_memory(&why) =>
             {
-                Err(Refused::CompileMemory { most: self.memory_bytes })
+                Err(PrepareError::CompileMemory { most: self.memory_bytes })
             }
             Some(result) => result,
             None => Err(self.classify_failure(status, &complaint)),
@@ -131,15 +136,15 @@ impl Confinement {
     }
 
     /// What a child fell over that gave no answer.
-    fn classify_failure(&self, status: ExitStatus, complaint: &[u8]) -> Refused {
+    fn classify_failure(&self, status: ExitStatus, complaint: &[u8]) -> PrepareError {
         let complaint = String::from_utf8_lossy(complaint);
         match status.signal() {
             Some(libc::SIGXCPU) => {
-                Refused::CompileTime { what: "processor time", most: self.cpu_s }
+                PrepareError::CompileTime { what: "processor time", most: self.cpu_s }
             }
-            _ if no_memory(&complaint) => Refused::CompileMemory { most: self.memory_bytes },
-            Some(signal) => Refused::CompileCrashed { how: format!("signal {signal}") },
-            None => Refused::CompileCrashed {
+            _ if no_memory(&complaint) => PrepareError::CompileMemory { most: self.memory_bytes },
+            Some(signal) => PrepareError::CompileCrashed { how: format!("signal {signal}") },
+            None => PrepareError::CompileCrashed {
                 how: format!("exit code {}", status.code().unwrap_or_default()),
             },
         }
@@ -160,14 +165,14 @@ pub fn prepare_plugin() -> ExitCode {
         eprintln!("the host runs this command to prepare a plugin; it has no other use");
         return ExitCode::from(2);
     };
-    let bench = Bench::new(job.configure_time).and_then(|bench| {
+    let bench = PluginCompiler::new(job.configure_time).and_then(|bench| {
         ticker::start(vec![bench.ticking()])?;
         Ok(bench)
     });
     let refused =
-        |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
+        |error: wasmtime::Error| PrepareError::NotCompiled { why: line(&format!("{error:#}")) };
     let result = bench.map_err(refused).and_then(|bench| {
-        bench.make(&Job {
+        bench.make(&PrepareJob {
             component: &job.component,
             settings: &job.settings,
             memory_bytes: job.memory_bytes,
@@ -191,7 +196,7 @@ fn no_more_descriptors() {
 }
 
 /// What came of talking to a child.
-struct Said {
+struct ChildOutput {
     answer: Vec<u8>,
     complaint: Vec<u8>,
     in_time: bool,
@@ -200,10 +205,10 @@ struct Said {
 /// Gives the job, takes the answer, and ends the child where that takes too long or is given up.
 fn converse(
     child: &mut Process,
-    job: &Job<'_>,
+    job: &PrepareJob<'_>,
     until: Instant,
-    given_up: &GivenUp,
-) -> io::Result<Said> {
+    given_up: &CancelToken,
+) -> io::Result<ChildOutput> {
     let broken = || io::Error::other("it has no pipes");
     let mut stdin = child.stdin.take().ok_or_else(broken)?;
     let stdout = child.stdout.take().ok_or_else(broken)?;
@@ -213,7 +218,7 @@ fn converse(
         let (done, wait) = channel();
         let read = move || {
             let mut answer = Vec::new();
-            let read = stdout.take(LARGEST_ANSWER).read_to_end(&mut answer);
+            let read = stdout.take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
             // The other end is there until this thread has ended.
             let _ = done.send(());
             read.map(|_| answer)
@@ -256,7 +261,7 @@ fn converse(
         drop(child.kill());
         let answer = reader.join().map_err(|_| broken())??;
         let complaint = listener.join().map_err(|_| broken())?;
-        Ok(Said { answer, complaint, in_time })
+        Ok(ChildOutput { answer, complaint, in_time })
     })
 }
 
@@ -270,7 +275,7 @@ const NICENESS: i32 = 10;
 /// Bytes of a job: component and settings have at most half as much together.
 const MAX_JOB_BYTES: u64 = 128 << 20;
 /// Bytes of an answer: many times the code of a Python plugin.
-pub(crate) const LARGEST_ANSWER: u64 = 512 << 20;
+pub(crate) const MAX_ANSWER_BYTES: u64 = 512 << 20;
 /// Bytes of what it complains that are kept.
 const MAX_ERROR_BYTES: u64 = 4 << 10;
 /// How often it is looked whether what a child makes is still wanted.

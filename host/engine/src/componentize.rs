@@ -7,9 +7,9 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use crate::guarded::guarded;
-use crate::inspect::{CONTRACT, MOST_BYTES, SEARCH};
-use crate::refused::{Refused, line};
+use crate::guarded::catch_panic;
+use crate::inspect::{CONTRACT, MAX_BYTES, SEARCH};
+use crate::refused::{PrepareError, line};
 
 /// Makes a component of a core module.
 ///
@@ -20,9 +20,9 @@ use crate::refused::{Refused, line};
 ///
 /// [`PrepareError::TooLarge`]; [`PrepareError::Invalid`] where it is no core module or its imports and exports are not
 /// those of its world.
-pub fn componentize(module: &[u8]) -> Result<Vec<u8>, Refused> {
-    if module.len() > MOST_BYTES {
-        return Err(Refused::TooLarge { bytes: module.len(), most: MOST_BYTES });
+pub fn componentize(module: &[u8]) -> Result<Vec<u8>, PrepareError> {
+    if module.len() > MAX_BYTES {
+        return Err(PrepareError::TooLarge { bytes: module.len(), most: MAX_BYTES });
     }
     let encode = || {
         let mut module = module.to_vec();
@@ -34,10 +34,12 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>, Refused> {
         }
         ComponentEncoder::default().validate(true).module(&module)?.encode()
     };
-    match guarded(encode) {
+    match catch_panic(encode) {
         Some(Ok(component)) => Ok(component),
-        Some(Err(error)) => Err(Refused::Invalid { why: line(&format!("{error:#}")) }),
-        None => Err(Refused::Invalid { why: "the component encoder does not support it".into() }),
+        Some(Err(error)) => Err(PrepareError::Invalid { why: line(&format!("{error:#}")) }),
+        None => {
+            Err(PrepareError::Invalid { why: "the component encoder does not support it".into() })
+        }
     }
 }
 

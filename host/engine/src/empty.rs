@@ -7,13 +7,13 @@ use wit_parser::Resolve;
 
 use crate::componentize;
 use crate::inspect::CONTRACT;
-use crate::refused::{Refused, line};
+use crate::refused::{PrepareError, line};
 
 /// The plugin that does nothing, as a component.
 ///
 /// # Errors
 /// None that is not a fault of this crate.
-pub fn empty() -> Result<Vec<u8>, Refused> {
+pub fn noop_plugin() -> Result<Vec<u8>, PrepareError> {
     let mut module = MODULE.to_vec();
     let embed = |module: &mut Vec<u8>| -> Result<(), Box<dyn std::error::Error>> {
         let mut resolve = Resolve::default();
@@ -21,7 +21,7 @@ pub fn empty() -> Result<Vec<u8>, Refused> {
         let world = resolve.select_world(&[package], Some("plugin"))?;
         Ok(wit_component::embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)?)
     };
-    embed(&mut module).map_err(|error| Refused::Invalid { why: line(&error.to_string()) })?;
+    embed(&mut module).map_err(|error| PrepareError::Invalid { why: line(&error.to_string()) })?;
     componentize(&module)
 }
 
@@ -59,6 +59,6 @@ mod tests {
     #[test]
     fn the_bytes_are_what_the_text_says() {
         assert_eq!(wat::parse_str(TEXT).unwrap(), MODULE);
-        assert!(crate::inspect(&empty().unwrap()).is_ok());
+        assert!(crate::inspect(&noop_plugin().unwrap()).is_ok());
     }
 }

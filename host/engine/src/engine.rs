@@ -17,17 +17,17 @@ use wasmtime::component::{Component, Linker};
 
 use crate::bindings::SearchPluginPre;
 use crate::build_id::build_id;
-use crate::cache::{Cache, CacheKey, Kept};
+use crate::cache::{Cache, CacheKey, CachedPlugin};
 use crate::child::Confinement;
 use crate::entry::Entry;
 use crate::fault::Fault;
-use crate::given_up::GivenUp;
+use crate::given_up::CancelToken;
 use crate::inspect::{Inspection, inspect};
-use crate::make::{Bench, Job, Made};
+use crate::make::{CompiledPlugin, PluginCompiler, PrepareJob};
 use crate::plugin::{Code, Plugin};
-use crate::refused::{Refused, line};
+use crate::refused::{PrepareError, line};
 use crate::reset::Reset;
-use crate::room::Room;
+use crate::room::StoreState;
 use crate::sandbox;
 use crate::ticker;
 use crate::workshop::linker;
@@ -37,7 +37,7 @@ use crate::workshop::linker;
 pub struct Engine {
     inner: Arc<Inner>,
     /// Whether what is made through this one is wanted no more.
-    given_up: GivenUp,
+    cancel: CancelToken,
 }
 
 /// How an engine is set up.
@@ -67,11 +67,11 @@ pub struct PrepareSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Preparations {
     /// Configured and compiled.
-    pub made: u64,
+    pub compiled: u64,
     /// Taken from the cache.
     pub cached: u64,
     /// Entries of the cache that were not believed; their plugins were made again.
-    pub spoilt: u64,
+    pub corrupt: u64,
 }
 
 /// The engine cannot run on this machine.
@@ -100,9 +100,9 @@ impl Engine {
 
     /// The same with a way of wiping that the caller knows to be possible here.
     pub(crate) fn with_reset(options: Options, reset: Reset) -> Result<Self, EngineError> {
-        let bench = Bench::new(options.configure_time).map_err(EngineError::Sandbox)?;
+        let bench = PluginCompiler::new(options.configure_time).map_err(EngineError::Sandbox)?;
         let ticking = bench.ticking();
-        Self::set_up(options, reset, Maker::Here(Box::new(bench)), Some(ticking))
+        Self::set_up(options, reset, Preparer::InProcess(Box::new(bench)), Some(ticking))
     }
 
     /// The same where plugins are made elsewhere: in a child of this process, and once for all restarts.
@@ -118,14 +118,14 @@ impl Engine {
         let PrepareSettings { confinement, cache } = workplace;
         let build = build_id().map_err(EngineError::Program)?;
         let recorded_elsewhere =
-            Elsewhere { confinement, cache, compiler: compiler_digest(&compiler), build };
-        Self::set_up(options, Reset::probe(), Maker::Elsewhere(Box::new(recorded_elsewhere)), None)
+            ChildPreparer { confinement, cache, compiler: compiler_digest(&compiler), build };
+        Self::set_up(options, Reset::probe(), Preparer::Child(Box::new(recorded_elsewhere)), None)
     }
 
     fn set_up(
         options: Options,
         reset: Reset,
-        maker: Maker,
+        maker: Preparer,
         ticking: Option<EngineWeak>,
     ) -> Result<Self, EngineError> {
         let pool =
@@ -136,7 +136,7 @@ impl Engine {
         let inner = Inner {
             pool,
             linker,
-            maker,
+            preparer: maker,
             configure_time: options.configure_time,
             reset,
             reset_held: AtomicBool::new(true),
@@ -144,19 +144,19 @@ impl Engine {
             in_use: Mutex::default(),
             preparations: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner), given_up: GivenUp::default() })
+        Ok(Self { inner: Arc::new(inner), cancel: CancelToken::default() })
     }
 
     /// The same engine, for somebody who may want no more what he has made through it: then its preparations end at once, with
     /// [`PrepareError::Cancelled`]. One that waits for somebody else's waits on.
     #[must_use]
-    pub fn unless(&self, given_up: &GivenUp) -> Self {
-        Self { inner: Arc::clone(&self.inner), given_up: given_up.clone() }
+    pub fn with_cancel(&self, given_up: &CancelToken) -> Self {
+        Self { inner: Arc::clone(&self.inner), cancel: given_up.clone() }
     }
 
     /// Whether what is made through this one is wanted no more.
-    pub fn is_given_up(&self) -> bool {
-        self.given_up.is_cancelled()
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 
     /// How slots are wiped between calls, for the start record and the operator's log.
@@ -204,21 +204,21 @@ impl Engine {
         component: &[u8],
         settings: &str,
         limits: Limits,
-    ) -> Result<Plugin, Refused> {
+    ) -> Result<Plugin, PrepareError> {
         if !limits.within_ceiling() {
-            return Err(Refused::Limits);
+            return Err(PrepareError::Limits);
         }
         let inner = &*self.inner;
         let inspection = inspect(component)?;
         if inspection.memory_bytes > limits.memory_bytes {
-            return Err(Refused::NoStart(Fault::Memory));
+            return Err(PrepareError::NoStart(Fault::Memory));
         }
         let digest = inspection.digest;
         let key = (digest, Digest(Sha256::digest(settings).into()));
         // Held all along: see the invariant. No call ever takes it.
         let mut in_use = inner.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.given_up.is_cancelled() {
-            return Err(Refused::GivenUp);
+        if self.cancel.is_cancelled() {
+            return Err(PrepareError::Cancelled);
         }
         let plugin = match in_use.get(&key).and_then(Weak::upgrade) {
             Some(code) => Plugin::new(code, limits),
@@ -228,12 +228,12 @@ impl Engine {
                     component,
                     (settings, key.1),
                     &limits,
-                    &self.given_up,
+                    &self.cancel,
                 )?;
                 Plugin::new(Arc::new(code), limits)
             }
         };
-        plugin.warm_up(inner.warm).map_err(Refused::NoStart)?;
+        plugin.warm_up(inner.warm).map_err(PrepareError::NoStart)?;
         in_use.retain(|_, code| code.strong_count() > 0);
         in_use.insert(key, Arc::downgrade(plugin.code()));
         Ok(plugin)
@@ -253,8 +253,8 @@ impl Default for Options {
 
 struct Inner {
     pool: wasmtime::Engine,
-    linker: Linker<Room>,
-    maker: Maker,
+    linker: Linker<StoreState>,
+    preparer: Preparer,
     configure_time: Duration,
     reset: Reset,
     /// The last answer to whether it is still safe.
@@ -266,14 +266,14 @@ struct Inner {
 }
 
 /// Who makes plugins.
-enum Maker {
+enum Preparer {
     /// This process.
-    Here(Box<Bench>),
+    InProcess(Box<PluginCompiler>),
     /// A child of it, unless it was made before.
-    Elsewhere(Box<Elsewhere>),
+    Child(Box<ChildPreparer>),
 }
 
-struct Elsewhere {
+struct ChildPreparer {
     confinement: Confinement,
     cache: Cache,
     /// The compiler's version and configuration.
@@ -289,21 +289,21 @@ impl Inner {
         component: &[u8],
         (settings, digest): (&str, Digest),
         limits: &Limits,
-        given_up: &GivenUp,
-    ) -> Result<Code, Refused> {
-        let job = Job {
+        given_up: &CancelToken,
+    ) -> Result<Code, PrepareError> {
+        let job = PrepareJob {
             component,
             settings,
             memory_bytes: limits.memory_bytes,
             configure_time: self.configure_time,
         };
-        let place = match &self.maker {
-            Maker::Here(bench) => {
+        let place = match &self.preparer {
+            Preparer::InProcess(bench) => {
                 let made = bench.make(&job)?;
-                self.count(|done| done.made += 1);
+                self.count(|done| done.compiled += 1);
                 return self.load(inspection, &made, limits);
             }
-            Maker::Elsewhere(place) => place,
+            Preparer::Child(place) => place,
         };
         let name = place.cache.name(&CacheKey {
             component: inspection.digest,
@@ -313,11 +313,11 @@ impl Inner {
             build: &place.build,
         });
         let kept = match place.cache.open(&name) {
-            Kept::Nothing => None,
-            Kept::Made(made) => {
+            CachedPlugin::Absent => None,
+            CachedPlugin::Compiled(made) => {
                 Some(self.load(inspection, &made, limits).map_err(|_| "it cannot be loaded"))
             }
-            Kept::Spoilt(why) => Some(Err(why)),
+            CachedPlugin::Corrupt(why) => Some(Err(why)),
         };
         match kept {
             Some(Ok(code)) => {
@@ -332,15 +332,15 @@ impl Inner {
                     "a compiled plugin in the cache does not pass its check; the host compiles \
                      it again"
                 );
-                place.cache.forget(&name);
-                self.count(|done| done.spoilt += 1);
+                place.cache.remove(&name);
+                self.count(|done| done.corrupt += 1);
             }
             None => {}
         }
-        let made = place.confinement.make(&job, given_up)?;
+        let made = place.confinement.prepare(&job, given_up)?;
         let code = self.load(inspection, &made, limits)?;
-        self.count(|done| done.made += 1);
-        if let Err(error) = place.cache.keep(&name, &made) {
+        self.count(|done| done.compiled += 1);
+        if let Err(error) = place.cache.store(&name, &made) {
             tracing::warn!(%error, event = "cache.not-kept", "a compiled plugin could not be \
              written to the cache; the next start compiles it again");
         }
@@ -349,9 +349,14 @@ impl Inner {
 
     /// Links what was made, and sees that it starts.
     #[expect(unsafe_code, reason = "wasmtime cannot know where code comes from")]
-    fn load(&self, inspection: &Inspection, made: &Made, limits: &Limits) -> Result<Code, Refused> {
+    fn load(
+        &self,
+        inspection: &Inspection,
+        made: &CompiledPlugin,
+        limits: &Limits,
+    ) -> Result<Code, PrepareError> {
         let not_compiled =
-            |error: wasmtime::Error| Refused::NotCompiled { why: line(&format!("{error:#}")) };
+            |error: wasmtime::Error| PrepareError::NotCompiled { why: line(&format!("{error:#}")) };
         // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. Only three places make a `CompiledPlugin`, which never leaves
         // this crate and is never changed: `PluginCompiler::make`, with what that function gave; `wire::read_made` on what our own child, the
         // program that runs here, wrote into a pipe that nobody else holds, having called `PluginCompiler::make`; and `wire::read_made` on an entry of
@@ -365,7 +370,7 @@ impl Inner {
         let searching = searching.map_err(not_compiled)?;
         let time = Duration::from_millis(limits.time_ms.into());
         let store = sandbox::store(&self.pool, limits.memory_bytes, limits.output_bytes, time);
-        let no_start = |error| Refused::NoStart(Fault::from_wasmtime(&error));
+        let no_start = |error| PrepareError::NoStart(Fault::from_wasmtime(&error));
         let entry = Entry::check(&component, instances, store).map_err(no_start)?;
         Ok(Code {
             engine: self.pool.clone(),

@@ -8,11 +8,11 @@ use wasmtime::{Result, Store};
 
 use crate::bindings::plain::PluginPre;
 use crate::bindings::portcullis::policy::types::{Call, Decision};
-use crate::room::Room;
+use crate::room::StoreState;
 
 /// What instances are made of.
 pub(crate) struct Entry {
-    instances: InstancePre<Room>,
+    instances: InstancePre<StoreState>,
     evaluate: ComponentExportIndex,
 }
 
@@ -23,8 +23,8 @@ impl Entry {
     /// Makes one instance in `store` and compares its exports with the contract.
     pub(crate) fn check(
         component: &Component,
-        instances: InstancePre<Room>,
-        mut store: Store<Room>,
+        instances: InstancePre<StoreState>,
+        mut store: Store<StoreState>,
     ) -> Result<Self> {
         let evaluate = component.get_export_index(None, EVALUATE);
         let evaluate =
@@ -36,7 +36,7 @@ impl Entry {
 
     /// The `evaluate` of a fresh instance.
     #[expect(unsafe_code, reason = "wasmtime has no safe way to use what it has checked once")]
-    pub(crate) fn enter<'a>(&self, store: &mut Store<Room>) -> Result<Evaluate<'a>> {
+    pub(crate) fn enter<'a>(&self, store: &mut Store<StoreState>) -> Result<Evaluate<'a>> {
         let instance = self.instances.instantiate(&mut *store)?;
         let function = instance.get_func(&mut *store, self.evaluate);
         let function =

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether what is being made is wanted no more. Clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct GivenUp(Arc<AtomicBool>);
+pub struct CancelToken(Arc<AtomicBool>);
 
-impl GivenUp {
+impl CancelToken {
     /// It is wanted no more.
-    pub fn say(&self) {
+    pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
 

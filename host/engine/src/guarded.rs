@@ -5,6 +5,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `work`; `None` where it panicked. Nothing that `work` touched is used again after a panic.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }

@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{ComponentExternalKind, Parser, Payload, Validator};
 use wit_parser::Resolve;
 
-use crate::guarded::guarded;
-use crate::refused::{Refused, line};
+use crate::guarded::catch_panic;
+use crate::refused::{PrepareError, line};
 use crate::sandbox::FEATURES;
 
 /// A component's outside.
@@ -30,7 +30,7 @@ pub struct Inspection {
 }
 
 /// Most bytes a component may have: a Python plugin has 18.5 MB, a JavaScript one 12 MB.
-pub(crate) const MOST_BYTES: usize = 32 << 20;
+pub(crate) const MAX_BYTES: usize = 32 << 20;
 
 /// Looks at a component without compiling it.
 ///
@@ -39,23 +39,23 @@ pub(crate) const MOST_BYTES: usize = 32 << 20;
 /// [`PrepareError`]: too large, not a component, over-complex, using what the sandbox has switched off, importing
 /// what is not in the contract (`wasi:*` included) or what has no store yet, or not of the world
 /// `portcullis:policy/plugin@0.2.0`, or, where it exports `search`, not of `search-plugin`.
-pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
-    if component.len() > MOST_BYTES {
-        return Err(Refused::TooLarge { bytes: component.len(), most: MOST_BYTES });
+pub fn inspect(component: &[u8]) -> Result<Inspection, PrepareError> {
+    if component.len() > MAX_BYTES {
+        return Err(PrepareError::TooLarge { bytes: component.len(), most: MAX_BYTES });
     }
     if Parser::is_core_wasm(component) {
-        return Err(Refused::CoreModule);
+        return Err(PrepareError::CoreModule);
     }
     let seen = survey(component).map_err(|error| match error {
         Surveyed::Refused(refused) => refused,
-        Surveyed::Broken(error) => Refused::Invalid { why: line(&error.to_string()) },
+        Surveyed::Broken(error) => PrepareError::Invalid { why: line(&error.to_string()) },
     })?;
     for import in &seen.imports {
         check_import(import)?;
     }
     Validator::new_with_features(FEATURES)
         .validate_all(component)
-        .map_err(|error| Refused::Invalid { why: line(&error.to_string()) })?;
+        .map_err(|error| PrepareError::Invalid { why: line(&error.to_string()) })?;
     let searches = seen.exports.iter().any(|export| export == SEARCH);
     check_world(component, if searches { "search-plugin" } else { "plugin" })?;
     Ok(Inspection {
@@ -69,29 +69,31 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, Refused> {
 }
 
 /// Whether the contract has this import and this version its store.
-fn check_import(import: &str) -> Result<(), Refused> {
+fn check_import(import: &str) -> Result<(), PrepareError> {
     if let Some(later) = LATER.into_iter().find(|later| *later == import) {
-        return Err(Refused::LaterImport { import: later });
+        return Err(PrepareError::LaterImport { import: later });
     }
     if ALLOWED.contains(&import) {
         Ok(())
     } else {
-        Err(Refused::ForbiddenImport { import: line(import) })
+        Err(PrepareError::ForbiddenImport { import: line(import) })
     }
 }
 
 /// Whether imports and exports have the types of one of our worlds.
-fn check_world(component: &[u8], world: &str) -> Result<(), Refused> {
+fn check_world(component: &[u8], world: &str) -> Result<(), PrepareError> {
     let fits = || {
         let mut resolve = Resolve::default();
         let package = resolve.push_str("policy.wit", CONTRACT)?;
         let world = resolve.select_world(&[package], Some(world))?;
         wit_component::targets(&resolve, world, component)
     };
-    match guarded(fits) {
+    match catch_panic(fits) {
         Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(Refused::WrongWorld { why: line(&error.root_cause().to_string()) }),
-        None => Err(Refused::WrongWorld { why: "its types cannot be compared".into() }),
+        Some(Err(error)) => {
+            Err(PrepareError::WrongWorld { why: line(&error.root_cause().to_string()) })
+        }
+        None => Err(PrepareError::WrongWorld { why: "its types cannot be compared".into() }),
     }
 }
 
@@ -106,7 +108,7 @@ struct Survey {
 }
 
 enum Surveyed {
-    Refused(Refused),
+    Refused(PrepareError),
     Broken(wasmparser::BinaryReaderError),
 }
 
@@ -163,7 +165,7 @@ fn survey(component: &[u8]) -> Result<Survey, Surveyed> {
 
 fn at_most(what: &'static str, count: u64, most: u64) -> Result<(), Surveyed> {
     if count > most {
-        Err(Surveyed::Refused(Refused::TooMany { what, count, most }))
+        Err(Surveyed::Refused(PrepareError::TooMany { what, count, most }))
     } else {
         Ok(())
     }

@@ -53,13 +53,13 @@ pub use child_confinement::{
     ConfinementReport, Layer as ConfinementLayer, PROBE, probe as probe_confinement,
 };
 pub use componentize::componentize;
-pub use empty::empty;
+pub use empty::noop_plugin;
 pub use engine::{Engine, EngineError, Options, Preparations, PrepareSettings};
 pub use fault::Fault;
-pub use given_up::GivenUp;
+pub use given_up::CancelToken;
 pub use inspect::{Inspection, inspect};
 pub use kernel_clock::kernel_clock_is_synchronised;
 pub use meter::{Cost, Meter};
 pub use plugin::{Evaluation, Plugin, SpentInstance};
-pub use refused::Refused;
+pub use refused::PrepareError;
 pub use reset::Reset;

@@ -21,8 +21,8 @@ pub(crate) fn decision(decision: Decision) -> model::Decision {
 }
 
 /// A page of a search, moved.
-pub(crate) fn found(found: Found) -> model::Found {
-    model::Found { results: found.results.into_iter().map(entity).collect(), next: found.next }
+pub(crate) fn found(found: Found) -> model::SearchPage {
+    model::SearchPage { results: found.results.into_iter().map(entity).collect(), next: found.next }
 }
 
 fn entity(entity: EntityResult) -> model::Entity {

@@ -11,13 +11,13 @@ use portcullis_model::Digest;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, EngineWeak};
 
-use crate::guarded::guarded;
-use crate::refused::{Refused, line};
+use crate::guarded::catch_panic;
+use crate::refused::{PrepareError, line};
 use crate::sandbox;
 use crate::workshop::Snapshotter;
 
 /// What is to be made.
-pub(crate) struct Job<'a> {
+pub(crate) struct PrepareJob<'a> {
     /// The component: inspected.
     pub(crate) component: &'a [u8],
     /// The settings.
@@ -30,7 +30,7 @@ pub(crate) struct Job<'a> {
 
 /// A configured plugin, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Made {
+pub(crate) struct CompiledPlugin {
     /// Native code and what belongs to it, as wasmtime writes it.
     pub(crate) code: Vec<u8>,
     /// SHA-256 of the configured component.
@@ -42,12 +42,12 @@ pub(crate) struct Made {
 }
 
 /// The tools.
-pub(crate) struct Bench {
+pub(crate) struct PluginCompiler {
     workshop: Snapshotter,
     compiler: Engine,
 }
 
-impl Bench {
+impl PluginCompiler {
     /// Tools with which `configure` may take `configure_time`.
     pub(crate) fn new(configure_time: Duration) -> wasmtime::Result<Self> {
         Ok(Self {
@@ -62,14 +62,14 @@ impl Bench {
     }
 
     /// Configures and compiles.
-    pub(crate) fn make(&self, job: &Job<'_>) -> Result<Made, Refused> {
+    pub(crate) fn make(&self, job: &PrepareJob<'_>) -> Result<CompiledPlugin, PrepareError> {
         let snapshot = self.workshop.snapshot(job.component, job.settings, job.memory_bytes)?;
-        let code = guarded(|| self.compiler.precompile_component(&snapshot.component))
-            .ok_or_else(|| Refused::NotCompiled {
+        let code = catch_panic(|| self.compiler.precompile_component(&snapshot.component))
+            .ok_or_else(|| PrepareError::NotCompiled {
                 why: "the compiler does not support it".to_owned(),
             })?
-            .map_err(|error| Refused::NotCompiled { why: line(&format!("{error:#}")) })?;
-        Ok(Made {
+            .map_err(|error| PrepareError::NotCompiled { why: line(&format!("{error:#}")) })?;
+        Ok(CompiledPlugin {
             code,
             snapshot: Digest(Sha256::digest(&snapshot.component).into()),
             snapshot_bytes: u64::try_from(snapshot.component.len()).unwrap_or(u64::MAX),

@@ -10,7 +10,7 @@ use portcullis_model::{Decision, Limits, View};
 use crate::engine::EngineError;
 use crate::fault::Fault;
 use crate::inspect::inspect;
-use crate::refused::Refused;
+use crate::refused::PrepareError;
 use crate::workshop::Snapshotter;
 use crate::{lift, lower, ticker};
 
@@ -54,7 +54,7 @@ impl Meter {
         settings: &str,
         limits: Limits,
         view: &View<'_>,
-    ) -> Result<Result<(Decision, Cost), Fault>, Refused> {
+    ) -> Result<Result<(Decision, Cost), Fault>, PrepareError> {
         inspect(component)?;
         let mut configured = self.workshop.configure(component, settings, limits.memory_bytes)?;
         let memory_bytes =

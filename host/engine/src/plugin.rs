@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_model::{
-    Decision, Digest, Found, Limits, Millis, Page, Redacted, SearchPageError, View,
+    Decision, Digest, Limits, Millis, Page, Redacted, SearchPage, SearchPageError, View,
 };
 use wasmtime::{Engine, Store};
 
@@ -16,7 +16,7 @@ use crate::bindings::SearchPluginPre;
 use crate::bindings::portcullis::policy::types::Call;
 use crate::entry::Entry;
 use crate::fault::Fault;
-use crate::room::Room;
+use crate::room::StoreState;
 use crate::{lift, lower, sandbox};
 
 /// A configured plugin. Clones share the code.
@@ -33,16 +33,16 @@ pub struct Evaluation<T = Decision> {
     /// The notes it took, also where it failed. For the sealed part of the record only.
     pub notes: Vec<String>,
     /// How long it took, from before the instance was made until the outcome was read. Not the cleaning up.
-    pub spent: Duration,
+    pub elapsed: Duration,
     /// What is left of the instance.
-    pub remains: SpentInstance,
+    pub spent_instance: SpentInstance,
 }
 
 /// A used instance. Dropping it wipes and frees its slot, which takes a few µs: drop it after the reply has
 /// left.
 #[must_use = "dropping it cleans up: do that after the reply has left"]
 pub struct SpentInstance {
-    _store: Store<Room>,
+    _store: Store<StoreState>,
 }
 
 /// A compiled snapshot, shared by all bindings with the same component and settings.
@@ -50,7 +50,7 @@ pub(crate) struct Code {
     pub(crate) engine: Engine,
     pub(crate) entry: Entry,
     /// For a plugin that can be asked "which ones?".
-    pub(crate) searching: Option<SearchPluginPre<Room>>,
+    pub(crate) searching: Option<SearchPluginPre<StoreState>>,
     pub(crate) component: Digest,
     pub(crate) snapshot: Digest,
     pub(crate) snapshot_bytes: usize,
@@ -85,10 +85,15 @@ impl Plugin {
     ///
     /// More results than the page may have are a [`Fault::Output`]; what is not well-formed
     /// ([`Found::check`]) is a [`Fault::Malformed`].
-    pub fn find(&self, view: &View<'_>, page: &Page<'_>, allowance: Duration) -> Evaluation<Found> {
+    pub fn find(
+        &self,
+        view: &View<'_>,
+        page: &Page<'_>,
+        allowance: Duration,
+    ) -> Evaluation<SearchPage> {
         self.run(view, allowance, |store, call| {
             let Some(searching) = &self.code.searching else {
-                return Ok(Ok(Found::default()));
+                return Ok(Ok(SearchPage::default()));
             };
             let instance = searching.instantiate(&mut *store)?;
             let answered =
@@ -144,7 +149,7 @@ impl Plugin {
             if matches!(evaluation.outcome, Err(Fault::Deadline | Fault::NoSlot)) {
                 break;
             }
-            held.push(evaluation.remains);
+            held.push(evaluation.spent_instance);
         }
         Ok(())
     }
@@ -154,7 +159,7 @@ impl Plugin {
         &self.code
     }
 
-    fn store(&self, allowance: Duration) -> Store<Room> {
+    fn store(&self, allowance: Duration) -> Store<StoreState> {
         sandbox::store(
             &self.code.engine,
             self.limits.memory_bytes,
@@ -169,7 +174,7 @@ impl Plugin {
         &self,
         view: &View<'_>,
         allowance: Duration,
-        ask: impl FnOnce(&mut Store<Room>, Call<'_>) -> wasmtime::Result<Result<T, Fault>>,
+        ask: impl FnOnce(&mut Store<StoreState>, Call<'_>) -> wasmtime::Result<Result<T, Fault>>,
     ) -> Evaluation<T> {
         let begun = Instant::now();
         let allowance = allowance.min(self.time());
@@ -184,8 +189,8 @@ impl Plugin {
         Evaluation {
             outcome,
             notes,
-            spent: begun.elapsed(),
-            remains: SpentInstance { _store: store },
+            elapsed: begun.elapsed(),
+            spent_instance: SpentInstance { _store: store },
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 
 /// Why a component was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum PrepareError {
     /// More bytes than this room takes.
     #[error("the component has {bytes} bytes, more than the {most} that are allowed")]
     TooLarge {
@@ -99,7 +99,7 @@ pub enum Refused {
     },
     /// Whoever had it made wants it no more. Nothing is wrong with it.
     #[error("preparing the plugin was cancelled")]
-    GivenUp,
+    Cancelled,
     /// Its `configure` came to no end.
     #[error("configuring the plugin failed: {0}")]
     Configure(Fault),
@@ -114,7 +114,7 @@ pub enum Refused {
     Limits,
 }
 
-impl Refused {
+impl PrepareError {
     /// The stable code in metrics, logs and records.
     pub fn code(&self) -> &'static str {
         match self {
@@ -131,7 +131,7 @@ impl Refused {
             Self::CompileTime { .. } => "compile-time",
             Self::CompileCrashed { .. } => "compile-crashed",
             Self::NoCompiler { .. } => "compile-unavailable",
-            Self::GivenUp => "cancelled",
+            Self::Cancelled => "cancelled",
             Self::Configure(_) => "plugin-configure-failed",
             Self::Settings(_) => "plugin-settings-refused",
             Self::NoStart(_) => "plugin-no-start",
@@ -175,7 +175,7 @@ impl Refused {
                  out of memory"
             }
             Self::NoCompiler { .. } => "allow the host to start processes of its own program",
-            Self::GivenUp => return None,
+            Self::Cancelled => return None,
             Self::Configure(Fault::Deadline) => {
                 "make the settings smaller, or report this to the plugin's publisher"
             }
@@ -190,7 +190,7 @@ impl Refused {
 
     /// What the plugin says is wrong with its settings. For the operator's eyes only, not for logs: settings
     /// name people.
-    pub fn complaints(&self) -> &[String] {
+    pub fn setting_errors(&self) -> &[String] {
         match self {
             Self::Settings(complaints) => complaints.expose(),
             _ => &[],

@@ -9,13 +9,13 @@ use crate::fault::Fault;
 use crate::sandbox::{CORE_INSTANCES, MEMORIES, TABLES};
 
 /// The data of a store.
-pub(crate) struct Room {
+pub(crate) struct StoreState {
     memory_left: u64,
     note_bytes_left: usize,
     notes: Vec<String>,
 }
 
-impl Room {
+impl StoreState {
     /// An empty room.
     pub(crate) fn new(memory_bytes: u64, note_bytes: usize) -> Self {
         Self { memory_left: memory_bytes, note_bytes_left: note_bytes, notes: Vec::new() }
@@ -32,7 +32,7 @@ impl Room {
     }
 }
 
-impl journal::Host for Room {
+impl journal::Host for StoreState {
     fn note(&mut self, message: String) -> Result<()> {
         let left = self
             .note_bytes_left
@@ -44,9 +44,9 @@ impl journal::Host for Room {
     }
 }
 
-impl types::Host for Room {}
+impl types::Host for StoreState {}
 
-impl ResourceLimiter for Room {
+impl ResourceLimiter for StoreState {
     fn memory_growing(
         &mut self,
         current: usize,

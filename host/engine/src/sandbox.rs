@@ -14,7 +14,7 @@ use wasmtime::{
 
 use crate::engine::Options;
 use crate::reset::Reset;
-use crate::room::Room;
+use crate::room::StoreState;
 use crate::ticker;
 
 /// The WebAssembly proposals a plugin may use: what Rust, C, JavaScript and Python toolchains emit by
@@ -100,9 +100,9 @@ pub(crate) fn store(
     memory_bytes: u64,
     output_bytes: u32,
     allowance: Duration,
-) -> Store<Room> {
+) -> Store<StoreState> {
     let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
-    let mut store = Store::new(engine, Room::new(memory_bytes, output_bytes));
+    let mut store = Store::new(engine, StoreState::new(memory_bytes, output_bytes));
     store.limiter(|room| room);
     store.set_hostcall_fuel(output_bytes);
     store.set_max_component_handles(0);

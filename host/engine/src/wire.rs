@@ -8,8 +8,8 @@ use std::time::Duration;
 use portcullis_model::{Digest, Redacted};
 
 use crate::fault::Fault;
-use crate::make::{Job, Made};
-use crate::refused::Refused;
+use crate::make::{CompiledPlugin, PrepareJob};
+use crate::refused::PrepareError;
 
 /// The beginning of a job.
 pub(crate) const JOB: &[u8; 8] = b"pcjob\0\0\x01";
@@ -27,7 +27,7 @@ pub(crate) struct OwnedJob {
 }
 
 /// Everything of a job but component and settings, whose bytes follow in this order.
-pub(crate) fn job_head(job: &Job<'_>) -> Vec<u8> {
+pub(crate) fn job_head(job: &PrepareJob<'_>) -> Vec<u8> {
     let mut head = JOB.to_vec();
     let micros = u64::try_from(job.configure_time.as_micros()).unwrap_or(u64::MAX);
     for number in [job.memory_bytes, micros, size(job.component), size(job.settings.as_bytes())] {
@@ -53,7 +53,7 @@ pub(crate) fn read_job(bytes: &[u8]) -> Option<OwnedJob> {
 }
 
 /// Writes what was made.
-pub(crate) fn write_made(made: &Made) -> Vec<u8> {
+pub(crate) fn write_made(made: &CompiledPlugin) -> Vec<u8> {
     let mut bytes = MADE.to_vec();
     bytes.extend_from_slice(&made.snapshot.0);
     bytes.extend_from_slice(&made.snapshot_bytes.to_be_bytes());
@@ -63,7 +63,7 @@ pub(crate) fn write_made(made: &Made) -> Vec<u8> {
 }
 
 /// Reads what was made. The code is cut out of `bytes`, not copied.
-pub(crate) fn read_made(mut bytes: Vec<u8>) -> Option<Made> {
+pub(crate) fn read_made(mut bytes: Vec<u8>) -> Option<CompiledPlugin> {
     let mut reader = Reader(&bytes);
     reader.expect(MADE)?;
     let snapshot = Digest(reader.take(32)?.try_into().ok()?);
@@ -74,24 +74,24 @@ pub(crate) fn read_made(mut bytes: Vec<u8>) -> Option<Made> {
         return None;
     }
     let code = bytes.split_off(bytes.len().checked_sub(length)?);
-    Some(Made { code, snapshot, snapshot_bytes, notes })
+    Some(CompiledPlugin { code, snapshot, snapshot_bytes, notes })
 }
 
 /// Writes what became of a job.
-pub(crate) fn write_result(result: &Result<Made, Refused>) -> Vec<u8> {
+pub(crate) fn write_result(result: &Result<CompiledPlugin, PrepareError>) -> Vec<u8> {
     let refused = match result {
         Ok(made) => return write_made(made),
         Err(refused) => refused,
     };
     let mut bytes = REFUSED.to_vec();
     match refused {
-        Refused::NoSnapshot { why } => put_tagged(&mut bytes, 1, why),
-        Refused::NotCompiled { why } => put_tagged(&mut bytes, 2, why),
-        Refused::Configure(fault) => {
+        PrepareError::NoSnapshot { why } => put_tagged(&mut bytes, 1, why),
+        PrepareError::NotCompiled { why } => put_tagged(&mut bytes, 2, why),
+        PrepareError::Configure(fault) => {
             bytes.push(3);
             put_fault(&mut bytes, fault);
         }
-        Refused::Settings(complaints) => {
+        PrepareError::Settings(complaints) => {
             bytes.push(4);
             put_list(&mut bytes, complaints.expose());
         }
@@ -102,17 +102,17 @@ pub(crate) fn write_result(result: &Result<Made, Refused>) -> Vec<u8> {
 }
 
 /// Reads what became of a job.
-pub(crate) fn read_result(bytes: Vec<u8>) -> Option<Result<Made, Refused>> {
+pub(crate) fn read_result(bytes: Vec<u8>) -> Option<Result<CompiledPlugin, PrepareError>> {
     if bytes.starts_with(MADE) {
         return read_made(bytes).map(Ok);
     }
     let mut reader = Reader(&bytes);
     reader.expect(REFUSED)?;
     let refused = match reader.byte()? {
-        1 => Refused::NoSnapshot { why: reader.text()? },
-        2 => Refused::NotCompiled { why: reader.text()? },
-        3 => Refused::Configure(reader.fault()?),
-        4 => Refused::Settings(Redacted::new(reader.list()?)),
+        1 => PrepareError::NoSnapshot { why: reader.text()? },
+        2 => PrepareError::NotCompiled { why: reader.text()? },
+        3 => PrepareError::Configure(reader.fault()?),
+        4 => PrepareError::Settings(Redacted::new(reader.list()?)),
         _ => return None,
     };
     reader.end()?;
@@ -210,15 +210,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn made(notes: Vec<String>, code: Vec<u8>) -> Made {
-        Made { code, snapshot: Digest([7; 32]), snapshot_bytes: 42, notes }
+    fn made(notes: Vec<String>, code: Vec<u8>) -> CompiledPlugin {
+        CompiledPlugin { code, snapshot: Digest([7; 32]), snapshot_bytes: 42, notes }
     }
 
-    fn refusals() -> Vec<Refused> {
+    fn refusals() -> Vec<PrepareError> {
         let mut all = vec![
-            Refused::NoSnapshot { why: "a".into() },
-            Refused::NotCompiled { why: String::new() },
-            Refused::Settings(Redacted::new(vec!["x".into(), String::new()])),
+            PrepareError::NoSnapshot { why: "a".into() },
+            PrepareError::NotCompiled { why: String::new() },
+            PrepareError::Settings(Redacted::new(vec!["x".into(), String::new()])),
         ];
         let faults = [
             Fault::Deadline,
@@ -230,7 +230,7 @@ mod tests {
         ];
         let faults = faults.into_iter().chain([Fault::Error(Redacted::new("words".into()))]);
         let faults = faults.chain(crate::fault::TRAPS.into_iter().map(Fault::Trap));
-        all.extend(faults.map(Refused::Configure));
+        all.extend(faults.map(PrepareError::Configure));
         all
     }
 
@@ -239,10 +239,10 @@ mod tests {
         for refused in refusals() {
             assert_eq!(read_result(write_result(&Err(refused.clone()))), Some(Err(refused)));
         }
-        let odd = Refused::Limits;
+        let odd = PrepareError::Limits;
         assert_eq!(
             read_result(write_result(&Err(odd.clone()))),
-            Some(Err(Refused::NotCompiled { why: odd.to_string() }))
+            Some(Err(PrepareError::NotCompiled { why: odd.to_string() }))
         );
     }
 
@@ -255,7 +255,7 @@ mod tests {
             let bytes = write_result(&Ok(made.clone()));
             prop_assert_eq!(read_result(bytes.clone()), Some(Ok(made)));
             let (memory_bytes, configure_time) = (9, Duration::from_millis(3));
-            let job = Job { component: &code, settings: &settings, memory_bytes, configure_time };
+            let job = PrepareJob { component: &code, settings: &settings, memory_bytes, configure_time };
             let whole = [job_head(&job), code.clone(), settings.clone().into_bytes()].concat();
             let read = read_job(&whole).unwrap();
             prop_assert!(read.component == code && read.settings == settings && read.memory_bytes == 9);

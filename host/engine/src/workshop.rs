@@ -21,15 +21,15 @@ use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 use crate::bindings::plain::Plugin;
 use crate::bindings::portcullis::policy::{journal, types};
 use crate::fault::Fault;
-use crate::guarded::guarded;
-use crate::refused::{Refused, line, no_memory};
-use crate::room::Room;
+use crate::guarded::catch_panic;
+use crate::refused::{PrepareError, line, no_memory};
+use crate::room::StoreState;
 use crate::sandbox;
 
 /// Makes snapshots.
 pub(crate) struct Snapshotter {
     engine: Engine,
-    linker: Linker<Room>,
+    linker: Linker<StoreState>,
     time: Duration,
     /// Whether it counts what runs.
     metered: bool,
@@ -71,7 +71,7 @@ impl Snapshotter {
         component: &[u8],
         settings: &str,
         memory_bytes: u64,
-    ) -> Result<Snapshot, Refused> {
+    ) -> Result<Snapshot, PrepareError> {
         let mut configured = self.configure(component, settings, memory_bytes)?;
         let component = configured.read_out(self.time)?;
         Ok(Snapshot { component, notes: configured.notes })
@@ -83,12 +83,12 @@ impl Snapshotter {
         component: &'a [u8],
         settings: &str,
         memory_bytes: u64,
-    ) -> Result<Configured<'a>, Refused> {
+    ) -> Result<Configured<'a>, PrepareError> {
         let mut wizer = Wizer::new();
         // The function that wizer would call, and by default drop: we call it ourselves, and the world needs
         // it.
         wizer.init_func("configure").keep_init_func(true);
-        let (context, instrumented) = guarded(|| wizer.instrument_component(component))
+        let (context, instrumented) = catch_panic(|| wizer.instrument_component(component))
             .ok_or_else(|| no_snapshot("the instrumentation does not support it"))?
             .map_err(|error| no_snapshot(&format!("{error:#}")))?;
         let instrumented = compile(&self.engine, &instrumented)?;
@@ -98,9 +98,9 @@ impl Snapshotter {
             let why = format!("{error:#}");
             // What the process may not have is no fault of the plugin's code.
             if no_memory(&why) {
-                return Refused::NotCompiled { why: line(&why) };
+                return PrepareError::NotCompiled { why: line(&why) };
             }
-            Refused::Configure(Fault::from_wasmtime(&error))
+            PrepareError::Configure(Fault::from_wasmtime(&error))
         };
         if self.metered {
             store.set_fuel(u64::MAX).map_err(faulty)?;
@@ -112,7 +112,7 @@ impl Snapshotter {
         if let Err(complaints) = configured {
             let complaints =
                 complaints.iter().take(MAX_COMPLAINTS).map(|text| line(text)).collect();
-            return Err(Refused::Settings(Redacted::new(complaints)));
+            return Err(PrepareError::Settings(Redacted::new(complaints)));
         }
         let notes = store.data_mut().take_notes();
         Ok(Configured {
@@ -139,13 +139,13 @@ pub(crate) struct Configured<'a> {
 
 impl Configured<'_> {
     /// A component like the one it was made of, with the memory and the globals that it has now.
-    fn read_out(&mut self, time: Duration) -> Result<Vec<u8>, Refused> {
+    fn read_out(&mut self, time: Duration) -> Result<Vec<u8>, PrepareError> {
         // Reading out the state runs functions of the instrumentation, not of the plugin; whole memories pass
         // through them.
         self.state.store.set_hostcall_fuel(usize::MAX);
         self.state.store.set_epoch_deadline(crate::ticker::ticks(time));
         let component =
-            guarded(|| now(self.wizer.snapshot_component(&self.context, &mut self.state)))
+            catch_panic(|| now(self.wizer.snapshot_component(&self.context, &mut self.state)))
                 .flatten()
                 .ok_or_else(|| no_snapshot("its state cannot be read out"))?
                 .map_err(|error| no_snapshot(&format!("{error:#}")))?;
@@ -156,7 +156,7 @@ impl Configured<'_> {
     }
 
     /// What its memories hold now.
-    pub(crate) fn memories(&mut self, time: Duration) -> Result<Vec<Vec<u8>>, Refused> {
+    pub(crate) fn memories(&mut self, time: Duration) -> Result<Vec<Vec<u8>>, PrepareError> {
         self.state.memories = Some(BTreeMap::new());
         let read = self.read_out(time);
         let memories = self.state.memories.take().unwrap_or_default();
@@ -165,24 +165,24 @@ impl Configured<'_> {
 }
 
 /// Links what the contract gives: the journal, and nothing else.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Room>> {
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<StoreState>> {
     let mut linker = Linker::new(engine);
-    types::add_to_linker::<_, HasSelf<Room>>(&mut linker, |room| room)?;
-    journal::add_to_linker::<_, HasSelf<Room>>(&mut linker, |room| room)?;
+    types::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |room| room)?;
+    journal::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |room| room)?;
     Ok(linker)
 }
 
 /// Compiles a component that was made of one that has been inspected.
-fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refused> {
+fn compile(engine: &Engine, component: &[u8]) -> Result<Component, PrepareError> {
     Component::new(engine, component)
-        .map_err(|error| Refused::NotCompiled { why: line(&format!("{error:#}")) })
+        .map_err(|error| PrepareError::NotCompiled { why: line(&format!("{error:#}")) })
 }
 
 /// Reads the globals and memories of an instrumented instance.
 ///
 /// wizer's trait knows no failure, so the first one is kept here and the snapshot is thrown away.
 pub(crate) struct State {
-    pub(crate) store: Store<Room>,
+    pub(crate) store: Store<StoreState>,
     instance: Instance,
     error: Option<wasmtime::Error>,
     /// What was read of memories, where somebody wants to see it.
@@ -203,7 +203,7 @@ impl State {
         &mut self,
         instance: &str,
         function: &str,
-        take: impl FnOnce(&Store<Room>, R) -> U,
+        take: impl FnOnce(&Store<StoreState>, R) -> U,
     ) -> Option<U>
     where
         R: 'static,
@@ -276,8 +276,8 @@ fn now<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-fn no_snapshot(why: &str) -> Refused {
-    Refused::NoSnapshot { why: line(why) }
+fn no_snapshot(why: &str) -> PrepareError {
+    PrepareError::NoSnapshot { why: line(why) }
 }
 
 /// Most complaints about settings that are kept.

@@ -19,7 +19,7 @@ mod tests {
     use std::time::Duration;
     use std::{env, fmt, fs, thread};
 
-    use portcullis_engine::{Engine, Fault, Options, Plugin, Refused, componentize, inspect};
+    use portcullis_engine::{Engine, Fault, Options, Plugin, PrepareError, componentize, inspect};
     use portcullis_model::{
         Attribute, Change, Decision, Lifetime, Limits, Millis, PrincipalKind, PrincipalView,
         Target, View,
@@ -83,7 +83,7 @@ mod tests {
 
     fn prepare(engine: &Engine, component: &[u8], settings: &str) -> Plugin {
         engine.prepare(component, settings, Limits::CEILING).unwrap_or_else(|refused| {
-            panic!("{refused}: {:?}", refused.complaints());
+            panic!("{refused}: {:?}", refused.setting_errors());
         })
     }
 
@@ -404,8 +404,11 @@ mod tests {
             for (place, settings) in wrong.iter().skip(if quick { 0 } else { wrong.len() - 1 }) {
                 let refused =
                     engine().prepare(&component, settings, Limits::CEILING).err().unwrap();
-                assert!(matches!(refused, Refused::Settings(_)), "{language}, {place}: {refused}");
-                let complaints = refused.complaints();
+                assert!(
+                    matches!(refused, PrepareError::Settings(_)),
+                    "{language}, {place}: {refused}"
+                );
+                let complaints = refused.setting_errors();
                 assert!(
                     complaints.iter().any(|complaint| complaint.contains(place)),
                     "{language}: {complaints:?}"
@@ -445,7 +448,7 @@ mod tests {
                 }
             });
             let spent = (0..20)
-                .map(|_| plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).spent)
+                .map(|_| plugin.evaluate(&sign_in.view(), Duration::from_secs(1)).elapsed)
                 .min();
             println!("{language}: a thousand departments, at best {spent:?} a call");
         }
@@ -457,7 +460,7 @@ mod tests {
         for (language, component) in built("misbehaving") {
             let plugin = engine().prepare(&component, r#"{"secret":"x"}"#, limits).unwrap_or_else(
                 |refused| {
-                    panic!("{language}: {refused} {:?}", refused.complaints());
+                    panic!("{language}: {refused} {:?}", refused.setting_errors());
                 },
             );
             let asked = |misbehaviour: &str| {
@@ -534,7 +537,7 @@ mod tests {
                 .unwrap();
             assert!(
                 refused
-                    .complaints()
+                    .setting_errors()
                     .iter()
                     .any(|complaint| complaint.contains("the plugin says why")),
                 "{language}: {refused}"
@@ -549,11 +552,11 @@ mod tests {
         for (language, component) in built("misbehaving") {
             let refused =
                 impatient.prepare(&component, r#"{"configure":"loop"}"#, Limits::CEILING).err();
-            assert_eq!(refused, Some(Refused::Configure(Fault::Deadline)), "{language}");
+            assert_eq!(refused, Some(PrepareError::Configure(Fault::Deadline)), "{language}");
             let begins = inspect(&component).unwrap().memory_bytes;
             let tight = Limits { memory_bytes: begins - 1, ..Limits::CEILING };
             let refused = engine().prepare(&component, r#"{"secret":"x"}"#, tight).err();
-            assert_eq!(refused, Some(Refused::NoStart(Fault::Memory)), "{language}");
+            assert_eq!(refused, Some(PrepareError::NoStart(Fault::Memory)), "{language}");
         }
     }
 

@@ -17,8 +17,8 @@ mod tests {
 
     use portcullis_engine::{Engine, Evaluation, Options, Plugin, Reset, componentize, inspect};
     use portcullis_model::{
-        Decision, Effect, EntityView, Limits, Millis, Page, PrincipalKind, PrincipalView, Sought,
-        View,
+        Decision, Effect, EntityView, Limits, Millis, Page, PrincipalKind, PrincipalView,
+        SearchTarget, View,
     };
 
     use crate::support::{Person, minor_faults};
@@ -136,7 +136,7 @@ mod tests {
                 }
             }
             let asked = Asked::new(None, action);
-            let view = asked.view(Some(Sought::Subject));
+            let view = asked.view(Some(SearchTarget::Subject));
             let (mut found, mut after) = (Vec::new(), None::<String>);
             loop {
                 let page = Page { limit: 1, after: after.as_deref() };
@@ -151,7 +151,7 @@ mod tests {
         // What one decision takes, for whoever reads the output: the median of a thousand.
         let asked = Asked::new(Some("alice"), "write");
         let mut times: Vec<_> =
-            (0..1_000).map(|_| plugin.evaluate(&asked.view(None), second).spent).collect();
+            (0..1_000).map(|_| plugin.evaluate(&asked.view(None), second).elapsed).collect();
         times.sort_unstable();
         println!("access-rules: {:?} a decision", times[500]);
     }
@@ -169,14 +169,14 @@ mod tests {
         }
 
         /// The question, or the search with that part open.
-        fn view(&self, sought: Option<Sought>) -> View<'a> {
+        fn view(&self, sought: Option<SearchTarget>) -> View<'a> {
             let entity = |type_name, id| Some(EntityView { type_name, id, attributes: Vec::new() });
             View {
                 id: "question",
                 correlation: None,
                 tenant: "default",
                 hook: "authzen",
-                phase: sought.map(Sought::phase),
+                phase: sought.map(SearchTarget::phase),
                 received: Millis(1_700_000_000_000),
                 seed: 1,
                 subject: Some(PrincipalView {

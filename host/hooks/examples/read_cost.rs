@@ -6,18 +6,18 @@
 
 use std::time::Instant;
 
-use portcullis_hooks::{Frame, HookKind, Request, Settings, read};
-use portcullis_model::{Document, Millis, Wanted};
+use portcullis_hooks::{HookKind, HookSettings, ParseContext, Request, read};
+use portcullis_model::{AttributeFilter, Document, Millis};
 
 fn main() {
     let Some(body) = std::env::args().nth(1).and_then(|file| std::fs::read(file).ok()) else {
         return eprintln!("give the file of a body of okta.token");
     };
-    let settings = Settings::default();
+    let settings = HookSettings::default();
     // What `sod` reads.
-    let mut wanted = Wanted::default();
+    let mut wanted = AttributeFilter::default();
     wanted.add(["facility"]);
-    let frame = Frame {
+    let frame = ParseContext {
         tenant: "default",
         received: Millis(0),
         seed: 1,

@@ -6,13 +6,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, Sought};
+use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, SearchTarget};
 
 use crate::answer::Answer;
-use crate::errand::Errand;
-use crate::heard::{BatchContext, Frame, Incoming, Malformed, Parsed, Request, Settings};
+use crate::errand::SideEffect;
+use crate::heard::{
+    BatchContext, HookRequest, HookSettings, ParseContext, ParseError, Parsed, Request,
+};
 use crate::say::Support;
-use crate::{Found, OnFailure, Outcome, Refusal, Unsayable};
+use crate::{OnFailure, Outcome, RenderError, SafeAnswerInput, SearchPage};
 
 /// One hook kind.
 pub(crate) trait Adapter: Sync {
@@ -23,10 +25,10 @@ pub(crate) trait Adapter: Sync {
     fn default_budget(&self) -> Duration;
 
     /// What the platform does when it does not get an answer that it understands.
-    fn reactions(&self) -> FailureBehaviour;
+    fn failure_behaviour(&self) -> FailureBehaviour;
 
     /// What the safe answers are, for people.
-    fn about(&self) -> &'static str;
+    fn description(&self) -> &'static str;
 
     /// Who reads the text that an answer or a resume call carries, and where.
     fn shown(&self) -> Shown;
@@ -47,18 +49,18 @@ pub(crate) trait Adapter: Sync {
     }
 
     /// How a call is known again when the platform repeats it.
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ById
     }
 
     /// Whether an answer binds anybody. One that only tells that a message arrived does not, so that a hook which nothing enforces has no
     /// default to fall back to.
-    fn binds(&self) -> bool {
+    fn is_binding(&self) -> bool {
         true
     }
 
     /// Whether the host may have a message to deliver before it answers ([`SideEffect::Deliver`]).
-    fn delivers(&self) -> bool {
+    fn may_deliver(&self) -> bool {
         false
     }
 
@@ -75,7 +77,7 @@ pub(crate) trait Adapter: Sync {
     /// The inputs that a call of this kind can have, as a manifest spells it in `reads`;
     /// `attributes.*` where the platform or its customer names the attributes. Nothing else is ever
     /// in a call.
-    fn inputs(&self, settings: &Settings) -> Vec<&'static str>;
+    fn inputs(&self, settings: &HookSettings) -> Vec<&'static str>;
 
     /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
     fn default_entitlements(&self) -> &'static [&'static str] {
@@ -89,66 +91,71 @@ pub(crate) trait Adapter: Sync {
 
     /// Whether the platform goes on at that verdict, so that the answer is a permission. Where the platform asks us whether, and not
     /// whether anything is against it, nothing said is no permission.
-    fn permits(&self, verdict: Effect) -> bool {
+    fn is_permit(&self, verdict: Effect) -> bool {
         verdict <= Effect::Allow
     }
 
     /// Answers what needs neither a proof of the caller nor a decision, such as a platform's first look at an endpoint.
-    fn greet(&self, _request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
+    fn preflight(&self, _request: &Request<'_>, _settings: &HookSettings) -> Option<Answer> {
         None
     }
 
     /// Reads a request.
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed>;
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError>;
 
     /// Writes an answer, without the record's reference.
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable>;
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError>;
 
     /// Returns whether an answer leaves out a change, because the platform has nothing there that
     /// it could change and would lose nothing by it.
-    fn skips(&self, _incoming: &Incoming, _change: &Change) -> bool {
+    fn skips(&self, _incoming: &HookRequest, _change: &Change) -> bool {
         false
     }
 
     /// What leaves instead of the safe answer, whatever that is set to: where the contract has an answer of its own for requests at
     /// fault, or the operator wrote the answers. Asked first.
-    fn refuse(&self, _refusal: &Refusal<'_>) -> Option<Answer> {
+    fn refuse(&self, _refusal: &SafeAnswerInput<'_>) -> Option<Answer> {
         None
     }
 
     /// The answer where there is no decision. `incoming` is the request, where it could be read. Open is decided before.
-    fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer;
+    fn safe_answer(
+        &self,
+        on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer;
 
     /// The platform's default, where the hook is open: what lets it go on as if there were no hook.
-    fn go_on(&self, incoming: Option<&Incoming>) -> Answer;
+    fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer;
 
     /// What the host has to do for the platform besides answering it.
-    fn errand(&self, _incoming: &Incoming, _outcome: &Outcome<'_>) -> Option<Errand> {
+    fn side_effect(&self, _incoming: &HookRequest, _outcome: &Outcome<'_>) -> Option<SideEffect> {
         None
     }
 
     /// One answer out of many, each with its reference.
-    fn gather(&self, _answers: &[Vec<u8>], _batch: &BatchContext) -> Answer {
+    fn render_batch(&self, _answers: &[Vec<u8>], _batch: &BatchContext) -> Answer {
         Answer::status(500)
     }
 
     /// The question that a search asks about one candidate, in every member that a question about it alone would have.
-    fn candidate(&self, search: &Incoming, sought: Sought, id: &str) -> Incoming {
+    fn with_candidate(&self, search: &HookRequest, sought: SearchTarget, id: &str) -> HookRequest {
         let mut question = search.clone();
-        fill_in(&mut question.call, sought, id);
+        fill_candidate(&mut question.call, sought, id);
         question
     }
 
     /// The answer to a search.
-    fn list(&self, _incoming: &Incoming, _found: &Found) -> Answer {
+    fn render_search(&self, _incoming: &HookRequest, _found: &SearchPage) -> Answer {
         Answer::status(500)
     }
 
     /// What becomes of an effect.
-    fn effect(&self, effect: Effect) -> Support;
+    fn effect_support(&self, effect: Effect) -> Support;
 
     /// What becomes of a change.
-    fn change(&self, change: ChangeKind) -> Support;
+    fn change_support(&self, change: ChangeKind) -> Support;
 }
 
 /// The methods that a route answers (RFC 9110 section 9).
@@ -203,15 +210,17 @@ pub enum Need {
 
 /// Puts a candidate in the place that a search left open. A search that does not say of which type its subject or resource is
 /// leaves nothing open.
-pub(crate) fn fill_in(call: &mut Call, sought: Sought, id: &str) {
+pub(crate) fn fill_candidate(call: &mut Call, sought: SearchTarget, id: &str) {
     call.phase = None;
     let id = Some(id.to_owned());
     match sought {
-        Sought::Subject => call.subject.iter_mut().for_each(|subject| subject.id.clone_from(&id)),
-        Sought::Resource => {
+        SearchTarget::Subject => {
+            call.subject.iter_mut().for_each(|subject| subject.id.clone_from(&id))
+        }
+        SearchTarget::Resource => {
             call.resource.iter_mut().for_each(|resource| resource.id.clone_from(&id))
         }
-        Sought::Action => {
+        SearchTarget::Action => {
             let action =
                 || Entity { type_name: ACTION.to_owned(), id: None, attributes: Vec::new() };
             call.action.get_or_insert_with(action).id = id;
@@ -251,7 +260,7 @@ impl FailureBehaviour {
     pub fn always_stop(&self) -> bool {
         [self.empty, self.client_error, self.server_error, self.timeout]
             .iter()
-            .all(|reaction| matches!(reaction, Behaviour::Stops(_)))
+            .all(|reaction| matches!(reaction, Behaviour::FailsClosed(_)))
     }
 }
 
@@ -259,19 +268,19 @@ impl FailureBehaviour {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Goes on as if there were no hook: how.
-    GoesOn(&'static str),
+    FailsOpen(&'static str),
     /// Stops: how.
-    Stops(&'static str),
+    FailsClosed(&'static str),
     /// Its documents do not say; taken as going on: what is known.
-    Unknown(&'static str),
+    Undocumented(&'static str),
 }
 
 impl fmt::Display for Behaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GoesOn(how) => write!(f, "goes on: {how}"),
-            Self::Stops(how) => write!(f, "stops: {how}"),
-            Self::Unknown(known) => write!(f, "may go on: {known}"),
+            Self::FailsOpen(how) => write!(f, "goes on: {how}"),
+            Self::FailsClosed(how) => write!(f, "stops: {how}"),
+            Self::Undocumented(known) => write!(f, "may go on: {known}"),
         }
     }
 }

@@ -40,7 +40,7 @@ pub enum Slot {
 
 /// Where the record of an answer stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Reference<'a> {
+pub struct RecordRef<'a> {
     /// The log's origin.
     pub log: &'a str,
     /// The record's index in it.
@@ -93,7 +93,7 @@ impl Answer {
 
     /// The body as it leaves: with the reference where the platform keeps one. Together under Okta's 256 KB as long as the log's
     /// origin is under 1,000 bytes.
-    pub fn with_reference(&self, reference: &Reference<'_>) -> Vec<u8> {
+    pub fn with_reference(&self, reference: &RecordRef<'_>) -> Vec<u8> {
         let end = if matches!(self.slot, Slot::Within(_)) { "}}" } else { "}" };
         let (Some(members), true) = (self.body.strip_suffix(end), self.slot != Slot::Nowhere)
         else {
@@ -131,7 +131,7 @@ impl Answer {
             Slot::Decision => {
                 out.push_str("id\":");
                 quote(&mut out, &record);
-                let Reference { generation, spent_us, .. } = reference;
+                let RecordRef { generation, spent_us, .. } = reference;
                 // Writing to a string cannot fail.
                 let _ = write!(
                     out,
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_reference_is_put_into_objects_only() {
-        let reference = Reference {
+        let reference = RecordRef {
             log: "log.example/\"a\"",
             index: 7,
             leaf: "bGVhZg==",

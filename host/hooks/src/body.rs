@@ -13,21 +13,21 @@ use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 use portcullis_model::json::Value;
-use portcullis_model::{Attribute, Call, Cause, Document, Secrets, Text, Wanted};
+use portcullis_model::{Attribute, AttributeFilter, Call, Cause, Document, Secrets, Text};
 
-use crate::heard::{Frame, Malformed};
+use crate::heard::{ParseContext, ParseError};
 
 /// A body, and the event that it is about.
-pub(crate) struct Body {
+pub(crate) struct JsonBody {
     pub(crate) document: Document,
     pub(crate) event_id: String,
 }
 
-impl Body {
+impl JsonBody {
     /// `data`, which every request has.
-    pub(crate) fn data(&self) -> Result<Value<'_>, Malformed> {
+    pub(crate) fn data(&self) -> Result<Value<'_>, ParseError> {
         object(Some(self.document.root()), "data")
-            .ok_or_else(|| self.refuse(Cause::WrongShape, "data"))
+            .ok_or_else(|| self.refuse(Cause::SchemaMismatch, "data"))
     }
 
     /// A string without which no decision can be made: the member of `parent` that the path ends
@@ -36,11 +36,11 @@ impl Body {
         &self,
         parent: Option<Value<'_>>,
         path: &'static str,
-    ) -> Result<String, Malformed> {
+    ) -> Result<String, ParseError> {
         let name = path.rsplit('.').next().unwrap_or(path);
         string(parent, name)
             .filter(|text| !text.is_empty())
-            .ok_or_else(|| self.refuse(Cause::WrongShape, path))
+            .ok_or_else(|| self.refuse(Cause::SchemaMismatch, path))
     }
 
     /// The entitlements that the hook's pointers lead to or, where it has none, those of its kind.
@@ -48,7 +48,7 @@ impl Body {
         &self,
         pointers: &[String],
         default: &[&str],
-    ) -> Result<Vec<Text>, Malformed> {
+    ) -> Result<Vec<Text>, ParseError> {
         let mut found = Strings::default();
         if pointers.is_empty() {
             for pointer in default {
@@ -66,13 +66,13 @@ impl Body {
 
     /// Refuses a request whose value at a place that the operator configured cannot be read. The
     /// pointer is the operator's text and no caller's.
-    pub(crate) fn unreadable_place(&self, pointer: &str, setting: &str) -> Malformed {
+    pub(crate) fn unreadable_place(&self, pointer: &str, setting: &str) -> ParseError {
         let detail = format!("{pointer}, which the setting {setting} names as strings");
-        self.refuse(Cause::WrongShape, detail)
+        self.refuse(Cause::SchemaMismatch, detail)
     }
 
     /// A call about this body that says nothing yet but whose it is.
-    pub(crate) fn call(self, hook: &'static str, frame: &Frame<'_>) -> Call {
+    pub(crate) fn call(self, hook: &'static str, frame: &ParseContext<'_>) -> Call {
         Call {
             id: self.event_id,
             correlation: None,
@@ -96,11 +96,11 @@ impl Body {
     }
 
     /// Refuses the request, by its event id where that is nothing but one.
-    pub(crate) fn refuse(&self, cause: Cause, detail: impl Into<Cow<'static, str>>) -> Malformed {
+    pub(crate) fn refuse(&self, cause: Cause, detail: impl Into<Cow<'static, str>>) -> ParseError {
         let plain =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
         let event = self.event_id.bytes().all(plain).then(|| self.event_id.clone());
-        Malformed { cause, detail: detail.into(), event }
+        ParseError { cause, detail: detail.into(), event }
     }
 }
 
@@ -178,17 +178,17 @@ pub(crate) fn spelling(value: Value<'_>) -> Option<String> {
 /// The members of several objects as attributes; a name that an earlier object has is not taken from a later
 /// one.
 pub(crate) fn attributes<const N: usize>(objects: [Option<Value<'_>>; N]) -> Vec<Attribute> {
-    wanted_attributes(Wanted::all(), objects)
+    wanted_attributes(AttributeFilter::all(), objects)
 }
 
 /// [`attributes`], as far as they are wanted.
 pub(crate) fn wanted_attributes<'a>(
-    wanted: &Wanted,
+    wanted: &AttributeFilter,
     objects: impl IntoIterator<Item = Option<Value<'a>>>,
 ) -> Vec<Attribute> {
     let named = objects.into_iter().flatten().flat_map(Value::named);
     let named = named.filter_map(|(name, value)| {
-        let spelled = name.as_str().filter(|spelled| wanted.has(spelled))?;
+        let spelled = name.as_str().filter(|spelled| wanted.contains(spelled))?;
         Some((spelled, (name, value)))
     });
     let named = named.collect();

@@ -4,7 +4,7 @@
 //! credentials is the operator's configuration. It can hold a secret (a one-time code), so it has no `Debug` and is never recorded.
 
 /// What is to be done.
-pub enum Errand {
+pub enum SideEffect {
     /// Before the answer leaves: it says that the message is on its way, so somebody must have taken it.
     Deliver(Message),
     /// After the answer has left: the platform waits for a call of ours.

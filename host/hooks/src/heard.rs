@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_model::{Call, Cause, Millis, Wanted};
+use portcullis_model::{AttributeFilter, Call, Cause, Millis};
 
 use crate::OnFailure;
 use crate::answer::Answer;
@@ -27,7 +27,7 @@ pub struct Request<'a> {
 }
 
 /// What the server knows about a call before its body is read.
-pub struct Frame<'a> {
+pub struct ParseContext<'a> {
     /// The tenant.
     pub tenant: &'a str,
     /// When it was received.
@@ -35,12 +35,12 @@ pub struct Frame<'a> {
     /// The plugins' only randomness.
     pub seed: u64,
     /// What the operator set for the hook.
-    pub settings: &'a Settings,
+    pub settings: &'a HookSettings,
     /// Which attributes of the subject are read; a kind may leave others out.
-    pub wanted: &'a Wanted,
+    pub wanted: &'a AttributeFilter,
 }
 
-impl Frame<'_> {
+impl ParseContext<'_> {
     /// An id for a call whose platform gave it none: no other call has it.
     pub(crate) fn own_id(&self) -> String {
         format!("{:016x}", self.seed)
@@ -55,7 +55,7 @@ impl Frame<'_> {
 
 /// What an operator sets for a hook that concerns its wire contract.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct HookSettings {
     /// The hook's path.
     pub path: String,
     /// JSON Pointers into the body to what the subject holds already: lists of strings, or a string. Where it is empty, the kind's own.
@@ -96,19 +96,19 @@ impl Default for AnswerParts {
 /// What a request turned out to be.
 pub enum Parsed {
     /// One question.
-    One(Incoming),
+    Single(HookRequest),
     /// Several, answered together.
-    Many(Batch),
+    Batch(Batch),
     /// "Which ones?": answered by a list.
-    Which(Incoming, Page),
+    Search(HookRequest, PageRequest),
     /// Nothing to decide: answered as it stands.
-    Nothing(Answer),
+    Immediate(Answer),
 }
 
 /// Several questions in one request.
 pub struct Batch {
     /// Each question, or why it is none.
-    pub items: Vec<Result<Incoming, Box<UnparsedItem>>>,
+    pub items: Vec<Result<HookRequest, Box<UnparsedItem>>>,
     /// How far to go.
     pub until: ShortCircuit,
     /// The platform's id of all of it, where it may send the whole once more: then it hears the same. `None` where every request is a
@@ -124,10 +124,10 @@ pub struct UnparsedItem {
     /// Its part of the answer.
     pub answer: Answer,
     /// The problem with it.
-    pub malformed: Malformed,
+    pub malformed: ParseError,
     /// What came, where a record of its own has to tell it; nothing where the answer tells the
     /// caller.
-    pub question: Option<Incoming>,
+    pub question: Option<HookRequest>,
 }
 
 /// How the answers to several questions become one.
@@ -142,16 +142,16 @@ pub struct BatchContext {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShortCircuit {
     /// To the end.
-    End,
+    Never,
     /// To the first that is not allowed, itself included.
-    FirstDeny,
+    OnDeny,
     /// To the first that is allowed, itself included.
-    FirstPermit,
+    OnPermit,
 }
 
 /// How much of a list is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct PageRequest {
     /// At most so many, which may be none; nothing where the caller does not say.
     pub limit: Option<u32>,
     /// From here on: what an earlier answer said.
@@ -163,7 +163,7 @@ pub struct Page {
 
 /// A request that could be read. Without `Debug`: it names people.
 #[derive(Clone)]
-pub struct Incoming {
+pub struct HookRequest {
     /// It, in words that no platform owns. `received`, `seed` and `tenant` are those of the [`ParseContext`].
     pub call: Call,
     /// The platform's own tenant that the body says it is from; where the caller's token names one too, they must be the same.
@@ -175,9 +175,9 @@ pub struct Incoming {
 }
 
 /// Why there is no decision, and all that is known of the request.
-pub struct Refusal<'a> {
+pub struct SafeAnswerInput<'a> {
     /// What the operator set for the hook.
-    pub settings: &'a Settings,
+    pub settings: &'a HookSettings,
     /// The answer when there is no decision.
     pub on_failure: &'a OnFailure,
     /// Why.
@@ -187,13 +187,13 @@ pub struct Refusal<'a> {
     /// Which of the kind's routes it came by.
     pub route: &'static str,
     /// The request, where it could be read.
-    pub incoming: Option<&'a Incoming>,
+    pub incoming: Option<&'a HookRequest>,
 }
 
 /// Caller: a request that cannot be read. Holds nothing of the body but the event id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request is refused: {}: {detail}", cause.code())]
-pub struct Malformed {
+pub struct ParseError {
     /// One of the causes that name the caller.
     pub cause: Cause,
     /// The problem: the member as its contract names it, or the place that the operator
@@ -203,7 +203,7 @@ pub struct Malformed {
     pub event: Option<String>,
 }
 
-impl Malformed {
+impl ParseError {
     /// The code in metrics and logs.
     pub fn code(&self) -> &'static str {
         self.cause.code()
@@ -224,7 +224,7 @@ impl Malformed {
     }
 }
 
-impl From<Call> for Incoming {
+impl From<Call> for HookRequest {
     fn from(call: Call) -> Self {
         Self { call, platform_tenant: None, mapping: None, answer: AnswerParts::default() }
     }

@@ -5,14 +5,14 @@
 //! request may leave out is not named.
 
 use crate::adapter::Need;
-use crate::heard::Settings;
+use crate::heard::HookSettings;
 use crate::kind::HookKind;
 use crate::outside;
 
 /// Those of the paths that no call of the kind ever has.
 pub(crate) fn never_sent<'p>(
     kind: HookKind,
-    settings: &Settings,
+    settings: &HookSettings,
     paths: impl IntoIterator<Item = &'p str>,
 ) -> Vec<&'p str> {
     let mut inputs = kind.adapter().inputs(settings);
@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
     use crate::tests::mutations::requests;
-    use crate::{Incoming, Parsed};
+    use crate::{HookRequest, Parsed};
 
     fn principal(of: &Principal) -> (bool, &[Attribute], bool) {
         (of.id.is_some(), &of.attributes, !of.entitlements.is_empty())
@@ -97,10 +97,10 @@ mod tests {
         let (mut calls, mut kinds) = (0, std::collections::BTreeSet::new());
         for (kind, route, body, settings) in requests() {
             let heard = crate::tests::post(kind, route, &body.to_string(), &settings);
-            let questions: Vec<Incoming> = match heard {
-                Ok(Parsed::One(incoming) | Parsed::Which(incoming, _)) => vec![incoming],
-                Ok(Parsed::Many(batch)) => batch.items.into_iter().flatten().collect(),
-                Ok(Parsed::Nothing(_)) | Err(_) => continue,
+            let questions: Vec<HookRequest> = match heard {
+                Ok(Parsed::Single(incoming) | Parsed::Search(incoming, _)) => vec![incoming],
+                Ok(Parsed::Batch(batch)) => batch.items.into_iter().flatten().collect(),
+                Ok(Parsed::Immediate(_)) | Err(_) => continue,
             };
             for incoming in questions {
                 let inputs = inputs(&incoming.call);
@@ -124,7 +124,7 @@ mod tests {
                 let path = format!("{}:{pointer}", kind.name());
                 // `@odata.type` is one name.
                 let split = member.contains('@');
-                let never = kind.never_sends(&Settings::default(), [path.as_str()]);
+                let never = kind.never_sends(&HookSettings::default(), [path.as_str()]);
                 assert!(split || never.is_empty(), "{path}");
             }
         }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_a_kind_never_sends_is_named() {
-        let plain = Settings::default();
+        let plain = HookSettings::default();
         let token = HookKind::OktaToken;
         let paths = [
             "subject.attributes.anything",
@@ -153,7 +153,7 @@ mod tests {
         let paths = ["okta.event:/actor/id", "okta.event:/anything"];
         assert!(HookKind::OktaEvent.never_sends(&plain, paths).is_empty());
         // Entitlements are where the kind or the operator says.
-        let held = Settings { entitlements: vec!["/x".to_owned()], ..Settings::default() };
+        let held = HookSettings { entitlements: vec!["/x".to_owned()], ..HookSettings::default() };
         for (kind, settings, expected) in [
             (HookKind::OktaSaml, &plain, 0),
             (HookKind::EntraOtpSend, &plain, 1),
@@ -163,7 +163,8 @@ mod tests {
         ] {
             assert_eq!(kind.never_sends(settings, [HELD]).len(), expected, "{}", kind.name());
         }
-        let subject = Settings { subject: Some("/attributes/User".to_owned()), ..plain.clone() };
+        let subject =
+            HookSettings { subject: Some("/attributes/User".to_owned()), ..plain.clone() };
         assert_eq!(HookKind::PingPdp.never_sends(&plain, ["subject.id"]), ["subject.id"]);
         assert!(HookKind::PingPdp.never_sends(&subject, ["subject.id"]).is_empty());
         assert_eq!(HookKind::Generic.never_sends(&plain, ["subject.id", HELD]).len(), 2);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_model::Effect;
 
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Methods, Need};
-use crate::heard::Settings;
+use crate::heard::HookSettings;
 use crate::{authzen, entra, generic, inputs, okta, ping};
 
 /// A hook kind.
@@ -168,7 +168,7 @@ impl HookKind {
     /// of them: it is for that kind's calls.
     pub fn never_sends<'p>(
         self,
-        settings: &Settings,
+        settings: &HookSettings,
         paths: impl IntoIterator<Item = &'p str>,
     ) -> Vec<&'p str> {
         inputs::never_sent(self, settings, paths)
@@ -185,18 +185,18 @@ impl HookKind {
     }
 
     /// How a call is known again when the platform repeats it.
-    pub fn repeats(self) -> DedupPolicy {
-        self.adapter().repeats()
+    pub fn dedup_policy(self) -> DedupPolicy {
+        self.adapter().dedup_policy()
     }
 
     /// Whether the platform goes on at that verdict. Where it asks us whether it may, nothing said is no permission.
-    pub fn permits(self, verdict: Effect) -> bool {
-        self.adapter().permits(verdict)
+    pub fn is_permit(self, verdict: Effect) -> bool {
+        self.adapter().is_permit(verdict)
     }
 
     /// What the platform does when it does not get an answer that it understands.
-    pub fn reactions(self) -> FailureBehaviour {
-        self.adapter().reactions()
+    pub fn failure_behaviour(self) -> FailureBehaviour {
+        self.adapter().failure_behaviour()
     }
 
     /// The methods that a route answers.
@@ -210,13 +210,13 @@ impl HookKind {
     }
 
     /// Whether an answer of this kind binds anybody; one that does not is asked of nobody's default.
-    pub fn binds(self) -> bool {
-        self.adapter().binds()
+    pub fn is_binding(self) -> bool {
+        self.adapter().is_binding()
     }
 
     /// Whether the host may have a message to deliver before it answers.
-    pub fn delivers(self) -> bool {
-        self.adapter().delivers()
+    pub fn may_deliver(self) -> bool {
+        self.adapter().may_deliver()
     }
 
     /// Where the hook is reached, given its path: whole paths, and the route that each of them is.

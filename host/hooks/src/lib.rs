@@ -27,24 +27,24 @@ mod ping;
 mod reasons;
 pub mod say;
 
-use portcullis_model::{Cause, Change, ChangeKind, Effect, Sought};
+use portcullis_model::{Cause, Change, ChangeKind, Effect, SearchTarget};
 
 pub use adapter::{Behaviour, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
-pub use answer::{Answer, Reference};
+pub use answer::{Answer, RecordRef};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
-pub use errand::{Errand, Message, Resume};
+pub use errand::{Message, Resume, SideEffect};
 pub use generic::{
     AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource,
     PrincipalSource,
 };
 pub use heard::{
-    AnswerParts, Batch, BatchContext, Frame, Incoming, Malformed, Page, Parsed, Refusal, Request,
-    Settings, ShortCircuit, UnparsedItem,
+    AnswerParts, Batch, BatchContext, HookRequest, HookSettings, PageRequest, ParseContext,
+    ParseError, Parsed, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
 };
 pub use inputs::HELD;
 pub use kind::HookKind;
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
-pub use portcullis_model::Found;
+pub use portcullis_model::SearchPage;
 pub use reasons::MAX_GROUNDS;
 
 /// What to answer, after combination and mapping.
@@ -61,13 +61,13 @@ pub struct Outcome<'a> {
     /// The language of that text: a tag of the catalogue.
     pub language: &'a str,
     /// Every finding that the verdict rests on, the gravest first: for hook kinds that can point at more than one thing.
-    pub grounds: &'a [Reason<'a>],
+    pub reasons: &'a [Reason<'a>],
 }
 
 impl Outcome<'_> {
     /// The codes of the grounds, sorted, each once.
     pub fn codes(&self) -> Vec<&str> {
-        let mut codes: Vec<_> = self.grounds.iter().map(|ground| ground.code).collect();
+        let mut codes: Vec<_> = self.reasons.iter().map(|ground| ground.code).collect();
         codes.sort_unstable();
         codes.dedup();
         codes
@@ -89,16 +89,16 @@ pub struct Reason<'a> {
 /// that the plugin wrote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{why}", change.map(|(at, kind)| format!("change {at}, a `{kind}`: ")).unwrap_or_default())]
-pub struct Unsayable {
+pub struct RenderError {
     /// Which one, counted from 1, and of which kind; nothing where it is the answer as a whole.
     pub change: Option<(usize, ChangeKind)>,
     /// Why.
-    pub why: Why,
+    pub why: RenderErrorKind,
 }
 
 /// Why a change is unsayable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
+pub enum RenderErrorKind {
     /// This hook kind has no words for it; see [`say::change`].
     #[error("this hook kind does not support it")]
     Kind,
@@ -146,15 +146,19 @@ pub enum OnFailure {
 }
 
 /// Answers what needs neither a proof of the caller nor a decision.
-pub fn greet(kind: HookKind, request: &Request<'_>, settings: &Settings) -> Option<Answer> {
-    kind.adapter().greet(request, settings)
+pub fn preflight(kind: HookKind, request: &Request<'_>, settings: &HookSettings) -> Option<Answer> {
+    kind.adapter().preflight(request, settings)
 }
 
 /// Reads a request.
 ///
 /// # Errors
 /// [`ParseError`], with the cause to count and answer it by.
-pub fn read(kind: HookKind, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+pub fn read(
+    kind: HookKind,
+    request: &Request<'_>,
+    frame: &ParseContext<'_>,
+) -> Result<Parsed, ParseError> {
     kind.adapter().read(request, frame)
 }
 
@@ -165,9 +169,9 @@ pub fn read(kind: HookKind, request: &Request<'_>, frame: &Frame<'_>) -> Result<
 /// [`safe_answer`] with [`Cause::RenderError`], or denies where it is [`RenderErrorKind::TooShort`].
 pub fn write(
     kind: HookKind,
-    incoming: &Incoming,
+    incoming: &HookRequest,
     outcome: &Outcome<'_>,
-) -> Result<Answer, Unsayable> {
+) -> Result<Answer, RenderError> {
     // A waiver has had its effect: no platform is told of it.
     if outcome.changes.iter().any(|change| matches!(change, Change::Waive(_))) {
         let changes: Vec<_> = outcome
@@ -183,51 +187,56 @@ pub fn write(
 
 /// The changes of an outcome that [`write()`] leaves out because what they would change is not
 /// there.
-pub fn skipped(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Vec<ChangeKind> {
+pub fn skipped(kind: HookKind, incoming: &HookRequest, outcome: &Outcome<'_>) -> Vec<ChangeKind> {
     let skips = |change: &&Change| kind.adapter().skips(incoming, change);
     outcome.changes.iter().filter(skips).map(Change::kind).collect()
 }
 
 /// What the host has to do for the platform besides answering it.
-pub fn errand(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
-    kind.adapter().errand(incoming, outcome)
+pub fn errand(kind: HookKind, incoming: &HookRequest, outcome: &Outcome<'_>) -> Option<SideEffect> {
+    kind.adapter().side_effect(incoming, outcome)
 }
 
 /// The answer where the platform was about to hear that somebody took its message, and nobody did: what makes it send the message itself.
-pub fn undelivered(kind: HookKind, incoming: &Incoming) -> Answer {
-    kind.adapter().safe(&OnFailure::Closed, Cause::Undelivered, Some(incoming))
+pub fn render_undelivered(kind: HookKind, incoming: &HookRequest) -> Answer {
+    kind.adapter().safe_answer(&OnFailure::Closed, Cause::MessageUndelivered, Some(incoming))
 }
 
 /// One answer out of many, each as it was [written](write()) and has its reference.
-pub fn gather(kind: HookKind, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
-    kind.adapter().gather(answers, batch)
+pub fn render_batch(kind: HookKind, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
+    kind.adapter().render_batch(answers, batch)
 }
 
 /// The question that a search asks about one candidate: what it would be if somebody asked about that one alone.
-pub fn candidate(kind: HookKind, search: &Incoming, sought: Sought, id: &str) -> Incoming {
-    kind.adapter().candidate(search, sought, id)
+pub fn with_candidate(
+    kind: HookKind,
+    search: &HookRequest,
+    sought: SearchTarget,
+    id: &str,
+) -> HookRequest {
+    kind.adapter().with_candidate(search, sought, id)
 }
 
 /// The answer to a search.
-pub fn list(kind: HookKind, incoming: &Incoming, found: &Found) -> Answer {
-    kind.adapter().list(incoming, found)
+pub fn render_search(kind: HookKind, incoming: &HookRequest, found: &SearchPage) -> Answer {
+    kind.adapter().render_search(incoming, found)
 }
 
 /// The answer where there is no decision.
-pub fn refuse(kind: HookKind, refusal: &Refusal<'_>) -> Answer {
-    let Refusal { on_failure, cause, incoming, .. } = *refusal;
+pub fn refuse(kind: HookKind, refusal: &SafeAnswerInput<'_>) -> Answer {
+    let SafeAnswerInput { on_failure, cause, incoming, .. } = *refusal;
     if let Some(answer) = kind.adapter().refuse(refusal) {
         return answer;
     }
     if *on_failure != OnFailure::Open {
-        return kind.adapter().safe(on_failure, cause, incoming);
+        return kind.adapter().safe_answer(on_failure, cause, incoming);
     }
     // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a wrong
     // secret, treats a 401 as that default.
-    if cause == Cause::CallerUnproven {
+    if cause == Cause::Unauthenticated {
         Answer::status(401)
     } else {
-        kind.adapter().go_on(incoming)
+        kind.adapter().platform_default(incoming)
     }
 }
 
@@ -236,12 +245,12 @@ pub fn refuse(kind: HookKind, refusal: &Refusal<'_>) -> Answer {
 /// documents do not say that every failure stops and the kind has an answer with a body. `None`
 /// where a plain status is right: on open hooks, on hooks that bind nobody, and where any failure
 /// stops.
-pub fn stop_answer(kind: HookKind, refusal: &Refusal<'_>) -> Option<Answer> {
-    if *refusal.on_failure == OnFailure::Open || !kind.binds() {
+pub fn stop_answer(kind: HookKind, refusal: &SafeAnswerInput<'_>) -> Option<Answer> {
+    if *refusal.on_failure == OnFailure::Open || !kind.is_binding() {
         return None;
     }
     let answer = refuse(kind, refusal);
-    let told = !kind.reactions().always_stop() && !answer.body().is_empty();
+    let told = !kind.failure_behaviour().always_stop() && !answer.body().is_empty();
     (answer.status < 300 || told).then_some(answer)
 }
 
@@ -250,38 +259,47 @@ pub fn safe_answer(
     kind: HookKind,
     on_failure: &OnFailure,
     cause: Cause,
-    incoming: Option<&Incoming>,
+    incoming: Option<&HookRequest>,
 ) -> Answer {
-    let settings = Settings::default();
+    let settings = HookSettings::default();
     refuse(
         kind,
-        &Refusal { settings: &settings, on_failure, cause, detail: "", route: "", incoming },
+        &SafeAnswerInput {
+            settings: &settings,
+            on_failure,
+            cause,
+            detail: "",
+            route: "",
+            incoming,
+        },
     )
 }
 
-impl Unsayable {
+impl RenderError {
     /// The code in records.
     pub fn code(&self) -> &'static str {
-        Cause::Unsayable.code()
+        Cause::UnsupportedChange.code()
     }
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self.why {
-            Why::Kind => {
+            RenderErrorKind::Kind => {
                 Some("run `portcullis check`, which names what this hook kind supports".into())
             }
-            Why::Place => Some(
+            RenderErrorKind::Place => Some(
                 "let the change name one claim or profile member, and use `cap-lifetime` for \
                  lifetimes"
                     .into(),
             ),
-            Why::Reserved => Some("let the plugin use another name".into()),
-            Why::NoTarget => Some("let the plugin read the place first".into()),
-            Why::Value => Some("let the plugin remove it instead".into()),
-            Why::TooShort => Some("let the plugin deny".into()),
-            Why::Obligation => Some("make the statement advice, or let the plugin deny".into()),
-            Why::Conflict | Why::TooLong => None,
+            RenderErrorKind::Reserved => Some("let the plugin use another name".into()),
+            RenderErrorKind::NoTarget => Some("let the plugin read the place first".into()),
+            RenderErrorKind::Value => Some("let the plugin remove it instead".into()),
+            RenderErrorKind::TooShort => Some("let the plugin deny".into()),
+            RenderErrorKind::Obligation => {
+                Some("make the statement advice, or let the plugin deny".into())
+            }
+            RenderErrorKind::Conflict | RenderErrorKind::TooLong => None,
         }
     }
 }

@@ -26,7 +26,7 @@ impl Object {
     }
 
     /// A member, where there is something to say.
-    pub(crate) fn some<T>(self, value: Option<T>, write: impl FnOnce(Self, T) -> Self) -> Self {
+    pub(crate) fn optional<T>(self, value: Option<T>, write: impl FnOnce(Self, T) -> Self) -> Self {
         match value {
             Some(value) => write(self, value),
             None => self,

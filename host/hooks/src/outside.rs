@@ -15,13 +15,13 @@ use crate::kind::HookKind;
 
 /// What a platform makes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum PlatformReaction {
     /// It goes on, with the changes that the answer asks for.
-    GoesOn,
+    Proceeds,
     /// It stops, or reports where the kind has nothing that stops.
-    Stops,
+    Blocks,
     /// It does not take the answer, for this reason, and does what it does then: see [`HookKind::failure_behaviour`].
-    NotTaken(&'static str),
+    Rejects(&'static str),
 }
 
 /// A member that a request has and its kind is not known to have.
@@ -37,7 +37,7 @@ pub struct Unknown {
 type Known = &'static [&'static [&'static str]];
 
 /// A harmless request of that kind, with this id of the event. Nothing where there is none: then it has to be given.
-pub fn sample(kind: HookKind, id: &str) -> Option<String> {
+pub fn sample_request(kind: HookKind, id: &str) -> Option<String> {
     let mut quoted = String::new();
     quote(&mut quoted, id);
     okta::sample(kind, &quoted)
@@ -46,7 +46,7 @@ pub fn sample(kind: HookKind, id: &str) -> Option<String> {
 }
 
 /// What the platform makes of an answer.
-pub fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
+pub fn react(kind: HookKind, status: u16, body: &[u8]) -> PlatformReaction {
     match kind.name().split('.').next() {
         Some("okta") => okta::taken(kind, status, body),
         Some("entra") => entra::taken(kind, status, body),
@@ -60,7 +60,7 @@ pub fn unknown_members(kind: HookKind, request: &Document, most: usize) -> Vec<U
     let known = known(kind);
     let mut search = Search { known, path: String::new(), found: Vec::new(), most };
     if !known.is_empty() {
-        search.look(request.root());
+        search.visit(request.root());
     }
     search.found
 }
@@ -103,15 +103,16 @@ pub(crate) fn known_members() -> impl Iterator<Item = &'static str> {
 }
 
 /// An answer that every kind of the platform must be able to read: the status and one JSON object.
-pub(crate) fn object(status: u16, body: &[u8]) -> Result<Document, Taken> {
+pub(crate) fn object(status: u16, body: &[u8]) -> Result<Document, PlatformReaction> {
     if status != 200 {
-        return Err(Taken::NotTaken("its status is not 200"));
+        return Err(PlatformReaction::Rejects("its status is not 200"));
     }
-    let document = Document::parse(body).map_err(|_| Taken::NotTaken("its body is not json"))?;
+    let document =
+        Document::parse(body).map_err(|_| PlatformReaction::Rejects("its body is not json"))?;
     if document.root().is_object() {
         Ok(document)
     } else {
-        Err(Taken::NotTaken("its body is not a json object"))
+        Err(PlatformReaction::Rejects("its body is not a json object"))
     }
 }
 
@@ -127,9 +128,9 @@ struct Search {
 }
 
 impl Search {
-    fn look(&mut self, value: Value<'_>) {
+    fn visit(&mut self, value: Value<'_>) {
         if value.is_array() {
-            value.elements().for_each(|element| self.look(element));
+            value.elements().for_each(|element| self.visit(element));
         }
         if !value.is_object() {
             return;
@@ -142,7 +143,7 @@ impl Search {
             self.path.push_str(&name);
             let (itself, below) = self.knows(&name);
             if below {
-                self.look(member);
+                self.visit(member);
             } else if !itself && self.found.len() < self.most {
                 let parent = self.path.get(..length).unwrap_or_default();
                 let unknown = Unknown { parent: parent.to_owned(), name: name.into_owned() };
@@ -180,8 +181,8 @@ impl Search {
 mod tests {
     use super::*;
     use crate::tests::{IMPORT, TOKEN};
-    use crate::{Behaviour, DedupPolicy, Frame, OnFailure, Parsed, Request, Settings};
-    use portcullis_model::{Cause, Millis, Wanted};
+    use crate::{Behaviour, DedupPolicy, HookSettings, OnFailure, ParseContext, Parsed, Request};
+    use portcullis_model::{AttributeFilter, Cause, Millis};
 
     fn found(kind: HookKind, request: &str) -> Vec<String> {
         let request = Document::parse(request.as_bytes()).unwrap();
@@ -212,17 +213,17 @@ mod tests {
 
     #[test]
     fn samples_are_read_by_their_own_kind_and_name_the_event() {
-        let settings = Settings::default();
-        let frame = Frame {
+        let settings = HookSettings::default();
+        let frame = ParseContext {
             tenant: "t",
             received: Millis(1),
             seed: 1,
             settings: &settings,
-            wanted: Wanted::all(),
+            wanted: AttributeFilter::all(),
         };
         let mut tried = 0;
         for kind in HookKind::ALL {
-            let Some(body) = sample(kind, "an-event") else { continue };
+            let Some(body) = sample_request(kind, "an-event") else { continue };
             let header = |name: &str| (name == "content-type").then_some("application/json");
             let routes = kind.routes("/");
             let route = routes.first().map_or("", |(_, route)| route);
@@ -234,14 +235,14 @@ mod tests {
                 body: body.as_bytes(),
             };
             let incoming = match crate::read(kind, &request, &frame) {
-                Ok(Parsed::One(incoming)) => incoming,
-                Ok(Parsed::Many(batch)) => {
+                Ok(Parsed::Single(incoming)) => incoming,
+                Ok(Parsed::Batch(batch)) => {
                     batch.items.into_iter().next().and_then(Result::ok).unwrap()
                 }
                 _ => panic!("{}: its sample cannot be read", kind.name()),
             };
             assert!(
-                incoming.call.id == "an-event" || kind.repeats() == DedupPolicy::Never,
+                incoming.call.id == "an-event" || kind.dedup_policy() == DedupPolicy::Never,
                 "{}",
                 kind.name()
             );
@@ -250,31 +251,36 @@ mod tests {
             // What is our own answer to it, the platform takes.
             let stops =
                 crate::safe_answer(kind, &OnFailure::Closed, Cause::PluginFault, Some(&incoming));
-            if !kind.binds() {
+            if !kind.is_binding() {
                 assert_eq!(
-                    taken(kind, stops.status, stops.body()),
-                    Taken::GoesOn,
+                    react(kind, stops.status, stops.body()),
+                    PlatformReaction::Proceeds,
                     "{}",
                     kind.name()
                 );
                 continue;
             }
-            let reactions = kind.reactions();
+            let reactions = kind.failure_behaviour();
             let reaction =
                 if stops.status >= 500 { reactions.server_error } else { reactions.client_error };
-            match taken(kind, stops.status, stops.body()) {
-                Taken::Stops => {}
-                Taken::NotTaken(_) => {
-                    assert!(matches!(reaction, Behaviour::Stops(_)), "{}", kind.name())
+            match react(kind, stops.status, stops.body()) {
+                PlatformReaction::Blocks => {}
+                PlatformReaction::Rejects(_) => {
+                    assert!(matches!(reaction, Behaviour::FailsClosed(_)), "{}", kind.name())
                 }
-                Taken::GoesOn => panic!("{}: it goes on where it was to stop", kind.name()),
+                PlatformReaction::Proceeds => {
+                    panic!("{}: it goes on where it was to stop", kind.name())
+                }
             }
             let goes_on =
                 crate::safe_answer(kind, &OnFailure::Open, Cause::PluginFault, Some(&incoming));
             // Where its default is a no there is no way to let everybody in.
-            let default =
-                if kind == HookKind::OktaPasswordImport { Taken::Stops } else { Taken::GoesOn };
-            assert_eq!(taken(kind, goes_on.status, goes_on.body()), default, "{}", kind.name());
+            let default = if kind == HookKind::OktaPasswordImport {
+                PlatformReaction::Blocks
+            } else {
+                PlatformReaction::Proceeds
+            };
+            assert_eq!(react(kind, goes_on.status, goes_on.body()), default, "{}", kind.name());
         }
         assert_eq!(tried, 13);
     }
@@ -282,54 +288,54 @@ mod tests {
     #[test]
     fn a_decision_point_s_answers_are_read_as_strictly_as_the_one_who_asks_reads_them() {
         use HookKind::{Authzen, PingPdp, PingSideband};
-        use Taken::{GoesOn, Stops};
+        use PlatformReaction::{Blocks, Proceeds};
         for (kind, body, expected) in [
-            (Authzen, r#"{"decision":true,"context":{}}"#, Some(GoesOn)),
-            (Authzen, r#"{"decision":false}"#, Some(Stops)),
+            (Authzen, r#"{"decision":true,"context":{}}"#, Some(Proceeds)),
+            (Authzen, r#"{"decision":false}"#, Some(Blocks)),
             (Authzen, r#"{"decision":"true"}"#, None),
             (Authzen, "{}", None),
-            (PingPdp, r#"{"decision":"PERMIT","authorized":true}"#, Some(GoesOn)),
-            (PingPdp, r#"{"decision":"NOT_APPLICABLE","authorized":false}"#, Some(Stops)),
+            (PingPdp, r#"{"decision":"PERMIT","authorized":true}"#, Some(Proceeds)),
+            (PingPdp, r#"{"decision":"NOT_APPLICABLE","authorized":false}"#, Some(Blocks)),
             (PingPdp, r#"{"decision":"DENY","authorized":true}"#, None),
             (PingPdp, r#"{"decision":"permit","authorized":true}"#, None),
             (
                 PingSideband,
                 r#"{"method":"GET","url":"https://a/","headers":[],"body":""}"#,
-                Some(GoesOn),
+                Some(Proceeds),
             ),
             (
                 PingSideband,
                 r#"{"method":"GET","url":"https://a/","response":{"response_code":"403"}}"#,
-                Some(Stops),
+                Some(Blocks),
             ),
             (PingSideband, r#"{"response":{"response_code":"no"}}"#, None),
             (PingSideband, r#"{"method":"GET","url":"https://a/","headers":{"a":"b"}}"#, None),
             (PingSideband, "{}", None),
         ] {
-            match (taken(kind, 200, body.as_bytes()), expected) {
-                (Taken::NotTaken(_), None) => {}
+            match (react(kind, 200, body.as_bytes()), expected) {
+                (PlatformReaction::Rejects(_), None) => {}
                 (taken, expected) => assert_eq!(Some(taken), expected, "{} {body}", kind.name()),
             }
-            assert!(matches!(taken(kind, 500, body.as_bytes()), Taken::NotTaken(_)));
+            assert!(matches!(react(kind, 500, body.as_bytes()), PlatformReaction::Rejects(_)));
         }
     }
 
     #[test]
     fn answers_are_read_as_strictly_as_okta_reads_them() {
-        use Taken::{GoesOn, NotTaken, Stops};
-        let token = |body: &str| taken(HookKind::OktaToken, 200, body.as_bytes());
+        use PlatformReaction::{Blocks, Proceeds, Rejects};
+        let token = |body: &str| react(HookKind::OktaToken, 200, body.as_bytes());
         let patch = |operation: &str| {
             token(&format!(
                 r#"{{"commands":[{{"type":"com.okta.access.patch","value":[{operation}]}}]}}"#
             ))
         };
-        assert_eq!(token("{}"), GoesOn);
-        assert_eq!(token(r#"{"debugContext":{"record":"a#1"}}"#), GoesOn);
-        assert_eq!(token(r#"{"error":{"errorSummary":"no"}}"#), Stops);
-        assert_eq!(patch(r#"{"op":"add","path":"/claims/a","value":1}"#), GoesOn);
+        assert_eq!(token("{}"), Proceeds);
+        assert_eq!(token(r#"{"debugContext":{"record":"a#1"}}"#), Proceeds);
+        assert_eq!(token(r#"{"error":{"errorSummary":"no"}}"#), Blocks);
+        assert_eq!(patch(r#"{"op":"add","path":"/claims/a","value":1}"#), Proceeds);
         assert_eq!(
             patch(r#"{"op":"replace","path":"/token/lifetime/expiration","value":300}"#),
-            GoesOn
+            Proceeds
         );
         for wrong in [
             r#"{"op":"move","path":"/claims/a","value":1}"#,
@@ -341,7 +347,7 @@ mod tests {
             r#"{"op":"add","path":"/token/lifetime/expiration","value":300}"#,
             "7",
         ] {
-            assert!(matches!(patch(wrong), NotTaken(_)), "{wrong}: {:?}", patch(wrong));
+            assert!(matches!(patch(wrong), Rejects(_)), "{wrong}: {:?}", patch(wrong));
         }
         for wrong in [
             "",
@@ -350,31 +356,31 @@ mod tests {
             r#"{"commands":{}}"#,
             r#"{"commands":[{"type":"com.okta.assertion.patch","value":[]}]}"#,
         ] {
-            assert!(matches!(token(wrong), NotTaken(_)), "{wrong}");
+            assert!(matches!(token(wrong), Rejects(_)), "{wrong}");
         }
-        assert!(matches!(taken(HookKind::OktaToken, 204, b""), NotTaken(_)));
+        assert!(matches!(react(HookKind::OktaToken, 204, b""), Rejects(_)));
         assert!(matches!(
-            taken(
+            react(
                 HookKind::OktaToken,
                 200,
                 format!("{{\"a\":\"{}\"}}", "x".repeat(260_000)).as_bytes()
             ),
-            NotTaken(_)
+            Rejects(_)
         ));
-        let import = |body: &str| taken(HookKind::OktaUserImport, 200, body.as_bytes());
+        let import = |body: &str| react(HookKind::OktaUserImport, 200, body.as_bytes());
         assert_eq!(
             import(
                 r#"{"commands":[{"type":"com.okta.action.update","value":{"result":"CREATE_USER"}}]}"#
             ),
-            GoesOn
+            Proceeds
         );
         assert!(matches!(
             import(r#"{"commands":[{"type":"com.okta.action.update","value":[]}]}"#),
-            NotTaken(_)
+            Rejects(_)
         ));
         assert!(matches!(
             import(r#"{"commands":[{"type":"com.okta.access.patch","value":{}}]}"#),
-            NotTaken(_)
+            Rejects(_)
         ));
     }
 }

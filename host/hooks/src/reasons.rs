@@ -49,7 +49,7 @@ impl Outcome<'_> {
         let sentences = SENTENCES.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(primary));
         let [one, many, at_least] = sentences.map_or(WITHOUT_WORDS, |(_, sentences)| *sentences);
         let sentence = match left_out {
-            _ if self.grounds.len() >= MAX_GROUNDS => at_least,
+            _ if self.reasons.len() >= MAX_GROUNDS => at_least,
             1 => one,
             _ => many,
         };
@@ -63,13 +63,13 @@ impl Outcome<'_> {
             return 0;
         }
         let shown: BTreeSet<&str> = self
-            .grounds
+            .reasons
             .iter()
             .filter(|ground| shown(ground))
             .map(|ground| ground.text.as_str())
             .chain([text, ""])
             .collect();
-        let all: BTreeSet<&str> = self.grounds.iter().map(|ground| ground.text.as_str()).collect();
+        let all: BTreeSet<&str> = self.reasons.iter().map(|ground| ground.text.as_str()).collect();
         all.difference(&shown).count()
     }
 }
@@ -123,7 +123,7 @@ mod tests {
         let ground = |text: &&str| Reason { code: "X", text: (*text).to_owned(), field: None };
         let grounds: Vec<_> = texts.iter().map(ground).collect();
         let text = texts.first().copied();
-        let outcome = Outcome { verdict, text, language, grounds: &grounds, changes: &[] };
+        let outcome = Outcome { verdict, text, language, reasons: &grounds, changes: &[] };
         outcome.text_or("No text.").into_owned()
     }
 
@@ -174,7 +174,7 @@ mod tests {
     fn reasons_that_stand_elsewhere_in_the_answer_are_not_counted() {
         let ground = |text: &str, field| Reason { code: "X", text: text.to_owned(), field };
         let grounds = [ground("One.", None), ground("Two.", Some("email")), ground("Three.", None)];
-        let outcome = Outcome { verdict: Effect::Deny, grounds: &grounds, ..Outcome::default() };
+        let outcome = Outcome { verdict: Effect::Deny, reasons: &grounds, ..Outcome::default() };
         let text = outcome.with_count("One.", |ground| ground.field.is_some());
         assert_eq!(text, "One. There is 1 more reason.");
     }

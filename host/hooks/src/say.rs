@@ -11,7 +11,7 @@ use std::time::Duration;
 use portcullis_model::{ChangeKind, Effect, Emits};
 
 use crate::adapter::{FailureBehaviour, Shown};
-use crate::heard::Settings;
+use crate::heard::HookSettings;
 use crate::kind::HookKind;
 
 /// What a hook kind makes of an effect or a change.
@@ -20,9 +20,9 @@ pub enum Support {
     /// The platform has words for it: how.
     Native(&'static str),
     /// It has none, and the binding must name which of these it becomes: why.
-    Mapped(&'static [FallbackTo], &'static str),
+    Fallback(&'static [FallbackTo], &'static str),
     /// It has none, and nothing comes near: why.
-    Unsayable(&'static str),
+    Unsupported(&'static str),
 }
 
 /// What something can be mapped to.
@@ -42,10 +42,10 @@ pub type Mapping = BTreeMap<String, String>;
 
 /// Operator: a binding that cannot say what its plugin may emit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Complaint {
+pub enum CapabilityError {
     /// No words, no mapping.
     #[error("`{hook}` does not support `{what}`: {why}", hook = kind.name())]
-    Unsayable {
+    Unsupported {
         /// On which hook kind.
         kind: HookKind,
         /// The effect or change.
@@ -67,7 +67,7 @@ pub enum Complaint {
     },
     /// Mapped to something else than can be.
     #[error("`{mapped}` is not a fallback for `{what}` on `{hook}`", hook = kind.name())]
-    MappedWrongly {
+    InvalidFallback {
         /// On which hook kind.
         kind: HookKind,
         /// The effect or change.
@@ -79,7 +79,7 @@ pub enum Complaint {
     },
     /// A mapping of something that needs none or is nothing.
     #[error("the fallback for `{what}` has no effect on `{hook}`", hook = kind.name())]
-    Pointless {
+    UnusedFallback {
         /// On which hook kind.
         kind: HookKind,
         /// What the binding maps.
@@ -89,7 +89,7 @@ pub enum Complaint {
 
 /// What a hook kind makes of an effect.
 pub fn effect(kind: HookKind, effect: Effect) -> Support {
-    kind.adapter().effect(effect)
+    kind.adapter().effect_support(effect)
 }
 
 /// What a hook kind makes of a change.
@@ -97,7 +97,7 @@ pub fn change(kind: HookKind, change: ChangeKind) -> Support {
     match change {
         // The host carries it out itself, whatever the platform.
         ChangeKind::Waive => waived(),
-        _ => kind.adapter().change(change),
+        _ => kind.adapter().change_support(change),
     }
 }
 
@@ -105,7 +105,11 @@ pub fn change(kind: HookKind, change: ChangeKind) -> Support {
 ///
 /// # Errors
 /// All complaints, effects first.
-pub fn check(kind: HookKind, emits: &Emits, mapping: &Mapping) -> Result<(), Vec<Complaint>> {
+pub fn check_binding(
+    kind: HookKind,
+    emits: &Emits,
+    mapping: &Mapping,
+) -> Result<(), Vec<CapabilityError>> {
     let effects = emits.effects().iter().map(|&it| (it.name().to_owned(), effect(kind, it)));
     let changes =
         emits.change_kinds(kind.name()).into_iter().map(|it| (it.to_string(), change(kind, it)));
@@ -114,10 +118,11 @@ pub fn check(kind: HookKind, emits: &Emits, mapping: &Mapping) -> Result<(), Vec
         .filter_map(|(what, saying)| complaint(kind, what, saying, mapping))
         .collect();
     let needs_mapping = |what: &str| {
-        sayings(kind).any(|(name, saying)| name == what && matches!(saying, Support::Mapped(..)))
+        sayings(kind).any(|(name, saying)| name == what && matches!(saying, Support::Fallback(..)))
     };
     let pointless = mapping.keys().filter(|what| !needs_mapping(what));
-    complaints.extend(pointless.map(|what| Complaint::Pointless { kind, what: what.clone() }));
+    complaints
+        .extend(pointless.map(|what| CapabilityError::UnusedFallback { kind, what: what.clone() }));
     if complaints.is_empty() { Ok(()) } else { Err(complaints) }
 }
 
@@ -139,7 +144,7 @@ pub fn table() -> String {
         let _ = write!(text, "\n## `{name}`\n\n");
         let seconds = |time: Duration| time.as_secs_f64();
         let (limit, budget) = (seconds(kind.platform_limit()), seconds(kind.default_budget()));
-        let about = kind.adapter().about();
+        let about = kind.adapter().description();
         let _ = writeln!(
             text,
             "The platform waits {limit} s; the default budget is {budget} s. {about}"
@@ -159,7 +164,8 @@ pub fn table() -> String {
             inputs(kind)
         );
         text.push_str("\n| answered with | the platform |\n|---|---|\n");
-        let FailureBehaviour { empty, client_error, server_error, timeout } = kind.reactions();
+        let FailureBehaviour { empty, client_error, server_error, timeout } =
+            kind.failure_behaviour();
         for (answer, reaction) in [
             ("204, or nothing", empty),
             ("4xx", client_error),
@@ -172,8 +178,8 @@ pub fn table() -> String {
         for (what, saying) in sayings(kind) {
             let (word, note) = match saying {
                 Support::Native(how) => ("native".to_owned(), how),
-                Support::Mapped(to, why) => (format!("fallback: {}", names(to)), why),
-                Support::Unsayable(why) => ("unsupported".to_owned(), why),
+                Support::Fallback(to, why) => (format!("fallback: {}", names(to)), why),
+                Support::Unsupported(why) => ("unsupported".to_owned(), why),
             };
             let _ = writeln!(text, "| `{what}` | {word} | {note} |");
         }
@@ -200,29 +206,29 @@ impl FallbackTo {
     }
 }
 
-impl Complaint {
+impl CapabilityError {
     /// The code on the command line and in records.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Unsayable { .. } => "unsupported",
+            Self::Unsupported { .. } => "unsupported",
             Self::Unmapped { .. } => "fallback-missing",
-            Self::MappedWrongly { .. } => "fallback-wrong",
-            Self::Pointless { .. } => "fallback-unused",
+            Self::InvalidFallback { .. } => "fallback-wrong",
+            Self::UnusedFallback { .. } => "fallback-unused",
         }
     }
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Unsayable { .. } => {
+            Self::Unsupported { .. } => {
                 "bind the plugin to a hook kind that supports it, or remove it from the \
                  manifest's `emits`"
                     .into()
             }
-            Self::Unmapped { what, to, .. } | Self::MappedWrongly { what, to, .. } => {
+            Self::Unmapped { what, to, .. } | Self::InvalidFallback { what, to, .. } => {
                 format!("set the binding's fallback for `{what}` to {}", names(to))
             }
-            Self::Pointless { what, .. } => {
+            Self::UnusedFallback { what, .. } => {
                 format!("remove `{what}` from the binding's `fallback`")
             }
         })
@@ -234,7 +240,7 @@ fn inputs(kind: HookKind) -> String {
     if kind == HookKind::Generic {
         return "what the hook's `mapping` names".to_owned();
     }
-    let everything = Settings { subject: Some(String::new()), ..Settings::default() };
+    let everything = HookSettings { subject: Some(String::new()), ..HookSettings::default() };
     let mut inputs = kind.adapter().inputs(&everything);
     inputs.sort_unstable();
     let inputs: Vec<_> = inputs.iter().map(|input| format!("`{input}`")).collect();
@@ -257,14 +263,16 @@ fn complaint(
     what: String,
     saying: Support,
     mapping: &Mapping,
-) -> Option<Complaint> {
+) -> Option<CapabilityError> {
     match (saying, mapping.get(&what)) {
         (Support::Native(_), _) => None,
-        (Support::Unsayable(why), _) => Some(Complaint::Unsayable { kind, what, why }),
-        (Support::Mapped(to, why), None) => Some(Complaint::Unmapped { kind, what, to, why }),
-        (Support::Mapped(to, _), Some(mapped)) if to.iter().any(|to| to.name() == mapped) => None,
-        (Support::Mapped(to, _), Some(mapped)) => {
-            Some(Complaint::MappedWrongly { kind, what, mapped: mapped.clone(), to })
+        (Support::Unsupported(why), _) => Some(CapabilityError::Unsupported { kind, what, why }),
+        (Support::Fallback(to, why), None) => {
+            Some(CapabilityError::Unmapped { kind, what, to, why })
+        }
+        (Support::Fallback(to, _), Some(mapped)) if to.iter().any(|to| to.name() == mapped) => None,
+        (Support::Fallback(to, _), Some(mapped)) => {
+            Some(CapabilityError::InvalidFallback { kind, what, mapped: mapped.clone(), to })
         }
     }
 }

@@ -15,11 +15,11 @@ mod requests;
 mod sideband;
 mod texts;
 
-use portcullis_model::{Millis, Wanted};
+use portcullis_model::{AttributeFilter, Millis};
 
 use crate::{
-    Answer, AnswerParts, BatchContext, Frame, HookKind, Incoming, Malformed, Parsed, Reason,
-    Request, Settings, ShortCircuit, read,
+    Answer, AnswerParts, BatchContext, HookKind, HookRequest, HookSettings, ParseContext,
+    ParseError, Parsed, Reason, Request, ShortCircuit, read,
 };
 
 pub(crate) const TOKEN: &str = include_str!("../tests/payloads/token.json");
@@ -37,7 +37,7 @@ pub(crate) const OKTA: [(HookKind, &str); 6] = [
     (HookKind::OktaUserImport, IMPORT),
 ];
 
-pub(crate) static SETTINGS: Settings = Settings {
+pub(crate) static SETTINGS: HookSettings = HookSettings {
     path: String::new(),
     entitlements: Vec::new(),
     decryptor: None,
@@ -49,21 +49,25 @@ pub(crate) static SETTINGS: Settings = Settings {
     answer: AnswerParts { context: true, page: true },
 };
 
-pub(crate) fn frame() -> Frame<'static> {
-    Frame {
+pub(crate) fn frame() -> ParseContext<'static> {
+    ParseContext {
         tenant: "default",
         received: Millis(1_772_435_700_000),
         seed: 42,
         settings: &SETTINGS,
-        wanted: Wanted::all(),
+        wanted: AttributeFilter::all(),
     }
 }
 
 /// Reads a body that is posted to the kind's only route and holds one question.
-pub(crate) fn parse(kind: HookKind, body: &[u8], frame: &Frame<'_>) -> Result<Incoming, Malformed> {
+pub(crate) fn parse(
+    kind: HookKind,
+    body: &[u8],
+    frame: &ParseContext<'_>,
+) -> Result<HookRequest, ParseError> {
     let request = Request { get: false, route: "", header: &|_| None, searches: false, body };
     match read(kind, &request, frame)? {
-        Parsed::One(incoming) => Ok(incoming),
+        Parsed::Single(incoming) => Ok(incoming),
         _ => panic!("not one question"),
     }
 }
@@ -73,18 +77,18 @@ pub(crate) fn post(
     kind: HookKind,
     route: &'static str,
     body: &str,
-    settings: &Settings,
-) -> Result<Parsed, Malformed> {
+    settings: &HookSettings,
+) -> Result<Parsed, ParseError> {
     let header = |name: &str| (name == "content-type").then_some("application/json; charset=utf-8");
     let request =
         Request { get: false, route, header: &header, searches: true, body: body.as_bytes() };
-    read(kind, &request, &Frame { settings, ..frame() })
+    read(kind, &request, &ParseContext { settings, ..frame() })
 }
 
 /// Posts a body that holds one question.
-pub(crate) fn posted(kind: HookKind, route: &'static str, body: &str) -> Incoming {
+pub(crate) fn posted(kind: HookKind, route: &'static str, body: &str) -> HookRequest {
     match post(kind, route, body, &SETTINGS) {
-        Ok(Parsed::One(incoming)) => incoming,
+        Ok(Parsed::Single(incoming)) => incoming,
         Ok(_) => panic!("not one question"),
         Err(malformed) => panic!("{malformed}"),
     }
@@ -110,7 +114,7 @@ pub(crate) fn grounds<'a>(codes: &[&'a str]) -> Vec<Reason<'a>> {
     codes.iter().map(|code| Reason { code, text: String::new(), field: None }).collect()
 }
 
-pub(crate) fn incoming(kind: HookKind, body: &str) -> Incoming {
+pub(crate) fn incoming(kind: HookKind, body: &str) -> HookRequest {
     parse(kind, body.as_bytes(), &frame()).unwrap_or_else(|malformed| panic!("{malformed}"))
 }
 

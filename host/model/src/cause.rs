@@ -6,7 +6,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     /// Caller: the secret is missing or wrong.
-    CallerUnproven,
+    Unauthenticated,
     /// Caller: the body is larger than the hook's limit.
     BodyTooLarge,
     /// Caller: the body did not arrive whole, or not in time.
@@ -20,11 +20,11 @@ pub enum Cause {
     /// Caller: nested too deep.
     TooDeep,
     /// Caller: a member that the contract needs is missing or has the wrong type.
-    WrongShape,
+    SchemaMismatch,
     /// Caller: an event type that this hook kind is not for.
     UnknownEvent,
     /// Caller: the same event id came with another body.
-    EventReused,
+    EventIdReused,
     /// Caller: the request is not valid HTTP, such as one without `Host` (RFC 9112 section 3.2).
     BadRequest,
     /// Caller: the request's head is larger, or has more fields, than is read.
@@ -44,9 +44,9 @@ pub enum Cause {
     /// Host: the record could not be made durable.
     NotDurable,
     /// Host: nobody took the message that the platform wants delivered.
-    Undelivered,
+    MessageUndelivered,
     /// Host: a defect of ours.
-    HostFault,
+    InternalError,
     /// Plugin: it trapped, ran out of its memory, time or stack, or returned an error.
     PluginFault,
     /// Plugin: it is revoked, and was to bind.
@@ -56,15 +56,15 @@ pub enum Cause {
     /// Plugin: it failed too often and is left alone for a while.
     PluginQuarantined,
     /// Plugin: it said what its manifest does not declare, or what is not well-formed.
-    PluginOverreach,
+    UndeclaredOutput,
     /// Plugin: something that its manifest requires was not in the call.
-    MissingRead,
+    RequiredInputMissing,
     /// Plugins: two of them want different values in one place.
     Conflict,
     /// Host: a binding that does not bind was not asked, or not recorded: the slow lane or the log was full.
     ObserverSkipped,
     /// Plugin: what it wants would make the platform refuse the whole answer.
-    Unsayable,
+    UnsupportedChange,
 }
 
 /// Who is to blame for a cause.
@@ -82,16 +82,16 @@ impl Cause {
     /// Who is to blame.
     pub fn attribution(self) -> Attribution {
         match self {
-            Self::CallerUnproven
+            Self::Unauthenticated
             | Self::BodyTooLarge
             | Self::BodyIncomplete
             | Self::NotUtf8
             | Self::NotJson
             | Self::DuplicateMember
             | Self::TooDeep
-            | Self::WrongShape
+            | Self::SchemaMismatch
             | Self::UnknownEvent
-            | Self::EventReused
+            | Self::EventIdReused
             | Self::BadRequest
             | Self::HeadTooLarge
             | Self::WrongPath
@@ -101,32 +101,32 @@ impl Cause {
             | Self::NoActiveRelease
             | Self::BudgetExhausted
             | Self::NotDurable
-            | Self::Undelivered
-            | Self::HostFault
+            | Self::MessageUndelivered
+            | Self::InternalError
             | Self::ObserverSkipped => Attribution::Host,
             Self::PluginFault
             | Self::PluginRevoked
             | Self::PluginUnavailable
             | Self::PluginQuarantined
-            | Self::PluginOverreach
-            | Self::MissingRead
+            | Self::UndeclaredOutput
+            | Self::RequiredInputMissing
             | Self::Conflict
-            | Self::Unsayable => Attribution::Plugin,
+            | Self::UnsupportedChange => Attribution::Plugin,
         }
     }
 
     /// Every cause, for tables and counters.
     pub const ALL: [Self; 30] = [
-        Self::CallerUnproven,
+        Self::Unauthenticated,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
         Self::NotUtf8,
         Self::NotJson,
         Self::DuplicateMember,
         Self::TooDeep,
-        Self::WrongShape,
+        Self::SchemaMismatch,
         Self::UnknownEvent,
-        Self::EventReused,
+        Self::EventIdReused,
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::WrongPath,
@@ -136,32 +136,32 @@ impl Cause {
         Self::NoActiveRelease,
         Self::BudgetExhausted,
         Self::NotDurable,
-        Self::Undelivered,
-        Self::HostFault,
+        Self::MessageUndelivered,
+        Self::InternalError,
         Self::PluginFault,
         Self::PluginRevoked,
         Self::PluginUnavailable,
         Self::PluginQuarantined,
-        Self::PluginOverreach,
-        Self::MissingRead,
+        Self::UndeclaredOutput,
+        Self::RequiredInputMissing,
         Self::Conflict,
         Self::ObserverSkipped,
-        Self::Unsayable,
+        Self::UnsupportedChange,
     ];
 
     /// The code in metrics, logs and records.
     pub fn code(self) -> &'static str {
         match self {
-            Self::CallerUnproven => "unauthenticated",
+            Self::Unauthenticated => "unauthenticated",
             Self::BodyTooLarge => "body-too-large",
             Self::BodyIncomplete => "body-incomplete",
             Self::NotUtf8 => "not-utf8",
             Self::NotJson => "not-json",
             Self::DuplicateMember => "duplicate-member",
             Self::TooDeep => "too-deep",
-            Self::WrongShape => "schema-mismatch",
+            Self::SchemaMismatch => "schema-mismatch",
             Self::UnknownEvent => "unknown-event",
-            Self::EventReused => "event-id-reused",
+            Self::EventIdReused => "event-id-reused",
             Self::BadRequest => "bad-request",
             Self::HeadTooLarge => "head-too-large",
             Self::WrongPath => "wrong-path",
@@ -171,17 +171,17 @@ impl Cause {
             Self::NoActiveRelease => "no-active-release",
             Self::BudgetExhausted => "budget-exhausted",
             Self::NotDurable => "not-durable",
-            Self::Undelivered => "message-undelivered",
-            Self::HostFault => "internal-error",
+            Self::MessageUndelivered => "message-undelivered",
+            Self::InternalError => "internal-error",
             Self::PluginFault => "plugin-fault",
             Self::PluginRevoked => "plugin-revoked",
             Self::PluginUnavailable => "plugin-unavailable",
             Self::PluginQuarantined => "plugin-quarantined",
-            Self::PluginOverreach => "undeclared-output",
-            Self::MissingRead => "required-input-missing",
+            Self::UndeclaredOutput => "undeclared-output",
+            Self::RequiredInputMissing => "required-input-missing",
             Self::Conflict => "conflict",
             Self::ObserverSkipped => "observer-skipped",
-            Self::Unsayable => "unsupported-change",
+            Self::UnsupportedChange => "unsupported-change",
         }
     }
 }

@@ -240,7 +240,7 @@ impl EmitsError {
 impl Overreach {
     /// The code in records: the same as of [`Cause::UndeclaredOutput`](crate::Cause::PluginOverreach).
     pub fn code(&self) -> &'static str {
-        crate::Cause::PluginOverreach.code()
+        crate::Cause::UndeclaredOutput.code()
     }
 
     /// What to do about it.

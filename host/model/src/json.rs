@@ -72,8 +72,8 @@ pub struct ParseError {
 impl Document {
     /// Parses a whole text; nothing but white space may follow the value.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
-        if bytes.len() > LONGEST {
-            return Err(ParseError { cause: Cause::BodyTooLarge, at: LONGEST });
+        if bytes.len() > MAX_BYTES {
+            return Err(ParseError { cause: Cause::BodyTooLarge, at: MAX_BYTES });
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|error| ParseError { cause: Cause::NotUtf8, at: error.valid_up_to() })?;
@@ -354,7 +354,7 @@ impl Node {
 pub const MAX_DEPTH: usize = 64;
 
 /// The longest text, bytes: 16 MiB. Far above any hook's body, whose own limit is the listener's.
-pub const LONGEST: usize = 16 << 20;
+pub const MAX_BYTES: usize = 16 << 20;
 
 /// Stands in for a root that cannot be missing.
 static NULL: Node = Node { start: 0, end: 0, next: 1, kind: Kind::Null, escaped: false };

@@ -33,10 +33,10 @@ pub use emits::{Emits, EmitsError, Overreach};
 pub use json::Document;
 pub use limits::Limits;
 pub use messages::{MessageProblem, Messages, MessagesError};
-pub use plain::plain;
+pub use plain::humanize;
 pub use reads::{
-    EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View, Wanted,
+    AttributeFilter, EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View,
 };
 pub use redacted::Redacted;
-pub use search::{Found, LONGEST_ID, Page, SearchPageError, Sought};
+pub use search::{MAX_ID_BYTES, Page, SearchPage, SearchPageError, SearchTarget};
 pub use text::Text;

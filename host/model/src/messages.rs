@@ -42,7 +42,7 @@ pub enum MessageProblem {
     #[error("is under something that is not a language tag")]
     Language,
     /// See [`LONGEST`].
-    #[error("is empty or longer than {LONGEST} characters")]
+    #[error("is empty or longer than {MAX_MESSAGE_BYTES} characters")]
     Length,
     /// Line breaks, other control characters, marks that turn the direction of writing.
     #[error("has a control character")]
@@ -72,7 +72,7 @@ impl Messages {
                 if !is_language(language) {
                     return wrong(Some(language), MessageProblem::Language);
                 }
-                if !(1..=LONGEST).contains(&template.chars().count()) {
+                if !(1..=MAX_MESSAGE_BYTES).contains(&template.chars().count()) {
                     return wrong(Some(language), MessageProblem::Length);
                 }
                 if template.contains(is_unprintable) {
@@ -139,7 +139,10 @@ impl Messages {
         }
         Some((
             tag,
-            text.chars().filter(|&character| !is_unprintable(character)).take(LONGEST).collect(),
+            text.chars()
+                .filter(|&character| !is_unprintable(character))
+                .take(MAX_MESSAGE_BYTES)
+                .collect(),
         ))
     }
 }
@@ -273,7 +276,7 @@ fn is_unfit_argument(character: char) -> bool {
 }
 
 /// The longest template and the longest filled text, characters.
-pub const LONGEST: usize = 500;
+pub const MAX_MESSAGE_BYTES: usize = 500;
 
 const FALLBACK: &str = "en";
 const MISSING: char = '…';

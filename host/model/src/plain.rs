@@ -3,7 +3,7 @@
 use crate::renames;
 
 /// A parser's message without the words and type names of Rust, on one line.
-pub fn plain(message: &str) -> String {
+pub fn humanize(message: &str) -> String {
     let mut words = Vec::new();
     let mut rest = message.split_whitespace();
     while let Some(word) = rest.next() {

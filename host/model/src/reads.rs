@@ -17,7 +17,7 @@ use crate::call::{Attribute, Call, Entity, Origin, Principal};
 use path::{Member, OriginMember, Path, Place};
 
 pub use view::{EntityView, OriginView, PrincipalView, View};
-pub use wanted::Wanted;
+pub use wanted::AttributeFilter;
 
 /// A manifest's `reads` and `requires`, compiled.
 #[derive(Default)]
@@ -140,7 +140,7 @@ impl Reads {
     }
 
     /// Adds the attributes of the subject that are read, or required.
-    pub fn want(&self, wanted: &mut Wanted) {
+    pub fn add_to_filter(&self, wanted: &mut AttributeFilter) {
         if self.subject.all_attributes {
             wanted.add_all();
         }

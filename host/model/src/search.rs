@@ -9,7 +9,7 @@ use crate::json::Document;
 
 /// What a search is for: the one of the three that its call leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sought {
+pub enum SearchTarget {
     /// Who may do it?
     Subject,
     /// To what may they do it?
@@ -29,7 +29,7 @@ pub struct Page<'a> {
 
 /// One page of results.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct SearchPage {
     /// In the order of their ids. May be short, even empty, and not be the last.
     pub results: Vec<Entity>,
     /// Where this page ends: every result up to this id has been told. `None` at the end.
@@ -44,12 +44,14 @@ pub enum SearchPageError {
     TooMany,
     /// An end that is none.
     #[error(
-        "its `next` is longer than {LONGEST_ID} bytes, not after where the page began, or before \
+        "its `next` is longer than {MAX_ID_BYTES} bytes, not after where the page began, or before \
          its last result"
     )]
     Next,
     /// A result without an id or with too long a one, or one that stands in the wrong place.
-    #[error("result {at} has no id of 1 to {LONGEST_ID} bytes that comes after the one before it")]
+    #[error(
+        "result {at} has no id of 1 to {MAX_ID_BYTES} bytes that comes after the one before it"
+    )]
     Id {
         /// Which result, counted from 1.
         at: usize,
@@ -62,7 +64,7 @@ pub enum SearchPageError {
     },
 }
 
-impl Sought {
+impl SearchTarget {
     /// Each of them.
     pub const ALL: [Self; 3] = [Self::Subject, Self::Resource, Self::Action];
 
@@ -81,7 +83,7 @@ impl Sought {
     }
 }
 
-impl Found {
+impl SearchPage {
     /// Whether this can be the answer to a request for `page`.
     ///
     /// # Errors
@@ -93,7 +95,7 @@ impl Found {
         let mut before = page.after.unwrap_or_default();
         for (at, result) in (1..).zip(&self.results) {
             let id = result.id.as_deref().unwrap_or_default();
-            if id.len() > LONGEST_ID || id <= before {
+            if id.len() > MAX_ID_BYTES || id <= before {
                 return Err(SearchPageError::Id { at });
             }
             before = id;
@@ -108,7 +110,7 @@ impl Found {
         // A page that leads back to itself would never end.
         let leads_on = |next: &str| {
             let from_here = if self.results.is_empty() { next > before } else { next >= before };
-            next.len() <= LONGEST_ID && from_here
+            next.len() <= MAX_ID_BYTES && from_here
         };
         if self.next.as_deref().is_some_and(|next| !leads_on(next)) {
             Err(SearchPageError::Next)
@@ -119,7 +121,7 @@ impl Found {
 }
 
 /// Longest id of a result, and longest end of a page, bytes.
-pub const LONGEST_ID: usize = 1_024;
+pub const MAX_ID_BYTES: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -131,16 +133,16 @@ mod tests {
         Entity { type_name: "record".into(), id: id.map(str::to_owned), attributes }
     }
 
-    fn found(results: Vec<Entity>, next: Option<&str>) -> Found {
-        Found { results, next: next.map(str::to_owned) }
+    fn found(results: Vec<Entity>, next: Option<&str>) -> SearchPage {
+        SearchPage { results, next: next.map(str::to_owned) }
     }
 
     #[test]
     fn phases_read_back() {
-        for sought in Sought::ALL {
-            assert_eq!(Sought::from_phase(sought.phase()), Some(sought));
+        for sought in SearchTarget::ALL {
+            assert_eq!(SearchTarget::from_phase(sought.phase()), Some(sought));
         }
-        assert_eq!(Sought::from_phase("request"), None);
+        assert_eq!(SearchTarget::from_phase("request"), None);
     }
 
     #[test]
@@ -154,7 +156,7 @@ mod tests {
             found(vec![one.clone(), other, third], None).check(&page),
             Err(SearchPageError::TooMany)
         );
-        let long = "x".repeat(LONGEST_ID + 1);
+        let long = "x".repeat(MAX_ID_BYTES + 1);
         for next in ["", "/", "0", &long] {
             assert_eq!(
                 found(Vec::new(), Some(next)).check(&page),

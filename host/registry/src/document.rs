@@ -71,7 +71,7 @@ pub struct Index {
 /// A document of a registry is of no use.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
-pub struct Malformed(pub String);
+pub struct ManifestError(pub String);
 
 /// The digest of some bytes.
 pub fn sha256(bytes: &[u8]) -> Digest {
@@ -123,7 +123,7 @@ impl Image {
     }
 
     /// Reads one.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let image: Self = strict(bytes, "manifests")?;
         check(image.schema_version, &image.media_type, Self::MEDIA_TYPE, image.layers.len())?;
         Ok(image)
@@ -164,7 +164,7 @@ impl Index {
     }
 
     /// Reads one.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let index: Self = strict(bytes, "layers")?;
         check(index.schema_version, &index.media_type, Self::MEDIA_TYPE, index.manifests.len())?;
         Ok(index)
@@ -188,35 +188,37 @@ impl Index {
 }
 
 /// Reads strict JSON that does not have the member which would make it something else.
-pub(crate) fn strict<T: DeserializeOwned>(bytes: &[u8], alien: &str) -> Result<T, Malformed> {
-    if bytes.len() > MOST_BYTES {
-        return Err(Malformed(format!(
-            "it has {} bytes; at most {MOST_BYTES} are read",
+pub(crate) fn strict<T: DeserializeOwned>(bytes: &[u8], alien: &str) -> Result<T, ManifestError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(ManifestError(format!(
+            "it has {} bytes; at most {MAX_BYTES} are read",
             bytes.len()
         )));
     }
     let document = Document::parse(bytes).map_err(|error| {
-        Malformed(format!("{} at byte {}", error.cause.code().replace('-', " "), error.at))
+        ManifestError(format!("{} at byte {}", error.cause.code().replace('-', " "), error.at))
     })?;
     if document.root().get(alien).is_some() {
-        return Err(Malformed(format!("it has the member `{alien}` of another type of document")));
+        return Err(ManifestError(format!(
+            "it has the member `{alien}` of another type of document"
+        )));
     }
     serde_json::from_slice(bytes).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
-        Malformed(format!("it does not have the form of its type, at {place}"))
+        ManifestError(format!("it does not have the form of its type, at {place}"))
     })
 }
 
-fn check(version: u8, media_type: &str, wanted: &str, entries: usize) -> Result<(), Malformed> {
+fn check(version: u8, media_type: &str, wanted: &str, entries: usize) -> Result<(), ManifestError> {
     if version != 2 {
-        return Err(Malformed(format!("its schemaVersion is {version}, not 2")));
+        return Err(ManifestError(format!("its schemaVersion is {version}, not 2")));
     }
     // Left out by some; where it is there it says what was asked for.
     if !media_type.is_empty() && media_type != wanted {
-        return Err(Malformed(format!("its mediaType is not `{wanted}`")));
+        return Err(ManifestError(format!("its mediaType is not `{wanted}`")));
     }
     if entries > MAX_ENTRIES {
-        return Err(Malformed(format!(
+        return Err(ManifestError(format!(
             "it lists {entries} entries; at most {MAX_ENTRIES} are read"
         )));
     }
@@ -239,6 +241,6 @@ pub const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
 /// Its bytes.
 pub const EMPTY: &[u8] = b"{}";
 /// The largest manifest or index that is read: 1 MiB. Registries take 4 MiB at the least.
-pub const MOST_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 /// The most entries of a manifest or index.
 pub const MAX_ENTRIES: usize = 512;

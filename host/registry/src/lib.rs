@@ -15,14 +15,14 @@ mod release;
 
 pub use challenge::{Challenge, challenges};
 pub use document::{
-    DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, MOST_BYTES, Malformed, TITLE, VERSION,
+    DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, MAX_BYTES, ManifestError, TITLE, VERSION,
     named, sha256,
 };
 pub use plugin::{
     Component, ComponentFacts, MANIFEST_ARTIFACT, SUITE_ARTIFACT, WASM, WASM_CONFIG, attached,
     attachment, component, layer, subject,
 };
-pub use reference::{Reference, ReferenceError, Repository, What, referrers_tag};
+pub use reference::{ImageRef, ReferenceError, Repository, TagOrDigest, referrers_tag};
 pub use release::{Documents, MAX_PLUGINS, RELEASE_ARTIFACT, RELEASE_DOCUMENTS, Release, SETTINGS};
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 use portcullis_model::{Digest, Document};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Malformed, strict, written};
+use crate::document::{
+    DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, ManifestError, strict, written,
+};
 
 /// What a component says of itself in its configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,8 +62,8 @@ pub fn component(wasm: &[u8], title: &str, created: &str, facts: ComponentFacts)
 }
 
 /// The layer of a component's artifact, held against its configuration.
-pub fn layer<'a>(image: &'a Image, config: &[u8]) -> Result<&'a Descriptor, Malformed> {
-    let wrong = |why: &str| Err(Malformed(format!("the artifact of a component {why}")));
+pub fn layer<'a>(image: &'a Image, config: &[u8]) -> Result<&'a Descriptor, ManifestError> {
+    let wrong = |why: &str| Err(ManifestError(format!("the artifact of a component {why}")));
     let [layer] = image.layers.as_slice() else { return wrong("does not have exactly one layer") };
     if image.config.media_type != WASM_CONFIG || layer.media_type != WASM {
         return wrong("has a configuration or a layer of another type");
@@ -93,9 +95,10 @@ pub fn attachment<'a>(
     image: &'a Image,
     to: Digest,
     artifact: &str,
-) -> Result<&'a Descriptor, Malformed> {
-    let wrong =
-        |why: &str| Err(Malformed(format!("the artifact that is attached to a component {why}")));
+) -> Result<&'a Descriptor, ManifestError> {
+    let wrong = |why: &str| {
+        Err(ManifestError(format!("the artifact that is attached to a component {why}")))
+    };
     if image.artifact_type.as_deref() != Some(artifact) {
         return wrong("has another type than its index says");
     }

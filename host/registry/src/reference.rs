@@ -20,16 +20,16 @@ pub struct Repository {
 
 /// Something in a repository: a tag, or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
+pub struct ImageRef {
     /// The repository.
     pub repository: Repository,
     /// What is looked for in it.
-    pub what: What,
+    pub target: TagOrDigest,
 }
 
 /// How something is named in its repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum TagOrDigest {
     /// By a tag, which moves.
     Tag(String),
     /// By its digest, which does not.
@@ -44,20 +44,22 @@ pub struct ReferenceError {
     why: &'static str,
 }
 
-impl Reference {
+impl ImageRef {
     /// The same repository's thing of this tag. `None` where that is no tag.
     pub fn tagged(&self, tag: &str) -> Option<Self> {
-        is_tag(tag)
-            .then(|| Self { repository: self.repository.clone(), what: What::Tag(tag.to_owned()) })
+        is_tag(tag).then(|| Self {
+            repository: self.repository.clone(),
+            target: TagOrDigest::Tag(tag.to_owned()),
+        })
     }
 
     /// Its tag, where it is named by one.
     pub fn tag(&self) -> Option<&str> {
-        if let What::Tag(tag) = &self.what { Some(tag) } else { None }
+        if let TagOrDigest::Tag(tag) = &self.target { Some(tag) } else { None }
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for TagOrDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(tag) => f.write_str(tag),
@@ -72,16 +74,16 @@ impl fmt::Display for Repository {
     }
 }
 
-impl fmt::Display for Reference {
+impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
-            What::Tag(tag) => write!(f, "{}:{tag}", self.repository),
-            What::Digest(digest) => write!(f, "{}@{digest}", self.repository),
+        match &self.target {
+            TagOrDigest::Tag(tag) => write!(f, "{}:{tag}", self.repository),
+            TagOrDigest::Digest(digest) => write!(f, "{}@{digest}", self.repository),
         }
     }
 }
 
-impl FromStr for Reference {
+impl FromStr for ImageRef {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
@@ -100,7 +102,7 @@ impl FromStr for Reference {
                 let digest = digest
                     .parse()
                     .map_err(|_| wrong("the part after `@` is not a SHA-256 digest"))?;
-                (place, What::Digest(digest))
+                (place, TagOrDigest::Digest(digest))
             }
             None => {
                 let slash = text
@@ -113,7 +115,7 @@ impl FromStr for Reference {
                     return Err(wrong("its tag is not 1 to 128 letters, digits, `_`, `.` or `-`"));
                 }
                 let end = path.len() + name.len();
-                (text.get(..end).unwrap_or_default(), What::Tag(tag.to_owned()))
+                (text.get(..end).unwrap_or_default(), TagOrDigest::Tag(tag.to_owned()))
             }
         };
         let (host, name) = place
@@ -129,7 +131,10 @@ impl FromStr for Reference {
                 "its name is not lower-case letters, digits and inner `.`, `_`, `-`, in parts between slashes",
             ));
         }
-        Ok(Self { repository: Repository { host: host.to_owned(), name: name.to_owned() }, what })
+        Ok(Self {
+            repository: Repository { host: host.to_owned(), name: name.to_owned() },
+            target: what,
+        })
     }
 }
 

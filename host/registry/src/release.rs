@@ -7,7 +7,9 @@
 
 use portcullis_model::Digest;
 
-use crate::document::{DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, Malformed, VERSION};
+use crate::document::{
+    DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, ManifestError, VERSION,
+};
 use crate::plugin::{MANIFEST_ARTIFACT, WASM_CONFIG};
 
 /// A release's index, sorted.
@@ -41,10 +43,10 @@ impl Release {
     }
 
     /// Sorts an index. What is of no type that a release has is passed over.
-    pub fn of(index: &Index) -> Result<Self, Malformed> {
+    pub fn of(index: &Index) -> Result<Self, ManifestError> {
         // An index without the type is no error: some registries' tools write it anew and leave that out.
         if index.artifact_type.as_deref().is_some_and(|it| it != RELEASE_ARTIFACT) {
-            return Err(Malformed("it is not a release".to_owned()));
+            return Err(ManifestError("it is not a release".to_owned()));
         }
         let of_type = |wanted: &str| {
             let fits = |it: &&Descriptor| {
@@ -54,14 +56,14 @@ impl Release {
         };
         let documents = of_type(RELEASE_DOCUMENTS);
         let [documents] = documents.as_slice() else {
-            return Err(Malformed(format!(
+            return Err(ManifestError(format!(
                 "it lists {} sets of a release's documents, not one",
                 documents.len()
             )));
         };
         let (components, manifests) = (of_type(WASM_CONFIG), of_type(MANIFEST_ARTIFACT));
         if components.len().max(manifests.len()) > MAX_PLUGINS {
-            return Err(Malformed(format!("it lists more than {MAX_PLUGINS} plugins")));
+            return Err(ManifestError(format!("it lists more than {MAX_PLUGINS} plugins")));
         }
         Ok(Self { documents: documents.clone(), components, manifests })
     }
@@ -80,9 +82,9 @@ impl Documents {
     }
 
     /// Sorts a manifest's layers. What is of no type that a release has is passed over.
-    pub fn of(image: &Image) -> Result<Self, Malformed> {
+    pub fn of(image: &Image) -> Result<Self, ManifestError> {
         if image.artifact_type.as_deref() != Some(RELEASE_DOCUMENTS) {
-            return Err(Malformed(
+            return Err(ManifestError(
                 "the release's documents are of another type than its index says".to_owned(),
             ));
         }
@@ -91,7 +93,7 @@ impl Documents {
         };
         let (envelopes, settings) = (of_type(DSSE), of_type(SETTINGS));
         if envelopes.len() > MAX_ENVELOPES || settings.len() > MAX_PLUGINS {
-            return Err(Malformed("the release has too many documents".to_owned()));
+            return Err(ManifestError("the release has too many documents".to_owned()));
         }
         Ok(Self { envelopes, settings })
     }

@@ -14,7 +14,7 @@ fn references_are_read_and_written_back() {
         "localhost/a:b",
         &format!("registry.example/a@sha256:{}", "0f".repeat(32)),
     ] {
-        assert_eq!(good.parse::<Reference>().map(|it| it.to_string()), Ok(good.to_owned()));
+        assert_eq!(good.parse::<ImageRef>().map(|it| it.to_string()), Ok(good.to_owned()));
     }
     for bad in [
         "",
@@ -40,7 +40,7 @@ fn references_are_read_and_written_back() {
         "registry.example/a..b:c",
         "registry.example/a b:c",
     ] {
-        assert!(bad.parse::<Reference>().is_err(), "{bad}");
+        assert!(bad.parse::<ImageRef>().is_err(), "{bad}");
     }
 }
 
@@ -154,7 +154,7 @@ fn challenges_are_read() {
 proptest! {
     #[test]
     fn a_reference_that_reads_stays_in_its_place(text in "[a-z0-9.:/@_-]{1,60}") {
-        if let Ok(reference) = text.parse::<Reference>() {
+        if let Ok(reference) = text.parse::<ImageRef>() {
             prop_assert_eq!(reference.to_string(), text);
             let name = &reference.repository.name;
             prop_assert!(!name.contains("..") && !name.contains("//") && !name.contains('?') && !name.starts_with('/'));

@@ -37,15 +37,15 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::error::StartError;
-use crate::http::connection::{Connection, Outbox};
+use crate::http::connection::{Connection, PendingResponses};
 use crate::http::head_scanner::HeadReport;
-use crate::http::http1_watch::Farewell;
+use crate::http::http1_watch::FinalBytes;
 use crate::http::{by_hand, date, head, http1_watch};
 use crate::state::frontend::Frontend;
 use crate::state::host::Host;
 
 use readiness::Readiness;
-use slots::{Phase, Place, Places};
+use slots::{AdminSlot, AdminSlots, Phase};
 
 /// The listener in operation.
 pub struct Admin {
@@ -68,17 +68,17 @@ struct AdminServer {
     frontend: Arc<Frontend>,
     begin: Instant,
     started_at: portcullis_model::Millis,
-    desk: OnceLock<AdminContext>,
+    context: OnceLock<AdminContext>,
 }
 
 impl AdminServer {
     /// The desk, once the host is complete.
-    fn desk(&self) -> Option<&AdminContext> {
+    fn context(&self) -> Option<&AdminContext> {
         let host = self.frontend.host()?;
         let (begin, started_at) = (self.begin, self.started_at);
-        let desk =
+        let context =
             || AdminContext { host: Arc::clone(host), begin, started_at, log: Mutex::default() };
-        Some(self.desk.get_or_init(desk))
+        Some(self.context.get_or_init(context))
     }
 }
 
@@ -99,14 +99,14 @@ impl Admin {
             TcpListener::from_std(socket)
                 .map_err(|cause| StartError::BindAdmin { address, cause })?
         };
-        let office = Arc::new(AdminServer {
+        let server = Arc::new(AdminServer {
             frontend: Arc::clone(frontend),
             begin: Instant::now(),
             started_at: frontend.clock.now(),
-            desk: OnceLock::new(),
+            context: OnceLock::new(),
         });
         let work =
-            move || runtime.block_on(LocalSet::new().run_until(accept(listener, office, stopping)));
+            move || runtime.block_on(LocalSet::new().run_until(accept(listener, server, stopping)));
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(work)
@@ -129,24 +129,24 @@ impl Admin {
 
 async fn accept(
     listener: TcpListener,
-    office: Arc<AdminServer>,
+    server: Arc<AdminServer>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let places = Places::default();
+    let places = AdminSlots::default();
     let mut look = tokio::time::interval(CHECK_LOG_EVERY);
     loop {
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
             // Whether the log makes headway is seen by looking more than once.
-            _ = look.tick() => office.desk().into_iter().for_each(readiness::look),
+            _ = look.tick() => server.context().into_iter().for_each(readiness::observe_log),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (office, place) = (Arc::clone(&office), Rc::new(places.enter()));
+                    let (server, place) = (Arc::clone(&server), Rc::new(places.acquire()));
                     tokio::task::spawn_local(async move {
                         tokio::select! {
                             // Its answer first, where both are ready.
                             biased;
-                            () = serve(stream, &office, &place) => {}
+                            () = serve(stream, &server, &place) => {}
                             () = place.ended() => {}
                             () = tokio::time::sleep(MAX_TIME) => {}
                         }
@@ -160,15 +160,15 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, office: &Arc<AdminServer>, place: &Rc<Place>) {
+async fn serve(stream: TcpStream, server: &Arc<AdminServer>, place: &Rc<AdminSlot>) {
     let watch = http1_watch::Shared::default();
-    let connection = Connection::http1(stream, Outbox::default(), Rc::clone(&watch), &[]);
+    let connection = Connection::http1(stream, PendingResponses::default(), Rc::clone(&watch), &[]);
     let service = {
-        let (office, place, watch) = (Arc::clone(office), Rc::clone(place), Rc::clone(&watch));
+        let (server, place, watch) = (Arc::clone(server), Rc::clone(place), Rc::clone(&watch));
         service_fn(move |request: Request<Incoming>| {
             let has_body = !request.body().is_end_stream();
             let report = watch.begin();
-            let answer = answer(&office, &place, report.as_ref(), &request);
+            let answer = answer(&server, &place, report.as_ref(), &request);
             watch.answered(has_body);
             std::future::ready(Ok::<_, Infallible>(answer))
         })
@@ -195,14 +195,14 @@ async fn serve(stream: TcpStream, office: &Arc<AdminServer>, place: &Rc<Place>) 
         date::give_up_without_date(&watch);
         drop(by_hand::read_request_line(&mut socket, &watch, MAX_TIME).await);
     }
-    let farewell = match watch.farewell() {
-        Farewell::Nothing => None,
-        Farewell::Answer(answer) => Some(answer),
-        Farewell::Refused(StatusCode::INTERNAL_SERVER_ERROR, line) => Some(probe(office, &line)),
-        Farewell::Refused(status, _) => Some(by_hand::plain(status)),
+    let farewell = match watch.final_bytes() {
+        FinalBytes::Nothing => None,
+        FinalBytes::Answer(answer) => Some(answer),
+        FinalBytes::Rejected(StatusCode::INTERNAL_SERVER_ERROR, line) => Some(probe(server, &line)),
+        FinalBytes::Rejected(status, _) => Some(by_hand::plain(status)),
     };
     if let Some(answer) = &farewell {
-        by_hand::write(&mut socket, answer, office.frontend.clock.now()).await;
+        by_hand::write(&mut socket, answer, server.frontend.clock.now()).await;
     }
     if farewell.is_some() || watch.may_be_sending() {
         by_hand::linger(&mut socket).await;
@@ -210,27 +210,27 @@ async fn serve(stream: TcpStream, office: &Arc<AdminServer>, place: &Rc<Place>) 
 }
 
 /// The answer to a probe where the HTTP library cannot give one.
-fn probe(office: &AdminServer, line: &[u8]) -> Response<Bytes> {
+fn probe(server: &AdminServer, line: &[u8]) -> Response<Bytes> {
     match by_hand::method_and_path(line) {
         Some((method, path))
             if method == "GET" && matches!(path.as_str(), "/health" | "/ready") =>
         {
-            page(office, &path)
+            page(server, &path)
         }
         _ => by_hand::plain(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
 fn answer(
-    office: &AdminServer,
-    place: &Place,
+    server: &AdminServer,
+    place: &AdminSlot,
     report: Option<&HeadReport>,
     request: &Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    if let Some(cause) = head::fault(request.version(), request.headers(), report) {
+    if let Some(cause) = head::defect(request.version(), request.headers(), report) {
         return plain(head::status(cause), "the request is not valid HTTP (RFC 9112)\n");
     }
-    let active_config = office.frontend.active_config();
+    let active_config = server.frontend.active_config();
     if let Some((status, why)) =
         origin::refusal(request.uri(), request.headers(), &active_config.config.admin.hosts)
     {
@@ -253,26 +253,26 @@ fn answer(
     if !request.body().is_end_stream() {
         return plain(StatusCode::BAD_REQUEST, "no body is read here\n");
     }
-    page(office, path).map(Full::new)
+    page(server, path).map(Full::new)
 }
 
-fn page(office: &AdminServer, path: &str) -> Response<Bytes> {
-    let (frontend, desk) = (&office.frontend, office.desk());
+fn page(server: &AdminServer, path: &str) -> Response<Bytes> {
+    let (frontend, context) = (&server.frontend, server.context());
     match path {
         "/health" => reply(StatusCode::OK, JSON, "{\"status\":\"alive\"}\n".to_owned()),
         "/ready" => {
-            let readiness = desk.map_or_else(|| starting::readiness(frontend), Readiness::of);
+            let readiness = context.map_or_else(|| starting::readiness(frontend), Readiness::of);
             let status =
                 if readiness.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             reply(status, JSON, format!("{}\n", readiness.json()))
         }
         "/metrics" => {
-            let page = desk.map_or_else(|| prometheus::early(frontend), prometheus::write);
+            let page = context.map_or_else(|| prometheus::early(frontend), prometheus::write);
             reply(StatusCode::OK, PROMETHEUS, page)
         }
         _ => {
-            let status = desk
-                .map_or_else(|| starting::status(frontend, office.begin.elapsed()), status::json);
+            let status = context
+                .map_or_else(|| starting::status(frontend, server.begin.elapsed()), status::json);
             reply(StatusCode::OK, JSON, format!("{status}\n"))
         }
     }

@@ -90,7 +90,7 @@ mod runtime;
 
 pub use admin::Admin;
 pub use auth::config::{
-    CallerConfig, CertificateConfig, CredentialConfig, KeysConfig, OauthConfig, Place,
+    CallerConfig, CertificateConfig, CredentialConfig, KeysConfig, KeysLocation, OauthConfig,
 };
 pub use bindings::combine::{BindingDecision, CombineError, Combined, combine, merge};
 pub use bindings::generation::{Binding, Generation};
@@ -102,7 +102,7 @@ pub use config::{
 pub use error::{ConfigError, StartError};
 pub use http::listener::Listener;
 pub use http::sockets::{HookSocket, Passed, Sockets};
-pub use loading::self_test::{Failed as SelfTestFailed, terms};
+pub use loading::self_test::{SelfTestError as SelfTestFailed, test_terms};
 pub use loading::{
     DigestCache, FileIndex, RejectedComponent, RejectedComponents, ReleaseError, SourceFiles,
     check_capabilities, check_source,
@@ -113,7 +113,7 @@ pub use platform_calls::decryption::DecryptionConfig;
 pub use platform_calls::resume::config::ResumeConfig;
 pub use runtime::break_glass_thread::Watch as BreakGlassWatch;
 pub use runtime::maintenance::{Maintenance, Reload};
-pub use runtime::prepared::{FallbackRelease, Refused, StartupCheck, trusted_by};
+pub use runtime::prepared::{FallbackRelease, RefusedFallback, StartupCheck, trusted_by};
 pub use runtime::startup::{Outcome, Running, Startup};
 pub use state::frontend::Frontend;
 pub use state::host::{Configured, Host};

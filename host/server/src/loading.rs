@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use portcullis_engine::{Engine, Refused};
+use portcullis_engine::{Engine, PrepareError};
 use portcullis_model::{Cause, Digest, Millis, Mode};
 use portcullis_trust::{
     Activation, Active, Downgrade, Envelope, Manifest, PluginEntry, Refusal, RefusalCode,
@@ -36,7 +36,7 @@ use thiserror::Error;
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::config::{HookConfig, ReleasePaths};
 use crate::digest::sha256;
-use crate::loading::candidate::Tried;
+use crate::loading::candidate::CandidateSource;
 use crate::observe::progress::Progress;
 use crate::trust::view::Against;
 
@@ -44,12 +44,12 @@ pub use crate::fs::folder::DigestCache;
 pub use checks::{SourceFiles, check_binding, check_capabilities, check_source, promoted};
 pub use index::FileIndex;
 pub use last_good::LastGood;
-pub use read::{FolderFacts, Reading};
+pub use read::{FolderFacts, ReadContext};
 pub use records::{activation_record, altered_record, rejected_component_record, rejection_record};
 pub use rejected_components::{
     MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, RejectedComponent, RejectedComponents,
 };
-pub use status::Standing;
+pub use status::ReleaseStatus;
 pub use unenforced::{HookIdentity, close_bound};
 
 /// Why a release was refused.
@@ -77,7 +77,7 @@ pub enum ReleaseError {
         /// Which.
         plugin: String,
         /// Why.
-        refused: Refused,
+        refused: PrepareError,
     },
     /// A file that the set names is not there.
     #[error("plugin `{plugin}`: no file under `{}` has the digest {digest} that the release set names for its {what}", folder.display())]
@@ -97,7 +97,7 @@ pub enum ReleaseError {
         /// Which.
         plugin: String,
         /// Why.
-        failed: self_test::Failed,
+        failed: self_test::SelfTestError,
     },
     /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
     #[error("swap was configured after the start: instances could no longer be wiped safely")]
@@ -110,7 +110,7 @@ pub enum ReleaseError {
     ClockUnconfirmed,
     /// What it was held against has changed while it was made ready, or something newer is there. Nothing is wrong with it.
     #[error("something newer has come while it was made ready")]
-    Overtaken,
+    Superseded,
     /// The file system of a folder does not answer.
     #[error("the file system of `{}` has not answered within {} \
              seconds", path.display(), limit.as_secs())]
@@ -122,7 +122,7 @@ pub enum ReleaseError {
     },
     /// There is no thread to make it on.
     #[error("cannot start a thread to make it ready: {why}")]
-    NoThread {
+    ThreadSpawn {
         /// Why.
         why: String,
     },
@@ -145,7 +145,7 @@ impl From<ClockUnconfirmed> for ReleaseError {
 }
 
 /// The release set in the folders, and what it lists of them.
-pub struct Found {
+pub struct ReleaseFiles {
     plugins: PathBuf,
     settings_folder: PathBuf,
     set_file: PathBuf,
@@ -158,7 +158,7 @@ pub struct Found {
     /// Their components.
     components: HashMap<Digest, (PathBuf, Vec<u8>)>,
     /// Files beside listed manifests that are not their components, by the digest that is wanted.
-    altered: HashMap<Digest, Altered>,
+    altered: HashMap<Digest, AlteredComponent>,
     settings: HashMap<Digest, String>,
     suites: HashMap<Digest, Vec<u8>>,
     /// Where listed components, settings and suites were found, whether or not they are held.
@@ -171,14 +171,14 @@ pub struct Found {
 }
 
 /// A component that is not the one that was signed, as far as that is known of it.
-struct Altered {
+struct AlteredComponent {
     path: PathBuf,
     bytes: u64,
     /// Its digest, where its size alone does not tell it from the signed one.
     digest: Option<Digest>,
 }
 
-impl Altered {
+impl AlteredComponent {
     /// Refuses it.
     fn check(&self, manifest: &Manifest) -> Result<(), Refusal> {
         let unknown = || sha256(self.path.as_os_str().as_encoded_bytes());
@@ -193,25 +193,25 @@ pub enum Completeness {
     Everything,
     /// The part that can be had of the last good release, because nothing else decides: a binding
     /// that cannot be made ready stops its own hook and no other.
-    LastGood,
+    Available,
     /// All of it, and every problem of one that is refused: for an operator who is to correct it.
-    Explained,
+    AllProblems,
 }
 
 /// A plugin that a set lists, and what became of it.
-enum Listed<'a> {
+enum PluginState<'a> {
     /// It may run.
-    Live(Arc<VerifiedPlugin>, &'a [u8]),
+    Usable(Arc<VerifiedPlugin>, &'a [u8]),
     /// It is revoked.
     Revoked,
     /// It cannot be had from the copy of the last good release.
-    Unusable(&'static str, String),
+    Unavailable(&'static str, String),
     /// It is refused, and so is the set.
     Refused,
 }
 
 /// Plugins by their ids.
-type Plugins<'a> = BTreeMap<String, Listed<'a>>;
+type Plugins<'a> = BTreeMap<String, PluginState<'a>>;
 
 /// A set that is verified, and what it was verified by.
 struct VerifiedSet<'t> {
@@ -225,24 +225,24 @@ struct VerifiedSet<'t> {
     at: Millis,
     /// Its activation, where it was active last.
     again: Option<Active>,
-    passage: Activation,
+    activation: Activation,
 }
 
 /// The problems of a release.
-struct Problems {
+struct ProblemList {
     demand: Completeness,
     /// Those after which the checks went on.
     list: Vec<ReleaseError>,
 }
 
-impl Problems {
+impl ProblemList {
     fn new(demand: Completeness) -> Self {
         Self { demand, list: Vec::new() }
     }
 
     /// Goes on after a problem only where all are wanted.
     fn add(&mut self, error: ReleaseError) -> Result<(), ReleaseError> {
-        if self.demand != Completeness::Explained {
+        if self.demand != Completeness::AllProblems {
             return Err(error);
         }
         self.list.push(error);
@@ -266,10 +266,10 @@ impl ReleaseError {
             | Self::Stalled { .. }
             | Self::Swap
             | Self::ClockUnconfirmed
-            | Self::Overtaken
-            | Self::NoThread { .. } => true,
+            | Self::Superseded
+            | Self::ThreadSpawn { .. } => true,
             Self::Engine { refused, .. } => {
-                matches!(refused, Refused::NoCompiler { .. } | Refused::GivenUp)
+                matches!(refused, PrepareError::NoCompiler { .. } | PrepareError::Cancelled)
             }
             _ => false,
         }
@@ -287,8 +287,8 @@ impl ReleaseError {
             Self::Binding { .. } => "binding-invalid",
             Self::Swap => "swap-configured",
             Self::ClockUnconfirmed => "clock-unconfirmed",
-            Self::Overtaken => "superseded",
-            Self::NoThread { .. } => "no-thread",
+            Self::Superseded => "superseded",
+            Self::ThreadSpawn { .. } => "no-thread",
         }
     }
 
@@ -309,8 +309,8 @@ impl ReleaseError {
                  release is looked at again by itself"
                     .to_owned(),
             ),
-            Self::Overtaken => None,
-            Self::NoThread { .. } => {
+            Self::Superseded => None,
+            Self::ThreadSpawn { .. } => {
                 Some("let the host have more threads and memory; the release is looked at again at a SIGHUP".to_owned())
             }
             Self::Stalled { .. } => Some("see to the network file system; the host looks again by \
@@ -335,10 +335,10 @@ impl ReleaseError {
     }
 
     /// What the plugin says is wrong with its settings. For the operator's eyes, not for logs: settings name people.
-    pub fn complaints(&self) -> &[String] {
+    pub fn setting_errors(&self) -> &[String] {
         match self {
-            Self::Engine { refused, .. } => refused.complaints(),
-            Self::SelfTest { failed, .. } => failed.complaints(),
+            Self::Engine { refused, .. } => refused.setting_errors(),
+            Self::SelfTest { failed, .. } => failed.setting_errors(),
             _ => &[],
         }
     }
@@ -350,8 +350,8 @@ impl ReleaseError {
             | Self::Stalled { .. }
             | Self::Swap
             | Self::ClockUnconfirmed
-            | Self::Overtaken
-            | Self::NoThread { .. } => None,
+            | Self::Superseded
+            | Self::ThreadSpawn { .. } => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
             Self::Engine { plugin, .. }
             | Self::Missing { plugin, .. }
@@ -361,7 +361,7 @@ impl ReleaseError {
     }
 }
 
-impl Found {
+impl ReleaseFiles {
     /// Tells a start how far activating has come.
     pub fn report_to(&mut self, progress: &Arc<Progress>) {
         self.progress = Some(Arc::clone(progress));
@@ -394,7 +394,7 @@ impl Found {
     ///
     /// # Errors
     /// The first problem.
-    pub fn activate(
+    pub fn prepare(
         &self,
         trusted: &Trusted<'_>,
         hooks: &[HookConfig],
@@ -402,35 +402,35 @@ impl Found {
         now: Millis,
         demand: Completeness,
     ) -> Result<Generation, ReleaseError> {
-        self.ready(trusted, hooks, engine, now, &mut Problems::new(demand))
+        self.prepare_release(trusted, hooks, engine, now, &mut ProblemList::new(demand))
     }
 
     /// Does the same, and goes on after a problem, as far as what comes next can be judged at all.
     ///
     /// # Errors
     /// Every problem, never none, in the order of the checks.
-    pub fn explain(
+    pub fn prepare_all(
         &self,
         trusted: &Trusted<'_>,
         hooks: &[HookConfig],
         engine: &Engine,
         now: Millis,
     ) -> Result<Generation, Vec<ReleaseError>> {
-        let mut problems = Problems::new(Completeness::Explained);
-        let generation = self.ready(trusted, hooks, engine, now, &mut problems);
+        let mut problems = ProblemList::new(Completeness::AllProblems);
+        let generation = self.prepare_release(trusted, hooks, engine, now, &mut problems);
         match generation.map_err(|error| problems.list.push(error)) {
             Ok(generation) if problems.list.is_empty() => Ok(generation),
             _ => Err(problems.list),
         }
     }
 
-    fn ready(
+    fn prepare_release(
         &self,
         trusted: &Trusted<'_>,
         hooks: &[HookConfig],
         engine: &Engine,
         now: Millis,
-        problems: &mut Problems,
+        problems: &mut ProblemList,
     ) -> Result<Generation, ReleaseError> {
         let verified = self.verify_set(trusted, now, problems)?;
         let plugins = self.verify_plugins(trusted, &verified, problems)?;
@@ -440,13 +440,13 @@ impl Found {
             self.self_test(&plugins, engine, problems)?;
         }
         let (hooks, left_out) =
-            self.prepare(trusted, hooks, engine, &verified, &plugins, problems)?;
-        let VerifiedSet { release, set, root, at, passage, .. } = verified;
+            self.prepare_bindings(trusted, hooks, engine, &verified, &plugins, problems)?;
+        let VerifiedSet { release, set, root, at, activation, .. } = verified;
         Ok(Generation {
             number: release.version,
             set,
             expires: release.expires,
-            passage,
+            activation,
             root: root.version,
             verified: at,
             trust_snapshot: Arc::new(Against::new(trusted)),
@@ -454,7 +454,7 @@ impl Found {
             stops: Arc::default(),
             left_out,
             unenforced: Vec::new(),
-            last_good: Arc::new(AtomicBool::new(problems.demand == Completeness::LastGood)),
+            last_good: Arc::new(AtomicBool::new(problems.demand == Completeness::Available)),
             release,
         })
     }
@@ -464,17 +464,17 @@ impl Found {
         &self,
         trusted: &Trusted<'t>,
         now: Millis,
-        problems: &mut Problems,
+        problems: &mut ProblemList,
     ) -> Result<VerifiedSet<'t>, ReleaseError> {
         let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
         let (set, newest) = (self.set_digest(), trusted.roots.newest());
         let again = trusted.history.active.filter(|active| active.set == set);
-        let (root, at) =
-            again.map_or((newest, now), |active| (trusted.roots.at(active.root), active.since));
+        let (root, at) = again
+            .map_or((newest, now), |active| (trusted.roots.version(active.root), active.since));
         let release = verify_release(root, &self.set, at).map_err(refused)?;
         problems.keep(release_is_valid_under(root, newest, &self.set).map_err(refused))?;
-        let passage = admit(trusted, &release, set, self.downgrade.as_deref(), now);
-        let passage = problems.keep(passage.map_err(refused))?.unwrap_or(Activation::New);
+        let activation = admit(trusted, &release, set, self.downgrade.as_deref(), now);
+        let activation = problems.keep(activation.map_err(refused))?.unwrap_or(Activation::New);
         let count = release
             .bindings
             .iter()
@@ -493,7 +493,7 @@ impl Found {
                 ),
             })?;
         }
-        Ok(VerifiedSet { release, set, root, newest, at, again, passage })
+        Ok(VerifiedSet { release, set, root, newest, at, again, activation })
     }
 
     /// Verifies the plugins that the set lists: live ones first, then candidates.
@@ -501,7 +501,7 @@ impl Found {
         &'s self,
         trusted: &Trusted<'_>,
         verified: &VerifiedSet<'_>,
-        problems: &mut Problems,
+        problems: &mut ProblemList,
     ) -> Result<[Plugins<'s>; 2], ReleaseError> {
         let VerifiedSet { release, root, newest, at, .. } = verified;
         let mut verify = |entries: &BTreeMap<String, PluginEntry>| {
@@ -510,10 +510,10 @@ impl Found {
                 // Checked before any file: a plugin that is known to be bad may be gone already.
                 let covered = trusted.history.revoked.covers(entry.manifest, id, entry.serial);
                 let plugin = if covered {
-                    Listed::Revoked
+                    PluginState::Revoked
                 } else {
-                    let listed = self.listed(root, newest, id, entry, *at, problems.demand);
-                    problems.keep(listed)?.unwrap_or(Listed::Refused)
+                    let listed = self.plugin_state(root, newest, id, entry, *at, problems.demand);
+                    problems.keep(listed)?.unwrap_or(PluginState::Refused)
                 };
                 plugins.insert(id.clone(), plugin);
             }
@@ -527,11 +527,11 @@ impl Found {
         &self,
         plugins: &[Plugins<'_>; 2],
         engine: &Engine,
-        problems: &mut Problems,
+        problems: &mut ProblemList,
     ) -> Result<(), ReleaseError> {
         for plugins in plugins {
             for (number, (id, plugin)) in (1..).zip(plugins) {
-                let Listed::Live(verified, component) = plugin else { continue };
+                let PluginState::Usable(verified, component) = plugin else { continue };
                 self.report("testing", number, plugins.len(), id);
                 let suite = |digest| self.suites.get(&digest).map(Vec::as_slice);
                 let tested = self_test::self_test(&verified.manifest, component, engine, suite);
@@ -544,25 +544,25 @@ impl Found {
 
     /// Prepares every binding: checks it, and configures, compiles and snapshots its plugin. Returns
     /// the bindings of each hook, and those of the last good release that could not be prepared.
-    fn prepare(
+    fn prepare_bindings(
         &self,
         trusted: &Trusted<'_>,
         hooks: &[HookConfig],
         engine: &Engine,
         verified: &VerifiedSet<'_>,
         [plugins, candidates]: &[Plugins<'_>; 2],
-        problems: &mut Problems,
+        problems: &mut ProblemList,
     ) -> Result<(Vec<Bindings>, Vec<LeftOut>), ReleaseError> {
         let (release, demand) = (&verified.release, problems.demand);
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
         let mut left_out = Vec::new();
         for (number, source) in (1..).zip(&release.bindings) {
             let mut leave_out = |error: ReleaseError| match demand {
-                Completeness::LastGood if !error.is_transient() => {
+                Completeness::Available if !error.is_transient() => {
                     left_out.push(LeftOut::new(source, error.code(), &error.to_string()));
                     Ok(())
                 }
-                Completeness::LastGood | Completeness::Everything | Completeness::Explained => {
+                Completeness::Available | Completeness::Everything | Completeness::AllProblems => {
                     problems.add(error)
                 }
             };
@@ -580,16 +580,16 @@ impl Found {
                 continue;
             };
             let (verified, component) = match plugin {
-                Listed::Live(verified, component) => (verified, *component),
+                PluginState::Usable(verified, component) => (verified, *component),
                 // The problems name what is wrong with it.
-                Listed::Refused => continue,
-                Listed::Revoked => {
+                PluginState::Refused => continue,
+                PluginState::Revoked => {
                     if enforces {
                         place.stop(&source.plugin, Cause::PluginRevoked);
                     }
                     continue;
                 }
-                Listed::Unusable(code, sentence) => {
+                PluginState::Unavailable(code, sentence) => {
                     if enforces {
                         place.stop(&source.plugin, Cause::PluginUnavailable);
                     }
@@ -610,7 +610,8 @@ impl Found {
                 continue;
             }
             self.report("preparing", number, release.bindings.len(), &source.plugin);
-            let made = self.bind(hook, source, verified, component, engine, release.version);
+            let made =
+                self.prepare_binding(hook, source, verified, component, engine, release.version);
             let mut binding = match made {
                 Ok(binding) => binding,
                 Err(error) => {
@@ -625,12 +626,12 @@ impl Found {
             let tried = source.candidate.as_ref().and_then(|candidate| {
                 let plugin =
                     candidates.get(&candidate.plugin).or_else(|| plugins.get(&candidate.plugin))?;
-                let Listed::Live(verified, component) = plugin else { return None };
-                Some(Tried { source, candidate, verified, component })
+                let PluginState::Usable(verified, component) = plugin else { return None };
+                Some(CandidateSource { source, candidate, verified, component })
             });
             if let Some(tried) = tried {
-                match candidate::ready(self, trusted, &binding, hook, &tried, engine) {
-                    Ok(rollout) => binding.rollout = Some(rollout),
+                match candidate::prepare_candidate(self, trusted, &binding, hook, &tried, engine) {
+                    Ok(rollout) => binding.candidate = Some(rollout),
                     Err(error) => leave_out(error)?,
                 }
             }
@@ -651,7 +652,7 @@ impl Found {
         active: &Generation,
     ) -> Result<ReleaseSet, ReleaseError> {
         let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };
-        let (root, at) = (trusted.roots.at(active.root), active.verified);
+        let (root, at) = (trusted.roots.version(active.root), active.verified);
         let release = verify_release(root, &self.set, at).map_err(refused)?;
         release_is_valid_under(root, trusted.roots.newest(), &self.set).map_err(refused)?;
         for (id, entry) in release.entries() {
@@ -683,7 +684,7 @@ impl Found {
 
     /// The files that a release set names, for a copy of it: the folder and ending of each, and its
     /// bytes. Files of revoked plugins may be missing; suites are not needed to start again.
-    fn needed(&self, release: &ReleaseSet) -> Vec<(&'static str, &'static str, &[u8])> {
+    fn named_files(&self, release: &ReleaseSet) -> Vec<(&'static str, &'static str, &[u8])> {
         let mut needed = Vec::new();
         for (_, entry) in release.entries() {
             let Some((_, envelope)) = self.manifest(entry.manifest) else { continue };
@@ -700,7 +701,7 @@ impl Found {
     }
 
     /// One binding: checked, and its plugin made ready.
-    fn bind(
+    fn prepare_binding(
         &self,
         hook: &HookConfig,
         source: &portcullis_trust::Binding,
@@ -720,7 +721,7 @@ impl Found {
     }
 
     /// One plugin of a set, by what may become of it.
-    fn listed(
+    fn plugin_state(
         &self,
         root: &TrustRoot,
         newest: &TrustRoot,
@@ -728,12 +729,14 @@ impl Found {
         entry: &PluginEntry,
         at: Millis,
         demand: Completeness,
-    ) -> Result<Listed<'_>, ReleaseError> {
+    ) -> Result<PluginState<'_>, ReleaseError> {
         match self.plugin(root, id, entry, at) {
-            Ok((verified, _)) if verified.stands(newest).is_err() => Ok(Listed::Revoked),
-            Ok((verified, component)) => Ok(Listed::Live(verified, component)),
-            Err(error) if demand == Completeness::LastGood && !error.is_transient() => {
-                Ok(Listed::Unusable(error.code(), error.to_string()))
+            Ok((verified, _)) if verified.is_valid_under(newest).is_err() => {
+                Ok(PluginState::Revoked)
+            }
+            Ok((verified, component)) => Ok(PluginState::Usable(verified, component)),
+            Err(error) if demand == Completeness::Available && !error.is_transient() => {
+                Ok(PluginState::Unavailable(error.code(), error.to_string()))
             }
             Err(error) => Err(error),
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Threads for slow work.
-pub struct Lane {
+pub struct WorkerPool {
     shared: Arc<Shared>,
 }
 
@@ -28,7 +28,7 @@ struct Shared {
     /// Most threads.
     threads: usize,
     /// Jobs that may wait for one.
-    room: usize,
+    queue_capacity: usize,
     state: Mutex<State>,
     work: Condvar,
 }
@@ -43,17 +43,22 @@ struct State {
     closed: bool,
 }
 
-impl Lane {
+impl WorkerPool {
     /// At most this many threads, with room for `waiting` jobs before them. Starts none yet.
     pub fn new(name: &str, threads: usize, waiting: usize) -> Self {
         let (state, work) = (Mutex::default(), Condvar::new());
-        let shared =
-            Shared { name: name.to_owned(), threads: threads.max(1), room: waiting, state, work };
+        let shared = Shared {
+            name: name.to_owned(),
+            threads: threads.max(1),
+            queue_capacity: waiting,
+            state,
+            work,
+        };
         Self { shared: Arc::new(shared) }
     }
 
     /// Runs a job and hands back its result. The receiver fails if the job was lost.
-    pub fn run<T: Send + 'static>(
+    pub fn submit<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<T>, Full> {
@@ -73,7 +78,7 @@ impl Lane {
         let shared = &self.shared;
         let mut state = shared.state();
         let free = shared.threads.saturating_sub(state.busy);
-        if state.closed || state.jobs.len() >= shared.room.saturating_add(free) {
+        if state.closed || state.jobs.len() >= shared.queue_capacity.saturating_add(free) {
             return Err(Full);
         }
         state.jobs.push_back(Box::new(job));
@@ -112,7 +117,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         // What waits is still done; then the threads go.
         self.shared.state().closed = true;
@@ -165,20 +170,20 @@ mod tests {
 
     #[test]
     fn a_panic_costs_one_job_and_a_full_lane_says_so() {
-        let pool = Lane::new("plugin", 1, 1);
-        let lost = pool.run(|| -> u8 { panic!("planted") }).unwrap();
+        let pool = WorkerPool::new("plugin", 1, 1);
+        let lost = pool.submit(|| -> u8 { panic!("planted") }).unwrap();
         assert!(lost.blocking_recv().is_err());
         let (hold, held) = channel::<()>();
         let (started, running) = channel();
         let first = pool
-            .run(move || {
+            .submit(move || {
                 started.send(()).unwrap();
                 held.recv().ok()
             })
             .unwrap();
         running.recv().unwrap();
-        let second = pool.run(|| 2).unwrap();
-        assert_eq!(pool.run(|| 3).err(), Some(Full));
+        let second = pool.submit(|| 2).unwrap();
+        assert_eq!(pool.submit(|| 3).err(), Some(Full));
         assert_eq!((pool.running(), pool.waiting()), (1, 1));
         drop(hold);
         assert!(first.blocking_recv().is_ok());
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn one_lane_runs_no_more_at_once_than_it_may_and_loses_nothing_when_it_is_dropped() {
-        let (pool, other) = (Lane::new("plugin", 2, 100), Lane::new("plugin", 1, 0));
+        let (pool, other) = (WorkerPool::new("plugin", 2, 100), WorkerPool::new("plugin", 1, 0));
         let (now, most, done) = (
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicUsize::new(0)),
@@ -210,7 +215,7 @@ mod tests {
             .unwrap();
         }
         // All of this lane's threads hang; another's work is done all the same.
-        assert_eq!(other.run(|| 7).unwrap().blocking_recv(), Ok(7));
+        assert_eq!(other.submit(|| 7).unwrap().blocking_recv(), Ok(7));
         drop((hold, finished));
         drop(pool);
         assert!(finish.recv().is_err(), "all jobs are over");

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_hooks::{Frame, HookKind, Incoming, Parsed, Request, Settings, read};
+use portcullis_hooks::{HookKind, HookRequest, HookSettings, ParseContext, Parsed, Request, read};
 use portcullis_model::json::split_pointer;
 use portcullis_model::{
-    Attribute, Call, Document, Entity, Grant, Lifetime, Millis, Origin, Principal, PrincipalKind,
-    Secrets, Sought, Wanted,
+    Attribute, AttributeFilter, Call, Document, Entity, Grant, Lifetime, Millis, Origin, Principal,
+    PrincipalKind, SearchTarget, Secrets,
 };
 use serde_json::Value;
 
@@ -21,16 +21,16 @@ use crate::parse::SuiteError;
 /// What a plugin is asked. Without `Debug`: it names people.
 pub enum TestCall {
     /// May they?
-    Whether(Box<Incoming>),
+    Evaluate(Box<HookRequest>),
     /// Which ones? At most so many.
-    Which(Box<Incoming>, u32),
+    Search(Box<HookRequest>, u32),
 }
 
 impl TestCall {
     /// The call.
     pub fn call(&self) -> &Call {
         match self {
-            Self::Whether(incoming) | Self::Which(incoming, _) => &incoming.call,
+            Self::Evaluate(incoming) | Self::Search(incoming, _) => &incoming.call,
         }
     }
 
@@ -47,20 +47,20 @@ impl TestCall {
     ) -> Result<Self, String> {
         let route = route(kind, None).unwrap_or_default();
         let wire = WireRequest { kind, route, headers: &BTreeMap::new(), question, payload };
-        let settings = Settings::default();
-        wire.hear(&Frame {
+        let settings = HookSettings::default();
+        wire.parse(&ParseContext {
             tenant: TENANT,
             received,
             seed,
             settings: &settings,
-            wanted: Wanted::all(),
+            wanted: AttributeFilter::all(),
         })
     }
 }
 
 impl CallText {
     /// This call, with what `other` says of it instead.
-    pub fn under(self, other: &Self) -> Self {
+    pub fn with_defaults(self, other: &Self) -> Self {
         let other = other.clone();
         Self {
             hook: other.hook.or(self.hook),
@@ -118,12 +118,12 @@ impl CallText {
             }
         }
         let set_up = self.set_up.clone().unwrap_or_default();
-        let settings = Settings {
+        let settings = HookSettings {
             path: PATH.to_owned(),
             entitlements: set_up.entitlements,
             subject: set_up.subject,
             secrets: set_up.secrets,
-            ..Settings::default()
+            ..HookSettings::default()
         };
         let route = route(kind, self.route.as_deref()).ok_or_else(|| {
             let routes: Vec<_> = kind.routes(PATH).into_iter().map(|(_, route)| route).collect();
@@ -139,8 +139,14 @@ impl CallText {
             payload,
         };
         let tenant = self.tenant.as_deref().unwrap_or(TENANT);
-        let frame = Frame { tenant, received, seed, settings: &settings, wanted: Wanted::all() };
-        wire.hear(&frame).map_err(|what| SuiteError::at(&format!("{path}.payload"), what))
+        let frame = ParseContext {
+            tenant,
+            received,
+            seed,
+            settings: &settings,
+            wanted: AttributeFilter::all(),
+        };
+        wire.parse(&frame).map_err(|what| SuiteError::at(&format!("{path}.payload"), what))
     }
 }
 
@@ -154,7 +160,7 @@ struct WireRequest<'a> {
 }
 
 impl WireRequest<'_> {
-    fn hear(&self, frame: &Frame<'_>) -> Result<TestCall, String> {
+    fn parse(&self, frame: &ParseContext<'_>) -> Result<TestCall, String> {
         let header = |name: &str| self.headers.get(name).map(String::as_str);
         let request = Request {
             get: false,
@@ -165,18 +171,18 @@ impl WireRequest<'_> {
         };
         let heard = read(self.kind, &request, frame).map_err(|malformed| malformed.to_string())?;
         match heard {
-            Parsed::One(incoming) => Ok(TestCall::Whether(Box::new(incoming))),
-            Parsed::Which(incoming, page) => {
-                Ok(TestCall::Which(Box::new(incoming), page.limit.unwrap_or(PAGE).max(1)))
+            Parsed::Single(incoming) => Ok(TestCall::Evaluate(Box::new(incoming))),
+            Parsed::Search(incoming, page) => {
+                Ok(TestCall::Search(Box::new(incoming), page.limit.unwrap_or(PAGE).max(1)))
             }
-            Parsed::Many(batch) => {
+            Parsed::Batch(batch) => {
                 let count = batch.items.len();
                 let item = self
                     .question
                     .checked_sub(1)
                     .and_then(|index| batch.items.into_iter().nth(index));
                 match item {
-                    Some(Ok(incoming)) => Ok(TestCall::Whether(Box::new(incoming))),
+                    Some(Ok(incoming)) => Ok(TestCall::Evaluate(Box::new(incoming))),
                     Some(Err(_)) => {
                         Err(format!("question {} of the payload is malformed", self.question))
                     }
@@ -186,7 +192,7 @@ impl WireRequest<'_> {
                     )),
                 }
             }
-            Parsed::Nothing(_) => Err("the payload has nothing to decide".to_owned()),
+            Parsed::Immediate(_) => Err("the payload has nothing to decide".to_owned()),
         }
     }
 }
@@ -260,9 +266,10 @@ pub(crate) fn from_model(
         payload,
         secrets,
     };
-    let searches = call.phase.as_deref().is_some_and(|phase| Sought::from_phase(phase).is_some());
-    let incoming = Box::new(Incoming::from(call));
-    Ok(if searches { TestCall::Which(incoming, PAGE) } else { TestCall::Whether(incoming) })
+    let searches =
+        call.phase.as_deref().is_some_and(|phase| SearchTarget::from_phase(phase).is_some());
+    let incoming = Box::new(HookRequest::from(call));
+    Ok(if searches { TestCall::Search(incoming, PAGE) } else { TestCall::Evaluate(incoming) })
 }
 
 fn principal(text: &PrincipalText) -> Principal {

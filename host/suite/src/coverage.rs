@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::format::{Aspect, CoverageText};
 use crate::parse::SuiteError;
 use crate::plan::{Case, Plan};
-use crate::report::Said;
-use crate::run::{Terms, decide};
+use crate::report::Actual;
+use crate::run::{TestLimits, decide};
 use crate::words::value;
 
 /// What was reached.
@@ -38,7 +38,7 @@ pub struct Uncovered<'a> {
 
 /// What was seen while cases ran.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct Observed {
     hooks: BTreeSet<String>,
     codes: BTreeSet<String>,
     effects: BTreeSet<Effect>,
@@ -51,15 +51,15 @@ pub(crate) struct Seen {
     settings: BTreeSet<String>,
 }
 
-impl Seen {
+impl Observed {
     /// Notes what a case came to.
-    pub fn note(&mut self, case: &Case, said: &Said, settings: &str, terms: &Terms<'_>) {
+    pub fn note(&mut self, case: &Case, said: &Actual, settings: &str, terms: &TestLimits<'_>) {
         let Some(question) = &case.question else { return };
         let call = question.call();
-        if let Said::Found(_) = said {
+        if let Actual::Found(_) = said {
             self.hooks.insert(call.hook.to_owned());
         }
-        let Said::Decision(decision) = said else { return };
+        let Actual::Decision(decision) = said else { return };
         self.hooks.insert(call.hook.to_owned());
         self.settings.insert(settings.to_owned());
         for finding in &decision.findings {
@@ -82,7 +82,7 @@ impl Seen {
         self.there.extend(
             terms
                 .reads
-                .told(call)
+                .describe(call)
                 .into_iter()
                 .filter(|(_, there)| *there)
                 .map(|(path, _)| path.to_owned()),
@@ -90,12 +90,12 @@ impl Seen {
     }
 
     /// Finds out which reads this decision rests on: asks again without each that is not yet known to be of weight.
-    pub fn weigh(
+    pub fn measure_reads(
         &mut self,
         plugin: &Plugin,
         call: &Call,
         decision: &Decision,
-        terms: &Terms<'_>,
+        terms: &TestLimits<'_>,
         late: &dyn Fn() -> bool,
     ) {
         for path in terms.reads.paths() {
@@ -117,7 +117,7 @@ impl Seen {
 }
 
 impl Coverage {
-    pub(crate) fn of(seen: &Seen, plan: &Plan, terms: &Terms<'_>) -> Self {
+    pub(crate) fn of(seen: &Observed, plan: &Plan, terms: &TestLimits<'_>) -> Self {
         let text = &plan.coverage;
         let mut counts = BTreeMap::new();
         let mut count = |aspect, all: Vec<(String, bool)>| {
@@ -174,7 +174,7 @@ impl Coverage {
     }
 
     /// What the suite promises and does not reach.
-    pub fn lacks(&self) -> impl Iterator<Item = Uncovered<'_>> {
+    pub fn gaps(&self) -> impl Iterator<Item = Uncovered<'_>> {
         self.demand.iter().filter_map(|aspect| {
             let missing = self.counts.get(aspect)?.missing.as_slice();
             (!missing.is_empty()).then_some(Uncovered { aspect: *aspect, missing })

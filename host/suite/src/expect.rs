@@ -3,12 +3,12 @@
 //! Invariant: an expectation always says something, and a change that nobody expected is a difference. Differences are told in the words of the
 //! format.
 
-use portcullis_model::{Change, Decision, Effect, Finding, Found};
+use portcullis_model::{Change, Decision, Effect, Finding, SearchPage};
 
 use crate::explain::finding_text;
 use crate::format::{ExpectText, FindingTable};
 use crate::parse::SuiteError;
-use crate::report::Said;
+use crate::report::Actual;
 use crate::words::{change_text, value};
 
 /// What is expected of one case.
@@ -68,9 +68,9 @@ impl Expect {
     }
 
     /// What differs, a sentence each; nothing where all is as expected.
-    pub fn differences(&self, said: &Said) -> Vec<String> {
+    pub fn differences(&self, said: &Actual) -> Vec<String> {
         match (said, &self.refused, &self.fault, &self.found) {
-            (Said::Refused(complaints), Some(wanted), ..) => wanted
+            (Actual::Refused(complaints), Some(wanted), ..) => wanted
                 .iter()
                 .filter(|wanted| !complaints.iter().any(|complaint| complaint.contains(*wanted)))
                 .map(|wanted| {
@@ -81,12 +81,12 @@ impl Expect {
                     )
                 })
                 .collect(),
-            (Said::Fault { code, detail }, None, Some(wanted), _) => match code == wanted {
+            (Actual::Fault { code, detail }, None, Some(wanted), _) => match code == wanted {
                 true => Vec::new(),
                 false => vec![format!("fault: expected `{wanted}`, but it is `{code}` ({detail})")],
             },
-            (Said::Found(found), None, None, Some(wanted)) => found_differences(wanted, found),
-            (Said::Decision(decision), None, None, None) => self.decision_differences(decision),
+            (Actual::Found(found), None, None, Some(wanted)) => found_differences(wanted, found),
+            (Actual::Decision(decision), None, None, None) => self.decision_differences(decision),
             (said, ..) => vec![format!("expected {}, but there is {}", self.what(), said.what())],
         }
     }
@@ -149,7 +149,7 @@ impl Expect {
     }
 }
 
-fn found_differences(wanted: &[String], found: &Found) -> Vec<String> {
+fn found_differences(wanted: &[String], found: &SearchPage) -> Vec<String> {
     let found: Vec<_> =
         found.results.iter().map(|result| result.id.as_deref().unwrap_or_default()).collect();
     match found == wanted {

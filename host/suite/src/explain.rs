@@ -9,7 +9,7 @@ use portcullis_model::escape::escape;
 use portcullis_model::{Call, Decision, Effect, Finding, Severity};
 use serde_json::{Map, Value, json};
 
-use crate::run::Terms;
+use crate::run::TestLimits;
 use crate::words::{change_text, value};
 
 /// A decision in words.
@@ -17,7 +17,7 @@ pub struct Explanation {
     /// The strictest effect.
     pub verdict: Effect,
     /// What was found.
-    pub findings: Vec<Told>,
+    pub findings: Vec<ExplainedFinding>,
     /// What is to be changed, a line each.
     pub changes: Vec<String>,
     /// How risky, 0 to 100.
@@ -31,7 +31,7 @@ pub struct Explanation {
 }
 
 /// A finding, with its message in every language that there is.
-pub struct Told {
+pub struct ExplainedFinding {
     /// The code.
     pub code: String,
     /// How strict.
@@ -48,9 +48,9 @@ pub struct Told {
 
 impl Explanation {
     /// Of a decision on a call.
-    pub fn of(terms: &Terms<'_>, call: &Call, decision: &Decision) -> Self {
+    pub fn of(terms: &TestLimits<'_>, call: &Call, decision: &Decision) -> Self {
         let secret = terms.reads.sees_secret(call);
-        let told = terms.reads.told(call);
+        let told = terms.reads.describe(call);
         let paths = |wanted: bool| {
             told.iter()
                 .filter(move |(_, there)| *there == wanted)
@@ -63,7 +63,7 @@ impl Explanation {
             findings: decision
                 .findings
                 .iter()
-                .map(|finding| Told::of(terms, finding, secret))
+                .map(|finding| ExplainedFinding::of(terms, finding, secret))
                 .collect(),
             changes,
             risk: decision.risk,
@@ -102,7 +102,7 @@ impl Explanation {
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let findings: Vec<_> = self.findings.iter().map(Told::json).collect();
+        let findings: Vec<_> = self.findings.iter().map(ExplainedFinding::json).collect();
         json!({
             "verdict": self.verdict.name(), "findings": findings, "changes": self.changes, "risk": self.risk,
             "saw": self.saw, "absent": self.absent, "kept": self.kept,
@@ -110,8 +110,8 @@ impl Explanation {
     }
 }
 
-impl Told {
-    fn of(terms: &Terms<'_>, finding: &Finding, secret: bool) -> Self {
+impl ExplainedFinding {
+    fn of(terms: &TestLimits<'_>, finding: &Finding, secret: bool) -> Self {
         let arguments = if secret { &[][..] } else { finding.arguments.as_slice() };
         let text = |language: &str| {
             let (tag, text) = terms.messages.fill(&finding.code, language, arguments)?;

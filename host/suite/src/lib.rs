@@ -29,11 +29,11 @@ mod tests;
 
 pub use call::TestCall;
 pub use coverage::{Coverage, Uncovered};
-pub use explain::{Explanation, Told};
+pub use explain::{ExplainedFinding, Explanation};
 pub use format::Suite;
 pub use parse::{SuiteError, Syntax};
 pub use plan::Plan;
-pub use report::{Outcome, Report, Said};
-pub use run::{Bounds, Terms, run};
-pub use schema::{Complaint, SchemaError, check_settings};
+pub use report::{Actual, Outcome, Report};
+pub use run::{RunBounds, TestLimits, run};
+pub use schema::{SchemaError, SettingError, check_settings};
 pub use words::{change_text, time};

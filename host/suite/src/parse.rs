@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use portcullis_model::{Digest, Document, plain};
+use portcullis_model::{Digest, Document, humanize};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -47,7 +47,7 @@ impl Syntax {
 
 impl Suite {
     /// Most bytes of a suite as its author writes it.
-    pub const MOST_BYTES: usize = 1 << 20;
+    pub const MAX_BYTES: usize = 1 << 20;
 
     /// Most bytes of a bundle, with all that the suite's files hold.
     pub const MAX_BUNDLE_BYTES: usize = 8 << 20;
@@ -57,7 +57,7 @@ impl Suite {
     /// # Errors
     /// [`SuiteError`], with path and line.
     pub fn parse(text: &str, syntax: Syntax) -> Result<Self, SuiteError> {
-        let most = if syntax == Syntax::Json { Self::MAX_BUNDLE_BYTES } else { Self::MOST_BYTES };
+        let most = if syntax == Syntax::Json { Self::MAX_BUNDLE_BYTES } else { Self::MAX_BYTES };
         if text.len() > most {
             return Err(SuiteError::whole(format!(
                 "it has {} bytes; at most {most} are allowed",
@@ -162,7 +162,7 @@ impl SuiteError {
 
     fn found(path: &serde_path_to_error::Path, line: Option<u64>, what: &str) -> Self {
         let path = path.to_string();
-        Self { line, path: if path == "." { String::new() } else { path }, what: plain(what) }
+        Self { line, path: if path == "." { String::new() } else { path }, what: humanize(what) }
     }
 }
 
@@ -186,7 +186,7 @@ fn toml(text: &str) -> Result<Suite, SuiteError> {
     };
     let reader = toml::Deserializer::parse(text).map_err(|error| SuiteError {
         line: line(&error),
-        ..SuiteError::whole(plain(error.message()))
+        ..SuiteError::whole(humanize(error.message()))
     })?;
     serde_path_to_error::deserialize(reader).map_err(|error| {
         SuiteError::found(error.path(), line(error.inner()), error.inner().message())
@@ -220,7 +220,7 @@ fn yaml(text: &str) -> Result<Suite, SuiteError> {
         let what = what.split(" at line ").next().unwrap_or_default();
         match &place {
             Some(path) => SuiteError::found(path, line, what),
-            None => SuiteError { line, ..SuiteError::whole(plain(what)) },
+            None => SuiteError { line, ..SuiteError::whole(humanize(what)) },
         }
     })
 }

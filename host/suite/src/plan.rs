@@ -242,7 +242,7 @@ impl<'a> Planner<'a> {
             None => CallText::default(),
         };
         if let Some(with) = with {
-            text = text.under(with);
+            text = text.with_defaults(with);
         }
         let own = |chosen: Option<&str>, member: &mut Option<String>| {
             if let Some(chosen) = chosen {
@@ -304,7 +304,7 @@ impl<'a> Planner<'a> {
                 );
             }
             match &mut question {
-                TestCall::Whether(incoming) | TestCall::Which(incoming, _) => {
+                TestCall::Evaluate(incoming) | TestCall::Search(incoming, _) => {
                     incoming.call.proposed = changes
                 }
             }

@@ -15,7 +15,7 @@ use portcullis_model::Reads;
 use portcullis_model::json::escape_token;
 use serde_json::{Value, json};
 
-use crate::Complaint;
+use crate::SettingError;
 use crate::schema::compile;
 
 /// Returns a complaint for each setting that names an input which `reads` leaves out.
@@ -26,7 +26,7 @@ pub(crate) fn check_reads(
     schema: &Value,
     settings: &Value,
     reads: &Reads,
-) -> Result<Vec<Complaint>, String> {
+) -> Result<Vec<SettingError>, String> {
     if !has_mark(schema) {
         return Ok(Vec::new());
     }
@@ -46,7 +46,7 @@ pub(crate) fn check_reads(
     }
     walk.found.sort();
     walk.found.dedup();
-    let complaint = |(pointer, what)| Complaint { pointer, what };
+    let complaint = |(pointer, what)| SettingError { pointer, what };
     Ok(walk.found.into_iter().map(complaint).collect())
 }
 

@@ -6,7 +6,7 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use portcullis_engine::Fault;
-use portcullis_model::{Decision, Found, Millis};
+use portcullis_model::{Decision, Millis, SearchPage};
 use serde_json::{Value, json};
 
 use crate::coverage::Coverage;
@@ -34,7 +34,7 @@ pub struct Outcome {
     /// What differs from what is expected; nothing where it passed.
     pub differences: Vec<String>,
     /// What came.
-    pub said: Said,
+    pub actual: Actual,
     /// A decision, in words.
     pub explanation: Option<Explanation>,
     /// The time of the call.
@@ -43,11 +43,11 @@ pub struct Outcome {
 
 /// What came of asking. Without `Debug`: it may name people.
 #[derive(Clone)]
-pub enum Said {
+pub enum Actual {
     /// A decision that the manifest allows.
     Decision(Decision),
     /// Search results.
-    Found(Found),
+    Found(SearchPage),
     /// There is no decision.
     Fault {
         /// The stable code.
@@ -63,7 +63,7 @@ pub enum Said {
     NotTried,
 }
 
-impl Said {
+impl Actual {
     pub(crate) fn fault(code: &'static str, detail: impl Display) -> Self {
         Self::Fault { code, detail: detail.to_string() }
     }
@@ -92,7 +92,7 @@ impl Report {
     /// Whether every case came as expected, and everything is reached that the suite demands.
     pub fn passed(&self) -> bool {
         self.failed() == 0
-            && self.coverage.as_ref().is_none_or(|coverage| coverage.lacks().next().is_none())
+            && self.coverage.as_ref().is_none_or(|coverage| coverage.gaps().next().is_none())
     }
 
     /// How many cases differ.
@@ -102,7 +102,7 @@ impl Report {
 
     /// Whether there was no time to try every case.
     pub fn late(&self) -> bool {
-        self.outcomes.iter().any(|outcome| matches!(outcome.said, Said::NotTried))
+        self.outcomes.iter().any(|outcome| matches!(outcome.actual, Actual::NotTried))
     }
 
     /// The first thing that is wrong, in a sentence.
@@ -110,7 +110,7 @@ impl Report {
         let case = self.outcomes.iter().find(|outcome| !outcome.passed());
         case.map(|outcome| format!("case `{}`: {}", outcome.name, outcome.differences.join("; ")))
             .or_else(|| {
-                self.coverage.as_ref()?.lacks().next().map(|lack| format!("coverage: {lack}"))
+                self.coverage.as_ref()?.gaps().next().map(|lack| format!("coverage: {lack}"))
             })
     }
 
@@ -174,20 +174,20 @@ impl Report {
             if !outcome.settings.is_empty() {
                 let _ = writeln!(text, "    settings {}", outcome.settings);
             }
-            match (&outcome.explanation, &outcome.said) {
+            match (&outcome.explanation, &outcome.actual) {
                 (Some(explanation), _) => text.push_str(&explanation.text("    ")),
-                (None, Said::Found(found)) => {
+                (None, Actual::Found(found)) => {
                     for result in &found.results {
                         let id = result.id.as_deref().unwrap_or_default();
                         let _ = writeln!(text, "    found    {} {id}", result.type_name);
                     }
                 }
-                (None, Said::Refused(complaints)) => {
+                (None, Actual::Refused(complaints)) => {
                     for complaint in complaints {
                         let _ = writeln!(text, "    refused  {complaint}");
                     }
                 }
-                (None, Said::Fault { code, .. }) => {
+                (None, Actual::Fault { code, .. }) => {
                     let _ = writeln!(text, "    fault    {code}");
                 }
                 (None, said) => {

@@ -6,19 +6,19 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis_engine::{Engine, Evaluation, Fault, Plugin, Refused};
+use portcullis_engine::{Engine, Evaluation, Fault, Plugin, PrepareError};
 use portcullis_model::{Call, Decision, Emits, Limits, Messages, Page, Reads};
 
 use crate::call::TestCall;
-use crate::coverage::{Coverage, Seen};
+use crate::coverage::{Coverage, Observed};
 use crate::explain::Explanation;
 use crate::plan::{Case, Plan};
-use crate::report::{Outcome, Report, Said};
+use crate::report::{Actual, Outcome, Report};
 use crate::schema::check_settings;
 
 /// What a manifest lets a plugin see and say.
 #[derive(Clone, Copy)]
-pub struct Terms<'a> {
+pub struct TestLimits<'a> {
     /// The hook kinds that it is made for.
     pub hooks: &'a [String],
     /// What it sees of a call.
@@ -35,7 +35,7 @@ pub struct Terms<'a> {
 
 /// How far a run goes.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct RunBounds {
     /// How long it may take; what is not tried by then has failed. Compiling counts.
     pub time: Duration,
     /// Whether to count what is reached, and to look for reads that are of no weight.
@@ -47,13 +47,13 @@ pub fn run(
     plan: &Plan,
     engine: &Engine,
     component: &[u8],
-    terms: &Terms<'_>,
-    bounds: Bounds,
+    terms: &TestLimits<'_>,
+    bounds: RunBounds,
 ) -> Report {
     let until = Instant::now().checked_add(bounds.time);
-    let late = || engine.is_given_up() || until.is_some_and(|until| Instant::now() >= until);
+    let late = || engine.is_cancelled() || until.is_some_and(|until| Instant::now() >= until);
     let mut outcomes: Vec<Option<Outcome>> = plan.cases.iter().map(|_| None).collect();
-    let mut seen = Seen::default();
+    let mut seen = Observed::default();
     for (name, settings) in &plan.settings {
         let mut cases = plan
             .cases
@@ -65,20 +65,23 @@ pub fn run(
             continue;
         }
         // A plugin takes memory and its making time: one at a time, and only while it is asked.
-        let plugin =
-            if late() { Err(Said::NotTried) } else { prepare(engine, component, settings, terms) };
+        let plugin = if late() {
+            Err(Actual::NotTried)
+        } else {
+            prepare(engine, component, settings, terms)
+        };
         for (case, place) in cases {
             let said = match &plugin {
-                _ if late() => (Said::NotTried, Duration::ZERO),
+                _ if late() => (Actual::NotTried, Duration::ZERO),
                 Err(said) => (said.clone(), Duration::ZERO),
                 Ok(plugin) => answer(case, plugin, terms),
             };
             if bounds.coverage {
                 seen.note(case, &said.0, name, terms);
-                if let (Ok(plugin), Said::Decision(decision), Some(question)) =
+                if let (Ok(plugin), Actual::Decision(decision), Some(question)) =
                     (&plugin, &said.0, &case.question)
                 {
-                    seen.weigh(plugin, question.call(), decision, terms, &late);
+                    seen.measure_reads(plugin, question.call(), decision, terms, &late);
                 }
             }
             *place = Some(outcome(case, said, terms));
@@ -89,47 +92,52 @@ pub fn run(
     Report { suite: plan.name.clone(), outcomes, coverage }
 }
 
-impl Terms<'_> {
+impl TestLimits<'_> {
     /// Asks a plugin about one call, as a host does: its view, its answer, and that held against the manifest.
-    pub fn ask(&self, plugin: &Plugin, call: &Call) -> (Said, Vec<String>, Duration) {
+    pub fn ask(&self, plugin: &Plugin, call: &Call) -> (Actual, Vec<String>, Duration) {
         let view = match self.reads.view(call) {
             Ok(view) => view,
             Err(missing) => {
                 return (
-                    Said::fault("required-input-missing", missing),
+                    Actual::fault("required-input-missing", missing),
                     Vec::new(),
                     Duration::ZERO,
                 );
             }
         };
-        let Evaluation { outcome, notes, spent, .. } =
+        let Evaluation { outcome, notes, elapsed: spent, .. } =
             retrying(|| plugin.evaluate(&view, plugin.time()));
         let said = match outcome {
             Ok(decision) => match self.emits.check(call.hook, &decision, self.messages) {
-                Ok(()) => Said::Decision(decision),
-                Err(overreach) => Said::fault(overreach.code(), &overreach),
+                Ok(()) => Actual::Decision(decision),
+                Err(overreach) => Actual::fault(overreach.code(), &overreach),
             },
-            Err(fault) => Said::failed(&fault),
+            Err(fault) => Actual::failed(&fault),
         };
         (said, notes, spent)
     }
 
     /// Asks it which ones.
-    pub fn find(&self, plugin: &Plugin, call: &Call, limit: u32) -> (Said, Vec<String>, Duration) {
+    pub fn find(
+        &self,
+        plugin: &Plugin,
+        call: &Call,
+        limit: u32,
+    ) -> (Actual, Vec<String>, Duration) {
         let view = match self.reads.view(call) {
             Ok(view) => view,
             Err(missing) => {
                 return (
-                    Said::fault("required-input-missing", missing),
+                    Actual::fault("required-input-missing", missing),
                     Vec::new(),
                     Duration::ZERO,
                 );
             }
         };
         let page = Page { limit, after: None };
-        let Evaluation { outcome, notes, spent, .. } =
+        let Evaluation { outcome, notes, elapsed: spent, .. } =
             retrying(|| plugin.find(&view, &page, plugin.time()));
-        (outcome.map_or_else(|fault| Said::failed(&fault), Said::Found), notes, spent)
+        (outcome.map_or_else(|fault| Actual::failed(&fault), Actual::Found), notes, spent)
     }
 }
 
@@ -149,38 +157,38 @@ fn prepare(
     engine: &Engine,
     component: &[u8],
     settings: &str,
-    terms: &Terms<'_>,
-) -> Result<Plugin, Said> {
+    terms: &TestLimits<'_>,
+) -> Result<Plugin, Actual> {
     if let Some(schema) = terms.schema {
         let complaints = check_settings(schema, settings, terms.reads)
-            .map_err(|error| Said::fault("settings-schema", error))?;
+            .map_err(|error| Actual::fault("settings-schema", error))?;
         if !complaints.is_empty() {
-            return Err(Said::Refused(complaints.iter().map(ToString::to_string).collect()));
+            return Err(Actual::Refused(complaints.iter().map(ToString::to_string).collect()));
         }
     }
     engine.prepare(component, settings, terms.limits).map_err(|refused| match &refused {
-        Refused::Settings(_) => Said::Refused(refused.complaints().to_vec()),
-        _ => Said::fault(refused.code(), &refused),
+        PrepareError::Settings(_) => Actual::Refused(refused.setting_errors().to_vec()),
+        _ => Actual::fault(refused.code(), &refused),
     })
 }
 
-fn answer(case: &Case, plugin: &Plugin, terms: &Terms<'_>) -> (Said, Duration) {
-    let Some(question) = &case.question else { return (Said::Accepted, Duration::ZERO) };
+fn answer(case: &Case, plugin: &Plugin, terms: &TestLimits<'_>) -> (Actual, Duration) {
+    let Some(question) = &case.question else { return (Actual::Accepted, Duration::ZERO) };
     let hook = question.call().hook;
     if !terms.hooks.iter().any(|named| named == hook) {
         let what = format!("the manifest does not name the hook kind `{hook}`");
-        return (Said::fault("hook-not-declared", what), Duration::ZERO);
+        return (Actual::fault("hook-not-declared", what), Duration::ZERO);
     }
     let (said, _, spent) = match question {
-        TestCall::Whether(incoming) => terms.ask(plugin, &incoming.call),
-        TestCall::Which(incoming, limit) => terms.find(plugin, &incoming.call, *limit),
+        TestCall::Evaluate(incoming) => terms.ask(plugin, &incoming.call),
+        TestCall::Search(incoming, limit) => terms.find(plugin, &incoming.call, *limit),
     };
     (said, spent)
 }
 
-fn outcome(case: &Case, (said, spent): (Said, Duration), terms: &Terms<'_>) -> Outcome {
+fn outcome(case: &Case, (said, spent): (Actual, Duration), terms: &TestLimits<'_>) -> Outcome {
     let explanation = match (&said, &case.question) {
-        (Said::Decision(decision), Some(question)) => {
+        (Actual::Decision(decision), Some(question)) => {
             Some(Explanation::of(terms, question.call(), decision))
         }
         _ => None,
@@ -193,7 +201,7 @@ fn outcome(case: &Case, (said, spent): (Said, Duration), terms: &Terms<'_>) -> O
         settings: case.settings.clone(),
         asked,
         differences,
-        said,
+        actual: said,
         explanation,
         spent,
     }

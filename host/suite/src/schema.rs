@@ -13,7 +13,7 @@ use crate::reads::check_reads;
 
 /// Operator: one thing that is wrong with settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complaint {
+pub struct SettingError {
     /// JSON Pointer; empty for the whole.
     pub pointer: String,
     /// What is wrong there.
@@ -34,18 +34,18 @@ pub fn check_settings(
     schema: &str,
     settings: &str,
     reads: &Reads,
-) -> Result<Vec<Complaint>, SchemaError> {
+) -> Result<Vec<SettingError>, SchemaError> {
     let schema: Value =
         serde_json::from_str(schema).map_err(|error| SchemaError(error.to_string()))?;
     let validator = compile(&schema)?;
     if let Err(error) = Document::parse(settings.as_bytes()) {
         let what = format!("{} at byte {}", error.cause.code().replace('-', " "), error.at);
-        return Ok(vec![Complaint { pointer: String::new(), what }]);
+        return Ok(vec![SettingError { pointer: String::new(), what }]);
     }
     let settings: Value = match serde_json::from_str(settings) {
         Ok(settings) => settings,
         Err(error) => {
-            return Ok(vec![Complaint { pointer: String::new(), what: error.to_string() }]);
+            return Ok(vec![SettingError { pointer: String::new(), what: error.to_string() }]);
         }
     };
     Ok(validator
@@ -57,12 +57,12 @@ pub fn check_settings(
 }
 
 /// A member that is none is named by its own place; everything else by the place that the schema looked at.
-fn complaints(error: &ValidationError<'_>) -> Vec<Complaint> {
+fn complaints(error: &ValidationError<'_>) -> Vec<SettingError> {
     let pointer = error.instance_path().as_str();
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-            let member = |name: &String| Complaint {
+            let member = |name: &String| SettingError {
                 pointer: format!("{pointer}/{}", escape_token(name)),
                 what: "there is no such setting".to_owned(),
             };
@@ -70,12 +70,12 @@ fn complaints(error: &ValidationError<'_>) -> Vec<Complaint> {
         }
         _ => {
             let what = error.masked_with("it").to_string().chars().take(MAX_CHARS).collect();
-            vec![Complaint { pointer: pointer.to_owned(), what }]
+            vec![SettingError { pointer: pointer.to_owned(), what }]
         }
     }
 }
 
-impl std::fmt::Display for Complaint {
+impl std::fmt::Display for SettingError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = if self.pointer.is_empty() { "/" } else { &self.pointer };
         write!(f, "`{place}`: {}", self.what)

@@ -44,7 +44,7 @@ pub struct Verified<'e, 'k> {
     /// signed.
     pub signers: Vec<&'k PublicKey>,
     /// How many signatures are by none of the keys given.
-    pub strangers: usize,
+    pub unknown: usize,
     /// Signatures that count for nothing: they do not hold under the key that they name, or they
     /// name another key than the one that made them.
     pub rejected: Vec<Refusal>,
@@ -115,7 +115,7 @@ impl Envelope {
         let mut verified = Verified {
             payload: &self.payload,
             signers: Vec::new(),
-            strangers: 0,
+            unknown: 0,
             rejected: Vec::new(),
         };
         for signature in &self.signatures {
@@ -123,7 +123,7 @@ impl Envelope {
                 Ok(Some(key))
                     if verified.signers.iter().any(|counted| counted.bytes() == key.bytes()) => {}
                 Ok(Some(key)) => verified.signers.push(key),
-                Ok(None) => verified.strangers += 1,
+                Ok(None) => verified.unknown += 1,
                 Err(refusal) => verified.rejected.push(refusal),
             }
         }

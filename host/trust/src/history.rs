@@ -39,13 +39,13 @@ pub struct TrustHistory {
     pub serials: BTreeMap<String, u64>,
     /// The floors that active sets have signed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub floors: BTreeMap<String, u64>,
+    pub min_serials: BTreeMap<String, u64>,
     /// What must never run again.
     #[serde(skip_serializing_if = "RevokedPlugins::is_empty")]
     pub revoked: RevokedPlugins,
     /// Break-glass documents that were opened, by id, and until when they could have been.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub spent: BTreeMap<String, Millis>,
+    pub used_documents: BTreeMap<String, Millis>,
     /// Candidates of a release set that were stopped: digests of which one in which set. A later set begins anew.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub stopped: BTreeSet<Digest>,
@@ -97,7 +97,7 @@ pub enum Activation {
     /// It is newer than all before.
     New,
     /// It is the one that was active last: it was verified then, and is held against that moment.
-    Again(Active),
+    Restart(Active),
     /// It is older, and the release role has said that it may.
     Downgrade(Digest),
 }
@@ -109,7 +109,7 @@ impl TrustHistory {
     }
 
     /// Learns what `other` knows. Says whether anything was new.
-    pub fn join(&mut self, other: &Self) -> bool {
+    pub fn merge(&mut self, other: &Self) -> bool {
         let before = self.clone();
         self.root = self.root.max(other.root);
         self.highest = self.highest.max(other.highest);
@@ -126,10 +126,10 @@ impl TrustHistory {
         let surplus = self.activations.len().saturating_sub(MAX_ACTIVATIONS);
         drop(self.activations.drain(..surplus));
         raise(&mut self.serials, &other.serials);
-        raise(&mut self.floors, &other.floors);
+        raise(&mut self.min_serials, &other.min_serials);
         self.revoked.merge(&other.revoked);
-        for (id, until) in &other.spent {
-            self.spent.insert(id.clone(), *until);
+        for (id, until) in &other.used_documents {
+            self.used_documents.insert(id.clone(), *until);
         }
         self.stopped.extend(&other.stopped);
         self.time = self.time.max(other.time);
@@ -137,8 +137,8 @@ impl TrustHistory {
     }
 
     /// What of `self` is not known to `other`: nothing, where `other` is as new.
-    pub fn beyond(&self, other: &Self) -> bool {
-        other.clone().join(self)
+    pub fn minus(&self, other: &Self) -> bool {
+        other.clone().merge(self)
     }
 
     /// The serial of the last time reset; 0 where there was none.
@@ -178,7 +178,7 @@ impl TrustHistory {
     ) -> Result<Activation, Refusal> {
         if let Some(active) = self.active.filter(|active| active.set == digest) {
             if now < set.grace {
-                return Ok(Activation::Again(active));
+                return Ok(Activation::Restart(active));
             }
             let sentence = format!(
                 "the release set {} has expired, and its grace ended at {}",
@@ -192,7 +192,7 @@ impl TrustHistory {
         let no_floor = BTreeMap::new();
         let active = if passage == Activation::New { &self.serials } else { &no_floor };
         for (id, entry) in set.entries() {
-            let least = active.get(id).max(self.floors.get(id)).copied().unwrap_or(0);
+            let least = active.get(id).max(self.min_serials.get(id)).copied().unwrap_or(0);
             if entry.serial < least {
                 let sentence = format!(
                     "{} has the serial {}, which is below the minimum of {least}",
@@ -239,14 +239,14 @@ impl TrustHistory {
             highest: set.version,
             active: Some(active),
             serials: set.plugins.iter().map(|(id, entry)| (id.clone(), entry.serial)).collect(),
-            floors: set.min_serial.clone(),
+            min_serials: set.min_serial.clone(),
             ..Self::default()
         }
     }
 
     /// Refuses a break-glass document that was opened before.
     pub fn check_unused(&self, document: &BreakGlass) -> Result<(), Refusal> {
-        if !self.spent.contains_key(&document.id) {
+        if !self.used_documents.contains_key(&document.id) {
             return Ok(());
         }
         let sentence = format!("the break-glass document {} was opened before", document.id);
@@ -293,7 +293,7 @@ mod tests {
             since: Millis(SINCE.0 + version),
             resets: 0,
         };
-        history.join(&TrustHistory::of(&set(version, serial), active));
+        history.merge(&TrustHistory::of(&set(version, serial), active));
     }
 
     fn downgrade(from: u64, to: u64, digest: u8) -> Downgrade {
@@ -324,7 +324,7 @@ mod tests {
                     .map_err(|refusal| refusal.code())
             };
         assert_eq!(admit(&history, &set(413, 7), 13, None), Ok(Activation::New));
-        assert!(matches!(admit(&history, &set(412, 7), 12, None), Ok(Activation::Again(_))));
+        assert!(matches!(admit(&history, &set(412, 7), 12, None), Ok(Activation::Restart(_))));
         assert_eq!(admit(&history, &set(413, 6), 13, None), Err("serial-older"));
         for (version, digest) in [(410, 10), (412, 13), (1, 1)] {
             assert_eq!(admit(&history, &set(version, 7), digest, None), Err("release-older"));
@@ -344,7 +344,7 @@ mod tests {
         active(&mut history, 413, 7, 13);
         assert_eq!(admit(&history, &set(410, 6), 10, Some(&back)), Err("downgrade-mismatch"));
         // A signed floor holds for a downgrade too, and so does a revocation.
-        history.floors.insert("org.a".to_owned(), 7);
+        history.min_serials.insert("org.a".to_owned(), 7);
         let back = downgrade(413, 410, 10);
         assert_eq!(admit(&history, &set(410, 6), 10, Some(&back)), Err("serial-older"));
         history.revoked.manifests.insert(Digest([7; 32]));
@@ -359,8 +359,8 @@ mod tests {
         let digest = Digest([12; 32]);
         let set = set(412, 7);
         let again = |now| history.admit(&set, digest, None, now).map_err(|refusal| refusal.code());
-        assert!(matches!(again(set.expires), Ok(Activation::Again(_))));
-        assert!(matches!(again(Millis(set.grace.0 - 1)), Ok(Activation::Again(_))));
+        assert!(matches!(again(set.expires), Ok(Activation::Restart(_))));
+        assert!(matches!(again(Millis(set.grace.0 - 1)), Ok(Activation::Restart(_))));
         assert_eq!(again(set.grace), Err("grace-over"));
     }
 
@@ -373,7 +373,7 @@ mod tests {
             let digest = Digest([u8::try_from(version).unwrap(); 32]);
             let (root, since) = (1, Millis(now));
             let active = Active { version, set: digest, root, since, resets: 0 };
-            history.join(&TrustHistory::of(&set(version, 1), active));
+            history.merge(&TrustHistory::of(&set(version, 1), active));
             history.before_active().map(|active| active.version)
         };
         assert_eq!(activate(1), None);
@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(history.activations.len(), MAX_ACTIVATIONS);
         // A restart of the active set is no further activation.
         let last = history.activations.last().copied().unwrap();
-        assert!(!history.join(&TrustHistory { active: Some(last), ..TrustHistory::default() }));
+        assert!(!history.merge(&TrustHistory { active: Some(last), ..TrustHistory::default() }));
     }
 
     #[test]
@@ -414,7 +414,7 @@ mod tests {
                     0 => active(&mut piece, version, serial, u8::try_from(version).unwrap()),
                     1 => drop(piece.revoked.manifests.insert(Digest([digest; 32]))),
                     2 => drop(piece.stopped.insert(Digest([digest; 32]))),
-                    _ => drop(piece.floors.insert("org.a".to_owned(), serial)),
+                    _ => drop(piece.min_serials.insert("org.a".to_owned(), serial)),
                 }
                 piece
             };
@@ -422,7 +422,7 @@ mod tests {
             let all = |order: &[usize]| {
                 let mut whole = TrustHistory::default();
                 for at in order {
-                    whole.join(&pieces[*at]);
+                    whole.merge(&pieces[*at]);
                 }
                 whole
             };
@@ -436,7 +436,7 @@ mod tests {
             let whole = all(&forward);
             prop_assert_eq!(&whole, &all(&other));
             for piece in &pieces {
-                prop_assert!(!piece.beyond(&whole));
+                prop_assert!(!piece.minus(&whole));
             }
         }
     }

@@ -33,7 +33,7 @@ pub use names::{ChangeName, HookPattern};
 pub use refusal::{Refusal, RefusalCode};
 pub use release::{Binding, PluginEntry, ReleaseSet};
 pub use revoked::RevokedPlugins;
-pub use rollout::{Abort, Bounds, Canary, Candidate};
+pub use rollout::{Abort, Canary, Candidate, SignedLimits};
 pub use root::{Publisher, Role, TrustRoot};
 pub use source::{
     BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,

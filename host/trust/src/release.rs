@@ -14,7 +14,7 @@ use crate::manifest::Manifest;
 use crate::names::{ChangeName, is_plugin_id, is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::revoked::RevokedPlugins;
-use crate::rollout::{self, Bounds, Candidate};
+use crate::rollout::{self, Candidate, SignedLimits};
 use crate::sha256;
 use crate::{strict, time};
 
@@ -88,8 +88,8 @@ pub struct Binding {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fallback: BTreeMap<String, String>,
     /// Bounds that are tighter than the host's own.
-    #[serde(default, skip_serializing_if = "Bounds::is_empty")]
-    pub bounds: Bounds,
+    #[serde(default, skip_serializing_if = "SignedLimits::is_empty")]
+    pub bounds: SignedLimits,
     /// What is tried beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Candidate>,

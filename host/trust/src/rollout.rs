@@ -16,7 +16,7 @@ use crate::release::{Binding, malformed};
 /// Bounds of one binding. What is not said is the host's; what is said counts where it is tighter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Bounds {
+pub struct SignedLimits {
     /// Runs at once outside the connections' threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -90,7 +90,7 @@ impl Abort {
         Self { window: 200, max_differences: 4, max_failures: 2, max_slower: 40, slower_by_ms: 5 };
 }
 
-impl Bounds {
+impl SignedLimits {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

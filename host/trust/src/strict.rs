@@ -3,7 +3,7 @@
 //! Invariant: what is returned came from exactly one JSON text with no member twice, none unknown, and
 //! nothing after it. Errors name members and places in an operator's words.
 
-use portcullis_model::{Digest, Document, plain};
+use portcullis_model::{Digest, Document, humanize};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
@@ -19,13 +19,13 @@ pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     Document::parse(bytes).map_err(|error| {
         format!("{} at byte {}", error.cause.code().replace('-', " "), error.at)
     })?;
-    serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| humanize(&error.to_string()))
 }
 
 /// Reads one TOML document into `T`. The error says what was wrong and in which line.
 pub(crate) fn toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| {
-        let message = plain(error.message());
+        let message = humanize(error.message());
         let before = error.span().and_then(|span| text.get(..span.start));
         match before {
             Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),

@@ -34,7 +34,7 @@ pub struct VerifiedManifest {
     /// The ids of the reviewers' keys that signed; whether or not the publisher needs them.
     pub reviewers: Vec<String>,
     /// What it was let in by: whose signatures there are, and how many are needed.
-    standing: Vec<(Vec<PublicKey>, usize)>,
+    valid_until: Vec<(Vec<PublicKey>, usize)>,
 }
 
 /// A plugin whose manifest is live and whose component is the one that the manifest was signed for.
@@ -54,9 +54,9 @@ impl Deref for VerifiedPlugin {
 impl VerifiedManifest {
     /// Refuses it where a later trust root has revoked it, or so many of its signers' keys that too few are left. What a later root
     /// merely leaves out does not touch what was let in before.
-    pub fn stands(&self, later: &TrustRoot) -> Result<(), Refusal> {
+    pub fn is_valid_under(&self, later: &TrustRoot) -> Result<(), Refusal> {
         later.revoked.admit(self.digest, &self.manifest.id, self.manifest.serial)?;
-        for (keys, threshold) in &self.standing {
+        for (keys, threshold) in &self.valid_until {
             let (revoked, left): (Vec<_>, Vec<_>) =
                 keys.iter().partition(|key| later.is_revoked(key));
             if left.len() < *threshold {
@@ -209,7 +209,7 @@ pub fn verify_manifest(
         publisher: publisher.name.clone(),
         signers,
         reviewers,
-        standing,
+        valid_until: standing,
     })
 }
 

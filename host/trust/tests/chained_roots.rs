@@ -123,7 +123,7 @@ fn revocations_are_for_good() {
     ] {
         let next = follow(&chain.third, &revoked);
         refused("revoked-manifest", verify_manifest(&next, &manifest, NOW));
-        refused("revoked-manifest", verified.stands(&next));
+        refused("revoked-manifest", verified.is_valid_under(&next));
         // The next root carries it on by itself; one that was written to leave it out is refused.
         let after = follow(&next, "");
         refused("revoked-manifest", verify_manifest(&after, &manifest, NOW));
@@ -148,7 +148,7 @@ fn revocations_are_for_good() {
     let next =
         chain.third.next(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[&hospital.root_key])).unwrap();
     refused("revoked-key", verify_manifest(&next, &manifest, NOW));
-    refused("revoked-key", verified.stands(&next));
+    refused("revoked-key", verified.is_valid_under(&next));
     let third = add_signature(&manifest, &hospital.mallory).unwrap();
     assert!(
         verify_manifest(&next, &third, NOW).is_ok(),
@@ -165,7 +165,7 @@ fn revocations_are_for_good() {
         RootSource::parse(&left_out).unwrap().to_payload(Some(&chain.third), NOW).unwrap();
     let next =
         chain.third.next(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[&hospital.root_key])).unwrap();
-    assert_eq!(verified.stands(&next), Ok(()));
+    assert_eq!(verified.is_valid_under(&next), Ok(()));
     refused("below-threshold", verify_manifest(&next, &manifest, NOW));
 
     // A revoked root key no longer lets a root in.

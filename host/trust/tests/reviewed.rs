@@ -85,7 +85,7 @@ fn a_reviewer_whose_key_is_revoked_has_reviewed_nothing() {
     let text = format!("{text}\n[revoked]\nkeys = [\"{}\"]\n", dora.public());
     let payload = RootSource::parse(&text).unwrap().to_payload(Some(&house.root), NOW).unwrap();
     let next = house.root.next(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[root_key])).unwrap();
-    refused("revoked-key", verified.stands(&next));
+    refused("revoked-key", verified.is_valid_under(&next));
     let envelope =
         sign(Manifest::PAYLOAD_TYPE, hospital.statement().as_bytes(), &[alice, bob, dora]);
     refused("revoked-key", verify_manifest(&next, &envelope, NOW));

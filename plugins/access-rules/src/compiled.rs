@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::hours::Hours;
 use crate::index::Index;
 use crate::path::{Path, Place};
-use crate::scene::{EvaluationRequest, Part};
+use crate::scene::{EntityView, EvaluationRequest};
 use crate::settings::{self, Otherwise, Properties, RuleEffect, Settings};
 
 /// The settings, made ready for calls.
@@ -132,7 +132,7 @@ impl Rule {
             let Some(names) = names else { return Some(true) };
             name.map(|name| names.binary_search_by(|known| known.as_str().cmp(name)).is_ok())
         };
-        let listed = |wanted: Option<bool>, part: &Part<'_>| match wanted {
+        let listed = |wanted: Option<bool>, part: &EntityView<'_>| match wanted {
             Some(wanted) => part.id.map(|_| part.listed.is_some() == wanted),
             None => Some(true),
         };

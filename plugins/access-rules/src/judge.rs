@@ -19,7 +19,7 @@ pub(crate) struct Evaluated<'a> {
 }
 
 /// Holds a call against the rules that can concern it.
-pub(crate) fn weigh<'a>(compiled: &'a Compiled, call: &'a Call) -> Evaluated<'a> {
+pub(crate) fn evaluate<'a>(compiled: &'a Compiled, call: &'a Call) -> Evaluated<'a> {
     let scene = EvaluationRequest::of(compiled, call);
     let mut weighed = Evaluated { denied: Vec::new(), allowed: None };
     for number in compiled.index.rules(&scene) {
@@ -46,7 +46,7 @@ impl Evaluated<'_> {
 
 /// Judges one call.
 pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
-    let weighed = weigh(compiled, call);
+    let weighed = evaluate(compiled, call);
     let findings = match (weighed.denied.as_slice(), weighed.allowed) {
         ([], Some(rule)) => {
             vec![
@@ -56,7 +56,7 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
         }
         ([], None) => vec![no_rule(compiled, call)],
         (denied, _) => {
-            let (told, untold) = denied.split_at(denied.len().min(MOST_FINDINGS));
+            let (told, untold) = denied.split_at(denied.len().min(MAX_FINDINGS));
             let more = (!untold.is_empty()).then(|| {
                 let count = i64::try_from(untold.len()).unwrap_or(i64::MAX);
                 Finding::new("ACCESS_MORE", Effect::Deny)
@@ -98,7 +98,7 @@ fn no_rule(compiled: &Compiled, call: &Call) -> Finding {
 }
 
 /// How many denials are told one by one.
-pub(crate) const MOST_FINDINGS: usize = 8;
+pub(crate) const MAX_FINDINGS: usize = 8;
 
 /// Stands for what the call does not say.
 const UNKNOWN: &str = "?";

@@ -15,9 +15,9 @@ use crate::value::{Atom, Atoms, Value};
 
 /// One call, looked up.
 pub(crate) struct EvaluationRequest<'a> {
-    pub subject: Part<'a>,
-    pub action: Part<'a>,
-    pub resource: Part<'a>,
+    pub subject: EntityView<'a>,
+    pub action: EntityView<'a>,
+    pub resource: EntityView<'a>,
     /// What the subject is, included roles included; sorted, each once.
     pub roles: Vec<String>,
     pub received: u64,
@@ -26,7 +26,7 @@ pub(crate) struct EvaluationRequest<'a> {
 }
 
 /// One of the three that a call is about.
-pub(crate) struct Part<'a> {
+pub(crate) struct EntityView<'a> {
     /// The platform's word; `None` where the call has nothing there.
     pub type_name: Option<&'a str>,
     pub id: Option<&'a str>,
@@ -42,24 +42,24 @@ impl<'a> EvaluationRequest<'a> {
         let subject = match &call.subject {
             Some(Principal { type_name, id, attributes, .. }) => {
                 let listed = id.as_deref().and_then(|id| compiled.subjects.get(type_name, id));
-                Part::new(type_name, id.as_deref(), attributes, listed, weights.subject)
+                EntityView::new(type_name, id.as_deref(), attributes, listed, weights.subject)
             }
-            None => Part::NOTHING,
+            None => EntityView::NOTHING,
         };
         let action = match &call.action {
             // Whatever the platform calls it, the settings list actions by name alone.
             Some(Entity { type_name, id, attributes }) => {
                 let listed = id.as_deref().and_then(|id| compiled.actions.get(ACTION, id));
-                Part::new(type_name, id.as_deref(), attributes, listed, weights.action)
+                EntityView::new(type_name, id.as_deref(), attributes, listed, weights.action)
             }
-            None => Part::NOTHING,
+            None => EntityView::NOTHING,
         };
         let resource = match &call.resource {
             Some(Entity { type_name, id, attributes }) => {
                 let listed = id.as_deref().and_then(|id| compiled.resources.get(type_name, id));
-                Part::new(type_name, id.as_deref(), attributes, listed, weights.resource)
+                EntityView::new(type_name, id.as_deref(), attributes, listed, weights.resource)
             }
-            None => Part::NOTHING,
+            None => EntityView::NOTHING,
         };
         let held = call.subject.as_ref().map_or(&[][..], |subject| &subject.entitlements);
         let roles = roles(compiled, &subject, held);
@@ -96,7 +96,7 @@ impl<'a> EvaluationRequest<'a> {
         }
     }
 
-    fn part(&self, place: Place) -> &Part<'a> {
+    fn part(&self, place: Place) -> &EntityView<'a> {
         match place {
             Place::Subject => &self.subject,
             Place::Action => &self.action,
@@ -105,9 +105,14 @@ impl<'a> EvaluationRequest<'a> {
     }
 }
 
-impl<'a> Part<'a> {
-    const NOTHING: Part<'static> =
-        Part { type_name: None, id: None, listed: None, attributes: &[], weight: Weight::Ignore };
+impl<'a> EntityView<'a> {
+    const NOTHING: EntityView<'static> = EntityView {
+        type_name: None,
+        id: None,
+        listed: None,
+        attributes: &[],
+        weight: Weight::Ignore,
+    };
 
     fn new(
         type_name: &'a str,
@@ -148,7 +153,7 @@ impl<'a> Part<'a> {
 }
 
 /// The subject's roles: those that the settings list, those that its attributes name, what it holds; and what these include.
-fn roles(compiled: &Compiled, subject: &Part<'_>, held: &[String]) -> Vec<String> {
+fn roles(compiled: &Compiled, subject: &EntityView<'_>, held: &[String]) -> Vec<String> {
     let mut roles: Vec<String> = Vec::new();
     let listed = subject.listed.and_then(|listed| listed.roles.as_deref());
     roles.extend(listed.unwrap_or_default().iter().map(ToString::to_string));

@@ -1,6 +1,6 @@
 //! The whole plugin, from settings to findings.
 
-use portcullis_guest::{Effect, Finding, Sought, testing};
+use portcullis_guest::{Effect, Finding, SearchTarget, testing};
 use serde_json::{Value, json};
 
 use super::*;
@@ -373,7 +373,7 @@ fn many_denials_are_cut_short() {
     );
     settings["rules"].as_array_mut().unwrap().extend(denials);
     let decision = decide(&rules(&settings), call("ann", "read", "r1"));
-    assert_eq!(decision.findings.len(), judge::MOST_FINDINGS + 1);
+    assert_eq!(decision.findings.len(), judge::MAX_FINDINGS + 1);
     assert_eq!(text(&decision.findings[0], "rule"), "D00");
     assert_eq!(decision.findings.last().unwrap().arguments[0].value, "12");
 }
@@ -506,22 +506,23 @@ fn what_is_listed_is_found_and_nothing_else() {
         .push(json!({"id": "D", "effect": "deny", "resource": {"ids": ["r2"]}}));
     let plugin = rules(&settings);
     let find = |call: testing::CallBuilder| testing::find(&plugin, &call.build(), 1);
-    assert_eq!(find(call("", "write", "r1").search(Sought::Subject, "user")), ["ann"]);
-    assert_eq!(find(call("ann", "write", "").search(Sought::Resource, "record")), ["r1"]);
+    assert_eq!(find(call("", "write", "r1").search(SearchTarget::Subject, "user")), ["ann"]);
+    assert_eq!(find(call("ann", "write", "").search(SearchTarget::Resource, "record")), ["r1"]);
     // An action that only a rule names is one of those that can be found.
-    assert_eq!(find(call("ann", "", "r1").search(Sought::Action, "")), ["write"]);
+    assert_eq!(find(call("ann", "", "r1").search(SearchTarget::Action, "")), ["write"]);
     for nothing in [
-        call("", "write", "r2").search(Sought::Subject, "user"),
-        call("", "write", "r1").search(Sought::Subject, "robot"),
-        call("nobody", "write", "").search(Sought::Resource, "record"),
-        call("ann", "fly", "").search(Sought::Resource, "record"),
-        call("ann", "write", "").search(Sought::Resource, "bed"),
-        call("nobody", "", "r1").search(Sought::Action, ""),
+        call("", "write", "r2").search(SearchTarget::Subject, "user"),
+        call("", "write", "r1").search(SearchTarget::Subject, "robot"),
+        call("nobody", "write", "").search(SearchTarget::Resource, "record"),
+        call("ann", "fly", "").search(SearchTarget::Resource, "record"),
+        call("ann", "write", "").search(SearchTarget::Resource, "bed"),
+        call("nobody", "", "r1").search(SearchTarget::Action, ""),
     ] {
         assert!(find(nothing).is_empty());
     }
     // What is sought has the attributes that come with the call, as far as they count.
-    let held = call("", "write", "r1").search(Sought::Subject, "user").attribute("role", "nurse");
+    let held =
+        call("", "write", "r1").search(SearchTarget::Subject, "user").attribute("role", "nurse");
     assert_eq!(find(held), ["ann"]);
 }
 

@@ -153,8 +153,8 @@ fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut P
                 wrong(&format!(".set[{index}]"), &format!("names no function: `{function}`"));
             }
             let different = set.iter().collect::<BTreeSet<_>>().len();
-            if different < set.len() || !(2..=MOST_FUNCTIONS).contains(&different) {
-                wrong(".set", &format!("needs 2 to {MOST_FUNCTIONS} different functions"));
+            if different < set.len() || !(2..=MAX_FUNCTIONS).contains(&different) {
+                wrong(".set", &format!("needs 2 to {MAX_FUNCTIONS} different functions"));
             }
             if !(2..=set.len()).contains(&(at_least as usize)) {
                 wrong(".at_least", "must be at least 2 and at most the size of `set`");
@@ -285,4 +285,4 @@ fn millis(time: Timestamp) -> u64 {
 }
 
 /// How many functions one rule may be about: they fit one machine word.
-pub(crate) const MOST_FUNCTIONS: usize = 64;
+pub(crate) const MAX_FUNCTIONS: usize = 64;

@@ -36,7 +36,7 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
         .collect();
     // Rules are numbered by id, so that of equals the one with the first id is told first.
     conflicts.sort_by_key(|conflict| Reverse((conflict.effect, conflict.severity)));
-    let (told, untold) = conflicts.split_at(conflicts.len().min(MOST_FINDINGS));
+    let (told, untold) = conflicts.split_at(conflicts.len().min(MAX_FINDINGS));
     let findings =
         told.iter().map(|conflict| conflict.finding(compiled, call)).chain(more(untold)).collect();
     Decision { findings, ..Decision::default() }
@@ -199,4 +199,4 @@ fn more(untold: &[Conflict<'_>]) -> Option<Finding> {
 }
 
 /// How many conflicts are told one by one: 20 stay well within the output limit of the manifest.
-pub(crate) const MOST_FINDINGS: usize = 20;
+pub(crate) const MAX_FINDINGS: usize = 20;

@@ -24,7 +24,7 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
     let before = resident()?;
     let begun = Instant::now();
     let plugin = engine.prepare(&component, &settings, Limits::CEILING).inspect_err(|refused| {
-        refused.complaints().iter().for_each(|complaint| eprintln!("{complaint}"));
+        refused.setting_errors().iter().for_each(|complaint| eprintln!("{complaint}"));
     })?;
     let made = begun.elapsed();
 
@@ -37,7 +37,7 @@ pub fn run(component: &str, settings: &str, calls: &str) -> Done {
         let begun = Instant::now();
         let evaluation = plugin.evaluate(&sign_in.view(), ALLOWANCE);
         let answered = begun.elapsed();
-        drop(evaluation.remains);
+        drop(evaluation.spent_instance);
         let whole = begun.elapsed();
         let decision = evaluation.outcome.map_err(|fault| match fault {
             Fault::Error(text) => text.expose().clone(),

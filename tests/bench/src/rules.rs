@@ -46,7 +46,7 @@ pub fn run(component: &str, rounds: &str) -> Done {
             let begun = Instant::now();
             let evaluation = plugin.evaluate(&sign_in.view(), ALLOWANCE);
             let answered = begun.elapsed();
-            drop(evaluation.remains);
+            drop(evaluation.spent_instance);
             let whole = begun.elapsed();
             expect(&evaluation.outcome.map_err(|fault| fault.to_string())?, *denies)?;
             if round >= WARM_UP {
@@ -74,7 +74,7 @@ pub fn run(component: &str, rounds: &str) -> Done {
 fn prepare(engine: &Engine, component: &[u8], rules: usize, settings: &str) -> Done<Plugin> {
     let begun = Instant::now();
     let plugin = engine.prepare(component, settings, Limits::CEILING).inspect_err(|refused| {
-        refused.complaints().iter().take(3).for_each(|text| eprintln!("{text}"));
+        refused.setting_errors().iter().take(3).for_each(|text| eprintln!("{text}"));
     })?;
     println!(
         "{rules} rules: settings {} bytes, snapshot {} bytes, ready in {:?}",

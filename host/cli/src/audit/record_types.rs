@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use portcullis_tlog::query::Filter;
 
 use crate::near;
-use crate::outcome::Failed;
+use crate::outcome::CliError;
 
 /// Whether this version writes a type that the filter lets through.
 pub fn is_known(filter: &Filter) -> bool {
@@ -16,7 +16,7 @@ pub fn is_known(filter: &Filter) -> bool {
 }
 
 /// No record has a type like this.
-pub fn unknown(given: &str) -> Failed {
+pub fn unknown(given: &str) -> CliError {
     let families: BTreeSet<&str> =
         RECORD_TYPES.iter().filter_map(|name| name.split_inclusive('.').next()).collect();
     let begins = if given.ends_with('.') { "begins with" } else { "is named" };
@@ -26,7 +26,7 @@ pub fn unknown(given: &str) -> Failed {
          beginning with its dot shows all that begin so",
         all.join(", ")
     );
-    Failed::usage(format!("no record type {begins} `{given}`, and the log has no such record"))
+    CliError::usage(format!("no record type {begins} `{given}`, and the log has no such record"))
         .hint(Some(near::hint(given, RECORD_TYPES.into_iter().chain(families), &all)))
 }
 

@@ -21,10 +21,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::files;
-use crate::outcome::{Done, Failed};
+use crate::outcome::{CliError, CliResult};
 
 /// Where a hook is, and how to get there.
-pub struct Place {
+pub struct Endpoint {
     /// Its address.
     pub url: Uri,
     /// The authorities to believe; nothing for plain HTTP.
@@ -43,7 +43,7 @@ pub struct Identity {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
     /// Nobody: no certificate is shown.
-    Stranger,
+    Unauthenticated,
     /// The platform: with its certificate, where it has one.
     Platform,
 }
@@ -76,17 +76,17 @@ struct Trust {
     shown: Mutex<Vec<CertificateDer<'static>>>,
 }
 
-impl Place {
+impl Endpoint {
     /// A hook's place. `ca` names authorities to believe instead of the machine's own, PEM.
-    pub fn new(url: Uri, ca: Option<&std::path::Path>, own: Option<Identity>) -> Done<Self> {
+    pub fn new(url: Uri, ca: Option<&std::path::Path>, own: Option<Identity>) -> CliResult<Self> {
         if url.authority().is_none() {
-            return Err(Failed::configuration(format!("`{url}` does not name a host")));
+            return Err(CliError::configuration(format!("`{url}` does not name a host")));
         }
         let tls = match url.scheme_str() {
             Some("http") => None,
             Some("https") => Some(Arc::new(Trust::new(ca)?)),
             _ => {
-                return Err(Failed::configuration(
+                return Err(CliError::configuration(
                     "give an address that begins with `http://` or `https://`",
                 ));
             }
@@ -171,7 +171,7 @@ impl Place {
         method: Method,
         headers: &[(String, String)],
         body: Bytes,
-    ) -> Done<Request<Full<Bytes>>> {
+    ) -> CliResult<Request<Full<Bytes>>> {
         let path = self.url.path_and_query().map_or("/", |path| path.as_str());
         let authority =
             self.url.authority().map(|authority| authority.as_str()).unwrap_or_default();
@@ -186,7 +186,10 @@ impl Place {
         // Without the value: it may be the secret.
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let unsendable = || {
-            Failed::configuration(format!("`{}` is not a valid name of a header", names.join(", ")))
+            CliError::configuration(format!(
+                "`{}` is not a valid name of a header",
+                names.join(", ")
+            ))
         };
         request.body(Full::new(body)).map_err(|_| unsendable())
     }
@@ -214,9 +217,9 @@ impl Drop for Connection {
 
 impl Identity {
     /// Reads a client's certificate, with its chain, and its key: PEM.
-    pub fn read(certificate: &std::path::Path, key: &std::path::Path) -> Done<Self> {
+    pub fn read(certificate: &std::path::Path, key: &std::path::Path) -> CliResult<Self> {
         let none = |file: &std::path::Path, what| {
-            Failed::configuration(format!("`{}` does not hold a {what}", file.display()))
+            CliError::configuration(format!("`{}` does not hold a {what}", file.display()))
         };
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(&files::read(certificate)?).collect();
@@ -232,13 +235,13 @@ impl Identity {
 }
 
 impl Trust {
-    fn new(ca: Option<&std::path::Path>) -> Done<Self> {
+    fn new(ca: Option<&std::path::Path>) -> CliResult<Self> {
         let mut roots = RootCertStore::empty();
         match ca {
             Some(file) => {
                 let text = files::read(file)?;
                 let wrong = || {
-                    Failed::configuration(format!(
+                    CliError::configuration(format!(
                         "`{}` does not hold a certificate",
                         file.display()
                     ))
@@ -258,7 +261,7 @@ impl Trust {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
         let verifier = verifier.map_err(|_| {
-            Failed::configuration("this machine has no list of certificate authorities to trust")
+            CliError::configuration("this machine has no list of certificate authorities to trust")
                 .hint(Some("name a file with some with `--ca`"))
         })?;
         Ok(Self { verifier, shown: Mutex::default() })

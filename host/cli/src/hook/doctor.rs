@@ -17,18 +17,18 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use clap::Args;
 use hyper::{Method, Uri};
-use portcullis_hooks::outside::sample;
+use portcullis_hooks::outside::sample_request;
 use portcullis_hooks::{DedupPolicy, HookKind, OnFailure};
 use portcullis_model::escape::escape;
 use portcullis_server::{CallerConfig, Config, CredentialConfig, OauthConfig};
 use serde_json::json;
 
 use self::findings::{CheckResult, Findings};
-use super::connection::{Answer, ClientAuth, Connection, Identity, Place};
+use super::connection::{Answer, ClientAuth, Connection, Endpoint, Identity};
 use super::kinds;
 use crate::files;
 use crate::near;
-use crate::outcome::{Done, Failed, Format, count, print};
+use crate::outcome::{CliError, CliResult, Format, count, print};
 
 /// Diagnose a hook from outside, as its platform sees it, and report what to change.
 #[derive(Args)]
@@ -80,7 +80,7 @@ pub struct Doctor {
 struct Target {
     name: String,
     kind: HookKind,
-    place: Place,
+    place: Endpoint,
     /// The header that proves the caller.
     proof: Option<(String, String)>,
     /// The issuers whose tokens the configuration accepts.
@@ -92,7 +92,7 @@ struct Target {
 
 impl Doctor {
     /// Does it.
-    pub fn run(&self) -> Done {
+    pub fn run(&self) -> CliResult {
         let target = self.target()?;
         if self.format == Format::Text {
             print(format!("{} ({}) at {}", target.name, target.kind.name(), target.place.url));
@@ -100,13 +100,13 @@ impl Doctor {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(Failed::host)?;
+            .map_err(CliError::host)?;
         let mut findings = Findings::default();
         runtime.block_on(self.examine(&target, &mut findings))?;
         self.show(&target, &findings)
     }
 
-    fn target(&self) -> Done<Target> {
+    fn target(&self) -> CliResult<Target> {
         let mut proof = self.proof()?;
         let own = match (&self.client_certificate, &self.client_key) {
             (Some(certificate), Some(key)) => Some(Identity::read(certificate, key)?),
@@ -116,7 +116,7 @@ impl Doctor {
             let (kind, url) =
                 (self.kind.as_deref().unwrap_or_default(), self.url.clone().unwrap_or_default());
             let kind = kinds::named(kind)?;
-            let place = Place::new(url, self.ca.as_deref(), own)?;
+            let place = Endpoint::new(url, self.ca.as_deref(), own)?;
             return Ok(Target {
                 name: "a hook".to_owned(),
                 kind,
@@ -127,18 +127,18 @@ impl Doctor {
                 budget: None,
             });
         };
-        let config = Config::load(file).map_err(Failed::configuration)?;
+        let config = Config::load(file).map_err(CliError::configuration)?;
         let hook = config.hooks.iter().find(|hook| hook.name == *name).ok_or_else(|| {
             let names = || config.hooks.iter().map(|hook| hook.name.as_str());
             let all = format!("the archive has {}", names().collect::<Vec<_>>().join(", "));
-            Failed::configuration(format!("`{}` has no hook `{name}`", file.display()))
+            CliError::configuration(format!("`{}` has no hook `{name}`", file.display()))
                 .hint(Some(near::hint(name, names(), &all)))
         })?;
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
         let url = match &self.url {
             Some(url) => url.clone(),
             None if config.listen.address.port() == 0 => {
-                return Err(Failed::configuration("listen.address has port 0")
+                return Err(CliError::configuration("listen.address has port 0")
                     .hint(Some("say with `--url` where the hook is, as `serve` printed it")));
             }
             None => {
@@ -150,7 +150,7 @@ impl Doctor {
                     .next()
                     .map_or_else(String::new, |(path, _)| path);
                 format!("{scheme}://{}{path}", config.listen.address).parse().map_err(|_| {
-                    Failed::configuration(format!("`{path}` cannot be part of an address"))
+                    CliError::configuration(format!("`{path}` cannot be part of an address"))
                 })?
             }
         };
@@ -161,7 +161,7 @@ impl Doctor {
         Ok(Target {
             name: name.clone(),
             kind: hook.kind,
-            place: Place::new(url, self.ca.as_deref(), own)?,
+            place: Endpoint::new(url, self.ca.as_deref(), own)?,
             proof,
             issuers: hook.callers.iter().filter_map(issuer_of).collect(),
             on_failure: Some(hook.on_failure.clone()),
@@ -170,8 +170,8 @@ impl Doctor {
     }
 
     /// The header that proves the caller, where it is given here.
-    fn proof(&self) -> Done<Option<(String, String)>> {
-        let read = |file: &PathBuf| -> Done<String> {
+    fn proof(&self) -> CliResult<Option<(String, String)>> {
+        let read = |file: &PathBuf| -> CliResult<String> {
             Ok(portcullis_keys::read_secret_lines(file)?.first().unwrap_or_default().to_owned())
         };
         let authorization = |value: String| Some(("authorization".to_owned(), value));
@@ -184,7 +184,7 @@ impl Doctor {
     }
 
     /// Everything, in the order in which one thing needs the other.
-    async fn examine(&self, target: &Target, findings: &mut Findings) -> Done {
+    async fn examine(&self, target: &Target, findings: &mut Findings) -> CliResult {
         let limit = target.kind.platform_limit() + Duration::from_secs(1);
         let within =
             async |what: std::pin::Pin<Box<dyn Future<Output = Result<Answer, String>> + '_>>| {
@@ -193,7 +193,7 @@ impl Doctor {
                     .unwrap_or_else(|_| Err("the hook did not answer in time".to_owned()))
             };
         let connection =
-            tokio::time::timeout(limit, target.place.connect(ClientAuth::Stranger)).await;
+            tokio::time::timeout(limit, target.place.connect(ClientAuth::Unauthenticated)).await;
         let connection =
             connection.unwrap_or_else(|_| Err("the connection was not made in time".to_owned()));
         certificate::look(target, connection.as_ref(), findings);
@@ -211,15 +211,15 @@ impl Doctor {
             target.place.request(Method::GET, &Vec::from_iter(challenge.clone()), Bytes::new())?;
         match within(Box::pin(connection.send(get))).await {
             Ok(answer) if challenge.is_some() => findings.preflight(&answer),
-            Err(why) => findings.bad("route", why, "read the host's log and the proxy's"),
+            Err(why) => findings.error("route", why, "read the host's log and the proxy's"),
             Ok(answer) if answer.status == 404 => {
-                findings.bad(
+                findings.error(
                     "route",
                     "no hook has that path".to_owned(),
                     "compare the address with `hook.path`",
                 );
             }
-            Ok(answer) => findings.well("route", format!("GET is answered with {}", answer.status)),
+            Ok(answer) => findings.ok("route", format!("GET is answered with {}", answer.status)),
         }
 
         // A stranger, with a wrong proof and with none.
@@ -230,11 +230,13 @@ impl Doctor {
             [(A_WRONG_SECRET, vec![(header.to_owned(), WRONG.to_owned())]), (NO_SECRET, Vec::new())]
         {
             let request = target.place.request(Method::POST, &headers, body.clone())?;
-            match self.again(target, ClientAuth::Stranger, &mut connection, request, &within).await
+            match self
+                .again(target, ClientAuth::Unauthenticated, &mut connection, request, &within)
+                .await
             {
                 Ok(answer) => strangers.push((what, answer)),
                 Err(why) => {
-                    findings.bad("stranger", format!("{what}: {why}"), "read the host's log");
+                    findings.error("stranger", format!("{what}: {why}"), "read the host's log");
                 }
             }
         }
@@ -253,7 +255,7 @@ impl Doctor {
             connection = match target.place.connect(ClientAuth::Platform).await {
                 Ok(connection) => connection,
                 Err(why) => {
-                    findings.bad(
+                    findings.error(
                         "caller",
                         why,
                         "compare the client's certificate with `hook.caller`",
@@ -275,7 +277,7 @@ impl Doctor {
                     first.get_or_insert((body, answer));
                 }
                 Err(why) => {
-                    findings.bad("preview", why, "read the host's log");
+                    findings.error("preview", why, "read the host's log");
                     return Ok(());
                 }
             }
@@ -288,20 +290,20 @@ impl Doctor {
             return Ok(());
         }
         findings.recorded = true;
-        if target.kind.repeats() == DedupPolicy::ById && self.payload.is_none() {
+        if target.kind.dedup_policy() == DedupPolicy::ById && self.payload.is_none() {
             let request = target.place.request(Method::POST, &proof, body)?;
             match self.again(target, ClientAuth::Platform, &mut connection, request, &within).await
             {
                 Ok(again) if again.body == answer.body => {
-                    findings.well("repeat", "the same event gets the same answer".to_owned());
+                    findings.ok("repeat", "the same event gets the same answer".to_owned());
                 }
-                Ok(_) => findings.odd(
+                Ok(_) => findings.warn(
                     "repeat",
                     "the same event got a different answer".to_owned(),
                     "make sure that all of a tenant's calls reach one host, and try again if a \
                      release was swapped just now",
                 ),
-                Err(why) => findings.bad("repeat", why, "read the host's log"),
+                Err(why) => findings.error("repeat", why, "read the host's log"),
             }
         }
         findings.latency(target, times);
@@ -330,13 +332,13 @@ impl Doctor {
     }
 
     /// A request with an event id of its own.
-    fn body(&self, target: &Target, what: &str) -> Done<Bytes> {
+    fn body(&self, target: &Target, what: &str) -> CliResult<Bytes> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let event = format!("{MARK}-{now}-{what}");
         if let Some(file) = &self.payload {
             let bytes = files::read(file)?;
             let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
-                return Err(Failed::configuration(format!("`{}` is not JSON", file.display())));
+                return Err(CliError::configuration(format!("`{}` is not JSON", file.display())));
             };
             // A platform's event has an id of its own every time.
             if let Some(id) = body.get_mut("eventId") {
@@ -344,9 +346,9 @@ impl Doctor {
             }
             return Ok(body.to_string().into());
         }
-        match sample(target.kind, &event) {
+        match sample_request(target.kind, &event) {
             Some(body) => Ok(body.into()),
-            None => Err(Failed::configuration(format!(
+            None => Err(CliError::configuration(format!(
                 "there is no built-in request for the hook kind {}",
                 target.kind.name()
             ))
@@ -354,26 +356,26 @@ impl Doctor {
         }
     }
 
-    fn show(&self, target: &Target, findings: &Findings) -> Done {
+    fn show(&self, target: &Target, findings: &Findings) -> CliResult {
         for check in &findings.all {
             if self.format == Format::Text {
                 print(format!(
                     "{:<5} {:<12} {}",
-                    check.how.word(),
+                    check.result.word(),
                     check.what,
-                    escape(&check.said)
+                    escape(&check.detail)
                 ));
                 if let Some(hint) = &check.hint {
                     print(format!("      hint: {}", escape(hint)));
                 }
             }
         }
-        let bad = findings.all.iter().filter(|check| check.how == CheckResult::Badly).count();
+        let bad = findings.all.iter().filter(|check| check.result == CheckResult::Error).count();
         if self.format == Format::Json {
             let checks: Vec<_> = findings
                 .all
                 .iter()
-                .map(|it| json!({"check": it.what, "result": it.how.word(), "what": it.said, "hint": it.hint}))
+                .map(|it| json!({"check": it.what, "result": it.result.word(), "what": it.detail, "hint": it.hint}))
                 .collect();
             print(json!({
                 "hook": target.name, "kind": target.kind.name(), "url": target.place.url.to_string(), "well": bad == 0,
@@ -387,17 +389,17 @@ impl Doctor {
         if bad == 0 {
             Ok(())
         } else {
-            Err(Failed::wrong(format!("{} found something wrong", count(bad, "check"))))
+            Err(CliError::wrong(format!("{} found something wrong", count(bad, "check"))))
         }
     }
 }
 
 /// The header of a way that the configuration has the secret for; a token is its issuer's to give.
-fn proof_of(credential: &CredentialConfig) -> Option<Done<(String, String)>> {
-    let read = |files: &[PathBuf]| -> Option<Done<String>> {
+fn proof_of(credential: &CredentialConfig) -> Option<CliResult<(String, String)>> {
+    let read = |files: &[PathBuf]| -> Option<CliResult<String>> {
         let secret = portcullis_keys::read_secret_lines(files.first()?);
         // One a line, while one takes the other's place.
-        Some(secret.map(|text| text.first().unwrap_or_default().to_owned()).map_err(Failed::from))
+        Some(secret.map(|text| text.first().unwrap_or_default().to_owned()).map_err(CliError::from))
     };
     match credential {
         CredentialConfig::Secret { header, files } => {

@@ -6,7 +6,7 @@ use portcullis_model::Cause;
 use serde_json::json;
 
 use crate::near;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// List the hook kinds that are spoken.
 #[derive(Args)]
@@ -17,13 +17,13 @@ pub struct Kinds {
 
 impl Kinds {
     /// Does it.
-    pub fn run(&self) -> Done {
+    pub fn run(&self) -> CliResult {
         for kind in HookKind::ALL {
             let (limit, budget) =
                 (kind.platform_limit().as_millis(), kind.default_budget().as_millis());
             let closed = safe_answer(kind, &OnFailure::Closed, Cause::PluginFault, None);
             let body = String::from_utf8_lossy(closed.body()).into_owned();
-            let reactions = kind.reactions();
+            let reactions = kind.failure_behaviour();
             match self.format {
                 Format::Text => {
                     let restricted =
@@ -51,10 +51,10 @@ impl Kinds {
 }
 
 /// The hook kind of that name.
-pub fn named(name: &str) -> Done<HookKind> {
+pub fn named(name: &str) -> CliResult<HookKind> {
     HookKind::from_name(name).ok_or_else(|| {
         let names = HookKind::ALL.iter().map(|kind| kind.name());
-        Failed::usage(format!("there is no hook kind `{name}`")).hint(Some(near::hint(
+        CliError::usage(format!("there is no hook kind `{name}`")).hint(Some(near::hint(
             name,
             names,
             "`portcullis hook kinds` lists them",

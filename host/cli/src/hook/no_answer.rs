@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::outcome::Failed;
+use crate::outcome::CliError;
 
 /// The parts of a request that hints are about.
 pub struct Sent<'a> {
@@ -31,7 +31,7 @@ pub fn is_answer(status: u16, is_json: bool, is_empty: bool) -> bool {
 }
 
 /// Why this is no answer, and what to do.
-pub fn explain(status: u16, sent: &Sent<'_>) -> Failed {
+pub fn explain(status: u16, sent: &Sent<'_>) -> CliError {
     let (why, hint) = match status {
         401 | 403 => ("the host does not accept the caller".to_owned(), rejected(sent)),
         404 => (
@@ -108,7 +108,7 @@ pub fn explain(status: u16, sent: &Sent<'_>) -> Failed {
             "check the address and the proxy; another program than Portcullis answered".to_owned(),
         ),
     };
-    Failed::wrong(format!("{why} ({status}): a hook answers 200 or 202 with JSON, or 204"))
+    CliError::wrong(format!("{why} ({status}): a hook answers 200 or 202 with JSON, or 204"))
         .hint(Some(hint))
 }
 

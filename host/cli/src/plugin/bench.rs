@@ -10,14 +10,14 @@ use portcullis_model::{Limits, View};
 use portcullis_suite::TestCall;
 use serde_json::json;
 
-use super::run::{Asked, cost_json, cost_text};
-use crate::outcome::{Done, Failed, Format};
+use super::run::{CallArguments, cost_json, cost_text};
+use crate::outcome::{CliError, CliResult, Format};
 
 /// Measure calls.
 #[derive(Args)]
 pub struct Bench {
     #[command(flatten)]
-    asked: Asked,
+    asked: CallArguments,
     /// How long to measure, in milliseconds; at most 60,000.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     milliseconds: u64,
@@ -27,15 +27,16 @@ pub struct Bench {
 
 impl Bench {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let prompt = self.asked.prepare()?;
-        let TestCall::Whether(incoming) = &prompt.question else {
-            return Err(Failed::configuration(
+        let TestCall::Evaluate(incoming) = &prompt.question else {
+            return Err(CliError::configuration(
                 "a search cannot be measured; give a payload that asks about one candidate",
             ));
         };
-        let view = prompt.manifest.reads.view(&incoming.call).map_err(Failed::wrong)?;
-        let nothing = prompt.engine.prepare(&portcullis_engine::empty()?, "{}", Limits::DEFAULT)?;
+        let view = prompt.manifest.reads.view(&incoming.call).map_err(CliError::wrong)?;
+        let nothing =
+            prompt.engine.prepare(&portcullis_engine::noop_plugin()?, "{}", Limits::DEFAULT)?;
         let cost = prompt.cost()?;
         let (mut own, mut empty) = (Vec::new(), Vec::new());
         for _ in 0..WARM_UP {
@@ -70,14 +71,14 @@ impl Bench {
 }
 
 /// One call, its cleaning up included, in microseconds.
-fn ask(plugin: &StartupCheck, view: &View<'_>) -> Done<f64> {
+fn ask(plugin: &StartupCheck, view: &View<'_>) -> CliResult<f64> {
     let begun = Instant::now();
     let evaluation = plugin.evaluate(view, plugin.time());
     let outcome = evaluation.outcome.map(drop);
-    drop(evaluation.remains);
+    drop(evaluation.spent_instance);
     let spent = begun.elapsed();
     outcome.map_err(|fault| {
-        Failed::wrong(format!("the plugin made no decision: {fault} [{}]", fault.code()))
+        CliError::wrong(format!("the plugin made no decision: {fault} [{}]", fault.code()))
     })?;
     Ok(spent.as_secs_f64() * 1e6)
 }

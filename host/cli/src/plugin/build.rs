@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::project::{BuildConfig, Project, RECIPE};
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{CliError, CliResult, Format};
 
 /// Build a plugin.
 #[derive(Args)]
@@ -27,11 +27,11 @@ pub struct Build {
 
 impl Build {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let project = Project::open(&self.folder)?;
         let recipe = project.recipe.as_ref().ok_or_else(|| {
             let message = format!("`{}` lacks the file `{RECIPE}`", self.folder.display());
-            Failed::configuration(message)
+            CliError::configuration(message)
                 .hint(Some("make a plugin's folder with `portcullis plugin new`"))
         })?;
         let source = project.source()?;
@@ -52,7 +52,7 @@ impl Build {
         if let Some(module) = &recipe.module {
             let module = project.path(module);
             if !module.exists() {
-                return Err(Failed::wrong(format!(
+                return Err(CliError::wrong(format!(
                     "the build ended without making `{}`",
                     module.display()
                 )));
@@ -61,13 +61,13 @@ impl Build {
             files::write(&output, &component)?;
         }
         if !output.exists() {
-            return Err(Failed::wrong(format!(
+            return Err(CliError::wrong(format!(
                 "the build ended without making `{}`",
                 output.display()
             )));
         }
         let inspection = portcullis_engine::inspect(&files::read(&output)?)?;
-        check_capabilities(&inspection, &source.capabilities).map_err(Failed::wrong)?;
+        check_capabilities(&inspection, &source.capabilities).map_err(CliError::wrong)?;
         let imports = if inspection.imports.is_empty() {
             "none".to_owned()
         } else {
@@ -85,9 +85,14 @@ impl Build {
 }
 
 /// Runs one command of a recipe in the plugin's folder, and gives what it prints where that is wanted.
-fn run(project: &Project, recipe: &BuildConfig, words: &[String], taken: bool) -> Done<Vec<u8>> {
+fn run(
+    project: &Project,
+    recipe: &BuildConfig,
+    words: &[String],
+    taken: bool,
+) -> CliResult<Vec<u8>> {
     let Some((program, arguments)) = words.split_first() else {
-        return Err(Failed::configuration(format!("`{RECIPE}` has an empty command")));
+        return Err(CliError::configuration(format!("`{RECIPE}` has an empty command")));
     };
     let for_wasm = recipe.language == "rust" && words.iter().any(|word| word == WASM);
     let mut command = if for_wasm { cargo_for_wasm(arguments)? } else { plain(program, arguments) };
@@ -95,13 +100,13 @@ fn run(project: &Project, recipe: &BuildConfig, words: &[String], taken: bool) -
     // What tools say is for the person; what this command says is the last line.
     command.stderr(Stdio::inherit()).stdout(Stdio::piped());
     let output = command.output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Failed::configuration(format!("`{program}` is not installed"))
+        ErrorKind::NotFound => CliError::configuration(format!("`{program}` is not installed"))
             .hint(Some(brings(program))),
-        _ => Failed::configuration(format!("cannot run `{program}`: {error}")),
+        _ => CliError::configuration(format!("cannot run `{program}`: {error}")),
     })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
-        return Err(Failed::wrong(format!(
+        return Err(CliError::wrong(format!(
             "`{}` failed{}{}",
             words.join(" "),
             if said.is_empty() { "" } else { ":\n" },
@@ -118,7 +123,7 @@ fn plain(program: &str, arguments: &[String]) -> Command {
 }
 
 /// Cargo for WebAssembly: the toolchain's own target, else Debian's compiler, which builds its library from source.
-fn cargo_for_wasm(arguments: &[String]) -> Done<Command> {
+fn cargo_for_wasm(arguments: &[String]) -> CliResult<Command> {
     let printed = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -136,7 +141,7 @@ fn cargo_for_wasm(arguments: &[String]) -> Done<Command> {
         let hint = format!(
             "run `rustup target add {WASM}`; on Debian without a way to rustup's server: `apt-get install rustc-web cargo-web rust-web-src`"
         );
-        return Err(Failed::configuration(message).hint(Some(hint)));
+        return Err(CliError::configuration(message).hint(Some(hint)));
     };
     let mut command = Command::new(DEBIAN_CARGO);
     let path = env::var("PATH").unwrap_or_default();

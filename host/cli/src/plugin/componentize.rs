@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Format};
+use crate::outcome::{CliResult, Format};
 
 /// Turn a core module into a component.
 #[derive(Args)]
@@ -22,7 +22,7 @@ pub struct Componentize {
 
 impl Componentize {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let component = portcullis_engine::componentize(&files::read(&self.module)?)?;
         let inspection = portcullis_engine::inspect(&component)?;
         files::write(&self.output, &component)?;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::project;
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Show a component.
 #[derive(Args)]
@@ -26,14 +26,14 @@ pub struct Inspect {
 
 impl Inspect {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let wasm = files::read(&self.component)?;
         let inspection = portcullis_engine::inspect(&wasm)?;
         let manifest = match &self.source {
             Some(source) => {
                 let folder = source.parent().unwrap_or(std::path::Path::new(""));
                 let source = ManifestSource::parse(&files::read_text(source)?)?;
-                check_capabilities(&inspection, &source.capabilities).map_err(Failed::wrong)?;
+                check_capabilities(&inspection, &source.capabilities).map_err(CliError::wrong)?;
                 let schema = project::schema(&source, folder)?;
                 Some(source.manifest(&wasm, schema.as_deref(), Clock::system().now())?)
             }

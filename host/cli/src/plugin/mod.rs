@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use portcullis_keys::SecretKey;
 
-use crate::outcome::Done;
+use crate::outcome::CliResult;
 use crate::registry::{PullPlugin, PushPlugin};
 
 /// Write, test, sign, verify and inspect plugins.
@@ -81,7 +81,7 @@ pub enum Plugin {
 
 impl Plugin {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         match self {
             Self::New(new) => new.run(),
             Self::Build(build) => build.run(),
@@ -99,6 +99,6 @@ impl Plugin {
 }
 
 /// Reads signing keys.
-pub fn read_keys(files: &[PathBuf]) -> Done<Vec<SecretKey>> {
+pub fn read_keys(files: &[PathBuf]) -> CliResult<Vec<SecretKey>> {
     files.iter().map(|file| Ok(SecretKey::read(file)?)).collect()
 }

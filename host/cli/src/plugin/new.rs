@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{CliError, CliResult, Format};
 
 /// Begin a plugin.
 #[derive(Args)]
@@ -41,18 +41,18 @@ include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 
 impl New {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let language =
             LANGUAGES.iter().find(|language| language.name == self.language).ok_or_else(|| {
                 let known: Vec<_> = LANGUAGES.iter().map(|language| language.name).collect();
-                Failed::configuration(format!("there is no template for `{}`", self.language))
+                CliError::configuration(format!("there is no template for `{}`", self.language))
                     .hint(Some(format!("use one of: {}", known.join(", "))))
             })?;
         if !is_name(&self.name) {
             let message = format!("`{}` is not a valid name for a plugin", self.name);
             let hint = "use at most 64 lower-case letters, digits and single hyphens, with a \
                  letter first";
-            return Err(Failed::configuration(message).hint(Some(hint)));
+            return Err(CliError::configuration(message).hint(Some(hint)));
         }
         let folder = if self.into == Path::new(".") {
             PathBuf::from(&self.name)
@@ -62,7 +62,7 @@ impl New {
         if folder.exists() {
             let message = format!("`{}` exists already", folder.display());
             return Err(
-                Failed::configuration(message).hint(Some("choose another name, or remove it"))
+                CliError::configuration(message).hint(Some("choose another name, or remove it"))
             );
         }
         let mut written = Vec::new();
@@ -106,11 +106,11 @@ impl New {
     }
 }
 
-fn put(folder: &Path, file: &str, bytes: &[u8], written: &mut Vec<String>) -> Done {
+fn put(folder: &Path, file: &str, bytes: &[u8], written: &mut Vec<String>) -> CliResult {
     let path = folder.join(file);
     let parent = path.parent().unwrap_or(folder);
     fs::create_dir_all(parent).map_err(|error| {
-        Failed::configuration(format!("cannot make `{}`: {error}", parent.display()))
+        CliError::configuration(format!("cannot make `{}`: {error}", parent.display()))
     })?;
     files::write(&path, bytes)?;
     written.push(file.to_owned());

@@ -8,13 +8,13 @@ use std::time::Duration;
 use portcullis_engine::{Engine, Options};
 use portcullis_files::{MAX_ENTRIES, list_bounded, read_bounded, read_text_bounded};
 use portcullis_model::escape::escape;
-use portcullis_server::{Clock, terms};
-use portcullis_suite::{Bounds, Report, Suite, Syntax, check_settings, run};
+use portcullis_server::{Clock, test_terms};
+use portcullis_suite::{Report, RunBounds, Suite, Syntax, check_settings, run};
 use portcullis_trust::{Manifest, ManifestSource};
 use serde::Deserialize;
 
 use crate::files;
-use crate::outcome::{Done, Failed};
+use crate::outcome::{CliError, CliResult};
 
 /// `portcullis-plugin.toml`: how a plugin is made. Paths are relative to its folder.
 #[derive(Deserialize)]
@@ -45,7 +45,7 @@ pub struct Project {
 }
 
 /// A plugin, ready to be tried.
-pub struct Ready {
+pub struct BuiltPlugin {
     /// The manifest's source.
     pub source: ManifestSource,
     /// The manifest that would be signed.
@@ -55,7 +55,7 @@ pub struct Ready {
 }
 
 /// What came of a suite.
-pub struct Tried {
+pub struct SuiteRun {
     /// It, with everything in it that its files hold.
     pub suite: Suite,
     /// What came of it.
@@ -64,21 +64,21 @@ pub struct Tried {
 
 impl Project {
     /// Looks at a folder.
-    pub fn open(folder: &Path) -> Done<Self> {
+    pub fn open(folder: &Path) -> CliResult<Self> {
         let file = folder.join(RECIPE);
-        let recipe = match read_text_bounded(&file, files::MAX_FILE_BYTES) {
-            Ok(text) => Some(
-                parse(&text)
-                    .map_err(|why| Failed::configuration(format!("`{}`: {why}", file.display())))?,
-            ),
-            Err(error) if error.is_missing() => None,
-            Err(error) => {
-                return Err(Failed::configuration(format!(
-                    "cannot read `{}`: {error}",
-                    file.display()
-                )));
-            }
-        };
+        let recipe =
+            match read_text_bounded(&file, files::MAX_FILE_BYTES) {
+                Ok(text) => Some(parse(&text).map_err(|why| {
+                    CliError::configuration(format!("`{}`: {why}", file.display()))
+                })?),
+                Err(error) if error.is_missing() => None,
+                Err(error) => {
+                    return Err(CliError::configuration(format!(
+                        "cannot read `{}`: {error}",
+                        file.display()
+                    )));
+                }
+            };
         Ok(Self { folder: folder.to_owned(), recipe })
     }
 
@@ -97,7 +97,7 @@ impl Project {
     }
 
     /// Its manifest's source.
-    pub fn source(&self) -> Done<ManifestSource> {
+    pub fn source(&self) -> CliResult<ManifestSource> {
         let file = self.recipe.as_ref().map_or_else(manifest, |recipe| recipe.manifest.clone());
         Ok(ManifestSource::parse(&files::read_text(&self.path(file))?)?)
     }
@@ -109,7 +109,7 @@ impl Project {
     }
 
     /// Its manifest and its component, wherever that lies.
-    pub fn ready(&self, component: Option<&Path>) -> Done<Ready> {
+    pub fn ready(&self, component: Option<&Path>) -> CliResult<BuiltPlugin> {
         let source = self.source()?;
         let schema = schema(&source, &self.manifest_folder())?;
         let file = match (component, &self.recipe) {
@@ -120,22 +120,22 @@ impl Project {
                     "`{}` lacks the file `{RECIPE}`, which says where its component is",
                     self.folder.display()
                 );
-                return Err(Failed::configuration(message)
+                return Err(CliError::configuration(message)
                     .hint(Some("name the component with `--component`")));
             }
         };
         if !file.exists() {
             let message = format!("there is no component `{}`", file.display());
-            return Err(Failed::configuration(message)
+            return Err(CliError::configuration(message)
                 .hint(Some("build it with `portcullis plugin build`")));
         }
         let wasm = files::read(&file)?;
         let manifest = source.manifest(&wasm, schema.as_deref(), Clock::system().now())?;
-        Ok(Ready { source, manifest, wasm })
+        Ok(BuiltPlugin { source, manifest, wasm })
     }
 
     /// The settings to try it with: those that are named, else `settings.example.json`, else none.
-    pub fn settings(&self, named: Option<&Path>, manifest: &Manifest) -> Done<String> {
+    pub fn settings(&self, named: Option<&Path>, manifest: &Manifest) -> CliResult<String> {
         let example = self.manifest_folder().join("settings.example.json");
         let settings = match named {
             Some(file) => files::read_text(file)?,
@@ -147,11 +147,11 @@ impl Project {
     }
 
     /// The suites that lie beside the manifest: `suite.toml`, `suite.yaml`, `NAME.suite.toml` and the like.
-    pub fn suites(&self) -> Done<Vec<PathBuf>> {
+    pub fn suites(&self) -> CliResult<Vec<PathBuf>> {
         let folder = self.manifest_folder();
         let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
         let unreadable = |error: std::io::Error| {
-            Failed::configuration(format!("cannot read `{}`: {error}", folder.display()))
+            CliError::configuration(format!("cannot read `{}`: {error}", folder.display()))
         };
         let mut suites = Vec::new();
         let listed = list_bounded(&folder, &[], MAX_ENTRIES).map_err(unreadable)?;
@@ -167,7 +167,7 @@ impl Project {
         suites.sort();
         if suites.is_empty() {
             let message = format!("`{}` has no suite", folder.display());
-            return Err(Failed::configuration(message)
+            return Err(CliError::configuration(message)
                 .hint(Some("write a file `suite.toml` as docs/suites.md describes")));
         }
         Ok(suites)
@@ -175,10 +175,10 @@ impl Project {
 }
 
 /// Checks settings against the manifest's schema and `reads`, and names what is wrong by its place.
-pub fn check(manifest: &Manifest, settings: &str) -> Done {
+pub fn check(manifest: &Manifest, settings: &str) -> CliResult {
     let Some(schema) = &manifest.settings_schema else { return Ok(()) };
     let complaints =
-        check_settings(&schema.text, settings, &manifest.reads).map_err(Failed::configuration)?;
+        check_settings(&schema.text, settings, &manifest.reads).map_err(CliError::configuration)?;
     if complaints.is_empty() {
         return Ok(());
     }
@@ -188,22 +188,22 @@ pub fn check(manifest: &Manifest, settings: &str) -> Done {
         .collect();
     let message =
         format!("the settings do not match their schema [settings-invalid]{}", lines.concat());
-    Err(Failed::wrong(message).hint(Some("correct the settings at these places")))
+    Err(CliError::wrong(message).hint(Some("correct the settings at these places")))
 }
 
 /// The schema that a manifest names, from beside it.
-pub fn schema(source: &ManifestSource, folder: &Path) -> Done<Option<String>> {
+pub fn schema(source: &ManifestSource, folder: &Path) -> CliResult<Option<String>> {
     source.settings_schema.as_ref().map(|file| files::read_text(&folder.join(file))).transpose()
 }
 
 /// Reads a suite and the files that it names.
-pub fn read_suite(file: &Path) -> Done<Suite> {
+pub fn read_suite(file: &Path) -> CliResult<Suite> {
     let wrong = |error: portcullis_suite::SuiteError| {
-        Failed::configuration(format!("`{}`: {error}", file.display()))
+        CliError::configuration(format!("`{}`: {error}", file.display()))
     };
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let syntax = Syntax::of(&name).ok_or_else(|| {
-        Failed::configuration(format!(
+        CliError::configuration(format!(
             "`{}` must end in `.toml`, `.yaml`, `.yml` or `.json`",
             file.display()
         ))
@@ -212,7 +212,7 @@ pub fn read_suite(file: &Path) -> Done<Suite> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut read = |name: &str| {
         let path = folder.join(name);
-        read_bounded(&path, LARGEST_FILE)
+        read_bounded(&path, MAX_FILE_BYTES)
             .map_err(|error| format!("cannot read `{}`: {error}", path.display()))
     };
     suite.resolve(&mut read).map_err(wrong)?;
@@ -225,26 +225,26 @@ pub fn try_suite(
     file: &Path,
     wasm: &[u8],
     schema: Option<&str>,
-) -> Done<Tried> {
+) -> CliResult<SuiteRun> {
     let manifest = source.manifest(wasm, schema, Clock::system().now())?;
     let suite = read_suite(file)?;
     let plan = suite
         .plan()
-        .map_err(|error| Failed::configuration(format!("`{}`: {error}", file.display())))?;
+        .map_err(|error| CliError::configuration(format!("`{}`: {error}", file.display())))?;
     let report = run(
         &plan,
         &engine()?,
         wasm,
-        &terms(&manifest),
-        Bounds { time: SUITE_TIME, coverage: true },
+        &test_terms(&manifest),
+        RunBounds { time: SUITE_TIME, coverage: true },
     );
-    Ok(Tried { suite, report })
+    Ok(SuiteRun { suite, report })
 }
 
 /// An engine for one author: few sandboxes, and time for interpreted languages.
-pub fn engine() -> Done<Engine> {
+pub fn engine() -> CliResult<Engine> {
     let options = Options { workers: 1, plugins: 2, configure_time: CONFIGURE_TIME };
-    Engine::new(options).map_err(Failed::host)
+    Engine::new(options).map_err(CliError::host)
 }
 
 fn parse(text: &str) -> Result<BuildConfig, String> {
@@ -253,7 +253,7 @@ fn parse(text: &str) -> Result<BuildConfig, String> {
             .span()
             .and_then(|span| text.get(..span.start))
             .map(|before| before.matches('\n').count() + 1);
-        let message = portcullis_model::plain(error.message());
+        let message = portcullis_model::humanize(error.message());
         line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
     })
 }
@@ -269,4 +269,4 @@ pub const CONFIGURE_TIME: Duration = Duration::from_secs(60);
 /// How long a suite may take at an author's desk, compiling included.
 const SUITE_TIME: Duration = Duration::from_secs(900);
 /// The largest file that a suite may name, bytes.
-const LARGEST_FILE: u64 = 4 << 20;
+const MAX_FILE_BYTES: u64 = 4 << 20;

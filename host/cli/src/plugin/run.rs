@@ -6,28 +6,28 @@ use clap::Args;
 use portcullis_engine::{Cost, Engine, Meter, Plugin as StartupCheck};
 use portcullis_model::Millis;
 use portcullis_model::escape::escape;
-use portcullis_server::{Clock, terms};
-use portcullis_suite::{Explanation, Said, TestCall, time};
+use portcullis_server::{Clock, test_terms};
+use portcullis_suite::{Actual, Explanation, TestCall, time};
 use portcullis_trust::Manifest;
 use serde_json::json;
 
 use super::project::{CONFIGURE_TIME, Project, engine};
 use crate::files;
 use crate::hook::kinds;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Ask about one payload.
 #[derive(Args)]
 pub struct Run {
     #[command(flatten)]
-    pub asked: Asked,
+    pub asked: CallArguments,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
 /// Which plugin, and what it is asked.
 #[derive(Args)]
-pub struct Asked {
+pub struct CallArguments {
     /// The plugin's folder.
     #[arg(default_value = ".")]
     folder: PathBuf,
@@ -71,9 +71,9 @@ pub struct Prompt {
     pub plugin: StartupCheck,
 }
 
-impl Asked {
+impl CallArguments {
     /// Reads everything and configures the plugin.
-    pub fn prepare(&self) -> Done<Prompt> {
+    pub fn prepare(&self) -> CliResult<Prompt> {
         let project = Project::open(&self.folder)?;
         let ready = project.ready(self.component.as_deref())?;
         let manifest = ready.manifest;
@@ -84,7 +84,7 @@ impl Asked {
             (None, several) => {
                 let message =
                     format!("the manifest names several hook kinds: {}", several.join(", "));
-                return Err(Failed::configuration(message).hint(Some("choose one with `--hook`")));
+                return Err(CliError::configuration(message).hint(Some("choose one with `--hook`")));
             }
         };
         let kind = kinds::named(hook)?;
@@ -96,17 +96,17 @@ impl Asked {
             self.seed,
             self.question,
         )
-        .map_err(|why| Failed::wrong(format!("`{}`: {why}", self.payload.display())))?;
+        .map_err(|why| CliError::wrong(format!("`{}`: {why}", self.payload.display())))?;
         let engine = engine()?;
         let plugin = engine.prepare(&ready.wasm, &settings, manifest.limits)?;
         Ok(Prompt { manifest, wasm: ready.wasm, settings, question, engine, plugin })
     }
 
-    fn received(&self) -> Done<Millis> {
+    fn received(&self) -> CliResult<Millis> {
         match &self.received {
             None => Ok(Clock::system().now()),
             Some(text) => time(text).ok_or_else(|| {
-                Failed::configuration(format!(
+                CliError::configuration(format!(
                     "`{text}` is not a time; write it as `2026-11-25T10:00:00Z`"
                 ))
             }),
@@ -116,10 +116,10 @@ impl Asked {
 
 impl Prompt {
     /// What the call costs, in counts. Nothing for a search, and where the plugin fails.
-    pub fn cost(&self) -> Done<Option<Cost>> {
-        let TestCall::Whether(incoming) = &self.question else { return Ok(None) };
+    pub fn cost(&self) -> CliResult<Option<Cost>> {
+        let TestCall::Evaluate(incoming) = &self.question else { return Ok(None) };
         let Ok(view) = self.manifest.reads.view(&incoming.call) else { return Ok(None) };
-        let meter = Meter::new(CONFIGURE_TIME).map_err(Failed::host)?;
+        let meter = Meter::new(CONFIGURE_TIME).map_err(CliError::host)?;
         let started = meter.measure(&self.wasm, &self.settings, self.manifest.limits, &view)?;
         Ok(started.ok().map(|(_, cost)| cost))
     }
@@ -127,25 +127,25 @@ impl Prompt {
 
 impl Run {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let prompt = self.asked.prepare()?;
-        let terms = terms(&prompt.manifest);
+        let terms = test_terms(&prompt.manifest);
         let call = prompt.question.call();
         // The first call of a sandbox pays for what later ones find done.
         let ask = || match &prompt.question {
-            TestCall::Whether(_) => terms.ask(&prompt.plugin, call),
-            TestCall::Which(_, limit) => terms.find(&prompt.plugin, call, *limit),
+            TestCall::Evaluate(_) => terms.ask(&prompt.plugin, call),
+            TestCall::Search(_, limit) => terms.find(&prompt.plugin, call, *limit),
         };
         drop(ask());
         let (said, notes, spent) = ask();
         let cost = prompt.cost()?;
         let explanation = match &said {
-            Said::Decision(decision) => Some(Explanation::of(&terms, call, decision)),
+            Actual::Decision(decision) => Some(Explanation::of(&terms, call, decision)),
             _ => None,
         };
         let micros = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
         let found: Option<Vec<_>> = match &said {
-            Said::Found(found) => {
+            Actual::Found(found) => {
                 Some(found.results.iter().filter_map(|result| result.id.clone()).collect())
             }
             _ => None,
@@ -179,7 +179,7 @@ impl Run {
             })),
         }
         match said {
-            Said::Fault { code, detail } => Err(Failed::wrong(format!(
+            Actual::Fault { code, detail } => Err(CliError::wrong(format!(
                 "the plugin made no decision: {} [{code}]",
                 escape(&detail)
             ))),

@@ -8,10 +8,10 @@ use portcullis_suite::Suite;
 use portcullis_trust::{Manifest, ManifestSource, PassedSuite, sign};
 use serde_json::json;
 
-use super::project::{self, Tried};
+use super::project::{self, SuiteRun};
 use super::read_keys;
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{CliError, CliResult, Format};
 
 /// Sign a manifest.
 #[derive(Args)]
@@ -43,7 +43,7 @@ struct Statement {
 
 impl Sign {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let keys = read_keys(&self.keys)?;
         let mut suite = None;
         let envelope = match (&self.source, &self.component, &self.add_to) {
@@ -54,7 +54,7 @@ impl Sign {
             }
             (None, None, Some(envelope)) => crate::root::add_all(files::read(envelope)?, &keys)?,
             _ => {
-                return Err(Failed::configuration(
+                return Err(CliError::configuration(
                     "give `--source` and `--component`, or `--add-to`",
                 ));
             }
@@ -85,7 +85,7 @@ impl Sign {
 }
 
 /// The statement of a manifest's source, with its schema and its suite read from beside it.
-fn statement(source: &Path, component: &Path) -> Done<Statement> {
+fn statement(source: &Path, component: &Path) -> CliResult<Statement> {
     let now = Clock::system().now();
     let manifest = ManifestSource::parse(&files::read_text(source)?)?;
     let folder = source.parent().unwrap_or(Path::new(""));
@@ -93,7 +93,7 @@ fn statement(source: &Path, component: &Path) -> Done<Statement> {
     let wasm = files::read(component)?;
     // Whoever signs should hear now what the host would refuse later.
     let inspection = portcullis_engine::inspect(&wasm)?;
-    check_capabilities(&inspection, &manifest.capabilities).map_err(Failed::wrong)?;
+    check_capabilities(&inspection, &manifest.capabilities).map_err(CliError::wrong)?;
     let suite = manifest
         .suite
         .as_ref()
@@ -109,19 +109,19 @@ fn pass(
     file: &Path,
     wasm: &[u8],
     schema: Option<&str>,
-) -> Done<(PassedSuite, Vec<u8>)> {
-    let Tried { suite, report } = project::try_suite(manifest, file, wasm, schema)?;
+) -> CliResult<(PassedSuite, Vec<u8>)> {
+    let SuiteRun { suite, report } = project::try_suite(manifest, file, wasm, schema)?;
     if let Some(failure) = report.first_failure() {
         let message = format!(
             "the suite `{}` does not pass, and the manifest demands it: {failure} [suite-failed]",
             file.display()
         );
-        return Err(Failed::wrong(message).hint(Some(
+        return Err(CliError::wrong(message).hint(Some(
             "run `portcullis plugin test`, and correct the plugin or what the suite expects of \
              it",
         )));
     }
-    let bundle = suite.bundle().map_err(Failed::configuration)?;
+    let bundle = suite.bundle().map_err(CliError::configuration)?;
     let cases = u32::try_from(report.outcomes.len()).unwrap_or(u32::MAX);
     Ok((PassedSuite { digest: Suite::digest(&bundle), cases }, bundle))
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::project::{Project, try_suite};
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Run suites.
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub struct Test {
 
 impl Test {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let project = Project::open(&self.folder)?;
         let ready = project.ready(self.component.as_deref())?;
         let suites = if self.suites.is_empty() { project.suites()? } else { self.suites.clone() };
@@ -61,7 +61,7 @@ impl Test {
         }
         match failed {
             0 => Ok(()),
-            _ => Err(Failed::wrong("the plugin does not do what its suites expect").hint(Some(
+            _ => Err(CliError::wrong("the plugin does not do what its suites expect").hint(Some(
                 "correct the plugin or the suite; if only the snapshot differs and \
                  the new decisions are right, run the command with `--bless`",
             ))),
@@ -69,7 +69,7 @@ impl Test {
     }
 
     /// Holds what was said against the snapshot, or writes that.
-    fn snapshot(&self, suite: &Path, report: &Report) -> Done<Snapshot> {
+    fn snapshot(&self, suite: &Path, report: &Report) -> CliResult<Snapshot> {
         let file = beside(suite);
         let now = report.snapshot();
         if self.bless {
@@ -81,7 +81,7 @@ impl Test {
             Ok(kept) => Ok(Snapshot::Differs(first_difference(&kept, &now))),
             Err(error) if error.is_missing() => Ok(Snapshot::None),
             Err(error) => {
-                Err(Failed::configuration(format!("cannot read `{}`: {error}", file.display())))
+                Err(CliError::configuration(format!("cannot read `{}`: {error}", file.display())))
             }
         }
     }

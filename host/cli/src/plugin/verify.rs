@@ -8,7 +8,7 @@ use portcullis_trust::{PluginEntry, verify_manifest, verify_plugin};
 use serde_json::json;
 
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Verify a plugin.
 #[derive(Args)]
@@ -28,7 +28,7 @@ pub struct Verify {
 
 impl Verify {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let now = Clock::system().now();
         let root = crate::root::chain(&self.roots)?;
         let envelope = files::read(&self.manifest)?;
@@ -43,7 +43,7 @@ impl Verify {
             let wasm = files::read(component)?;
             verify_plugin(&root, &entry, &envelope, &wasm, now)?;
             let inspection = portcullis_engine::inspect(&wasm)?;
-            check_capabilities(&inspection, &manifest.capabilities).map_err(Failed::wrong)?;
+            check_capabilities(&inspection, &manifest.capabilities).map_err(CliError::wrong)?;
         }
         let reviewers = verified.reviewers.join(", ");
         let reviewed =

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_registry::{
-    Descriptor, Image, MANIFEST_ARTIFACT, Malformed, Reference, SUITE_ARTIFACT, attachment, layer,
-    subject,
+    Descriptor, Image, ImageRef, MANIFEST_ARTIFACT, ManifestError, SUITE_ARTIFACT, attachment,
+    layer, subject,
 };
 use portcullis_server::Clock;
 use portcullis_server::registry::{Client, PluginParts, PullError, RegistryError, push_plugin};
@@ -15,14 +15,14 @@ use serde_json::json;
 
 use super::{Registry, wait};
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{CliError, CliResult, Format};
 use crate::root::chain;
 
 /// Push a plugin.
 #[derive(Args)]
 pub struct PushPlugin {
     /// The destination, as `registry/name:tag`.
-    reference: Reference,
+    reference: ImageRef,
     /// The component.
     #[arg(long)]
     component: PathBuf,
@@ -46,7 +46,7 @@ pub struct PushPlugin {
 #[derive(Args)]
 pub struct PullPlugin {
     /// The source, as `registry/name:tag` or `registry/name@sha256:…`.
-    reference: Reference,
+    reference: ImageRef,
     /// The folder to write component, manifest and suite to.
     #[arg(long)]
     output: PathBuf,
@@ -70,9 +70,9 @@ struct Found {
 
 impl PushPlugin {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         if self.reference.tag().is_none() {
-            return Err(Failed::configuration("a plugin is pushed to a tag, not to a digest"));
+            return Err(CliError::configuration("a plugin is pushed to a tag, not to a digest"));
         }
         let (wasm, envelope) = (files::read(&self.component)?, files::read(&self.manifest)?);
         let manifest = Envelope::parse(&envelope)?;
@@ -81,7 +81,7 @@ impl PushPlugin {
             let (manifest, component) = (self.manifest.display(), self.component.display());
             let message =
                 format!("`{manifest}` is not the manifest of `{component}` [digest-mismatch]");
-            return Err(Failed::wrong(message).hint(Some("sign the component that you push")));
+            return Err(CliError::wrong(message).hint(Some("sign the component that you push")));
         }
         if !self.roots.is_empty() {
             verify_manifest(&chain(&self.roots)?, &envelope, Clock::system().now())?;
@@ -91,7 +91,7 @@ impl PushPlugin {
         };
         let (title, suite) = (
             name(&self.component),
-            self.suite.as_ref().map(|path| Done::Ok((name(path), files::read(path)?))),
+            self.suite.as_ref().map(|path| CliResult::Ok((name(path), files::read(path)?))),
         );
         let suite = suite.transpose()?;
         let parts = PluginParts {
@@ -125,7 +125,7 @@ impl PushPlugin {
 
 impl PullPlugin {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let root = if self.roots.is_empty() { None } else { Some(chain(&self.roots)?) };
         let now = Clock::system().now();
         let client = self.registry.client(&self.reference)?;
@@ -135,7 +135,7 @@ impl PullPlugin {
         };
         let found = wait(find(&client, &self.reference, &accept))??;
         fs::create_dir_all(&self.output).map_err(|error| {
-            Failed::configuration(format!("cannot make `{}`: {error}", self.output.display()))
+            CliError::configuration(format!("cannot make `{}`: {error}", self.output.display()))
         })?;
         // The registry's own names for files are not believed; the repository's was read by its grammar.
         let name = self.reference.repository.name.rsplit('/').next().unwrap_or("plugin");
@@ -170,7 +170,7 @@ impl PullPlugin {
 /// The component, the first manifest for it that is accepted, and a suite if there is one.
 async fn find(
     client: &Client,
-    reference: &Reference,
+    reference: &ImageRef,
     accept: &dyn Fn(&[u8]) -> Result<(), portcullis_trust::Refusal>,
 ) -> Result<Found, PullError> {
     let repository = &reference.repository;
@@ -187,7 +187,8 @@ async fn find(
         else {
             continue;
         };
-        let image = Image::parse(&client.named(repository, &listed).await?).map_err(malformed)?;
+        let image =
+            Image::parse(&client.fetch_manifest(repository, &listed).await?).map_err(malformed)?;
         let held = attachment(&image, artifact, kind).map_err(malformed)?;
         if kind == SUITE_ARTIFACT {
             let extension = if held.media_type == "application/toml" { "toml" } else { "yaml" };
@@ -197,8 +198,9 @@ async fn find(
             let parsed = Envelope::parse(&envelope)
                 .map_err(|refusal| PullError::Refused { plugin: None, refusal })?;
             if subject(parsed.unverified_payload()) != Some(layer.digest) {
-                let why =
-                    Malformed("the attached manifest was signed for another component".to_owned());
+                let why = ManifestError(
+                    "the attached manifest was signed for another component".to_owned(),
+                );
                 return Err(malformed(why).into());
             }
             match accept(&envelope) {
@@ -210,10 +212,10 @@ async fn find(
     match (manifest, refused) {
         (Some(manifest), _) => Ok(Found { layer, wasm, manifest, suite }),
         (None, Some(refusal)) => Err(PullError::Refused { plugin: None, refusal }),
-        (None, None) => {
-            Err(malformed(Malformed("the component has no signed manifest attached".to_owned()))
-                .into())
-        }
+        (None, None) => Err(malformed(ManifestError(
+            "the component has no signed manifest attached".to_owned(),
+        ))
+        .into()),
     }
 }
 

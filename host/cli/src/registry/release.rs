@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_model::Digest;
-use portcullis_registry::Reference;
+use portcullis_registry::ImageRef;
 use portcullis_server::registry::{
-    InstallPaths, PluginParts, ReleaseParts, RemoteRelease, Shelf, download, place, push_release,
-    root_name, staging,
+    InstallPaths, LocalBlobs, PluginParts, ReleaseParts, RemoteRelease, download, install,
+    push_release, root_name, staging,
 };
 use portcullis_server::{Clock, DigestCache, FileIndex};
 use portcullis_trust::{
@@ -17,14 +17,14 @@ use serde_json::json;
 
 use super::{Registry, wait};
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{CliError, CliResult, Format};
 use crate::root::chain;
 
 /// Push a release.
 #[derive(Args)]
 pub struct PushRelease {
     /// The destination, as `registry/name:tag`. The tag is the one that hosts follow.
-    reference: Reference,
+    reference: ImageRef,
     /// The folder of the release: `release.json`, `plugins`, `settings`, and `downgrade.json` if
     /// there is one.
     #[arg(long)]
@@ -43,7 +43,7 @@ pub struct PushRelease {
 #[derive(Args)]
 pub struct PullRelease {
     /// The source, as `registry/name:tag` or `registry/name@sha256:…`.
-    reference: Reference,
+    reference: ImageRef,
     /// The folder to write the release to: `release.json`, `plugins`, `settings`. Trust roots that
     /// follow are written to `trust-roots` in it.
     #[arg(long)]
@@ -70,9 +70,9 @@ struct Ready {
 
 impl PushRelease {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         if self.reference.tag().is_none() {
-            return Err(Failed::configuration("a release is pushed to a tag, not to a digest"));
+            return Err(CliError::configuration("a release is pushed to a tag, not to a digest"));
         }
         let root = chain(&self.roots)?;
         let set_bytes = files::read(&self.from.join("release.json"))?;
@@ -81,8 +81,12 @@ impl PushRelease {
         let settings = self.settings(&set)?;
         let downgrade = self.from.join("downgrade.json");
         let downgrade = if downgrade.exists() { Some(files::read(&downgrade)?) } else { None };
-        let roots =
-            self.roots.iter().skip(1).map(|root| files::read(root)).collect::<Done<Vec<_>>>()?;
+        let roots = self
+            .roots
+            .iter()
+            .skip(1)
+            .map(|root| files::read(root))
+            .collect::<CliResult<Vec<_>>>()?;
         let sizes: usize = plugins.iter().map(|ready| ready.wasm.len()).sum();
         let parts = ReleaseParts {
             version: set.version,
@@ -109,7 +113,7 @@ impl PushRelease {
     }
 
     /// Every plugin that the set names, held against the trust root.
-    fn plugins(&self, root: &TrustRoot, set: &ReleaseSet) -> Done<Vec<Ready>> {
+    fn plugins(&self, root: &TrustRoot, set: &ReleaseSet) -> CliResult<Vec<Ready>> {
         let folder = self.from.join("plugins");
         let found = FileIndex::of([folder.as_path()]);
         let now = Clock::system().now();
@@ -135,7 +139,7 @@ impl PushRelease {
     }
 
     /// The settings that the set names.
-    fn settings(&self, set: &ReleaseSet) -> Done<Vec<Vec<u8>>> {
+    fn settings(&self, set: &ReleaseSet) -> CliResult<Vec<Vec<u8>>> {
         let folder = self.from.join("settings");
         let there = FileIndex::of([folder.as_path()]);
         let found = set.settings().into_iter().map(|(digest, plugin)| {
@@ -161,12 +165,12 @@ impl Ready {
 
 impl PullRelease {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let now = Clock::system().now();
         let mut root = chain(&self.roots)?;
         let client = self.registry.client(&self.reference)?;
         let repository = &self.reference.repository;
-        let offer = wait(RemoteRelease::ask(&client, &self.reference))??;
+        let offer = wait(RemoteRelease::fetch(&client, &self.reference))??;
         let mut further = Vec::new();
         for (version, envelope) in offer.roots.range(root.version.saturating_add(1)..) {
             root = root.next(envelope)?;
@@ -185,7 +189,7 @@ impl PullRelease {
                 "`{}` has release {here}, and the registry {is} [release-older]",
                 set_file.display()
             );
-            return Err(Failed::wrong(message)
+            return Err(CliError::wrong(message)
                 .hint(Some("pull into another folder if you want the older release")));
         }
         let to = InstallPaths {
@@ -202,17 +206,17 @@ impl PullRelease {
             repository,
             &offer,
             (&root, &set, now),
-            &Shelf::of(&to, &DigestCache::default()),
+            &LocalBlobs::of(&to, &DigestCache::default()),
             &from,
         ))?;
-        let done = brought.and_then(|()| place(&from, &to));
+        let done = brought.and_then(|()| install(&from, &to));
         drop(std::fs::remove_dir_all(&folder));
         done?;
         let roots = further.len();
         for (name, envelope) in further {
             let folder = path("trust-roots");
             std::fs::create_dir_all(&folder).map_err(|error| {
-                Failed::configuration(format!("cannot make `{}`: {error}", folder.display()))
+                CliError::configuration(format!("cannot make `{}`: {error}", folder.display()))
             })?;
             files::write(&folder.join(name), envelope)?;
         }
@@ -243,9 +247,9 @@ fn plugin_tag(id: &str, version: &str, serial: u64) -> String {
         .collect()
 }
 
-fn missing(plugin: &str, what: &str, digest: Digest, folder: &Path) -> Failed {
+fn missing(plugin: &str, what: &str, digest: Digest, folder: &Path) -> CliError {
     let folder = folder.display();
-    Failed::wrong(format!(
+    CliError::wrong(format!(
         "plugin `{plugin}`: no file in `{folder}` has the digest {digest} that is named for its {what} [file-missing]"
     ))
     .hint(Some(format!("copy the file into `{folder}`, under any name")))

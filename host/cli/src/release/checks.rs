@@ -16,7 +16,7 @@ use portcullis_trust::{Envelope, Manifest, ReleaseSet, ReleaseSource, TrustRoot,
 
 use super::package::folder_of;
 use crate::files;
-use crate::outcome::{Done, Failed};
+use crate::outcome::{CliError, CliResult};
 
 /// Where what a set needs is looked for. A signature that is added to a set checks none of it: who
 /// signed the set first has.
@@ -37,7 +37,7 @@ pub struct SignChecks {
 
 impl SignChecks {
     /// Makes the payload of a set from its source, and refuses what hosts would refuse.
-    pub fn payload(&self, source: &Path, root: &TrustRoot, now: Millis) -> Done<Vec<u8>> {
+    pub fn payload(&self, source: &Path, root: &TrustRoot, now: Millis) -> CliResult<Vec<u8>> {
         let base = source.parent().unwrap_or(Path::new(""));
         let text = ReleaseSource::parse(&files::read_text(source)?)?;
         let mut named = BTreeMap::new();
@@ -59,7 +59,7 @@ impl SignChecks {
         payload: &[u8],
         named: &BTreeMap<String, Vec<u8>>,
         folders: &BTreeSet<PathBuf>,
-    ) -> Done {
+    ) -> CliResult {
         let set = ReleaseSet::unverified_payload(payload)?;
         let manifests: BTreeMap<_, _> = named
             .values()
@@ -80,7 +80,7 @@ impl SignChecks {
         let settings = named.values().filter_map(|bytes| Some((sha256(bytes), text(bytes)?)));
         let hooks = self.config.as_deref().map(Config::load).transpose();
         let hooks = hooks
-            .map_err(Failed::configuration)?
+            .map_err(CliError::configuration)?
             .map(|config| config.hooks.into_iter().map(|hook| (hook.name, hook.kind)).collect());
         let given = SourceFiles {
             set: &set,
@@ -96,7 +96,7 @@ impl SignChecks {
             .map(|problem| {
                 let (hook, plugin, error) = (&problem.hook, &problem.plugin, &problem.error);
                 let complaints: Vec<_> =
-                    error.complaints().iter().map(|it| format!("\n  {}", escape(it))).collect();
+                    error.setting_errors().iter().map(|it| format!("\n  {}", escape(it))).collect();
                 format!(
                     "binding of `{plugin}` on hook `{hook}`: {} [{}]{}",
                     escape(&error.reason()),
@@ -112,6 +112,6 @@ impl SignChecks {
             }
             _ => problem.error.hint().unwrap_or_default(),
         });
-        Err(Failed::wrong(lines.join("\n")).hint(hint))
+        Err(CliError::wrong(lines.join("\n")).hint(hint))
     }
 }

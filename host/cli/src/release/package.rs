@@ -14,7 +14,7 @@ use portcullis_trust::{
 };
 
 use super::shelf::short;
-use crate::outcome::{Done, Failed};
+use crate::outcome::{CliError, CliResult};
 
 /// A release to be put in place.
 pub struct Bundle {
@@ -27,11 +27,11 @@ pub struct Bundle {
     /// The signed word that it may come back, where it is older.
     pub downgrade: Option<Vec<u8>>,
     /// Everything else.
-    pub files: Vec<Piece>,
+    pub files: Vec<Artifact>,
 }
 
 /// A file of a release.
-pub struct Piece {
+pub struct Artifact {
     /// What it is.
     pub kind: Kind,
     /// A name that no other file has.
@@ -61,7 +61,7 @@ impl Bundle {
         envelope: Vec<u8>,
         downgrade: Option<Vec<u8>>,
         folders: &[PathBuf],
-    ) -> Done<Self> {
+    ) -> CliResult<Self> {
         let set = ReleaseSet::unverified(&envelope)?;
         let digest = sha256(Envelope::parse(&envelope)?.unverified_payload());
         let within = within(folders);
@@ -77,28 +77,28 @@ impl Bundle {
             // What a host takes for the stem of a name ends at the first dot.
             let stem =
                 format!("{}-{}-{}", id.replace('.', "-"), entry.serial, short(entry.manifest));
-            all.push(Piece::new(Kind::Component, format!("{stem}.wasm"), &component));
-            all.push(Piece::new(Kind::Manifest, format!("{stem}.manifest.json"), &manifest));
+            all.push(Artifact::new(Kind::Component, format!("{stem}.wasm"), &component));
+            all.push(Artifact::new(Kind::Manifest, format!("{stem}.manifest.json"), &manifest));
             if let Some(suite) = suite {
                 let passed = found.bytes(suite.digest);
                 let passed = passed.ok_or_else(|| missing(id, "suite", suite.digest, folders))?;
-                all.push(Piece::new(Kind::Suite, format!("{stem}.suite.json"), &passed));
+                all.push(Artifact::new(Kind::Suite, format!("{stem}.suite.json"), &passed));
             }
         }
         for (digest, plugin) in set.settings() {
             let settings = found.bytes(digest);
             let settings = settings.ok_or_else(|| missing(plugin, "settings", digest, folders))?;
             let name = format!("{}-{}.json", plugin.replace('.', "-"), short(digest));
-            all.push(Piece::new(Kind::Settings, name, &settings));
+            all.push(Artifact::new(Kind::Settings, name, &settings));
         }
         Ok(Self { envelope, digest, set, downgrade, files: all })
     }
 
     /// Refuses what a host would refuse that trusts this root and remembers this: everything but what only a host with its
     /// configuration can know (whether its hooks exist, whether plugins take their settings and compile).
-    pub fn admit(&self, root: &TrustRoot, history: &TrustHistory, now: Millis) -> Done {
+    pub fn admit(&self, root: &TrustRoot, history: &TrustHistory, now: Millis) -> CliResult {
         verify_release(root, &self.envelope, now)?;
-        self.passage(root, history, now)?;
+        self.activation(root, history, now)?;
         for (id, entry) in self.set.entries() {
             let mut verified = Err(None);
             for piece in self.files.iter().filter(|piece| piece.kind == Kind::Manifest) {
@@ -107,7 +107,7 @@ impl Bundle {
                 if sha256(&ours) != entry.manifest {
                     continue;
                 }
-                let is = |it: &&Piece| it.kind == Kind::Component && it.digest == manifest.wasm;
+                let is = |it: &&Artifact| it.kind == Kind::Component && it.digest == manifest.wasm;
                 let component = self
                     .files
                     .iter()
@@ -119,7 +119,7 @@ impl Bundle {
                 verified = check_capabilities(&inspection, &manifest.capabilities).map_err(Some);
             }
             verified.map_err(|why| {
-                Failed::wrong(format!(
+                CliError::wrong(format!(
                     "plugin `{id}`: {}",
                     escape(&why.unwrap_or_else(|| "its manifest is missing".to_owned()))
                 ))
@@ -128,7 +128,12 @@ impl Bundle {
         Ok(())
     }
 
-    fn passage(&self, root: &TrustRoot, history: &TrustHistory, now: Millis) -> Done<Activation> {
+    fn activation(
+        &self,
+        root: &TrustRoot,
+        history: &TrustHistory,
+        now: Millis,
+    ) -> CliResult<Activation> {
         let alone = history.admit(&self.set, self.digest, None, now);
         match (&alone, &self.downgrade) {
             (Err(refusal), Some(envelope)) if refusal.kind() == RefusalCode::ReleaseOlder => {
@@ -145,7 +150,7 @@ impl Bundle {
     }
 }
 
-impl Piece {
+impl Artifact {
     fn new(kind: Kind, name: String, bytes: &[u8]) -> Self {
         Self { kind, name, digest: sha256(bytes), bytes: bytes.to_vec() }
     }
@@ -170,7 +175,7 @@ pub fn history<'s>(
             *highest = (*highest).max(serial);
         }
         for (id, serial) in &set.min_serial {
-            let floor = history.floors.entry(id.clone()).or_default();
+            let floor = history.min_serials.entry(id.clone()).or_default();
             *floor = (*floor).max(*serial);
         }
     }
@@ -190,11 +195,12 @@ pub fn folder_of(file: &Path) -> PathBuf {
     folder.unwrap_or(Path::new(".")).to_owned()
 }
 
-fn missing(plugin: &str, what: &str, digest: Digest, folders: &[PathBuf]) -> Failed {
+fn missing(plugin: &str, what: &str, digest: Digest, folders: &[PathBuf]) -> CliError {
     let folders: Vec<_> = folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
     let sentence = format!(
         "plugin `{plugin}`: its {what} with the digest {digest} is not in {}",
         folders.join(", ")
     );
-    Failed::wrong(format!("{sentence} [file-missing]")).hint(Some("name its folder with `--from`"))
+    CliError::wrong(format!("{sentence} [file-missing]"))
+        .hint(Some("name its folder with `--from`"))
 }

@@ -11,9 +11,9 @@ use serde_json::json;
 use super::difference::ReleaseDiff;
 use super::package::{Bundle, folder_of, history};
 use super::replicas::{Replicas, State};
-use super::shelf::{Place, Shelf};
+use super::shelf::{Destination, ReleaseDir};
 use crate::files;
-use crate::outcome::{Done, Failed, Format};
+use crate::outcome::{CliError, CliResult, Format};
 use crate::problems::{failed, warning};
 use crate::root::chain;
 use crate::serve::start_failed;
@@ -30,7 +30,7 @@ pub struct Publish {
     #[arg(long = "from")]
     from: Vec<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    place: Destination,
     /// With `--to`: the trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", conflicts_with = "config", required_unless_present = "config")]
     roots: Vec<PathBuf>,
@@ -57,7 +57,7 @@ pub struct PublishChecks {
 
 impl Publish {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let (shelf, config) = self.place.open()?;
         let hold = shelf.hold()?;
         let judge = PublishChecks::new(config, &self.roots, &shelf)?;
@@ -83,7 +83,7 @@ impl Publish {
             );
             return Ok(());
         }
-        let archived = shelf.fill(&hold, &package)?;
+        let archived = shelf.publish(&hold, &package)?;
         let kept = archived
             .as_ref()
             .map(|path| format!("; the release set before it is in {}", path.display()))
@@ -102,7 +102,7 @@ impl Publish {
 impl PublishChecks {
     /// By the configuration of a host here, everything that the host itself knows; else the roots that were given, and the sets that
     /// lie and lay in the folders.
-    pub fn new(config: Option<Config>, roots: &[PathBuf], shelf: &Shelf) -> Done<Self> {
+    pub fn new(config: Option<Config>, roots: &[PathBuf], shelf: &ReleaseDir) -> CliResult<Self> {
         if let Some(config) = config {
             let (root, history) = trusted_by(&config).map_err(start_failed)?;
             return Ok(Self { config: Some(config), root: (*root).clone(), history });
@@ -114,7 +114,7 @@ impl PublishChecks {
     }
 
     /// Refuses what hosts would refuse; gives what an operator should know although it is allowed.
-    pub fn judge(self, shelf: &Shelf, package: &Bundle) -> Done<Vec<String>> {
+    pub fn judge(self, shelf: &ReleaseDir, package: &Bundle) -> CliResult<Vec<String>> {
         let now = Clock::system().now();
         package.admit(&self.root, &self.history, now)?;
         let Some(mut config) = self.config else { return Ok(Vec::new()) };
@@ -136,7 +136,7 @@ impl PublishChecks {
 }
 
 /// Waits for hosts, and says how it went.
-pub fn follow(replicas: &Replicas, package: &Bundle, wait: u64, format: Format) -> Done {
+pub fn follow(replicas: &Replicas, package: &Bundle, wait: u64, format: Format) -> CliResult {
     if !replicas.any() {
         return Ok(());
     }
@@ -160,7 +160,7 @@ pub fn follow(replicas: &Replicas, package: &Bundle, wait: u64, format: Format) 
         }
     };
     let (count, all, version) = (behind.len(), replicas.len(), package.set.version);
-    Err(Failed::wrong(format!("release set {version} is not active on {count} of {all} hosts"))
+    Err(CliError::wrong(format!("release set {version} is not active on {count} of {all} hosts"))
         .hint(Some(hint)))
 }
 

@@ -12,8 +12,8 @@ use portcullis_model::escape::escape;
 use portcullis_trust::ReleaseSet;
 use serde_json::{Value, json};
 
-use crate::hook::connection::{ClientAuth, Place};
-use crate::outcome::{Done, Failed};
+use crate::hook::connection::{ClientAuth, Endpoint};
+use crate::outcome::{CliError, CliResult};
 
 /// Which hosts to ask.
 #[derive(Args)]
@@ -91,11 +91,11 @@ impl Replicas {
     }
 
     /// Asks every host once.
-    pub fn ask(&self, set: &ReleaseSet, digest: Digest) -> Done<Vec<Replica>> {
+    pub fn ask(&self, set: &ReleaseSet, digest: Digest) -> CliResult<Vec<Replica>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(Failed::host)?;
+            .map_err(CliError::host)?;
         let ask = |host: &Uri| {
             let status = runtime.block_on(async {
                 let asked = tokio::time::timeout(PATIENCE, status(host, self.ca.as_deref())).await;
@@ -107,7 +107,12 @@ impl Replicas {
     }
 
     /// Asks until every host has it active or refuses it, at most so long.
-    pub fn wait(&self, set: &ReleaseSet, digest: Digest, most: Duration) -> Done<Vec<Replica>> {
+    pub fn wait(
+        &self,
+        set: &ReleaseSet,
+        digest: Digest,
+        most: Duration,
+    ) -> CliResult<Vec<Replica>> {
         let until = Instant::now() + most;
         loop {
             let replicas = self.ask(set, digest)?;
@@ -237,10 +242,10 @@ async fn status(host: &Uri, ca: Option<&std::path::Path>) -> Result<Value, Strin
     let url: Uri = format!("{}/status", host.to_string().trim_end_matches('/'))
         .parse()
         .map_err(|_| "no address".to_owned())?;
-    let unusable = |failed: Failed| failed.to_string();
-    let place = Place::new(url, ca, None).map_err(unusable)?;
+    let unusable = |failed: CliError| failed.to_string();
+    let place = Endpoint::new(url, ca, None).map_err(unusable)?;
     let request = place.request(Method::GET, &[], Bytes::new()).map_err(unusable)?;
-    let answer = place.connect(ClientAuth::Stranger).await?.send(request).await?;
+    let answer = place.connect(ClientAuth::Unauthenticated).await?.send(request).await?;
     if answer.status != 200 {
         return Err(format!("the host answers {} to /status", answer.status));
     }

@@ -19,17 +19,17 @@ use super::difference::ReleaseDiff;
 use super::package::Bundle;
 use super::publish::{PublishChecks, follow};
 use super::replicas::{Replica, Replicas};
-use super::shelf::{Place, Shelf, StoredSet};
+use super::shelf::{Destination, ReleaseDir, StoredSet};
 use super::{Justification, downgrade_payload, may_sign, missing};
 use crate::files;
-use crate::outcome::{Done, Failed, Format, print};
+use crate::outcome::{CliError, CliResult, Format, print};
 use crate::problems::warning;
 
 /// Go back to a release that was in place before.
 #[derive(Args)]
 pub struct Rollback {
     #[command(flatten)]
-    place: Place,
+    place: Destination,
     /// With `--to`: the trust root's envelope, and those that followed it, in order.
     #[arg(long = "root", conflicts_with = "config", required_unless_present = "config")]
     roots: Vec<PathBuf>,
@@ -71,12 +71,15 @@ pub struct Rollback {
 
 impl Rollback {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let (shelf, config) = self.place.open()?;
         let hold = if self.dry_run { None } else { Some(shelf.hold()?) };
         let judge = PublishChecks::new(config, &self.roots, &shelf)?;
         let current = shelf.current().ok_or_else(|| {
-            Failed::wrong(format!("`{}` has no release set to return from", shelf.set().display()))
+            CliError::wrong(format!(
+                "`{}` has no release set to return from",
+                shelf.set().display()
+            ))
         })?;
         let replicas = self.replicas.ask(&current.set, current.digest)?;
         let archived = shelf.archived();
@@ -90,7 +93,7 @@ impl Rollback {
         let needed = passage.is_none();
         let how = match passage {
             None => self.how(&judge.root, from, &older),
-            Some(Activation::Again(_)) => IS_ACTIVE.to_owned(),
+            Some(Activation::Restart(_)) => IS_ACTIVE.to_owned(),
             Some(_) => IS_NEWER.to_owned(),
         };
         if self.dry_run {
@@ -110,7 +113,7 @@ impl Rollback {
         }
         let package = Bundle::gather(older.envelope.clone(), downgrade, &shelf.folders())?;
         let warnings = judge.judge(&shelf, &package)?;
-        let archived = hold.map(|hold| shelf.fill(&hold, &package)).transpose()?.flatten();
+        let archived = hold.map(|hold| shelf.publish(&hold, &package)).transpose()?.flatten();
         let warned: String = warnings.iter().map(|text| format!("{}\n", warning(text))).collect();
         self.format.print(
             format!("{warned}published to {}", shelf.set().display()),
@@ -125,12 +128,12 @@ impl Rollback {
     /// The archived set to go back to: the one that was named, or the one that was active before.
     fn choose(
         &self,
-        shelf: &Shelf,
+        shelf: &ReleaseDir,
         judge: &PublishChecks,
         replicas: &[Replica],
         current: &StoredSet,
         archived: Vec<StoredSet>,
-    ) -> Done<StoredSet> {
+    ) -> CliResult<StoredSet> {
         let versions: Vec<_> = archived.iter().map(|lying| lying.set.version.to_string()).collect();
         let there = if versions.is_empty() {
             "the archive is empty".to_owned()
@@ -138,7 +141,7 @@ impl Rollback {
             format!("the archive has {}", versions.join(", "))
         };
         let lacks = |what: String| {
-            Failed::wrong(format!("the archive has no release set {what}: {there}")).hint(Some(
+            CliError::wrong(format!("the archive has no release set {what}: {there}")).hint(Some(
                 "`portcullis release publish` archives the sets that it replaces, and nothing \
                  else does. Sign the content of the older set again with a version above every \
                  one so far, and publish that",
@@ -158,7 +161,7 @@ impl Rollback {
             Before::Known(digest) => archived
                 .find(|lying| lying.digest == digest)
                 .ok_or_else(|| lacks(version_of(digest))),
-            Before::Nothing => Err(Failed::wrong(format!(
+            Before::Nothing => Err(CliError::wrong(format!(
                 "no other release was active before release set {} than those that a rollback \
                  replaced",
                 current.set.version
@@ -177,7 +180,7 @@ impl Rollback {
         judge: &PublishChecks,
         older: &StoredSet,
         from: u64,
-    ) -> Done<Option<Activation>> {
+    ) -> CliResult<Option<Activation>> {
         let now = Clock::system().now();
         let (history, set, digest) = (&judge.history, &older.set, older.digest);
         match history.admit(set, digest, None, now) {
@@ -214,7 +217,7 @@ impl Rollback {
     }
 
     /// The downgrade: the one that was given, or one made here.
-    fn permission(&self, root: &TrustRoot, older: &StoredSet, from: u64) -> Done<Vec<u8>> {
+    fn permission(&self, root: &TrustRoot, older: &StoredSet, from: u64) -> CliResult<Vec<u8>> {
         let now = Clock::system().now();
         if let Some(file) = &self.downgrade {
             let envelope = files::read(file)?;
@@ -245,7 +248,7 @@ impl Rollback {
         older: &StoredSet,
         from: u64,
         refusal: Option<&Refusal>,
-    ) -> Failed {
+    ) -> CliError {
         let role = &root.release;
         let names: Vec<_> = role.keys.iter().map(PublicKey::keyid).collect();
         let (version, why) = (
@@ -268,7 +271,7 @@ impl Rollback {
         if refusal.is_none() {
             sentence.push_str(&format!("; these options are missing: {}", lacking.join(", ")));
         }
-        Failed::wrong(sentence).hint(Some(format!(
+        CliError::wrong(sentence).hint(Some(format!(
             "on the machine with a key run `portcullis release downgrade --to {} --from {from} \
              --person … --reason … --ticket … --root … --key … --output downgrade.json` (with \
              `--add-to` for each further key); then run here `portcullis release rollback {} \
@@ -293,11 +296,11 @@ enum Before {
 /// else what was published into the folders. A set in place that was never active is left for the
 /// one that is.
 fn before(
-    shelf: &Shelf,
+    shelf: &ReleaseDir,
     judge: &PublishChecks,
     replicas: &[Replica],
     current: &StoredSet,
-) -> Done<Before> {
+) -> CliResult<Before> {
     if judge.history.active.is_some() {
         return Ok(by_history(&judge.history, current));
     }
@@ -317,11 +320,11 @@ fn before(
             })
             .collect();
         let message = format!("hosts had different releases before ({})", all.join(", "));
-        return Err(Failed::wrong(message).hint(Some("name the version with `--version`")));
+        return Err(CliError::wrong(message).hint(Some("name the version with `--version`")));
     }
     let Some(digest) = first else { return Ok(Before::Nothing) };
     digest.parse().map(Before::Known).map_err(|_| {
-        Failed::wrong(
+        CliError::wrong(
             "a host names the release before this one by something that is not a \
          digest",
         )

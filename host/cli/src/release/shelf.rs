@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use super::package::{Bundle, Kind};
 use crate::files;
-use crate::outcome::{Done, Failed};
+use crate::outcome::{CliError, CliResult};
 
 /// Where a release goes.
 #[derive(Args)]
-pub struct Place {
+pub struct Destination {
     /// The configuration of a host on this machine, which names its release folders.
     #[arg(long, required_unless_present = "to")]
     config: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub struct Place {
 }
 
 /// The folders.
-pub struct Shelf {
+pub struct ReleaseDir {
     paths: ReleasePaths,
     archive: PathBuf,
 }
@@ -63,20 +63,20 @@ pub struct PublishLock {
     _file: File,
 }
 
-impl Place {
+impl Destination {
     /// The folders, and the configuration where it was given.
-    pub fn open(&self) -> Done<(Shelf, Option<Config>)> {
+    pub fn open(&self) -> CliResult<(ReleaseDir, Option<Config>)> {
         match (&self.config, &self.to) {
             (Some(config), _) => {
-                let config = Config::load(config).map_err(Failed::configuration)?;
-                Ok((Shelf::new(config.release.clone()), Some(config)))
+                let config = Config::load(config).map_err(CliError::configuration)?;
+                Ok((ReleaseDir::new(config.release.clone()), Some(config)))
             }
             (None, Some(folder)) => {
                 let (set, downgrade) = (folder.join("release.json"), folder.join("downgrade.json"));
                 let (plugins, settings) = (folder.join("plugins"), folder.join("settings"));
-                Ok((Shelf::new(ReleasePaths::new(set, plugins, settings, downgrade)), None))
+                Ok((ReleaseDir::new(ReleasePaths::new(set, plugins, settings, downgrade)), None))
             }
-            (None, None) => Err(Failed::configuration("give `--config` or `--to`")),
+            (None, None) => Err(CliError::configuration("give `--config` or `--to`")),
         }
     }
 
@@ -90,7 +90,7 @@ impl Place {
     }
 }
 
-impl Shelf {
+impl ReleaseDir {
     fn new(paths: ReleasePaths) -> Self {
         let archive = paths.set.with_file_name("archive");
         Self { paths, archive }
@@ -121,15 +121,15 @@ impl Shelf {
     }
 
     /// Nobody else fills these folders until it is dropped.
-    pub fn hold(&self) -> Done<PublishLock> {
+    pub fn hold(&self) -> CliResult<PublishLock> {
         let path = self.paths.set.with_file_name(LOCK);
         let failed = |error: std::io::Error| {
-            Failed::configuration(format!("cannot use `{}`: {error}", path.display()))
+            CliError::configuration(format!("cannot use `{}`: {error}", path.display()))
         };
         self.make_folders()?;
         let file = open_or_create(&path, 0o600).map_err(failed)?;
         file.try_lock().map_err(|_| {
-            Failed::wrong(format!(
+            CliError::wrong(format!(
                 "another command is publishing into `{}` at this moment",
                 self.paths.set.display()
             ))
@@ -139,7 +139,7 @@ impl Shelf {
     }
 
     /// Puts everything in place, the set last; what was there is kept in the archive. Says what was archived.
-    pub fn fill(&self, _hold: &PublishLock, package: &Bundle) -> Done<Option<PathBuf>> {
+    pub fn publish(&self, _hold: &PublishLock, package: &Bundle) -> CliResult<Option<PathBuf>> {
         let present = self.present();
         for file in &package.files {
             if present.get(&file.digest).is_some_and(|kinds| kinds.contains(&file.kind)) {
@@ -174,10 +174,10 @@ impl Shelf {
     }
 
     /// A private folder beside the set, in which a release lies as it would lie here. It is gone when the result is dropped.
-    pub fn stage(&self, package: &Bundle) -> Done<Staged> {
+    pub fn stage(&self, package: &Bundle) -> CliResult<Staged> {
         let folder = self.paths.set.with_file_name(format!(".publish-{}", std::process::id()));
         let failed = |error: std::io::Error| {
-            Failed::configuration(format!("cannot use `{}`: {error}", folder.display()))
+            CliError::configuration(format!("cannot use `{}`: {error}", folder.display()))
         };
         drop(fs::remove_dir_all(&folder));
         DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
@@ -217,13 +217,13 @@ impl Shelf {
         for (at, noted) in (1..).zip(noted) {
             let Noted { version, set } = noted;
             let active = Active { version, set, root: 0, since: Millis(at), resets: 0 };
-            history.join(&TrustHistory { active: Some(active), ..TrustHistory::default() });
+            history.merge(&TrustHistory { active: Some(active), ..TrustHistory::default() });
         }
         history
     }
 
     /// Notes that a set comes into these folders, after the one that lies there.
-    fn note(&self, package: &Bundle) -> Done {
+    fn note(&self, package: &Bundle) -> CliResult {
         let mut all: Vec<_> = self.published().activations;
         let mut add = |version, set| {
             if all.last().is_none_or(|last| last.set != set) {
@@ -237,7 +237,7 @@ impl Shelf {
         let noted: Vec<_> =
             all.iter().map(|it| Noted { version: it.version, set: it.set }).collect();
         let failed = |error| {
-            Failed::configuration(format!("cannot write `{}`: {error}", self.journal().display()))
+            CliError::configuration(format!("cannot write `{}`: {error}", self.journal().display()))
         };
         fs::create_dir_all(&self.archive).map_err(failed)?;
         let text = serde_json::to_vec(&noted).map_err(|error| failed(error.into()))?;
@@ -248,7 +248,7 @@ impl Shelf {
         self.archive.join("published.json")
     }
 
-    fn make_folders(&self) -> Done {
+    fn make_folders(&self) -> CliResult {
         for folder in [
             Some(self.paths.plugins.as_path()),
             Some(self.paths.settings.as_path()),
@@ -257,7 +257,7 @@ impl Shelf {
             let folder =
                 folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let failed = |error| {
-                Failed::configuration(format!("cannot make `{}`: {error}", folder.display()))
+                CliError::configuration(format!("cannot make `{}`: {error}", folder.display()))
             };
             fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -282,9 +282,9 @@ impl Shelf {
         present
     }
 
-    fn keep(&self, envelope: &[u8], what: &str, version: u64) -> Done<PathBuf> {
+    fn keep(&self, envelope: &[u8], what: &str, version: u64) -> CliResult<PathBuf> {
         let failed = |error| {
-            Failed::configuration(format!("cannot make `{}`: {error}", self.archive.display()))
+            CliError::configuration(format!("cannot make `{}`: {error}", self.archive.display()))
         };
         fs::create_dir_all(&self.archive).map_err(failed)?;
         let path = self.archive.join(format!("{what}-{version}-{}.json", short(sha256(envelope))));
@@ -331,9 +331,9 @@ pub fn short(digest: Digest) -> String {
 
 /// Writes a file whole and durably. Hosts do not read the temporary file, and a link in its place
 /// is replaced.
-fn put(path: &Path, bytes: &[u8]) -> Done {
+fn put(path: &Path, bytes: &[u8]) -> CliResult {
     let failed = |error: std::io::Error| {
-        Failed::configuration(format!("cannot write `{}`: {error}", path.display()))
+        CliError::configuration(format!("cannot write `{}`: {error}", path.display()))
     };
     // Readable for hosts of other users, as far as the umask allows.
     write_atomic(path, bytes, 0o666).map_err(failed)

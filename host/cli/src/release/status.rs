@@ -6,14 +6,14 @@ use portcullis_trust::time;
 use serde_json::json;
 
 use super::replicas::{Replicas, State};
-use super::shelf::{Place, StoredSet};
-use crate::outcome::{Done, Failed, Format, print};
+use super::shelf::{Destination, StoredSet};
+use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Show how far a release has come.
 #[derive(Args)]
 pub struct Status {
     #[command(flatten)]
-    place: Place,
+    place: Destination,
     #[command(flatten)]
     replicas: Replicas,
     #[arg(long, value_enum, default_value = "text")]
@@ -22,12 +22,12 @@ pub struct Status {
 
 impl Status {
     /// Does it.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> CliResult {
         let (shelf, _) = self.place.open()?;
         let Some(StoredSet { set, digest, .. }) = shelf.current() else {
             let none = format!("`{}` has no release set", shelf.set().display());
             return Err(
-                Failed::wrong(none).hint(Some("publish one with `portcullis release publish`"))
+                CliError::wrong(none).hint(Some("publish one with `portcullis release publish`"))
             );
         };
         let archived: Vec<_> = shelf.archived().iter().map(|lying| lying.set.version).collect();
@@ -62,7 +62,7 @@ impl Status {
         }
         match replicas.iter().filter(|replica| replica.state != State::Active).count() {
             0 => Ok(()),
-            behind => Err(Failed::wrong(format!(
+            behind => Err(CliError::wrong(format!(
                 "release set {} is not active on {behind} of {} hosts",
                 set.version,
                 replicas.len()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis_model::{Attribute, Limits};
 
 use crate::tests::guests::{NOTHING, PLENTY, component, evaluating, view};
-use crate::{Cost, Fault, Meter, empty};
+use crate::{Cost, Fault, Meter, noop_plugin};
 
 fn attribute() -> Attribute {
     Attribute { name: "a".into(), value: "1".into() }
@@ -57,5 +57,5 @@ fn a_call_that_fails_or_never_ends_has_no_cost() {
     let endless = measure(&evaluating("(loop $again (br $again)) unreachable", "")).unwrap();
     assert!(matches!(endless, Err(Fault::Deadline)));
     assert!(measure(&component("unreachable", NOTHING, "")).is_err(), "its `configure` gives up");
-    assert!(measure(&empty().unwrap()).unwrap().is_ok());
+    assert!(measure(&noop_plugin().unwrap()).unwrap().is_ok());
 }

@@ -9,10 +9,10 @@ use super::guests::{
     FOREVER, NOTHING, PLENTY, attribute, component, engine, evaluating, limits, module, module_for,
     prepared, view,
 };
-use crate::inspect::{CONTRACT, MOST_BYTES};
-use crate::{Engine, Fault, GivenUp, Refused, componentize, inspect};
+use crate::inspect::{CONTRACT, MAX_BYTES};
+use crate::{CancelToken, Engine, Fault, PrepareError, componentize, inspect};
 
-fn refused(component: &[u8]) -> Refused {
+fn refused(component: &[u8]) -> PrepareError {
     let refused = inspect(component).expect_err("must be refused");
     assert_eq!(
         engine().prepare(component, "{}", limits()).err(),
@@ -44,13 +44,13 @@ fn a_good_component_is_described() {
 
 #[test]
 fn what_is_given_up_is_not_made_and_everybody_else_goes_on() {
-    let (engine, given_up) = (engine(), GivenUp::default());
-    let his = engine.unless(&given_up);
+    let (engine, given_up) = (engine(), CancelToken::default());
+    let his = engine.with_cancel(&given_up);
     let good = evaluating(NOTHING, "");
     his.prepare(&good, "{}", limits()).unwrap();
-    given_up.say();
-    assert!(his.is_given_up() && !engine.is_given_up());
-    assert_eq!(his.prepare(&good, "{}", limits()).err(), Some(Refused::GivenUp));
+    given_up.cancel();
+    assert!(his.is_cancelled() && !engine.is_cancelled());
+    assert_eq!(his.prepare(&good, "{}", limits()).err(), Some(PrepareError::Cancelled));
     engine.prepare(&good, "{}", limits()).unwrap();
 }
 
@@ -63,35 +63,35 @@ fn imports_outside_the_contract_are_refused_by_name() {
         "extra",
     ] {
         let component = text(&format!(r#"(component (import "{import}" (instance)))"#));
-        assert_eq!(refused(&component), Refused::ForbiddenImport { import: import.into() });
+        assert_eq!(refused(&component), PrepareError::ForbiddenImport { import: import.into() });
     }
     let function = text(r#"(component (import "abort" (func)))"#);
-    assert_eq!(refused(&function), Refused::ForbiddenImport { import: "abort".into() });
+    assert_eq!(refused(&function), PrepareError::ForbiddenImport { import: "abort".into() });
 }
 
 #[test]
 fn imports_without_a_store_yet_are_refused_with_that_reason() {
     for import in ["portcullis:policy/reference@0.2.0", "portcullis:policy/memory@0.2.0"] {
         let refused = refused(&text(&format!(r#"(component (import "{import}" (instance)))"#)));
-        assert_eq!(refused, Refused::LaterImport { import });
+        assert_eq!(refused, PrepareError::LaterImport { import });
         assert!(refused.to_string().contains("no reference tables and no memory yet"));
     }
 }
 
 #[test]
 fn another_world_is_refused() {
-    assert!(matches!(refused(&text("(component)")), Refused::WrongWorld { .. }));
+    assert!(matches!(refused(&text("(component)")), PrepareError::WrongWorld { .. }));
     let wrong_type = r#"(component
         (core module $m (func (export "f")))
         (core instance $i (instantiate $m))
         (func $f (canon lift (core func $i "f")))
         (export "configure" (func $f)) (export "evaluate" (func $f)))"#;
-    assert!(matches!(refused(&text(wrong_type)), Refused::WrongWorld { .. }));
+    assert!(matches!(refused(&text(wrong_type)), PrepareError::WrongWorld { .. }));
     // The same names, and one type another: bytes instead of text.
     let other = CONTRACT.replace("note: func(message: string)", "note: func(message: list<u8>)");
     assert_ne!(other, CONTRACT);
     let component = componentize(&module_for(&other, NOTHING, NOTHING, "")).unwrap();
-    assert!(matches!(refused(&component), Refused::WrongWorld { .. }));
+    assert!(matches!(refused(&component), PrepareError::WrongWorld { .. }));
 }
 
 #[test]
@@ -108,22 +108,22 @@ fn what_is_switched_off_is_refused() {
         // The encoder may refuse it before we do; both are right.
         match componentize(&module(NOTHING, NOTHING, extra)) {
             Ok(component) => {
-                assert!(matches!(refused(&component), Refused::Invalid { .. }), "{extra}")
+                assert!(matches!(refused(&component), PrepareError::Invalid { .. }), "{extra}")
             }
-            Err(error) => assert!(matches!(error, Refused::Invalid { .. }), "{extra}"),
+            Err(error) => assert!(matches!(error, PrepareError::Invalid { .. }), "{extra}"),
         }
     }
 }
 
 #[test]
 fn what_is_not_a_component_is_refused() {
-    assert_eq!(refused(&module(NOTHING, NOTHING, "")), Refused::CoreModule);
-    assert!(matches!(refused(b""), Refused::Invalid { .. }));
-    assert!(matches!(refused(b"#!/bin/sh\nexit 0\n"), Refused::Invalid { .. }));
-    assert!(matches!(componentize(b"nonsense").unwrap_err(), Refused::Invalid { .. }));
+    assert_eq!(refused(&module(NOTHING, NOTHING, "")), PrepareError::CoreModule);
+    assert!(matches!(refused(b""), PrepareError::Invalid { .. }));
+    assert!(matches!(refused(b"#!/bin/sh\nexit 0\n"), PrepareError::Invalid { .. }));
+    assert!(matches!(componentize(b"nonsense").unwrap_err(), PrepareError::Invalid { .. }));
     // A module that does not name its world is of ours, and has to export what that asks for.
-    assert!(matches!(componentize(&text("(module)")).unwrap_err(), Refused::Invalid { .. }));
-    assert!(matches!(refused(&text("(component)")), Refused::WrongWorld { .. }));
+    assert!(matches!(componentize(&text("(module)")).unwrap_err(), PrepareError::Invalid { .. }));
+    assert!(matches!(refused(&text("(component)")), PrepareError::WrongWorld { .. }));
 }
 
 #[test]
@@ -139,23 +139,26 @@ fn a_truncated_file_is_refused_wherever_it_is_cut() {
 
 #[test]
 fn what_is_too_large_or_too_complex_is_refused_before_it_is_compiled() {
-    let too_large = vec![0; MOST_BYTES + 1];
-    assert_eq!(refused(&too_large), Refused::TooLarge { bytes: MOST_BYTES + 1, most: MOST_BYTES });
-    assert!(matches!(componentize(&too_large).unwrap_err(), Refused::TooLarge { .. }));
+    let too_large = vec![0; MAX_BYTES + 1];
+    assert_eq!(
+        refused(&too_large),
+        PrepareError::TooLarge { bytes: MAX_BYTES + 1, most: MAX_BYTES }
+    );
+    assert!(matches!(componentize(&too_large).unwrap_err(), PrepareError::TooLarge { .. }));
     let many = "(func)".repeat(100_001);
     assert!(matches!(
         refused(&text(&format!("(component (core module {many}))"))),
-        Refused::TooMany { what: "functions", count: 100_001, .. }
+        PrepareError::TooMany { what: "functions", count: 100_001, .. }
     ));
     let long = "nop ".repeat(1 << 20);
     assert!(matches!(
         refused(&text(&format!("(component (core module (func {long})))"))),
-        Refused::TooMany { what: "bytes in one function", .. }
+        PrepareError::TooMany { what: "bytes in one function", .. }
     ));
     let modules = "(core module)".repeat(65);
     assert!(matches!(
         refused(&text(&format!("(component {modules})"))),
-        Refused::TooMany { what: "core modules", count: 65, .. }
+        PrepareError::TooMany { what: "core modules", count: 65, .. }
     ));
 }
 
@@ -165,17 +168,20 @@ fn configuring_is_bounded_in_time_memory_and_stack() {
     let configuring = |configure: &str, extra: &str| {
         engine.prepare(&component(configure, NOTHING, extra), "{}", limits()).err()
     };
-    assert_eq!(configuring(FOREVER, ""), Some(Refused::Configure(Fault::Deadline)));
+    assert_eq!(configuring(FOREVER, ""), Some(PrepareError::Configure(Fault::Deadline)));
     let grow = format!("(drop (memory.grow (i32.const 255))) {NOTHING}");
-    assert_eq!(configuring(&grow, ""), Some(Refused::Configure(Fault::Memory)));
-    assert_eq!(configuring("unreachable", ""), Some(Refused::Configure(Fault::Trap("it gave up"))));
+    assert_eq!(configuring(&grow, ""), Some(PrepareError::Configure(Fault::Memory)));
+    assert_eq!(
+        configuring("unreachable", ""),
+        Some(PrepareError::Configure(Fault::Trap("it gave up")))
+    );
     let dive = "(func $dive (result i64) (i64.add (call $dive) (i64.const 1)))";
     assert_eq!(
         configuring(&format!("(drop (call $dive)) {NOTHING}"), dive),
-        Some(Refused::Configure(Fault::Stack))
+        Some(PrepareError::Configure(Fault::Stack))
     );
     let at_start = "(func $start (loop $again (br $again))) (start $start)";
-    assert_eq!(configuring(NOTHING, at_start), Some(Refused::Configure(Fault::Deadline)));
+    assert_eq!(configuring(NOTHING, at_start), Some(PrepareError::Configure(Fault::Deadline)));
 }
 
 #[test]
@@ -184,7 +190,7 @@ fn a_memory_that_begins_beyond_the_limit_is_refused() {
     let component = evaluating(NOTHING, "");
     assert_eq!(
         engine().prepare(&component, "{}", small).err(),
-        Some(Refused::NoStart(Fault::Memory))
+        Some(PrepareError::NoStart(Fault::Memory))
     );
 }
 
@@ -197,7 +203,7 @@ fn shared_code_does_not_lift_a_smaller_limit() {
     let _large = prepared(&engine, &component);
     assert_eq!(
         engine.prepare(&component, "{}", small).err(),
-        Some(Refused::NoStart(Fault::Memory))
+        Some(PrepareError::NoStart(Fault::Memory))
     );
     let enough = Limits { memory_bytes: 12 * 65_536, ..limits() };
     assert!(engine.prepare(&component, "{}", enough).is_ok());
@@ -213,7 +219,7 @@ fn complaints_about_settings_are_the_plugins_words_and_in_no_log() {
         i32.const 1024";
     let component = component(configure, NOTHING, "");
     let refused = engine().prepare(&component, "no such\trule", limits()).err().unwrap();
-    assert_eq!(refused.complaints(), ["no suchrule", "no suchrule"]);
+    assert_eq!(refused.setting_errors(), ["no suchrule", "no suchrule"]);
     assert_eq!(refused.code(), "plugin-settings-refused");
     assert!(!format!("{refused} {refused:?} {:?}", refused.hint()).contains("rule\""));
     assert_eq!(refused.to_string(), "the plugin refuses its settings (2 complaints)");
@@ -226,7 +232,7 @@ fn limits_beyond_the_ceiling_are_refused() {
         Limits { memory_bytes: Limits::CEILING.memory_bytes + 1, ..Limits::DEFAULT },
         Limits { time_ms: 0, ..Limits::DEFAULT },
     ] {
-        assert_eq!(engine().prepare(&component, "{}", limits).err(), Some(Refused::Limits));
+        assert_eq!(engine().prepare(&component, "{}", limits).err(), Some(PrepareError::Limits));
     }
 }
 

@@ -34,7 +34,11 @@ fn a_runaway_is_stopped_and_hurts_no_neighbour() {
                     let evaluation =
                         runaway.evaluate(&view("1", &attribute()), Duration::from_millis(2));
                     assert_eq!(evaluation.outcome.err(), Some(Fault::Deadline));
-                    assert!(evaluation.spent >= Duration::from_millis(2), "{:?}", evaluation.spent);
+                    assert!(
+                        evaluation.elapsed >= Duration::from_millis(2),
+                        "{:?}",
+                        evaluation.elapsed
+                    );
                 }
             });
         }
@@ -54,7 +58,7 @@ fn the_shorter_of_allowance_and_limit_counts() {
     let plugin = engine.prepare(&evaluating(FOREVER, ""), "", limits).unwrap();
     let evaluation = plugin.evaluate(&view("1", &attribute()), Duration::from_secs(3_600));
     assert_eq!(evaluation.outcome.err(), Some(Fault::Deadline));
-    assert!(evaluation.spent < Duration::from_secs(60));
+    assert!(evaluation.elapsed < Duration::from_secs(60));
     let none_left = plugin.evaluate(&view("1", &attribute()), Duration::ZERO);
     assert_eq!(none_left.outcome.err(), Some(Fault::Deadline));
 }
@@ -192,6 +196,6 @@ fn more_calls_than_slots_are_told_so_and_freed_slots_serve_again() {
     let third = plugin.evaluate(&view("3", &attribute()), PLENTY);
     assert!(first.outcome.is_ok() && second.outcome.is_ok());
     assert_eq!(third.outcome.err(), Some(Fault::NoSlot));
-    drop(first.remains);
+    drop(first.spent_instance);
     assert!(plugin.evaluate(&view("4", &attribute()), PLENTY).outcome.is_ok());
 }

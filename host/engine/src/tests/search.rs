@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use portcullis_model::{Entity, Found, LONGEST_ID, Limits, Page, Redacted, Sought};
+use portcullis_model::{Entity, Limits, MAX_ID_BYTES, Page, Redacted, SearchPage, SearchTarget};
 
 use super::guests::{
     FOREVER, NOTHING, PLENTY, attribute, engine, evaluating, limits, prepared, searching,
     searching_module, view,
 };
 use crate::inspect::CONTRACT;
-use crate::{Fault, Plugin, Refused, componentize, inspect};
+use crate::{Fault, Plugin, PrepareError, componentize, inspect};
 
 /// As many results as the page may have, each called by one letter from `a` on, of the type that the hook is
 /// called, with the subject's attributes; what is next is `z` and where this page began.
@@ -38,10 +38,12 @@ const ALPHABET: &str = "(local $limit i32)
         (memory.copy (i32.const 2049) (i32.load offset=304 (local.get $call)) (i32.load offset=308 (local.get $call)))))
     i32.const 1024";
 
-fn find(plugin: &Plugin, page: &Page<'_>) -> Result<Found, Fault> {
+fn find(plugin: &Plugin, page: &Page<'_>) -> Result<SearchPage, Fault> {
     let attribute = attribute();
-    let view =
-        portcullis_model::View { phase: Some(Sought::Subject.phase()), ..view("1", &attribute) };
+    let view = portcullis_model::View {
+        phase: Some(SearchTarget::Subject.phase()),
+        ..view("1", &attribute)
+    };
     plugin.find(&view, page, PLENTY).outcome
 }
 
@@ -82,7 +84,7 @@ fn who_does_not_search_finds_nothing() {
     assert!(!inspect(&component).unwrap().searches);
     let plugin = prepared(&engine(), &component);
     assert!(!plugin.searches());
-    assert!(find(&plugin, &first(3)).ok().unwrap() == Found::default());
+    assert!(find(&plugin, &first(3)).ok().unwrap() == SearchPage::default());
 }
 
 #[test]
@@ -90,7 +92,7 @@ fn a_search_of_another_shape_is_refused() {
     let other = CONTRACT.replace("record page { limit: u32,", "record page { limit: u64,");
     assert_ne!(other, CONTRACT);
     let component = componentize(&searching_module(&other, NOTHING, "")).unwrap();
-    assert!(matches!(inspect(&component).unwrap_err(), Refused::WrongWorld { .. }));
+    assert!(matches!(inspect(&component).unwrap_err(), PrepareError::WrongWorld { .. }));
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn a_search_is_bounded_as_a_decision_is() {
     let attribute = attribute();
     let runaway = plugin.find(&view("1", &attribute), &first(3), Duration::from_secs(3_600));
     assert_eq!(runaway.outcome.err(), Some(Fault::Deadline));
-    assert!(runaway.spent < Duration::from_secs(60));
+    assert!(runaway.elapsed < Duration::from_secs(60));
     let none_left = plugin.find(&view("1", &attribute), &first(3), Duration::ZERO);
     assert_eq!(none_left.outcome.err(), Some(Fault::Deadline));
 
@@ -152,7 +154,7 @@ fn a_page_that_cannot_be_used_is_a_fault() {
         Some(Fault::Malformed)
     );
     // What is next must fit the next request.
-    let long = "A".repeat(LONGEST_ID);
+    let long = "A".repeat(MAX_ID_BYTES);
     assert_eq!(find(&plugin, &Page { limit: 3, after: Some(&long) }).err(), Some(Fault::Malformed));
 }
 

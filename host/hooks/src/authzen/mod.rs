@@ -10,22 +10,23 @@ mod read;
 
 use std::time::Duration;
 
-use portcullis_model::{Attribution, Cause, Change, ChangeKind, Effect, Sought};
+use portcullis_model::{Attribution, Cause, Change, ChangeKind, Effect, SearchTarget};
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Methods, Shown};
 use crate::answer::{Answer, Slot};
 use crate::object::{Object, array, strings, text};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    AnswerParts, BatchContext, Found, Frame, Incoming, Malformed, OnFailure, Outcome, Parsed,
-    Refusal, Request, Settings, ShortCircuit, Unsayable, Why,
+    AnswerParts, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext,
+    ParseError, Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, SearchPage,
+    ShortCircuit,
 };
 
 /// The hook kind.
 pub(crate) struct Authzen;
 
 impl Adapter for Authzen {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -57,8 +58,8 @@ impl Adapter for Authzen {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let stops = Behaviour::Stops("only `decision: true` permits");
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let stops = Behaviour::FailsClosed("only `decision: true` permits");
         FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
     }
 
@@ -66,7 +67,7 @@ impl Adapter for Authzen {
         Shown::Application("`context.reason_user`, by the tag of its language")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "The standard sets no time limit; the one here is ours. We are asked whether it may be, so only `allow` permits: \
          `abstain` is `decision: false`, also where nothing enforces. A request that is wrong as a whole gets 400, 401 or 413 \
          with a JSON string that says what is wrong, whatever the safe answer is. Closed: `200` with `decision: false` and `context.error`; \
@@ -80,7 +81,7 @@ impl Adapter for Authzen {
         below.chain([(format!("{METADATA}{base}"), METADATA)]).collect()
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::Never
     }
 
@@ -96,7 +97,7 @@ impl Adapter for Authzen {
         Some(REQUEST_ID)
     }
 
-    fn permits(&self, verdict: Effect) -> bool {
+    fn is_permit(&self, verdict: Effect) -> bool {
         verdict == Effect::Allow
     }
 
@@ -104,19 +105,19 @@ impl Adapter for Authzen {
         if route == METADATA { Methods::Get } else { Methods::Post }
     }
 
-    fn greet(&self, request: &Request<'_>, settings: &Settings) -> Option<Answer> {
+    fn preflight(&self, request: &Request<'_>, settings: &HookSettings) -> Option<Answer> {
         (request.get && request.route == METADATA).then(|| metadata(settings, request.searches))
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         match request.route {
-            METADATA => Ok(Parsed::Nothing(
+            METADATA => Ok(Parsed::Immediate(
                 error(405, "The metadata is read with GET. Please send that instead.")
                     .header("allow", Methods::Get.allow().into()),
             )),
             EVALUATION => read::evaluation(request, frame),
             EVALUATIONS => read::evaluations(request, frame),
-            _ if !request.searches => Ok(Parsed::Nothing(error(
+            _ if !request.searches => Ok(Parsed::Immediate(error(
                 404,
                 "No plugin of this hook answers searches. Please ask about one candidate at a \
                  time.",
@@ -125,14 +126,16 @@ impl Adapter for Authzen {
         }
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
-        let permitted = self.permits(outcome.verdict);
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
+        let permitted = self.is_permit(outcome.verdict);
         let mut statements = Vec::new();
         for (at, change) in (1..).zip(outcome.changes) {
-            let unsayable = |why| Unsayable { change: Some((at, change.kind())), why };
-            let Change::Statement(statement) = change else { return Err(unsayable(Why::Kind)) };
+            let unsayable = |why| RenderError { change: Some((at, change.kind())), why };
+            let Change::Statement(statement) = change else {
+                return Err(unsayable(RenderErrorKind::Kind));
+            };
             if statement.obligatory && permitted {
-                return Err(unsayable(Why::Obligation));
+                return Err(unsayable(RenderErrorKind::Obligation));
             }
             let object = Object::new().text("name", &statement.name).text("code", &statement.code);
             statements.push(object.json("payload", &statement.payload).end());
@@ -140,10 +143,10 @@ impl Adapter for Authzen {
         let mut context = Object::new();
         if !permitted {
             context = context.text("verdict", outcome.verdict.name());
-            if !outcome.grounds.is_empty() {
+            if !outcome.reasons.is_empty() {
                 context = context.json("codes", &strings(outcome.codes()));
             }
-            context = context.some(outcome.shown_text(), |context, reason| {
+            context = context.optional(outcome.shown_text(), |context, reason| {
                 context.json("reason_user", &Object::new().text(outcome.language, &reason).end())
             });
         }
@@ -153,22 +156,22 @@ impl Adapter for Authzen {
         Ok(decision(incoming.answer, permitted, context))
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
-        let Refusal { cause, detail, incoming, .. } = refusal;
+    fn refuse(&self, refusal: &SafeAnswerInput<'_>) -> Option<Answer> {
+        let SafeAnswerInput { cause, detail, incoming, .. } = refusal;
         let what = if detail.is_empty() {
             cause.code().to_owned()
         } else {
             format!("{}: {detail}", cause.code())
         };
         let status = match cause {
-            Cause::CallerUnproven => 401,
+            Cause::Unauthenticated => 401,
             Cause::BodyTooLarge => 413,
             Cause::Overload => 503,
             cause if cause.attribution() == Attribution::Caller => 400,
             _ => 500,
         };
         let answer = || match cause {
-            Cause::CallerUnproven => {
+            Cause::Unauthenticated => {
                 error(status, &what).header("www-authenticate", "Bearer".into())
             }
             Cause::Overload => error(status, &what).header("retry-after", "1".into()),
@@ -179,21 +182,26 @@ impl Adapter for Authzen {
         (cause.attribution() == Attribution::Caller || !readable && !open).then(answer)
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         failed(parts_of(incoming), 500, cause.code())
     }
 
-    fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer {
         decision(parts_of(incoming), true, Object::new().json("degraded", "true"))
     }
 
-    fn gather(&self, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
+    fn render_batch(&self, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
         let mut answers: Vec<_> =
             answers.iter().map(|answer| String::from_utf8_lossy(answer).into_owned()).collect();
         let (reason, deciding) = match batch.until {
-            ShortCircuit::End => ("", ""),
-            ShortCircuit::FirstDeny => ("deny_on_first_deny", DENIED),
-            ShortCircuit::FirstPermit => ("permit_on_first_permit", PERMITTED),
+            ShortCircuit::Never => ("", ""),
+            ShortCircuit::OnDeny => ("deny_on_first_deny", DENIED),
+            ShortCircuit::OnPermit => ("permit_on_first_permit", PERMITTED),
         };
         if let Some(last) =
             answers.last_mut().filter(|last| !deciding.is_empty() && last.starts_with(deciding))
@@ -205,12 +213,12 @@ impl Adapter for Authzen {
         Answer::ok(Object::new().json("evaluations", &array(&answers)).end(), Slot::Nowhere)
     }
 
-    fn candidate(&self, search: &Incoming, sought: Sought, id: &str) -> Incoming {
+    fn with_candidate(&self, search: &HookRequest, sought: SearchTarget, id: &str) -> HookRequest {
         read::candidate(search, sought, id)
     }
 
-    fn list(&self, incoming: &Incoming, found: &Found) -> Answer {
-        let actions = incoming.call.phase.as_deref() == Some(Sought::Action.phase());
+    fn render_search(&self, incoming: &HookRequest, found: &SearchPage) -> Answer {
+        let actions = incoming.call.phase.as_deref() == Some(SearchTarget::Action.phase());
         let result = |result: &portcullis_model::Entity| {
             let id = result.id.as_deref().unwrap_or_default();
             if actions {
@@ -231,7 +239,7 @@ impl Adapter for Authzen {
         Answer::ok(list.json("context", "{}").end(), Slot::Within(RECORD))
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         Support::Native(match effect {
             Effect::Abstain => "`decision: false`: nobody says that it may be",
             Effect::Allow => "`decision: true`",
@@ -242,29 +250,29 @@ impl Adapter for Authzen {
         })
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Statement => Native(
                 "in `context.statements`; one that is obligatory only beside a denial, since nothing obliges a caller",
             ),
             ChangeKind::DropGrant => {
-                Mapped(&[FallbackTo::Deny], "an access is permitted or not, never less of it")
+                Fallback(&[FallbackTo::Deny], "an access is permitted or not, never less of it")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a decision cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a decision cannot wait for approvers")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("a decision changes nothing of the request")
+                Unsupported("a decision changes nothing of the request")
             }
-            ChangeKind::CapLifetime(_) => Unsayable("a decision has no lifetime"),
+            ChangeKind::CapLifetime(_) => Unsupported("a decision has no lifetime"),
             ChangeKind::AddGrant | ChangeKind::AutoApprove => {
-                Unsayable("a decision grants nothing beyond the access")
+                Unsupported("a decision grants nothing beyond the access")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsayable("the subject is known when it is asked about")
+                Unsupported("the subject is known when it is asked about")
             }
-            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -286,7 +294,7 @@ fn failed(parts: AnswerParts, status: u16, message: &str) -> Answer {
     decision(parts, false, Object::new().json("error", &error))
 }
 
-fn parts_of(incoming: Option<&Incoming>) -> AnswerParts {
+fn parts_of(incoming: Option<&HookRequest>) -> AnswerParts {
     incoming.map(|incoming| incoming.answer).unwrap_or_default()
 }
 
@@ -297,7 +305,7 @@ fn error(status: u16, message: &str) -> Answer {
 
 /// What can be asked here and where. Nothing where the operator did not say by which URL callers know the hook: an identifier that is
 /// made up from a request's headers is one that a caller chose.
-fn metadata(settings: &Settings, searches: bool) -> Answer {
+fn metadata(settings: &HookSettings, searches: bool) -> Answer {
     let Some(identifier) = &settings.public_url else {
         return error(
             404,

@@ -11,40 +11,49 @@
 
 use portcullis_model::json::{Kind, Value};
 use portcullis_model::{
-    Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, Secrets, Sought,
+    Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, SearchTarget, Secrets,
 };
 
 use super::{
     Authzen, REQUEST_ID, SEARCH_ACTION as ACTION_ROUTE, SEARCH_RESOURCE, SEARCH_SUBJECT, failed,
 };
-use crate::adapter::{ACTION, Adapter, fill_in};
-use crate::body::{Body, attributes, object, string};
+use crate::adapter::{ACTION, Adapter, fill_candidate};
+use crate::body::{JsonBody, attributes, object, string};
 use crate::object::{Object, array, text};
-use crate::{Batch, Frame, Incoming, Malformed, Page, Parsed, Request, ShortCircuit, UnparsedItem};
+use crate::{
+    Batch, HookRequest, PageRequest, ParseContext, ParseError, Parsed, Request, ShortCircuit,
+    UnparsedItem,
+};
 
 /// One question.
-pub(super) fn evaluation(request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+pub(super) fn evaluation(
+    request: &Request<'_>,
+    frame: &ParseContext<'_>,
+) -> Result<Parsed, ParseError> {
     let read = Read::new(request, frame)?;
-    Ok(Parsed::One(read.question(frame.seed, None)?))
+    Ok(Parsed::Single(read.question(frame.seed, None)?))
 }
 
 /// Several questions, or one where there is no array of them.
-pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+pub(super) fn evaluations(
+    request: &Request<'_>,
+    frame: &ParseContext<'_>,
+) -> Result<Parsed, ParseError> {
     let read = Read::new(request, frame)?;
     let body = &read.body;
     let until = until(body)?;
     let Some(evaluations) = present(body.document.root(), "evaluations") else {
-        return Ok(Parsed::One(read.question(frame.seed, None)?));
+        return Ok(Parsed::Single(read.question(frame.seed, None)?));
     };
     if !evaluations.is_array() {
-        return Err(body.refuse(Cause::WrongShape, "evaluations"));
+        return Err(body.refuse(Cause::SchemaMismatch, "evaluations"));
     }
     let items: Vec<_> = evaluations.elements().take(MAX_EVALUATIONS + 1).collect();
     if items.is_empty() {
-        return Ok(Parsed::One(read.question(frame.seed, None)?));
+        return Ok(Parsed::Single(read.question(frame.seed, None)?));
     }
     if items.len() > MAX_EVALUATIONS {
-        return Err(body.refuse(Cause::WrongShape, "evaluations, of which there may be 256"));
+        return Err(body.refuse(Cause::SchemaMismatch, "evaluations, of which there may be 256"));
     }
     // A default that is wrong is wrong for the request as a whole, whether or not an item uses it.
     for part in PARTS {
@@ -59,32 +68,35 @@ pub(super) fn evaluations(request: &Request<'_>, frame: &Frame<'_>) -> Result<Pa
             Box::new(UnparsedItem { answer, malformed, question: None })
         })
     });
-    Ok(Parsed::Many(Batch { id: None, items: items.collect(), until, query: Vec::new() }))
+    Ok(Parsed::Batch(Batch { id: None, items: items.collect(), until, query: Vec::new() }))
 }
 
 /// "Which ones?"
-pub(super) fn search(request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+pub(super) fn search(
+    request: &Request<'_>,
+    frame: &ParseContext<'_>,
+) -> Result<Parsed, ParseError> {
     let read = Read::new(request, frame)?;
     let sought = match request.route {
-        SEARCH_SUBJECT => Sought::Subject,
-        SEARCH_RESOURCE => Sought::Resource,
-        _ => Sought::Action,
+        SEARCH_SUBJECT => SearchTarget::Subject,
+        SEARCH_RESOURCE => SearchTarget::Resource,
+        _ => SearchTarget::Action,
     };
     let page = page(&read.body, sought)?;
     let mut incoming = read.open_question(frame.seed, None, request.route)?;
     incoming.call.phase = Some(sought.phase().to_owned());
-    Ok(Parsed::Which(incoming, page))
+    Ok(Parsed::Search(incoming, page))
 }
 
 /// The question about one candidate of a search. Its payload is that of an evaluation, so that a plugin which reads the body hears
 /// the same as when it is asked about that one alone.
-pub(super) fn candidate(search: &Incoming, sought: Sought, id: &str) -> Incoming {
+pub(super) fn candidate(search: &HookRequest, sought: SearchTarget, id: &str) -> HookRequest {
     let mut question = search.clone();
-    fill_in(&mut question.call, sought, id);
+    fill_candidate(&mut question.call, sought, id);
     let (name, member) = match sought {
-        Sought::Subject => ("subject", "id"),
-        Sought::Resource => ("resource", "id"),
-        Sought::Action => ("action", "name"),
+        SearchTarget::Subject => ("subject", "id"),
+        SearchTarget::Resource => ("resource", "id"),
+        SearchTarget::Action => ("action", "name"),
     };
     let root = search.call.payload.root();
     let mut object = Object::new();
@@ -97,7 +109,7 @@ pub(super) fn candidate(search: &Incoming, sought: Sought, id: &str) -> Incoming
                 .fold(Object::new(), |filled, (name, value)| filled.json(&name, value.raw()));
             object.json(part, &filled.text(member, id).end())
         } else {
-            object.some(sent, |object, value| object.json(part, value.raw()))
+            object.optional(sent, |object, value| object.json(part, value.raw()))
         };
     }
     // What was parsed, cut down and filled in is JSON still.
@@ -109,56 +121,56 @@ pub(super) fn candidate(search: &Incoming, sought: Sought, id: &str) -> Incoming
 
 /// A request, or one of its evaluations.
 struct Read<'a> {
-    body: Body,
+    body: JsonBody,
     request_id: Option<String>,
-    frame: &'a Frame<'a>,
+    context: &'a ParseContext<'a>,
 }
 
 impl<'a> Read<'a> {
-    fn new(request: &Request<'_>, frame: &'a Frame<'a>) -> Result<Self, Malformed> {
+    fn new(request: &Request<'_>, frame: &'a ParseContext<'a>) -> Result<Self, ParseError> {
         let refuse =
-            |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
+            |cause, detail: &'static str| ParseError { cause, detail: detail.into(), event: None };
         let media_type = (request.header)("content-type").unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(refuse(
-                Cause::WrongShape,
+                Cause::SchemaMismatch,
                 "the content type, which must be application/json",
             ));
         }
         let document =
             Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if !document.root().is_object() {
-            return Err(refuse(Cause::WrongShape, "the body, which must be an object"));
+            return Err(refuse(Cause::SchemaMismatch, "the body, which must be an object"));
         }
         let request_id = (request.header)(REQUEST_ID)
             .filter(|id| (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()));
         let request_id = request_id.map(str::to_owned);
         let event_id = request_id.clone().unwrap_or_else(|| frame.own_id());
-        Ok(Self { body: Body { document, event_id }, request_id, frame })
+        Ok(Self { body: JsonBody { document, event_id }, request_id, context: frame })
     }
 
     /// One of several evaluations, with the defaults of the request. A part that an item has stands
     /// for the whole of the default.
-    fn item(&self, item: Value<'_>) -> Result<Self, Malformed> {
+    fn item(&self, item: Value<'_>) -> Result<Self, ParseError> {
         if !item.is_object() {
             return Err(self
                 .body
-                .refuse(Cause::WrongShape, "the evaluation, which must be an object"));
+                .refuse(Cause::SchemaMismatch, "the evaluation, which must be an object"));
         }
         let mut object = Object::new();
         for part in PARTS {
             let value = present(item, part).or_else(|| present(self.body.document.root(), part));
-            object = object.some(value, |object, value| object.json(part, value.raw()));
+            object = object.optional(value, |object, value| object.json(part, value.raw()));
         }
         let document = Document::parse(object.end().as_bytes());
         let document = document.map_err(|error| self.body.refuse(error.cause, "the evaluation"))?;
-        let body = Body { document, event_id: self.body.event_id.clone() };
-        Ok(Self { body, request_id: self.request_id.clone(), frame: self.frame })
+        let body = JsonBody { document, event_id: self.body.event_id.clone() };
+        Ok(Self { body, request_id: self.request_id.clone(), context: self.context })
     }
 
     /// The question: everything is there.
-    fn question(self, seed: u64, number: Option<usize>) -> Result<Incoming, Malformed> {
+    fn question(self, seed: u64, number: Option<usize>) -> Result<HookRequest, ParseError> {
         self.open_question(seed, number, "")
     }
 
@@ -168,7 +180,7 @@ impl<'a> Read<'a> {
         seed: u64,
         number: Option<usize>,
         sought: &str,
-    ) -> Result<Incoming, Malformed> {
+    ) -> Result<HookRequest, ParseError> {
         let (read, root) = (&self.body, Some(self.body.document.root()));
         let subject = self.part(root, "subject")?;
         let action = if sought == ACTION_ROUTE { None } else { Some(self.part(root, "action")?) };
@@ -197,7 +209,7 @@ impl<'a> Read<'a> {
             None => None,
         };
         let entitlements =
-            read.entitlements(&self.frame.settings.entitlements, Authzen.default_entitlements())?;
+            read.entitlements(&self.context.settings.entitlements, Authzen.default_entitlements())?;
         let origin = Origin {
             ip: string(subject_properties, "ip_address"),
             device: string(subject_properties, "device_id"),
@@ -221,19 +233,19 @@ impl<'a> Read<'a> {
         };
 
         let mut secrets = Secrets::default();
-        self.frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
+        self.context.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
         let id = match number {
             Some(number) => format!("{}/{number}", read.event_id),
             None => read.event_id.clone(),
         };
-        let answer = self.frame.settings.answer;
+        let answer = self.context.settings.answer;
         let call = Call {
             id,
             correlation: self.request_id,
-            tenant: self.frame.tenant.to_owned(),
+            tenant: self.context.tenant.to_owned(),
             hook: "authzen",
             phase: None,
-            received: self.frame.received,
+            received: self.context.received,
             seed,
             subject: Some(subject),
             actors: Vec::new(),
@@ -247,79 +259,79 @@ impl<'a> Read<'a> {
             payload: self.body.document,
             secrets,
         };
-        Ok(Incoming { answer, ..call.into() })
+        Ok(HookRequest { answer, ..call.into() })
     }
 
     fn part<'v>(
         &self,
         root: Option<Value<'v>>,
         name: &'static str,
-    ) -> Result<Value<'v>, Malformed> {
-        object(root, name).ok_or_else(|| self.body.refuse(Cause::WrongShape, name))
+    ) -> Result<Value<'v>, ParseError> {
+        object(root, name).ok_or_else(|| self.body.refuse(Cause::SchemaMismatch, name))
     }
 
     /// A part that may be absent. The standard says that each is an object: one that is not could
     /// be meant as a condition, and to pass it over would decide without it.
-    fn optional(&self, name: &'static str) -> Result<Option<Value<'_>>, Malformed> {
+    fn optional(&self, name: &'static str) -> Result<Option<Value<'_>>, ParseError> {
         match present(self.body.document.root(), name) {
-            Some(value) if !value.is_object() => Err(self.body.refuse(Cause::WrongShape, name)),
+            Some(value) if !value.is_object() => Err(self.body.refuse(Cause::SchemaMismatch, name)),
             optional => Ok(optional),
         }
     }
 }
 
 /// How far to go.
-fn until(body: &Body) -> Result<ShortCircuit, Malformed> {
+fn until(body: &JsonBody) -> Result<ShortCircuit, ParseError> {
     let options = object(Some(body.document.root()), "options");
     let Some(semantic) = options.and_then(|options| present(options, "evaluations_semantic"))
     else {
-        return Ok(ShortCircuit::End);
+        return Ok(ShortCircuit::Never);
     };
     match semantic.as_str().as_deref() {
-        Some("execute_all") => Ok(ShortCircuit::End),
-        Some("deny_on_first_deny") => Ok(ShortCircuit::FirstDeny),
-        Some("permit_on_first_permit") => Ok(ShortCircuit::FirstPermit),
+        Some("execute_all") => Ok(ShortCircuit::Never),
+        Some("deny_on_first_deny") => Ok(ShortCircuit::OnDeny),
+        Some("permit_on_first_permit") => Ok(ShortCircuit::OnPermit),
         // Taken for another, it could answer what was not asked.
-        _ => Err(body.refuse(Cause::WrongShape, "options.evaluations_semantic")),
+        _ => Err(body.refuse(Cause::SchemaMismatch, "options.evaluations_semantic")),
     }
 }
 
 /// How much of a list. A token or a limit that cannot be read refuses: to pass it over would tell
 /// another part of the list than was asked for.
-fn page(body: &Body, sought: Sought) -> Result<Page, Malformed> {
+fn page(body: &JsonBody, sought: SearchTarget) -> Result<PageRequest, ParseError> {
     let page = match present(body.document.root(), "page") {
-        Some(page) if !page.is_object() => return Err(body.refuse(Cause::WrongShape, "page")),
+        Some(page) if !page.is_object() => return Err(body.refuse(Cause::SchemaMismatch, "page")),
         page => page,
     };
     let token = match page.and_then(|page| present(page, "token")) {
         None => None,
         Some(token) => {
             let text = token.as_str().map(|text| text.into_owned());
-            text.map(Some).ok_or_else(|| body.refuse(Cause::WrongShape, "page.token"))?
+            text.map(Some).ok_or_else(|| body.refuse(Cause::SchemaMismatch, "page.token"))?
         }
     };
     let limit = match page.and_then(|page| present(page, "limit")) {
         None => None,
         Some(limit) => {
             let whole = limit.as_u64();
-            let whole = whole.ok_or_else(|| body.refuse(Cause::WrongShape, "page.limit"))?;
+            let whole = whole.ok_or_else(|| body.refuse(Cause::SchemaMismatch, "page.limit"))?;
             Some(u32::try_from(whole).unwrap_or(u32::MAX))
         }
     };
     let token = token.filter(|token| !token.is_empty());
-    Ok(Page { limit, token, of: list_of(body, sought) })
+    Ok(PageRequest { limit, token, of: list_of(body, sought) })
 }
 
 /// The list that a search asks for: what is sought, and the parts that say whose. The id of what is
 /// sought means nothing, and how a page is to be cut is not part of the list.
-fn list_of(body: &Body, sought: Sought) -> String {
+fn list_of(body: &JsonBody, sought: SearchTarget) -> String {
     let mut object = Object::new().text("for", sought.phase());
     for part in PARTS {
         let value = present(body.document.root(), part);
-        object = object.some(value, |object, value| {
+        object = object.optional(value, |object, value| {
             let is_sought = matches!(
                 (sought, part),
-                (Sought::Subject, "subject") | (Sought::Resource, "resource")
+                (SearchTarget::Subject, "subject") | (SearchTarget::Resource, "resource")
             );
             object.json(part, &canonical(value, if is_sought { Some("id") } else { None }))
         });

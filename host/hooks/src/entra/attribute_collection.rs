@@ -27,7 +27,8 @@ use crate::answer::Answer;
 use crate::body::{members, object};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// Both hook kinds.
@@ -71,7 +72,7 @@ pub(crate) static SUBMIT: AttributeCollection = AttributeCollection {
 };
 
 impl Adapter for AttributeCollection {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         // No subject has an id yet.
         super::inputs(&["subject.attributes.*", "subject.entitlements"])
     }
@@ -88,7 +89,7 @@ impl Adapter for AttributeCollection {
         BUDGET
     }
 
-    fn reactions(&self) -> FailureBehaviour {
+    fn failure_behaviour(&self) -> FailureBehaviour {
         reactions("nobody signs up, and the person sees an error")
     }
 
@@ -101,7 +102,7 @@ impl Adapter for AttributeCollection {
         }
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         if self.filled {
             "A denial that is about fields of the form sends the person back to it; every other shows the block page, and so does a \
              closed hook whose fault it is, while 401 and 400, which stop too, are for who is not proven and what cannot be read. \
@@ -113,11 +114,11 @@ impl Adapter for AttributeCollection {
         }
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let heading = self.event.heading(request.body, frame)?;
         let body = heading.body();
         let info = object(heading.data(), "userSignUpInfo");
@@ -142,20 +143,20 @@ impl Adapter for AttributeCollection {
             entitlements,
         };
         let particulars = Particulars { subject: Some(subject), ..Particulars::default() };
-        Ok(Parsed::One(heading.incoming(&self.event, frame, particulars)))
+        Ok(Parsed::Single(heading.incoming(&self.event, frame, particulars)))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         if outcome.verdict > Effect::Allow {
             return Ok(self.refuse(incoming, outcome));
         }
         let mut values = BTreeMap::new();
         for (at, change) in (1..).zip(outcome.changes) {
             self.admit(&mut values, incoming, change)
-                .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+                .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
         }
         if values.is_empty() {
-            return Ok(self.go_on(Some(incoming)));
+            return Ok(self.platform_default(Some(incoming)));
         }
         let (action, member) = self.puts;
         let mut members = format!(",\"{member}\":{{");
@@ -169,12 +170,17 @@ impl Adapter for AttributeCollection {
         }
         members.push('}');
         if members.len() > MAX_ANSWER {
-            return Err(Unsayable { change: None, why: Why::TooLong });
+            return Err(RenderError { change: None, why: RenderErrorKind::TooLong });
         }
         Ok(self.act(action, &members))
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        _incoming: Option<&HookRequest>,
+    ) -> Answer {
         if cause.attribution() == Attribution::Caller {
             refused(cause)
         } else {
@@ -182,11 +188,11 @@ impl Adapter for AttributeCollection {
         }
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         self.act("continueWithDefaultBehavior", "")
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native(
                 "`continueWithDefaultBehavior`, or the action that carries the changes",
@@ -196,16 +202,16 @@ impl Adapter for AttributeCollection {
             ),
             Effect::Deny => Support::Native("`showBlockPage`"),
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "a form cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "a form cannot ask for a factor")
             }
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a sign-up cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a sign-up cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::User) if self.filled => Native(
                 "`modifyAttributeValues`; the place is one attribute of the form, the value of the type that it has there; a list of \
@@ -216,28 +222,28 @@ impl Adapter for AttributeCollection {
                  it has in the request; a list of texts becomes one text with commas",
             ),
             ChangeKind::Remove(Target::User) => {
-                Mapped(&[FallbackTo::Deny], "an answer sets attributes and takes none away")
+                Fallback(&[FallbackTo::Deny], "an answer sets attributes and takes none away")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("the hook sets the new user's attributes only")
+                Unsupported("the hook sets the new user's attributes only")
             }
-            ChangeKind::CapLifetime(_) => Unsayable("a sign-up has no lifetime"),
+            ChangeKind::CapLifetime(_) => Unsupported("a sign-up has no lifetime"),
             ChangeKind::AddGrant => {
-                Unsayable("a sign-up grants nothing; set an attribute that a group rule reads")
+                Unsupported("a sign-up grants nothing; set an attribute that a group rule reads")
             }
             ChangeKind::DropGrant => {
-                Mapped(&[FallbackTo::Deny], "a sign-up grants nothing that could be taken away")
+                Fallback(&[FallbackTo::Deny], "a sign-up grants nothing that could be taken away")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsayable("whether there is such a user, Entra finds itself")
+                Unsupported("whether there is such a user, Entra finds itself")
             }
-            ChangeKind::Credential => Unsayable("no password is checked during a sign-up"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a sign-up"),
+            ChangeKind::Credential => Unsupported("no password is checked during a sign-up"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a sign-up"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a sign-up cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a sign-up cannot wait for approvers")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+                Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
             ChangeKind::Waive => crate::say::waived(),
         }
@@ -253,9 +259,9 @@ impl AttributeCollection {
         self.act("showBlockPage", &(text_member("title", TITLE) + &text_member("message", text)))
     }
 
-    fn refuse(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Answer {
+    fn refuse(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Answer {
         let mut errors: BTreeMap<&str, String> = BTreeMap::new();
-        for ground in outcome.grounds {
+        for ground in outcome.reasons {
             let field =
                 ground.field.filter(|field| self.filled && attribute(incoming, field).is_some());
             let Some(field) = field else {
@@ -286,27 +292,27 @@ impl AttributeCollection {
     fn admit(
         &self,
         values: &mut BTreeMap<String, String>,
-        incoming: &Incoming,
+        incoming: &HookRequest,
         change: &Change,
-    ) -> Result<(), Why> {
+    ) -> Result<(), RenderErrorKind> {
         let Change::Set { target: Target::User, path, value } = change else {
-            return Err(Why::Kind);
+            return Err(RenderErrorKind::Kind);
         };
-        let tokens = split_pointer(path).ok_or(Why::Place)?;
-        let [name] = tokens.as_slice() else { return Err(Why::Place) };
+        let tokens = split_pointer(path).ok_or(RenderErrorKind::Place)?;
+        let [name] = tokens.as_slice() else { return Err(RenderErrorKind::Place) };
         if name.is_empty() {
-            return Err(Why::Place);
+            return Err(RenderErrorKind::Place);
         }
         let wanted = match attribute(incoming, name) {
             Some(described) => kind_of(described),
             // Before the form, the request has only what is known by then.
             None if !self.filled => None,
-            None => return Err(Why::NoTarget),
+            None => return Err(RenderErrorKind::NoTarget),
         };
-        let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
-        let spelled = spell(document.root(), wanted).ok_or(Why::Value)?;
+        let document = Document::parse(value.as_bytes()).map_err(|_| RenderErrorKind::Value)?;
+        let spelled = spell(document.root(), wanted).ok_or(RenderErrorKind::Value)?;
         match values.get(&**name) {
-            Some(earlier) if *earlier != spelled => Err(Why::Conflict),
+            Some(earlier) if *earlier != spelled => Err(RenderErrorKind::Conflict),
             Some(_) => Ok(()),
             None => {
                 values.insert(name.to_string(), spelled);
@@ -317,7 +323,7 @@ impl AttributeCollection {
 }
 
 /// An attribute of the form, as the request describes it.
-fn attribute<'a>(incoming: &'a Incoming, name: &str) -> Option<Value<'a>> {
+fn attribute<'a>(incoming: &'a HookRequest, name: &str) -> Option<Value<'a>> {
     incoming
         .call
         .payload

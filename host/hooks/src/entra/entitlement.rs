@@ -23,23 +23,24 @@ use portcullis_model::{
 };
 
 use super::{
-    BUDGET, LIMIT, LONGEST_ID, accepted, cased, cased_members, cased_object, cased_text, document,
-    is_plain_id, refused, resume_reactions,
+    BUDGET, LIMIT, MAX_ID_BYTES, accepted, cased, cased_members, cased_object, cased_text,
+    document, is_plain_id, refused, resume_reactions,
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Need, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, Strings};
-use crate::errand::{Errand, Resume};
+use crate::body::{JsonBody, Strings};
+use crate::errand::{Resume, SideEffect};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct Entitlement;
 
 impl Adapter for Entitlement {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -55,7 +56,7 @@ impl Adapter for Entitlement {
         BUDGET
     }
 
-    fn reactions(&self) -> FailureBehaviour {
+    fn failure_behaviour(&self) -> FailureBehaviour {
         resume_reactions()
     }
 
@@ -66,7 +67,7 @@ impl Adapter for Entitlement {
         )
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "The answer is 202 at once, and what was decided follows by a resume call (`[resume]` in the settings): without `state` to go \
          on, with `state` `Denied` to stop, which the platform knows at the stage assignmentRequestCreated only. A denial at another \
          stage is not resumed: the request waits until the platform's own time is over. A closed hook whose fault it is denies likewise; \
@@ -79,13 +80,13 @@ impl Adapter for Entitlement {
         &[Need::Resume]
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let document = document(request.body)?;
-        let read = Body { document, event_id: String::new() };
+        let read = JsonBody { document, event_id: String::new() };
         let root = read.document.root();
         let stage = cased_text(Some(root), "Stage");
         let event = cased_text(Some(root), "Event");
@@ -93,26 +94,31 @@ impl Adapter for Entitlement {
             word.as_ref().is_some_and(|word| word.eq_ignore_ascii_case(test))
         };
         if is(&stage, "CustomExtensionConnectionTest") || is(&event, "CustomActionConnectionTest") {
-            return Ok(Parsed::Nothing(Answer::ok("{}".into(), Slot::Nowhere)));
+            return Ok(Parsed::Immediate(Answer::ok("{}".into(), Slot::Nowhere)));
         }
         match (stage, event) {
-            (Some(stage), _) => Ok(Parsed::One(parse(read, stage, frame)?.into())),
-            (None, Some(event)) => Ok(Parsed::One(parse_retired(read, event, frame)?.into())),
-            (None, None) => Err(read.refuse(Cause::WrongShape, "Stage")),
+            (Some(stage), _) => Ok(Parsed::Single(parse(read, stage, frame)?.into())),
+            (None, Some(event)) => Ok(Parsed::Single(parse_retired(read, event, frame)?.into())),
+            (None, None) => Err(read.refuse(Cause::SchemaMismatch, "Stage")),
         }
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         if outcome.verdict <= Effect::Allow {
             for (at, change) in (1..).zip(outcome.changes) {
                 admit(incoming, change)
-                    .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+                    .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
             }
         }
         Ok(accepted())
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         if incoming.is_some() && cause.attribution() != Attribution::Caller {
             accepted()
         } else {
@@ -120,11 +126,11 @@ impl Adapter for Entitlement {
         }
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         accepted()
     }
 
-    fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+    fn side_effect(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Option<SideEffect> {
         let call = &incoming.call;
         if !waits(call.payload.root()) {
             return None;
@@ -172,24 +178,24 @@ impl Adapter for Entitlement {
         })
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("a resume call that goes on"),
             Effect::Deny => Support::Native(
                 "a resume call with `state` `Denied` at assignmentRequestCreated; none at any other stage, so that the request waits",
             ),
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "a request cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "a request cannot ask for a factor")
             }
-            Effect::Review => Support::Mapped(
+            Effect::Review => Support::Fallback(
                 &[FallbackTo::Deny],
                 "the resume call names approvers, not reviewers: see `require-approvers`",
             ),
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::RequireApprovers => Native(
                 "an approval stage with these users, by their object ids, at assignmentRequestDeterminingApprovalRequirements only",
@@ -197,43 +203,43 @@ impl Adapter for Entitlement {
             ChangeKind::AutoApprove => Native(
                 "a resume call without an approval stage, at assignmentRequestDeterminingApprovalRequirements only",
             ),
-            ChangeKind::DropGrant => Mapped(
+            ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Deny],
                 "a request is for one access package: without it nothing is left",
             ),
             ChangeKind::CapLifetime(_) => {
-                Mapped(&[FallbackTo::Deny], "an assignment's time is set by its policy")
+                Fallback(&[FallbackTo::Deny], "an assignment's time is set by its policy")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+                Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("a request goes on or is denied as it is")
+                Unsupported("a request goes on or is denied as it is")
             }
-            ChangeKind::AddGrant => Unsayable("a request is for one access package"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
-            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::AddGrant => Unsupported("a request is for one access package"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
+            ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
 }
 
-fn parse(mut read: Body, stage: String, frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(mut read: JsonBody, stage: String, frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let id = cased_text(Some(read.document.root()), "AccessPackageAssignmentRequestId");
     let id = id.filter(|id| is_plain_id(id));
     read.event_id = id.clone().unwrap_or_default();
     let root = Some(read.document.root());
     if !(1..=64).contains(&stage.len()) || !stage.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return Err(read.refuse(Cause::WrongShape, "Stage"));
+        return Err(read.refuse(Cause::SchemaMismatch, "Stage"));
     }
     // Only a resume call needs them.
     if waits(read.document.root()) {
         if id.is_none() {
-            return Err(read.refuse(Cause::WrongShape, "AccessPackageAssignmentRequestId"));
+            return Err(read.refuse(Cause::SchemaMismatch, "AccessPackageAssignmentRequestId"));
         }
         let instance = cased_text(root, "CustomExtensionStageInstanceId");
-        if !instance.is_some_and(|instance| (1..=LONGEST_ID).contains(&instance.len())) {
-            return Err(read.refuse(Cause::WrongShape, "CustomExtensionStageInstanceId"));
+        if !instance.is_some_and(|instance| (1..=MAX_ID_BYTES).contains(&instance.len())) {
+            return Err(read.refuse(Cause::SchemaMismatch, "CustomExtensionStageInstanceId"));
         }
     }
     let package = cased_object(root, "AccessPackage");
@@ -292,7 +298,11 @@ fn waits(root: Value<'_>) -> bool {
 }
 
 /// The retired form, of extensions that are told and never answered.
-fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse_retired(
+    mut read: JsonBody,
+    event: String,
+    frame: &ParseContext<'_>,
+) -> Result<Call, ParseError> {
     let root = Some(read.document.root());
     let package_id = cased_text(root, "AccessPackageId");
     let user = cased_text(root, "UserId");
@@ -319,7 +329,7 @@ fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Cal
         package_id.as_deref().unwrap_or(""),
         user.as_deref().unwrap_or("")
     );
-    if id.len() > LONGEST_ID {
+    if id.len() > MAX_ID_BYTES {
         id.clear();
     }
     read.event_id.clone_from(&id);
@@ -349,7 +359,7 @@ fn parse_retired(mut read: Body, event: String, frame: &Frame<'_>) -> Result<Cal
     })
 }
 
-fn bare(id: String, read: Body, frame: &Frame<'_>) -> Call {
+fn bare(id: String, read: JsonBody, frame: &ParseContext<'_>) -> Call {
     Call {
         id,
         correlation: None,
@@ -381,20 +391,22 @@ fn person(of: Option<Value<'_>>) -> Option<Principal> {
 }
 
 /// Whether a change can be said at the request's stage.
-fn admit(incoming: &Incoming, change: &Change) -> Result<(), Why> {
+fn admit(incoming: &HookRequest, change: &Change) -> Result<(), RenderErrorKind> {
     let call = &incoming.call;
     let determining = waits(call.payload.root())
         && call.phase.as_deref().is_some_and(|stage| stage.eq_ignore_ascii_case(DETERMINING));
     match change {
-        Change::RequireApprovers(_) | Change::AutoApprove if !determining => Err(Why::Place),
+        Change::RequireApprovers(_) | Change::AutoApprove if !determining => {
+            Err(RenderErrorKind::Place)
+        }
         Change::RequireApprovers(ids)
             if (1..=MAX_APPROVERS).contains(&ids.len()) && ids.iter().all(|id| is_plain_id(id)) =>
         {
             Ok(())
         }
-        Change::RequireApprovers(_) => Err(Why::Value),
+        Change::RequireApprovers(_) => Err(RenderErrorKind::Value),
         Change::AutoApprove => Ok(()),
-        _ => Err(Why::Kind),
+        _ => Err(RenderErrorKind::Kind),
     }
 }
 
@@ -403,18 +415,21 @@ fn approvers_of(change: &Change) -> Option<&Vec<String>> {
 }
 
 /// The resume call, with further members of `data`.
-fn resume(call: &Call, id: &str, stage: &str, members: &str, detail: &str) -> Errand {
+fn resume(call: &Call, id: &str, stage: &str, members: &str, detail: &str) -> SideEffect {
     // The page on callbacks knows four types; the stages that it does not name go by their own.
     let kind = if stage.eq_ignore_ascii_case(DETERMINING) { CREATED } else { stage };
     let body = format!(
         r#"{{"source":"Portcullis","type":"microsoft.graph.accessPackageCustomExtensionStage.{kind}","data":{{"@odata.type":"microsoft.graph.accessPackageAssignmentRequestCallbackData","stage":"{stage}"{}{members}}}}}"#,
         particulars(call, detail)
     );
-    Errand::Resume(Resume { path: format!("/v1.0{BELOW}/assignmentRequests/{id}/resume"), body })
+    SideEffect::Resume(Resume {
+        path: format!("/v1.0{BELOW}/assignmentRequests/{id}/resume"),
+        body,
+    })
 }
 
 /// The resume call that names who approves: in the beta of the interface only.
-fn resume_with_stage(call: &Call, id: &str, approvers: &[&String], detail: &str) -> Errand {
+fn resume_with_stage(call: &Call, id: &str, approvers: &[&String], detail: &str) -> SideEffect {
     let mut people = String::new();
     for (position, approver) in approvers.iter().enumerate() {
         people.push_str(if position > 0 { "," } else { "" });
@@ -433,7 +448,7 @@ fn resume_with_stage(call: &Call, id: &str, approvers: &[&String], detail: &str)
         .find_map(|name| call.payload.root().get(name)?.as_str());
     let [old, new] = ["accessPackageAssignmentRequests", "assignmentRequests"].map(own);
     let path = if named.as_deref() == Some(new.as_str()) { new } else { old };
-    Errand::Resume(Resume { path: format!("/beta{path}"), body })
+    SideEffect::Resume(Resume { path: format!("/beta{path}"), body })
 }
 
 fn particulars(call: &Call, detail: &str) -> String {

@@ -88,7 +88,7 @@ impl Decryptor {
     /// # Errors
     /// [`Undecryptable`], whatever is wrong.
     pub fn decrypt(&self, compact: &str) -> Result<Zeroizing<Vec<u8>>, Undecryptable> {
-        if compact.len() > LONGEST {
+        if compact.len() > MAX_BYTES {
             return Err(Undecryptable);
         }
         let parts: Vec<_> = compact.split('.').collect();
@@ -247,7 +247,7 @@ fn decode(part: &str) -> Result<Vec<u8>, Undecryptable> {
 }
 
 /// The longest compact form that is taken, bytes: 64 KiB. Entra's have about 2 KB.
-pub const LONGEST: usize = 64 << 10;
+pub const MAX_BYTES: usize = 64 << 10;
 
 /// The longest plaintext after inflating, bytes: 16 KiB. Entra's have under 1 KB.
 pub const MAX_INFLATED_BYTES: usize = 16 << 10;

@@ -21,18 +21,19 @@ use super::{
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Need, Shown};
 use crate::answer::Answer;
-use crate::body::{Body, attributes};
-use crate::errand::{Errand, Resume};
+use crate::body::{JsonBody, attributes};
+use crate::errand::{Resume, SideEffect};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct Lifecycle;
 
 impl Adapter for Lifecycle {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -48,7 +49,7 @@ impl Adapter for Lifecycle {
         BUDGET
     }
 
-    fn reactions(&self) -> FailureBehaviour {
+    fn failure_behaviour(&self) -> FailureBehaviour {
         resume_reactions()
     }
 
@@ -56,7 +57,7 @@ impl Adapter for Lifecycle {
         Shown::Nobody("the resume call says `Completed` or `Failed` and has no field for a text")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "The answer is 202 at once, and what was decided follows by a resume call (`[resume]` in the settings): `Completed`, or `Failed`, \
          with which the task fails and, unless it is set to continue on error, the workflow ends. A closed hook whose fault it is lets the \
          task fail; 401 and 400 are for who is not proven and what cannot be read. Where nothing waits, because the extension is launched and \
@@ -68,22 +69,29 @@ impl Adapter for Lifecycle {
         &[Need::Resume]
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
-        Ok(Parsed::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
+        Ok(Parsed::Single(parse(request.body, frame)?.into()))
     }
 
-    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, _incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         match outcome.changes.first().filter(|_| outcome.verdict <= Effect::Allow) {
-            Some(change) => Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind }),
+            Some(change) => {
+                Err(RenderError { change: Some((1, change.kind())), why: RenderErrorKind::Kind })
+            }
             None => Ok(accepted()),
         }
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         if incoming.is_some() && cause.attribution() != Attribution::Caller {
             accepted()
         } else {
@@ -91,11 +99,11 @@ impl Adapter for Lifecycle {
         }
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         accepted()
     }
 
-    fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+    fn side_effect(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Option<SideEffect> {
         let call = &incoming.call;
         if !waits(data_of(call.payload.root())) {
             return None;
@@ -103,7 +111,7 @@ impl Adapter for Lifecycle {
         let (workflow, task) =
             (call.resource.as_ref()?.id.as_ref()?, call.action.as_ref()?.id.as_ref()?);
         let status = if outcome.verdict > Effect::Allow { "Failed" } else { "Completed" };
-        Some(Errand::Resume(Resume {
+        Some(SideEffect::Resume(Resume {
             path: format!(
                 "/v1.0/identityGovernance/lifecycleWorkflows/workflows/{workflow}/tasks/{task}/taskProcessingResults/{}/resume",
                 call.id
@@ -114,38 +122,38 @@ impl Adapter for Lifecycle {
         }))
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("a resume call with `Completed`"),
             Effect::Deny => Support::Native("a resume call with `Failed`"),
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "a workflow cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "a workflow cannot ask for a factor")
             }
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "the resume call cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "the resume call cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Unsupported};
         match change {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
-                Mapped(&[FallbackTo::Deny], "a task is completed or fails as a whole")
+                Fallback(&[FallbackTo::Deny], "a task is completed or fails as a whole")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "the resume call cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "the resume call cannot wait for approvers")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+                Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("the resume call changes nothing")
+                Unsupported("the resume call changes nothing")
             }
-            ChangeKind::AddGrant => Unsayable("a task grants nothing by itself"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
-            ChangeKind::Credential => Unsayable("no password is checked"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a task"),
+            ChangeKind::AddGrant => Unsupported("a task grants nothing by itself"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
+            ChangeKind::Credential => Unsupported("no password is checked"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a task"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -160,8 +168,8 @@ fn waits(data: Option<Value<'_>>) -> bool {
     cased_text(data, "callbackUriPath").is_some_and(|path| !path.is_empty())
 }
 
-fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-    let mut read = Body { document: document(body)?, event_id: String::new() };
+fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
+    let mut read = JsonBody { document: document(body)?, event_id: String::new() };
     let plain_id = |of| cased_text(of, "id").filter(|id| is_plain_id(id));
     let result = cased_object(data_of(read.document.root()), "taskProcessingResult");
     read.event_id = plain_id(result).unwrap_or_default();
@@ -169,7 +177,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 
     let data = data_of(read.document.root());
     if data.is_none() {
-        return Err(read.refuse(Cause::WrongShape, "data"));
+        return Err(read.refuse(Cause::SchemaMismatch, "data"));
     }
     let (task, workflow) = (cased_object(data, "task"), cased_object(data, "workflow"));
     let (task_id, workflow_id) = (plain_id(task), plain_id(workflow));
@@ -181,7 +189,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
             (workflow_id.is_some(), "data.workflow.id"),
         ] {
             if !found {
-                return Err(read.refuse(Cause::WrongShape, path));
+                return Err(read.refuse(Cause::SchemaMismatch, path));
             }
         }
     }

@@ -28,8 +28,8 @@ use portcullis_model::{
 
 use crate::adapter::{Behaviour, FailureBehaviour};
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, attributes, members, object, string};
-use crate::{Frame, Incoming, Malformed};
+use crate::body::{JsonBody, attributes, members, object, string};
+use crate::{HookRequest, ParseContext, ParseError};
 
 /// An authentication event.
 pub(crate) struct Event {
@@ -45,7 +45,7 @@ pub(crate) struct Event {
 
 /// What all authentication events say, read.
 pub(crate) struct Heading {
-    body: Body,
+    body: JsonBody,
     platform_tenant: Option<String>,
     user: Option<Principal>,
     client: Option<Principal>,
@@ -68,7 +68,11 @@ pub(crate) struct Particulars {
 
 impl Event {
     /// Reads what all authentication events say.
-    pub(crate) fn heading(&self, body: &[u8], frame: &Frame<'_>) -> Result<Heading, Malformed> {
+    pub(crate) fn heading(
+        &self,
+        body: &[u8],
+        frame: &ParseContext<'_>,
+    ) -> Result<Heading, ParseError> {
         self.heading_of(document(body)?, frame)
     }
 
@@ -76,23 +80,24 @@ impl Event {
     pub(crate) fn heading_of(
         &self,
         document: Document,
-        frame: &Frame<'_>,
-    ) -> Result<Heading, Malformed> {
+        frame: &ParseContext<'_>,
+    ) -> Result<Heading, ParseError> {
         let root = document.root();
         let data = root.get("data").filter(|data| data.is_object());
         let context = data.and_then(|data| data.get("authenticationContext"));
         // Entra always sends one; it only tells calls apart, so that its absence stops nobody.
-        let id = string(context, "correlationId").filter(|id| id.len() <= LONGEST_ID);
+        let id = string(context, "correlationId").filter(|id| id.len() <= MAX_ID_BYTES);
         let event_id = id.unwrap_or_default();
-        let body = Body { document, event_id };
+        let body = JsonBody { document, event_id };
         let root = body.document.root();
         let data = body.data()?;
 
         let of_type = |object: Value<'_>, name: &str, detail: &'static str, wanted: &str| {
-            let found = named(object, name).map_err(|()| body.refuse(Cause::WrongShape, detail))?;
+            let found =
+                named(object, name).map_err(|()| body.refuse(Cause::SchemaMismatch, detail))?;
             let found = found
                 .and_then(Value::as_str)
-                .ok_or_else(|| body.refuse(Cause::WrongShape, detail))?;
+                .ok_or_else(|| body.refuse(Cause::SchemaMismatch, detail))?;
             let found = found.strip_prefix('#').unwrap_or(&found);
             if found.eq_ignore_ascii_case(wanted) {
                 Ok(())
@@ -158,7 +163,7 @@ impl Event {
 
 impl Heading {
     /// The body.
-    pub(crate) fn body(&self) -> &Body {
+    pub(crate) fn body(&self) -> &JsonBody {
         &self.body
     }
 
@@ -171,9 +176,9 @@ impl Heading {
     pub(crate) fn incoming(
         self,
         event: &Event,
-        frame: &Frame<'_>,
+        frame: &ParseContext<'_>,
         particulars: Particulars,
-    ) -> Incoming {
+    ) -> HookRequest {
         let Particulars { subject, requested, secrets } = particulars;
         let mut subject = subject.or(self.user);
         if let (Some(subject), Some(locale)) = (&mut subject, self.locale)
@@ -208,7 +213,7 @@ impl Heading {
             payload: self.body.document,
             secrets: pointers,
         };
-        Incoming { platform_tenant: self.platform_tenant, ..call.into() }
+        HookRequest { platform_tenant: self.platform_tenant, ..call.into() }
     }
 }
 
@@ -218,10 +223,10 @@ pub(crate) fn inputs(of_subject: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// Parses a body that is an object.
-pub(crate) fn document(body: &[u8]) -> Result<Document, Malformed> {
-    let refuse = |cause| Malformed { cause, detail: "the body".into(), event: None };
+pub(crate) fn document(body: &[u8]) -> Result<Document, ParseError> {
+    let refuse = |cause| ParseError { cause, detail: "the body".into(), event: None };
     let document = Document::parse(body).map_err(|error| refuse(error.cause))?;
-    if document.root().is_object() { Ok(document) } else { Err(refuse(Cause::WrongShape)) }
+    if document.root().is_object() { Ok(document) } else { Err(refuse(Cause::SchemaMismatch)) }
 }
 
 /// The member of that name, in whatever case, since Microsoft's own pages spell `@odata.type` in two ways. One that is there in
@@ -269,13 +274,14 @@ pub(crate) fn is_plain_id(id: &str) -> bool {
 }
 
 /// The platform's tenant: `data.tenantId`, or what `source` names. A body that names two is refused.
-fn tenant(body: &Body, data: Value<'_>) -> Result<Option<String>, Malformed> {
+fn tenant(body: &JsonBody, data: Value<'_>) -> Result<Option<String>, ParseError> {
     let source = body.required(Some(body.document.root()), "source")?;
     let of_source =
         source.strip_prefix("/tenants/").and_then(|rest| rest.split('/').next()).map(str::to_owned);
     match (string(Some(data), "tenantId"), of_source) {
         (Some(own), Some(other)) if !own.eq_ignore_ascii_case(&other) => {
-            Err(body.refuse(Cause::WrongShape, "data.tenantId, which is not the tenant of source"))
+            Err(body
+                .refuse(Cause::SchemaMismatch, "data.tenantId, which is not the tenant of source"))
         }
         (own, other) => Ok(own.or(other)),
     }
@@ -308,7 +314,7 @@ pub(crate) fn accepted() -> Answer {
 
 /// What the governance products do with what is no answer to a callout.
 pub(crate) fn resume_reactions() -> FailureBehaviour {
-    let unknown = Behaviour::Unknown(
+    let unknown = Behaviour::Undocumented(
         "what becomes of a request whose callout fails is not documented; one that waits for a resume call does not go on \
          before its own time is over",
     );
@@ -323,7 +329,7 @@ pub(crate) fn resume_reactions() -> FailureBehaviour {
 /// The refusal by status: 401 for who is not proven, 400 for what cannot be read, 500 for what is not the caller's fault.
 pub(crate) fn refused(cause: Cause) -> Answer {
     let status = match (cause, cause.attribution()) {
-        (Cause::CallerUnproven, _) => 401,
+        (Cause::Unauthenticated, _) => 401,
         (_, Attribution::Caller) => 400,
         (_, Attribution::Host | Attribution::Plugin) => 500,
     };
@@ -344,7 +350,7 @@ pub(crate) fn error(status: u16, text: &str) -> Answer {
 
 /// What Entra does in an authentication event with what is no answer: error codes 1003002 to 1003009 of its sign-in log.
 pub(crate) fn reactions(stopped: &'static str) -> FailureBehaviour {
-    let stops = Behaviour::Stops(stopped);
+    let stops = Behaviour::FailsClosed(stopped);
     FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
 }
 
@@ -355,7 +361,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(2);
 pub(crate) const BUDGET: Duration = Duration::from_millis(700);
 
 /// The longest id that is taken, bytes. Entra's are GUIDs.
-pub(crate) const LONGEST_ID: usize = 256;
+pub(crate) const MAX_ID_BYTES: usize = 256;
 
 /// What a person reads where there is no decision.
 pub(crate) const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please \

@@ -20,17 +20,18 @@ use super::{
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::body::spelling;
-use crate::errand::{Errand, Message};
+use crate::errand::{Message, SideEffect};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct OtpSend;
 
 impl Adapter for OtpSend {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         super::inputs(&["subject.id", "subject.entitlements"])
     }
 
@@ -54,8 +55,8 @@ impl Adapter for OtpSend {
         BUDGET
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let stops = Behaviour::Stops(
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let stops = Behaviour::FailsClosed(
             "no code is sent; where the listener is set to `fallbackToMicrosoftProviderOnError`, Microsoft sends it",
         );
         FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
@@ -65,30 +66,30 @@ impl Adapter for OtpSend {
         Shown::Nobody("Entra shows an error of its own")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "The answer says that the code is on its way, so the host delivers it first; a code that could not be delivered is 500. A \
          denial is 403, and a closed hook refuses with 401, 400 or 500: nobody gets the code, unless the listener is set to \
          `fallbackToMicrosoftProviderOnError`, with which Microsoft sends it; leave that out where a denial must hold. Restricted is not \
          offered. Open: 500 too, since nobody has sent anything: Microsoft's own provider is the platform's default, where it is set."
     }
 
-    fn delivers(&self) -> bool {
+    fn may_deliver(&self) -> bool {
         true
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let heading = EVENT.heading(request.body, frame)?;
         let body = heading.body();
         let context = cased_object(heading.data(), "otpContext");
         let address = cased_text(context, "identifier").filter(|address| !address.is_empty());
-        let address =
-            address.ok_or_else(|| body.refuse(Cause::WrongShape, "data.otpContext.identifier"))?;
+        let address = address
+            .ok_or_else(|| body.refuse(Cause::SchemaMismatch, "data.otpContext.identifier"))?;
         let code = code_place(heading.data())
-            .ok_or_else(|| body.refuse(Cause::WrongShape, "data.otpContext.oneTimeCode"))?;
+            .ok_or_else(|| body.refuse(Cause::SchemaMismatch, "data.otpContext.oneTimeCode"))?;
         let subject = Principal {
             kind: PrincipalKind::Person,
             type_name: "user".into(),
@@ -98,28 +99,35 @@ impl Adapter for OtpSend {
         };
         let particulars =
             Particulars { subject: Some(subject), secrets: vec![code], ..Particulars::default() };
-        Ok(Parsed::One(heading.incoming(&EVENT, frame, particulars)))
+        Ok(Parsed::Single(heading.incoming(&EVENT, frame, particulars)))
     }
 
-    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, _incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         if outcome.verdict > Effect::Allow {
             return Ok(error(403, &outcome.text_or(DENIED)));
         }
         match outcome.changes.first() {
-            Some(change) => Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind }),
+            Some(change) => {
+                Err(RenderError { change: Some((1, change.kind())), why: RenderErrorKind::Kind })
+            }
             None => Ok(act("OnOtpSendResponseData", "OtpSend.continueWithDefaultBehavior", "")),
         }
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        _incoming: Option<&HookRequest>,
+    ) -> Answer {
         refused(cause)
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         error(500, "The code was not checked and not sent.")
     }
 
-    fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+    fn side_effect(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Option<SideEffect> {
         if outcome.verdict > Effect::Allow {
             return None;
         }
@@ -129,7 +137,7 @@ impl Adapter for OtpSend {
         let code = spelling(call.payload.pointer(&code)?)?;
         let locale = call.payload.pointer("/data/authenticationContext/client/locale");
         let key = digest(&SHA256, format!("{}\n{to}\n{code}", call.id).as_bytes());
-        Some(Errand::Deliver(Message {
+        Some(SideEffect::Deliver(Message {
             channel: "email",
             to,
             code,
@@ -141,7 +149,7 @@ impl Adapter for OtpSend {
         }))
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
                 Support::Native("the host delivers the code, then `continueWithDefaultBehavior`")
@@ -149,30 +157,32 @@ impl Adapter for OtpSend {
             Effect::Deny => Support::Native(
                 "403: no code is sent, unless the listener is set to fall back to Microsoft's provider",
             ),
-            Effect::StepUp => Support::Mapped(&[FallbackTo::Deny], "the code is the factor"),
+            Effect::StepUp => Support::Fallback(&[FallbackTo::Deny], "the code is the factor"),
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a code cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a code cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Unsupported};
         match change {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
-                Mapped(&[FallbackTo::Deny], "a code is sent or not")
+                Fallback(&[FallbackTo::Deny], "a code is sent or not")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a code cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a code cannot wait for approvers")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+                Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),
-            ChangeKind::AddGrant => Unsayable("a code grants nothing"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the answer names no user"),
-            ChangeKind::Credential => Unsayable("Entra checks the code"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a code"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsupported("the answer changes nothing"),
+            ChangeKind::AddGrant => Unsupported("a code grants nothing"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsupported("the answer names no user")
+            }
+            ChangeKind::Credential => Unsupported("Entra checks the code"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a code"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }

@@ -31,14 +31,15 @@ use crate::answer::{Answer, Slot};
 use crate::body::{object, string};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct PasswordSubmit;
 
 impl Adapter for PasswordSubmit {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         super::inputs(&["subject.id", "subject.attributes.*", "subject.entitlements"])
     }
 
@@ -61,7 +62,7 @@ impl Adapter for PasswordSubmit {
         BUDGET
     }
 
-    fn reactions(&self) -> FailureBehaviour {
+    fn failure_behaviour(&self) -> FailureBehaviour {
         reactions("the password is not taken over, and the person is not signed in")
     }
 
@@ -69,7 +70,7 @@ impl Adapter for PasswordSubmit {
         Shown::Person("on the sign-in page, as `message` of `Block` and `Retry`")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "Without a `credential` change the answer is `Retry`: nobody said that the password is right. A denial is `Block`, and so is a \
          closed hook's answer whose fault it is, while 401 and 400, which stop too, are for who is not proven and what cannot be read \
          or decrypted. Restricted is not offered. Open: `Retry`, since no answer takes over a password that nobody has checked; 401 to \
@@ -80,7 +81,7 @@ impl Adapter for PasswordSubmit {
         &[Need::Decryption]
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ByIdAndBody
     }
 
@@ -88,31 +89,34 @@ impl Adapter for PasswordSubmit {
         Methods::GetAndPost
     }
 
-    fn greet(&self, request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
+    fn preflight(&self, request: &Request<'_>, _settings: &HookSettings) -> Option<Answer> {
         // Looked at by whoever sets the extension up, and by its health check.
         request.get.then(|| Answer::ok("{}".into(), Slot::Nowhere))
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let refuse =
-            |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
+            |cause, detail: &'static str| ParseError { cause, detail: detail.into(), event: None };
         let sent = document(request.body)?;
         let context = sent.pointer(CONTEXT).and_then(Value::as_str);
-        let context =
-            context.ok_or_else(|| refuse(Cause::WrongShape, "data.encryptedPasswordContext"))?;
+        let context = context
+            .ok_or_else(|| refuse(Cause::SchemaMismatch, "data.encryptedPasswordContext"))?;
         let decryptor = frame.settings.decryptor.as_deref();
         let decryptor = decryptor
-            .ok_or_else(|| refuse(Cause::HostFault, "the hook has no key to decrypt with"))?;
+            .ok_or_else(|| refuse(Cause::InternalError, "the hook has no key to decrypt with"))?;
         // What is in clear is looked at first: it costs less than decrypting.
         drop(EVENT.heading(request.body, frame)?);
         let token = decryptor.decrypt(&context);
         let token = token.map_err(|_| {
-            refuse(Cause::WrongShape, "data.encryptedPasswordContext, which cannot be decrypted")
+            refuse(
+                Cause::SchemaMismatch,
+                "data.encryptedPasswordContext, which cannot be decrypted",
+            )
         })?;
         let claims = claims(&token)
-            .ok_or_else(|| refuse(Cause::WrongShape, "the token in the password context"))?;
+            .ok_or_else(|| refuse(Cause::SchemaMismatch, "the token in the password context"))?;
         let username =
-            check(claims.root(), frame).map_err(|detail| refuse(Cause::WrongShape, detail))?;
+            check(claims.root(), frame).map_err(|detail| refuse(Cause::SchemaMismatch, detail))?;
 
         let opened = sent.root().without(&[CONTEXT], claims.root().raw());
         let opened = Zeroizing::new(opened.into_owned());
@@ -134,95 +138,102 @@ impl Adapter for PasswordSubmit {
         };
         let secrets = vec![PASSWORD.to_owned()];
         let particulars = Particulars { subject: Some(subject), secrets, ..Particulars::default() };
-        Ok(Parsed::One(heading.incoming(&EVENT, frame, particulars)))
+        Ok(Parsed::Single(heading.incoming(&EVENT, frame, particulars)))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         if outcome.verdict > Effect::Allow {
-            return Ok(told(incoming, "Block", &outcome.text_or(DENIED)));
+            return Ok(text_claim(incoming, "Block", &outcome.text_or(DENIED)));
         }
         let mut found = None;
         for (at, change) in (1..).zip(outcome.changes) {
-            let unsayable = |why| Unsayable { change: Some((at, change.kind())), why };
+            let unsayable = |why| RenderError { change: Some((at, change.kind())), why };
             match change {
                 // Right, and not to be taken over, is what this contract has no words for.
-                Change::Credential(Credential::Verified) => return Err(unsayable(Why::Value)),
+                Change::Credential(Credential::Verified) => {
+                    return Err(unsayable(RenderErrorKind::Value));
+                }
                 Change::Credential(credential)
                     if found.is_none_or(|earlier| earlier == *credential) =>
                 {
                     found = Some(*credential);
                 }
-                Change::Credential(_) => return Err(unsayable(Why::Conflict)),
-                _ => return Err(unsayable(Why::Kind)),
+                Change::Credential(_) => return Err(unsayable(RenderErrorKind::Conflict)),
+                _ => return Err(unsayable(RenderErrorKind::Kind)),
             }
         }
         Ok(match found {
             Some(Credential::Migrate) => said(incoming, "MigratePassword", ""),
             Some(Credential::Update) => said(incoming, "UpdatePassword", ""),
-            Some(Credential::Block) => told(incoming, "Block", &outcome.text_or(DENIED)),
+            Some(Credential::Block) => text_claim(incoming, "Block", &outcome.text_or(DENIED)),
             Some(Credential::Retry | Credential::Unverified | Credential::Verified) | None => {
                 match outcome.shown_text() {
-                    Some(text) => told(incoming, "Retry", &text),
+                    Some(text) => text_claim(incoming, "Retry", &text),
                     None => said(incoming, "Retry", ""),
                 }
             }
         })
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         match incoming {
             Some(incoming) if cause.attribution() != Attribution::Caller => {
-                told(incoming, "Block", UNCHECKED)
+                text_claim(incoming, "Block", UNCHECKED)
             }
             _ => refused(cause),
         }
     }
 
-    fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer {
         match incoming {
             Some(incoming) => said(incoming, "Retry", ""),
             // Without the request there is no nonce, and without that no answer.
-            None => refused(Cause::HostFault),
+            None => refused(Cause::InternalError),
         }
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
                 Support::Native("what the `credential` change says; `Retry` without one")
             }
             Effect::Deny => Support::Native("`Block`"),
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "the answer cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "the answer cannot ask for a factor")
             }
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a sign-in cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a sign-in cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Credential => Native(
                 "`migrate`: `MigratePassword`; `update`: `UpdatePassword`; `retry` and `unverified`: `Retry`; `block`: `Block`. \
                  `verified` is not said: whether the password is to be taken over must be",
             ),
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
-                Mapped(&[FallbackTo::Deny], "a password check grants nothing")
+                Fallback(&[FallbackTo::Deny], "a password check grants nothing")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a sign-in cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a sign-in cannot wait for approvers")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+                Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("the answer changes nothing but the password")
+                Unsupported("the answer changes nothing but the password")
             }
-            ChangeKind::AddGrant => Unsayable("a password check grants nothing"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a sign-in"),
+            ChangeKind::AddGrant => Unsupported("a password check grants nothing"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a sign-in"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -247,7 +258,7 @@ fn claims(token: &[u8]) -> Option<Document> {
 }
 
 /// Whether the token is for us and of now, and has what an answer needs; gives the user name, as JSON.
-fn check(claims: Value<'_>, frame: &Frame<'_>) -> Result<Option<String>, &'static str> {
+fn check(claims: Value<'_>, frame: &ParseContext<'_>) -> Result<Option<String>, &'static str> {
     let text =
         |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let audience = text("aud").ok_or("aud of the password context")?;
@@ -287,11 +298,11 @@ fn check(claims: Value<'_>, frame: &Frame<'_>) -> Result<Option<String>, &'stati
 }
 
 /// An action with a title and a text for the person.
-fn told(incoming: &Incoming, action: &str, text: &str) -> Answer {
+fn text_claim(incoming: &HookRequest, action: &str, text: &str) -> Answer {
     said(incoming, action, &(text_member("title", TITLE) + &text_member("message", text)))
 }
 
-fn said(incoming: &Incoming, action: &str, members: &str) -> Answer {
+fn said(incoming: &HookRequest, action: &str, members: &str) -> Answer {
     let nonce =
         incoming.call.payload.pointer(NONCE).and_then(Value::as_str).unwrap_or(Cow::Borrowed(""));
     let mut beside = String::from(",\"nonce\":");

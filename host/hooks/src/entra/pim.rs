@@ -17,20 +17,21 @@ use portcullis_model::{
     Secrets,
 };
 
-use super::{DENIED, LONGEST_ID, UNCHECKED, document, named};
+use super::{DENIED, MAX_ID_BYTES, UNCHECKED, document, named};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, members, object, string};
+use crate::body::{JsonBody, members, object, string};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct Pim;
 
 impl Adapter for Pim {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -46,8 +47,8 @@ impl Adapter for Pim {
         BUDGET
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let unknown = Behaviour::Unknown(
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let unknown = Behaviour::Undocumented(
             "what becomes of an activation whose extension fails is not documented",
         );
         FailureBehaviour {
@@ -62,31 +63,31 @@ impl Adapter for Pim {
         Shown::Person("where the role is activated (`reason`)")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "An extension waits 1 to 60 s, as it is set; the budget is for the least. What PIM does when an extension fails is not \
          documented, so a closed hook refuses with `200` and `Denied`, whatever the cause: also a caller who is not proven, which \
          could be PIM itself after a mistake in the set-up. Restricted is not offered. Open: `200` with `Approved`, but 401 to a \
          caller who is not proven. `evaluationId`, which PIM logs, is the record's reference."
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
-        Ok(Parsed::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
+        Ok(Parsed::Single(parse(request.body, frame)?.into()))
     }
 
-    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, _incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         let mut automatic = false;
         if matches!(outcome.verdict, Effect::Abstain | Effect::Allow | Effect::Review) {
             for (at, change) in (1..).zip(outcome.changes) {
                 match change {
                     Change::AutoApprove => automatic = true,
                     _ => {
-                        return Err(Unsayable {
+                        return Err(RenderError {
                             change: Some((at, change.kind())),
-                            why: Why::Kind,
+                            why: RenderErrorKind::Kind,
                         });
                     }
                 }
@@ -102,7 +103,7 @@ impl Adapter for Pim {
             Effect::Review => ("Approved", "The request was checked. Somebody has to approve it."),
         };
         let mut reasons: Vec<&str> = Vec::new();
-        for ground in outcome.grounds {
+        for ground in outcome.reasons {
             if !reasons.contains(&ground.text.as_str()) {
                 reasons.push(&ground.text);
             }
@@ -123,7 +124,12 @@ impl Adapter for Pim {
         Ok(evaluation(word, &reasons))
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         if cause == Cause::NotDurable || incoming.is_none() {
             // There is no record whose reference could be put in.
             let body = evaluation_body("Denied", &[UNCHECKED]).replacen(
@@ -136,11 +142,11 @@ impl Adapter for Pim {
         evaluation("Denied", &[UNCHECKED])
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         evaluation("Approved", &["The request could not be checked and goes on without a check."])
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
                 Support::Native("`Approved`: the activation goes its normal way, approval included")
@@ -153,31 +159,33 @@ impl Adapter for Pim {
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::AutoApprove => {
                 Native("`AutoApproved`: whoever is set to approve is not asked")
             }
-            ChangeKind::CapLifetime(_) => Mapped(
+            ChangeKind::CapLifetime(_) => Fallback(
                 &[FallbackTo::Deny],
                 "an activation's time cannot be shortened, only refused",
             ),
-            ChangeKind::DropGrant => Mapped(
+            ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Deny],
                 "an activation is for one role or group: without it nothing is left",
             ),
-            ChangeKind::RequireApprovers => Mapped(
+            ChangeKind::RequireApprovers => Fallback(
                 &[FallbackTo::Deny],
                 "the answer cannot name who approves; PIM's own settings do",
             ),
-            ChangeKind::Statement => Mapped(&[FallbackTo::Deny], "PIM carries out no obligations"),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("an activation is approved or denied as it is")
+            ChangeKind::Statement => {
+                Fallback(&[FallbackTo::Deny], "PIM carries out no obligations")
             }
-            ChangeKind::AddGrant => Unsayable("an activation is for one role or group"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the principal is known"),
-            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => {
+                Unsupported("an activation is approved or denied as it is")
+            }
+            ChangeKind::AddGrant => Unsupported("an activation is for one role or group"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the principal is known"),
+            ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -191,11 +199,12 @@ enum Form {
     AzureRole,
 }
 
-fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let document = document(body)?;
-    let id = document.root().get("id").and_then(Value::as_str).filter(|id| id.len() <= LONGEST_ID);
+    let id =
+        document.root().get("id").and_then(Value::as_str).filter(|id| id.len() <= MAX_ID_BYTES);
     let event_id = id.map(|id| id.into_owned()).unwrap_or_default();
-    let read = Body { document, event_id };
+    let read = JsonBody { document, event_id };
     let root = read.document.root();
     let form = form(root).map_err(|(cause, detail)| read.refuse(cause, detail))?;
     let request =
@@ -265,7 +274,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 }
 
 fn form(root: Value<'_>) -> Result<Form, (Cause, &'static str)> {
-    let stated = named(root, "@odata.type").map_err(|()| (Cause::WrongShape, "@odata.type"))?;
+    let stated = named(root, "@odata.type").map_err(|()| (Cause::SchemaMismatch, "@odata.type"))?;
     // One that is no text says nothing; the members tell the form as well.
     let stated = stated.and_then(Value::as_str);
     let stated = stated.map(|stated| stated.trim_start_matches('#').to_ascii_lowercase());
@@ -278,7 +287,9 @@ fn form(root: Value<'_>) -> Result<Form, (Cause, &'static str)> {
         None if has_object("properties") => Ok(Form::AzureRole),
         None if has("groupId") => Ok(Form::Group),
         None if has("roleDefinitionId") => Ok(Form::EntraRole),
-        None => Err((Cause::WrongShape, "@odata.type, properties, groupId or roleDefinitionId")),
+        None => {
+            Err((Cause::SchemaMismatch, "@odata.type, properties, groupId or roleDefinitionId"))
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use std::time::Duration;
 pub(crate) struct TokenIssuance;
 
 impl Adapter for TokenIssuance {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         super::inputs(&["subject.id", "subject.attributes.*", "subject.entitlements"])
     }
 
@@ -40,7 +41,7 @@ impl Adapter for TokenIssuance {
         BUDGET
     }
 
-    fn reactions(&self) -> FailureBehaviour {
+    fn failure_behaviour(&self) -> FailureBehaviour {
         reactions("no token is issued, and the person sees an error")
     }
 
@@ -48,13 +49,13 @@ impl Adapter for TokenIssuance {
         Shown::Nobody("Entra shows an error of its own")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "An answer adds claims, which the application's claims mapping policy puts into tokens and assertions; no answer says no. \
          So a denial is 403, and a closed hook refuses with 401, 400 or 500, which all stop. Restricted: a claim `degraded`, for \
          named applications; all others are refused. Open: `200` without claims, but 401 to a caller who is not proven."
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ByIdAndBody
     }
 
@@ -62,12 +63,12 @@ impl Adapter for TokenIssuance {
         true
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let heading = EVENT.heading(request.body, frame)?;
-        Ok(Parsed::One(heading.incoming(&EVENT, frame, Particulars::default())))
+        Ok(Parsed::Single(heading.incoming(&EVENT, frame, Particulars::default())))
     }
 
-    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, _incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         if outcome.verdict > Effect::Allow {
             return Ok(error(403, &outcome.text_or(DENIED)));
         }
@@ -75,12 +76,17 @@ impl Adapter for TokenIssuance {
         for (at, change) in (1..).zip(outcome.changes) {
             claims
                 .admit(change)
-                .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+                .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
         }
         claims.answer()
     }
 
-    fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         if let (OnFailure::Restricted { applications }, Some(incoming)) = (on_failure, incoming)
             // Where the request itself is wrong, nobody is owed a way around.
             && cause.attribution() != Attribution::Caller
@@ -92,57 +98,57 @@ impl Adapter for TokenIssuance {
         refused(cause)
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         act(RESPONSE, PROVIDE, ",\"claims\":{}")
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("200 with `provideClaimsForToken`"),
             Effect::Deny => Support::Native(
                 "403: no token is issued; Entra shows an error of its own, not the text",
             ),
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "the answer cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "the answer cannot ask for a factor")
             }
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a token cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a token cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::IdToken | Target::AccessToken | Target::Assertion) => Native(
                 "a claim, at `/claims/NAME`: a text or a list of texts, all of them together at most 3,000 bytes. It appears \
                  where the claims mapping policy has it, whichever of the three is named",
             ),
             ChangeKind::Remove(Target::IdToken | Target::AccessToken | Target::Assertion) => {
-                Mapped(&[FallbackTo::Deny], "an answer adds claims and takes none away")
+                Fallback(&[FallbackTo::Deny], "an answer adds claims and takes none away")
             }
             ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken | Target::Assertion) => {
-                Mapped(&[FallbackTo::Deny], "lifetimes are set by policy, not by an answer")
+                Fallback(&[FallbackTo::Deny], "lifetimes are set by policy, not by an answer")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
-                Unsayable("the hook adds claims to tokens and assertions only")
+                Unsupported("the hook adds claims to tokens and assertions only")
             }
             ChangeKind::AddGrant => {
-                Unsayable("an answer grants nothing; set a claim that the application reads")
+                Unsupported("an answer grants nothing; set a claim that the application reads")
             }
             ChangeKind::DropGrant => {
-                Mapped(&[FallbackTo::Deny], "an answer takes no scope, role or group away")
+                Fallback(&[FallbackTo::Deny], "an answer takes no scope, role or group away")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsayable("the user is known when a token is issued")
+                Unsupported("the user is known when a token is issued")
             }
-            ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
+            ChangeKind::Credential => Unsupported("no password is checked when a token is issued"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a token"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a token cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a token cannot wait for approvers")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+                Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
             ChangeKind::Waive => crate::say::waived(),
         }
@@ -154,31 +160,31 @@ impl Adapter for TokenIssuance {
 struct Claims(BTreeMap<String, String>);
 
 impl Claims {
-    fn admit(&mut self, change: &Change) -> Result<(), Why> {
+    fn admit(&mut self, change: &Change) -> Result<(), RenderErrorKind> {
         let Change::Set {
             target: Target::IdToken | Target::AccessToken | Target::Assertion,
             path,
             value,
         } = change
         else {
-            return Err(Why::Kind);
+            return Err(RenderErrorKind::Kind);
         };
-        let tokens = split_pointer(path).ok_or(Why::Place)?;
+        let tokens = split_pointer(path).ok_or(RenderErrorKind::Place)?;
         let ["claims", name] = tokens.iter().map(|token| &**token).collect::<Vec<_>>()[..] else {
-            return Err(Why::Place);
+            return Err(RenderErrorKind::Place);
         };
         if name.is_empty() {
-            return Err(Why::Place);
+            return Err(RenderErrorKind::Place);
         }
-        let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
+        let document = Document::parse(value.as_bytes()).map_err(|_| RenderErrorKind::Value)?;
         let root = document.root();
         let texts =
             root.is_array() && root.elements().all(|element| element.kind() == Kind::String);
         if root.kind() != Kind::String && !texts {
-            return Err(Why::Value);
+            return Err(RenderErrorKind::Value);
         }
         match self.0.get(name) {
-            Some(earlier) if earlier != root.raw() => Err(Why::Conflict),
+            Some(earlier) if earlier != root.raw() => Err(RenderErrorKind::Conflict),
             Some(_) => Ok(()),
             None => {
                 self.0.insert(name.to_owned(), root.raw().to_owned());
@@ -187,11 +193,11 @@ impl Claims {
         }
     }
 
-    fn answer(&self) -> Result<Answer, Unsayable> {
+    fn answer(&self) -> Result<Answer, RenderError> {
         // As they are spelled: never less than what Entra counts.
         let bytes: usize = self.0.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > MAX_CLAIMS {
-            return Err(Unsayable { change: None, why: Why::TooLong });
+            return Err(RenderError { change: None, why: RenderErrorKind::TooLong });
         }
         let mut members = String::from(",\"claims\":{");
         for (position, (name, value)) in self.0.iter().enumerate() {

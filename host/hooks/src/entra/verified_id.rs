@@ -18,14 +18,15 @@ use crate::answer::Answer;
 use crate::body::{attributes, object, string};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct VerifiedId;
 
 impl Adapter for VerifiedId {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         super::inputs(&["subject.id", "subject.attributes.*", "subject.entitlements"])
     }
 
@@ -41,7 +42,7 @@ impl Adapter for VerifiedId {
         BUDGET
     }
 
-    fn reactions(&self) -> FailureBehaviour {
+    fn failure_behaviour(&self) -> FailureBehaviour {
         reactions("the account is not recovered")
     }
 
@@ -49,18 +50,18 @@ impl Adapter for VerifiedId {
         Shown::Nobody("the answer names the claims that failed and has no field for a text")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "A denial is `failed`, with the claims that the findings name as fields, or with all claims where they name none. A closed \
          hook whose fault it is answers so too, while 401 and 400, which stop too, are for who is not proven and what cannot be read. \
          Restricted is not offered. Open: `200` with `pass`, but 401 to a caller who is not proven: think twice before a hook that \
          guards account recovery is open."
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ByIdAndBody
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let heading = EVENT.heading(request.body, frame)?;
         let body = heading.body();
         let shown = object(heading.data(), "verifiedIdClaimsContext");
@@ -76,21 +77,28 @@ impl Adapter for VerifiedId {
             entitlements: body.entitlements(&frame.settings.entitlements, &[])?,
         };
         let particulars = Particulars { subject: Some(subject), ..Particulars::default() };
-        Ok(Parsed::One(heading.incoming(&EVENT, frame, particulars)))
+        Ok(Parsed::Single(heading.incoming(&EVENT, frame, particulars)))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         if outcome.verdict > Effect::Allow {
-            let fields = outcome.grounds.iter().filter_map(|ground| ground.field);
+            let fields = outcome.reasons.iter().filter_map(|ground| ground.field);
             return Ok(failed(incoming, fields));
         }
         match outcome.changes.first() {
-            Some(change) => Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind }),
-            None => Ok(self.go_on(Some(incoming))),
+            Some(change) => {
+                Err(RenderError { change: Some((1, change.kind())), why: RenderErrorKind::Kind })
+            }
+            None => Ok(self.platform_default(Some(incoming))),
         }
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         match incoming {
             Some(incoming) if cause.attribution() != Attribution::Caller => {
                 failed(incoming, std::iter::empty())
@@ -99,49 +107,49 @@ impl Adapter for VerifiedId {
         }
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         act(RESPONSE, "verifiedIdClaimValidation.pass", "")
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("`pass`"),
             Effect::Deny => {
                 Support::Native("`failed`, with the claims that the findings name as fields")
             }
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "the answer cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "the answer cannot ask for a factor")
             }
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a recovery cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a recovery cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Unsupported};
         match change {
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
-                Mapped(&[FallbackTo::Deny], "a recovery passes or fails as a whole")
+                Fallback(&[FallbackTo::Deny], "a recovery passes or fails as a whole")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a recovery cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a recovery cannot wait for approvers")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Deny], "Entra carries out no obligations")
+                Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the answer changes nothing"),
-            ChangeKind::AddGrant => Unsayable("a recovery grants nothing"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is known"),
-            ChangeKind::Credential => Unsayable("no password is checked"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a recovery"),
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsupported("the answer changes nothing"),
+            ChangeKind::AddGrant => Unsupported("a recovery grants nothing"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
+            ChangeKind::Credential => Unsupported("no password is checked"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a recovery"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
 }
 
 /// `failed`, with those of the fields that are claims of the request; with all claims where none is.
-fn failed<'a>(incoming: &Incoming, fields: impl Iterator<Item = &'a str>) -> Answer {
+fn failed<'a>(incoming: &HookRequest, fields: impl Iterator<Item = &'a str>) -> Answer {
     let claims = incoming.call.payload.pointer("/data/verifiedIdClaimsContext/claims");
     let mut names: Vec<_> =
         claims.into_iter().flat_map(Value::members).map(|(name, _)| name).collect();

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use portcullis_model::json::{Value, split_pointer};
 use portcullis_model::{
-    Call, Cause, Document, Effect, Entity, Grant, GrantKind, Origin, Principal, PrincipalKind,
-    Secrets, Wanted,
+    AttributeFilter, Call, Cause, Document, Effect, Entity, Grant, GrantKind, Origin, Principal,
+    PrincipalKind, Secrets,
 };
 use serde::Deserialize;
 
 use super::template::Template;
-use crate::body::{Body, Strings, wanted_attributes};
-use crate::{Frame, Malformed};
+use crate::body::{JsonBody, Strings, wanted_attributes};
+use crate::{ParseContext, ParseError};
 
 /// A mapping as the operator writes it. Whatever begins with `/` is a JSON Pointer into the body.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -307,17 +307,17 @@ impl Mapping {
     }
 
     /// Reads a request.
-    pub(super) fn call(&self, body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
-        let refuse = |cause| Malformed { cause, detail: "the body".into(), event: None };
+    pub(super) fn call(&self, body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
+        let refuse = |cause| ParseError { cause, detail: "the body".into(), event: None };
         let document = Document::parse(body).map_err(|error| refuse(error.cause))?;
         let id = at(&document, self.source.id.as_deref()).and_then(scalar);
         let id = id.filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));
         let event_id = id.unwrap_or_else(|| frame.own_id());
-        let read = Body { document, event_id };
+        let read = JsonBody { document, event_id };
         let missing = |pointer: &&String| at(&read.document, Some(pointer)).is_none();
         if let Some(missing) = self.source.required.iter().find(missing) {
             let detail = format!("{missing}, which the setting mapping.required names");
-            return Err(read.refuse(Cause::WrongShape, detail));
+            return Err(read.refuse(Cause::SchemaMismatch, detail));
         }
         // What the operator does not require may be absent, and a value that is none is as good as
         // that.
@@ -326,7 +326,7 @@ impl Mapping {
         let attributes = |pointers: &[String]| {
             let objects = pointers.iter().filter_map(|pointer| at(&read.document, Some(pointer)));
             let objects: Vec<_> = objects.filter(|object| object.is_object()).collect();
-            wanted_attributes(Wanted::all(), objects.into_iter().map(Some))
+            wanted_attributes(AttributeFilter::all(), objects.into_iter().map(Some))
         };
         let principal = |who: &Option<Who>, word: &str, entitlements| {
             let Who { kind, source } = who.as_ref()?;

@@ -16,8 +16,8 @@ use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Refusal, Request, Settings, Unsayable,
-    Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 pub use mapping::{
@@ -30,7 +30,7 @@ use template::Filled;
 pub(crate) struct Generic;
 
 impl Adapter for Generic {
-    fn inputs(&self, settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, settings: &HookSettings) -> Vec<&'static str> {
         settings.mapping.as_ref().map(|mapping| mapping.inputs()).unwrap_or_default()
     }
 
@@ -46,8 +46,8 @@ impl Adapter for Generic {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let unknown = Behaviour::Unknown("it is the caller's flow that decides");
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let unknown = Behaviour::Undocumented("it is the caller's flow that decides");
         FailureBehaviour {
             empty: unknown,
             client_error: unknown,
@@ -63,31 +63,33 @@ impl Adapter for Generic {
         )
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "The caller sets its own time limit; the one here is ours. What stands where in a request and what is answered, the operator says \
          (`mapping`). Closed: the template `deny` with `failure_status`, whatever the cause, also where the caller is not proven or \
          the request is wrong. Open: the template `allow`, but 401 to a caller who is not proven. Restricted is not offered."
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::Never
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let Some(mapping) = &frame.settings.mapping else {
-            return Err(Malformed {
-                cause: Cause::WrongShape,
+            return Err(ParseError {
+                cause: Cause::SchemaMismatch,
                 detail: "mapping, a setting that this hook does not have".into(),
                 event: None,
             });
         };
         let call = mapping.call(request.body, frame)?;
-        Ok(Parsed::One(Incoming { mapping: Some(mapping.clone()), ..call.into() }))
+        Ok(Parsed::Single(HookRequest { mapping: Some(mapping.clone()), ..call.into() }))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
-        let mapping =
-            incoming.mapping.as_ref().ok_or(Unsayable { change: None, why: Why::Kind })?;
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
+        let mapping = incoming
+            .mapping
+            .as_ref()
+            .ok_or(RenderError { change: None, why: RenderErrorKind::Kind })?;
         let text = outcome.shown_text();
         let filled = Filled {
             verdict: outcome.verdict.name(),
@@ -97,20 +99,20 @@ impl Adapter for Generic {
         };
         let (template, status) = mapping.answer(outcome.verdict);
         let mut body = template.fill(&filled);
-        if self.permits(outcome.verdict) {
+        if self.is_permit(outcome.verdict) {
             for (at, change) in (1..).zip(outcome.changes) {
                 body = apply(&body, change)
-                    .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+                    .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
             }
         }
         Ok(answer(status, body, mapping))
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
+    fn refuse(&self, refusal: &SafeAnswerInput<'_>) -> Option<Answer> {
         let mapping = refusal.settings.mapping.as_ref()?;
         let open = *refusal.on_failure == OnFailure::Open;
         // Whoever is not proven to be the caller learns nothing from the answer that lets it go on.
-        if open && refusal.cause == Cause::CallerUnproven {
+        if open && refusal.cause == Cause::Unauthenticated {
             return Some(Answer::status(401));
         }
         let codes = [refusal.cause.code()];
@@ -126,16 +128,21 @@ impl Adapter for Generic {
         Some(answer(status, template.fill(&filled), mapping))
     }
 
-    fn safe(&self, _on_failure: &OnFailure, _cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        _cause: Cause,
+        _incoming: Option<&HookRequest>,
+    ) -> Answer {
         // A hook of this kind has a mapping, and then this is never asked.
         Answer::status(503)
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         Answer::status(503)
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         Support::Native(match effect {
             Effect::Abstain | Effect::Allow => "the template `allow`, with the changes",
             Effect::StepUp => "the template `step_up`, or else `deny`",
@@ -144,34 +151,34 @@ impl Adapter for Generic {
         })
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::Response) => Native(
                 "a new member of the answer, or of an object that the template has; never one that the template says",
             ),
             ChangeKind::DropGrant => {
-                Mapped(&[FallbackTo::Deny], "the answer has no grants that could be taken away")
+                Fallback(&[FallbackTo::Deny], "the answer has no grants that could be taken away")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "an answer cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "an answer cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(
+            ChangeKind::Statement => Fallback(
                 &[FallbackTo::Deny],
                 "nobody knows whether the caller carries out obligations",
             ),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("members can be added to the answer, and nothing else")
+                Unsupported("members can be added to the answer, and nothing else")
             }
             ChangeKind::CapLifetime(_) => {
-                Unsayable("nobody knows what the caller lets live for how long")
+                Unsupported("nobody knows what the caller lets live for how long")
             }
-            ChangeKind::AddGrant => Unsayable("the answer has no grants; set a member of it"),
+            ChangeKind::AddGrant => Unsupported("the answer has no grants; set a member of it"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsayable("nobody knows how the caller says it")
+                Unsupported("nobody knows how the caller says it")
             }
-            ChangeKind::Credential => Unsayable("no password is checked"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve"),
+            ChangeKind::Credential => Unsupported("no password is checked"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -182,10 +189,10 @@ fn answer(status: u16, body: String, mapping: &Mapping) -> Answer {
     Answer::ok(body, slot).with_status(status)
 }
 
-fn apply(body: &str, change: &Change) -> Result<String, Why> {
+fn apply(body: &str, change: &Change) -> Result<String, RenderErrorKind> {
     match change {
         Change::Set { target: Target::Response, path, value } => template::add(body, path, value),
-        _ => Err(Why::Kind),
+        _ => Err(RenderErrorKind::Kind),
     }
 }
 

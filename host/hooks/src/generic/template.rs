@@ -7,7 +7,7 @@ use portcullis_model::Document;
 use portcullis_model::json::{Kind, Value, split_pointer};
 
 use super::mapping::MappingError;
-use crate::Why;
+use crate::RenderErrorKind;
 use crate::object::{Object, strings, text};
 
 /// A template, compiled: text, and between it what is filled in.
@@ -110,18 +110,19 @@ impl Template {
 }
 
 /// The object with one member more.
-pub(super) fn add(object: &str, path: &str, value: &str) -> Result<String, Why> {
-    let tokens = split_pointer(path).filter(|tokens| !tokens.is_empty()).ok_or(Why::Place)?;
+pub(super) fn add(object: &str, path: &str, value: &str) -> Result<String, RenderErrorKind> {
+    let tokens =
+        split_pointer(path).filter(|tokens| !tokens.is_empty()).ok_or(RenderErrorKind::Place)?;
     let tokens: Vec<_> = tokens.iter().map(|token| &**token).collect();
-    Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
-    let document = Document::parse(object.as_bytes()).map_err(|_| Why::NoTarget)?;
+    Document::parse(value.as_bytes()).map_err(|_| RenderErrorKind::Value)?;
+    let document = Document::parse(object.as_bytes()).map_err(|_| RenderErrorKind::NoTarget)?;
     add_below(document.root(), &tokens, value)
 }
 
-fn add_below(object: Value<'_>, tokens: &[&str], value: &str) -> Result<String, Why> {
-    let Some((name, below)) = tokens.split_first() else { return Err(Why::Place) };
+fn add_below(object: Value<'_>, tokens: &[&str], value: &str) -> Result<String, RenderErrorKind> {
+    let Some((name, below)) = tokens.split_first() else { return Err(RenderErrorKind::Place) };
     if !object.is_object() {
-        return Err(Why::NoTarget);
+        return Err(RenderErrorKind::NoTarget);
     }
     let mut found = false;
     let mut out = Object::new();
@@ -129,7 +130,7 @@ fn add_below(object: Value<'_>, tokens: &[&str], value: &str) -> Result<String, 
         if known == *name {
             found = true;
             if below.is_empty() {
-                return Err(Why::Reserved);
+                return Err(RenderErrorKind::Reserved);
             }
             out = out.json(&known, &add_below(member, below, value)?);
         } else {
@@ -139,7 +140,7 @@ fn add_below(object: Value<'_>, tokens: &[&str], value: &str) -> Result<String, 
     match (found, below.is_empty()) {
         (true, _) => Ok(out.end()),
         (false, true) => Ok(out.json(name, value).end()),
-        (false, false) => Err(Why::NoTarget),
+        (false, false) => Err(RenderErrorKind::NoTarget),
     }
 }
 

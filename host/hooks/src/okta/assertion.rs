@@ -12,7 +12,7 @@ use portcullis_model::Document;
 use portcullis_model::json::{Kind, Value, quote, split_pointer};
 
 use super::shape::{Operations, Shape};
-use crate::Why;
+use crate::RenderErrorKind;
 
 /// Operations on one assertion.
 pub(super) struct Patch<'a> {
@@ -42,29 +42,29 @@ impl<'a> Patch<'a> {
     ///
     /// A statement may be given as Okta has it, or as a plain value or list of plain values, which becomes one: a claim of a token and a
     /// statement of an assertion can then be asked for in the same words.
-    pub(super) fn set(&mut self, path: &str, value: &str) -> Result<(), Why> {
-        let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
+    pub(super) fn set(&mut self, path: &str, value: &str) -> Result<(), RenderErrorKind> {
+        let document = Document::parse(value.as_bytes()).map_err(|_| RenderErrorKind::Value)?;
         let value = document.root();
-        let tokens = split_pointer(path).ok_or(Why::Place)?;
+        let tokens = split_pointer(path).ok_or(RenderErrorKind::Place)?;
         let mut tokens = tokens.into_iter().map(|token| token.into_owned());
         let (Some(section), Some(name)) =
             (tokens.next(), tokens.next().filter(|name| !name.is_empty()))
         else {
-            return Err(Why::Place);
+            return Err(RenderErrorKind::Place);
         };
         let inner: Vec<_> = tokens.collect();
         match section.as_str() {
             "claims" => self.statement(path, name, &inner, value),
-            "authentication" if name == SESSION_LIFETIME => Err(Why::Place),
+            "authentication" if name == SESSION_LIFETIME => Err(RenderErrorKind::Place),
             "authentication" | "conditions" | "subject" => {
                 self.element(path, section, name, &inner, value)
             }
-            _ => Err(Why::Place),
+            _ => Err(RenderErrorKind::Place),
         }
     }
 
     /// Lets the application's session live no longer than that. One that lives no longer needs no operation.
-    pub(super) fn cap(&mut self, seconds: u32) -> Result<(), Why> {
+    pub(super) fn cap(&mut self, seconds: u32) -> Result<(), RenderErrorKind> {
         let authentication = self.section("authentication")?;
         let present = authentication.get(SESSION_LIFETIME).and_then(Value::as_u64);
         if present.is_some_and(|present| u64::from(seconds) >= present) {
@@ -72,7 +72,7 @@ impl<'a> Patch<'a> {
         }
         let (least, most) = LIFETIME;
         if seconds < least {
-            return Err(Why::TooShort);
+            return Err(RenderErrorKind::TooShort);
         }
         self.cap = Some(self.cap.unwrap_or(most).min(seconds));
         Ok(())
@@ -100,7 +100,7 @@ impl<'a> Patch<'a> {
         name: String,
         inner: &[String],
         value: Value<'_>,
-    ) -> Result<(), Why> {
+    ) -> Result<(), RenderErrorKind> {
         let sent = self.section("claims")?.get(&name);
         let place = ("claims".to_owned(), name);
         let touched = self.parts.contains_key(&place);
@@ -108,17 +108,21 @@ impl<'a> Patch<'a> {
             let operation = match sent {
                 Some(_) => "replace",
                 // Okta does not say what a second `add` would do.
-                None if touched => return Err(Why::Conflict),
+                None if touched => return Err(RenderErrorKind::Conflict),
                 None => "add",
             };
-            let (attributes, values) =
-                statement(value, self.attributes_now(&place.1, sent)).ok_or(Why::Value)?;
+            let (attributes, values) = statement(value, self.attributes_now(&place.1, sent))
+                .ok_or(RenderErrorKind::Value)?;
             let text = format!("{{\"attributes\":{attributes},\"attributeValues\":{values}}}");
             self.attributes.insert(place.1.clone(), attributes);
             return self.put(operation, path, place, &[], &text);
         }
         if sent.is_none() {
-            return Err(if touched { Why::Conflict } else { Why::NoTarget });
+            return Err(if touched {
+                RenderErrorKind::Conflict
+            } else {
+                RenderErrorKind::NoTarget
+            });
         }
         let words: Vec<_> = inner.iter().map(String::as_str).collect();
         let text = match words.as_slice() {
@@ -128,14 +132,16 @@ impl<'a> Patch<'a> {
             ["attributeValues"] => values(value),
             ["attributeValues", _] => element(value),
             ["attributeValues", _, "value"] => plain(value).map(|(_, text)| text),
-            _ => return Err(Why::Place),
+            _ => return Err(RenderErrorKind::Place),
         };
-        let text = text.ok_or(Why::Value)?;
-        self.part(&place, sent).and_then(|part| part.below(inner)).ok_or(Why::NoTarget)?;
+        let text = text.ok_or(RenderErrorKind::Value)?;
+        self.part(&place, sent)
+            .and_then(|part| part.below(inner))
+            .ok_or(RenderErrorKind::NoTarget)?;
         if words.as_slice() == ["attributes", "NameFormat"]
             && let Some(now) = self.attributes_now(&place.1, sent)
         {
-            let attributes = with_name_format(&now, &text).ok_or(Why::Value)?;
+            let attributes = with_name_format(&now, &text).ok_or(RenderErrorKind::Value)?;
             self.attributes.insert(place.1.clone(), attributes);
         }
         self.put("replace", path, place, inner, &text)
@@ -155,13 +161,15 @@ impl<'a> Patch<'a> {
         name: String,
         inner: &[String],
         value: Value<'_>,
-    ) -> Result<(), Why> {
+    ) -> Result<(), RenderErrorKind> {
         let sent = self.section(&section)?.get(&name);
         let place = (section, name);
-        let present =
-            self.part(&place, sent).and_then(|part| part.below(inner)).ok_or(Why::NoTarget)?;
+        let present = self
+            .part(&place, sent)
+            .and_then(|part| part.below(inner))
+            .ok_or(RenderErrorKind::NoTarget)?;
         if !present.takes(&Shape::of(value)) {
-            return Err(Why::Value);
+            return Err(RenderErrorKind::Value);
         }
         self.put("replace", path, place, inner, value.raw())
     }
@@ -174,10 +182,11 @@ impl<'a> Patch<'a> {
         place: (String, String),
         inner: &[String],
         text: &str,
-    ) -> Result<(), Why> {
-        let shape = Shape::of(Document::parse(text.as_bytes()).map_err(|_| Why::Value)?.root());
+    ) -> Result<(), RenderErrorKind> {
+        let shape =
+            Shape::of(Document::parse(text.as_bytes()).map_err(|_| RenderErrorKind::Value)?.root());
         match self.parts.get_mut(&place) {
-            Some(part) => *part.below(inner).ok_or(Why::NoTarget)? = shape,
+            Some(part) => *part.below(inner).ok_or(RenderErrorKind::NoTarget)? = shape,
             None => drop(self.parts.insert(place, shape)),
         }
         self.operations.write(operation, path, Some(text));
@@ -192,9 +201,9 @@ impl<'a> Patch<'a> {
         self.parts.get_mut(place)
     }
 
-    fn section(&self, name: &str) -> Result<Value<'a>, Why> {
+    fn section(&self, name: &str) -> Result<Value<'a>, RenderErrorKind> {
         let section = self.assertion.and_then(|assertion| assertion.get(name));
-        section.filter(|section| section.is_object()).ok_or(Why::NoTarget)
+        section.filter(|section| section.is_object()).ok_or(RenderErrorKind::NoTarget)
     }
 }
 

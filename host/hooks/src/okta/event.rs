@@ -23,18 +23,18 @@ use portcullis_model::{
 use super::{Envelope, INLINE_LIMIT, envelope};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Methods, Shown};
 use crate::answer::Answer;
-use crate::body::{Body, members, object, string};
+use crate::body::{JsonBody, members, object, string};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Batch, BatchContext, Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings,
-    ShortCircuit, UnparsedItem, Unsayable,
+    Batch, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError,
+    Parsed, RenderError, Request, ShortCircuit, UnparsedItem,
 };
 
 /// The hook kind.
 pub(crate) struct Event;
 
 impl Adapter for Event {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -50,12 +50,14 @@ impl Adapter for Event {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
+    fn failure_behaviour(&self) -> FailureBehaviour {
         FailureBehaviour {
-            empty: Behaviour::GoesOn("the batch has arrived; what it tells has happened already"),
-            client_error: Behaviour::GoesOn("the batch is lost: it is not sent again"),
-            server_error: Behaviour::GoesOn("the batch is sent once more, then lost"),
-            timeout: Behaviour::GoesOn("the batch is sent once more, then lost"),
+            empty: Behaviour::FailsOpen(
+                "the batch has arrived; what it tells has happened already",
+            ),
+            client_error: Behaviour::FailsOpen("the batch is lost: it is not sent again"),
+            server_error: Behaviour::FailsOpen("the batch is sent once more, then lost"),
+            timeout: Behaviour::FailsOpen("the batch is sent once more, then lost"),
         }
     }
 
@@ -63,7 +65,7 @@ impl Adapter for Event {
         Shown::Nobody("the answer has no body")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "What an event tells has happened: nothing here decides, whatever a binding's mode. Every event of a batch is put before the hook's \
          plugins and has a record of its own; one that cannot be read has a record with the cause `schema-mismatch` instead. A batch that Okta \
          sends again is known by its `eventId` for 30 s and not looked at twice. The answer is an \
@@ -73,7 +75,7 @@ impl Adapter for Event {
          `x-okta-verification-challenge`) is answered without proof and says nothing that the caller did not."
     }
 
-    fn binds(&self) -> bool {
+    fn is_binding(&self) -> bool {
         false
     }
 
@@ -81,7 +83,7 @@ impl Adapter for Event {
         Methods::GetAndPost
     }
 
-    fn greet(&self, request: &Request<'_>, _settings: &Settings) -> Option<Answer> {
+    fn preflight(&self, request: &Request<'_>, _settings: &HookSettings) -> Option<Answer> {
         let challenge =
             (request.header)("x-okta-verification-challenge").filter(|_| request.get)?;
         if !(1..=MAX_CHALLENGE_BYTES).contains(&challenge.len()) {
@@ -93,10 +95,10 @@ impl Adapter for Event {
         Some(Answer::json(200, body))
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let Envelope { body: read, sent_id } = envelope(request.body, EVENT_TYPE, frame)?;
         let events = read.data()?.get("events").filter(|events| events.is_array());
-        let events = events.ok_or_else(|| read.refuse(Cause::WrongShape, "data.events"))?;
+        let events = events.ok_or_else(|| read.refuse(Cause::SchemaMismatch, "data.events"))?;
         let mut seen = BTreeSet::new();
         let mut items = Vec::new();
         for (number, event) in events.elements().enumerate() {
@@ -104,7 +106,7 @@ impl Adapter for Event {
                 Ok(call) if seen.insert(call.id.clone()) => items.push(Ok(call.into())),
                 Ok(_) => {}
                 Err(malformed) => {
-                    let question = unreadable(event, number, frame).map(Incoming::from);
+                    let question = unreadable(event, number, frame).map(HookRequest::from);
                     items.push(Err(Box::new(UnparsedItem {
                         answer: arrived(),
                         malformed,
@@ -114,18 +116,32 @@ impl Adapter for Event {
             }
         }
         if items.is_empty() {
-            return Ok(Parsed::Nothing(arrived()));
+            return Ok(Parsed::Immediate(arrived()));
         }
-        Ok(Parsed::Many(Batch { items, until: ShortCircuit::End, id: sent_id, query: Vec::new() }))
+        Ok(Parsed::Batch(Batch {
+            items,
+            until: ShortCircuit::Never,
+            id: sent_id,
+            query: Vec::new(),
+        }))
     }
 
-    fn write(&self, _incoming: &Incoming, _outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(
+        &self,
+        _incoming: &HookRequest,
+        _outcome: &Outcome<'_>,
+    ) -> Result<Answer, RenderError> {
         Ok(arrived())
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        _incoming: Option<&HookRequest>,
+    ) -> Answer {
         match cause.attribution() {
-            Attribution::Caller if cause == Cause::CallerUnproven => Answer::status(401),
+            Attribution::Caller if cause == Cause::Unauthenticated => Answer::status(401),
             // It would fail the second time too.
             Attribution::Plugin => arrived(),
             // 4xx would be the last of the batch.
@@ -133,27 +149,27 @@ impl Adapter for Event {
         }
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         arrived()
     }
 
     /// A part that is not on record has a body.
-    fn gather(&self, answers: &[Vec<u8>], _batch: &BatchContext) -> Answer {
+    fn render_batch(&self, answers: &[Vec<u8>], _batch: &BatchContext) -> Answer {
         if answers.iter().all(Vec::is_empty) { arrived() } else { Answer::status(503) }
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("204; the record has it"),
-            Effect::StepUp | Effect::Review | Effect::Deny => Support::Mapped(
+            Effect::StepUp | Effect::Review | Effect::Deny => Support::Fallback(
                 &[FallbackTo::Record],
                 "what an event tells has happened: the finding stands in the record alone",
             ),
         }
     }
 
-    fn change(&self, _change: ChangeKind) -> Support {
-        Support::Mapped(
+    fn change_support(&self, _change: ChangeKind) -> Support {
+        Support::Fallback(
             &[FallbackTo::Record],
             "what an event tells has happened: the wish stands in the record alone",
         )
@@ -161,25 +177,25 @@ impl Adapter for Event {
 }
 
 /// The body of one event, by its `uuid` or, without one, by an id of its own.
-fn body(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Option<Body> {
+fn body(event: Value<'_>, number: usize, frame: &ParseContext<'_>) -> Option<JsonBody> {
     let id = event
         .get("uuid")
         .and_then(Value::as_str)
         .filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));
     let event_id = id.map_or_else(|| format!("{}/{number}", frame.own_id()), |id| id.into_owned());
-    Some(Body { document: Document::parse(event.raw().as_bytes()).ok()?, event_id })
+    Some(JsonBody { document: Document::parse(event.raw().as_bytes()).ok()?, event_id })
 }
 
 /// The record of an event that cannot be read: the bytes that came, and nothing that they tell.
-fn unreadable(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Option<Call> {
+fn unreadable(event: Value<'_>, number: usize, frame: &ParseContext<'_>) -> Option<Call> {
     let call = body(event, number, frame)?.call("okta.event", frame);
     Some(Call { seed: frame.seed_of(number), ..call })
 }
 
 /// Reads one event.
-fn parse(event: Value<'_>, number: usize, frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(event: Value<'_>, number: usize, frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let wrong =
-        || Malformed { cause: Cause::WrongShape, detail: "data.events".into(), event: None };
+        || ParseError { cause: Cause::SchemaMismatch, detail: "data.events".into(), event: None };
     let read = body(event, number, frame).filter(|_| event.is_object()).ok_or_else(wrong)?;
     let event = Some(read.document.root());
     let actor = object(event, "actor");

@@ -22,14 +22,15 @@ use crate::answer::Answer;
 use crate::body::{Strings, members, object, string, wanted_attributes};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct Import;
 
 impl Adapter for Import {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -45,8 +46,8 @@ impl Adapter for Import {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let imported = Behaviour::GoesOn("the user is imported");
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let imported = Behaviour::FailsOpen("the user is imported");
         FailureBehaviour {
             empty: imported,
             client_error: imported,
@@ -59,40 +60,45 @@ impl Adapter for Import {
         Shown::Operator("in Okta's System Log (`errorSummary`); nobody waits for an import")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "Okta imports the user whatever the answer: no answer stops an import. The strictest is `200` with `error`, which \
          Okta logs as a failure; so are a mapped effect and a closed hook's safe answer, and no command goes with them. \
          Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not proven."
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
-        Ok(Parsed::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
+        Ok(Parsed::Single(parse(request.body, frame)?.into()))
     }
 
-    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, _incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         render(outcome)
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        _incoming: Option<&HookRequest>,
+    ) -> Answer {
         stop(unchecked(cause, UNCHECKED))
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         go_on()
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
-            Effect::StepUp | Effect::Review | Effect::Deny => Support::Mapped(
+            Effect::StepUp | Effect::Review | Effect::Deny => Support::Fallback(
                 &[FallbackTo::Report],
                 "an import cannot be stopped: with `error`, Okta logs a failure and imports the user",
             ),
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::User) => {
                 Native("`com.okta.user.profile.update`; the place is one profile member")
@@ -100,17 +106,18 @@ impl Adapter for Import {
             ChangeKind::Set(Target::AppUser) => {
                 Native("`com.okta.appUser.profile.update`; the place is one profile member")
             }
-            ChangeKind::Remove(Target::User | Target::AppUser) => {
-                Mapped(&[FallbackTo::Report], "an answer sets profile members and takes none away")
-            }
+            ChangeKind::Remove(Target::User | Target::AppUser) => Fallback(
+                &[FallbackTo::Report],
+                "an answer sets profile members and takes none away",
+            ),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("the hook changes the user and the application's user only")
+                Unsupported("the hook changes the user and the application's user only")
             }
-            ChangeKind::CapLifetime(_) => Unsayable("an imported user has no lifetime"),
-            ChangeKind::AddGrant => Unsayable(
+            ChangeKind::CapLifetime(_) => Unsupported("an imported user has no lifetime"),
+            ChangeKind::AddGrant => Unsupported(
                 "an import grants nothing by itself; set a profile member that a group rule reads",
             ),
-            ChangeKind::DropGrant => Mapped(
+            ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Report],
                 "an answer sets profile members and takes no group away",
             ),
@@ -118,13 +125,13 @@ impl Adapter for Import {
                 Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`")
             }
             ChangeKind::CreateUser => Native("`com.okta.action.update` with `CREATE_USER`"),
-            ChangeKind::Credential => Unsayable("no password is checked during an import"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an import"),
+            ChangeKind::Credential => Unsupported("no password is checked during an import"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve an import"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Report], "an import cannot wait for approvers")
+                Fallback(&[FallbackTo::Report], "an import cannot wait for approvers")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Report], "Okta carries out no obligations")
+                Fallback(&[FallbackTo::Report], "Okta carries out no obligations")
             }
             ChangeKind::Waive => crate::say::waived(),
         }
@@ -132,7 +139,7 @@ impl Adapter for Import {
 }
 
 /// Reads a request.
-fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let read = envelope(body, EVENT_TYPE, frame)?.body;
     let data = read.data()?;
     let context = object(Some(data), "context");
@@ -185,13 +192,15 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 }
 
 /// Writes an answer.
-fn render(outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+fn render(outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
     if outcome.verdict > Effect::Allow {
         return Ok(stop(&outcome.text_or(REPORTED)));
     }
     let mut answer = Wanted::default();
     for (at, change) in (1..).zip(outcome.changes) {
-        answer.admit(change).map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+        answer
+            .admit(change)
+            .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
     }
     commands(&answer.commands())
 }
@@ -211,7 +220,7 @@ enum Action<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn admit(&mut self, change: &'a Change) -> Result<(), Why> {
+    fn admit(&mut self, change: &'a Change) -> Result<(), RenderErrorKind> {
         match change {
             Change::Set { target: Target::User, path, value } => {
                 self.user.set(path, value, |_| true)
@@ -220,15 +229,15 @@ impl<'a> Wanted<'a> {
                 self.app_user.set(path, value, |_| true)
             }
             Change::CreateUser => self.decide(Action::Create),
-            Change::LinkUser(id) if id.is_empty() => Err(Why::Value),
+            Change::LinkUser(id) if id.is_empty() => Err(RenderErrorKind::Value),
             Change::LinkUser(id) => self.decide(Action::Link(id)),
-            _ => Err(Why::Kind),
+            _ => Err(RenderErrorKind::Kind),
         }
     }
 
-    fn decide(&mut self, action: Action<'a>) -> Result<(), Why> {
+    fn decide(&mut self, action: Action<'a>) -> Result<(), RenderErrorKind> {
         match &self.action {
-            Some(earlier) if *earlier != action => Err(Why::Conflict),
+            Some(earlier) if *earlier != action => Err(RenderErrorKind::Conflict),
             _ => {
                 self.action = Some(action);
                 Ok(())

@@ -21,13 +21,13 @@ use portcullis_model::json::{Value, quote};
 use portcullis_model::{Cause, Document, Origin};
 
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, object, string};
-use crate::{Frame, HookKind, Malformed, Unsayable, Why};
+use crate::body::{JsonBody, object, string};
+use crate::{HookKind, ParseContext, ParseError, RenderError, RenderErrorKind};
 
 /// The envelope of an event.
 pub(crate) struct Envelope {
     /// The body, and the event's id: Okta's, or one of the host's own where Okta's cannot be read.
-    pub(crate) body: Body,
+    pub(crate) body: JsonBody,
     /// Okta's id, by which a retry is known.
     pub(crate) sent_id: Option<String>,
 }
@@ -37,10 +37,10 @@ pub(crate) struct Envelope {
 pub(crate) fn envelope(
     body: &[u8],
     event_type: &str,
-    frame: &Frame<'_>,
-) -> Result<Envelope, Malformed> {
+    frame: &ParseContext<'_>,
+) -> Result<Envelope, ParseError> {
     let refuse =
-        |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
+        |cause, detail: &'static str| ParseError { cause, detail: detail.into(), event: None };
     let document = Document::parse(body).map_err(|error| refuse(error.cause, "the body"))?;
     let root = document.root();
     let sent_id = root
@@ -51,17 +51,17 @@ pub(crate) fn envelope(
         .map(Cow::into_owned);
     let found = root.get("eventType").and_then(Value::as_str);
     let problem = match found {
-        None => Some(Cause::WrongShape),
+        None => Some(Cause::SchemaMismatch),
         Some(found) if found != event_type => Some(Cause::UnknownEvent),
         Some(_) => None,
     };
     if let Some(cause) = problem {
-        let body = Body { document, event_id: sent_id.unwrap_or_default() };
+        let body = JsonBody { document, event_id: sent_id.unwrap_or_default() };
         let refused = body.refuse(cause, "eventType");
-        return Err(Malformed { event: refused.event.filter(|id| !id.is_empty()), ..refused });
+        return Err(ParseError { event: refused.event.filter(|id| !id.is_empty()), ..refused });
     }
     let event_id = sent_id.clone().unwrap_or_else(|| frame.own_id());
-    Ok(Envelope { body: Body { document, event_id }, sent_id })
+    Ok(Envelope { body: JsonBody { document, event_id }, sent_id })
 }
 
 /// The member of that name in another case, where there is exactly one.
@@ -116,7 +116,7 @@ pub(crate) fn go_on() -> Answer {
 /// The text of a refusal without a decision: one that explains itself where that helps whoever
 /// reads it.
 pub(super) fn unchecked(cause: Cause, text: &'static str) -> &'static str {
-    if cause == Cause::EventReused { EVENT_REUSED } else { text }
+    if cause == Cause::EventIdReused { EVENT_REUSED } else { text }
 }
 
 /// An answer with `error`.
@@ -128,7 +128,7 @@ pub(crate) fn stop(text: &str) -> Answer {
 }
 
 /// An answer with commands: their types and their values, which are JSON.
-pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, Unsayable> {
+pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, RenderError> {
     if commands.is_empty() {
         return Ok(go_on());
     }
@@ -142,7 +142,7 @@ pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, Unsayable>
     }
     body.push_str("]}");
     if body.len() > MAX_ANSWER_BYTES {
-        return Err(Unsayable { change: None, why: Why::TooLong });
+        return Err(RenderError { change: None, why: RenderErrorKind::TooLong });
     }
     Ok(Answer::ok(body, Slot::DebugContext))
 }

@@ -17,14 +17,15 @@ use crate::answer::{Answer, Slot};
 use crate::body::{members, object, string};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct PasswordImport;
 
 impl Adapter for PasswordImport {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -45,12 +46,12 @@ impl Adapter for PasswordImport {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let failed = Behaviour::Stops(
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let failed = Behaviour::FailsClosed(
             "the sign-in fails and the password is not imported; Okta asks again at the next one",
         );
         FailureBehaviour {
-            empty: Behaviour::Stops("its default, `UNVERIFIED`: the sign-in fails"),
+            empty: Behaviour::FailsClosed("its default, `UNVERIFIED`: the sign-in fails"),
             client_error: failed,
             server_error: failed,
             timeout: failed,
@@ -64,7 +65,7 @@ impl Adapter for PasswordImport {
         )
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "`VERIFIED` needs a plugin that says `credential(verified)`, and nobody who denies; everything else is `UNVERIFIED`: the sign-in \
          fails. `error` is never sent, since Okta does not say what it does with one. The password is a secret: only a plugin whose manifest \
          reads `okta.password-import:/data/context/credential/password` sees it, nobody keeps it, and of what such a plugin says only codes are \
@@ -72,11 +73,11 @@ impl Adapter for PasswordImport {
          too: this hook has no answer that lets everybody in."
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
-        Ok(Parsed::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
+        Ok(Parsed::Single(parse(request.body, frame)?.into()))
     }
 
-    fn write(&self, _incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, _incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         let mut verified = false;
         for (at, change) in (1..).zip(outcome.changes) {
             match change {
@@ -85,7 +86,12 @@ impl Adapter for PasswordImport {
                     Credential::Unverified | Credential::Retry | Credential::Block,
                 ) => {}
                 // Okta takes the password over and has no words for anything else.
-                _ => return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind }),
+                _ => {
+                    return Err(RenderError {
+                        change: Some((at, change.kind())),
+                        why: RenderErrorKind::Kind,
+                    });
+                }
             }
         }
         let refused = outcome
@@ -98,19 +104,24 @@ impl Adapter for PasswordImport {
         Ok(unverified(Slot::DebugContext))
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        _incoming: Option<&HookRequest>,
+    ) -> Answer {
         let slot = match cause {
-            Cause::EventReused => Slot::Explained(EVENT_REUSED),
+            Cause::EventIdReused => Slot::Explained(EVENT_REUSED),
             _ => Slot::DebugContext,
         };
         unverified(slot)
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         go_on()
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native(
                 "`VERIFIED` with `credential(verified)`, else `UNVERIFIED`: to allow is not to \
@@ -118,29 +129,33 @@ impl Adapter for PasswordImport {
             ),
             Effect::Deny => Support::Native("`UNVERIFIED`: the sign-in fails"),
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "a hook cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "a hook cannot ask for a factor")
             }
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a sign-in cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a sign-in cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Native, Unsupported};
         match change {
             ChangeKind::Credential => Native(
                 "`verified` as `VERIFIED`; `unverified`, `retry` and `block` as `UNVERIFIED`; `migrate` and `update` cannot be said, since \
                  Okta takes a verified password over by itself and asks for no other",
             ),
-            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsayable("the hook changes nothing"),
-            ChangeKind::CapLifetime(_) => Unsayable("a password has no lifetime here"),
-            ChangeKind::AddGrant | ChangeKind::DropGrant => Unsayable("a password grants nothing"),
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("the user is there already"),
-            ChangeKind::AutoApprove | ChangeKind::RequireApprovers => {
-                Unsayable("nobody is asked to approve a password")
+            ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsupported("the hook changes nothing"),
+            ChangeKind::CapLifetime(_) => Unsupported("a password has no lifetime here"),
+            ChangeKind::AddGrant | ChangeKind::DropGrant => {
+                Unsupported("a password grants nothing")
             }
-            ChangeKind::Statement => Unsayable(
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsupported("the user is there already")
+            }
+            ChangeKind::AutoApprove | ChangeKind::RequireApprovers => {
+                Unsupported("nobody is asked to approve a password")
+            }
+            ChangeKind::Statement => Unsupported(
                 "Okta carries out no obligations, and what sees a password says nothing free",
             ),
             ChangeKind::Waive => crate::say::waived(),
@@ -149,7 +164,7 @@ impl Adapter for PasswordImport {
 }
 
 /// Reads a request.
-fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let read = envelope(body, EVENT_TYPE, frame)?.body;
     let data = read.data()?;
     let Context { whole: context, origin, correlation, .. } = Context::read(data);
@@ -158,7 +173,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let user_name = read.required(credential, "data.context.credential.username")?;
     // An empty one is one, and wrong.
     if string(credential, "password").is_none() {
-        return Err(read.refuse(Cause::WrongShape, "data.context.credential.password"));
+        return Err(read.refuse(Cause::SchemaMismatch, "data.context.credential.password"));
     }
 
     Ok(Call {

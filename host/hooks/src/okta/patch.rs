@@ -11,7 +11,7 @@ use portcullis_model::json::{Value, array_index, split_pointer};
 use portcullis_model::{Document, Target};
 
 use super::shape::{Operations, Shape};
-use crate::Why;
+use crate::RenderErrorKind;
 
 /// Operations on one token.
 pub(super) struct Patch<'a> {
@@ -38,13 +38,13 @@ impl<'a> Patch<'a> {
     }
 
     /// Puts a value at a place.
-    pub(super) fn set(&mut self, path: &str, value: &str) -> Result<(), Why> {
+    pub(super) fn set(&mut self, path: &str, value: &str) -> Result<(), RenderErrorKind> {
         if self.token.is_none() {
             return Ok(());
         }
-        let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
+        let document = Document::parse(value.as_bytes()).map_err(|_| RenderErrorKind::Value)?;
         if document.root().is_null() {
-            return Err(Why::Value);
+            return Err(RenderErrorKind::Value);
         }
         let (claim, inner, in_request) = self.claim(path)?;
         let shape = Shape::of(document.root());
@@ -56,7 +56,7 @@ impl<'a> Patch<'a> {
             self.operations.write(operation, path, Some(document.root().raw()));
             return Ok(());
         };
-        let operation = match below(claim, parents).ok_or(Why::NoTarget)? {
+        let operation = match below(claim, parents).ok_or(RenderErrorKind::NoTarget)? {
             Shape::Object(members) => match members.insert(last.clone(), shape) {
                 Some(_) if in_request => "replace",
                 _ => "add",
@@ -70,55 +70,57 @@ impl<'a> Patch<'a> {
                         "add"
                     }
                     Some(index) if in_request => {
-                        *elements.get_mut(index).ok_or(Why::NoTarget)? = shape;
+                        *elements.get_mut(index).ok_or(RenderErrorKind::NoTarget)? = shape;
                         "replace"
                     }
-                    _ => return Err(Why::NoTarget),
+                    _ => return Err(RenderErrorKind::NoTarget),
                 }
             }
-            Shape::Leaf(_) => return Err(Why::NoTarget),
+            Shape::Leaf(_) => return Err(RenderErrorKind::NoTarget),
         };
         self.operations.write(operation, path, Some(document.root().raw()));
         Ok(())
     }
 
     /// Takes away what stands at a place.
-    pub(super) fn remove(&mut self, path: &str) -> Result<(), Why> {
+    pub(super) fn remove(&mut self, path: &str) -> Result<(), RenderErrorKind> {
         if self.token.is_none() {
             return Ok(());
         }
         let (claim, inner, in_request) = self.claim(path)?;
         if !in_request {
-            return Err(Why::NoTarget);
+            return Err(RenderErrorKind::NoTarget);
         }
         let gone = match inner.split_last() {
             None => claim.take(),
-            Some((last, parents)) => match below(claim, parents).ok_or(Why::NoTarget)? {
-                Shape::Object(members) => members.remove(last),
-                Shape::Array(elements) => array_index(last)
-                    .filter(|index| *index < elements.len())
-                    .map(|index| elements.remove(index)),
-                Shape::Leaf(_) => None,
-            },
+            Some((last, parents)) => {
+                match below(claim, parents).ok_or(RenderErrorKind::NoTarget)? {
+                    Shape::Object(members) => members.remove(last),
+                    Shape::Array(elements) => array_index(last)
+                        .filter(|index| *index < elements.len())
+                        .map(|index| elements.remove(index)),
+                    Shape::Leaf(_) => None,
+                }
+            }
         };
-        gone.ok_or(Why::NoTarget)?;
+        gone.ok_or(RenderErrorKind::NoTarget)?;
         self.operations.write("remove", path, None);
         Ok(())
     }
 
     /// Lets the token live no longer than that. A token that is not issued does not live longer, and one that
     /// lives no longer needs no operation.
-    pub(super) fn cap(&mut self, seconds: u32) -> Result<(), Why> {
+    pub(super) fn cap(&mut self, seconds: u32) -> Result<(), RenderErrorKind> {
         let Some(token) = self.token else {
             return Ok(());
         };
-        let present = expiration(token).and_then(Value::as_u64).ok_or(Why::NoTarget)?;
+        let present = expiration(token).and_then(Value::as_u64).ok_or(RenderErrorKind::NoTarget)?;
         if u64::from(seconds) >= present {
             return Ok(());
         }
         let (least, most) = LIFETIME;
         if seconds < least {
-            return Err(Why::TooShort);
+            return Err(RenderErrorKind::TooShort);
         }
         self.cap = Some(self.cap.unwrap_or(most).min(seconds));
         Ok(())
@@ -137,19 +139,24 @@ impl<'a> Patch<'a> {
     }
 
     /// The claim that a path is about, as it is now; the tokens below it; and whether the request has it.
-    fn claim(&mut self, path: &str) -> Result<(&mut Option<Shape>, Vec<String>, bool), Why> {
-        let mut tokens =
-            split_pointer(path).ok_or(Why::Place)?.into_iter().map(|token| token.into_owned());
+    fn claim(
+        &mut self,
+        path: &str,
+    ) -> Result<(&mut Option<Shape>, Vec<String>, bool), RenderErrorKind> {
+        let mut tokens = split_pointer(path)
+            .ok_or(RenderErrorKind::Place)?
+            .into_iter()
+            .map(|token| token.into_owned());
         let (Some("claims"), Some(name)) =
             (tokens.next().as_deref(), tokens.next().filter(|name| !name.is_empty()))
         else {
-            return Err(Why::Place);
+            return Err(RenderErrorKind::Place);
         };
         if is_reserved(self.target, &name) {
-            return Err(Why::Reserved);
+            return Err(RenderErrorKind::Reserved);
         }
         let claims = self.token.and_then(|token| token.get("claims"));
-        let claims = claims.filter(|claims| claims.is_object()).ok_or(Why::NoTarget)?;
+        let claims = claims.filter(|claims| claims.is_object()).ok_or(RenderErrorKind::NoTarget)?;
         let sent = claims.get(&name);
         let claim = self.claims.entry(name).or_insert_with(|| sent.map(Shape::of));
         Ok((claim, tokens.collect(), sent.is_some()))

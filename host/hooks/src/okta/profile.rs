@@ -5,7 +5,7 @@
 use portcullis_model::Document;
 use portcullis_model::json::{Value, quote, split_pointer};
 
-use crate::Why;
+use crate::RenderErrorKind;
 
 /// Profile members and their values, which are JSON.
 #[derive(Default)]
@@ -18,19 +18,19 @@ impl<'a> Profile<'a> {
         path: &str,
         value: &'a str,
         may: fn(Value<'_>) -> bool,
-    ) -> Result<(), Why> {
-        let tokens = split_pointer(path).ok_or(Why::Place)?;
+    ) -> Result<(), RenderErrorKind> {
+        let tokens = split_pointer(path).ok_or(RenderErrorKind::Place)?;
         let [name] = tokens.as_slice() else {
-            return Err(Why::Place);
+            return Err(RenderErrorKind::Place);
         };
         if name.is_empty() {
-            return Err(Why::Place);
+            return Err(RenderErrorKind::Place);
         }
         if !Document::parse(value.as_bytes()).is_ok_and(|document| may(document.root())) {
-            return Err(Why::Value);
+            return Err(RenderErrorKind::Value);
         }
         match self.0.iter().find(|(earlier, _)| earlier == name) {
-            Some((_, earlier)) if *earlier != value => Err(Why::Conflict),
+            Some((_, earlier)) if *earlier != value => Err(RenderErrorKind::Conflict),
             Some(_) => Ok(()),
             None => {
                 self.0.push((name.to_string(), value));

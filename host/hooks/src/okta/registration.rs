@@ -22,15 +22,15 @@ use crate::answer::{Answer, Slot};
 use crate::body::{attributes, object, string};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Reason, Request, Settings, Unsayable,
-    Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, Reason,
+    RenderError, RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct Registration;
 
 impl Adapter for Registration {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -46,10 +46,10 @@ impl Adapter for Registration {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let denied = Behaviour::Stops("the registration or the update is denied");
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let denied = Behaviour::FailsClosed("the registration or the update is denied");
         FailureBehaviour {
-            empty: Behaviour::GoesOn("the registration or the update proceeds"),
+            empty: Behaviour::FailsOpen("the registration or the update proceeds"),
             client_error: denied,
             server_error: denied,
             timeout: denied,
@@ -63,82 +63,89 @@ impl Adapter for Registration {
         )
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "Self-service registration, and progressive profile where the call's `requestType` says so. A denial is `200` with the command \
          `DENY` and `error`; a finding with a `field` that the form has becomes an `errorCauses` of that field, which the sign-in \
          widget shows beside it. A closed hook denies. Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not \
          proven, which denies."
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
-        Ok(Parsed::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
+        Ok(Parsed::Single(parse(request.body, frame)?.into()))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         render(&incoming.call, outcome)
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        _incoming: Option<&HookRequest>,
+    ) -> Answer {
         deny(&Outcome { text: Some(unchecked(cause, UNCHECKED)), ..Outcome::default() }, None)
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         go_on()
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
             Effect::Deny => Support::Native(
                 "200 with `DENY` and `error`: nobody is registered and the person sees the text",
             ),
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "a hook cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "a hook cannot ask for a factor")
             }
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a registration cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a registration cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::User) => Native(
                 "`com.okta.user.profile.update`, or `com.okta.user.progressive.profile.update` in a progressive profile; the place is one \
                  profile member that Okta knows, never the password; the value is plain, or a list of plain values",
             ),
             ChangeKind::Remove(Target::User) => {
-                Mapped(&[FallbackTo::Deny], "an answer sets profile members and takes none away")
+                Fallback(&[FallbackTo::Deny], "an answer sets profile members and takes none away")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("the hook changes the user only")
+                Unsupported("the hook changes the user only")
             }
-            ChangeKind::CapLifetime(_) => Unsayable("a registered user has no lifetime"),
-            ChangeKind::AddGrant => Unsayable(
+            ChangeKind::CapLifetime(_) => Unsupported("a registered user has no lifetime"),
+            ChangeKind::AddGrant => Unsupported(
                 "a registration grants nothing by itself; set a profile member that a group rule \
                  reads",
             ),
-            ChangeKind::DropGrant => Mapped(
+            ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Deny],
                 "an answer sets profile members and takes no group away",
             ),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsayable("Okta knows itself whether the user is new")
+                Unsupported("Okta knows itself whether the user is new")
             }
-            ChangeKind::Credential => Unsayable("no password is checked during a registration"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a registration"),
+            ChangeKind::Credential => Unsupported("no password is checked during a registration"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a registration"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a registration cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a registration cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[FallbackTo::Deny], "Okta carries out no obligations"),
+            ChangeKind::Statement => {
+                Fallback(&[FallbackTo::Deny], "Okta carries out no obligations")
+            }
             ChangeKind::Waive => crate::say::waived(),
         }
     }
 }
 
 /// Reads a request.
-fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let read = envelope(body, EVENT_TYPE, frame)?.body;
     let request_type = string(Some(read.document.root()), "requestType");
     let data = read.data()?;
@@ -176,7 +183,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 }
 
 /// Writes an answer.
-fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
     if outcome.verdict > Effect::Allow {
         return Ok(deny(outcome, call.action.as_ref()));
     }
@@ -184,14 +191,14 @@ fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
     for (at, change) in (1..).zip(outcome.changes) {
         match change {
             Change::Set { target: Target::User, path, .. } if is_password(path) => {
-                Err(Why::Reserved)
+                Err(RenderErrorKind::Reserved)
             }
             Change::Set { target: Target::User, path, value } => {
                 profile.set(path, value, is_attribute)
             }
-            _ => Err(Why::Kind),
+            _ => Err(RenderErrorKind::Kind),
         }
-        .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+        .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
     }
     if profile.is_empty() {
         return Ok(go_on());
@@ -211,7 +218,7 @@ fn deny(outcome: &Outcome<'_>, form: Option<&Entity>) -> Answer {
         fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == ground.field)
     };
     let causes: Vec<_> =
-        outcome.grounds.iter().filter_map(|ground| Some((field_of(ground)?, ground))).collect();
+        outcome.reasons.iter().filter_map(|ground| Some((field_of(ground)?, ground))).collect();
     let is_cause = |ground: &Reason<'_>| field_of(ground).is_some();
     let text = match outcome.text {
         Some(text) => outcome.with_count(text, is_cause),

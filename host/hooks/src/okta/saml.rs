@@ -20,18 +20,19 @@ use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::body::{Body, Strings, first_of_each, members, object, string};
+use crate::body::{JsonBody, Strings, first_of_each, members, object, string};
 use crate::object::array;
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct Saml;
 
 impl Adapter for Saml {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -47,8 +48,8 @@ impl Adapter for Saml {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let unmodified = Behaviour::GoesOn("the assertion leaves unmodified");
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let unmodified = Behaviour::FailsOpen("the assertion leaves unmodified");
         FailureBehaviour {
             empty: unmodified,
             client_error: unmodified,
@@ -64,7 +65,7 @@ impl Adapter for Saml {
         )
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "Okta lets the assertion leave unmodified when the hook is late or answers anything but 200, so a closed hook refuses with `200` \
          and `error`, whatever the cause. What Okta does with `error` its documents tell differently: the release notes of 2019 say that the \
          person is refused and sees the text, the reference only that a failure is logged; try it in your own organisation before you \
@@ -84,15 +85,20 @@ impl Adapter for Saml {
         ]
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
-        Ok(Parsed::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
+        Ok(Parsed::Single(parse(request.body, frame)?.into()))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         render(&incoming.call, outcome)
     }
 
-    fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         let restricted = match (on_failure, incoming) {
             // Where the request itself is wrong, nobody is owed a way around.
             (OnFailure::Restricted { applications }, Some(incoming))
@@ -105,11 +111,11 @@ impl Adapter for Saml {
         restricted.unwrap_or_else(|| stop(unchecked(cause, UNCHECKED)))
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         go_on()
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
             Effect::Deny => Support::Native(
@@ -117,16 +123,16 @@ impl Adapter for Saml {
                  above",
             ),
             Effect::StepUp => {
-                Support::Mapped(&[FallbackTo::Deny], "a hook cannot ask for a factor")
+                Support::Fallback(&[FallbackTo::Deny], "a hook cannot ask for a factor")
             }
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "an assertion cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "an assertion cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::Assertion) => Native(
                 "`add` of a statement `/claims/NAME`, from a plain value, a list of them, or Okta's form; `replace` of what is there below \
@@ -136,33 +142,37 @@ impl Adapter for Saml {
                 "`/authentication/sessionLifetime`, which becomes `SessionNotOnOrAfter`; 300 to 86,400 s; a cap under 300 s is a denial",
             ),
             ChangeKind::Remove(Target::Assertion) => {
-                Mapped(&[FallbackTo::Deny], "an answer adds and replaces and takes nothing away")
+                Fallback(&[FallbackTo::Deny], "an answer adds and replaces and takes nothing away")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
-                Unsayable("the hook changes the assertion only")
+                Unsupported("the hook changes the assertion only")
             }
-            ChangeKind::AddGrant => Unsayable(
+            ChangeKind::AddGrant => Unsupported(
                 "an assertion grants nothing by itself; set a statement that the application reads",
             ),
             ChangeKind::DropGrant => {
-                Mapped(&[FallbackTo::Deny], "an answer takes nothing out of an assertion")
+                Fallback(&[FallbackTo::Deny], "an answer takes nothing out of an assertion")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsayable("the user is known when an assertion is made")
+                Unsupported("the user is known when an assertion is made")
             }
-            ChangeKind::Credential => Unsayable("no password is checked when an assertion is made"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve an assertion"),
+            ChangeKind::Credential => {
+                Unsupported("no password is checked when an assertion is made")
+            }
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve an assertion"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "an assertion cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "an assertion cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[FallbackTo::Deny], "Okta carries out no obligations"),
+            ChangeKind::Statement => {
+                Fallback(&[FallbackTo::Deny], "Okta carries out no obligations")
+            }
             ChangeKind::Waive => crate::say::waived(),
         }
     }
 }
 
 /// Reads a request.
-fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let read = envelope(body, EVENT_TYPE, frame)?.body;
     let data = read.data()?;
     let Context { whole: context, profile, user_id, origin, correlation } = Context::read(data);
@@ -251,7 +261,7 @@ fn plain(claim: Value<'_>) -> Text {
 }
 
 /// What statements list, or plain lists elsewhere in the body.
-fn entitlements(read: &Body, pointers: &[String]) -> Result<Vec<Text>, Malformed> {
+fn entitlements(read: &JsonBody, pointers: &[String]) -> Result<Vec<Text>, ParseError> {
     let mut found = Strings::default();
     if pointers.is_empty() {
         for pointer in Saml.default_entitlements() {
@@ -290,7 +300,7 @@ fn statement(place: Option<Value<'_>>) -> Option<Option<Value<'_>>> {
 }
 
 /// Writes an answer.
-fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
     if outcome.verdict > Effect::Allow {
         return Ok(stop(&outcome.text_or(DENIED)));
     }
@@ -299,9 +309,9 @@ fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         match change {
             Change::Set { target: Target::Assertion, path, value } => patch.set(path, value),
             Change::CapLifetime { target: Target::Assertion, seconds } => patch.cap(*seconds),
-            _ => Err(Why::Kind),
+            _ => Err(RenderErrorKind::Kind),
         }
-        .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+        .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
     }
     let command: Vec<_> = patch.finish().into_iter().collect();
     commands(&command)

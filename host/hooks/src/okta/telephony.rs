@@ -20,15 +20,15 @@ use crate::answer::Answer;
 use crate::body::{attributes, members, object, spelled, spelling, string};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Errand, Frame, Incoming, Malformed, Message, OnFailure, Outcome, Parsed, Request, Settings,
-    Unsayable, Why,
+    HookRequest, HookSettings, Message, OnFailure, Outcome, ParseContext, ParseError, Parsed,
+    RenderError, RenderErrorKind, Request, SideEffect,
 };
 
 /// The hook kind.
 pub(crate) struct Telephony;
 
 impl Adapter for Telephony {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -52,9 +52,9 @@ impl Adapter for Telephony {
         Duration::from_millis(2_500)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
+    fn failure_behaviour(&self) -> FailureBehaviour {
         let failover =
-            Behaviour::GoesOn("Okta's own provider sends the code, heavily rate limited");
+            Behaviour::FailsOpen("Okta's own provider sends the code, heavily rate limited");
         FailureBehaviour {
             empty: failover,
             client_error: failover,
@@ -70,7 +70,7 @@ impl Adapter for Telephony {
         )
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "Where the verdict does not stop, the hook's delivery client takes the message before the answer says `SUCCESSFUL`; where nobody takes \
          it, or the hook has no delivery client, the answer is `error`. No answer stops a code: with `error`, as after a denial or a failure, \
          open or closed, Okta's own provider sends it. The code and the text are secrets: only a plugin whose manifest reads \
@@ -78,21 +78,24 @@ impl Adapter for Telephony {
          are kept. Restricted is not offered."
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::ById
     }
 
-    fn delivers(&self) -> bool {
+    fn may_deliver(&self) -> bool {
         true
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
-        Ok(Parsed::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
+        Ok(Parsed::Single(parse(request.body, frame)?.into()))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         if let Some(change) = outcome.changes.first() {
-            return Err(Unsayable { change: Some((1, change.kind())), why: Why::Kind });
+            return Err(RenderError {
+                change: Some((1, change.kind())),
+                why: RenderErrorKind::Kind,
+            });
         }
         if outcome.verdict > Effect::Allow {
             return Ok(stop(&outcome.text_or(REPORTED)));
@@ -110,38 +113,47 @@ impl Adapter for Telephony {
         commands(&[("com.okta.telephony.action", value)])
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, _incoming: Option<&Incoming>) -> Answer {
-        stop(if cause == Cause::Undelivered { UNDELIVERED } else { unchecked(cause, UNCHECKED) })
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        _incoming: Option<&HookRequest>,
+    ) -> Answer {
+        stop(if cause == Cause::MessageUndelivered {
+            UNDELIVERED
+        } else {
+            unchecked(cause, UNCHECKED)
+        })
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         stop(UNCHECKED)
     }
 
-    fn errand(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Errand> {
+    fn side_effect(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Option<SideEffect> {
         let allowed = outcome.verdict <= Effect::Allow && outcome.changes.is_empty();
-        allowed.then(|| message(&incoming.call)).flatten().map(Errand::Deliver)
+        allowed.then(|| message(&incoming.call)).flatten().map(SideEffect::Deliver)
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native(
                 "200 with `SUCCESSFUL`, once the delivery client took the message; else `error`",
             ),
-            Effect::StepUp | Effect::Review | Effect::Deny => Support::Mapped(
+            Effect::StepUp | Effect::Review | Effect::Deny => Support::Fallback(
                 &[FallbackTo::Report],
                 "a code cannot be stopped: with `error`, Okta's own provider sends it",
             ),
         }
     }
 
-    fn change(&self, _change: ChangeKind) -> Support {
-        Support::Unsayable("the message is delivered as Okta wrote it, or not at all")
+    fn change_support(&self, _change: ChangeKind) -> Support {
+        Support::Unsupported("the message is delivered as Okta wrote it, or not at all")
     }
 }
 
 /// Reads a request.
-fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let read = envelope(body, EVENT_TYPE, frame)?.body;
     let root = Some(read.document.root());
     // Okta's own example has none.
@@ -157,13 +169,13 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
     let user = object(Some(data), "userProfile");
     let message = object(Some(data), "messageProfile");
     if spelled(message, "phoneNumber").is_none() {
-        return Err(read.refuse(Cause::WrongShape, "data.messageProfile.phoneNumber"));
+        return Err(read.refuse(Cause::SchemaMismatch, "data.messageProfile.phoneNumber"));
     }
     if spelled(message, "otpCode").is_none() {
-        return Err(read.refuse(Cause::WrongShape, "data.messageProfile.otpCode"));
+        return Err(read.refuse(Cause::SchemaMismatch, "data.messageProfile.otpCode"));
     }
     if channel(message).is_none() {
-        return Err(read.refuse(Cause::WrongShape, "data.messageProfile.deliveryChannel"));
+        return Err(read.refuse(Cause::SchemaMismatch, "data.messageProfile.deliveryChannel"));
     }
     let mut own = attributes([user]);
     for attribute in members(message, &["phoneNumber", "locale"]) {

@@ -24,14 +24,15 @@ use crate::answer::Answer;
 use crate::body::{members, object, string, wanted_attributes};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Request, Settings, Unsayable, Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request,
 };
 
 /// The hook kind.
 pub(crate) struct Token;
 
 impl Adapter for Token {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -47,8 +48,8 @@ impl Adapter for Token {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let unmodified = Behaviour::GoesOn("the token is issued unmodified");
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let unmodified = Behaviour::FailsOpen("the token is issued unmodified");
         FailureBehaviour {
             empty: unmodified,
             client_error: unmodified,
@@ -61,7 +62,7 @@ impl Adapter for Token {
         Shown::Application("`error_description` of the OAuth error that the application gets")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "Okta issues the token unmodified when the hook is late or answers anything but 200, so a closed hook \
          refuses with `200` and `error`, whatever the cause. Restricted: the shortest lifetime and a claim `degraded`, for \
          named applications; all others are refused. Open: `200` and `{}`, but 401 to a caller who is not proven."
@@ -82,15 +83,20 @@ impl Adapter for Token {
         ]
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
-        Ok(Parsed::One(parse(request.body, frame)?.into()))
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
+        Ok(Parsed::Single(parse(request.body, frame)?.into()))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         render(&incoming.call, outcome)
     }
 
-    fn safe(&self, on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         let restricted = match (on_failure, incoming) {
             // Where the request itself is wrong, nobody is owed a way around.
             (OnFailure::Restricted { applications }, Some(incoming))
@@ -103,11 +109,11 @@ impl Adapter for Token {
         restricted.unwrap_or_else(|| stop(unchecked(cause, UNCHECKED)))
     }
 
-    fn go_on(&self, _incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
         go_on()
     }
 
-    fn skips(&self, incoming: &Incoming, change: &Change) -> bool {
+    fn skips(&self, incoming: &HookRequest, change: &Change) -> bool {
         let issued = match change.kind().target() {
             Some(Target::IdToken) => token(&incoming.call, "identity"),
             Some(Target::AccessToken) => token(&incoming.call, "access"),
@@ -116,24 +122,24 @@ impl Adapter for Token {
         issued.is_none()
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
             Effect::Deny => {
                 Support::Native("200 with `error`: no token is issued and the person sees the text")
             }
-            Effect::StepUp => Support::Mapped(
+            Effect::StepUp => Support::Fallback(
                 &[FallbackTo::Deny],
                 "`acr` is reserved, and a hook cannot ask for a factor",
             ),
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a token cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a token cannot wait for a person")
             }
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::IdToken | Target::AccessToken) => Native(
                 "`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only",
@@ -145,31 +151,33 @@ impl Adapter for Token {
                 "`replace` of the expiration, 300 to 86,400 s; a cap under 300 s is a denial",
             ),
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
-                Unsayable("the hook changes ID tokens and access tokens only")
+                Unsupported("the hook changes ID tokens and access tokens only")
             }
-            ChangeKind::AddGrant => Unsayable(
+            ChangeKind::AddGrant => Unsupported(
                 "`scp`, `scope` and `groups` are reserved, so nothing can be added to them",
             ),
-            ChangeKind::DropGrant => Mapped(
+            ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Deny],
                 "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them",
             ),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsayable("the user is known when a token is issued")
+                Unsupported("the user is known when a token is issued")
             }
-            ChangeKind::Credential => Unsayable("no password is checked when a token is issued"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a token"),
+            ChangeKind::Credential => Unsupported("no password is checked when a token is issued"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a token"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a token cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a token cannot wait for approvers")
             }
-            ChangeKind::Statement => Mapped(&[FallbackTo::Deny], "Okta carries out no obligations"),
+            ChangeKind::Statement => {
+                Fallback(&[FallbackTo::Deny], "Okta carries out no obligations")
+            }
             ChangeKind::Waive => crate::say::waived(),
         }
     }
 }
 
 /// Reads a request.
-fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
+fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let read = envelope(body, EVENT_TYPE, frame)?.body;
     let data = read.data()?;
     let Context { whole: context, profile, user_id, origin, correlation } = Context::read(data);
@@ -246,7 +254,7 @@ fn parse(body: &[u8], frame: &Frame<'_>) -> Result<Call, Malformed> {
 }
 
 /// Writes an answer.
-fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
     if outcome.verdict > Effect::Allow {
         return Ok(stop(&outcome.text_or(DENIED)));
     }
@@ -256,16 +264,16 @@ fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
         let patch = match change.kind().target() {
             Some(Target::IdToken) => Ok(&mut identity),
             Some(Target::AccessToken) => Ok(&mut access),
-            _ => Err(Why::Kind),
+            _ => Err(RenderErrorKind::Kind),
         };
         patch
             .and_then(|patch| match change {
                 Change::Set { path, value, .. } => patch.set(path, value),
                 Change::Remove { path, .. } => patch.remove(path),
                 Change::CapLifetime { seconds, .. } => patch.cap(*seconds),
-                _ => Err(Why::Kind),
+                _ => Err(RenderErrorKind::Kind),
             })
-            .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+            .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
     }
     let both: Vec<_> = [identity.finish(), access.finish()].into_iter().flatten().collect();
     commands(&both)

@@ -6,7 +6,7 @@
 
 use portcullis_model::json::Value;
 
-use super::{Known, Taken, object};
+use super::{Known, PlatformReaction, object};
 use crate::kind::HookKind;
 
 /// A harmless question with this id in it, which is JSON text.
@@ -26,7 +26,7 @@ pub(super) fn sample(kind: HookKind, id: &str) -> Option<String> {
 }
 
 /// What the one who asked makes of an answer.
-pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
+pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> PlatformReaction {
     let document = match object(status, body) {
         Ok(document) => document,
         Err(taken) => return taken,
@@ -37,35 +37,35 @@ pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
         HookKind::PingPdp => decided(root),
         HookKind::PingSideband => passed(root),
         // What an operator maps cannot be known here.
-        _ => Taken::GoesOn,
+        _ => PlatformReaction::Proceeds,
     }
 }
 
 /// AuthZEN, section 6.2: `decision` is a boolean, and nothing else is needed.
-fn evaluated(root: Value<'_>) -> Taken {
+fn evaluated(root: Value<'_>) -> PlatformReaction {
     match root.get("decision").map(Value::raw) {
-        Some("true") => Taken::GoesOn,
-        Some("false") => Taken::Stops,
-        _ => Taken::NotTaken("`decision` is not true or false"),
+        Some("true") => PlatformReaction::Proceeds,
+        Some("false") => PlatformReaction::Blocks,
+        _ => PlatformReaction::Rejects("`decision` is not true or false"),
     }
 }
 
 /// The JSON PDP API: `decision` is one of four words, and `authorized` says whether it permits.
-fn decided(root: Value<'_>) -> Taken {
+fn decided(root: Value<'_>) -> PlatformReaction {
     let permits = match root.get("decision").and_then(Value::as_str).as_deref() {
         Some("PERMIT") => true,
         Some("DENY" | "INDETERMINATE" | "NOT_APPLICABLE") => false,
-        _ => return Taken::NotTaken("`decision` is none of its four words"),
+        _ => return PlatformReaction::Rejects("`decision` is none of its four words"),
     };
     match (root.get("authorized").map(Value::raw), permits) {
-        (Some("true"), true) => Taken::GoesOn,
-        (Some("false"), false) => Taken::Stops,
-        _ => Taken::NotTaken("`authorized` does not say what `decision` says"),
+        (Some("true"), true) => PlatformReaction::Proceeds,
+        (Some("false"), false) => PlatformReaction::Blocks,
+        _ => PlatformReaction::Rejects("`authorized` does not say what `decision` says"),
     }
 }
 
 /// The sideband API, request phase: a `response` is given to the API's client; without one, the request goes on as it is echoed.
-fn passed(root: Value<'_>) -> Taken {
+fn passed(root: Value<'_>) -> PlatformReaction {
     let headers = |message: Value<'_>| message.get("headers").is_none_or(Value::is_array);
     if let Some(response) = root.get("response").filter(|response| !response.is_null()) {
         let code = response.get("response_code").and_then(Value::as_str);
@@ -73,16 +73,18 @@ fn passed(root: Value<'_>) -> Taken {
             .and_then(|code| code.parse().ok())
             .is_some_and(|code: u16| (100..600).contains(&code));
         return if code && headers(response) {
-            Taken::Stops
+            PlatformReaction::Blocks
         } else {
-            Taken::NotTaken("its `response` has no `response_code`, or headers that are no list")
+            PlatformReaction::Rejects(
+                "its `response` has no `response_code`, or headers that are no list",
+            )
         };
     }
     let text = |name| root.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     if text("method") && text("url") && headers(root) {
-        Taken::GoesOn
+        PlatformReaction::Proceeds
     } else {
-        Taken::NotTaken("it echoes no request, and so takes it away")
+        PlatformReaction::Rejects("it echoes no request, and so takes it away")
     }
 }
 

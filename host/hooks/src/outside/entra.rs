@@ -5,7 +5,7 @@
 
 use portcullis_model::json::Value;
 
-use super::{Known, Taken, object};
+use super::{Known, PlatformReaction, object};
 use crate::kind::HookKind;
 
 /// A harmless request with this correlation id, which is JSON text.
@@ -50,10 +50,14 @@ enum Sample {
 }
 
 /// What Entra makes of an answer.
-pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
+pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> PlatformReaction {
     if matches!(kind, HookKind::EntraEntitlement | HookKind::EntraLifecycle) {
         // What it decides comes with the call that follows.
-        return if (200..300).contains(&status) { Taken::GoesOn } else { Taken::Stops };
+        return if (200..300).contains(&status) {
+            PlatformReaction::Proceeds
+        } else {
+            PlatformReaction::Blocks
+        };
     }
     let document = match object(status, body) {
         Ok(document) => document,
@@ -62,27 +66,27 @@ pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
     let root = document.root();
     if kind == HookKind::EntraPim {
         return match root.get("evaluationOutcome").and_then(Value::as_str).as_deref() {
-            Some("Approved" | "AutoApproved") => Taken::GoesOn,
-            Some("Denied") => Taken::Stops,
-            _ => Taken::NotTaken("`evaluationOutcome` is none of its three words"),
+            Some("Approved" | "AutoApproved") => PlatformReaction::Proceeds,
+            Some("Denied") => PlatformReaction::Blocks,
+            _ => PlatformReaction::Rejects("`evaluationOutcome` is none of its three words"),
         };
     }
     let data = root.get("data");
     let Some(data) = data.filter(|data| data.get("@odata.type").and_then(Value::as_str).is_some())
     else {
-        return Taken::NotTaken("`data` has no `@odata.type`");
+        return PlatformReaction::Rejects("`data` has no `@odata.type`");
     };
     let mut actions = data.get("actions").into_iter().flat_map(Value::elements);
     let (Some(action), None) = (actions.next(), actions.next()) else {
-        return Taken::NotTaken("`data.actions` has not exactly one action");
+        return PlatformReaction::Rejects("`data.actions` has not exactly one action");
     };
     let name = action.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
     match name.rsplit('.').next() {
         Some("showBlockPage" | "showValidationError" | "Block" | "Retry" | "failed") => {
-            Taken::Stops
+            PlatformReaction::Blocks
         }
-        Some(name) if !name.is_empty() => Taken::GoesOn,
-        _ => Taken::NotTaken("the action has no `@odata.type`"),
+        Some(name) if !name.is_empty() => PlatformReaction::Proceeds,
+        _ => PlatformReaction::Rejects("the action has no `@odata.type`"),
     }
 }
 

@@ -6,7 +6,7 @@
 use portcullis_model::Document;
 use portcullis_model::json::Value;
 
-use super::{Known, Taken, object};
+use super::{Known, PlatformReaction, object};
 use crate::kind::HookKind;
 
 /// What stands in every sample where a person would.
@@ -54,17 +54,17 @@ pub(super) fn sample(kind: HookKind, id: &str) -> Option<String> {
 }
 
 /// What Okta makes of an answer.
-pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
+pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> PlatformReaction {
     if kind == HookKind::OktaEvent {
         // It has happened: an answer acknowledges.
         return if (200..300).contains(&status) {
-            Taken::GoesOn
+            PlatformReaction::Proceeds
         } else {
-            Taken::NotTaken("its status is not 2xx")
+            PlatformReaction::Rejects("its status is not 2xx")
         };
     }
     if body.len() > LARGEST {
-        return Taken::NotTaken("it is larger than 256 KB");
+        return PlatformReaction::Rejects("it is larger than 256 KB");
     }
     let document = match object(status, body) {
         Ok(document) => document,
@@ -72,14 +72,14 @@ pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> Taken {
     };
     match read(kind, &document) {
         Ok(taken) => taken,
-        Err(why) => Taken::NotTaken(why),
+        Err(why) => PlatformReaction::Rejects(why),
     }
 }
 
-fn read(kind: HookKind, document: &Document) -> Result<Taken, &'static str> {
+fn read(kind: HookKind, document: &Document) -> Result<PlatformReaction, &'static str> {
     let root = document.root();
     if root.get("error").is_some() {
-        return Ok(Taken::Stops);
+        return Ok(PlatformReaction::Blocks);
     }
     let mut verified = false;
     let mut denied = false;
@@ -103,7 +103,7 @@ fn read(kind: HookKind, document: &Document) -> Result<Taken, &'static str> {
         HookKind::OktaRegistration => denied,
         _ => false,
     };
-    Ok(if stops { Taken::Stops } else { Taken::GoesOn })
+    Ok(if stops { PlatformReaction::Blocks } else { PlatformReaction::Proceeds })
 }
 
 fn command(kind: HookKind, name: &str, value: Value<'_>) -> Result<(), &'static str> {

@@ -22,19 +22,19 @@ use portcullis_model::{
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, Strings, attributes, members, object, string};
+use crate::body::{JsonBody, Strings, attributes, members, object, string};
 use crate::object::{Object, array, payload_text, strings};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Batch, BatchContext, Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Refusal, Request,
-    Settings, ShortCircuit, UnparsedItem, Unsayable, Why,
+    Batch, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError,
+    Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
 };
 
 /// The hook kind.
 pub(crate) struct Pdp;
 
 impl Adapter for Pdp {
-    fn inputs(&self, settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, settings: &HookSettings) -> Vec<&'static str> {
         // The contract has no place for the subject's id.
         let id = settings.subject.is_some().then_some("subject.id");
         INPUTS.iter().copied().chain(id).collect()
@@ -52,8 +52,8 @@ impl Adapter for Pdp {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let stops = Behaviour::Stops("only `PERMIT` authorizes");
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let stops = Behaviour::FailsClosed("only `PERMIT` authorizes");
         FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
     }
 
@@ -61,7 +61,7 @@ impl Adapter for Pdp {
         Shown::Application("`payload` of the first statement, which the gateway hands on")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "The contract sets no time limit; the one here is ours. We are asked whether it may be, so only `allow` permits: \
          `abstain` is `NOT_APPLICABLE`, also where nothing enforces. A query is decided for each combination of its values, at most \
          256, and its answer lists those that are permitted; an attribute without `values` gets 400, since the host has no list of \
@@ -75,34 +75,34 @@ impl Adapter for Pdp {
         [SINGLE, BATCH, QUERY].map(|route| (format!("{base}{route}"), route)).to_vec()
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::Never
     }
 
-    fn permits(&self, verdict: Effect) -> bool {
+    fn is_permit(&self, verdict: Effect) -> bool {
         verdict == Effect::Allow
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let refuse =
-            |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
+            |cause, detail: &'static str| ParseError { cause, detail: detail.into(), event: None };
         let document =
             Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if request.route == SINGLE {
-            return Ok(Parsed::One(question(document, frame, None)?));
+            return Ok(Parsed::Single(question(document, frame, None)?));
         }
         if request.route == QUERY {
             return query::read(&document, frame);
         }
         let requests = document.root().get("requests").filter(|requests| requests.is_array());
-        let requests = requests.ok_or_else(|| refuse(Cause::WrongShape, "requests"))?;
+        let requests = requests.ok_or_else(|| refuse(Cause::SchemaMismatch, "requests"))?;
         let requests: Vec<_> = requests.elements().take(MOST_REQUESTS + 1).collect();
         if requests.is_empty() {
-            let nothing = BatchContext { until: ShortCircuit::End, query: Vec::new() };
-            return Ok(Parsed::Nothing(self.gather(&[], &nothing)));
+            let nothing = BatchContext { until: ShortCircuit::Never, query: Vec::new() };
+            return Ok(Parsed::Immediate(self.render_batch(&[], &nothing)));
         }
         if requests.len() > MOST_REQUESTS {
-            return Err(refuse(Cause::WrongShape, "requests, of which there may be 256"));
+            return Err(refuse(Cause::SchemaMismatch, "requests, of which there may be 256"));
         }
         let items = requests.into_iter().enumerate().map(|(number, item)| {
             let question = Document::parse(item.raw().as_bytes())
@@ -115,10 +115,10 @@ impl Adapter for Pdp {
             })
         });
         let (items, query) = (items.collect(), Vec::new());
-        Ok(Parsed::Many(Batch { id: None, items, until: ShortCircuit::End, query }))
+        Ok(Parsed::Batch(Batch { id: None, items, until: ShortCircuit::Never, query }))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         let decision = match outcome.verdict {
             Effect::Allow => "PERMIT",
             Effect::Abstain => "NOT_APPLICABLE",
@@ -151,7 +151,10 @@ impl Adapter for Pdp {
         }
         for (at, change) in (1..).zip(outcome.changes) {
             let Change::Statement(statement) = change else {
-                return Err(Unsayable { change: Some((at, change.kind())), why: Why::Kind });
+                return Err(RenderError {
+                    change: Some((at, change.kind())),
+                    why: RenderErrorKind::Kind,
+                });
             };
             state(&statement.name, &statement.code, &payload_text(statement), statement.obligatory);
         }
@@ -160,14 +163,14 @@ impl Adapter for Pdp {
         Ok(answer(Some(incoming.call.received), decision, &statements, &status))
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
-        let Refusal { cause, detail, incoming, .. } = refusal;
+    fn refuse(&self, refusal: &SafeAnswerInput<'_>) -> Option<Answer> {
+        let SafeAnswerInput { cause, detail, incoming, .. } = refusal;
         let open = *refusal.on_failure == OnFailure::Open && refusal.route == SINGLE;
         if cause.attribution() != Attribution::Caller && (incoming.is_some() || open) {
             return None;
         }
         let status = match cause {
-            Cause::CallerUnproven => 401,
+            Cause::Unauthenticated => 401,
             Cause::BodyTooLarge => 413,
             Cause::Overload => 503,
             cause if cause.attribution() == Attribution::Caller => 400,
@@ -183,7 +186,12 @@ impl Adapter for Pdp {
         Some(Answer::json(status, error))
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         indeterminate(
             incoming.map(|incoming| incoming.call.received),
             "PROCESSING_ERROR",
@@ -191,7 +199,7 @@ impl Adapter for Pdp {
         )
     }
 
-    fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer {
         let status = Object::new()
             .text("code", "OKAY")
             .json("messages", r#"["degraded"]"#)
@@ -200,7 +208,7 @@ impl Adapter for Pdp {
         answer(incoming.map(|incoming| incoming.call.received), "PERMIT", &[], &status)
     }
 
-    fn gather(&self, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
+    fn render_batch(&self, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
         if !batch.query.is_empty() {
             return query::answer(answers, &batch.query);
         }
@@ -208,7 +216,7 @@ impl Adapter for Pdp {
         Answer::ok(Object::new().json("responses", &answers).end(), Slot::Nowhere)
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         Support::Native(match effect {
             Effect::Abstain => "`NOT_APPLICABLE`, `authorized: false`: nobody says that it may be",
             Effect::Allow => "`PERMIT`, `authorized: true`",
@@ -218,27 +226,29 @@ impl Adapter for Pdp {
         })
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Statement => {
                 Native("in `statements`; a payload that is no string as its JSON text")
             }
             ChangeKind::DropGrant => {
-                Mapped(&[FallbackTo::Deny], "an access is permitted or not, never less of it")
+                Fallback(&[FallbackTo::Deny], "an access is permitted or not, never less of it")
             }
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a decision cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a decision cannot wait for approvers")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("a decision changes nothing itself; a statement can ask for it")
+                Unsupported("a decision changes nothing itself; a statement can ask for it")
             }
-            ChangeKind::CapLifetime(_) => Unsayable("a decision has no lifetime"),
+            ChangeKind::CapLifetime(_) => Unsupported("a decision has no lifetime"),
             ChangeKind::AddGrant | ChangeKind::AutoApprove => {
-                Unsayable("a decision grants nothing beyond the access")
+                Unsupported("a decision grants nothing beyond the access")
             }
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("a decision makes no user"),
-            ChangeKind::Credential => Unsayable("no password is checked"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => {
+                Unsupported("a decision makes no user")
+            }
+            ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::Waive => crate::say::waived(),
         }
     }
@@ -247,22 +257,21 @@ impl Adapter for Pdp {
 /// Reads one request.
 fn question(
     document: Document,
-    frame: &Frame<'_>,
+    frame: &ParseContext<'_>,
     part: Option<usize>,
-) -> Result<Incoming, Malformed> {
+) -> Result<HookRequest, ParseError> {
     let settings = frame.settings;
     let event_id = match part {
         Some(part) => format!("{:016x}/{part}", frame.seed),
         None => format!("{:016x}", frame.seed),
     };
-    let read = Body { document, event_id };
+    let read = JsonBody { document, event_id };
     let root = Some(read.document.root()).filter(|root| root.is_object());
-    let root =
-        Some(root.ok_or_else(|| {
-            read.refuse(Cause::WrongShape, "the request, which must be an object")
-        })?);
-    let sent =
-        object(root, "attributes").ok_or_else(|| read.refuse(Cause::WrongShape, "attributes"))?;
+    let root = Some(root.ok_or_else(|| {
+        read.refuse(Cause::SchemaMismatch, "the request, which must be an object")
+    })?);
+    let sent = object(root, "attributes")
+        .ok_or_else(|| read.refuse(Cause::SchemaMismatch, "attributes"))?;
     let action = string(root, "action");
     let service = string(root, "service");
     let subject =
@@ -351,7 +360,7 @@ fn indeterminate(received: Option<Millis>, code: &str, error: &str) -> Answer {
 
 fn answer(received: Option<Millis>, decision: &str, statements: &[String], status: &str) -> Answer {
     let object = Object::new()
-        .some(received, |object, received| object.text("timestamp", &timestamp(received)));
+        .optional(received, |object, received| object.text("timestamp", &timestamp(received)));
     let object = object
         .text("decision", decision)
         .json("authorized", if decision == "PERMIT" { "true" } else { "false" });

@@ -23,19 +23,19 @@ use portcullis_model::{
 use super::secret::{is_secret_body, is_secret_header, is_secret_query};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{Body, object, spelled, string};
+use crate::body::{JsonBody, object, spelled, string};
 use crate::object::{Object, array, strings, text};
 use crate::say::{FallbackTo, Support};
 use crate::{
-    Frame, Incoming, Malformed, OnFailure, Outcome, Parsed, Refusal, Request, Settings, Unsayable,
-    Why,
+    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
 pub(crate) struct Sideband;
 
 impl Adapter for Sideband {
-    fn inputs(&self, _settings: &Settings) -> Vec<&'static str> {
+    fn inputs(&self, _settings: &HookSettings) -> Vec<&'static str> {
         INPUTS.to_vec()
     }
 
@@ -51,9 +51,9 @@ impl Adapter for Sideband {
         Duration::from_secs(2)
     }
 
-    fn reactions(&self) -> FailureBehaviour {
-        let stops = Behaviour::Stops("the API's client gets 502");
-        let error = Behaviour::Stops(
+    fn failure_behaviour(&self) -> FailureBehaviour {
+        let stops = Behaviour::FailsClosed("the API's client gets 502");
+        let error = Behaviour::FailsClosed(
             "the API's client gets 502, or the 413; a 429 would stop all calls for a while",
         );
         FailureBehaviour { empty: stops, client_error: error, server_error: stops, timeout: stops }
@@ -63,7 +63,7 @@ impl Adapter for Sideband {
         Shown::Application("`errorMessage` in the body that the client of the API gets")
     }
 
-    fn about(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "The gateway goes on with what is echoed, so an allowance repeats all of it. A request that is wrong gets 400, 401 or 413 with \
          `{id, message}`, whatever the safe answer is, since there would be nothing to echo; 500, or 503 when there are too many \
          calls, where the request could not be read before the failure. Closed: `200` with a `response` of 503; in the response phase, that \
@@ -76,23 +76,23 @@ impl Adapter for Sideband {
         [REQUEST, RESPONSE].map(|route| (format!("{base}{route}"), route)).to_vec()
     }
 
-    fn repeats(&self) -> DedupPolicy {
+    fn dedup_policy(&self) -> DedupPolicy {
         DedupPolicy::Never
     }
 
-    fn read(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+    fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
         let refuse =
-            |cause, detail: &'static str| Malformed { cause, detail: detail.into(), event: None };
+            |cause, detail: &'static str| ParseError { cause, detail: detail.into(), event: None };
         let document =
             Document::parse(request.body).map_err(|error| refuse(error.cause, "the body"))?;
         if !document.root().is_object() {
-            return Err(refuse(Cause::WrongShape, "the body, which must be an object"));
+            return Err(refuse(Cause::SchemaMismatch, "the body, which must be an object"));
         }
-        let read = Body { document, event_id: format!("{:016x}", frame.seed) };
-        Ok(Parsed::One(parse(read, request.route == RESPONSE, frame)?))
+        let read = JsonBody { document, event_id: format!("{:016x}", frame.seed) };
+        Ok(Parsed::Single(parse(read, request.route == RESPONSE, frame)?))
     }
 
-    fn write(&self, incoming: &Incoming, outcome: &Outcome<'_>) -> Result<Answer, Unsayable> {
+    fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         let refusal = match outcome.verdict {
             Effect::Abstain | Effect::Allow => None,
             Effect::StepUp => Some(("401", outcome.text_or(STRONGER))),
@@ -104,18 +104,18 @@ impl Adapter for Sideband {
         let mut echo = Echo::of(incoming);
         for (at, change) in (1..).zip(outcome.changes) {
             echo.admit(change)
-                .map_err(|why| Unsayable { change: Some((at, change.kind())), why })?;
+                .map_err(|why| RenderError { change: Some((at, change.kind())), why })?;
         }
         Ok(echo.answer())
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Option<Answer> {
-        let Refusal { cause, detail, incoming, .. } = refusal;
+    fn refuse(&self, refusal: &SafeAnswerInput<'_>) -> Option<Answer> {
+        let SafeAnswerInput { cause, detail, incoming, .. } = refusal;
         if cause.attribution() != Attribution::Caller && incoming.is_some() {
             return None;
         }
         let status = match cause {
-            Cause::CallerUnproven => 401,
+            Cause::Unauthenticated => 401,
             Cause::BodyTooLarge => 413,
             Cause::Overload => 503,
             cause if cause.attribution() == Attribution::Caller => 400,
@@ -132,11 +132,16 @@ impl Adapter for Sideband {
         ))
     }
 
-    fn safe(&self, _on_failure: &OnFailure, cause: Cause, incoming: Option<&Incoming>) -> Answer {
+    fn safe_answer(
+        &self,
+        _on_failure: &OnFailure,
+        cause: Cause,
+        incoming: Option<&HookRequest>,
+    ) -> Answer {
         stop(incoming.is_some_and(is_response), "503", UNCHECKED, &[cause.code()])
     }
 
-    fn go_on(&self, incoming: Option<&Incoming>) -> Answer {
+    fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer {
         match incoming {
             Some(incoming) => Echo::of(incoming).answer(),
             // Without the request there is nothing to echo, and an empty answer would take everything away.
@@ -144,7 +149,7 @@ impl Adapter for Sideband {
         }
     }
 
-    fn effect(&self, effect: Effect) -> Support {
+    fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
                 Support::Native("everything echoed, with the changes")
@@ -154,14 +159,14 @@ impl Adapter for Sideband {
                  9470)",
             ),
             Effect::Review => {
-                Support::Mapped(&[FallbackTo::Deny], "a request cannot wait for a person")
+                Support::Fallback(&[FallbackTo::Deny], "a request cannot wait for a person")
             }
             Effect::Deny => Support::Native("a `response` of 403, with the text and the codes"),
         }
     }
 
-    fn change(&self, change: ChangeKind) -> Support {
-        use Support::{Mapped, Native, Unsayable};
+    fn change_support(&self, change: ChangeKind) -> Support {
+        use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::Request) => Native(
                 "in the request phase: `/method`, `/url`, `/body` or `/headers/NAME`, to a string",
@@ -176,23 +181,23 @@ impl Adapter for Sideband {
                 Native("in the response phase: `/headers/NAME` or `/body`")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsayable("a request and its response are all that passes")
+                Unsupported("a request and its response are all that passes")
             }
-            ChangeKind::CapLifetime(_) => Unsayable("what passes has no lifetime"),
+            ChangeKind::CapLifetime(_) => Unsupported("what passes has no lifetime"),
             ChangeKind::AddGrant => {
-                Unsayable("nothing is granted; set a header that the API reads")
+                Unsupported("nothing is granted; set a header that the API reads")
             }
             ChangeKind::DropGrant => {
-                Mapped(&[FallbackTo::Deny], "nothing is granted, so nothing can be taken away")
+                Fallback(&[FallbackTo::Deny], "nothing is granted, so nothing can be taken away")
             }
-            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsayable("a request makes no user"),
-            ChangeKind::Credential => Unsayable("no password is checked"),
-            ChangeKind::AutoApprove => Unsayable("nobody is asked to approve a request"),
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("a request makes no user"),
+            ChangeKind::Credential => Unsupported("no password is checked"),
+            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a request"),
             ChangeKind::RequireApprovers => {
-                Mapped(&[FallbackTo::Deny], "a request cannot wait for approvers")
+                Fallback(&[FallbackTo::Deny], "a request cannot wait for approvers")
             }
             ChangeKind::Statement => {
-                Mapped(&[FallbackTo::Deny], "the gateway carries out no obligations")
+                Fallback(&[FallbackTo::Deny], "the gateway carries out no obligations")
             }
             ChangeKind::Waive => crate::say::waived(),
         }
@@ -200,24 +205,29 @@ impl Adapter for Sideband {
 }
 
 /// Reads one request.
-fn parse(read: Body, is_response: bool, frame: &Frame<'_>) -> Result<Incoming, Malformed> {
+fn parse(
+    read: JsonBody,
+    is_response: bool,
+    frame: &ParseContext<'_>,
+) -> Result<HookRequest, ParseError> {
     let root = Some(read.document.root());
     // An empty one is passed on as it is.
-    let required = |name| string(root, name).ok_or_else(|| read.refuse(Cause::WrongShape, name));
+    let required =
+        |name| string(root, name).ok_or_else(|| read.refuse(Cause::SchemaMismatch, name));
     let method = required("method")?;
     let url = required("url")?;
     let body = passed_on(root, "body").unwrap_or_default();
     let mut secrets = Secrets::default();
     frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
     let headers = Headers::read(root, "", &mut secrets)
-        .ok_or_else(|| read.refuse(Cause::WrongShape, "headers"))?;
+        .ok_or_else(|| read.refuse(Cause::SchemaMismatch, "headers"))?;
     let mut action_attributes = named(&["http_version"], root);
     let mut origin = Origin { ip: string(root, "source_ip"), ..Origin::default() };
     let mut correlation = None;
     let certificate = object(root, "client_certificate");
     if is_response {
         if spelled(root, "response_code").is_none() {
-            return Err(read.refuse(Cause::WrongShape, "response_code"));
+            return Err(read.refuse(Cause::SchemaMismatch, "response_code"));
         }
         action_attributes.extend(named(&["response_code", "response_status"], root));
         let original = object(root, "request");
@@ -400,7 +410,7 @@ struct Echo<'a> {
 }
 
 impl<'a> Echo<'a> {
-    fn of(incoming: &'a Incoming) -> Self {
+    fn of(incoming: &'a HookRequest) -> Self {
         let call = &incoming.call;
         // They were read before, and what of them is secret was found then.
         let headers = Headers::read(Some(call.payload.root()), "", &mut Secrets::default());
@@ -413,29 +423,30 @@ impl<'a> Echo<'a> {
         }
     }
 
-    fn admit(&mut self, change: &Change) -> Result<(), Why> {
+    fn admit(&mut self, change: &Change) -> Result<(), RenderErrorKind> {
         let target = if self.is_response { Target::Response } else { Target::Request };
         match change.kind().target() {
             Some(wanted) if wanted == target => {}
             // The other phase's.
-            Some(Target::Request | Target::Response) => return Err(Why::NoTarget),
-            _ => return Err(Why::Kind),
+            Some(Target::Request | Target::Response) => return Err(RenderErrorKind::NoTarget),
+            _ => return Err(RenderErrorKind::Kind),
         }
         match change {
             Change::Set { path, value, .. } => {
-                let document = Document::parse(value.as_bytes()).map_err(|_| Why::Value)?;
-                let value = document.root().as_str().ok_or(Why::Value)?;
+                let document =
+                    Document::parse(value.as_bytes()).map_err(|_| RenderErrorKind::Value)?;
+                let value = document.root().as_str().ok_or(RenderErrorKind::Value)?;
                 self.set(path, &value)
             }
             Change::Remove { path, .. } => self.remove(path),
-            _ => Err(Why::Kind),
+            _ => Err(RenderErrorKind::Kind),
         }
     }
 
-    fn set(&mut self, path: &str, value: &str) -> Result<(), Why> {
+    fn set(&mut self, path: &str, value: &str) -> Result<(), RenderErrorKind> {
         if let Some(name) = self.header(path)? {
             if !is_field_value(value) {
-                return Err(Why::Value);
+                return Err(RenderErrorKind::Value);
             }
             self.headers.set(&name, value.to_owned());
             return Ok(());
@@ -445,39 +456,39 @@ impl<'a> Echo<'a> {
             "/method" if !self.is_response => ("method", is_token(value)),
             "/url" if !self.is_response => ("url", is_url(value)),
             "/response_code" if self.is_response => ("response_code", is_status(value)),
-            _ => return Err(Why::Place),
+            _ => return Err(RenderErrorKind::Place),
         };
         if !fits {
-            return Err(Why::Value);
+            return Err(RenderErrorKind::Value);
         }
         match self.changed.insert(member, value.to_owned()) {
-            Some(earlier) if earlier != value => Err(Why::Conflict),
+            Some(earlier) if earlier != value => Err(RenderErrorKind::Conflict),
             _ => Ok(()),
         }
     }
 
-    fn remove(&mut self, path: &str) -> Result<(), Why> {
+    fn remove(&mut self, path: &str) -> Result<(), RenderErrorKind> {
         if path == "/body" {
             return self.set(path, "");
         }
-        let name = self.header(path)?.ok_or(Why::Place)?;
+        let name = self.header(path)?.ok_or(RenderErrorKind::Place)?;
         if !self.headers.has(&name) {
-            return Err(Why::NoTarget);
+            return Err(RenderErrorKind::NoTarget);
         }
         self.headers.remove(&name);
         Ok(())
     }
 
     /// The header that a path is about, in lower case, where it is about one. Once each: the same name in another case is the same.
-    fn header(&mut self, path: &str) -> Result<Option<String>, Why> {
-        let tokens = split_pointer(path).ok_or(Why::Place)?;
+    fn header(&mut self, path: &str) -> Result<Option<String>, RenderErrorKind> {
+        let tokens = split_pointer(path).ok_or(RenderErrorKind::Place)?;
         let [place, name] = tokens.as_slice() else { return Ok(None) };
         if place != "headers" || !is_token(name) {
-            return Err(Why::Place);
+            return Err(RenderErrorKind::Place);
         }
         let name = name.to_ascii_lowercase();
         if self.touched.contains(&name) {
-            return Err(Why::Conflict);
+            return Err(RenderErrorKind::Conflict);
         }
         self.touched.push(name.clone());
         Ok(Some(name))
@@ -513,7 +524,7 @@ impl<'a> Echo<'a> {
             for (name, value) in
                 [("response_status", status), ("http_version", sent("http_version"))]
             {
-                object = object.some(value, |object, value| match value.as_str() {
+                object = object.optional(value, |object, value| match value.as_str() {
                     Some(value) => object.text(name, &value),
                     None => object.json(name, value.raw()),
                 });
@@ -534,7 +545,7 @@ impl<'a> Echo<'a> {
         }
         object = object.json("body", &body).json("headers", &self.headers.json());
         let state = State::of(self.call);
-        object = object.some(state, |object, state| object.text("state", &state.text()));
+        object = object.optional(state, |object, state| object.text("state", &state.text()));
         Answer::ok(object.end(), Slot::Member(RECORD))
     }
 }
@@ -568,7 +579,7 @@ impl State {
             .fold(Object::new(), |object, (name, value)| object.text(name, value));
         let object = Object::new().json("v", "1").text("id", &self.id);
         object
-            .some(self.ip.as_deref(), |object, ip| object.text("ip", ip))
+            .optional(self.ip.as_deref(), |object, ip| object.text("ip", ip))
             .json("headers", &headers.end())
             .end()
     }
@@ -595,7 +606,7 @@ fn state(response: Option<Value<'_>>) -> Option<State> {
     State::parse(&response?.get("state")?.as_str()?)
 }
 
-fn is_response(incoming: &Incoming) -> bool {
+fn is_response(incoming: &HookRequest) -> bool {
     incoming.call.phase.as_deref() == Some(PHASE_RESPONSE)
 }
 

@@ -12,7 +12,7 @@ fn complaints(
     mapping: &[(&str, &str)],
 ) -> Vec<(&'static str, String)> {
     let mapping = mapping.iter().map(|(what, to)| ((*what).to_owned(), (*to).to_owned())).collect();
-    let complaints = check(kind, emits, &mapping).err().unwrap_or_default();
+    let complaints = check_binding(kind, emits, &mapping).err().unwrap_or_default();
     complaints.iter().map(|complaint| (complaint.code(), complaint.to_string())).collect()
 }
 
@@ -84,7 +84,7 @@ fn the_unsayable_cannot_be_mapped_away_and_idle_mappings_are_named() {
 fn every_mapping_goes_to_a_verdict_that_stops_as_far_as_can_be() {
     for kind in HookKind::ALL {
         for (what, saying) in sayings(kind) {
-            let Support::Mapped(to, _) = saying else { continue };
+            let Support::Fallback(to, _) = saying else { continue };
             assert!(!to.is_empty() && to.iter().all(|to| to.verdict() == Effect::Deny), "{what}");
         }
     }

@@ -5,7 +5,8 @@ use portcullis_model::{Cause, Change, ChangeKind, Credential, Effect, Grant, Gra
 use super::{IMPORT, OKTA, SAML, TOKEN, TOKEN_OF_A_CLIENT, golden, incoming};
 use crate::say::{self, Support};
 use crate::{
-    Answer, HookKind, Incoming, OnFailure, Outcome, Reference, Unsayable, Why, safe_answer, write,
+    Answer, HookKind, HookRequest, OnFailure, Outcome, RecordRef, RenderError, RenderErrorKind,
+    safe_answer, write,
 };
 
 use HookKind::{OktaToken, OktaUserImport};
@@ -19,11 +20,11 @@ fn answer(
     body: &str,
     verdict: Effect,
     changes: &[Change],
-) -> Result<Answer, Unsayable> {
+) -> Result<Answer, RenderError> {
     write(kind, &incoming(kind, body), &Outcome { verdict, changes, ..Outcome::default() })
 }
 
-fn why(kind: HookKind, body: &str, changes: &[Change]) -> Why {
+fn why(kind: HookKind, body: &str, changes: &[Change]) -> RenderErrorKind {
     answer(kind, body, Effect::Allow, changes).err().unwrap().why
 }
 
@@ -63,7 +64,7 @@ fn token_answers_are_as_ever() {
     };
     let told = write(OktaToken, &token, &outcome).unwrap();
     is_golden("token-deny-text.json", &told);
-    let reference = Reference {
+    let reference = RecordRef {
         log: "hospital.example/portcullis",
         index: 12,
         leaf: "3q2+7w==",
@@ -144,7 +145,7 @@ fn a_closed_token_hook_stops_whatever_the_cause() {
             );
             let open = safe_answer(OktaToken, &OnFailure::Open, cause, incoming);
             let expected =
-                if cause == Cause::CallerUnproven { (401, &b""[..]) } else { (200, &b"{}"[..]) };
+                if cause == Cause::Unauthenticated { (401, &b""[..]) } else { (200, &b"{}"[..]) };
             assert_eq!((open.status, open.body()), expected, "{cause:?}");
         }
         assert!(stops(&safe_answer(OktaToken, &restricted("chart-app"), cause, None)), "{cause:?}");
@@ -156,7 +157,8 @@ fn a_closed_token_hook_stops_whatever_the_cause() {
         }
     }
     // What is wrong with the request itself is no reason to let it through.
-    for cause in [Cause::CallerUnproven, Cause::EventReused, Cause::WrongShape, Cause::UnknownEvent]
+    for cause in
+        [Cause::Unauthenticated, Cause::EventIdReused, Cause::SchemaMismatch, Cause::UnknownEvent]
     {
         assert!(
             stops(&safe_answer(OktaToken, &restricted("chart-app"), cause, Some(&token))),
@@ -201,14 +203,14 @@ fn what_okta_would_refuse_is_named() {
     for reserved in ["sub", "aud", "groups", "role", "acr", "scope", "okta_emailVerified"] {
         assert_eq!(
             why(OktaToken, TOKEN, &id(&format!("/claims/{reserved}"), "1")),
-            Why::Reserved,
+            RenderErrorKind::Reserved,
             "{reserved}"
         );
     }
     for reserved in ["scp", "uid", "groups", "iss", "cnf"] {
         assert_eq!(
             why(OktaToken, TOKEN, &access(&format!("/claims/{reserved}/0"), "1")),
-            Why::Reserved,
+            RenderErrorKind::Reserved,
             "{reserved}"
         );
     }
@@ -222,7 +224,7 @@ fn what_okta_would_refuse_is_named() {
         "/claims/~x",
         "/token/lifetime/expiration",
     ] {
-        assert_eq!(why(OktaToken, TOKEN, &access(place, "1")), Why::Place, "{place}");
+        assert_eq!(why(OktaToken, TOKEN, &access(place, "1")), RenderErrorKind::Place, "{place}");
     }
     for nowhere in [
         "/claims/none/x",
@@ -232,7 +234,11 @@ fn what_okta_would_refuse_is_named() {
         "/claims/badges/01",
         "/claims/roles/x",
     ] {
-        assert_eq!(why(OktaToken, TOKEN, &access(nowhere, "1")), Why::NoTarget, "{nowhere}");
+        assert_eq!(
+            why(OktaToken, TOKEN, &access(nowhere, "1")),
+            RenderErrorKind::NoTarget,
+            "{nowhere}"
+        );
     }
     for nowhere in [
         "/claims/none",
@@ -241,17 +247,21 @@ fn what_okta_would_refuse_is_named() {
         "/claims/badges/-",
         "/claims/roles/0",
     ] {
-        assert_eq!(why(OktaToken, TOKEN, &remove(nowhere)), Why::NoTarget, "{nowhere}");
+        assert_eq!(why(OktaToken, TOKEN, &remove(nowhere)), RenderErrorKind::NoTarget, "{nowhere}");
     }
     for value in ["", "x", "null", "{\"a\":1,\"a\":1}", "1,{\"op\":\"remove\"}"] {
-        assert_eq!(why(OktaToken, TOKEN, &access("/claims/x", value)), Why::Value, "{value}");
+        assert_eq!(
+            why(OktaToken, TOKEN, &access("/claims/x", value)),
+            RenderErrorKind::Value,
+            "{value}"
+        );
     }
     let cap = |seconds| [Change::CapLifetime { target: Target::AccessToken, seconds }];
-    assert_eq!(why(OktaToken, TOKEN, &cap(299)), Why::TooShort);
+    assert_eq!(why(OktaToken, TOKEN, &cap(299)), RenderErrorKind::TooShort);
     let long = format!("\"{}\"", "x".repeat(256_000));
     let too_long =
         answer(OktaToken, TOKEN, Effect::Allow, &access("/claims/x", &long)).err().unwrap();
-    assert_eq!((too_long.why, too_long.change), (Why::TooLong, None));
+    assert_eq!((too_long.why, too_long.change), (RenderErrorKind::TooLong, None));
     // A cap of a token that is not issued, or that lives shorter anyway, needs no words.
     let vacuous =
         [Change::CapLifetime { target: Target::IdToken, seconds: 1 }, cap(600)[0].clone()];
@@ -266,7 +276,7 @@ fn imports_have_their_own_limits() {
     for place in ["", "/", "/a/b", "a", "/a~"] {
         assert_eq!(
             why(OktaUserImport, IMPORT, &[set(Target::User, place, "1")]),
-            Why::Place,
+            RenderErrorKind::Place,
             "{place}"
         );
     }
@@ -279,11 +289,17 @@ fn imports_have_their_own_limits() {
         let unsayable = answer(OktaUserImport, IMPORT, Effect::Allow, &changes).err().unwrap();
         assert_eq!(
             (unsayable.why, unsayable.change),
-            (Why::Conflict, Some((2, changes[1].kind())))
+            (RenderErrorKind::Conflict, Some((2, changes[1].kind())))
         );
     }
-    assert_eq!(why(OktaUserImport, IMPORT, &[Change::LinkUser(String::new())]), Why::Value);
-    assert_eq!(why(OktaUserImport, IMPORT, &[set(Target::AppUser, "/a", "x")]), Why::Value);
+    assert_eq!(
+        why(OktaUserImport, IMPORT, &[Change::LinkUser(String::new())]),
+        RenderErrorKind::Value
+    );
+    assert_eq!(
+        why(OktaUserImport, IMPORT, &[set(Target::AppUser, "/a", "x")]),
+        RenderErrorKind::Value
+    );
 }
 
 /// The table and the renderers agree on every kind of change.
@@ -322,11 +338,14 @@ fn native_is_what_renders() {
                 }
                 Err(unsayable) => {
                     assert!(!native, "{kind:?} {change}");
-                    assert_eq!(unsayable, Unsayable { change: Some((1, change)), why: Why::Kind });
+                    assert_eq!(
+                        unsayable,
+                        RenderError { change: Some((1, change)), why: RenderErrorKind::Kind }
+                    );
                 }
             }
         }
-        let request: Incoming = incoming(kind, body);
+        let request: HookRequest = incoming(kind, body);
         for verdict in Effect::ALL {
             let answer = write(kind, &request, &Outcome { verdict, ..Outcome::default() }).unwrap();
             let text = String::from_utf8_lossy(answer.body());
@@ -375,11 +394,11 @@ fn an_event_id_that_is_used_again_explains_itself() {
         let answer = crate::safe_answer(
             kind,
             &crate::OnFailure::Closed,
-            portcullis_model::Cause::EventReused,
+            portcullis_model::Cause::EventIdReused,
             Some(&known),
         );
         let reference =
-            crate::Reference { log: "l", index: 1, leaf: "x", generation: 1, spent_us: 1 };
+            crate::RecordRef { log: "l", index: 1, leaf: "x", generation: 1, spent_us: 1 };
         let whole = String::from_utf8(answer.with_reference(&reference)).unwrap();
         assert!(whole.contains("preview") && whole.contains("eventId"), "{}: {whole}", kind.name());
     }

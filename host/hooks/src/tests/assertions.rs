@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{SAML, golden, incoming};
-use crate::{HookKind, Outcome, Why, write};
+use crate::{HookKind, Outcome, RenderErrorKind, write};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6000))]
@@ -48,7 +48,7 @@ proptest! {
                 let got = patched["authentication"]["sessionLifetime"].as_u64().unwrap();
                 prop_assert!(got <= u64::from(seconds.min(present.unwrap_or(u32::MAX))));
             }
-            Err(unsayable) => prop_assert!(unsayable.why == Why::TooShort && seconds < 300),
+            Err(unsayable) => prop_assert!(unsayable.why == RenderErrorKind::TooShort && seconds < 300),
         }
     }
 }
@@ -500,7 +500,7 @@ fn what_okta_would_refuse_is_named() {
         "/lifetime/expiration",
         "/subject",
     ] {
-        assert_eq!(why(&[set(place, "1")]), Why::Place, "{place}");
+        assert_eq!(why(&[set(place, "1")]), RenderErrorKind::Place, "{place}");
     }
     for nowhere in [
         "/claims/none/attributeValues/0",
@@ -508,7 +508,7 @@ fn what_okta_would_refuse_is_named() {
         "/claims/groups/attributeValues/-",
         "/subject/none",
     ] {
-        assert_eq!(why(&[set(nowhere, "\"x\"")]), Why::NoTarget, "{nowhere}");
+        assert_eq!(why(&[set(nowhere, "\"x\"")]), RenderErrorKind::NoTarget, "{nowhere}");
     }
     for value in [
         "",
@@ -520,16 +520,16 @@ fn what_okta_would_refuse_is_named() {
         "{\"attributeValues\":[],\"x\":1}",
         "\"x\",{\"op\":\"remove\"}",
     ] {
-        assert_eq!(why(&[set("/claims/x", value)]), Why::Value, "{value}");
+        assert_eq!(why(&[set("/claims/x", value)]), RenderErrorKind::Value, "{value}");
     }
-    assert_eq!(why(&[set("/claims/x", "1"), set("/claims/x", "2")]), Why::Conflict);
-    assert_eq!(why(&[set("/subject/nameId", "7")]), Why::Value);
+    assert_eq!(why(&[set("/claims/x", "1"), set("/claims/x", "2")]), RenderErrorKind::Conflict);
+    assert_eq!(why(&[set("/subject/nameId", "7")]), RenderErrorKind::Value);
     assert_eq!(
         why(&[Change::CapLifetime { target: Target::Assertion, seconds: 299 }]),
-        Why::TooShort
+        RenderErrorKind::TooShort
     );
     let long = format!("\"{}\"", "x".repeat(256_000));
-    assert_eq!(why(&[set("/claims/x", &long)]), Why::TooLong);
+    assert_eq!(why(&[set("/claims/x", &long)]), RenderErrorKind::TooLong);
 }
 
 #[test]

@@ -10,8 +10,9 @@ use super::requests::tell;
 use super::{SETTINGS, frame, golden, grounds, in_order, json, post, posted, text};
 use crate::HookKind::Authzen;
 use crate::{
-    AnswerParts, Found, Incoming, OnFailure, Outcome, Parsed, Refusal, Request, Settings,
-    ShortCircuit, UnparsedItem, Unsayable, Why, gather, greet, list, read, refuse, write,
+    AnswerParts, HookRequest, HookSettings, OnFailure, Outcome, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput, SearchPage, ShortCircuit, UnparsedItem, preflight,
+    read, refuse, render_batch, render_search, write,
 };
 
 const ONE: &str = "/access/v1/evaluation";
@@ -36,9 +37,9 @@ fn question() -> Value {
 fn many(
     route: &'static str,
     body: &Value,
-) -> (Vec<Result<Incoming, Box<UnparsedItem>>>, ShortCircuit) {
+) -> (Vec<Result<HookRequest, Box<UnparsedItem>>>, ShortCircuit) {
     match post(Authzen, route, &body.to_string(), &SETTINGS) {
-        Ok(Parsed::Many(batch)) => (batch.items, batch.until),
+        Ok(Parsed::Batch(batch)) => (batch.items, batch.until),
         Ok(_) => panic!("not many"),
         Err(malformed) => panic!("{malformed}"),
     }
@@ -46,7 +47,7 @@ fn many(
 
 fn wrong(route: &'static str, body: &Value) -> Option<Cow<'static, str>> {
     let malformed = post(Authzen, route, &body.to_string(), &SETTINGS).err()?;
-    assert_eq!(malformed.cause, Cause::WrongShape);
+    assert_eq!(malformed.cause, Cause::SchemaMismatch);
     Some(malformed.detail)
 }
 
@@ -67,7 +68,7 @@ fn reads_what_the_standard_says() {
     for (route, name) in [(SUBJECTS, "subject"), (RESOURCES, "resource"), (ACTIONS, "action")] {
         let mut body = question();
         body["page"] = json!({"token": "after-7", "limit": 20, "properties": {"sort": "name"}});
-        let Ok(Parsed::Which(incoming, page)) = post(Authzen, route, &body.to_string(), &SETTINGS)
+        let Ok(Parsed::Search(incoming, page)) = post(Authzen, route, &body.to_string(), &SETTINGS)
         else {
             panic!("no search")
         };
@@ -87,7 +88,7 @@ fn the_request_id_is_the_events_and_comes_back() {
     };
     let request =
         Request { get: false, route: ONE, header: &header, searches: false, body: body.as_bytes() };
-    let Ok(Parsed::One(incoming)) = read(Authzen, &request, &frame()) else { panic!() };
+    let Ok(Parsed::Single(incoming)) = read(Authzen, &request, &frame()) else { panic!() };
     assert_eq!(
         (incoming.call.id.as_str(), incoming.call.correlation.as_deref()),
         ("req-77", Some("req-77"))
@@ -157,9 +158,9 @@ fn a_required_part_that_is_missing_or_of_the_wrong_type_refuses() {
     for (body, cause) in [
         ("", Cause::NotJson),
         ("{", Cause::NotJson),
-        ("[]", Cause::WrongShape),
-        ("\"alice\"", Cause::WrongShape),
-        ("null", Cause::WrongShape),
+        ("[]", Cause::SchemaMismatch),
+        ("\"alice\"", Cause::SchemaMismatch),
+        ("null", Cause::SchemaMismatch),
         (
             r#"{"subject":{"type":"user","id":"a"},"subject":{"type":"user","id":"b"}}"#,
             Cause::DuplicateMember,
@@ -223,7 +224,7 @@ fn nothing_searches_where_no_plugin_can() {
         let header = |name: &str| (name == "content-type").then_some("application/json");
         let request =
             Request { get: false, route, header: &header, searches: false, body: body.as_bytes() };
-        let Ok(Parsed::Nothing(answer)) = read(Authzen, &request, &frame()) else { panic!() };
+        let Ok(Parsed::Immediate(answer)) = read(Authzen, &request, &frame()) else { panic!() };
         assert_eq!(answer.status, 404);
         assert!(json(&answer).is_string());
     }
@@ -255,15 +256,15 @@ fn without_evaluations_there_is_one_question() {
 fn options_are_ignored_but_for_the_semantic_which_must_be_known() {
     let body = with(question(), "/evaluations", json!([{}]));
     for (options, until) in [
-        (json!("(absent)"), ShortCircuit::End),
-        (json!(null), ShortCircuit::End),
-        (json!({"another": {"option": 1}}), ShortCircuit::End),
-        (json!([]), ShortCircuit::End),
-        (json!("execute_all"), ShortCircuit::End),
-        (json!({"evaluations_semantic": null}), ShortCircuit::End),
-        (json!({"evaluations_semantic": "execute_all"}), ShortCircuit::End),
-        (json!({"evaluations_semantic": "deny_on_first_deny", "x": 1}), ShortCircuit::FirstDeny),
-        (json!({"evaluations_semantic": "permit_on_first_permit"}), ShortCircuit::FirstPermit),
+        (json!("(absent)"), ShortCircuit::Never),
+        (json!(null), ShortCircuit::Never),
+        (json!({"another": {"option": 1}}), ShortCircuit::Never),
+        (json!([]), ShortCircuit::Never),
+        (json!("execute_all"), ShortCircuit::Never),
+        (json!({"evaluations_semantic": null}), ShortCircuit::Never),
+        (json!({"evaluations_semantic": "execute_all"}), ShortCircuit::Never),
+        (json!({"evaluations_semantic": "deny_on_first_deny", "x": 1}), ShortCircuit::OnDeny),
+        (json!({"evaluations_semantic": "permit_on_first_permit"}), ShortCircuit::OnPermit),
     ] {
         assert_eq!(many(MANY, &with(body.clone(), "/options", options)).1, until);
     }
@@ -335,7 +336,7 @@ proptest! {
             let whole = plainly_merged(&defaults, item);
             let alone = post(Authzen, ONE, &whole.to_string(), &SETTINGS);
             match (read, alone) {
-                (Ok(read), Ok(Parsed::One(alone))) => {
+                (Ok(read), Ok(Parsed::Single(alone))) => {
                     let payload: Value = serde_json::from_str(read.call.payload.text()).unwrap();
                     prop_assert_eq!(payload, whole);
                     let (mut read, alone) = (read.call, alone.call);
@@ -440,7 +441,7 @@ fn a_property_is_whatever_json_it_is_and_only_a_string_is_an_entitlement() {
 #[test]
 fn a_list_is_the_same_however_it_is_spelled_and_another_where_the_question_is() {
     let of = |route, body: &str| match post(Authzen, route, body, &SETTINGS) {
-        Ok(Parsed::Which(_, page)) => page.of,
+        Ok(Parsed::Search(_, page)) => page.of,
         _ => panic!("no search: {body}"),
     };
     let one = r#"{"subject":{"type":"user","properties":{"a":1,"b":["x"]}},"action":{"name":"read"},"resource":{"type":"r","id":"1"}}"#;
@@ -464,45 +465,45 @@ fn a_list_is_the_same_however_it_is_spelled_and_another_where_the_question_is() 
 
 #[test]
 fn context_and_page_are_left_out_where_they_are_switched_off() {
-    let settings =
-        Settings { answer: AnswerParts { context: false, page: false }, ..Settings::default() };
+    let settings = HookSettings {
+        answer: AnswerParts { context: false, page: false },
+        ..HookSettings::default()
+    };
     let ask = |route, body: &Value| post(Authzen, route, &body.to_string(), &settings);
-    let Ok(Parsed::One(incoming)) = ask(ONE, &question()) else { panic!() };
+    let Ok(Parsed::Single(incoming)) = ask(ONE, &question()) else { panic!() };
     for (verdict, whole) in
         [(Effect::Allow, r#"{"decision":true}"#), (Effect::Deny, r#"{"decision":false}"#)]
     {
         let outcome =
-            Outcome { verdict, text: Some("No."), grounds: &grounds(&["A"]), ..Outcome::default() };
+            Outcome { verdict, text: Some("No."), reasons: &grounds(&["A"]), ..Outcome::default() };
         let answer = write(Authzen, &incoming, &outcome).unwrap();
         assert_eq!(text(&answer), whole);
         let reference =
-            crate::Reference { log: "l", index: 1, leaf: "x", generation: 1, spent_us: 1 };
+            crate::RecordRef { log: "l", index: 1, leaf: "x", generation: 1, spent_us: 1 };
         assert_eq!(answer.with_reference(&reference), whole.as_bytes(), "no reference either");
         // The deciding one of several says nothing more.
-        let until = if verdict == Effect::Deny {
-            ShortCircuit::FirstDeny
-        } else {
-            ShortCircuit::FirstPermit
-        };
-        let gathered = gather(Authzen, &[answer.body().to_vec()], &in_order(until));
+        let until =
+            if verdict == Effect::Deny { ShortCircuit::OnDeny } else { ShortCircuit::OnPermit };
+        let gathered = render_batch(Authzen, &[answer.body().to_vec()], &in_order(until));
         assert_eq!(text(&gathered), format!(r#"{{"evaluations":[{whole}]}}"#));
     }
     let body = with(question(), "/evaluations", json!([{"subject": {}}]));
-    let Ok(Parsed::Many(batch)) = ask(MANY, &body) else { panic!() };
+    let Ok(Parsed::Batch(batch)) = ask(MANY, &body) else { panic!() };
     let Err(unread) = &batch.items[0] else { panic!() };
     assert_eq!(text(&unread.answer), r#"{"decision":false}"#);
 
-    let found = |next: Option<&str>| Found { results: Vec::new(), next: next.map(str::to_owned) };
+    let found =
+        |next: Option<&str>| SearchPage { results: Vec::new(), next: next.map(str::to_owned) };
     let search = |body: &Value| match ask(SUBJECTS, body) {
-        Ok(Parsed::Which(incoming, _)) => incoming,
+        Ok(Parsed::Search(incoming, _)) => incoming,
         _ => panic!(),
     };
     let plain = search(&question());
-    assert_eq!(text(&list(Authzen, &plain, &found(None))), r#"{"results":[]}"#);
+    assert_eq!(text(&render_search(Authzen, &plain, &found(None))), r#"{"results":[]}"#);
     // Where a list goes on, or somebody asked for a page, it has to be told.
-    assert_eq!(json(&list(Authzen, &plain, &found(Some("t"))))["page"]["next_token"], "t");
+    assert_eq!(json(&render_search(Authzen, &plain, &found(Some("t"))))["page"]["next_token"], "t");
     let paged = search(&with(question(), "/page", json!({"limit": 1})));
-    assert_eq!(json(&list(Authzen, &paged, &found(None)))["page"]["next_token"], "");
+    assert_eq!(json(&render_search(Authzen, &paged, &found(None)))["page"]["next_token"], "");
 }
 
 #[test]
@@ -525,7 +526,7 @@ fn decisions_are_as_ever() {
                 changes,
                 text,
                 language: "de",
-                grounds: &grounds(&["A_CODE", "B_CODE"]),
+                reasons: &grounds(&["A_CODE", "B_CODE"]),
             },
         )
     };
@@ -543,7 +544,7 @@ fn decisions_are_as_ever() {
     let obliged = say(Effect::Allow, &[statement(true)], None).err().unwrap();
     assert_eq!(
         obliged,
-        Unsayable { change: Some((1, statement(true).kind())), why: Why::Obligation }
+        RenderError { change: Some((1, statement(true).kind())), why: RenderErrorKind::Obligation }
     );
     assert!(
         say(Effect::Deny, &[statement(true)], None).is_ok(),
@@ -560,29 +561,26 @@ fn answers_are_gathered_in_order_and_the_deciding_one_says_so() {
         decisions.iter().enumerate().map(one).collect()
     };
     let tell = |decisions: &[bool], until| {
-        json(&gather(Authzen, &answers(decisions), &in_order(until)))["evaluations"].clone()
+        json(&render_batch(Authzen, &answers(decisions), &in_order(until)))["evaluations"].clone()
     };
-    let all = tell(&[true, false, true], ShortCircuit::End);
+    let all = tell(&[true, false, true], ShortCircuit::Never);
     assert_eq!(
         all,
         json!([{"decision": true, "context": {"record": "l#0"}}, {"decision": false, "context": {"record": "l#1"}}, {"decision": true, "context": {"record": "l#2"}}])
     );
-    let denied = tell(&[true, false], ShortCircuit::FirstDeny);
+    let denied = tell(&[true, false], ShortCircuit::OnDeny);
     assert_eq!(
         denied[1],
         json!({"decision": false, "context": {"record": "l#1", "code": "200", "reason": "deny_on_first_deny"}})
     );
     assert_eq!(denied[0], all[0]);
-    let permitted = tell(&[false, true], ShortCircuit::FirstPermit);
+    let permitted = tell(&[false, true], ShortCircuit::OnPermit);
     assert_eq!(permitted[1]["context"]["reason"], "permit_on_first_permit");
     // Where the end came first, nothing decided.
-    assert_eq!(
-        tell(&[true, true], ShortCircuit::FirstDeny)[1]["context"],
-        json!({"record": "l#1"})
-    );
-    assert_eq!(tell(&[false], ShortCircuit::FirstPermit)[0]["context"], json!({"record": "l#0"}));
-    let until = in_order(ShortCircuit::FirstDeny);
-    let bare = gather(Authzen, &[br#"{"decision":false,"context":{}}"#.to_vec()], &until);
+    assert_eq!(tell(&[true, true], ShortCircuit::OnDeny)[1]["context"], json!({"record": "l#1"}));
+    assert_eq!(tell(&[false], ShortCircuit::OnPermit)[0]["context"], json!({"record": "l#0"}));
+    let until = in_order(ShortCircuit::OnDeny);
+    let bare = render_batch(Authzen, &[br#"{"decision":false,"context":{}}"#.to_vec()], &until);
     assert_eq!(
         json(&bare)["evaluations"][0]["context"],
         json!({"code": "200", "reason": "deny_on_first_deny"})
@@ -596,30 +594,36 @@ fn lists_are_of_ids_and_end_with_an_empty_token() {
         id: Some(id.into()),
         attributes: Vec::new(),
     };
-    let found = |next: Option<&str>| Found {
+    let found = |next: Option<&str>| SearchPage {
         results: vec![entity("user", "a"), entity("user", "b\"")],
         next: next.map(str::to_owned),
     };
     let which = |route| match post(Authzen, route, &question().to_string(), &SETTINGS) {
-        Ok(Parsed::Which(incoming, _)) => incoming,
+        Ok(Parsed::Search(incoming, _)) => incoming,
         _ => panic!(),
     };
-    let users = list(Authzen, &which(SUBJECTS), &found(Some("t")));
+    let users = render_search(Authzen, &which(SUBJECTS), &found(Some("t")));
     golden("authzen-list-subjects.json", text(&users));
     assert_eq!(json(&users)["page"], json!({"next_token": "t", "count": 2}));
-    let actions = json(&list(Authzen, &which(ACTIONS), &found(None)));
+    let actions = json(&render_search(Authzen, &which(ACTIONS), &found(None)));
     assert_eq!(actions["results"], json!([{"name": "a"}, {"name": "b\""}]));
     assert_eq!(actions["page"]["next_token"], "");
-    let none = json(&list(Authzen, &which(RESOURCES), &Found { results: Vec::new(), next: None }));
+    let none = json(&render_search(
+        Authzen,
+        &which(RESOURCES),
+        &SearchPage { results: Vec::new(), next: None },
+    ));
     assert_eq!(none["results"], json!([]));
 }
 
 #[test]
 fn metadata_names_what_is_answered_and_only_by_the_operators_url() {
-    let settings =
-        |url: Option<&str>| Settings { public_url: url.map(str::to_owned), ..Settings::default() };
-    let get = |searches, settings: &Settings| {
-        greet(
+    let settings = |url: Option<&str>| HookSettings {
+        public_url: url.map(str::to_owned),
+        ..HookSettings::default()
+    };
+    let get = |searches, settings: &HookSettings| {
+        preflight(
             Authzen,
             &Request { get: true, route: METADATA, header: &|_| None, searches, body: &[] },
             settings,
@@ -639,7 +643,7 @@ fn metadata_names_what_is_answered_and_only_by_the_operators_url() {
     assert_eq!(get(true, &settings(None)).unwrap().status, 404);
     let recorded_elsewhere =
         Request { get: true, route: ONE, header: &|_| None, searches: true, body: &[] };
-    assert!(greet(Authzen, &recorded_elsewhere, &SETTINGS).is_none());
+    assert!(preflight(Authzen, &recorded_elsewhere, &SETTINGS).is_none());
     let routes =
         |path: &str| Authzen.routes(path).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     assert_eq!(routes("/")[0], "/access/v1/evaluation");
@@ -651,16 +655,16 @@ fn metadata_names_what_is_answered_and_only_by_the_operators_url() {
 #[test]
 fn errors_are_a_status_and_a_string() {
     for (cause, status) in [
-        (Cause::CallerUnproven, 401),
+        (Cause::Unauthenticated, 401),
         (Cause::NotJson, 400),
-        (Cause::WrongShape, 400),
+        (Cause::SchemaMismatch, 400),
         (Cause::DuplicateMember, 400),
         (Cause::BodyTooLarge, 413),
         (Cause::Overload, 503),
-        (Cause::HostFault, 500),
+        (Cause::InternalError, 500),
     ] {
         for on_failure in [OnFailure::Closed, OnFailure::Open] {
-            let refusal = Refusal {
+            let refusal = SafeAnswerInput {
                 settings: &SETTINGS,
                 on_failure: &on_failure,
                 cause,

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{SETTINGS, post, posted};
 use crate::{
-    Answer, HookKind, Incoming, Mapping, MappingSource, OnFailure, Parsed, Refusal, Settings,
-    refuse, stop_answer,
+    Answer, HookKind, HookRequest, HookSettings, Mapping, MappingSource, OnFailure, Parsed,
+    SafeAnswerInput, refuse, stop_answer,
 };
 
 /// AuthZEN: `decision: true` in a 200 permits; a list in a 200 is believed.
@@ -53,12 +53,12 @@ fn body(answer: &Answer) -> Value {
 
 fn closed(
     kind: HookKind,
-    settings: &Settings,
+    settings: &HookSettings,
     route: &'static str,
-    incoming: Option<&Incoming>,
+    incoming: Option<&HookRequest>,
 ) -> Vec<(Cause, Answer)> {
     let refuse = |cause| {
-        let refusal = Refusal {
+        let refusal = SafeAnswerInput {
             settings,
             on_failure: &OnFailure::Closed,
             cause,
@@ -88,8 +88,8 @@ fn no_closed_authzen_hook_permits() {
             QUESTION,
             &SETTINGS,
         ) {
-            Ok(Parsed::One(incoming) | Parsed::Which(incoming, _)) => incoming,
-            Ok(Parsed::Many(mut batch)) => batch.items.remove(0).ok().unwrap(),
+            Ok(Parsed::Single(incoming) | Parsed::Search(incoming, _)) => incoming,
+            Ok(Parsed::Batch(mut batch)) => batch.items.remove(0).ok().unwrap(),
             _ => panic!("{route}"),
         };
         for incoming in [None, Some(&incoming)] {
@@ -102,10 +102,10 @@ fn no_closed_authzen_hook_permits() {
             }
         }
     }
-    let open = Refusal {
+    let open = SafeAnswerInput {
         settings: &SETTINGS,
         on_failure: &OnFailure::Open,
-        cause: Cause::HostFault,
+        cause: Cause::InternalError,
         detail: "",
         route: "/access/v1/evaluation",
         incoming: None,
@@ -123,10 +123,10 @@ fn no_closed_pdp_authorizes() {
             }
         }
     }
-    let open = Refusal {
+    let open = SafeAnswerInput {
         settings: &SETTINGS,
         on_failure: &OnFailure::Open,
-        cause: Cause::HostFault,
+        cause: Cause::InternalError,
         detail: "",
         route: "",
         incoming: Some(&incoming),
@@ -144,10 +144,10 @@ fn no_closed_gateway_goes_on() {
                 assert!(!sideband_goes_on(&answer, is_response), "{route} {cause:?}");
             }
         }
-        let open = Refusal {
+        let open = SafeAnswerInput {
             settings: &SETTINGS,
             on_failure: &OnFailure::Open,
-            cause: Cause::HostFault,
+            cause: Cause::InternalError,
             detail: "",
             route,
             incoming: Some(&incoming),
@@ -156,7 +156,7 @@ fn no_closed_gateway_goes_on() {
             sideband_goes_on(&refuse(HookKind::PingSideband, &open), is_response),
             "the model can see an allowance"
         );
-        let blind = Refusal { incoming: None, ..open };
+        let blind = SafeAnswerInput { incoming: None, ..open };
         assert!(
             !sideband_goes_on(&refuse(HookKind::PingSideband, &blind), is_response),
             "nothing to echo"
@@ -171,11 +171,11 @@ fn no_closed_flow_goes_on() {
     source.answer.deny = Some(r#"{"allowed":false,"why":"{text}","codes":"{codes}"}"#.into());
     for failure_status in [None, Some(403), Some(503)] {
         source.answer.failure_status = failure_status;
-        let settings = Settings {
+        let settings = HookSettings {
             mapping: Some(Arc::new(Mapping::compile(source.clone()).unwrap())),
-            ..Settings::default()
+            ..HookSettings::default()
         };
-        let Ok(Parsed::One(incoming)) = post(HookKind::Generic, "", "{}", &settings) else {
+        let Ok(Parsed::Single(incoming)) = post(HookKind::Generic, "", "{}", &settings) else {
             panic!()
         };
         for incoming in [None, Some(&incoming)] {
@@ -187,10 +187,10 @@ fn no_closed_flow_goes_on() {
                 );
                 assert_eq!(body(&answer)["codes"][0], cause.code());
             }
-            let open = Refusal {
+            let open = SafeAnswerInput {
                 settings: &settings,
                 on_failure: &OnFailure::Open,
-                cause: Cause::HostFault,
+                cause: Cause::InternalError,
                 detail: "",
                 route: "",
                 incoming,
@@ -199,7 +199,7 @@ fn no_closed_flow_goes_on() {
                 generic_goes_on(&refuse(HookKind::Generic, &open)),
                 "the model can see an allowance"
             );
-            let unauthenticated = Refusal { cause: Cause::CallerUnproven, ..open };
+            let unauthenticated = SafeAnswerInput { cause: Cause::Unauthenticated, ..open };
             assert_eq!(refuse(HookKind::Generic, &unauthenticated).status, 401);
         }
     }
@@ -209,7 +209,7 @@ fn no_closed_flow_goes_on() {
 #[test]
 fn only_kinds_whose_platform_could_go_on_answer_faulty_http_themselves() {
     let answered = |kind: &HookKind, on_failure| {
-        let refusal = Refusal {
+        let refusal = SafeAnswerInput {
             settings: &SETTINGS,
             on_failure,
             cause: Cause::WrongMethod,

@@ -16,8 +16,9 @@ use super::requests::tell;
 use super::{frame, golden};
 use crate::say::{self, Support};
 use crate::{
-    Answer, Decryptor, Errand, Frame, HookKind, Incoming, Malformed, OnFailure, Outcome, Parsed,
-    Reason, Request, Resume, Settings, Unsayable, Why, errand, greet, read, safe_answer, write,
+    Answer, Decryptor, HookKind, HookRequest, HookSettings, OnFailure, Outcome, ParseContext,
+    ParseError, Parsed, Reason, RenderError, RenderErrorKind, Request, Resume, SideEffect, errand,
+    preflight, read, safe_answer, write,
 };
 
 /// Every kind with a request of its own, by the name of its files.
@@ -85,13 +86,13 @@ const EVENTS: [HookKind; 6] = [
 static VECTORS: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../tests/jwe/vectors.json")).unwrap());
 
-static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
+static SETTINGS: LazyLock<HookSettings> = LazyLock::new(|| {
     let decryptor = Decryptor::from_pem([include_str!("../../tests/jwe/key.pem")]).unwrap();
-    Settings { decryptor: Some(Arc::new(decryptor)), ..Settings::default() }
+    HookSettings { decryptor: Some(Arc::new(decryptor)), ..HookSettings::default() }
 });
 
 /// The settings of a hook that decrypts.
-pub(super) fn settings() -> Settings {
+pub(super) fn settings() -> HookSettings {
     SETTINGS.clone()
 }
 
@@ -100,14 +101,14 @@ pub(super) fn bodies() -> Vec<(HookKind, Value)> {
     REQUESTS.iter().map(|(_, name, _)| request(name)).collect()
 }
 
-fn hear(kind: HookKind, body: &[u8]) -> Result<Parsed, Malformed> {
-    let frame = Frame { settings: &SETTINGS, ..frame() };
+fn hear(kind: HookKind, body: &[u8]) -> Result<Parsed, ParseError> {
+    let frame = ParseContext { settings: &SETTINGS, ..frame() };
     read(kind, &Request { get: false, route: "", header: &|_| None, searches: false, body }, &frame)
 }
 
-fn incoming(kind: HookKind, body: &Value) -> Incoming {
+fn incoming(kind: HookKind, body: &Value) -> HookRequest {
     match hear(kind, body.to_string().as_bytes()) {
-        Ok(Parsed::One(incoming)) => incoming,
+        Ok(Parsed::Single(incoming)) => incoming,
         Ok(_) => panic!("not one question"),
         Err(malformed) => panic!("{malformed}: {body}"),
     }
@@ -120,15 +121,15 @@ fn request(name: &str) -> (HookKind, Value) {
     (*kind, serde_json::from_str(&text).unwrap())
 }
 
-fn resumed(kind: HookKind, incoming: &Incoming, outcome: &Outcome<'_>) -> Option<Resume> {
+fn resumed(kind: HookKind, incoming: &HookRequest, outcome: &Outcome<'_>) -> Option<Resume> {
     match errand(kind, incoming, outcome) {
-        Some(Errand::Resume(resume)) => Some(resume),
+        Some(SideEffect::Resume(resume)) => Some(resume),
         _ => None,
     }
 }
 
 /// What the platform does, resume call included.
-fn react(name: &str, incoming: &Incoming, answer: &Answer, outcome: &Outcome<'_>) -> Does {
+fn react(name: &str, incoming: &HookRequest, answer: &Answer, outcome: &Outcome<'_>) -> Does {
     let (kind, body) = request(name);
     let resume =
         resumed(kind, incoming, outcome).map(|resume| serde_json::from_str(&resume.body).unwrap());
@@ -207,18 +208,18 @@ fn an_event_that_is_none_is_refused() {
         let mut twice = whole.clone();
         twice["data"]["@ODATA.type"] = twice["data"]["@odata.type"].clone();
         let cases = [
-            (json!(null), Cause::WrongShape),
-            (json!([]), Cause::WrongShape),
-            (json!({}), Cause::WrongShape),
-            (without("", "type"), Cause::WrongShape),
-            (without("", "source"), Cause::WrongShape),
-            (with("/source", json!("")), Cause::WrongShape),
-            (with("/source", json!(7)), Cause::WrongShape),
-            (without("", "data"), Cause::WrongShape),
-            (with("/data", json!([])), Cause::WrongShape),
-            (without("/data", "@odata.type"), Cause::WrongShape),
-            (with("/data/@odata.type", json!(7)), Cause::WrongShape),
-            (twice, Cause::WrongShape),
+            (json!(null), Cause::SchemaMismatch),
+            (json!([]), Cause::SchemaMismatch),
+            (json!({}), Cause::SchemaMismatch),
+            (without("", "type"), Cause::SchemaMismatch),
+            (without("", "source"), Cause::SchemaMismatch),
+            (with("/source", json!("")), Cause::SchemaMismatch),
+            (with("/source", json!(7)), Cause::SchemaMismatch),
+            (without("", "data"), Cause::SchemaMismatch),
+            (with("/data", json!([])), Cause::SchemaMismatch),
+            (without("/data", "@odata.type"), Cause::SchemaMismatch),
+            (with("/data/@odata.type", json!(7)), Cause::SchemaMismatch),
+            (twice, Cause::SchemaMismatch),
             (
                 with("/type", json!("microsoft.graph.authenticationEvent.secret")),
                 Cause::UnknownEvent,
@@ -227,7 +228,7 @@ fn an_event_that_is_none_is_refused() {
                 with("/data/@odata.type", json!("microsoft.graph.secretCalloutData")),
                 Cause::UnknownEvent,
             ),
-            (with("/data/tenantId", json!("secret-other-tenant")), Cause::WrongShape),
+            (with("/data/tenantId", json!("secret-other-tenant")), Cause::SchemaMismatch),
         ];
         for (body, cause) in cases {
             let malformed =
@@ -240,8 +241,11 @@ fn an_event_that_is_none_is_refused() {
                 serde_json::from_slice::<Value>(answer.body()).unwrap()["errors"][0].is_string()
             );
         }
-        assert_eq!(safe_answer(kind, &OnFailure::Closed, Cause::CallerUnproven, None).status, 401);
-        assert_eq!(safe_answer(kind, &OnFailure::Closed, Cause::HostFault, None).status % 100, 0);
+        assert_eq!(safe_answer(kind, &OnFailure::Closed, Cause::Unauthenticated, None).status, 401);
+        assert_eq!(
+            safe_answer(kind, &OnFailure::Closed, Cause::InternalError, None).status % 100,
+            0
+        );
     }
 }
 
@@ -351,7 +355,7 @@ fn a_code_is_read_however_its_place_is_spelled_and_is_a_secret_there() {
         let incoming = incoming(kind, &spelled(context, name));
         assert_eq!(incoming.call.secrets.pointers(), [format!("/data/{context}/{name}")]);
         let outcome = Outcome { verdict: Effect::Allow, ..Outcome::default() };
-        let Some(Errand::Deliver(message)) = errand(kind, &incoming, &outcome) else {
+        let Some(SideEffect::Deliver(message)) = errand(kind, &incoming, &outcome) else {
             panic!("{name}: nothing is delivered")
         };
         assert_eq!(message.code, code);
@@ -370,7 +374,7 @@ fn a_connection_test_needs_no_decision() {
         json!({"stage": "customExtensionConnectionTest", "callbackUriPath": null}),
         json!({"Event": "CustomActionConnectionTest", "AccessPackageId": ""}),
     ] {
-        let Ok(Parsed::Nothing(answer)) =
+        let Ok(Parsed::Immediate(answer)) =
             hear(HookKind::EntraEntitlement, body.to_string().as_bytes())
         else {
             panic!()
@@ -379,7 +383,7 @@ fn a_connection_test_needs_no_decision() {
     }
     let get = Request { get: true, route: "", header: &|_| None, searches: false, body: b"" };
     for kind in EVENTS {
-        let greeting = greet(kind, &get, &SETTINGS);
+        let greeting = preflight(kind, &get, &SETTINGS);
         assert_eq!(
             greeting.is_some_and(|answer| answer.status == 200),
             kind == HookKind::EntraPasswordSubmit
@@ -418,7 +422,7 @@ fn an_open_hook_goes_on_but_for_strangers() {
             let allow = Outcome::default();
             let does = react(name, &incoming, &answer, &allow);
             match (kind, cause) {
-                (_, Cause::CallerUnproven) => {
+                (_, Cause::Unauthenticated) => {
                     assert_eq!((answer.status, answer.body()), (401, &b""[..]))
                 }
                 // Nobody has sent the code, and nobody has checked the password.
@@ -481,8 +485,8 @@ fn native_is_what_renders() {
                         && kind == HookKind::EntraEntitlement
                         && name != "entitlement-approval";
                     assert_eq!(native, place, "{name}: {change}");
-                    let why = if place { Why::Place } else { Why::Kind };
-                    assert_eq!(unsayable, Unsayable { change: Some((1, change)), why }, "{name}");
+                    let why = if place { RenderErrorKind::Place } else { RenderErrorKind::Kind };
+                    assert_eq!(unsayable, RenderError { change: Some((1, change)), why }, "{name}");
                 }
             }
         }
@@ -547,11 +551,11 @@ fn answers_are_as_ever() {
         ground("Zu kurz.", Some(badge)),
         ground("Gibt es nicht.", Some(badge)),
     ];
-    tell("collection-submit", "errors", &Outcome { grounds: &fields, ..deny });
+    tell("collection-submit", "errors", &Outcome { reasons: &fields, ..deny });
     // One ground that is about the whole, or about nothing on the form: going back to the form would not help.
     for field in [None, Some("street")] {
         let fields = [ground("Kein Ort.", Some("city")), ground("Geht nicht.", field)];
-        tell("collection-submit", "deny-several", &Outcome { grounds: &fields, ..deny });
+        tell("collection-submit", "deny-several", &Outcome { reasons: &fields, ..deny });
     }
     for credential in [
         Credential::Migrate,
@@ -564,7 +568,7 @@ fn answers_are_as_ever() {
         tell("password", credential.name(), &Outcome { changes: &changes, ..allow });
     }
     let fields = [ground("x", Some("dateOfBirth")), ground("y", Some("nothing"))];
-    tell("verified-id", "failed", &Outcome { grounds: &fields, ..deny });
+    tell("verified-id", "failed", &Outcome { reasons: &fields, ..deny });
     let (automatic, grounds) = (
         [Change::AutoApprove],
         [ground("Ticket fehlt.", None), ground("Schulung abgelaufen.", None)],
@@ -575,7 +579,7 @@ fn answers_are_as_ever() {
         "review",
         &Outcome { verdict: Effect::Review, changes: &automatic, ..Outcome::default() },
     );
-    tell("pim-azure", "reasons", &Outcome { grounds: &grounds, ..deny });
+    tell("pim-azure", "reasons", &Outcome { reasons: &grounds, ..deny });
     let approvers =
         [Change::RequireApprovers(vec!["2f9d7a10-5c3b".into(), "07fc263f-6655".into()])];
     tell("entitlement-approval", "approvers", &Outcome { changes: &approvers, ..allow });
@@ -586,9 +590,13 @@ fn answers_are_as_ever() {
             let answer = safe_answer(kind, &OnFailure::Closed, cause, Some(&incoming));
             format!("{} {}", answer.status, str::from_utf8(answer.body()).unwrap())
         };
-        let lines =
-            [Cause::CallerUnproven, Cause::WrongShape, Cause::BudgetExhausted, Cause::NotDurable]
-                .map(safe);
+        let lines = [
+            Cause::Unauthenticated,
+            Cause::SchemaMismatch,
+            Cause::BudgetExhausted,
+            Cause::NotDurable,
+        ]
+        .map(safe);
         golden(&format!("entra/{name}.closed.txt"), &lines.join("\n"));
     }
 }
@@ -607,24 +615,32 @@ fn what_entra_would_refuse_is_named() {
     for place in
         ["", "/", "/claims", "/claims/", "/claims/a/b", "claims/a", "/claim/a", "/claims/~"]
     {
-        assert_eq!(why("token-issuance", &claim(place, "\"x\"")), Why::Place, "{place}");
+        assert_eq!(
+            why("token-issuance", &claim(place, "\"x\"")),
+            RenderErrorKind::Place,
+            "{place}"
+        );
     }
     for value in ["true", "1", "{}", "null", "[1]", "[[\"x\"]]", "x", "", "\"x\",\"y\":\"z\""] {
-        assert_eq!(why("token-issuance", &claim("/claims/a", value)), Why::Value, "{value}");
+        assert_eq!(
+            why("token-issuance", &claim("/claims/a", value)),
+            RenderErrorKind::Value,
+            "{value}"
+        );
     }
     let different = [
         set(Target::AccessToken, "/claims/a", "\"x\""),
         set(Target::IdToken, "/claims/a", "\"y\""),
     ];
-    assert_eq!(why("token-issuance", &different), Why::Conflict);
+    assert_eq!(why("token-issuance", &different), RenderErrorKind::Conflict);
     assert_eq!(
         why("token-issuance", &claim("/claims/a", &format!("\"{}\"", "x".repeat(2_998)))),
-        Why::TooLong
+        RenderErrorKind::TooLong
     );
     for name in ["collection-start", "collection-submit"] {
         let user = |path: &str, value: &str| [set(Target::User, path, value)];
         for place in ["", "/", "/a/b", "a"] {
-            assert_eq!(why(name, &user(place, "\"x\"")), Why::Place, "{place}");
+            assert_eq!(why(name, &user(place, "\"x\"")), RenderErrorKind::Place, "{place}");
         }
         let badge = "/extension_7c1d5a520f3e4d0a9b385f1a2c9e4b77_badge";
         for (path, value) in [
@@ -639,18 +655,30 @@ fn what_entra_would_refuse_is_named() {
             (badge, "1e3"),
             (badge, "9223372036854775808"),
         ] {
-            assert_eq!(why(name, &user(path, value)), Why::Value, "{path} {value}");
+            assert_eq!(why(name, &user(path, value)), RenderErrorKind::Value, "{path} {value}");
         }
         let twice = [set(Target::User, "/city", "\"a\""), set(Target::User, "/city", "\"b\"")];
-        assert_eq!(why(name, &twice), Why::Conflict);
-        assert_eq!(why(name, &user("/city", &format!("\"{}\"", "x".repeat(40_000)))), Why::TooLong);
+        assert_eq!(why(name, &twice), RenderErrorKind::Conflict);
+        assert_eq!(
+            why(name, &user("/city", &format!("\"{}\"", "x".repeat(40_000)))),
+            RenderErrorKind::TooLong
+        );
     }
-    assert_eq!(why("collection-submit", &[set(Target::User, "/street", "\"x\"")]), Why::NoTarget);
-    assert_eq!(why("password", &[Change::Credential(Credential::Verified)]), Why::Value);
+    assert_eq!(
+        why("collection-submit", &[set(Target::User, "/street", "\"x\"")]),
+        RenderErrorKind::NoTarget
+    );
+    assert_eq!(
+        why("password", &[Change::Credential(Credential::Verified)]),
+        RenderErrorKind::Value
+    );
     let both = [Change::Credential(Credential::Migrate), Change::Credential(Credential::Update)];
-    assert_eq!(why("password", &both), Why::Conflict);
+    assert_eq!(why("password", &both), RenderErrorKind::Conflict);
     for ids in [vec![], vec!["../x".to_owned()], vec!["x y".to_owned()], vec!["a".to_owned(); 21]] {
-        assert_eq!(why("entitlement-approval", &[Change::RequireApprovers(ids)]), Why::Value);
+        assert_eq!(
+            why("entitlement-approval", &[Change::RequireApprovers(ids)]),
+            RenderErrorKind::Value
+        );
     }
 }
 

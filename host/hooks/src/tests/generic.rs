@@ -10,8 +10,8 @@ use super::requests::tell;
 use super::{SETTINGS, golden, grounds, json, post, text};
 use crate::HookKind::Generic;
 use crate::{
-    Answer, Incoming, Mapping, MappingSource, Outcome, Parsed, Reference, Settings, Unsayable, Why,
-    write,
+    Answer, HookRequest, HookSettings, Mapping, MappingSource, Outcome, Parsed, RecordRef,
+    RenderError, RenderErrorKind, write,
 };
 
 const BODY: &str = r#"{
@@ -42,35 +42,35 @@ fn source() -> MappingSource {
     serde_json::from_value(source).unwrap()
 }
 
-fn settings(source: MappingSource) -> Settings {
+fn settings(source: MappingSource) -> HookSettings {
     let mapping = Mapping::compile(source).unwrap_or_else(|wrong| panic!("{wrong:?}"));
-    Settings {
+    HookSettings {
         mapping: Some(Arc::new(mapping)),
         entitlements: vec!["/user/groups".into()],
-        ..Settings::default()
+        ..HookSettings::default()
     }
 }
 
 /// A request and the settings of its hook.
-pub(super) fn asked() -> (Value, Settings) {
+pub(super) fn asked() -> (Value, HookSettings) {
     (serde_json::from_str(BODY).unwrap(), settings(source()))
 }
 
-fn ask(body: &str) -> Incoming {
+fn ask(body: &str) -> HookRequest {
     match post(Generic, "", body, &settings(source())) {
-        Ok(Parsed::One(incoming)) => incoming,
+        Ok(Parsed::Single(incoming)) => incoming,
         Ok(_) => panic!(),
         Err(malformed) => panic!("{malformed}"),
     }
 }
 
-fn say(verdict: Effect, changes: &[Change]) -> Result<Answer, Unsayable> {
+fn say(verdict: Effect, changes: &[Change]) -> Result<Answer, RenderError> {
     let outcome = Outcome {
         verdict,
         changes,
         text: Some("Nein: \"so\" nicht.\\"),
         language: "de",
-        grounds: &grounds(&["A", "B"]),
+        reasons: &grounds(&["A", "B"]),
     };
     write(Generic, &ask(BODY), &outcome)
 }
@@ -97,7 +97,7 @@ fn reads_by_its_mapping() {
         ("/user/groups", json!([{"id": "g"}]), "/user/groups"),
     ] {
         let refused = with(pointer, value).map(|(cause, member)| (cause, member.into_owned()));
-        assert_eq!(refused, Some((Cause::WrongShape, member.to_owned())), "{pointer}");
+        assert_eq!(refused, Some((Cause::SchemaMismatch, member.to_owned())), "{pointer}");
     }
     for (pointer, value) in [
         ("/interaction", json!({})),
@@ -146,7 +146,7 @@ fn answers_by_its_templates() {
         say(Effect::Allow, &[add("/until", "\"2026-09-30\""), add("/result/scopes", "[\"read\"]")])
             .unwrap();
     golden("generic-changed.json", text(&changed));
-    let reference = Reference {
+    let reference = RecordRef {
         log: "hospital.example/hooks",
         index: 12,
         leaf: "3q2+7w==",
@@ -156,19 +156,19 @@ fn answers_by_its_templates() {
     let whole: Value = serde_json::from_slice(&changed.with_reference(&reference)).unwrap();
     assert_eq!(whole["evidence"], "hospital.example/hooks#12");
     for (path, value, why) in [
-        ("/result", "1", Why::Reserved),
-        ("/result/allowed", "false", Why::Reserved),
-        ("/call", "1", Why::Reserved),
-        ("/none/x", "1", Why::NoTarget),
-        ("/result/allowed/x", "1", Why::NoTarget),
-        ("", "1", Why::Place),
-        ("x", "1", Why::Place),
-        ("/x", "yes", Why::Value),
-        ("/x", "1,\"allowed\":true", Why::Value),
+        ("/result", "1", RenderErrorKind::Reserved),
+        ("/result/allowed", "false", RenderErrorKind::Reserved),
+        ("/call", "1", RenderErrorKind::Reserved),
+        ("/none/x", "1", RenderErrorKind::NoTarget),
+        ("/result/allowed/x", "1", RenderErrorKind::NoTarget),
+        ("", "1", RenderErrorKind::Place),
+        ("x", "1", RenderErrorKind::Place),
+        ("/x", "yes", RenderErrorKind::Value),
+        ("/x", "1,\"allowed\":true", RenderErrorKind::Value),
     ] {
         assert_eq!(say(Effect::Allow, &[add(path, value)]).err().unwrap().why, why, "{path}");
     }
-    assert_eq!(say(Effect::Allow, &[Change::CreateUser]).err().unwrap().why, Why::Kind);
+    assert_eq!(say(Effect::Allow, &[Change::CreateUser]).err().unwrap().why, RenderErrorKind::Kind);
     assert!(
         say(Effect::Deny, &[add("/result", "1")]).is_ok(),
         "who is stopped gets the denial and nothing else"
@@ -277,7 +277,7 @@ proptest! {
         let body = json!({"interaction": id, "user": {"id": "a"}}).to_string();
         let incoming = ask(&body);
         let codes = [code.as_str()];
-        let outcome = Outcome { verdict: Effect::Deny, text: told.as_deref(), grounds: &grounds(&codes), ..Outcome::default() };
+        let outcome = Outcome { verdict: Effect::Deny, text: told.as_deref(), reasons: &grounds(&codes), ..Outcome::default() };
         let answer = json(&write(Generic, &incoming, &outcome).unwrap());
         let line = format!("deny: {} ({code}) {{}}", told.clone().unwrap_or_default());
         prop_assert_eq!(answer, json!({"result": {"allowed": false, "why": told, "line": line}, "codes": [code]}));

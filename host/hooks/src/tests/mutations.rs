@@ -7,10 +7,10 @@ use portcullis_model::Cause;
 use serde_json::{Value, json};
 
 use super::{OKTA, SETTINGS, TOKEN_OF_A_CLIENT, entra, generic, sideband};
-use crate::{HookKind, Malformed, Parsed, Request, Settings, read};
+use crate::{HookKind, HookSettings, ParseError, Parsed, Request, read};
 
 /// A request: its kind, its route, its body, and the settings of its hook.
-pub(crate) type Asked = (HookKind, &'static str, Value, Arc<Settings>);
+pub(crate) type Asked = (HookKind, &'static str, Value, Arc<HookSettings>);
 
 #[test]
 fn a_member_of_another_shape_is_passed_over_or_named() {
@@ -23,7 +23,7 @@ fn a_member_of_another_shape_is_passed_over_or_named() {
                 for malformed in malformed(kind, route, &body, &settings) {
                     refused += 1;
                     let by_shape =
-                        matches!(malformed.cause, Cause::WrongShape | Cause::UnknownEvent);
+                        matches!(malformed.cause, Cause::SchemaMismatch | Cause::UnknownEvent);
                     assert!(by_shape, "{} {pointer}: {malformed}", kind.name());
                     let member = malformed.member();
                     let known = kind.required().contains(&&*member)
@@ -145,15 +145,15 @@ fn malformed(
     kind: HookKind,
     route: &'static str,
     body: &Value,
-    settings: &Settings,
-) -> Vec<Malformed> {
+    settings: &HookSettings,
+) -> Vec<ParseError> {
     let header = |name: &str| (name == "content-type").then_some("application/json");
     let body = body.to_string();
     let request =
         Request { get: false, route, header: &header, searches: true, body: body.as_bytes() };
-    let frame = crate::Frame { settings, ..super::frame() };
+    let frame = crate::ParseContext { settings, ..super::frame() };
     match read(kind, &request, &frame) {
-        Ok(Parsed::Many(batch)) => {
+        Ok(Parsed::Batch(batch)) => {
             batch.items.into_iter().filter_map(Result::err).map(|unread| unread.malformed).collect()
         }
         Ok(_) => Vec::new(),

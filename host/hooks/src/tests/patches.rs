@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{TOKEN, incoming};
-use crate::{HookKind, Outcome, Why, write};
+use crate::{HookKind, Outcome, RenderErrorKind, write};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6000))]
@@ -47,7 +47,7 @@ proptest! {
                     let got = patched["access"]["token"]["lifetime"]["expiration"].as_u64().unwrap();
                     prop_assert!(got <= u64::from(seconds.min(present)));
                 }
-                Err(unsayable) => prop_assert!(unsayable.why == Why::TooShort && seconds < 300 && seconds < present),
+                Err(unsayable) => prop_assert!(unsayable.why == RenderErrorKind::TooShort && seconds < 300 && seconds < present),
             }
         }
     }

@@ -7,7 +7,8 @@ use super::requests::tell;
 use super::{SETTINGS, golden, grounds, in_order, json, post, posted, text};
 use crate::HookKind::PingPdp;
 use crate::{
-    BatchContext, Incoming, Outcome, Parsed, Reference, Settings, ShortCircuit, gather, write,
+    BatchContext, HookRequest, HookSettings, Outcome, Parsed, RecordRef, ShortCircuit,
+    render_batch, write,
 };
 
 const ONE: &str = "/governance-engine";
@@ -23,12 +24,12 @@ const QUESTION: &str = r#"{
 #[test]
 fn reads_what_the_contract_says() {
     golden("pdp-plain.call.txt", &tell(&posted(PingPdp, ONE, QUESTION).call));
-    let settings = Settings {
+    let settings = HookSettings {
         subject: Some("/attributes/User.Id".into()),
         entitlements: vec!["/attributes/User.Groups".into(), "/attributes/Nothing".into()],
-        ..Settings::default()
+        ..HookSettings::default()
     };
-    let Ok(Parsed::One(incoming)) = post(PingPdp, ONE, QUESTION, &settings) else { panic!() };
+    let Ok(Parsed::Single(incoming)) = post(PingPdp, ONE, QUESTION, &settings) else { panic!() };
     golden("pdp.call.txt", &tell(&incoming.call));
     for empty in [r#"{"attributes":{}}"#, r#"{"attributes":{},"action":null,"service":null}"#] {
         posted(PingPdp, ONE, empty);
@@ -40,7 +41,11 @@ fn reads_what_the_contract_says() {
         ("[]", "the request, which must be an object"),
     ] {
         let malformed = post(PingPdp, ONE, body, &SETTINGS).err().unwrap();
-        assert_eq!((malformed.cause, &*malformed.detail), (Cause::WrongShape, detail), "{body}");
+        assert_eq!(
+            (malformed.cause, &*malformed.detail),
+            (Cause::SchemaMismatch, detail),
+            "{body}"
+        );
     }
     for open in [
         r#"{"attributes":{"a":1,"b":[null],"c":{"d":true}}}"#,
@@ -53,11 +58,11 @@ fn reads_what_the_contract_says() {
 #[test]
 fn a_place_of_entitlements_is_read_whole_or_not_at_all() {
     let settings =
-        Settings { entitlements: vec!["/attributes/Groups".into()], ..Settings::default() };
+        HookSettings { entitlements: vec!["/attributes/Groups".into()], ..HookSettings::default() };
     let ask = |groups: serde_json::Value| {
         let body = json!({"attributes": {"Groups": groups}}).to_string();
         match post(PingPdp, ONE, &body, &settings) {
-            Ok(Parsed::One(incoming)) => {
+            Ok(Parsed::Single(incoming)) => {
                 let held = incoming.call.subject.unwrap().entitlements;
                 Ok(held.iter().map(|it| it.as_str().to_owned()).collect::<Vec<_>>())
             }
@@ -85,7 +90,7 @@ fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
         "context": {"domain": "Hospital", "attributes": {"Zone": "north", "Chart": "overridden"}},
     });
     let ask = |body: &serde_json::Value| post(PingPdp, QUERY, &body.to_string(), &SETTINGS);
-    let Ok(Parsed::Many(batch)) = ask(&body) else { panic!("no query") };
+    let Ok(Parsed::Batch(batch)) = ask(&body) else { panic!("no query") };
     let asked: Vec<_> = batch
         .items
         .iter()
@@ -97,9 +102,9 @@ fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
         json!({"domain": "Hospital", "action": "edit",
             "attributes": {"Zone": "north", "Action": "edit", "Subject": "nhaddad", "Chart": "b"}})
     );
-    let decide = |item: &Incoming, verdict| {
+    let decide = |item: &HookRequest, verdict| {
         let answer = write(PingPdp, item, &Outcome { verdict, ..Outcome::default() }).unwrap();
-        let reference = Reference { log: "log", index: 7, leaf: "x", generation: 4, spent_us: 9 };
+        let reference = RecordRef { log: "log", index: 7, leaf: "x", generation: 4, spent_us: 9 };
         answer.with_reference(&reference)
     };
     let verdicts = [Effect::Allow, Effect::Deny, Effect::Allow, Effect::Allow];
@@ -110,7 +115,7 @@ fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
         .map(|(item, verdict)| decide(item.as_ref().ok().unwrap(), verdict))
         .collect();
     let gathering = BatchContext { until: batch.until, query: batch.query.clone() };
-    let told = json(&gather(PingPdp, &answers, &gathering));
+    let told = json(&render_batch(PingPdp, &answers, &gathering));
     assert_eq!((&told["requestId"], &told["deploymentPackageId"]), (&json!("log#7"), &json!("4")));
     let leaf = |chart: &str| json!({"attribute": "Chart", "value": chart, "decision": "PERMIT", "id": "log#7", "statements": []});
     let branch = |action: &str, leaves: Vec<serde_json::Value>| {
@@ -125,7 +130,7 @@ fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
         .iter()
         .map(|item| decide(item.as_ref().ok().unwrap(), Effect::Abstain))
         .collect();
-    assert_eq!(json(&gather(PingPdp, &nobody, &gathering))["results"], json!([]));
+    assert_eq!(json(&render_batch(PingPdp, &nobody, &gathering))["results"], json!([]));
 
     let values = |count: usize| (0..count).map(|it| it.to_string()).collect::<Vec<_>>();
     for (query, member) in [
@@ -150,12 +155,12 @@ fn a_query_is_every_combination_and_tells_those_that_are_permitted() {
         assert_eq!(refused.as_deref(), Some(member), "{query}");
     }
     let most = json!({"query": [{"attribute": "a", "values": values(16)}, {"attribute": "b", "values": values(16)}]});
-    let Ok(Parsed::Many(batch)) = ask(&most) else { panic!("no query") };
+    let Ok(Parsed::Batch(batch)) = ask(&most) else { panic!("no query") };
     assert_eq!(batch.items.len(), 256);
     // Without a context there are the attributes alone; one that is none is as good as absent.
     for context in [json!(null), json!("x"), json!({"attributes": 7, "domain": {}})] {
         let body = json!({"query": [{"attribute": "a", "values": [7]}], "context": context});
-        let Ok(Parsed::Many(batch)) = ask(&body) else { panic!("no query") };
+        let Ok(Parsed::Batch(batch)) = ask(&body) else { panic!("no query") };
         let item = batch.items[0].as_ref().ok().unwrap();
         assert_eq!(item.call.payload.text(), r#"{"attributes":{"a":"7"}}"#);
     }
@@ -173,7 +178,7 @@ fn decisions_are_as_ever() {
         })
     };
     let changes = [statement(r#"{"fields":["ssn"]}"#), statement(r#""plain \"text\"""#)];
-    let reference = Reference {
+    let reference = RecordRef {
         log: "hospital.example/hooks",
         index: 12,
         leaf: "3q2+7w==",
@@ -186,7 +191,7 @@ fn decisions_are_as_ever() {
             changes: &changes,
             text: Some("Not now."),
             language: "en",
-            grounds: &grounds(&["A", "B"]),
+            reasons: &grounds(&["A", "B"]),
         };
         let answer = write(PingPdp, &incoming, &outcome).unwrap();
         let permitted = verdict == Effect::Allow;
@@ -210,19 +215,20 @@ fn decisions_are_as_ever() {
 #[test]
 fn a_batch_is_answered_in_order() {
     let body = format!(r#"{{"requests":[{QUESTION},{{}},{{"attributes":{{"n":"3"}}}}]}}"#);
-    let Ok(Parsed::Many(batch)) = post(PingPdp, BATCH, &body, &SETTINGS) else { panic!() };
-    assert_eq!(batch.until, ShortCircuit::End);
+    let Ok(Parsed::Batch(batch)) = post(PingPdp, BATCH, &body, &SETTINGS) else { panic!() };
+    assert_eq!(batch.until, ShortCircuit::Never);
     let [Ok(first), Err(second), Ok(third)] = batch.items.as_slice() else { panic!() };
     assert_eq!(first.call.action.as_ref().unwrap().id.as_deref(), Some("retrieve"));
     assert_eq!(third.call.payload.text(), r#"{"attributes":{"n":"3"}}"#);
     assert_ne!(first.call.seed, third.call.seed);
     golden("pdp-bad-request.json", text(&second.answer));
     let parts = [b"{\"a\":1}".to_vec(), second.answer.body().to_vec()];
-    let gathered = gather(PingPdp, &parts, &in_order(ShortCircuit::End));
+    let gathered = render_batch(PingPdp, &parts, &in_order(ShortCircuit::Never));
     assert_eq!(json(&gathered)["responses"][0], json!({"a": 1}));
     assert_eq!(json(&gathered)["responses"][1]["authorized"], json!(false));
 
-    let Ok(Parsed::Nothing(nothing)) = post(PingPdp, BATCH, r#"{"requests":[]}"#, &SETTINGS) else {
+    let Ok(Parsed::Immediate(nothing)) = post(PingPdp, BATCH, r#"{"requests":[]}"#, &SETTINGS)
+    else {
         panic!()
     };
     assert_eq!((nothing.status, text(&nothing)), (200, r#"{"responses":[]}"#));

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{OKTA, frame, golden, incoming};
 use crate::{
-    Answer, Errand, HookKind, OnFailure, Outcome, Parsed, Reason, Request, Settings, errand,
-    gather, greet, read, safe_answer, undelivered, write,
+    Answer, HookKind, HookSettings, OnFailure, Outcome, Parsed, Reason, Request, SideEffect,
+    errand, preflight, read, render_batch, render_undelivered, safe_answer, write,
 };
 
 use HookKind::{
@@ -218,7 +218,7 @@ fn registrations_are_answered_in_the_words_of_their_form() {
         verdict: Effect::Deny,
         changes: &changes,
         text: Some("Please look again."),
-        grounds: &grounds,
+        reasons: &grounds,
         ..Outcome::default()
     };
     let deny =
@@ -240,7 +240,7 @@ fn registrations_are_answered_in_the_words_of_their_form() {
         .err()
         .map(|it| it.why)
     };
-    use crate::Why::{Place, Reserved, Value};
+    use crate::RenderErrorKind::{Place, Reserved, Value};
     for (path, value, expected) in [
         ("/password", "\"x\"", Reserved),
         ("/PassWord", "\"x\"", Reserved),
@@ -263,8 +263,8 @@ fn a_message_is_delivered_or_left_to_okta() {
     let request = incoming(OktaTelephony, body);
     let allow = Outcome { verdict: Effect::Allow, ..Outcome::default() };
     golden("telephony-allow.json", text(&write(OktaTelephony, &request, &allow).unwrap()));
-    golden("telephony-undelivered.json", text(&undelivered(OktaTelephony, &request)));
-    let Some(Errand::Deliver(message)) = errand(OktaTelephony, &request, &allow) else {
+    golden("telephony-undelivered.json", text(&render_undelivered(OktaTelephony, &request)));
+    let Some(SideEffect::Deliver(message)) = errand(OktaTelephony, &request, &allow) else {
         panic!("nothing to deliver")
     };
     let told = (
@@ -295,7 +295,7 @@ fn a_message_is_delivered_or_left_to_okta() {
     ] {
         let changed = body.replace(from, to);
         assert_ne!(changed, body);
-        let Some(Errand::Deliver(again)) =
+        let Some(SideEffect::Deliver(again)) =
             errand(OktaTelephony, &incoming(OktaTelephony, &changed), &allow)
         else {
             panic!("{from}")
@@ -323,11 +323,11 @@ fn a_message_is_delivered_or_left_to_okta() {
 
 #[test]
 fn an_event_hook_is_greeted_heard_and_acknowledged() {
-    let settings = Settings::default();
+    let settings = HookSettings::default();
     let ask = |get, challenge: Option<&'static str>| {
         let header =
             move |name: &str| challenge.filter(|_| name == "x-okta-verification-challenge");
-        greet(
+        preflight(
             OktaEvent,
             &Request { get, route: "", header: &header, searches: false, body: b"" },
             &settings,
@@ -352,7 +352,7 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
         };
         read(OktaEvent, &request, &frame()).unwrap_or_else(|malformed| panic!("{malformed}"))
     };
-    let Parsed::Many(events) = heard(batch) else { panic!("no batch") };
+    let Parsed::Batch(events) = heard(batch) else { panic!("no batch") };
     assert_eq!(events.id.as_deref(), Some("batch-1"));
     let ids: Vec<_> = events
         .items
@@ -370,7 +370,8 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
     );
 
     // One that cannot be read keeps no other from being read; the same one twice is one.
-    let Parsed::Many(odd) = heard(&batch.replace("\"eventType\": \"user", "\"eventKind\": \"user"))
+    let Parsed::Batch(odd) =
+        heard(&batch.replace("\"eventType\": \"user", "\"eventKind\": \"user"))
     else {
         panic!("no batch")
     };
@@ -380,29 +381,29 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
     assert!(question.call.payload.text().contains("eventKind"), "what came is kept");
     assert_eq!((question.call.id.as_str(), question.call.subject.is_some()), ("evt-1", false));
     // Without an id of Okta's an event has one of its own, and a batch is known by none.
-    let Parsed::Many(nameless) = heard(&batch.replace("\"uuid\"", "\"uid\"")) else {
+    let Parsed::Batch(nameless) = heard(&batch.replace("\"uuid\"", "\"uid\"")) else {
         panic!("no batch")
     };
     let ids: std::collections::BTreeSet<_> =
         nameless.items.iter().flatten().map(|item| item.call.id.clone()).collect();
     assert_eq!((ids.len(), nameless.items.len()), (2, 2));
-    let Parsed::Many(unnamed) = heard(&batch.replacen("\"eventId\"", "\"event_id\"", 1)) else {
+    let Parsed::Batch(unnamed) = heard(&batch.replacen("\"eventId\"", "\"event_id\"", 1)) else {
         panic!("no batch")
     };
     assert_eq!((unnamed.id, unnamed.items.len()), (None, 2));
-    let Parsed::Many(cased) = heard(&batch.replacen("\"eventId\"", "\"eventID\"", 1)) else {
+    let Parsed::Batch(cased) = heard(&batch.replacen("\"eventId\"", "\"eventID\"", 1)) else {
         panic!("no batch")
     };
     assert_eq!(cased.id.as_deref(), Some("batch-1"));
-    let Parsed::Many(twice) = heard(&batch.replace("evt-2", "evt-1")) else { panic!("no batch") };
+    let Parsed::Batch(twice) = heard(&batch.replace("evt-2", "evt-1")) else { panic!("no batch") };
     assert_eq!(twice.items.len(), 1);
     let none = r#"{"eventType":"com.okta.event_hook","eventId":"b","data":{"events":[]}}"#;
-    let Parsed::Nothing(nothing) = heard(none) else { panic!("nothing to decide") };
+    let Parsed::Immediate(nothing) = heard(none) else { panic!("nothing to decide") };
     assert_eq!((nothing.status, nothing.body()), (204, &b""[..]));
 
     // The whole is acknowledged where every part is on record, and asked for again where one is not.
     let said = |parts: &[Vec<u8>]| {
-        let answer = gather(OktaEvent, parts, &super::in_order(events.until));
+        let answer = render_batch(OktaEvent, parts, &super::in_order(events.until));
         (answer.status, answer.body().to_vec())
     };
     let part =
@@ -410,18 +411,21 @@ fn an_event_hook_is_greeted_heard_and_acknowledged() {
     let fine =
         write(OktaEvent, first, &Outcome { verdict: Effect::Deny, ..Outcome::default() }).unwrap();
     assert_eq!((fine.status, fine.body()), (204, &b""[..]));
-    assert_eq!(said(&[vec![], part(Cause::PluginFault), part(Cause::Unsayable)]), (204, vec![]));
+    assert_eq!(
+        said(&[vec![], part(Cause::PluginFault), part(Cause::UnsupportedChange)]),
+        (204, vec![])
+    );
     for cause in Cause::ALL {
         let (status, _) = said(&[vec![], part(cause)]);
         let fails_again = cause.attribution() == portcullis_model::Attribution::Plugin;
-        let told_apart = cause == Cause::CallerUnproven;
+        let told_apart = cause == Cause::Unauthenticated;
         assert_eq!(status, if fails_again || told_apart { 204 } else { 503 }, "{cause:?}");
         let closed = safe_answer(OktaEvent, &OnFailure::Closed, cause, None);
         assert!(closed.status >= 500 || closed.status < 300 || told_apart, "{cause:?}");
         let open = safe_answer(OktaEvent, &OnFailure::Open, cause, None);
         assert_eq!(
             open.status,
-            if cause == Cause::CallerUnproven { 401 } else { 204 },
+            if cause == Cause::Unauthenticated { 401 } else { 204 },
             "{cause:?}"
         );
     }

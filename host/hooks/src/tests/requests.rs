@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use portcullis_model::{Attribute, Call, Cause, Entity, Principal, Wanted};
+use portcullis_model::{Attribute, AttributeFilter, Call, Cause, Entity, Principal};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{IMPORT, OKTA, SAML, TOKEN, TOKEN_OF_A_CLIENT, frame, golden, incoming, parse};
-use crate::{Frame, HookKind, Settings};
+use crate::{HookKind, HookSettings, ParseContext};
 
 #[test]
 fn reads_what_the_contract_says() {
@@ -45,25 +45,25 @@ fn reads_what_the_contract_says() {
 #[test]
 fn what_nobody_reads_is_left_out_and_nothing_else_changes() {
     for (kind, body) in OKTA {
-        let tell_with = |wanted: &Wanted| {
-            parse(kind, body.as_bytes(), &Frame { wanted, ..frame() })
+        let tell_with = |wanted: &AttributeFilter| {
+            parse(kind, body.as_bytes(), &ParseContext { wanted, ..frame() })
                 .ok()
                 .map(|incoming| incoming.call)
         };
-        let all = tell_with(Wanted::all()).unwrap();
+        let all = tell_with(AttributeFilter::all()).unwrap();
         let names = all
             .subject
             .iter()
             .flat_map(|subject| &subject.attributes)
             .map(|attribute| &*attribute.name);
         for name in names.chain(["nothing of the kind"]) {
-            let mut wanted = Wanted::default();
+            let mut wanted = AttributeFilter::default();
             wanted.add([name, "email", name]);
             let mut less = tell_with(&wanted).unwrap();
             let is_wanted = |call: &Call| {
                 let attributes = call.subject.iter().flat_map(|subject| &subject.attributes);
                 attributes
-                    .filter(|attribute| wanted.has(&attribute.name))
+                    .filter(|attribute| wanted.contains(&attribute.name))
                     .cloned()
                     .collect::<Vec<_>>()
             };
@@ -132,16 +132,16 @@ fn refuses_by_cause_and_shows_nothing_of_the_body() {
         ),
         (nested.into_bytes(), Cause::TooDeep, None),
         (b"{\"eventId\":\"\xFF\xFEsecret\"}".to_vec(), Cause::NotUtf8, None),
-        (b"[]".to_vec(), Cause::WrongShape, None),
-        (b"null".to_vec(), Cause::WrongShape, None),
-        (with("/eventType", "null"), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (b"[]".to_vec(), Cause::SchemaMismatch, None),
+        (b"null".to_vec(), Cause::SchemaMismatch, None),
+        (with("/eventType", "null"), Cause::SchemaMismatch, Some("Zq3_ward-7.clean")),
         (with("/eventType", "\"secret\""), Cause::UnknownEvent, Some("Zq3_ward-7.clean")),
         (
             with("/eventType", "\"com.okta.import.transform\""),
             Cause::UnknownEvent,
             Some("Zq3_ward-7.clean"),
         ),
-        (with("/data", "\"secret\""), Cause::WrongShape, Some("Zq3_ward-7.clean")),
+        (with("/data", "\"secret\""), Cause::SchemaMismatch, Some("Zq3_ward-7.clean")),
     ];
     for (body, cause, event) in cases {
         let text = String::from_utf8_lossy(&body);
@@ -154,7 +154,7 @@ fn refuses_by_cause_and_shows_nothing_of_the_body() {
 
 #[test]
 fn a_claim_of_another_shape_is_no_entitlement_and_stops_nobody() {
-    let held = |settings: &Settings, claims: &[(&str, serde_json::Value)]| {
+    let held = |settings: &HookSettings, claims: &[(&str, serde_json::Value)]| {
         let mut body: serde_json::Value = serde_json::from_str(TOKEN).unwrap();
         for token in ["identity", "access"] {
             for name in ["groups", "roles", "entitlements"] {
@@ -164,7 +164,7 @@ fn a_claim_of_another_shape_is_no_entitlement_and_stops_nobody() {
         for (name, value) in claims {
             body["data"]["access"]["claims"][*name] = value.clone();
         }
-        let frame = Frame { settings, ..frame() };
+        let frame = ParseContext { settings, ..frame() };
         parse(HookKind::OktaToken, body.to_string().as_bytes(), &frame)
             .map(|incoming| {
                 let held = incoming.call.subject.unwrap().entitlements;
@@ -185,12 +185,12 @@ fn a_claim_of_another_shape_is_no_entitlement_and_stops_nobody() {
         ),
     ] {
         let expected: Vec<_> = expected.iter().map(|it| (*it).to_owned()).collect();
-        assert_eq!(held(&Settings::default(), &claims), Ok(expected), "{claims:?}");
+        assert_eq!(held(&HookSettings::default(), &claims), Ok(expected), "{claims:?}");
     }
     // Where the operator says that they stand there, what cannot be read could be what somebody
     // holds.
     let place = "/data/access/claims/roles";
-    let settings = Settings { entitlements: vec![place.into()], ..Settings::default() };
+    let settings = HookSettings { entitlements: vec![place.into()], ..HookSettings::default() };
     assert_eq!(held(&settings, &[("roles", json!(["nurse"]))]), Ok(vec!["nurse".into()]));
     assert_eq!(held(&settings, &[]), Ok(vec![]));
     for unreadable in [json!([1001]), json!(["nurse", 7]), json!({"a": ["b"]}), json!(true)] {
@@ -214,7 +214,7 @@ fn an_event_without_a_readable_id_is_decided_under_one_of_its_own() {
         body.to_string()
     };
     let id = |body: &str, seed| {
-        parse(HookKind::OktaToken, body.as_bytes(), &Frame { seed, ..frame() })
+        parse(HookKind::OktaToken, body.as_bytes(), &ParseContext { seed, ..frame() })
             .ok()
             .unwrap()
             .call
@@ -248,11 +248,11 @@ fn an_event_id_that_is_no_plain_word_is_not_repeated() {
 
 #[test]
 fn a_hook_says_where_entitlements_stand() {
-    let settings = Settings {
+    let settings = HookSettings {
         entitlements: vec!["/data/identity/claims/wards".into(), "/data/nowhere".into()],
-        ..Settings::default()
+        ..HookSettings::default()
     };
-    let frame = Frame { settings: &settings, ..frame() };
+    let frame = ParseContext { settings: &settings, ..frame() };
     let call = parse(HookKind::OktaToken, TOKEN.as_bytes(), &frame).ok().unwrap().call;
     assert_eq!(call.subject.unwrap().entitlements, ["3a", "3b"]);
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::requests::tell;
 use super::{SETTINGS, golden, grounds, json, post, posted, text};
 use crate::HookKind::PingSideband;
-use crate::{Answer, Incoming, Outcome, Unsayable, Why, write};
+use crate::{Answer, HookRequest, Outcome, RenderError, RenderErrorKind, write};
 
 const REQUEST: &str = "/sideband/request";
 const RESPONSE: &str = "/sideband/response";
@@ -43,11 +43,11 @@ pub(super) fn bodies() -> [(&'static str, Value); 3] {
     [(REQUEST, request()), (RESPONSE, response(json!({"state": "theirs"}))), (RESPONSE, original)]
 }
 
-fn ask(route: &'static str, body: &Value) -> Incoming {
+fn ask(route: &'static str, body: &Value) -> HookRequest {
     posted(PingSideband, route, &body.to_string())
 }
 
-fn allow(incoming: &Incoming, changes: &[Change]) -> Result<Answer, Unsayable> {
+fn allow(incoming: &HookRequest, changes: &[Change]) -> Result<Answer, RenderError> {
     write(
         PingSideband,
         incoming,
@@ -201,7 +201,7 @@ fn answers_are_as_ever() {
                 verdict,
                 text: Some("Nein: \"4b\"."),
                 language: "de",
-                grounds: &grounds(&["WARD"]),
+                reasons: &grounds(&["WARD"]),
                 changes: &[],
             };
             let answer = write(PingSideband, incoming, &outcome).unwrap();
@@ -244,7 +244,7 @@ fn what_the_gateway_would_not_do_is_named() {
         "headers/a",
         "/response_code",
     ] {
-        assert_eq!(why(&incoming, &[set(to, path, json!("x"))]), Why::Place, "{path}");
+        assert_eq!(why(&incoming, &[set(to, path, json!("x"))]), RenderErrorKind::Place, "{path}");
     }
     for (path, value) in [
         ("/headers/x", json!("a\r\nset-cookie: b")),
@@ -257,22 +257,34 @@ fn what_the_gateway_would_not_do_is_named() {
         ("/url", json!("https://a.example/ b")),
         ("/url", json!("/relative")),
     ] {
-        assert_eq!(why(&incoming, &[set(to, path, value.clone())]), Why::Value, "{path} {value}");
+        assert_eq!(
+            why(&incoming, &[set(to, path, value.clone())]),
+            RenderErrorKind::Value,
+            "{path} {value}"
+        );
     }
     for code in ["", "20", "2000", "abc", "100", "600", "999"] {
-        assert_eq!(why(&back, &[set(from, "/response_code", json!(code))]), Why::Value, "{code}");
+        assert_eq!(
+            why(&back, &[set(from, "/response_code", json!(code))]),
+            RenderErrorKind::Value,
+            "{code}"
+        );
     }
-    assert_eq!(why(&incoming, &[remove(to, "/headers/none")]), Why::NoTarget);
-    assert_eq!(why(&incoming, &[remove(to, "/url")]), Why::Place);
+    assert_eq!(why(&incoming, &[remove(to, "/headers/none")]), RenderErrorKind::NoTarget);
+    assert_eq!(why(&incoming, &[remove(to, "/url")]), RenderErrorKind::Place);
     assert_eq!(
         why(&incoming, &[set(from, "/body", json!("x"))]),
-        Why::NoTarget,
+        RenderErrorKind::NoTarget,
         "the other phase's"
     );
-    assert_eq!(why(&back, &[set(to, "/body", json!("x"))]), Why::NoTarget, "the other phase's");
-    assert_eq!(why(&incoming, &[set(Target::User, "/body", json!("x"))]), Why::Kind);
+    assert_eq!(
+        why(&back, &[set(to, "/body", json!("x"))]),
+        RenderErrorKind::NoTarget,
+        "the other phase's"
+    );
+    assert_eq!(why(&incoming, &[set(Target::User, "/body", json!("x"))]), RenderErrorKind::Kind);
     let twice = [set(to, "/headers/X-A", json!("1")), set(to, "/headers/x-a", json!("2"))];
-    assert_eq!(why(&incoming, &twice), Why::Conflict);
+    assert_eq!(why(&incoming, &twice), RenderErrorKind::Conflict);
 }
 
 #[test]

@@ -6,10 +6,10 @@ use portcullis_model::Effect;
 use super::mutations::requests;
 use super::{post, text};
 use crate::adapter::Shown;
-use crate::{Errand, HookKind, Incoming, Outcome, Parsed, Reason, errand, write};
+use crate::{HookKind, HookRequest, Outcome, Parsed, Reason, SideEffect, errand, write};
 
 /// Everything that the platform gets for a denial with two reasons.
-fn denied(kind: HookKind, incoming: &Incoming) -> (u16, String) {
+fn denied(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
     let fields = [Some("email"), None];
     let ground = |(text, field): (&str, Option<&'static str>)| Reason {
         code: "X",
@@ -21,26 +21,26 @@ fn denied(kind: HookKind, incoming: &Incoming) -> (u16, String) {
         verdict: Effect::Deny,
         text: Some(FIRST),
         language: "en",
-        grounds: &grounds,
+        reasons: &grounds,
         changes: &[],
     };
     let answer =
         write(kind, incoming, &outcome).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
     let mut sent = text(&answer).to_owned();
-    if let Some(Errand::Resume(resume)) = errand(kind, incoming, &outcome) {
+    if let Some(SideEffect::Resume(resume)) = errand(kind, incoming, &outcome) {
         sent.push_str(&resume.body);
     }
     (answer.status, sent)
 }
 
 /// The questions that the tests have of a kind.
-fn questions(of: HookKind) -> Vec<Incoming> {
+fn questions(of: HookKind) -> Vec<HookRequest> {
     let mut questions = Vec::new();
     for (kind, route, body, settings) in requests().into_iter().filter(|(kind, ..)| *kind == of) {
         match post(kind, route, &body.to_string(), &settings) {
-            Ok(Parsed::One(incoming)) => questions.push(incoming),
-            Ok(Parsed::Many(batch)) => questions.extend(batch.items.into_iter().flatten()),
-            Ok(Parsed::Which(..) | Parsed::Nothing(_)) => {}
+            Ok(Parsed::Single(incoming)) => questions.push(incoming),
+            Ok(Parsed::Batch(batch)) => questions.extend(batch.items.into_iter().flatten()),
+            Ok(Parsed::Search(..) | Parsed::Immediate(_)) => {}
             Err(malformed) => panic!("{}: {malformed}", kind.name()),
         }
     }

@@ -54,7 +54,7 @@ fn refuses_with_the_right_cause_and_place() {
         assert_eq!((error.cause, error.at), (*cause, *at), "{}", String::from_utf8_lossy(text));
     }
     assert_eq!(cause(deep(64)), None);
-    assert_eq!(cause(vec![b' '; LONGEST + 1]), Some(Cause::BodyTooLarge));
+    assert_eq!(cause(vec![b' '; MAX_BYTES + 1]), Some(Cause::BodyTooLarge));
 }
 
 #[test]

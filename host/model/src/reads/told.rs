@@ -8,7 +8,7 @@ use crate::call::{Call, Entity, Principal};
 
 impl Reads {
     /// What is read, as the manifest spells it, and whether this call has it. Payload pointers of other hook kinds are left out.
-    pub fn told<'a>(&'a self, call: &Call) -> Vec<(&'a str, bool)> {
+    pub fn describe<'a>(&'a self, call: &Call) -> Vec<(&'a str, bool)> {
         let there = |text: &'a String| {
             let path = Path::parse(text).ok()?;
             let there = match &path {

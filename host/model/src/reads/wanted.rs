@@ -5,15 +5,15 @@
 
 /// Names of attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct AttributeFilter {
     all: bool,
     names: Vec<String>,
 }
 
-impl Wanted {
+impl AttributeFilter {
     /// All of them.
     pub fn all() -> &'static Self {
-        static ALL: Wanted = Wanted { all: true, names: Vec::new() };
+        static ALL: AttributeFilter = AttributeFilter { all: true, names: Vec::new() };
         &ALL
     }
 
@@ -33,7 +33,7 @@ impl Wanted {
 
     /// Whether an attribute of that name is wanted.
     #[inline]
-    pub fn has(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> bool {
         self.all || self.names.iter().any(|known| known == name)
     }
 }

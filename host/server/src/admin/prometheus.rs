@@ -12,21 +12,21 @@ use portcullis_callers::AuthError;
 use portcullis_model::{Cause, Effect};
 
 use super::{AdminContext, Readiness};
-use crate::bindings::breaker::Standing;
+use crate::bindings::breaker::BreakerState;
 use crate::bindings::candidate::CandidateBinding;
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::logging::log_writer::lost_lines;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::observe::budget::Stage;
-use crate::observe::metrics::{BUCKETS, BindingMetrics, Times, labels};
-use crate::registry::{Outcome, Source};
+use crate::observe::metrics::{BUCKETS, BindingMetrics, Histogram, labels};
+use crate::registry::{Outcome, RegistrySource};
 use crate::state::frontend::Frontend;
 use crate::state::host::Hook;
 
 /// The page.
-pub fn write(desk: &AdminContext) -> String {
+pub fn write(context: &AdminContext) -> String {
     let mut page = Page { text: String::with_capacity(64 << 10) };
-    let host = &desk.host;
+    let host = &context.host;
     let active_config = host.active_config.load_full();
     page.hooks(&active_config.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
     let current = active_config
@@ -45,7 +45,7 @@ pub fn write(desk: &AdminContext) -> String {
     page.bindings(&shown);
     let current: Vec<_> =
         active_config.generation.iter().flat_map(|generation| bindings(generation)).collect();
-    page.standing(&current, host.clock.instant());
+    page.breakers(&current, host.clock.instant());
     page.candidates(
         &active_config
             .generation
@@ -55,7 +55,7 @@ pub fn write(desk: &AdminContext) -> String {
     );
 
     let health = host.recorder.log.health();
-    let readiness = Readiness::of(desk);
+    let readiness = Readiness::of(context);
     let generation = active_config.generation.as_deref();
     page.one("portcullis_ready", READY, u8::from(readiness.ready()));
     page.one(
@@ -63,7 +63,7 @@ pub fn write(desk: &AdminContext) -> String {
         "The release set in force; 0 without one",
         generation.map_or(0, |it| it.number),
     );
-    let ends = generation.map_or(0, |it| it.ends().0 / 1_000);
+    let ends = generation.map_or(0, |it| it.expires_at().0 / 1_000);
     page.one(
         "portcullis_release_expires_timestamp_seconds",
         "When the release in force or a manifest of it ends",
@@ -77,7 +77,11 @@ pub fn write(desk: &AdminContext) -> String {
         "When the TLS certificate ends",
     );
     if let Some(tls) = &host.tls {
-        page.sample("portcullis_certificate_expires_timestamp_seconds", "", tls.ends().0 / 1_000);
+        page.sample(
+            "portcullis_certificate_expires_timestamp_seconds",
+            "",
+            tls.not_after().0 / 1_000,
+        );
     }
     page.family(
         "portcullis_issuer_keys_age_seconds",
@@ -105,7 +109,7 @@ pub fn write(desk: &AdminContext) -> String {
             u8::from(hook.glass().is_some()),
         );
     }
-    page.one("portcullis_requests_in_flight", IN_PROGRESS, host.admission.inside());
+    page.one("portcullis_requests_in_flight", IN_PROGRESS, host.admission.in_flight());
     page.one(
         "portcullis_requests_in_flight_limit",
         "Calls that may be in progress; further ones get the safe answer",
@@ -125,14 +129,14 @@ pub fn write(desk: &AdminContext) -> String {
     let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
     page.family(name, "counter", "Plugins made ready, by where their code came from");
     for (source, count) in
-        [("compiled", done.made), ("cache", done.cached), ("cache-rejected", done.spoilt)]
+        [("compiled", done.compiled), ("cache", done.cached), ("cache-rejected", done.corrupt)]
     {
         page.sample(name, &labels(&[("source", source)]), count);
     }
     page.one(
         "portcullis_dedup_entries",
         "Events whose answer would be given again",
-        host.retries.remembered(),
+        host.dedup.len(),
     );
     page.one("portcullis_log_next", "The next record's place in the log", health.next);
     page.one("portcullis_log_durable", "Records that survive a power loss", health.durable);
@@ -152,17 +156,19 @@ pub fn write(desk: &AdminContext) -> String {
         "1 while tiles and checkpoints cannot be written",
         u8::from(health.delayed.is_some()),
     );
-    let counted: u64 = host.names.all().iter().map(|lasting| lasting.owed.counted()).sum();
+    let counted: u64 =
+        host.hook_states.all().iter().map(|lasting| lasting.corrections.counted()).sum();
     page.one(
         "portcullis_log_pending_corrections",
         "Answers that left without a record and are not in the log yet",
         counted,
     );
-    let unkept: usize = host.names.all().iter().map(|lasting| lasting.owed.unkept()).sum();
+    let unkept: usize =
+        host.hook_states.all().iter().map(|lasting| lasting.corrections.unpersisted_count()).sum();
     page.one(
         "portcullis_log_ring_unwritten",
         "Counts of answers and refusals that the emergency ring does not hold yet",
-        unkept + host.refusals.unpersisted_count(),
+        unkept + host.rejections.unpersisted_count(),
     );
     if let Some(telemetry) = &host.telemetry {
         let counts = telemetry.counts();
@@ -189,7 +195,7 @@ pub fn write(desk: &AdminContext) -> String {
     page.family("portcullis_build_info", "gauge", "The build");
     let build = labels(&[("version", env!("CARGO_PKG_VERSION")), ("tenant", &host.config.tenant)]);
     page.sample("portcullis_build_info", &build, 1);
-    page.process(desk);
+    page.process(context);
     page.text
 }
 
@@ -208,7 +214,7 @@ pub fn early(frontend: &Frontend) -> String {
     let active_config = frontend.active_config();
     page.hooks(&active_config.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
     page.one("portcullis_ready", READY, 0);
-    page.one("portcullis_requests_in_flight", IN_PROGRESS, frontend.admission.inside());
+    page.one("portcullis_requests_in_flight", IN_PROGRESS, frontend.admission.in_flight());
     page.text
 }
 
@@ -232,7 +238,7 @@ impl Page {
         self.family(name, "counter", "What was counted and not recorded, by reason");
         for hook in hooks {
             for cause in Cause::ALL {
-                self.hook(name, hook, ("reason", cause.code()), hook.metrics.refusals(cause));
+                self.hook(name, hook, ("reason", cause.code()), hook.metrics.rejections(cause));
             }
         }
         let name = "portcullis_rejected_members_total";
@@ -256,16 +262,18 @@ impl Page {
                     name,
                     hook,
                     ("reason", unproven.code()),
-                    hook.metrics.strangers(unproven),
+                    hook.metrics.auth_failures(unproven),
                 );
             }
         }
         let name = "portcullis_duplicate_requests_total";
         self.family(name, "counter", "Answers given again to a platform that asked again");
-        hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.repeats()));
+        hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.duplicates()));
         let name = "portcullis_response_write_failures_total";
         self.family(name, "counter", "Answers whose last byte did not leave");
-        hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.lost()));
+        hooks
+            .iter()
+            .for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.undelivered_total()));
         let name = "portcullis_unknown_members";
         self.family(
             name,
@@ -314,11 +322,11 @@ impl Page {
     }
 
     /// How the bindings in force stand at this moment.
-    fn standing(&mut self, bindings: &[&Binding], now: Instant) {
+    fn breakers(&mut self, bindings: &[&Binding], now: Instant) {
         let name = "portcullis_plugin_quarantined";
         self.family(name, "gauge", "1 while a plugin is left alone because it failed too often");
         for binding in bindings {
-            let quarantined = binding.breaker.standing(now) != Standing::Asked;
+            let quarantined = binding.breaker.state(now) != BreakerState::Closed;
             self.sample(name, &binding.metrics.labels, u8::from(quarantined));
         }
         let name = "portcullis_plugin_running";
@@ -391,7 +399,7 @@ impl Page {
     }
 
     /// How it goes with the registry, where one is followed.
-    fn registry(&mut self, source: Option<&Source>) {
+    fn registry(&mut self, source: Option<&RegistrySource>) {
         let (polls, contact) = (
             "portcullis_registry_polls_total",
             "portcullis_registry_last_contact_timestamp_seconds",
@@ -408,8 +416,12 @@ impl Page {
     }
 
     /// What every process is asked for, under the names that every process uses.
-    fn process(&mut self, desk: &AdminContext) {
-        self.one("process_start_time_seconds", "When the host came up", desk.started_at.0 / 1_000);
+    fn process(&mut self, context: &AdminContext) {
+        self.one(
+            "process_start_time_seconds",
+            "When the host came up",
+            context.started_at.0 / 1_000,
+        );
         if let Some(pages) =
             portcullis_files::read_text_bounded(Path::new("/proc/self/statm"), 4096)
                 .ok()
@@ -433,7 +445,7 @@ impl Page {
         self.sample(name, &of(hook, &[label]), value);
     }
 
-    fn times(&mut self, name: &str, labels: &str, times: &Times) {
+    fn times(&mut self, name: &str, labels: &str, times: &Histogram) {
         let (bucket, total) =
             (format!("{name}_bucket"), times.cumulative.last().copied().unwrap_or_default());
         for (bound, count) in BUCKETS.iter().zip(&times.cumulative) {

@@ -11,7 +11,7 @@ use portcullis_trust::time;
 use serde_json::{Value, json};
 
 use super::AdminContext;
-use crate::bindings::breaker::Standing;
+use crate::bindings::breaker::BreakerState;
 use crate::bindings::generation::{Bindings, Generation};
 use crate::http::date::clock_has_date;
 use crate::loading::expiry::{Urgency, expirations};
@@ -46,12 +46,12 @@ pub struct LogProgress {
 
 impl Readiness {
     /// Looks.
-    pub fn of(desk: &AdminContext) -> Self {
-        let host = &desk.host;
+    pub fn of(context: &AdminContext) -> Self {
+        let host = &context.host;
         let (active_config, now) = (host.active_config.load(), host.trusted_now());
         let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
         let mut reason = |code, what: String, hint| reasons.push(Reason { code, what, hint });
-        if host.obstacles.stopping() {
+        if host.conditions.is_stopping() {
             let Reason { code, what, hint } = Reason::stopping();
             reason(code, what, hint);
         }
@@ -63,7 +63,7 @@ impl Readiness {
             reason(code, what, hint);
         } else if active_config.generation.is_none() {
             let refused = host
-                .obstacles
+                .conditions
                 .refused_release()
                 .map(|code| format!("; the one in the folders was refused: {code}"));
             let what = format!("no release is active{}", refused.unwrap_or_default());
@@ -85,14 +85,14 @@ impl Readiness {
                     "see to the disk, then restart the host"
                 },
             );
-        } else if let Some(since) = stuck_since(desk) {
+        } else if let Some(since) = stuck_since(context) {
             let what = format!(
                 "nothing has become durable for {} ms although records wait",
                 since.as_millis()
             );
             reason("log-stalled", what, "see to the disk that holds audit.directory");
         }
-        let certificate = host.tls.as_ref().map(|tls| tls.ends());
+        let certificate = host.tls.as_ref().map(|tls| tls.not_after());
         for ending in
             expirations(&host.root.load(), active_config.generation.as_deref(), certificate)
         {
@@ -101,10 +101,10 @@ impl Readiness {
             let it = Reason { code, what, hint: ending.hint() };
             match urgency {
                 Urgency::Far => {}
-                Urgency::Over if !ending.subject.may_end_in(&active_config.config.admin) => {
+                Urgency::Expired if !ending.subject.may_end_in(&active_config.config.admin) => {
                     reasons.push(it);
                 }
-                Urgency::Soon | Urgency::Over => warnings.push(it),
+                Urgency::Soon | Urgency::Expired => warnings.push(it),
             }
         }
         if let Some(generation) = &active_config.generation
@@ -145,17 +145,17 @@ impl Readiness {
                 warning(code, what, "see to the disks of trust.state and audit.directory");
             }
         }
-        let facts = host.standing.facts();
-        let strays = host.obstacles.unlisted_rejected();
-        if facts.overfull || facts.unexamined > 0 || strays > 0 {
+        let facts = host.release_status.facts();
+        let rejected_components = host.conditions.unlisted_rejected();
+        if facts.overfull || facts.unexamined > 0 || rejected_components > 0 {
             let what = format!(
-                "the release folders hold more files than are looked at ({} not examined, {strays} \
+                "the release folders hold more files than are looked at ({} not examined, {rejected_components} \
                  refused and not named)",
                 facts.unexamined
             );
             warning("release-folder-overfull", what, "remove what no release set lists");
         }
-        let more = host.glass.overlooked();
+        let more = host.break_glass.overlooked();
         if more > 0 {
             let what = format!("the break-glass folder holds {more} documents more than are read");
             warning("break-glass-overfull", what, "remove what is no document of yours");
@@ -171,7 +171,7 @@ impl Readiness {
             warning("time-documents-overfull", what, "remove what is no document of yours");
         }
         if let (Some(code), Some(generation)) =
-            (host.obstacles.refused_release(), &active_config.generation)
+            (host.conditions.refused_release(), &active_config.generation)
         {
             let what = format!(
                 "the release in the folders was refused: {code}; {} goes on",
@@ -192,7 +192,7 @@ impl Readiness {
                 "see the host's log, and whether the registry has what it should",
             );
         }
-        if let Some(why) = host.obstacles.refused_configuration() {
+        if let Some(why) = host.conditions.refused_configuration() {
             warning(
                 "configuration-refused",
                 why,
@@ -202,10 +202,10 @@ impl Readiness {
         for (code, what, hint) in clock_warnings(host) {
             warning(code, what, hint);
         }
-        if host.admission.inside() >= host.admission.limit() {
+        if host.admission.in_flight() >= host.admission.limit() {
             let what = format!(
                 "{} calls are in progress: further ones get the safe answer",
-                host.admission.inside()
+                host.admission.in_flight()
             );
             warning("overload", what, "raise listen.max_in_flight, or find out who calls");
         }
@@ -234,8 +234,9 @@ impl Readiness {
         last_good(host, active_config.generation.as_deref(), &mut warning);
         let bindings = active_config.generation.iter().flat_map(|generation| &generation.hooks);
         for binding in bindings.clone().flat_map(Bindings::with_candidates) {
-            if binding.breaker.standing(host.clock.instant()) != Standing::Asked {
-                let (hook, plugin, role) = (&binding.hook, &binding.manifest().id, binding.role);
+            if binding.breaker.state(host.clock.instant()) != BreakerState::Closed {
+                let (hook, plugin, role) =
+                    (&binding.hook, &binding.manifest().id, binding.mode_name);
                 let what = format!(
                     "hook `{hook}`: `{plugin}` ({role}) failed too often and is left alone for a \
                      while"
@@ -250,7 +251,7 @@ impl Readiness {
         for (live, rollout) in
             bindings.flat_map(Bindings::candidates).filter(|(_, rollout)| rollout.is_stopped())
         {
-            let (hook, plugin, way) = (&live.hook, &rollout.binding.manifest().id, rollout.way());
+            let (hook, plugin, way) = (&live.hook, &rollout.binding.manifest().id, rollout.kind());
             let what =
                 format!("hook `{hook}`: the {way} `{plugin}` was stopped; the live plugin decides");
             warning(
@@ -265,7 +266,7 @@ impl Readiness {
                         open files: they follow by themselves";
             warning("log-delayed", what, hint);
         }
-        for hook in active_config.hooks.iter().filter(|hook| hook.owed.any()) {
+        for hook in active_config.hooks.iter().filter(|hook| hook.corrections.is_pending()) {
             let what =
                 format!("hook `{}` owes the log answers that left without their record", hook.name);
             warning(
@@ -342,7 +343,7 @@ fn last_good(
         let hint = "publish a release that binds a plugin to the hook, or give the hook its former name and path";
         warning("hook-unenforced", what, hint);
     }
-    if let Some(altered) = host.obstacles.altered_release() {
+    if let Some(altered) = host.conditions.altered_release() {
         let what = format!(
             "the release folders no longer hold release {number}, which goes on: {}",
             altered.code
@@ -351,7 +352,7 @@ fn last_good(
                     the folders";
         warning("release-altered", what, hint);
     }
-    if let Some(why) = host.obstacles.copy_failure() {
+    if let Some(why) = host.conditions.copy_failure() {
         let what = format!("there is no copy of release {number} in trust.state: {why}");
         let hint =
             "see to the disk that holds trust.state; until then a start needs the release folders";
@@ -360,9 +361,9 @@ fn last_good(
 }
 
 /// Looks whether the log has made headway since the last look.
-pub fn look(desk: &AdminContext) {
-    let health = desk.host.recorder.log.health();
-    let mut watch = desk.log.lock().unwrap_or_else(PoisonError::into_inner);
+pub fn observe_log(context: &AdminContext) {
+    let health = context.host.recorder.log.health();
+    let mut watch = context.log.lock().unwrap_or_else(PoisonError::into_inner);
     watch.stuck = match watch.stuck {
         _ if health.durable >= health.next => None,
         Some((durable, since)) if durable == health.durable => Some((durable, since)),
@@ -371,9 +372,9 @@ pub fn look(desk: &AdminContext) {
 }
 
 /// For how long records have waited in vain, if that is longer than a busy disk explains.
-fn stuck_since(desk: &AdminContext) -> Option<Duration> {
-    look(desk);
-    let watch = desk.log.lock().unwrap_or_else(PoisonError::into_inner);
+fn stuck_since(context: &AdminContext) -> Option<Duration> {
+    observe_log(context);
+    let watch = context.log.lock().unwrap_or_else(PoisonError::into_inner);
     watch.stuck.map(|(_, since)| since.elapsed()).filter(|since| *since >= STALLED)
 }
 

@@ -14,15 +14,15 @@ use tokio::sync::Notify;
 
 /// All places.
 #[derive(Clone, Default)]
-pub struct Places {
-    taken: Rc<RefCell<Taken>>,
+pub struct AdminSlots {
+    slots: Rc<RefCell<SlotTable>>,
 }
 
 /// One connection's place; free again when dropped.
-pub struct Place {
+pub struct AdminSlot {
     number: u64,
     ended: Rc<Notify>,
-    taken: Rc<RefCell<Taken>>,
+    taken: Rc<RefCell<SlotTable>>,
 }
 
 /// The stages of a connection, in the order in which they end.
@@ -37,15 +37,15 @@ pub enum Phase {
 }
 
 #[derive(Default)]
-struct Taken {
+struct SlotTable {
     next: u64,
     by_age: BTreeMap<u64, (Phase, Rc<Notify>)>,
 }
 
-impl Places {
+impl AdminSlots {
     /// A place for one more. Where there is none, another connection ends.
-    pub fn enter(&self) -> Place {
-        let mut taken = self.taken.borrow_mut();
+    pub fn acquire(&self) -> AdminSlot {
+        let mut taken = self.slots.borrow_mut();
         if taken.by_age.len() >= MAX_ADMIN_CONNECTIONS {
             // Of equals the oldest: that is the first.
             let first = taken.by_age.iter().min_by_key(|(_, (phase, _))| *phase);
@@ -58,11 +58,11 @@ impl Places {
         let (number, ended) = (taken.next, Rc::new(Notify::new()));
         taken.next += 1;
         taken.by_age.insert(number, (Phase::Head, Rc::clone(&ended)));
-        Place { number, ended, taken: Rc::clone(&self.taken) }
+        AdminSlot { number, ended, taken: Rc::clone(&self.slots) }
     }
 }
 
-impl Place {
+impl AdminSlot {
     /// The connection's request has come.
     pub fn set(&self, phase: Phase) {
         if let Some((now, _)) = self.taken.borrow_mut().by_age.get_mut(&self.number) {
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for AdminSlot {
     fn drop(&mut self) {
         self.taken.borrow_mut().by_age.remove(&self.number);
     }
@@ -88,14 +88,14 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    async fn has_to_end(place: &Place) -> bool {
+    async fn has_to_end(place: &AdminSlot) -> bool {
         timeout(Duration::ZERO, place.ended()).await.is_ok()
     }
 
     #[tokio::test]
     async fn who_has_sent_nothing_ends_first_and_who_asks_for_health_last() {
-        let places = Places::default();
-        let all: Vec<_> = (0..MAX_ADMIN_CONNECTIONS).map(|_| places.enter()).collect();
+        let places = AdminSlots::default();
+        let all: Vec<_> = (0..MAX_ADMIN_CONNECTIONS).map(|_| places.acquire()).collect();
         all[0].set(Phase::Probe);
         all[1].set(Phase::Page);
         for place in &all[4..] {
@@ -103,7 +103,7 @@ mod tests {
         }
         let mut later = Vec::new();
         for ends in [2, 3, 1, 0, 4] {
-            let further = places.enter();
+            let further = places.acquire();
             further.set(Phase::Probe);
             later.push(further);
             for (number, place) in all.iter().enumerate() {
@@ -111,8 +111,8 @@ mod tests {
             }
         }
         drop(all);
-        assert_eq!(places.taken.borrow().by_age.len(), later.len());
+        assert_eq!(places.slots.borrow().by_age.len(), later.len());
         drop(later);
-        assert!(places.taken.borrow().by_age.is_empty());
+        assert!(places.slots.borrow().by_age.is_empty());
     }
 }

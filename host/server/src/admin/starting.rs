@@ -16,7 +16,7 @@ use crate::state::host::Hook;
 /// Why the host is not ready.
 pub fn readiness(frontend: &Frontend) -> Readiness {
     let mut reasons = Vec::new();
-    if frontend.obstacles.stopping() {
+    if frontend.conditions.is_stopping() {
         reasons.push(Reason::stopping());
     }
     reasons.extend(reason(&frontend.progress));
@@ -39,7 +39,7 @@ pub fn status(frontend: &Frontend, up: Duration) -> Value {
     let hooks = active_config.hooks.iter().map(|hook| {
         json!({
             "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
-            "on_failure": Hook::on_failure_name(&hook.config.on_failure), "unrecorded": hook.owed.counted(),
+            "on_failure": Hook::on_failure_name(&hook.config.on_failure), "unrecorded": hook.corrections.counted(),
         })
     });
     json!({
@@ -51,7 +51,7 @@ pub fn status(frontend: &Frontend, up: Duration) -> Value {
         "start": frontend.progress.unfinished().map(|unfinished| unfinished.json()),
         "generation": null,
         "hooks": hooks.collect::<Vec<_>>(),
-        "calls": {"in_progress": frontend.admission.inside(), "limit": frontend.admission.limit()},
+        "calls": {"in_progress": frontend.admission.in_flight(), "limit": frontend.admission.limit()},
         "readiness": readiness(frontend).json(),
     })
 }

@@ -4,44 +4,44 @@ use portcullis_model::{Cause, Effect};
 use serde_json::{Map, Value, json};
 
 use super::{AdminContext, Readiness};
-use crate::bindings::breaker::Standing;
-use crate::bindings::candidate::Counts;
+use crate::bindings::breaker::BreakerState;
+use crate::bindings::candidate::DivergenceCounts;
 use crate::bindings::generation::Binding;
 use crate::observe::budget::micros;
-use crate::registry::{Outcome, Source};
+use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::{Hook, Host};
 
 /// The page.
-pub fn json(desk: &AdminContext) -> Value {
-    let host = &desk.host;
+pub fn json(context: &AdminContext) -> Value {
+    let host = &context.host;
     // First: a set that is active here decides by then.
-    let release = host.standing.json();
+    let release = host.release_status.json();
     let active_config = host.active_config.load();
     let health = host.recorder.log.health();
     let hooks = active_config.hooks.iter().map(|hook| {
         let bindings = active_config.generation.as_ref().and_then(|generation| generation.hooks.get(hook.number));
         let bindings: Vec<_> =
-            bindings.into_iter().flat_map(|bindings| bindings.iter()).map(|it| with_candidate(desk, it)).collect();
+            bindings.into_iter().flat_map(|bindings| bindings.iter()).map(|it| with_candidate(context, it)).collect();
         json!({
             "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
             "budget_ms": hook.config.budget_ms, "on_failure": Hook::on_failure_name(&hook.config.on_failure),
-            "active": Hook::on_failure_name(hook.on_failure(active_config.generation.as_deref(), Some(Cause::HostFault), hook.glass().as_deref())),
+            "active": Hook::on_failure_name(hook.on_failure(active_config.generation.as_deref(), Some(Cause::InternalError), hook.glass().as_deref())),
             "bindings": bindings, "counts": counts(hook), "unknown_members": hook.drift.seen(),
         })
     });
     let hooks: Vec<_> = hooks.collect();
     let generation = active_config.generation.as_ref().map(|generation| {
         json!({
-            "number": generation.number, "set": generation.set.to_string(), "ends": generation.ends().0,
-            "last_good": generation.is_last_good(), "before": host.standing.previous_json(),
+            "number": generation.number, "set": generation.set.to_string(), "ends": generation.expires_at().0,
+            "last_good": generation.is_last_good(), "before": host.release_status.previous_json(),
         })
     });
-    let readiness = Readiness::of(desk);
+    let readiness = Readiness::of(context);
     let preparations = host.preparations();
     json!({
         "build": env!("CARGO_PKG_VERSION"),
         "tenant": host.config.tenant,
-        "up_seconds": desk.begin.elapsed().as_secs(),
+        "up_seconds": context.begin.elapsed().as_secs(),
         "now": host.clock.now().0,
         "time": time(host),
         "configuration": active_config.config.digest.to_string(),
@@ -49,9 +49,9 @@ pub fn json(desk: &AdminContext) -> Value {
         "start": host.progress.unfinished().map(|unfinished| unfinished.json()),
         "generation": generation,
         "release": release,
-        "plugins": {"made": preparations.made, "from_cache": preparations.cached, "not_believed": preparations.spoilt},
+        "plugins": {"made": preparations.compiled, "from_cache": preparations.cached, "not_believed": preparations.corrupt},
         "hooks": hooks,
-        "calls": {"in_progress": host.admission.inside(), "limit": host.admission.limit()},
+        "calls": {"in_progress": host.admission.in_flight(), "limit": host.admission.limit()},
         "log": {
             "origin": host.recorder.log.origin(), "next": health.next, "durable": health.durable, "published": health.published,
             "queued": health.queued, "stopped": health.stopped.as_deref(), "resumes": health.resumes,
@@ -69,12 +69,12 @@ fn time(host: &Host) -> Value {
         "state": it.state.name(), "trusted": it.trusted.0, "clock": it.clock.0,
         "newest_document": it.newest_document.map(|issued| issued.0), "platform_ahead_ms": it.platform_ahead,
         "kernel_synchronised": portcullis_engine::kernel_clock_is_synchronised(),
-        "last_reset": host.keeper().history().resets(),
+        "last_reset": host.trust_state().history().resets(),
     })
 }
 
 /// How it goes with the registry that is followed.
-fn registry(source: &Source) -> Value {
+fn registry(source: &RegistrySource) -> Value {
     let state = source.state();
     json!({
         "release": source.reference.to_string(), "outcome": state.outcome.map(Outcome::name), "code": state.code,
@@ -83,11 +83,11 @@ fn registry(source: &Source) -> Value {
 }
 
 /// A binding with what is tried beside it.
-fn with_candidate(desk: &AdminContext, live: &Binding) -> Map<String, Value> {
-    let mut shown = binding(desk, live);
-    if let Some(rollout) = &live.rollout {
-        let Counts { compared, differences, failures, slower } = rollout.counts();
-        let mut candidate = binding(desk, &rollout.binding);
+fn with_candidate(context: &AdminContext, live: &Binding) -> Map<String, Value> {
+    let mut shown = binding(context, live);
+    if let Some(rollout) = &live.candidate {
+        let DivergenceCounts { compared, differences, failures, slower } = rollout.counts();
+        let mut candidate = binding(context, &rollout.binding);
         for (name, value) in [
             ("stopped", json!(rollout.is_stopped())),
             ("cohort", json!(rollout.cohort.as_ref().map(|cohort| &cohort.canary))),
@@ -106,21 +106,21 @@ fn with_candidate(desk: &AdminContext, live: &Binding) -> Map<String, Value> {
     shown
 }
 
-fn binding(desk: &AdminContext, binding: &Binding) -> Map<String, Value> {
+fn binding(context: &AdminContext, binding: &Binding) -> Map<String, Value> {
     let manifest = binding.manifest();
-    let standing = match binding.breaker.standing(desk.host.clock.instant()) {
-        Standing::Asked => json!({"state": "asked"}),
-        Standing::Quarantined(left) => {
+    let standing = match binding.breaker.state(context.host.clock.instant()) {
+        BreakerState::Closed => json!({"state": "asked"}),
+        BreakerState::Open(left) => {
             json!({"state": "quarantined", "left_ms": micros(left) / 1_000})
         }
-        Standing::Due => json!({"state": "trial-due"}),
-        Standing::OnTrial => json!({"state": "on-trial"}),
+        BreakerState::HalfOpenDue => json!({"state": "trial-due"}),
+        BreakerState::HalfOpen => json!({"state": "on-trial"}),
     };
     let shown = [
         ("plugin", json!(manifest.id)),
         ("version", json!(manifest.version)),
         ("serial", json!(manifest.serial)),
-        ("mode", json!(binding.role)),
+        ("mode", json!(binding.mode_name)),
         ("component", manifest.wasm.to_string().into()),
         ("settings", binding.settings.to_string().into()),
         ("offloaded", binding.is_offloaded().into()),
@@ -143,7 +143,7 @@ fn counts(hook: &Hook) -> Value {
     let decisions =
         Effect::ALL.map(|verdict| (verdict.name(), metrics.decisions(verdict))).to_vec();
     let safe = Cause::ALL.map(|cause| (cause.code(), metrics.safe_answers(cause))).to_vec();
-    let refused = Cause::ALL.map(|cause| (cause.code(), metrics.refusals(cause))).to_vec();
+    let refused = Cause::ALL.map(|cause| (cause.code(), metrics.rejections(cause))).to_vec();
     let mut members = Map::new();
     for (_, member, count) in metrics.members.all() {
         // A member that was missing once and of another kind once is one member.
@@ -153,6 +153,6 @@ fn counts(hook: &Hook) -> Value {
     json!({
         "decisions": some(decisions), "safe_answers": some(safe), "rejections": some(refused),
         "rejected_members": members,
-        "duplicates": metrics.repeats(), "response_write_failures": metrics.lost(),
+        "duplicates": metrics.duplicates(), "response_write_failures": metrics.undelivered_total(),
     })
 }

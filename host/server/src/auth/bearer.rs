@@ -13,7 +13,7 @@ use portcullis_model::Millis;
 use super::config::OauthConfig;
 use super::keys::Keys;
 use super::secret::credentials;
-use super::{Proven, only_value};
+use super::{Identity, only_value};
 
 /// Bearers of one issuer.
 pub struct Bearer {
@@ -34,12 +34,12 @@ impl Bearer {
         headers: &HeaderMap,
         now: Millis,
         until: Instant,
-    ) -> Result<Proven, AuthError> {
+    ) -> Result<Identity, AuthError> {
         let given = credentials(only_value(headers, &AUTHORIZATION)?, b"bearer")?;
         let text = std::str::from_utf8(given).map_err(|_| AuthError::TokenMalformed)?;
         let token = Token::parse(text)?;
         let client = self.config.issuer.check_claims(&token, now)?;
         self.keys.verify(&token, now, until).await?;
-        Ok(Proven::client(&client))
+        Ok(Identity::client(&client))
     }
 }

@@ -4,21 +4,21 @@
 
 use portcullis_callers::AuthError;
 
-use super::Proven;
+use super::Identity;
 use super::config::CertificateConfig;
 use crate::net::tls::Names;
 
 impl CertificateConfig {
     /// Holds a certificate's names against the pinned ones.
-    pub fn check(&self, names: &Names) -> Result<Proven, AuthError> {
+    pub fn check(&self, names: &Names) -> Result<Identity, AuthError> {
         let dns =
             self.dns.iter().find(|pin| names.dns.iter().any(|name| name.eq_ignore_ascii_case(pin)));
         let uri = || self.uri.iter().find(|pin| names.uri.contains(pin));
         if let Some(name) = dns.or_else(uri) {
-            return Ok(Proven::named(&format!("certificate:{name}")));
+            return Ok(Identity::named(&format!("certificate:{name}")));
         }
         let spki =
             self.spki.iter().find(|pin| **pin == names.spki).ok_or(AuthError::CertificateName)?;
-        Ok(Proven::named(&format!("certificate:{spki}")))
+        Ok(Identity::named(&format!("certificate:{spki}")))
     }
 }

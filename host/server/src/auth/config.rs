@@ -14,7 +14,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::net::outbound::address;
+use crate::net::outbound::parse_url;
 
 /// One way in which a caller proves itself: all of it must hold.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub struct OauthConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeysConfig {
     /// The discovery document, or the keys themselves.
-    pub place: Place,
+    pub place: KeysLocation,
     /// Who may be named by the discovery document.
     pub issuers: Vec<String>,
     /// What stands for `{tenantid}` in the issuers that keys name.
@@ -70,7 +70,7 @@ pub struct KeysConfig {
 
 /// An address, and what is there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum KeysLocation {
     /// A discovery document, which says where the keys are.
     Discovery(String),
     /// The keys.
@@ -330,7 +330,7 @@ impl OauthSource {
             Profile::Generic | Profile::Okta => {
                 keep(wrong, unwanted("authority", &self.authority));
                 let issuer = self.issuer.clone().ok_or("caller.oauth.issuer is missing".to_owned());
-                let issuer = issuer.and_then(|issuer| match address(&issuer) {
+                let issuer = issuer.and_then(|issuer| match parse_url(&issuer) {
                     Ok(_) => Ok(issuer),
                     Err(error) => Err(format!("caller.oauth.issuer `{issuer}`: {error}")),
                 });
@@ -383,7 +383,7 @@ impl OauthSource {
             _ => "https://login.microsoftonline.com".to_owned(),
         };
         let authority = self.authority.clone().unwrap_or(usual);
-        let uri = address(&authority)
+        let uri = parse_url(&authority)
             .map_err(|error| format!("caller.oauth.authority `{authority}`: {error}"))?;
         if authority.ends_with('/') || uri.path() != "/" {
             return Err(format!(
@@ -394,24 +394,24 @@ impl OauthSource {
     }
 
     /// Where the keys are. Nothing where that follows from names that are wrong.
-    fn place(&self, names: Option<&[(String, String)]>) -> Result<Option<Place>, String> {
+    fn place(&self, names: Option<&[(String, String)]>) -> Result<Option<KeysLocation>, String> {
         let place = match (&self.discovery, &self.jwks_uri) {
             (Some(_), Some(_)) => {
                 return Err("caller.oauth.discovery and caller.oauth.jwks_uri exclude each other"
                     .to_owned());
             }
-            (Some(address), None) => Place::Discovery(address.clone()),
-            (None, Some(address)) => Place::Keys(address.clone()),
+            (Some(address), None) => KeysLocation::Discovery(address.clone()),
+            (None, Some(address)) => KeysLocation::Keys(address.clone()),
             (None, None) => {
                 let Some(names) = names else { return Ok(None) };
                 let issuer =
                     names.first().map(|(name, _)| name.trim_end_matches('/')).unwrap_or_default();
                 // OpenID Connect Discovery 1.0 section 4: behind the issuer's whole name.
-                Place::Discovery(format!("{issuer}/.well-known/openid-configuration"))
+                KeysLocation::Discovery(format!("{issuer}/.well-known/openid-configuration"))
             }
         };
-        let (Place::Discovery(text) | Place::Keys(text)) = &place;
-        address(text).map_err(|error| format!("caller.oauth: `{text}`: {error}"))?;
+        let (KeysLocation::Discovery(text) | KeysLocation::Keys(text)) = &place;
+        parse_url(text).map_err(|error| format!("caller.oauth: `{text}`: {error}"))?;
         Ok(Some(place))
     }
 }

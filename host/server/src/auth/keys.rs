@@ -22,18 +22,18 @@ use portcullis_model::{Digest, Millis};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
-use super::config::{KeysConfig, Place};
+use super::config::{KeysConfig, KeysLocation};
 use crate::clock::Clock;
 use crate::digest::sha256;
 use crate::error::StartError;
-use crate::net::outbound::{Outbound, address};
+use crate::net::outbound::{Outbound, parse_url};
 use cache::Cache;
 
 pub use cache::CacheKey;
 pub use floor::MinFetchTimes;
 
 /// Where keys are kept for the next start.
-pub struct Kept {
+pub struct KeyCacheConfig {
     /// The folder.
     pub folder: std::path::PathBuf,
     /// The key that authenticates them.
@@ -46,7 +46,7 @@ pub struct Kept {
 pub struct KeyRing {
     outbound: Arc<Outbound>,
     clock: Clock,
-    cache: Option<Kept>,
+    cache: Option<KeyCacheConfig>,
     max_waiting: usize,
     issuers: HashMap<KeysConfig, Arc<Keys>>,
 }
@@ -57,14 +57,14 @@ pub struct Keys {
     outbound: Arc<Outbound>,
     clock: Clock,
     cache: Option<Cache>,
-    known: ArcSwapOption<Known>,
-    looks: Mutex<FetchState>,
-    waiting: AtomicUsize,
+    known: ArcSwapOption<FetchedKeys>,
+    fetch_state: Mutex<FetchState>,
+    waiting_calls: AtomicUsize,
     max_waiting: usize,
 }
 
 /// Keys that were fetched.
-struct Known {
+struct FetchedKeys {
     keys: KeySet,
     /// Of the document as it came.
     digest: Digest,
@@ -82,25 +82,30 @@ struct FetchState {
     /// When the next one is due, whether or not anybody calls.
     due: Millis,
     /// What went wrong the last time, so as to say it once.
-    said: Option<String>,
+    last_error: Option<String>,
 }
 
 /// A call's place among those that wait.
-struct Waiting<'k>(&'k AtomicUsize);
+struct WaitingCall<'k>(&'k AtomicUsize);
 
 impl KeyRing {
     /// Without any issuer yet. `cache` says where keys are kept for the next start.
-    pub fn new(outbound: Arc<Outbound>, clock: Clock, cache: Option<Kept>, calls: usize) -> Self {
+    pub fn new(
+        outbound: Arc<Outbound>,
+        clock: Clock,
+        cache: Option<KeyCacheConfig>,
+        calls: usize,
+    ) -> Self {
         // Half of the calls: whoever waits here may be a stranger, and the other half goes on meanwhile.
         Self { outbound, clock, cache, max_waiting: calls.div_ceil(2), issuers: HashMap::new() }
     }
 
     /// The keys of one issuer.
-    pub fn of(&mut self, config: &KeysConfig) -> Result<Arc<Keys>, StartError> {
+    pub fn keys(&mut self, config: &KeysConfig) -> Result<Arc<Keys>, StartError> {
         if let Some(keys) = self.issuers.get(config) {
             return Ok(Arc::clone(keys));
         }
-        let (Place::Discovery(place) | Place::Keys(place)) = &config.place;
+        let (KeysLocation::Discovery(place) | KeysLocation::Keys(place)) = &config.place;
         self.outbound
             .may_call(place)
             .map_err(|error| StartError::Issuer { place: place.clone(), why: error.to_string() })?;
@@ -113,8 +118,8 @@ impl KeyRing {
             clock: self.clock.clone(),
             cache,
             known: ArcSwapOption::empty(),
-            looks: Mutex::default(),
-            waiting: AtomicUsize::new(0),
+            fetch_state: Mutex::default(),
+            waiting_calls: AtomicUsize::new(0),
             max_waiting: self.max_waiting,
         });
         keys.load_cached();
@@ -151,7 +156,7 @@ impl Keys {
 
     fn try_with(
         &self,
-        known: Option<&Arc<Known>>,
+        known: Option<&Arc<FetchedKeys>>,
         token: &Token<'_>,
         now: Millis,
     ) -> Result<(), AuthError> {
@@ -163,18 +168,20 @@ impl Keys {
     /// Waits for a look that may know more than what was `tried`; starts one, unless one has ended meanwhile.
     async fn fetch_and_wait(
         self: &Arc<Self>,
-        tried: Option<Arc<Known>>,
+        tried: Option<Arc<FetchedKeys>>,
         now: Millis,
         until: Instant,
     ) {
-        let Some(_place) = Waiting::enter(&self.waiting, self.max_waiting) else { return };
+        let Some(_place) = WaitingCall::enter(&self.waiting_calls, self.max_waiting) else {
+            return;
+        };
         let running = {
-            let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut looks = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
             let known = self.known.load_full();
             match looks.running() {
                 Some(running) => Some(running),
                 None if known.as_ref().map(Arc::as_ptr) != tried.as_ref().map(Arc::as_ptr) => None,
-                None if looks.take_token(now) => self.start(&mut looks, false),
+                None if looks.take_token(now) => self.start_fetch(&mut looks, false),
                 None => None,
             }
         };
@@ -185,13 +192,13 @@ impl Keys {
     }
 
     /// Looks for newer keys if that is due, or if `asked`. Waits for nothing.
-    pub fn tend(self: &Arc<Self>, asked: bool) {
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn refresh_if_due(self: &Arc<Self>, asked: bool) {
+        let mut looks = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         // A clock that was ahead at the last look and is right again must not put the next one off.
         let is_due = now >= looks.due || looks.due.0 > now.0.saturating_add(FRESH_MS);
         if looks.running().is_none() && (asked || is_due) {
-            self.start(&mut looks, true);
+            self.start_fetch(&mut looks, true);
         }
     }
 
@@ -205,11 +212,11 @@ impl Keys {
 
     /// Where they come from.
     pub fn place(&self) -> &str {
-        let (Place::Discovery(place) | Place::Keys(place)) = &self.config.place;
+        let (KeysLocation::Discovery(place) | KeysLocation::Keys(place)) = &self.config.place;
         place
     }
 
-    fn start(
+    fn start_fetch(
         self: &Arc<Self>,
         looks: &mut FetchState,
         wholly: bool,
@@ -218,7 +225,7 @@ impl Keys {
         let keys = Arc::clone(self);
         let started = self.outbound.spawn(async move {
             let found = keys.fetch(wholly).await;
-            keys.settle(found);
+            keys.store_result(found);
             done.send_replace(true);
         });
         looks.running = started.map(|_| running);
@@ -226,21 +233,23 @@ impl Keys {
     }
 
     /// Asks the issuer. `wholly` asks anew where its keys are.
-    async fn fetch(&self, wholly: bool) -> Result<Known, String> {
+    async fn fetch(&self, wholly: bool) -> Result<FetchedKeys, String> {
         let until = self.clock.instant() + FETCH_TIMEOUT;
         let before = self.known.load().as_ref().and_then(|known| known.place.clone());
         let (mut issuer, place) = match (&self.config.place, before) {
-            (Place::Keys(place), _) => (None, address(place).map_err(|error| error.to_string())?),
-            (Place::Discovery(_), Some(place)) if !wholly => {
+            (KeysLocation::Keys(place), _) => {
+                (None, parse_url(place).map_err(|error| error.to_string())?)
+            }
+            (KeysLocation::Discovery(_), Some(place)) if !wholly => {
                 (self.config.issuers.first().cloned(), place)
             }
-            (Place::Discovery(place), _) => {
-                let place = address(place).map_err(|error| error.to_string())?;
+            (KeysLocation::Discovery(place), _) => {
+                let place = parse_url(place).map_err(|error| error.to_string())?;
                 let bytes = self.get(place.clone(), until).await?;
                 let expected = self.config.issuers.iter().map(String::as_str);
                 let found = Discovery::parse(&bytes, expected)
                     .map_err(|error| format!("`{place}`: {error}"))?;
-                let keys = address(&found.jwks_uri)
+                let keys = parse_url(&found.jwks_uri)
                     .map_err(|error| format!("`{place}`: jwks_uri: {error}"))?;
                 if place.scheme_str() == Some("https") && keys.scheme_str() != Some("https") {
                     return Err(format!("`{place}`: jwks_uri is not https"));
@@ -259,11 +268,11 @@ impl Keys {
         }
         let fetched = self.clock.now();
         if let Some(cache) = &self.cache
-            && let Err(error) = cache.keep(fetched, &bytes)
+            && let Err(error) = cache.store(fetched, &bytes)
         {
             tracing::warn!(path = %cache.path().display(), %error, event = "keys.not-kept", "keys are not kept for the next start");
         }
-        Ok(Known { keys, digest: sha256(&bytes), fetched, place: Some(place) })
+        Ok(FetchedKeys { keys, digest: sha256(&bytes), fetched, place: Some(place) })
     }
 
     async fn get(&self, place: Uri, until: Instant) -> Result<Bytes, String> {
@@ -282,15 +291,15 @@ impl Keys {
     }
 
     /// Puts what was found in force, or says why there is nothing.
-    fn settle(&self, found: Result<Known, String>) {
+    fn store_result(&self, found: Result<FetchedKeys, String>) {
         let now = self.clock.now();
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looks = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
         looks.running = None;
         match found {
             Ok(known) => {
                 looks.due = Millis(now.0 + FRESH_MS);
                 let before = self.known.load().as_ref().map(|known| known.digest);
-                if before != Some(known.digest) || looks.said.is_some() {
+                if before != Some(known.digest) || looks.last_error.is_some() {
                     tracing::info!(
                         issuer = self.place(),
                         keys = known.keys.len(),
@@ -298,15 +307,15 @@ impl Keys {
                         "the issuer's keys are here"
                     );
                 }
-                looks.said = None;
+                looks.last_error = None;
                 self.known.store(Some(Arc::new(known)));
             }
             Err(why) => {
                 looks.due = Millis(now.0 + RETRY_MS);
-                if looks.said.as_ref() != Some(&why) {
+                if looks.last_error.as_ref() != Some(&why) {
                     let age_ms = self.age_ms();
                     tracing::warn!(issuer = self.place(), %why, age_ms, event = "keys.unavailable", "the issuer's keys could not be had");
-                    looks.said = Some(why);
+                    looks.last_error = Some(why);
                 }
             }
         }
@@ -319,13 +328,15 @@ impl Keys {
         };
         let Ok(keys) = KeySet::parse(&bytes) else { return };
         let keys = match (self.config.issuers.first(), &self.config.tenant) {
-            (Some(issuer), Some(tenant)) if matches!(self.config.place, Place::Discovery(_)) => {
+            (Some(issuer), Some(tenant))
+                if matches!(self.config.place, KeysLocation::Discovery(_)) =>
+            {
                 keys.only_of(issuer, tenant)
             }
             _ => keys,
         };
         if !keys.is_empty() && fetched <= self.clock.now() {
-            self.known.store(Some(Arc::new(Known {
+            self.known.store(Some(Arc::new(FetchedKeys {
                 keys,
                 digest: sha256(&bytes),
                 fetched,
@@ -354,14 +365,14 @@ impl FetchState {
     }
 }
 
-impl<'k> Waiting<'k> {
+impl<'k> WaitingCall<'k> {
     fn enter(waiting: &'k AtomicUsize, most: usize) -> Option<Self> {
         let place = Self(waiting);
         (waiting.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCall<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

@@ -25,16 +25,16 @@ use bearer::Bearer;
 use config::{CallerConfig, CertificateConfig, CredentialConfig};
 use secret::Secrets;
 
-pub use keys::{CacheKey, Kept, KeyRing, Keys, MinFetchTimes};
+pub use keys::{CacheKey, KeyCacheConfig, KeyRing, Keys, MinFetchTimes};
 
 /// How the caller of one hook proves itself: in any of these ways.
-pub struct Caller {
-    ways: Vec<Way>,
+pub struct Authenticator {
+    methods: Vec<Method>,
     challenge: HeaderValue,
 }
 
 /// One way: all of it must hold.
-struct Way {
+struct Method {
     credential: Option<Credential>,
     certificate: Option<CertificateConfig>,
 }
@@ -46,12 +46,12 @@ enum Credential {
 
 /// A caller that proved itself. Its name stands in keys and records and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Proven {
+pub struct Identity {
     name: Arc<str>,
     tenant: Option<Arc<str>>,
 }
 
-impl Caller {
+impl Authenticator {
     /// Reads the secrets and readies the keys' sources; calls nobody yet.
     pub fn load(
         hook: &str,
@@ -59,16 +59,19 @@ impl Caller {
         keys: &mut KeyRing,
     ) -> Result<Self, StartError> {
         let mut problems = StartProblems::default();
-        let ways = config.iter().filter_map(|way| problems.keep(Way::load(way, keys)));
+        let ways = config.iter().filter_map(|way| problems.keep(Method::load(way, keys)));
         let ways: Vec<_> = ways.collect();
         problems.result()?;
-        let mut schemes: Vec<_> = ways.iter().filter_map(Way::scheme).collect();
+        let mut schemes: Vec<_> = ways.iter().filter_map(Method::scheme).collect();
         schemes.dedup();
         let challenges: Vec<_> =
             schemes.iter().map(|scheme| format!("{scheme} realm=\"{hook}\"")).collect();
         // The name was checked with the configuration: it has nothing that a header could not carry.
         let challenge = HeaderValue::from_str(&challenges.join(", "));
-        Ok(Self { ways, challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")) })
+        Ok(Self {
+            methods: ways,
+            challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")),
+        })
     }
 
     /// Reads the secrets, where a caller cannot be loaded for another reason.
@@ -77,7 +80,7 @@ impl Caller {
     /// The secrets' files that are of no use.
     pub fn check_secrets(config: &[CallerConfig]) -> Result<(), StartError> {
         let mut problems = StartProblems::default();
-        for secrets in config.iter().filter_map(Way::secrets) {
+        for secrets in config.iter().filter_map(Method::secrets) {
             problems.keep(secrets);
         }
         problems.result()
@@ -90,11 +93,11 @@ impl Caller {
         peer: Option<&Peer>,
         now: Millis,
         until: Instant,
-    ) -> Result<Proven, AuthError> {
+    ) -> Result<Identity, AuthError> {
         let mut why = AuthError::NoCredential;
-        for way in &self.ways {
+        for way in &self.methods {
             match way.check(headers, peer, now, until).await {
-                Ok(proven) => return Ok(proven),
+                Ok(identity) => return Ok(identity),
                 // What came and was wrong says more than what did not come.
                 Err(AuthError::NoCredential | AuthError::NoCertificate)
                     if why != AuthError::NoCredential => {}
@@ -113,7 +116,7 @@ impl Caller {
     /// told to the log.
     pub fn reload(&self, hook: &str, asked: bool) -> Vec<StartError> {
         let mut wrong = Vec::new();
-        for way in &self.ways {
+        for way in &self.methods {
             let Some(Credential::Secret(secrets)) = &way.credential else { continue };
             match secrets.reload(asked) {
                 Ok(Some(count)) => {
@@ -132,11 +135,11 @@ impl Caller {
     }
 }
 
-impl Way {
+impl Method {
     fn load(config: &CallerConfig, keys: &mut KeyRing) -> Result<Self, StartError> {
         let credential = match &config.credential {
             Some(CredentialConfig::Oauth(oauth)) => {
-                let keys = keys.of(&oauth.keys)?;
+                let keys = keys.keys(&oauth.keys)?;
                 Some(Credential::Bearer(Bearer::new(oauth.clone(), keys)))
             }
             _ => Self::secrets(config).transpose()?.map(Credential::Secret),
@@ -158,19 +161,19 @@ impl Way {
         peer: Option<&Peer>,
         now: Millis,
         until: Instant,
-    ) -> Result<Proven, AuthError> {
+    ) -> Result<Identity, AuthError> {
         // The certificate first: it costs nothing that the handshake has not cost already.
         let certified = match &self.certificate {
             Some(pins) => {
                 let peer = peer.ok_or(AuthError::NoCertificate)?;
-                Some(pins.check(&*peer.names(now)?)?)
+                Some(pins.check(&*peer.verified_names(now)?)?)
             }
             None => None,
         };
         match (&self.credential, certified) {
             (Some(Credential::Secret(secrets)), _) => secrets.check(headers),
             (Some(Credential::Bearer(bearer)), _) => bearer.check(headers, now, until).await,
-            (None, Some(proven)) => Ok(proven),
+            (None, Some(identity)) => Ok(identity),
             (None, None) => Err(AuthError::NoCredential),
         }
     }
@@ -184,7 +187,7 @@ impl Way {
     }
 }
 
-impl Proven {
+impl Identity {
     fn named(name: &str) -> Self {
         Self { name: name.into(), tenant: None }
     }

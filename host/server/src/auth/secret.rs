@@ -16,7 +16,7 @@ use portcullis_callers::AuthError;
 use portcullis_model::Digest;
 use zeroize::Zeroizing;
 
-use super::{Proven, only_value};
+use super::{Identity, only_value};
 use crate::digest::sha256;
 use crate::error::StartError;
 use crate::fs::watch::Watch;
@@ -25,7 +25,7 @@ use crate::start_problems::{CALLER_PASSWORD, CALLER_SECRET, StartProblems, key_f
 /// Secrets, any of which proves a caller.
 pub struct Secrets {
     form: Form,
-    proven: Proven,
+    identity: Identity,
     files: Vec<PathBuf>,
     watch: Watch,
     accepted: ArcSwap<Vec<Digest>>,
@@ -41,23 +41,23 @@ enum Form {
 impl Secrets {
     /// Secrets that are a header's whole value.
     pub fn header(header: HeaderName, files: Vec<PathBuf>) -> Result<Self, StartError> {
-        Self::load(Form::Header(header), Proven::named("header-secret"), files)
+        Self::load(Form::Header(header), Identity::named("header-secret"), files)
     }
 
     /// Passwords of a user, by HTTP Basic.
     pub fn basic(user: String, files: Vec<PathBuf>) -> Result<Self, StartError> {
-        let proven = Proven::named(&format!("basic:{user}"));
-        Self::load(Form::Basic(user), proven, files)
+        let identity = Identity::named(&format!("basic:{user}"));
+        Self::load(Form::Basic(user), identity, files)
     }
 
-    fn load(form: Form, proven: Proven, files: Vec<PathBuf>) -> Result<Self, StartError> {
+    fn load(form: Form, identity: Identity, files: Vec<PathBuf>) -> Result<Self, StartError> {
         let watch = Watch::new(files.clone());
         let accepted = ArcSwap::from_pointee(read(&form, &files)?);
-        Ok(Self { form, proven, files, watch, accepted })
+        Ok(Self { form, identity, files, watch, accepted })
     }
 
     /// Whether the request's head carries one of them: exactly once, exactly equal.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Proven, AuthError> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<Identity, AuthError> {
         let given = match &self.form {
             Form::Header(name) => sha256(only_value(headers, name)?),
             Form::Basic(_) => sha256(credentials(only_value(headers, &AUTHORIZATION)?, b"basic")?),
@@ -66,7 +66,7 @@ impl Secrets {
         for secret in self.accepted.load().iter() {
             found |= verify_slices_are_equal(&given.0, &secret.0).is_ok();
         }
-        if found { Ok(self.proven.clone()) } else { Err(AuthError::WrongSecret) }
+        if found { Ok(self.identity.clone()) } else { Err(AuthError::WrongSecret) }
     }
 
     /// Reads the files again if they have changed, or if `asked`. Gives how many secrets are in force now, where that is another set.
@@ -163,7 +163,11 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    fn check(secrets: &Secrets, name: &'static str, values: &[&str]) -> Result<Proven, AuthError> {
+    fn check(
+        secrets: &Secrets,
+        name: &'static str,
+        values: &[&str],
+    ) -> Result<Identity, AuthError> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name, value.parse().unwrap());
@@ -178,11 +182,11 @@ mod tests {
         write(&path, &format!("{FIRST}\r\n{SECOND}\n"));
         let secrets =
             Secrets::header(HeaderName::from_static("x-hook-secret"), vec![path]).unwrap();
-        let proven = |values: &[&str]| {
-            check(&secrets, "x-hook-secret", values).map(|proven| proven.name().to_string())
+        let identity = |values: &[&str]| {
+            check(&secrets, "x-hook-secret", values).map(|identity| identity.name().to_string())
         };
-        assert_eq!(proven(&[FIRST]), Ok("header-secret".to_owned()));
-        assert_eq!(proven(&[SECOND]), Ok("header-secret".to_owned()));
+        assert_eq!(identity(&[FIRST]), Ok("header-secret".to_owned()));
+        assert_eq!(identity(&[SECOND]), Ok("header-secret".to_owned()));
         for (wrong, why) in [
             (&[][..], AuthError::NoCredential),
             (&[FIRST, FIRST], AuthError::NoCredential),
@@ -193,7 +197,7 @@ mod tests {
         ] {
             // A carriage return is no header's value at all.
             if wrong.iter().all(|value| !value.contains('\r')) {
-                assert_eq!(proven(wrong), Err(why), "{wrong:?}");
+                assert_eq!(identity(wrong), Err(why), "{wrong:?}");
             }
         }
     }

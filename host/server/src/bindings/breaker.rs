@@ -25,16 +25,16 @@ pub struct Breaker {
 }
 
 /// Leave to ask, once. One that is given up without a word puts a trial back.
-pub struct Pass {
+pub struct BreakerPermit {
     breaker: Arc<Breaker>,
     epoch: u64,
     probe: bool,
-    noted: bool,
+    recorded: bool,
 }
 
 /// What a run has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transition {
     /// It is left alone from here on.
     Quarantined {
         /// Failures within the window.
@@ -45,7 +45,7 @@ pub enum Turn {
         for_: Duration,
     },
     /// A trial went wrong: it is left alone for longer.
-    Failed {
+    ProbeFailed {
         /// For so long.
         for_: Duration,
     },
@@ -60,15 +60,15 @@ pub enum Turn {
 
 /// How a binding stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum BreakerState {
     /// It is asked.
-    Asked,
+    Closed,
     /// It is left alone for so long yet.
-    Quarantined(Duration),
+    Open(Duration),
     /// The next call is a trial.
-    Due,
+    HalfOpenDue,
     /// A trial is under way.
-    OnTrial,
+    HalfOpen,
 }
 
 struct State {
@@ -85,9 +85,9 @@ struct State {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Asked,
-    Quarantined { until: Instant },
-    OnTrial { until: Instant },
+    Closed,
+    Open { until: Instant },
+    HalfOpen { until: Instant },
 }
 
 impl Breaker {
@@ -95,7 +95,7 @@ impl Breaker {
     pub fn new(budget: ErrorBudget) -> Arc<Self> {
         let window = Window::new(budget.window);
         let state = State {
-            phase: Phase::Asked,
+            phase: Phase::Closed,
             window,
             level: 0,
             since: None,
@@ -106,62 +106,69 @@ impl Breaker {
     }
 
     /// Leave to ask; nothing while it is left alone.
-    pub fn enter(self: &Arc<Self>, now: Instant) -> Option<Pass> {
-        let pass = |epoch, probe| Pass { breaker: Arc::clone(self), epoch, probe, noted: false };
+    pub fn try_acquire(self: &Arc<Self>, now: Instant) -> Option<BreakerPermit> {
+        let pass = |epoch, probe| BreakerPermit {
+            breaker: Arc::clone(self),
+            epoch,
+            probe,
+            recorded: false,
+        };
         let epoch = self.epoch.load(Ordering::Acquire);
         // The usual case takes no lock.
         if epoch.is_multiple_of(2) {
             return Some(pass(epoch, false));
         }
-        let mut state = self.state();
+        let mut state = self.lock();
         match state.phase {
-            Phase::Asked => Some(pass(self.epoch.load(Ordering::Acquire), false)),
-            Phase::Quarantined { until } if until <= now => {
-                state.phase = Phase::OnTrial { until };
+            Phase::Closed => Some(pass(self.epoch.load(Ordering::Acquire), false)),
+            Phase::Open { until } if until <= now => {
+                state.phase = Phase::HalfOpen { until };
                 state.probes = state.probes.saturating_add(1);
-                Some(pass(self.turn(2), true))
+                Some(pass(self.advance_epoch(2), true))
             }
-            Phase::Quarantined { .. } | Phase::OnTrial { .. } => None,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => None,
         }
     }
 
     /// Leave to ask whatever its state: for hooks whose safe answer lets everything pass. While it is left alone by others, only a trial
     /// says anything about it.
-    pub fn acquire_ignoring_state(self: &Arc<Self>, now: Instant) -> Pass {
+    pub fn acquire_ignoring_state(self: &Arc<Self>, now: Instant) -> BreakerPermit {
         // No epoch is this one: what comes of it counts for nothing.
-        let none =
-            || Pass { breaker: Arc::clone(self), epoch: u64::MAX, probe: false, noted: false };
-        self.enter(now).unwrap_or_else(none)
+        let none = || BreakerPermit {
+            breaker: Arc::clone(self),
+            epoch: u64::MAX,
+            probe: false,
+            recorded: false,
+        };
+        self.try_acquire(now).unwrap_or_else(none)
     }
 
     /// How it stands.
-    pub fn standing(&self, now: Instant) -> Standing {
+    pub fn state(&self, now: Instant) -> BreakerState {
         if self.epoch.load(Ordering::Acquire).is_multiple_of(2) {
-            return Standing::Asked;
+            return BreakerState::Closed;
         }
-        match self.state().phase {
-            Phase::Asked => Standing::Asked,
-            Phase::Quarantined { until } if until <= now => Standing::Due,
-            Phase::Quarantined { until } => {
-                Standing::Quarantined(until.saturating_duration_since(now))
-            }
-            Phase::OnTrial { .. } => Standing::OnTrial,
+        match self.lock().phase {
+            Phase::Closed => BreakerState::Closed,
+            Phase::Open { until } if until <= now => BreakerState::HalfOpenDue,
+            Phase::Open { until } => BreakerState::Open(until.saturating_duration_since(now)),
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
     /// Whether a call would not be let through at this moment.
     pub fn would_reject(&self, now: Instant) -> bool {
-        matches!(self.standing(now), Standing::Quarantined(_) | Standing::OnTrial)
+        matches!(self.state(now), BreakerState::Open(_) | BreakerState::HalfOpen)
     }
 
-    fn note(&self, pass: &Pass, now: Instant, good: bool) -> Option<Turn> {
-        let mut state = self.state();
+    fn record(&self, pass: &BreakerPermit, now: Instant, good: bool) -> Option<Transition> {
+        let mut state = self.lock();
         if pass.epoch != self.epoch.load(Ordering::Acquire) {
             return None;
         }
         match state.phase {
-            Phase::Asked => {
-                state.window.note(now, good);
+            Phase::Closed => {
+                state.window.record(now, good);
                 let (runs, failures) = state.window.sum(now);
                 let spent =
                     u64::from(failures) * 100 >= u64::from(runs) * u64::from(self.budget.percent);
@@ -174,72 +181,72 @@ impl Breaker {
                 state.level = if relapse { state.level.saturating_add(1) } else { 0 };
                 (state.since, state.probes) = (Some(now), 0);
                 let for_ = self.quarantine(&mut state, now, 1);
-                Some(Turn::Quarantined { failures, runs, for_ })
+                Some(Transition::Quarantined { failures, runs, for_ })
             }
-            Phase::OnTrial { .. } if good => {
-                state.phase = Phase::Asked;
+            Phase::HalfOpen { .. } if good => {
+                state.phase = Phase::Closed;
                 state.window = Window::new(self.budget.window);
                 state.recovered_at = Some(now);
-                self.turn(1);
+                self.advance_epoch(1);
                 let after = now.saturating_duration_since(state.since.unwrap_or(now));
-                Some(Turn::Recovered { probes: state.probes, after })
+                Some(Transition::Recovered { probes: state.probes, after })
             }
-            Phase::OnTrial { .. } => {
+            Phase::HalfOpen { .. } => {
                 state.level = state.level.saturating_add(1);
-                Some(Turn::Failed { for_: self.quarantine(&mut state, now, 2) })
+                Some(Transition::ProbeFailed { for_: self.quarantine(&mut state, now, 2) })
             }
-            Phase::Quarantined { .. } => None,
+            Phase::Open { .. } => None,
         }
     }
 
     fn quarantine(&self, state: &mut State, now: Instant, steps: u64) -> Duration {
         let factor = 1u32.checked_shl(state.level).unwrap_or(u32::MAX);
         let for_ = self.budget.backoff.saturating_mul(factor).min(self.budget.max_backoff);
-        state.phase = Phase::Quarantined { until: now + for_ };
-        self.turn(steps);
+        state.phase = Phase::Open { until: now + for_ };
+        self.advance_epoch(steps);
         for_
     }
 
     /// A trial that came to nothing: the next call is one.
-    fn give_back(&self, epoch: u64) {
-        let mut state = self.state();
-        if let Phase::OnTrial { until } = state.phase
+    fn return_probe(&self, epoch: u64) {
+        let mut state = self.lock();
+        if let Phase::HalfOpen { until } = state.phase
             && epoch == self.epoch.load(Ordering::Acquire)
         {
-            state.phase = Phase::Quarantined { until };
+            state.phase = Phase::Open { until };
             state.probes = state.probes.saturating_sub(1);
-            self.turn(2);
+            self.advance_epoch(2);
         }
     }
 
     /// Another state: odd steps change whether the plugin is asked. Called under the lock.
-    fn turn(&self, steps: u64) -> u64 {
+    fn advance_epoch(&self, steps: u64) -> u64 {
         self.epoch.fetch_add(steps, Ordering::AcqRel).wrapping_add(steps)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pass {
+impl BreakerPermit {
     /// Whether this is a trial.
     pub fn is_probe(&self) -> bool {
         self.probe
     }
 
     /// How the run went.
-    pub fn note(mut self, now: Instant, good: bool) -> Option<Turn> {
-        self.noted = true;
+    pub fn record(mut self, now: Instant, good: bool) -> Option<Transition> {
+        self.recorded = true;
         let breaker = Arc::clone(&self.breaker);
-        breaker.note(&self, now, good)
+        breaker.record(&self, now, good)
     }
 }
 
-impl Drop for Pass {
+impl Drop for BreakerPermit {
     fn drop(&mut self) {
-        if self.probe && !self.noted {
-            self.breaker.give_back(self.epoch);
+        if self.probe && !self.recorded {
+            self.breaker.return_probe(self.epoch);
         }
     }
 }
@@ -261,9 +268,9 @@ impl Window {
         Self { begin: None, step, newest: 0, slots: [(0, 0); SLOTS] }
     }
 
-    fn note(&mut self, now: Instant, good: bool) {
+    fn record(&mut self, now: Instant, good: bool) {
         self.advance(now);
-        let place = place(self.newest);
+        let place = slot_index(self.newest);
         if let Some((runs, failures)) = self.slots.get_mut(place) {
             *runs = runs.saturating_add(1);
             *failures = failures.saturating_add(u32::from(!good));
@@ -285,7 +292,7 @@ impl Window {
         for passed in
             self.newest.saturating_add(1)..=slot.min(self.newest.saturating_add(SLOTS as u64))
         {
-            if let Some(slot) = self.slots.get_mut(place(passed)) {
+            if let Some(slot) = self.slots.get_mut(slot_index(passed)) {
                 *slot = (0, 0);
             }
         }
@@ -293,7 +300,7 @@ impl Window {
     }
 }
 
-fn place(slot: u64) -> usize {
+fn slot_index(slot: u64) -> usize {
     usize::try_from(slot % SLOTS as u64).unwrap_or_default()
 }
 

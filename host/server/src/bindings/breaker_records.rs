@@ -5,25 +5,30 @@
 
 use portcullis_audit::Entry;
 
-use crate::bindings::breaker::Turn;
+use crate::bindings::breaker::Transition;
 use crate::bindings::generation::Binding;
 use crate::observe::budget::micros;
 use crate::recorder::Recorder;
 
 /// Records what a run has changed.
-pub fn say(recorder: &Recorder, binding: &Binding, turn: Turn, fault: Option<&'static str>) {
+pub fn record(
+    recorder: &Recorder,
+    binding: &Binding,
+    turn: Transition,
+    fault: Option<&'static str>,
+) {
     let mut fields = format!(
         r#""generation":{},"hook":"{}",{}"#,
         binding.generation,
         binding.hook,
-        binding.leaf_head()
+        binding.record_prefix()
     );
     if let Some(fault) = fault {
         fields.push_str(&format!(r#","fault":"{fault}""#));
     }
     let (hook, plugin) = (&binding.hook, &binding.manifest().id);
     let kind = match turn {
-        Turn::Quarantined { failures, runs, for_ } => {
+        Transition::Quarantined { failures, runs, for_ } => {
             binding.metrics.quarantined();
             let for_ms = micros(for_) / 1_000;
             tracing::error!(
@@ -39,7 +44,7 @@ pub fn say(recorder: &Recorder, binding: &Binding, turn: Turn, fault: Option<&'s
             fields.push_str(&format!(r#","failures":{failures},"runs":{runs},"for_ms":{for_ms}"#));
             "plugin.quarantined"
         }
-        Turn::Failed { for_ } => {
+        Transition::ProbeFailed { for_ } => {
             let for_ms = micros(for_) / 1_000;
             tracing::warn!(
                 hook,
@@ -52,7 +57,7 @@ pub fn say(recorder: &Recorder, binding: &Binding, turn: Turn, fault: Option<&'s
             fields.push_str(&format!(r#","for_ms":{for_ms}"#));
             "plugin.probe-failed"
         }
-        Turn::Recovered { probes, after } => {
+        Transition::Recovered { probes, after } => {
             let after_ms = micros(after) / 1_000;
             tracing::info!(
                 hook,

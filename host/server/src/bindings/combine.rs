@@ -29,7 +29,7 @@ pub struct Combined<'a> {
     /// The changes that leave, merged, in a fixed order.
     pub changes: Vec<Change>,
     /// The findings that the verdict rests on and their plugins; a person sees the message of the first.
-    pub grounds: Vec<(&'a str, &'a Finding)>,
+    pub reasons: Vec<(&'a str, &'a Finding)>,
 }
 
 /// Why there is no outcome.
@@ -41,7 +41,7 @@ pub enum CombineError {
         place: String,
     },
     /// The hook kind cannot say this and the binding names nothing instead.
-    Unsayable {
+    Unsupported {
         /// Which plugin.
         plugin: String,
         /// What it wanted to say.
@@ -94,18 +94,18 @@ pub fn merge<'a>(
 /// Combines the voices of all enforcing bindings into one outcome that this hook kind can say.
 pub fn combine<'a>(
     kind: HookKind,
-    voices: &[BindingDecision<'a>],
+    decisions: &[BindingDecision<'a>],
     lifetimes: &[Lifetime],
 ) -> Result<Combined<'a>, CombineError> {
     let mut verdict = Effect::Abstain;
     let mut spoken: Vec<(Effect, &'a str, &'a Finding)> = Vec::new();
     let mut sayable: Vec<&Change> = Vec::new();
-    for voice in voices {
+    for voice in decisions {
         for finding in &voice.decision.findings {
             let effect =
                 match map(voice, &finding.effect.name(), say::effect(kind, finding.effect))? {
-                    Said::AsIs => finding.effect,
-                    Said::Instead(verdict) => verdict,
+                    Mapped::Unchanged => finding.effect,
+                    Mapped::Fallback(verdict) => verdict,
                 };
             verdict = verdict.max(effect);
             spoken.push((effect, voice.plugin, finding));
@@ -114,8 +114,8 @@ pub fn combine<'a>(
         let sent = |change: &&Change| !matches!(change, Change::Waive(_));
         for change in voice.decision.changes.iter().filter(sent) {
             match map(voice, &change.kind(), say::change(kind, change.kind()))? {
-                Said::AsIs => sayable.push(change),
-                Said::Instead(stricter) => verdict = verdict.max(stricter),
+                Mapped::Unchanged => sayable.push(change),
+                Mapped::Fallback(stricter) => verdict = verdict.max(stricter),
             }
         }
     }
@@ -133,33 +133,33 @@ pub fn combine<'a>(
         ))
     });
     let grounds = spoken.into_iter().map(|(_, plugin, finding)| (plugin, finding)).collect();
-    Ok(Combined { verdict, changes, grounds })
+    Ok(Combined { verdict, changes, reasons: grounds })
 }
 
-enum Said {
-    AsIs,
-    Instead(Effect),
+enum Mapped {
+    Unchanged,
+    Fallback(Effect),
 }
 
 fn map(
     voice: &BindingDecision<'_>,
     what: &dyn Display,
     saying: Support,
-) -> Result<Said, CombineError> {
+) -> Result<Mapped, CombineError> {
     let what = || what.to_string();
     match saying {
-        Support::Native(_) => Ok(Said::AsIs),
-        Support::Mapped(allowed, _) => {
+        Support::Native(_) => Ok(Mapped::Unchanged),
+        Support::Fallback(allowed, _) => {
             let named = voice
                 .fallback
                 .get(&what())
                 .and_then(|word| allowed.iter().find(|to| to.name() == word));
             let unnamed =
-                || CombineError::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() };
-            named.map(|to| Said::Instead(to.verdict())).ok_or_else(unnamed)
+                || CombineError::Unsupported { plugin: voice.plugin.to_owned(), utterance: what() };
+            named.map(|to| Mapped::Fallback(to.verdict())).ok_or_else(unnamed)
         }
-        Support::Unsayable(_) => {
-            Err(CombineError::Unsayable { plugin: voice.plugin.to_owned(), utterance: what() })
+        Support::Unsupported(_) => {
+            Err(CombineError::Unsupported { plugin: voice.plugin.to_owned(), utterance: what() })
         }
     }
 }

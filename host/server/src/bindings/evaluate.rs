@@ -9,19 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_engine::{Evaluation, Fault, Plugin, SpentInstance};
-use portcullis_hooks::Incoming;
-use portcullis_model::{Cause, Decision, Effect, Finding, Found, Page, Redacted, View, waiver};
+use portcullis_hooks::HookRequest;
+use portcullis_model::{
+    Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
+};
 use tokio::time::timeout_at;
 
-use crate::bindings::breaker::Pass;
+use crate::bindings::breaker::BreakerPermit;
 use crate::bindings::breaker_records;
-use crate::bindings::candidate::Why;
+use crate::bindings::candidate::CohortMatch;
 use crate::bindings::generation::Binding;
 use crate::observe::budget::Budget;
 use crate::recorder::Recorder;
 
 /// What one binding said, and what it cost.
-pub struct Asked<T = Decision> {
+pub struct BindingResult<T = Decision> {
     /// Who.
     pub binding: Arc<Binding>,
     /// Its decision (or the page that it found), or what went wrong.
@@ -36,7 +38,7 @@ pub struct Asked<T = Decision> {
     /// What the last run took by itself.
     pub last_run: Duration,
     /// Why a candidate was asked in the live binding's place, where one was.
-    pub cohort: Option<Why>,
+    pub cohort: Option<CohortMatch>,
 }
 
 /// What went wrong with one binding.
@@ -49,9 +51,9 @@ pub struct BindingError {
     pub detail: Redacted<String>,
 }
 
-impl<T> Asked<T> {
+impl<T> BindingResult<T> {
     /// One that could not be asked.
-    fn fault(binding: &Arc<Binding>, fault: BindingError, spent: Duration) -> Self {
+    fn from_error(binding: &Arc<Binding>, fault: BindingError, spent: Duration) -> Self {
         Self::new(binding, Err(fault), Vec::new(), spent)
     }
 
@@ -67,7 +69,7 @@ impl<T> Asked<T> {
     }
 }
 
-impl Asked {
+impl BindingResult {
     /// Returns its verdict, or the code of what went wrong.
     pub fn verdict(&self) -> Result<Effect, &'static str> {
         self.outcome.as_ref().map(Decision::verdict).map_err(|fault| fault.code)
@@ -75,13 +77,13 @@ impl Asked {
 
     /// Counts it.
     pub fn count(&self) {
-        self.binding.metrics.asked(self.verdict(), self.spent);
+        self.binding.metrics.evaluated(self.verdict(), self.spent);
     }
 }
 
 /// Takes the findings out of the decisions that one of them waives, or an open break-glass document
 /// does. The record lists them as waived.
-pub fn set_aside_waived(asked: &mut [Asked], by_document: Option<&BTreeSet<String>>) {
+pub fn set_aside_waived(asked: &mut [BindingResult], by_document: Option<&BTreeSet<String>>) {
     let decisions = asked.iter().filter_map(|asked| asked.outcome.as_ref().ok());
     let mut codes: BTreeSet<String> =
         waiver::waived_codes(decisions).into_iter().map(String::from).collect();
@@ -89,7 +91,7 @@ pub fn set_aside_waived(asked: &mut [Asked], by_document: Option<&BTreeSet<Strin
     if codes.is_empty() {
         return;
     }
-    for Asked { outcome, waived, .. } in asked {
+    for BindingResult { outcome, waived, .. } in asked {
         if let Ok(decision) = outcome {
             waived.extend(waiver::set_aside(decision, &codes));
         }
@@ -97,62 +99,66 @@ pub fn set_aside_waived(asked: &mut [Asked], by_document: Option<&BTreeSet<Strin
 }
 
 /// Within what somebody is asked.
-pub struct Terms<'a> {
+pub struct EvaluationLimits<'a> {
     /// The call's deadlines.
     pub budget: &'a Budget,
     /// Whether a quarantined plugin is asked all the same: where the safe answer lets everything pass, what it would stop must not pass
     /// because it failed for others.
-    pub open: bool,
+    pub ignores_quarantine: bool,
     /// What remains of instances, to be dropped after the reply.
-    pub remains: &'a mut Vec<SpentInstance>,
+    pub spent_instances: &'a mut Vec<SpentInstance>,
 }
 
 /// Asks for a decision, within the call's budget.
-pub async fn ask(
+pub async fn evaluate(
     recorder: &Arc<Recorder>,
     binding: &Arc<Binding>,
-    incoming: &Arc<Incoming>,
-    terms: Terms<'_>,
-) -> Asked {
-    within(recorder, binding, incoming, terms, evaluate).await
+    incoming: &Arc<HookRequest>,
+    terms: EvaluationLimits<'_>,
+) -> BindingResult {
+    run_bounded(recorder, binding, incoming, terms, evaluate_once).await
 }
 
 /// Asks for a page of a search, in the same way.
-pub async fn find(
+pub async fn search(
     recorder: &Arc<Recorder>,
     binding: &Arc<Binding>,
-    incoming: &Arc<Incoming>,
-    terms: Terms<'_>,
+    incoming: &Arc<HookRequest>,
+    terms: EvaluationLimits<'_>,
     limit: u32,
     after: Option<String>,
-) -> Asked<Found> {
-    let find = move |binding: &Arc<Binding>, incoming: &Incoming, allowance| {
+) -> BindingResult<SearchPage> {
+    let find = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
         let page = Page { limit, after: after.as_deref() };
         run(binding, incoming, |plugin, view| plugin.find(view, &page, allowance), |_| Ok(()))
     };
-    within(recorder, binding, incoming, terms, find).await
+    run_bounded(recorder, binding, incoming, terms, find).await
 }
 
 /// Runs one binding inline for a slice, and in its lane with what is left where that is not enough.
-async fn within<T, W>(
+async fn run_bounded<T, W>(
     recorder: &Arc<Recorder>,
     binding: &Arc<Binding>,
-    incoming: &Arc<Incoming>,
-    terms: Terms<'_>,
+    incoming: &Arc<HookRequest>,
+    terms: EvaluationLimits<'_>,
     work: W,
-) -> Asked<T>
+) -> BindingResult<T>
 where
     T: Send + 'static,
-    W: Fn(&Arc<Binding>, &Incoming, Duration) -> (Asked<T>, Option<SpentInstance>) + Send + 'static,
+    W: Fn(&Arc<Binding>, &HookRequest, Duration) -> (BindingResult<T>, Option<SpentInstance>)
+        + Send
+        + 'static,
 {
-    let Terms { budget, open, remains } = terms;
+    let EvaluationLimits { budget, ignores_quarantine: open, spent_instances } = terms;
     let start = recorder.clock.instant();
     let pass = if open {
         Some(binding.breaker.acquire_ignoring_state(start))
     } else {
-        binding.breaker.enter(start)
+        binding.breaker.try_acquire(start)
     };
-    let Some(pass) = pass else { return Asked::fault(binding, quarantined(), Duration::ZERO) };
+    let Some(pass) = pass else {
+        return BindingResult::from_error(binding, quarantined(), Duration::ZERO);
+    };
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
     // Who is on trial is not trusted with a connection's thread.
     if !binding.is_offloaded() && !pass.is_probe() {
@@ -163,14 +169,14 @@ where
                 binding.record_overrun()
             }
             _ => {
-                note(recorder, pass, &asked, true);
-                remains.extend(rest);
+                report_to_breaker(recorder, pass, &asked, true);
+                spent_instances.extend(rest);
                 return asked;
             }
         }
     }
     // Sandboxes must not be held by calls that wait: one plugin's queue would use them up for all others.
-    remains.clear();
+    spent_instances.clear();
     let work = {
         let (recorder, binding, incoming, budget) =
             (Arc::clone(recorder), Arc::clone(binding), Arc::clone(incoming), *budget);
@@ -180,12 +186,17 @@ where
             let allowance = limit.min(budget.left_for_plugins(recorder.clock.instant()));
             let (asked, rest) = work(&binding, &incoming, allowance);
             drop(rest);
-            note(&recorder, pass, &asked, allowance >= limit || allowance >= budget.fair_share());
+            report_to_breaker(
+                &recorder,
+                pass,
+                &asked,
+                allowance >= limit || allowance >= budget.fair_share(),
+            );
             asked
         }
     };
-    binding.metrics.slow();
-    let fault = match binding.pool.run(work) {
+    binding.metrics.offloaded();
+    let fault = match binding.pool.submit(work) {
         Ok(result) => match timeout_at(budget.plugins_until().into(), result).await {
             Ok(Ok(mut asked)) => {
                 if asked.spent < SLICE {
@@ -195,7 +206,7 @@ where
                 return asked;
             }
             Ok(Err(_)) => BindingError::new(
-                Cause::HostFault,
+                Cause::InternalError,
                 "internal-error",
                 "the plugin's lane lost the call",
             ),
@@ -207,22 +218,31 @@ where
         },
         Err(_) => BindingError::new(Cause::Overload, "overload", "the plugin's lane was full"),
     };
-    Asked::fault(binding, fault, recorder.clock.instant().saturating_duration_since(start))
+    BindingResult::from_error(
+        binding,
+        fault,
+        recorder.clock.instant().saturating_duration_since(start),
+    )
 }
 
 /// Tells the binding's breaker how a run went, and the record what that changed. `full`: it had all the time that it may ask for. What is
 /// not the plugin's doing (a read that the call lacks, a neighbour that took the time, no free sandbox) says nothing.
-pub fn note<T>(recorder: &Recorder, pass: Pass, asked: &Asked<T>, full: bool) {
+pub fn report_to_breaker<T>(
+    recorder: &Recorder,
+    pass: BreakerPermit,
+    asked: &BindingResult<T>,
+    full: bool,
+) {
     let good = match &asked.outcome {
         Ok(_) => true,
         Err(fault) => match fault.cause {
             Cause::PluginFault if fault.code == Fault::Deadline.code() && !full => return,
-            Cause::PluginFault | Cause::PluginOverreach => false,
+            Cause::PluginFault | Cause::UndeclaredOutput => false,
             _ => return,
         },
     };
-    if let Some(turn) = pass.note(recorder.clock.instant(), good) {
-        breaker_records::say(
+    if let Some(turn) = pass.record(recorder.clock.instant(), good) {
+        breaker_records::record(
             recorder,
             &asked.binding,
             turn,
@@ -240,16 +260,16 @@ fn quarantined() -> BindingError {
 }
 
 /// One run, on this thread.
-pub fn evaluate(
+pub fn evaluate_once(
     binding: &Arc<Binding>,
-    incoming: &Incoming,
+    incoming: &HookRequest,
     allowance: Duration,
-) -> (Asked, Option<SpentInstance>) {
+) -> (BindingResult, Option<SpentInstance>) {
     let manifest = binding.manifest();
     let check = |decision: &Decision| {
         let checked = manifest.emits.check(incoming.call.hook, decision, &manifest.messages);
         checked.map_err(|overreach| {
-            BindingError::new(Cause::PluginOverreach, "undeclared-output", &overreach.to_string())
+            BindingError::new(Cause::UndeclaredOutput, "undeclared-output", &overreach.to_string())
         })
     };
     run(binding, incoming, |plugin, view| plugin.evaluate(view, allowance), check)
@@ -258,11 +278,11 @@ pub fn evaluate(
 /// The plugin on its view of the call, and what it said if that passes.
 fn run<T>(
     binding: &Arc<Binding>,
-    incoming: &Incoming,
+    incoming: &HookRequest,
     ask: impl FnOnce(&Plugin, &View<'_>) -> Evaluation<T>,
     check: impl FnOnce(&T) -> Result<(), BindingError>,
-) -> (Asked<T>, Option<SpentInstance>) {
-    let asked = |outcome, notes, spent| Asked::new(binding, outcome, notes, spent);
+) -> (BindingResult<T>, Option<SpentInstance>) {
+    let asked = |outcome, notes, spent| BindingResult::new(binding, outcome, notes, spent);
     let revoked =
         || BindingError::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
     if binding.is_revoked() {
@@ -272,21 +292,22 @@ fn run<T>(
         Ok(view) => view,
         Err(missing) => {
             let fault = BindingError::new(
-                Cause::MissingRead,
+                Cause::RequiredInputMissing,
                 "required-input-missing",
                 &missing.to_string(),
             );
             return (asked(Err(fault), Vec::new(), Duration::ZERO), None);
         }
     };
-    let Evaluation { outcome, notes, spent, remains } = ask(&binding.plugin, &view);
+    let Evaluation { outcome, notes, elapsed: spent, spent_instance: spent_instances } =
+        ask(&binding.plugin, &view);
     let outcome = match outcome {
         // It was revoked while it ran: what it says counts no more.
         Ok(_) if binding.is_revoked() => Err(revoked()),
         Ok(said) => check(&said).map(|()| said),
         Err(fault) => Err(BindingError::from(fault)),
     };
-    (asked(outcome, notes, spent), Some(remains))
+    (asked(outcome, notes, spent), Some(spent_instances))
 }
 
 impl From<Fault> for BindingError {

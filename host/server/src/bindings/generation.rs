@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use portcullis_engine::Plugin;
 use portcullis_model::json::quote;
-use portcullis_model::{Cause, Digest, Effect, Millis, Mode, Wanted};
+use portcullis_model::{AttributeFilter, Cause, Digest, Effect, Millis, Mode};
 use portcullis_trust::{Activation, Manifest, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
 use crate::bindings::breaker::Breaker;
@@ -19,7 +19,7 @@ use crate::bindings::candidate::{self, CandidateBinding};
 use crate::config::HookConfig;
 use crate::observe::metrics::BindingMetrics;
 use crate::trust::view::Against;
-use crate::worker_pool::Lane;
+use crate::worker_pool::WorkerPool;
 
 /// One release set in force.
 ///
@@ -34,7 +34,7 @@ pub struct Generation {
     /// The set itself.
     pub release: ReleaseSet,
     /// How it came into force.
-    pub passage: Activation,
+    pub activation: Activation,
     /// The trust root under which it was let in.
     pub root: u64,
     /// The moment that it was verified at.
@@ -68,14 +68,14 @@ pub struct Bindings {
     /// Whether anything is tried beside them.
     has_candidates: bool,
     /// The attributes of a subject that any of them reads, or the host itself.
-    wanted: Wanted,
+    attribute_filter: AttributeFilter,
     /// The plugin that was to bind here and does not run: without its word there is no decision.
-    stopped: Arc<OnceLock<Stopped>>,
+    stopped: Arc<OnceLock<StopReason>>,
 }
 
 /// A plugin that was to bind on a hook and does not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stopped {
+pub struct StopReason {
     /// The plugin's id; `None` where the release in force names none.
     pub plugin: Option<String>,
     /// Why it does not run.
@@ -103,14 +103,14 @@ pub struct Binding {
     /// The generation.
     pub generation: u64,
     /// Its mode's name; of a candidate, `shadow` or `canary`.
-    pub role: &'static str,
+    pub mode_name: &'static str,
     /// Whether it is asked, or left alone because it failed too often.
     pub breaker: Arc<Breaker>,
     /// Where it runs when it is slow, or is nobody's to wait for.
-    pub pool: Lane,
+    pub pool: WorkerPool,
     /// What is tried beside it.
-    pub rollout: Option<CandidateBinding>,
-    leaf_head: String,
+    pub candidate: Option<CandidateBinding>,
+    record_prefix: String,
     /// How often it outran the inline slice.
     overruns: AtomicU32,
     /// Whether it is revoked.
@@ -133,15 +133,15 @@ impl Generation {
             same.next().into_iter().for_each(|(_, before)| rollout.continue_from(before));
         }
         let mut previous_metrics = self.metrics();
-        previous_metrics.retain(|before| !next.continues(before));
+        previous_metrics.retain(|before| !next.continue_metrics(before));
         ended.iter().for_each(|before| {
-            next.continues(before);
+            next.continue_metrics(before);
         });
         previous_metrics
     }
 
     /// Lets the binding with these labels count on, where there is one. Returns whether there is.
-    pub fn continues(&self, before: &BindingMetrics) -> bool {
+    pub fn continue_metrics(&self, before: &BindingMetrics) -> bool {
         let metrics = self.metrics();
         let same = metrics.iter().find(|it| it.labels == before.labels);
         same.inspect(|it| it.continue_from(before)).is_some()
@@ -159,7 +159,7 @@ impl Generation {
     }
 
     /// When the set or the first of its manifests ends.
-    pub fn ends(&self) -> Millis {
+    pub fn expires_at(&self) -> Millis {
         let manifests =
             self.hooks.iter().flat_map(Bindings::iter).map(|binding| binding.manifest().expires);
         manifests.min().unwrap_or(self.expires).min(self.expires)
@@ -172,13 +172,13 @@ impl Generation {
 
     /// The same for other hooks: what is stopped in one is stopped in both. Hooks on which nothing enforces are to be
     /// looked at anew.
-    pub fn moved(&self, hooks: Vec<Bindings>) -> Self {
+    pub fn rebound_to(&self, hooks: Vec<Bindings>) -> Self {
         Self {
             number: self.number,
             set: self.set,
             expires: self.expires,
             release: self.release.clone(),
-            passage: self.passage,
+            activation: self.activation,
             root: self.root,
             verified: self.verified,
             trust_snapshot: Arc::clone(&self.trust_snapshot),
@@ -192,7 +192,10 @@ impl Generation {
 
     /// Stops every plugin of which `revoked` says so: the hooks where it binds give their safe answer from here on, and where it only looks
     /// on it is asked no more. Gives those that ran until now: hook and plugin.
-    pub fn stop(&self, mut revoked: impl FnMut(&VerifiedManifest) -> bool) -> Vec<(usize, String)> {
+    pub fn revoke(
+        &self,
+        mut revoked: impl FnMut(&VerifiedManifest) -> bool,
+    ) -> Vec<(usize, String)> {
         let mut stopped = Vec::new();
         for (number, bindings) in self.hooks.iter().enumerate() {
             for binding in bindings.iter().filter(|binding| !binding.is_revoked()) {
@@ -232,16 +235,16 @@ impl Generation {
     pub fn warnings(&self, hooks: &[HookConfig]) -> Vec<String> {
         let mut warnings = Vec::new();
         for (hook, bindings) in hooks.iter().zip(&self.hooks) {
-            if hook.kind.delivers() && hook.delivery.is_none() {
+            if hook.kind.may_deliver() && hook.delivery.is_none() {
                 warnings.push(format!(
                     "hook `{}`: no delivery service, so the platform sends every message itself",
                     hook.name
                 ));
             }
-            if !bindings.enforced() && !hook.kind.permits(Effect::Abstain) {
+            if !bindings.enforced() && !hook.kind.is_permit(Effect::Abstain) {
                 warnings
                     .push(format!("hook `{}`: nothing enforces, so it permits nothing", hook.name));
-            } else if !bindings.enforced() && hook.kind.binds() {
+            } else if !bindings.enforced() && hook.kind.is_binding() {
                 warnings.push(format!(
                     "hook `{}`: nothing enforces, so its safe answer is the platform's default",
                     hook.name
@@ -272,12 +275,12 @@ impl Generation {
 impl Bindings {
     /// Puts a binding where it belongs.
     pub fn add(&mut self, binding: Arc<Binding>) {
-        self.has_candidates |= binding.rollout.is_some();
-        let candidate = binding.rollout.as_ref().map(|rollout| &rollout.binding);
+        self.has_candidates |= binding.candidate.is_some();
+        let candidate = binding.candidate.as_ref().map(|rollout| &rollout.binding);
         for asked in [&binding].into_iter().chain(candidate) {
-            asked.manifest().reads.want(&mut self.wanted);
+            asked.manifest().reads.add_to_filter(&mut self.attribute_filter);
         }
-        self.wanted.add([LANGUAGE, DEPARTMENT]);
+        self.attribute_filter.add([LANGUAGE, DEPARTMENT]);
         let list = match binding.mode {
             Mode::Enforce if binding.proposes() => &mut self.proposers,
             Mode::Enforce => &mut self.guards,
@@ -297,12 +300,12 @@ impl Bindings {
     /// Notes that a plugin which was to bind here does not run.
     pub fn stop(&self, plugin: &str, cause: Cause) {
         // The first one is enough: nothing is decided here any more.
-        let _ = self.stopped.set(Stopped { plugin: Some(plugin.to_owned()), cause });
+        let _ = self.stopped.set(StopReason { plugin: Some(plugin.to_owned()), cause });
     }
 
     /// Stops a hook on which nothing enforces. The bindings that these were made from are not affected.
     pub fn stop_unenforced(&mut self) {
-        let stopped = Stopped { plugin: None, cause: Cause::PluginUnavailable };
+        let stopped = StopReason { plugin: None, cause: Cause::PluginUnavailable };
         self.stopped = Arc::new(OnceLock::from(stopped));
     }
 
@@ -316,7 +319,7 @@ impl Bindings {
     }
 
     /// Why nothing is decided here, where that is so.
-    pub fn stopped(&self) -> Option<&Stopped> {
+    pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.get()
     }
 
@@ -336,8 +339,8 @@ impl Bindings {
     }
 
     /// The attributes of a subject that somebody looks at.
-    pub fn wanted(&self) -> &Wanted {
-        &self.wanted
+    pub fn attribute_filter(&self) -> &AttributeFilter {
+        &self.attribute_filter
     }
 
     /// Whether anything is tried beside them.
@@ -347,13 +350,13 @@ impl Bindings {
 
     /// What is tried, and beside whom.
     pub fn candidates(&self) -> impl Iterator<Item = (&Arc<Binding>, &CandidateBinding)> {
-        self.iter().filter_map(|live| Some((live, live.rollout.as_ref()?)))
+        self.iter().filter_map(|live| Some((live, live.candidate.as_ref()?)))
     }
 
     /// All of them, and what is tried beside them.
     pub fn with_candidates(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.iter().flat_map(|live| {
-            [live].into_iter().chain(live.rollout.as_ref().map(|rollout| &rollout.binding))
+            [live].into_iter().chain(live.candidate.as_ref().map(|rollout| &rollout.binding))
         })
     }
 
@@ -377,11 +380,11 @@ impl Binding {
         let proposes = verified.manifest.emits.proposes(hook.kind.name());
         let leaf_head = leaf_head(&verified, settings, role);
         let metrics = Arc::new(BindingMetrics::new(labels(&verified.manifest, source, role)));
-        let bounds = hook.bounds.min_with(&source.bounds);
+        let bounds = hook.limits.min_with(&source.bounds);
         // Who is not waited for runs one at a time, so as not to take the processors from those who are, and may wait longer.
-        let decides = role == Mode::Enforce.name() || role == candidate::way(true);
+        let decides = role == Mode::Enforce.name() || role == candidate::kind(true);
         let (threads, waiting) =
-            if decides { (bounds.concurrency, bounds.queue) } else { (1, candidate::MOST_WAITING) };
+            if decides { (bounds.concurrency, bounds.queue) } else { (1, candidate::MAX_WAITING) };
         Self {
             verified,
             settings,
@@ -392,11 +395,11 @@ impl Binding {
             metrics,
             hook: source.hook.clone(),
             generation,
-            role,
+            mode_name: role,
             breaker: Breaker::new(bounds.errors),
-            pool: Lane::new("plugin", threads, waiting),
-            rollout: None,
-            leaf_head,
+            pool: WorkerPool::new("plugin", threads, waiting),
+            candidate: None,
+            record_prefix: leaf_head,
             overruns: AtomicU32::new(0),
             revoked: AtomicBool::new(false),
         }
@@ -438,8 +441,8 @@ impl Binding {
     }
 
     /// Who this is, as every leaf says it: written once.
-    pub fn leaf_head(&self) -> &str {
-        &self.leaf_head
+    pub fn record_prefix(&self) -> &str {
+        &self.record_prefix
     }
 }
 

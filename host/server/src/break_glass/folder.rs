@@ -30,7 +30,7 @@ pub struct BreakGlassFolder {
 
 /// What one look found.
 #[derive(Default)]
-pub struct Looked {
+pub struct FolderPoll {
     /// Files that open documents, by their names, the newest first.
     pub openings: Vec<(String, Result<Arc<OpenRequest>, Refused>)>,
     /// The same files with the stamps that they had before they were read.
@@ -66,7 +66,7 @@ struct File {
 
 impl BreakGlassFolder {
     /// Looks; `open` are the ids of documents that are open. `None` where it is too early.
-    pub fn look(&mut self, folder: &Path, open: &[String]) -> Option<Looked> {
+    pub fn poll(&mut self, folder: &Path, open: &[String]) -> Option<FolderPoll> {
         let begin = Instant::now();
         if self.next.is_some_and(|next| begin < next) {
             return None;
@@ -77,11 +77,11 @@ impl BreakGlassFolder {
         Some(looked)
     }
 
-    fn read(&mut self, folder: &Path, open: &[String]) -> Looked {
+    fn read(&mut self, folder: &Path, open: &[String]) -> FolderPoll {
         let newest = list_newest(folder, &[OPEN], MAX_DOCUMENTS, MAX_ENTRIES).unwrap_or_default();
         let overlooked = newest.passed_over();
         let mut known = HashMap::new();
-        let mut looked = Looked { overlooked, ..Looked::default() };
+        let mut looked = FolderPoll { overlooked, ..FolderPoll::default() };
         for (name, stamp) in newest.files {
             let path = folder.join(&name);
             looked.stamps.push((path.clone(), stamp));
@@ -100,7 +100,7 @@ impl BreakGlassFolder {
     }
 }
 
-impl Looked {
+impl FolderPoll {
     /// Leaves out the files of which this does not say that they are as they were when they were
     /// read.
     pub fn leave_out_changed(&mut self, unchanged: &[bool]) {

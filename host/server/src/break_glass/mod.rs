@@ -28,11 +28,11 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::fs::file_worker::{FileWorker, FileWorkers, Heartbeat, POLL_LIMIT};
 use crate::fs::late_read::{LateRead, unchanged};
-use crate::recorder::pending_records::Outbox;
+use crate::recorder::pending_records::PendingRecords;
 use crate::state_mac::Seal;
-use crate::trust::persisted::replace;
-use crate::trust::state::{Learned, remembered};
-use folder::{BreakGlassFolder, Looked, OpenRequest, Refused, archive};
+use crate::trust::persisted::write_durably;
+use crate::trust::state::{Learned, with_state_delta};
+use folder::{BreakGlassFolder, FolderPoll, OpenRequest, Refused, archive};
 
 /// The parts of the host that break-glass needs.
 pub struct BreakGlassContext<'a> {
@@ -61,19 +61,19 @@ pub trait Places {
 }
 
 /// The document that is open on a hook, or the last one.
-pub type Place = Arc<ArcSwapOption<Open>>;
+pub type Place = Arc<ArcSwapOption<ActiveOverride>>;
 
 /// A document in force on a hook.
-pub struct Open {
+pub struct ActiveOverride {
     /// The document's id.
     pub id: String,
     /// The finding codes that it waives.
     waives: BTreeSet<String>,
     /// Whether the hook's safe answer is the platform's default.
     pub fail_open: bool,
-    ends: Instant,
+    expires: Instant,
     /// When it was taken up by this process, and how much of its time earlier ones had used, milliseconds.
-    began: Instant,
+    opened_at: Instant,
     used_before: u64,
     /// Calls that were answered while it was in force.
     pub calls: AtomicU64,
@@ -81,34 +81,34 @@ pub struct Open {
 
 /// The documents that were opened here.
 pub struct BreakGlassState {
-    seal: Seal,
+    mac: Seal,
     file: PathBuf,
     /// The host's own folder, held open: the list is written there and nowhere else.
-    home: Option<Arc<HeldFolder>>,
+    state_folder: Option<Arc<HeldFolder>>,
     state: Mutex<State>,
     /// Documents that were spent since the keeper asked last, and until when they could have been
     /// opened; and those whose record is durable since.
-    spent: Mutex<Learned>,
+    used: Mutex<Learned>,
     /// Shared with the thread that looks, which may hang.
     folder: Arc<Mutex<BreakGlassFolder>>,
     /// A look that has not returned.
-    late: LateRead<Option<Looked>>,
+    late_poll: LateRead<Option<FolderPoll>>,
     overlooked: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
-    book: OpenedDocuments,
+    documents: OpenedDocuments,
     /// Records that the log has not taken for good yet, with what that frees and proves.
-    unsaid: Outbox<Tag>,
+    pending_records: PendingRecords<RecordTag>,
     /// Names in the folder that were refused, with the code.
     refused: BTreeSet<String>,
     /// The minute that is counted, since 1970.
     minute: u64,
     /// How many refusals of this minute were recorded by name.
-    named: u32,
+    named_this_minute: u32,
     /// The rest of this minute, by code.
-    counted: BTreeMap<&'static str, u64>,
+    rejected_counts: BTreeMap<&'static str, u64>,
     reminded: Option<Instant>,
     /// When the list was written last.
     saved: Option<Instant>,
@@ -116,23 +116,23 @@ struct State {
 
 /// The debts that a durable record settles.
 #[derive(Default)]
-struct Tag {
+struct RecordTag {
     /// The slot of the ring that it frees.
     slot: Option<Slot>,
     /// The document that it tells is spent, and until when that could have been opened.
-    spent: Option<(String, Millis)>,
+    used: Option<(String, Millis)>,
 }
 
 /// What is kept in the host's own folder: so that no restart makes a document new, or ends one early.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OpenedDocuments {
-    documents: BTreeMap<String, Opened>,
+    documents: BTreeMap<String, OpenedDocument>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Opened {
+struct OpenedDocument {
     hook: String,
     opened: Millis,
     until: Millis,
@@ -145,15 +145,15 @@ struct Opened {
     used: u64,
 }
 
-impl Open {
+impl ActiveOverride {
     /// The codes of the findings that it sets aside.
     pub fn waives(&self) -> &BTreeSet<String> {
         &self.waives
     }
 
     /// Whether its time is not over.
-    pub fn holds(&self) -> bool {
-        Instant::now() < self.ends
+    pub fn is_active(&self) -> bool {
+        Instant::now() < self.expires
     }
 }
 
@@ -169,22 +169,22 @@ impl BreakGlassState {
             Err(_) => OpenedDocuments::default(),
         };
         Self {
-            seal,
+            mac: seal,
             file,
-            home: home.cloned(),
-            state: Mutex::new(State { book, ..State::default() }),
-            spent: Mutex::default(),
+            state_folder: home.cloned(),
+            state: Mutex::new(State { documents: book, ..State::default() }),
+            used: Mutex::default(),
             folder: Arc::default(),
-            late: LateRead::default(),
+            late_poll: LateRead::default(),
             overlooked: AtomicU64::new(0),
         }
     }
 
     /// Learns of documents that the log, the second copy or the emergency ring knows: each is spent.
-    pub fn spend(&self, spent: &BTreeMap<String, Millis>) {
+    pub fn mark_used(&self, spent: &BTreeMap<String, Millis>) {
         let mut state = self.state();
         for (id, expires) in spent {
-            let gone = || Opened {
+            let gone = || OpenedDocument {
                 hook: String::new(),
                 opened: Millis(0),
                 until: Millis(0),
@@ -192,7 +192,7 @@ impl BreakGlassState {
                 closed: true,
                 used: 0,
             };
-            state.book.documents.entry(id.clone()).or_insert_with(gone);
+            state.documents.documents.entry(id.clone()).or_insert_with(gone);
         }
     }
 
@@ -203,19 +203,19 @@ impl BreakGlassState {
     }
 
     fn newly_used(&self) -> MutexGuard<'_, Learned> {
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes which records are durable by now; for the end, when the thread has ended.
-    pub fn settle(&self, log: &Log) {
-        self.give(&mut self.state(), log);
+    pub fn collect_durable(&self, log: &Log) {
+        self.flush_records(&mut self.state(), log);
     }
 
     /// Gives the log what it will take, and frees the ring's slots of what it has.
-    fn give(&self, state: &mut State, log: &Log) {
-        for Tag { slot, spent } in state.unsaid.give(log) {
+    fn flush_records(&self, state: &mut State, log: &Log) {
+        for RecordTag { slot, used: spent } in state.pending_records.append(log) {
             slot.into_iter().for_each(|slot| drop(log.ring().settle(slot)));
-            self.newly_used().recorded.spent.extend(spent);
+            self.newly_used().recorded.used_documents.extend(spent);
         }
     }
 
@@ -232,12 +232,17 @@ impl BreakGlassState {
     /// or was looked at a moment ago. A look that takes longer is taken up by a later round,
     /// without the files that are not as they were any more. The second part says whether that is
     /// known.
-    fn look(&self, worker: &FileWorker, limit: Duration, path: PathBuf) -> Option<(Looked, bool)> {
-        let open = |(id, opened): (&String, &Opened)| (!opened.closed).then(|| id.clone());
-        let open: Vec<_> = self.state().book.documents.iter().filter_map(open).collect();
+    fn poll(
+        &self,
+        worker: &FileWorker,
+        limit: Duration,
+        path: PathBuf,
+    ) -> Option<(FolderPoll, bool)> {
+        let open = |(id, opened): (&String, &OpenedDocument)| (!opened.closed).then(|| id.clone());
+        let open: Vec<_> = self.state().documents.documents.iter().filter_map(open).collect();
         let folder = Arc::clone(&self.folder);
-        let look = move || folder.lock().unwrap_or_else(PoisonError::into_inner).look(&path, &open);
-        let late = self.late.look(worker, limit, None, look);
+        let look = move || folder.lock().unwrap_or_else(PoisonError::into_inner).poll(&path, &open);
+        let late = self.late_poll.poll(worker, limit, None, look);
         let mut looked = late.value.flatten()?;
         if !late.is_late {
             return Some((looked, true));
@@ -250,11 +255,11 @@ impl BreakGlassState {
     }
 
     /// Takes up what a look found, ends what is over, and gives the log what it has not taken yet.
-    pub fn round(&self, context: &BreakGlassContext<'_>, looks: bool) {
+    pub fn tick(&self, context: &BreakGlassContext<'_>, looks: bool) {
         context.beat.beat();
         let look = || {
             let path = context.config.trust.break_glass.clone();
-            self.look(&context.files.break_glass, POLL_LIMIT, path)
+            self.poll(&context.files.break_glass, POLL_LIMIT, path)
         };
         let looked = looks.then(look).flatten();
         let mut state = self.state();
@@ -270,7 +275,7 @@ impl BreakGlassState {
                 if let Err((code, sentence)) = result {
                     let known = format!("{name} {code}");
                     if !state.refused.contains(&known) {
-                        state.refuse(name, code, &sentence, now);
+                        state.reject(name, code, &sentence, now);
                     }
                     refused.insert(known);
                 }
@@ -293,12 +298,12 @@ impl BreakGlassState {
             }
         }
         state.record_rejected(now, !looks);
-        let lasts = |opened: &Opened| opened.until.0.saturating_sub(opened.opened.0);
-        let is_over = |opened: &Opened| {
+        let lasts = |opened: &OpenedDocument| opened.until.0.saturating_sub(opened.opened.0);
+        let is_over = |opened: &OpenedDocument| {
             !opened.closed && (opened.until <= now || opened.used >= lasts(opened))
         };
         let over = state
-            .book
+            .documents
             .documents
             .iter()
             .filter(|(_, opened)| is_over(opened))
@@ -306,7 +311,7 @@ impl BreakGlassState {
         let over: Vec<_> = over.collect();
         over.iter().for_each(|id| self.close(context, &mut state, id, "time"));
         state.remind(context);
-        self.give(&mut state, context.log);
+        self.flush_records(&mut state, context.log);
     }
 
     fn open(
@@ -319,12 +324,12 @@ impl BreakGlassState {
         let envelope = &opening.envelope;
         let refused = |refusal: Refusal| (refusal.code(), refusal.to_string());
         let claimed = BreakGlass::unverified(envelope).map_err(refused)?;
-        let known = state.book.documents.get(&claimed.id).cloned();
+        let known = state.documents.documents.get(&claimed.id).cloned();
         // One that was opened before a restart is verified as of then: its own time goes on.
         let at = known.as_ref().filter(|known| !known.closed).map_or(now, |known| known.opened);
         if known.as_ref().is_some_and(|known| known.closed) {
             let spent = TrustHistory {
-                spent: [(claimed.id.clone(), claimed.expires)].into(),
+                used_documents: [(claimed.id.clone(), claimed.expires)].into(),
                 ..TrustHistory::default()
             };
             return spent.check_unused(&claimed).map_err(refused);
@@ -342,7 +347,7 @@ impl BreakGlassState {
             return Ok(());
         }
         let lasts = Millis(u64::from(document.minutes) * 60_000);
-        let opened = known.clone().unwrap_or_else(|| Opened {
+        let opened = known.clone().unwrap_or_else(|| OpenedDocument {
             hook: document.hook.clone(),
             opened: now,
             until: Millis(now.0.saturating_add(lasts.0)),
@@ -357,12 +362,12 @@ impl BreakGlassState {
         if known.is_none() {
             self.record_use(context, state, &document, &opened, opening)?;
         }
-        place.store(Some(Arc::new(Open {
+        place.store(Some(Arc::new(ActiveOverride {
             id: document.id.clone(),
             waives: document.waives.clone(),
             fail_open: document.fail_open,
-            ends: Instant::now() + Duration::from_millis(left),
-            began: Instant::now(),
+            expires: Instant::now() + Duration::from_millis(left),
+            opened_at: Instant::now(),
             used_before: opened.used,
             calls: AtomicU64::new(0),
         })));
@@ -385,7 +390,7 @@ impl BreakGlassState {
         context: &BreakGlassContext<'_>,
         state: &mut State,
         document: &BreakGlass,
-        opened: &Opened,
+        opened: &OpenedDocument,
         opening: &OpenRequest,
     ) -> Result<(), Refused> {
         let id = <[u8; 32]>::try_from(document.id.as_bytes())
@@ -396,9 +401,9 @@ impl BreakGlassState {
             .note(&document.hook, None, &id, RING_CAUSE, opened.opened.0)
             .ok()
             .flatten();
-        state.book.documents.insert(document.id.clone(), opened.clone());
+        state.documents.documents.insert(document.id.clone(), opened.clone());
         if slot.is_none() && !self.save(state) {
-            state.book.documents.remove(&document.id);
+            state.documents.documents.remove(&document.id);
             return Err((
                 "break-glass-not-kept",
                 "neither the emergency ring nor the disk can remember that it was opened"
@@ -418,11 +423,11 @@ impl BreakGlassState {
             opened.until
         );
         let piece = TrustHistory {
-            spent: [(document.id.clone(), document.expires)].into(),
+            used_documents: [(document.id.clone(), document.expires)].into(),
             ..TrustHistory::default()
         };
-        let fields = remembered(&fields, &piece).unwrap_or(fields);
-        self.newly_used().known.join(&piece);
+        let fields = with_state_delta(&fields, &piece).unwrap_or(fields);
+        self.newly_used().known.merge(&piece);
         let mut sealed = String::from("{");
         for (comma, name, text) in [
             ("", "person", &opening.person),
@@ -436,8 +441,8 @@ impl BreakGlassState {
             quote(&mut sealed, text);
         }
         sealed.push('}');
-        let tag = Tag { slot, spent: piece.spent.into_iter().next() };
-        state.say("break-glass.opened", fields, Some(sealed.into_bytes()), tag);
+        let tag = RecordTag { slot, used: piece.used_documents.into_iter().next() };
+        state.queue_record("break-glass.opened", fields, Some(sealed.into_bytes()), tag);
         Ok(())
     }
 
@@ -453,8 +458,8 @@ impl BreakGlassState {
         let mut is_open = false;
         for (_, place) in &context.hooks {
             let Some(open) = place.load_full() else { continue };
-            let Some(opened) = state.book.documents.get_mut(&open.id) else { continue };
-            let since = u64::try_from(open.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let Some(opened) = state.documents.documents.get_mut(&open.id) else { continue };
+            let since = u64::try_from(open.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
             opened.used = opened.used.max(open.used_before.saturating_add(since));
             is_open |= !opened.closed;
         }
@@ -465,7 +470,8 @@ impl BreakGlassState {
     }
 
     fn close(&self, context: &BreakGlassContext<'_>, state: &mut State, id: &str, why: &str) {
-        let Some(opened) = state.book.documents.get_mut(id).filter(|opened| !opened.closed) else {
+        let Some(opened) = state.documents.documents.get_mut(id).filter(|opened| !opened.closed)
+        else {
             return;
         };
         opened.closed = true;
@@ -480,11 +486,11 @@ impl BreakGlassState {
         // Where the folder does not answer, its file stays and is refused as spent.
         let (folder, its_id) = (context.config.trust.break_glass.clone(), id.to_owned());
         let _ = context.files.break_glass.run(POLL_LIMIT, move || archive(&folder, &its_id));
-        state.say(
+        state.queue_record(
             "break-glass.closed",
             format!(r#""id":"{id}","hook":"{name}","reason":"{why}","calls":{calls}"#),
             None,
-            Tag::default(),
+            RecordTag::default(),
         );
         self.save(state);
         // After that: whoever reads this line finds the host as it is.
@@ -499,8 +505,10 @@ impl BreakGlassState {
     }
 
     fn save(&self, state: &State) -> bool {
-        let place = self.home.as_ref().map_or_else(|| self.file.clone(), |home| home.at(LIST));
-        let written = self.seal.close(&state.book).and_then(|bytes| replace(&place, &bytes));
+        let place =
+            self.state_folder.as_ref().map_or_else(|| self.file.clone(), |home| home.at(LIST));
+        let written =
+            self.mac.close(&state.documents).and_then(|bytes| write_durably(&place, &bytes));
         if let Err(error) = &written {
             tracing::error!(%error, event = "break-glass.list-not-written", "the list of opened break-glass documents could not be written; the emergency ring has it");
         }
@@ -511,13 +519,13 @@ impl BreakGlassState {
 impl State {
     /// A file was refused that was not refused before: the first of a minute are recorded by name,
     /// the rest is counted.
-    fn refuse(&mut self, name: &str, code: &'static str, sentence: &str, now: Millis) {
+    fn reject(&mut self, name: &str, code: &'static str, sentence: &str, now: Millis) {
         self.record_rejected(now, false);
-        if self.named >= MAX_NAMED_A_MINUTE {
-            *self.counted.entry(code).or_default() += 1;
+        if self.named_this_minute >= MAX_NAMED_A_MINUTE {
+            *self.rejected_counts.entry(code).or_default() += 1;
             return;
         }
-        self.named = self.named.saturating_add(1);
+        self.named_this_minute = self.named_this_minute.saturating_add(1);
         tracing::error!(
             code,
             file = name,
@@ -526,7 +534,12 @@ impl State {
             "break-glass refused"
         );
         let sealed = Some(format!("{name}: {sentence}").into_bytes());
-        self.say(RECORD_REFUSED, format!(r#""code":"{code}""#), sealed, Tag::default());
+        self.queue_record(
+            RECORD_REFUSED,
+            format!(r#""code":"{code}""#),
+            sealed,
+            RecordTag::default(),
+        );
     }
 
     /// Records what was counted in a minute that is over; `everything` that of the present one too.
@@ -536,8 +549,8 @@ impl State {
             return;
         }
         let begin = std::mem::replace(&mut self.minute, minute).saturating_mul(MINUTE_MS);
-        self.named = 0;
-        for (code, count) in std::mem::take(&mut self.counted) {
+        self.named_this_minute = 0;
+        for (code, count) in std::mem::take(&mut self.rejected_counts) {
             tracing::error!(
                 code,
                 count,
@@ -545,15 +558,21 @@ impl State {
                 "further break-glass files were refused within a minute"
             );
             let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
-            self.say(RECORD_REFUSED, fields, None, Tag::default());
+            self.queue_record(RECORD_REFUSED, fields, None, RecordTag::default());
         }
     }
 
-    fn say(&mut self, kind: &'static str, fields: String, sealed: Option<Vec<u8>>, tag: Tag) {
+    fn queue_record(
+        &mut self,
+        kind: &'static str,
+        fields: String,
+        sealed: Option<Vec<u8>>,
+        tag: RecordTag,
+    ) {
         // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
         // the documents that were signed.
-        if kind != RECORD_REFUSED || self.unsaid.len() < MAX_PENDING_RECORDS {
-            self.unsaid.add(Entry { kind, fields, sealed }, tag);
+        if kind != RECORD_REFUSED || self.pending_records.len() < MAX_PENDING_RECORDS {
+            self.pending_records.add(Entry { kind, fields, sealed }, tag);
         }
     }
 
@@ -578,24 +597,24 @@ impl State {
 }
 
 /// Returns the document in force at a hook's place.
-pub fn current(place: &Place) -> Option<Arc<Open>> {
-    place.load_full().filter(|open| open.holds())
+pub fn current(place: &Place) -> Option<Arc<ActiveOverride>> {
+    place.load_full().filter(|open| open.is_active())
 }
 
 /// The record of [`recovered`] is durable.
 pub fn is_recorded(glass: &BreakGlassState, id: &[u8; 32], opened: Millis) {
-    if let Some(spent) = spent(id, opened) {
-        glass.newly_used().recorded.join(&spent);
+    if let Some(spent) = used_delta(id, opened) {
+        glass.newly_used().recorded.merge(&spent);
     }
 }
 
 /// The memory of a document of which only the emergency ring knows.
-fn spent(id: &[u8; 32], opened: Millis) -> Option<TrustHistory> {
+fn used_delta(id: &[u8; 32], opened: Millis) -> Option<TrustHistory> {
     let id = std::str::from_utf8(id)
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(MAX_VALIDITY.0)))]);
-    Some(TrustHistory { spent, ..TrustHistory::default() })
+    Some(TrustHistory { used_documents: spent, ..TrustHistory::default() })
 }
 
 /// The slot of an opening whose record did not become durable: the document is spent.
@@ -605,13 +624,13 @@ pub fn recovered(
     id: &[u8; 32],
     opened: Millis,
 ) -> Option<Entry> {
-    let piece = spent(id, opened)?;
-    let id = piece.spent.keys().next()?;
-    glass.spend(&piece.spent);
-    glass.newly_used().known.join(&piece);
+    let piece = used_delta(id, opened)?;
+    let id = piece.used_documents.keys().next()?;
+    glass.mark_used(&piece.used_documents);
+    glass.newly_used().known.merge(&piece);
     let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);
     quote(&mut fields, hook);
-    let fields = remembered(&fields, &piece).ok()?;
+    let fields = with_state_delta(&fields, &piece).ok()?;
     Some(Entry { kind: "break-glass.recovered", fields, sealed: None })
 }
 
@@ -661,17 +680,17 @@ mod tests {
         let (folder, there) = (Arc::clone(&glass.folder), path.clone());
         // It hangs after the files were read.
         let hangs = move || {
-            let looked = folder.lock().unwrap().look(&there, &[]);
+            let looked = folder.lock().unwrap().poll(&there, &[]);
             read.send(()).unwrap();
             let _ = waits.recv();
             looked
         };
         let short = Duration::from_millis(1);
-        assert!(glass.late.look(&worker, short, None, hangs).value.is_none());
+        assert!(glass.late_poll.poll(&worker, short, None, hangs).value.is_none());
         has_read.recv().unwrap();
         fs::remove_file(path.join("withdrawn.open.json")).unwrap();
         drop(go_on);
-        let (looked, is_known) = glass.look(&worker, Duration::from_secs(60), path).unwrap();
+        let (looked, is_known) = glass.poll(&worker, Duration::from_secs(60), path).unwrap();
         let left: Vec<_> = looked.openings.iter().map(|(name, _)| &**name).collect();
         assert!(is_known);
         assert_eq!(left, ["stays.open.json"]);

@@ -8,14 +8,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hyper::http::uri::PathAndQuery;
-use portcullis_hooks::{AnswerParts, HookKind, Mapping, MappingSource, Need, OnFailure, Settings};
+use portcullis_hooks::{
+    AnswerParts, HookKind, HookSettings, Mapping, MappingSource, Need, OnFailure,
+};
 use portcullis_model::json::split_pointer;
 use serde::Deserialize;
 
 use super::problems::Problems;
 use super::{is_name, within};
 use crate::auth::config::{CallerConfig, CallerSources};
-use crate::config::plugin_limits::{Bounds, PluginsConfig};
+use crate::config::plugin_limits::{PluginLimits, PluginsConfig};
 use crate::platform_calls::decryption::DecryptionConfig;
 use crate::platform_calls::delivery::config::{ChannelRouting, DeliveryConfig};
 
@@ -47,11 +49,11 @@ pub struct HookConfig {
     /// Which of `[resume.NAME]` takes its resume calls.
     pub resume: Option<String>,
     /// What concerns its wire contract.
-    pub settings: Settings,
+    pub settings: HookSettings,
     /// Bounds of each of its bindings.
-    pub bounds: Bounds,
+    pub limits: PluginLimits,
     /// SHA-256 of all that the file says of it: the same hook under another configuration, or another one.
-    pub said: portcullis_model::Digest,
+    pub fingerprint: portcullis_model::Digest,
 }
 
 /// A hook as it is written.
@@ -200,9 +202,9 @@ impl HookConfig {
             body_bytes: checked.body_bytes,
             decryption: checked.decryption,
             resume: checked.resume,
-            settings: Settings { path, ..settings },
-            bounds: PluginsConfig::default().bounds(1),
-            said: portcullis_model::Digest([0; 32]),
+            settings: HookSettings { path, ..settings },
+            limits: PluginsConfig::default().limits(1),
+            fingerprint: portcullis_model::Digest([0; 32]),
         })
     }
 
@@ -239,7 +241,7 @@ impl HookConfig {
                 wrong.add(format!("{} has no {setting}", kind.name()));
             }
         }
-        let settings = Settings {
+        let settings = HookSettings {
             entitlements: source.entitlements,
             public_url: source.public_url,
             subject: source.subject,
@@ -249,7 +251,7 @@ impl HookConfig {
                 context: source.answer_context.unwrap_or(true),
                 page: source.answer_page.unwrap_or(true),
             },
-            ..Settings::default()
+            ..HookSettings::default()
         };
         let settings = contract(kind, settings, source.mapping, wrong);
         let mut of_callers = Vec::new();
@@ -313,7 +315,7 @@ struct CheckedHook {
     body_bytes: usize,
     decryption: Option<DecryptionConfig>,
     resume: Option<String>,
-    settings: Settings,
+    settings: HookSettings,
 }
 
 /// The answer when there is no decision.
@@ -349,7 +351,7 @@ fn deliver_ms(
     wrong: &mut HookProblems<'_>,
 ) -> Option<u64> {
     let Some(chosen) = chosen else { return Some(0) };
-    if let Some(kind) = kind.filter(|kind| !kind.delivers()) {
+    if let Some(kind) = kind.filter(|kind| !kind.may_deliver()) {
         wrong.add(format!("{} has no messages to deliver", kind.name()));
     }
     wrong.keep(chosen.check());
@@ -387,10 +389,10 @@ impl HookConfig {
 /// What concerns the wire contract, checked: some settings are for some kinds only, and what a kind cannot do without must be there.
 fn contract(
     kind: Option<HookKind>,
-    mut settings: Settings,
+    mut settings: HookSettings,
     mapping: Option<MappingSource>,
     wrong: &mut HookProblems<'_>,
-) -> Settings {
+) -> HookSettings {
     let takes_secrets =
         [HookKind::PingSideband, HookKind::PingPdp, HookKind::Authzen, HookKind::Generic];
     for (setting, is_given, takers) in [

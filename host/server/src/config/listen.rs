@@ -194,7 +194,7 @@ impl TelemetryConfig {
         problems.keep(within("telemetry.sample_ratio", self.sample_ratio, 0.0, 1.0));
         problems.keep(within("telemetry.queue", self.queue, 1, 65_536));
         if let Some(collector) = &self.otlp {
-            let address = crate::net::outbound::address(collector);
+            let address = crate::net::outbound::parse_url(collector);
             problems
                 .keep(address.map_err(|error| format!("telemetry.otlp `{collector}`: {error}")));
         }

@@ -134,11 +134,11 @@ impl Config {
             raw: text.parse().map_err(|error| misread(text, &error))?,
         };
         let said = config.raw.get("hook").and_then(toml::Value::as_array).into_iter().flatten();
-        let bounds = config.plugins.bounds(config.listen.workers);
+        let bounds = config.plugins.limits(config.listen.workers);
         for (hook, said) in hooks.into_iter().zip(said) {
             let Some(mut hook) = hook else { continue };
-            hook.bounds = bounds;
-            hook.said = crate::digest::sha256(said.to_string().as_bytes());
+            hook.limits = bounds;
+            hook.fingerprint = crate::digest::sha256(said.to_string().as_bytes());
             config.hooks.push(hook);
         }
         config.resolve(base, &mut problems);

@@ -31,7 +31,7 @@ pub struct PluginsConfig {
 
 /// The bounds of one binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct PluginLimits {
     /// Runs at once outside the connections' threads.
     pub concurrency: usize,
     /// Runs that may wait for one of those.
@@ -87,8 +87,8 @@ impl PluginsConfig {
     }
 
     /// The host's bounds, where a binding says nothing.
-    pub fn bounds(&self, workers: usize) -> Bounds {
-        Bounds {
+    pub fn limits(&self, workers: usize) -> PluginLimits {
+        PluginLimits {
             concurrency: self.concurrency.unwrap_or(workers).max(1),
             queue: self.queue,
             errors: ErrorBudget {
@@ -102,9 +102,9 @@ impl PluginsConfig {
     }
 }
 
-impl Bounds {
+impl PluginLimits {
     /// Of the host's bounds and a binding's own, the tighter ones.
-    pub fn min_with(mut self, signed: &portcullis_trust::Bounds) -> Self {
+    pub fn min_with(mut self, signed: &portcullis_trust::SignedLimits) -> Self {
         let size = |count: Option<u32>| {
             count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
         };
@@ -123,9 +123,9 @@ mod tests {
 
     #[test]
     fn a_binding_can_only_tighten() {
-        let host = PluginsConfig::default().bounds(4);
+        let host = PluginsConfig::default().limits(4);
         assert_eq!((host.concurrency, host.queue, host.errors.errors), (4, 64, 5));
-        let signed = portcullis_trust::Bounds {
+        let signed = portcullis_trust::SignedLimits {
             concurrency: Some(1),
             queue: Some(900),
             failure_threshold: Some(2),
@@ -136,7 +136,7 @@ mod tests {
             (both.concurrency, both.queue, both.errors.errors, both.errors.percent),
             (1, 64, 2, 50)
         );
-        assert_eq!(host.min_with(&portcullis_trust::Bounds::default()), host);
+        assert_eq!(host.min_with(&portcullis_trust::SignedLimits::default()), host);
     }
 
     #[test]

@@ -12,18 +12,18 @@ pub struct Problems {
     found: Vec<String>,
     /// Settings and tables that could not be read: what follows from their absence is no problem of
     /// its own.
-    left_out: Vec<LeftOut>,
+    left_out: Vec<OmittedTable>,
 }
 
 /// A setting or table that could not be read.
 #[derive(Debug)]
-struct LeftOut {
+struct OmittedTable {
     name: String,
     /// Of one of several tables, such as a hook: how problems name that one.
     element: Option<String>,
 }
 
-impl LeftOut {
+impl OmittedTable {
     /// Whether a problem may follow from its absence.
     fn explains(&self, problem: &str) -> bool {
         let of_element = self.element.as_ref().is_none_or(|label| problem.starts_with(label));
@@ -82,7 +82,7 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(
 ) -> Option<T> {
     let mut lines: Vec<&str> = text.split('\n').collect();
     let mut left_out: Vec<&str> = Vec::new();
-    let mut explaining: Vec<LeftOut> = Vec::new();
+    let mut explaining: Vec<OmittedTable> = Vec::new();
     for _ in 0..MAX_MISREAD {
         let current = lines.join("\n");
         let error = match toml::from_str(&current) {
@@ -116,7 +116,7 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(
                     Some(Header::Table(table)) if element.is_none() => format!("{table}.{name}"),
                     _ => name.to_owned(),
                 };
-                explaining.push(LeftOut { name: full, element });
+                explaining.push(OmittedTable { name: full, element });
                 lines.get_mut(at).into_iter().flatten().for_each(|wrong| *wrong = "");
             }
             None => {
@@ -131,7 +131,7 @@ pub fn read_toml<T: serde::de::DeserializeOwned>(
                 };
                 if let Some(name) = own {
                     left_out.push(name);
-                    explaining.push(LeftOut { name: name.to_owned(), element });
+                    explaining.push(OmittedTable { name: name.to_owned(), element });
                 }
                 lines.get_mut(from..to).into_iter().flatten().for_each(|wrong| *wrong = "");
             }

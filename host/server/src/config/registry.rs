@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portcullis_registry::Reference;
+use portcullis_registry::ImageRef;
 use serde::Deserialize;
 
 use crate::net::outbound;
@@ -88,8 +88,8 @@ impl RegistryConfig {
     }
 
     /// The release to follow.
-    pub fn reference(&self) -> Result<Reference, String> {
-        let reference: Reference =
+    pub fn reference(&self) -> Result<ImageRef, String> {
+        let reference: ImageRef =
             self.release.parse().map_err(|error| format!("registry.release: {error}"))?;
         if reference.tag().is_none() {
             return Err(
@@ -130,7 +130,8 @@ impl Access {
             }
         }
         if let Some(realm) = &self.token_realm {
-            outbound::address(realm).map_err(|error| format!("token_realm `{realm}`: {error}"))?;
+            outbound::parse_url(realm)
+                .map_err(|error| format!("token_realm `{realm}`: {error}"))?;
         }
         if let Some((name, _)) = &self.credential
             && (name.is_empty() || name.contains(':') || name.chars().any(char::is_control))

@@ -58,7 +58,7 @@ struct Listed {
 impl WatchedFiles {
     /// Looks at the folders of a configuration for the first time. A folder that hangs is looked at
     /// by the first poll.
-    pub fn look(&mut self, release: &ReleasePaths, roots: &Path) {
+    pub fn update(&mut self, release: &ReleasePaths, roots: &Path) {
         let (files, paths) = (FileWorkers::default(), release.clone());
         let release = move || ReleasePoll::default().poll(&paths, &[], false);
         let folder = roots.to_owned();

@@ -32,7 +32,7 @@ pub struct FileWorkers {
     /// Readings of a whole release.
     pub reading: FileWorker,
     /// Scans for components that may not run.
-    pub strays: FileWorker,
+    pub rejected_components: FileWorker,
     /// The folder of arriving trust roots.
     pub roots: FileWorker,
     /// The folder of documents about the time.
@@ -62,7 +62,7 @@ impl Default for FileWorkers {
         Self {
             release: poll("poll-release"),
             reading: FileWorker::new("read-release", READING_HANGS_AFTER),
-            strays: FileWorker::new("scan-release", READING_HANGS_AFTER),
+            rejected_components: FileWorker::new("scan-release", READING_HANGS_AFTER),
             roots: poll("poll-roots"),
             time_documents: poll("poll-time"),
             configuration: poll("poll-config"),
@@ -75,7 +75,7 @@ impl Default for FileWorkers {
 impl FileWorkers {
     /// Returns the places that do not answer.
     pub fn stalled(&self) -> Vec<Stall> {
-        let release = [&self.release, &self.reading, &self.strays];
+        let release = [&self.release, &self.reading, &self.rejected_components];
         let release = release.iter().filter_map(|worker| worker.stalled_for()).max();
         let places = [
             ("release-folder-stalled", "the release folder", release),

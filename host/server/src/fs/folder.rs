@@ -27,7 +27,7 @@ pub struct Folder {
     /// Entries whose names end otherwise or begin with a dot.
     pub ignored: u64,
     /// How many files the folder has beside those that are listed, as far as that is known.
-    pub overlooked: u64,
+    pub unlisted: u64,
 }
 
 /// One file.
@@ -42,11 +42,11 @@ pub struct FolderFile {
 /// Digests of files that were hashed before, by stamp: an old file costs nothing twice.
 #[derive(Debug, Default)]
 pub struct DigestCache {
-    known: Mutex<Known>,
+    known: Mutex<CachedDigests>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct CachedDigests {
     whole: HashMap<Stamp, Digest>,
     /// Digests of what envelopes sign; `None` for a file that is no envelope.
     signed: HashMap<Stamp, Option<Digest>>,
@@ -54,7 +54,7 @@ struct Known {
 
 /// How many bytes may still be read for hashing.
 #[derive(Debug)]
-pub struct Budget {
+pub struct HashBudget {
     left: u64,
     used: bool,
     /// Files that were passed over because nothing was left.
@@ -72,7 +72,7 @@ impl Folder {
         let (ignored, overlooked) = (listing.ignored, u64::from(listing.overfull));
         let paths = listing.names.iter().map(|name| folder.join(name));
         let files = paths.map(|path| (Stamp::of(&path), path));
-        Ok(Self { ignored, overlooked, ..Self::of(files) })
+        Ok(Self { ignored, unlisted: overlooked, ..Self::of(files) })
     }
 
     /// The same, with the newest files where there are too many: for documents of which the last one counts.
@@ -83,7 +83,7 @@ impl Folder {
         let newest = list_newest(folder, suffixes, MAX_FILES, MAX_ENTRIES)?;
         let (ignored, overlooked) = (newest.ignored, newest.passed_over());
         let files = newest.in_order().into_iter().map(|(name, stamp)| (stamp, folder.join(name)));
-        Ok(Self { ignored, overlooked, ..Self::of(files) })
+        Ok(Self { ignored, unlisted: overlooked, ..Self::of(files) })
     }
 
     fn of(files: impl Iterator<Item = (Option<Stamp>, PathBuf)>) -> Self {
@@ -128,7 +128,7 @@ impl FolderFile {
     }
 }
 
-impl Budget {
+impl HashBudget {
     /// A budget of that many bytes.
     pub fn new(bytes: u64) -> Self {
         Self { left: bytes, used: false, unexamined: 0 }
@@ -140,7 +140,7 @@ impl Budget {
     }
 
     /// Takes what a file needs; says whether there was enough.
-    fn spend(&mut self, bytes: u64) -> bool {
+    fn take(&mut self, bytes: u64) -> bool {
         let left = self.left.checked_sub(bytes);
         match left {
             Some(left) => {
@@ -161,12 +161,12 @@ impl DigestCache {
     pub fn of_file(
         &self,
         file: &FolderFile,
-        budget: &mut Budget,
+        budget: &mut HashBudget,
     ) -> Result<Option<Digest>, String> {
         if let Some(known) = self.lock().whole.get(&file.stamp) {
             return Ok(Some(*known));
         }
-        if !budget.spend(file.stamp.size()) {
+        if !budget.take(file.stamp.size()) {
             return Ok(None);
         }
         let reader = open_regular(&file.path).and_then(|opened| opened.take(file.stamp.size()));
@@ -179,7 +179,7 @@ impl DigestCache {
             }
         }
         let digest = Digest(hash.finalize().into());
-        self.keep(file, |known| &mut known.whole, digest);
+        self.store(file, |known| &mut known.whole, digest);
         Ok(Some(digest))
     }
 
@@ -191,7 +191,7 @@ impl DigestCache {
     pub fn of_signed(
         &self,
         file: &FolderFile,
-        budget: &mut Budget,
+        budget: &mut HashBudget,
     ) -> Result<Option<Option<Digest>>, String> {
         if let Some(known) = self.lock().signed.get(&file.stamp) {
             return Ok(Some(*known));
@@ -199,18 +199,23 @@ impl DigestCache {
         if file.stamp.size() > Envelope::MAX_BYTES as u64 {
             return Ok(Some(None));
         }
-        if !budget.spend(file.stamp.size()) {
+        if !budget.take(file.stamp.size()) {
             return Ok(None);
         }
         let envelope = Envelope::parse(&file.bytes()?);
         let digest = envelope.ok().map(|envelope| sha256(envelope.unverified_payload()));
-        self.keep(file, |known| &mut known.signed, digest);
+        self.store(file, |known| &mut known.signed, digest);
         Ok(Some(digest))
     }
 
     /// Remembers a digest, unless the file has changed meanwhile or so lately that the next change
     /// could leave its times as they are.
-    fn keep<T>(&self, file: &FolderFile, of: fn(&mut Known) -> &mut HashMap<Stamp, T>, digest: T) {
+    fn store<T>(
+        &self,
+        file: &FolderFile,
+        of: fn(&mut CachedDigests) -> &mut HashMap<Stamp, T>,
+        digest: T,
+    ) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let settled = i64::try_from(now)
             .is_ok_and(|now| now.saturating_sub(file.stamp.changed().0) >= SETTLED_AFTER_S);
@@ -224,7 +229,7 @@ impl DigestCache {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, CachedDigests> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -278,7 +283,7 @@ mod tests {
             ["dangling.wasm", "folder.wasm", "huge.wasm", "zero.wasm"]
         );
         assert_eq!(found.ignored, 2);
-        assert_eq!(found.overlooked, 0);
+        assert_eq!(found.unlisted, 0);
     }
 
     #[test]
@@ -288,7 +293,7 @@ mod tests {
             File::create(folder.path().join(name)).unwrap().set_len(1_000).unwrap();
         }
         let found = Folder::read(folder.path(), &[".wasm"]).unwrap();
-        let (digests, mut budget) = (DigestCache::default(), Budget::new(1_500));
+        let (digests, mut budget) = (DigestCache::default(), HashBudget::new(1_500));
         let known: Vec<_> = found
             .files
             .iter()
@@ -296,7 +301,8 @@ mod tests {
             .collect();
         assert_eq!(known, [true, false, false]);
         assert_eq!(budget.unexamined, 2);
-        let digest = digests.of_file(&found.files[0], &mut Budget::new(1_000)).unwrap().unwrap();
+        let digest =
+            digests.of_file(&found.files[0], &mut HashBudget::new(1_000)).unwrap().unwrap();
         assert_eq!(digest, sha256(&[0; 1_000]));
     }
 }

@@ -26,7 +26,7 @@ struct Running<T> {
 }
 
 /// What a look got.
-pub struct Looked<T> {
+pub struct LatePoll<T> {
     /// What was read; `None` where nothing has come yet.
     pub value: Option<T>,
     /// Whether that is the folder as it is now: else it is to be looked at again.
@@ -44,26 +44,28 @@ impl<T> Default for LateRead<T> {
 impl<T: Send + 'static> LateRead<T> {
     /// Reads on the worker's thread, or takes up the read in progress, and waits for at most
     /// `limit` for each. `of` is the folder as it is now.
-    pub fn look(
+    pub fn poll(
         &self,
         worker: &FileWorker,
         limit: Duration,
         of: Option<Digest>,
         read: impl FnOnce() -> T + Send + 'static,
-    ) -> Looked<T> {
+    ) -> LatePoll<T> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_late = running.is_some();
         let start = || worker.start(limit, read).map(|result| Running { result, of });
         let Some(read) = running.take().or_else(start) else {
-            return Looked { value: None, is_whole: false, is_late };
+            return LatePoll { value: None, is_whole: false, is_late };
         };
         match read.result.recv_timeout(limit) {
-            Ok(value) => Looked { value: Some(value), is_whole: read.of == of, is_late },
+            Ok(value) => LatePoll { value: Some(value), is_whole: read.of == of, is_late },
             Err(RecvTimeoutError::Timeout) => {
                 *running = Some(read);
-                Looked { value: None, is_whole: false, is_late }
+                LatePoll { value: None, is_whole: false, is_late }
             }
-            Err(RecvTimeoutError::Disconnected) => Looked { value: None, is_whole: false, is_late },
+            Err(RecvTimeoutError::Disconnected) => {
+                LatePoll { value: None, is_whole: false, is_late }
+            }
         }
     }
 }
@@ -114,14 +116,14 @@ mod tests {
             let _ = waits.recv();
             "late"
         };
-        let looked = read.look(&worker, SHORT, one, slow);
+        let looked = read.poll(&worker, SHORT, one, slow);
         assert!(looked.value.is_none() && !looked.is_whole);
-        let looked = read.look(&worker, SHORT, one, || "a second read");
+        let looked = read.poll(&worker, SHORT, one, || "a second read");
         assert!(looked.value.is_none() && !looked.is_whole, "the first is still in progress");
         drop(go_on);
-        let looked = read.look(&worker, LONG, one, || "a second read");
+        let looked = read.poll(&worker, LONG, one, || "a second read");
         assert_eq!((looked.value, looked.is_whole, looked.is_late), (Some("late"), true, true));
-        let looked = read.look(&worker, LONG, other, || "at once");
+        let looked = read.poll(&worker, LONG, other, || "at once");
         assert_eq!((looked.value, looked.is_whole, looked.is_late), (Some("at once"), true, false));
     }
 
@@ -152,9 +154,9 @@ mod tests {
         let slow = move || {
             let _ = waits.recv();
         };
-        assert!(read.look(&worker, SHORT, Some(Digest([1; 32])), slow).value.is_none());
+        assert!(read.poll(&worker, SHORT, Some(Digest([1; 32])), slow).value.is_none());
         drop(go_on);
-        let looked = read.look(&worker, LONG, Some(Digest([2; 32])), || ());
+        let looked = read.poll(&worker, LONG, Some(Digest([2; 32])), || ());
         assert!(looked.value.is_some() && !looked.is_whole);
     }
 
@@ -162,9 +164,9 @@ mod tests {
     fn a_read_that_panics_is_begun_anew() {
         let worker = FileWorker::new("test", LONG);
         let read = LateRead::default();
-        let looked = read.look(&worker, LONG, None, || panic!("on purpose"));
+        let looked = read.poll(&worker, LONG, None, || panic!("on purpose"));
         assert!(looked.value.is_none() && !looked.is_whole);
-        let looked = read.look(&worker, LONG, None, || 7);
+        let looked = read.poll(&worker, LONG, None, || 7);
         assert_eq!((looked.value, looked.is_whole), (Some(7), true));
     }
 }

@@ -31,7 +31,7 @@ use crate::request::post_response::PostResponse;
 
 /// Replies handed to the connection that may not have left yet.
 #[derive(Clone, Default)]
-pub struct Outbox {
+pub struct PendingResponses {
     waiting: Rc<RefCell<Vec<PostResponse>>>,
     /// Calls whose answers are not written yet.
     calls: Rc<RefCell<Vec<CallGuard>>>,
@@ -41,8 +41,8 @@ pub struct Outbox {
 pub struct Connection<S> {
     socket: TokioIo<S>,
     /// What was read before it was known what is spoken.
-    said: Bytes,
-    outbox: Outbox,
+    prefix: Bytes,
+    pending: PendingResponses,
     watch: Watch,
     /// Runs while the peer does not read.
     stall: Option<Pin<Box<Sleep>>>,
@@ -56,10 +56,10 @@ pub enum Watch {
     Http2(FrameGate, ActivityTracker),
 }
 
-impl Outbox {
+impl PendingResponses {
     /// A reply goes to the connection now.
-    pub fn put(&self, afterwards: PostResponse) {
-        self.waiting.borrow_mut().push(afterwards);
+    pub fn put(&self, post_response: PostResponse) {
+        self.waiting.borrow_mut().push(post_response);
     }
 
     /// Keeps a connection from being evicted until the answer that it has now is written.
@@ -72,34 +72,51 @@ impl Outbox {
     pub fn abandon(&self) {
         drop(std::mem::take(&mut *self.calls.borrow_mut()));
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        waiting.into_iter().for_each(|afterwards| afterwards.run(false));
+        waiting.into_iter().for_each(|post_response| post_response.run(false));
     }
 
     fn delivered(&self) {
         drop(std::mem::take(&mut *self.calls.borrow_mut()));
         // Taken out first: what runs may not find the box borrowed.
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        waiting.into_iter().for_each(|afterwards| afterwards.run(true));
+        waiting.into_iter().for_each(|post_response| post_response.run(true));
     }
 }
 
 impl<S> Connection<S> {
     /// Speaks HTTP/1.1 on a socket of which this was read already.
-    pub fn http1(socket: S, outbox: Outbox, watch: http1_watch::Shared, said: &[u8]) -> Self {
+    pub fn http1(
+        socket: S,
+        outbox: PendingResponses,
+        watch: http1_watch::Shared,
+        said: &[u8],
+    ) -> Self {
         watch.read(said);
         let said = Bytes::copy_from_slice(said);
-        Self { socket: TokioIo::new(socket), said, outbox, watch: Watch::Http1(watch), stall: None }
+        Self {
+            socket: TokioIo::new(socket),
+            prefix: said,
+            pending: outbox,
+            watch: Watch::Http1(watch),
+            stall: None,
+        }
     }
 
     /// Speaks HTTP/2 on a socket of which this was read already.
     pub fn http2(
         socket: S,
-        outbox: Outbox,
+        outbox: PendingResponses,
         (intake, activity): (Rc<Intake>, ActivityTracker),
         said: &[u8],
     ) -> Self {
         let watch = Watch::Http2(FrameGate::new(intake, said), activity);
-        Self { socket: TokioIo::new(socket), said: Bytes::new(), outbox, watch, stall: None }
+        Self {
+            socket: TokioIo::new(socket),
+            prefix: Bytes::new(),
+            pending: outbox,
+            watch,
+            stall: None,
+        }
     }
 
     /// The socket.
@@ -108,7 +125,7 @@ impl<S> Connection<S> {
     }
 
     /// Lets a write that is not done wait, but not for longer than [`WRITE_STALL_TIMEOUT`].
-    fn bounded<T>(
+    fn with_write_timeout<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
@@ -128,9 +145,9 @@ impl<S: AsyncRead + Unpin> Read for Connection<S> {
         context: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.said.is_empty() {
-            let part = self.said.len().min(buffer.remaining());
-            buffer.put_slice(&self.said.split_to(part));
+        if !self.prefix.is_empty() {
+            let part = self.prefix.len().min(buffer.remaining());
+            buffer.put_slice(&self.prefix.split_to(part));
             return Poll::Ready(Ok(()));
         }
         let Self { socket, watch, .. } = &mut *self;
@@ -209,7 +226,7 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         }
         self.watch.writes();
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.bounded(written, context)
+        self.with_write_timeout(written, context)
     }
 
     fn poll_write_vectored(
@@ -222,7 +239,7 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         }
         self.watch.writes();
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
-        self.bounded(written, context)
+        self.with_write_timeout(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -233,13 +250,13 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.outbox.delivered();
+            self.pending.delivered();
             match &self.watch {
                 Watch::Http1(watch) => watch.flushed(),
                 Watch::Http2(_, activity) => activity.flushed(),
             }
         }
-        self.bounded(flushed, context)
+        self.with_write_timeout(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -249,7 +266,7 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
 
 impl Watch {
     fn withholds(&self, bytes: &[u8]) -> bool {
-        matches!(self, Self::Http1(watch) if watch.withholds(bytes))
+        matches!(self, Self::Http1(watch) if watch.discards(bytes))
     }
 
     /// Bytes are about to be written.
@@ -282,8 +299,8 @@ pub struct AwaitedBody(ActivityTracker);
 /// The body of a response over HTTP/2.
 pub struct TrackedBody {
     bytes: Option<Bytes>,
-    afterwards: Option<PostResponse>,
-    outbox: Outbox,
+    post_response: Option<PostResponse>,
+    pending: PendingResponses,
     _in_flight: InFlight,
     _unfinished: Unfinished,
 }
@@ -383,14 +400,19 @@ impl TrackedBody {
     /// A whole body, and what is to be done once it has left.
     pub fn new(
         bytes: Bytes,
-        afterwards: Option<PostResponse>,
-        outbox: &Outbox,
+        post_response: Option<PostResponse>,
+        outbox: &PendingResponses,
         busy: InFlight,
         unfinished: Unfinished,
     ) -> Self {
         let (bytes, outbox) = (Some(bytes), outbox.clone());
-        let mut body =
-            Self { bytes, afterwards, outbox, _in_flight: busy, _unfinished: unfinished };
+        let mut body = Self {
+            bytes,
+            post_response,
+            pending: outbox,
+            _in_flight: busy,
+            _unfinished: unfinished,
+        };
         // An empty one leaves with its headers and is never asked for.
         if body.bytes.as_ref().is_some_and(Bytes::is_empty) {
             body.take();
@@ -400,8 +422,8 @@ impl TrackedBody {
 
     fn take(&mut self) -> Option<Bytes> {
         let bytes = self.bytes.take()?;
-        if let Some(afterwards) = self.afterwards.take() {
-            self.outbox.put(afterwards);
+        if let Some(post_response) = self.post_response.take() {
+            self.pending.put(post_response);
         }
         Some(bytes)
     }

@@ -37,7 +37,7 @@ pub fn put_date(headers: &mut header::HeaderMap) {
 /// Takes a connection from the HTTP library because the clock has no date.
 pub fn give_up_without_date(watch: &Http1Watch) {
     watch.give_up(StatusCode::INTERNAL_SERVER_ERROR);
-    if LOG_LIMITS.admit(NO_DATE, "", std::time::Instant::now()) {
+    if LOG_LIMITS.allows(NO_DATE, "", std::time::Instant::now()) {
         tracing::error!(
             event = NO_DATE,
             "this machine's clock shows a year before 1970 or after 9999: calls over HTTP/1.1 get \

@@ -13,7 +13,7 @@ use super::head_scanner::HeadReport;
 /// The fault of a head. `None` where there is none.
 ///
 /// Sources: RFC 9112 sections 3.2 (`Host`) and 6.3 (framing), RFC 9113 section 8.3.1.
-pub fn fault(version: Version, headers: &HeaderMap, report: Option<&HeadReport>) -> Option<Cause> {
+pub fn defect(version: Version, headers: &HeaderMap, report: Option<&HeadReport>) -> Option<Cause> {
     if headers.len() > MAX_FIELDS || size(headers) > MAX_HEAD {
         return Some(Cause::HeadTooLarge);
     }
@@ -65,7 +65,7 @@ mod tests {
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_bytes(host).unwrap());
         }
-        fault(version, &headers, report)
+        defect(version, &headers, report)
     }
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
             for _ in 0..count {
                 headers.append("x", "a".repeat(length).parse().unwrap());
             }
-            fault(Version::HTTP_2, &headers, None)
+            defect(Version::HTTP_2, &headers, None)
         };
         assert_eq!(with(MAX_FIELDS, 1), None);
         assert_eq!(with(MAX_FIELDS + 1, 1), Some(Cause::HeadTooLarge));

@@ -27,14 +27,14 @@ pub struct Http1Watch {
 }
 
 /// The bytes still to be written on a connection that the library has given up.
-pub enum Farewell {
+pub enum FinalBytes {
     /// Nothing.
     Nothing,
     /// This answer.
     Answer(Response<Bytes>),
     /// The answer to a head that nobody has answered: its request line, as far as it came, and the
     /// status that it would have had.
-    Refused(StatusCode, Vec<u8>),
+    Rejected(StatusCode, Vec<u8>),
 }
 
 /// Where the present request is.
@@ -95,7 +95,7 @@ impl Http1Watch {
     }
 
     /// Returns whether these bytes are not to be written.
-    pub fn withholds(&self, bytes: &[u8]) -> bool {
+    pub fn discards(&self, bytes: &[u8]) -> bool {
         if self.given_up.get().is_some() {
             return true;
         }
@@ -111,9 +111,9 @@ impl Http1Watch {
     }
 
     /// The bytes still to be written: by hand, or to a head that has no answer.
-    pub fn farewell(&self) -> Farewell {
+    pub fn final_bytes(&self) -> FinalBytes {
         if let Some(answer) = self.by_hand.borrow_mut().take() {
-            return Farewell::Answer(answer);
+            return FinalBytes::Answer(answer);
         }
         let scanner = self.scanner.borrow();
         if self.has_ended.get() {
@@ -121,20 +121,20 @@ impl Http1Watch {
             // elsewhere.
             let unread = !scanner.line().is_empty();
             self.may_be_sending.set(self.may_be_sending.get() || unread);
-            return Farewell::Nothing;
+            return FinalBytes::Nothing;
         }
         if let Some(status) = self.given_up.get() {
             let line = match self.stage.get() {
                 Stage::Answering => self.line.borrow().clone(),
                 Stage::Idle | Stage::Answered => scanner.line().to_vec(),
             };
-            return Farewell::Refused(status, line);
+            return FinalBytes::Rejected(status, line);
         }
         // A head that did not come whole: its peer waits for an answer, or has said all it will.
         if self.stage.get() == Stage::Idle && !scanner.line().is_empty() {
-            return Farewell::Refused(StatusCode::REQUEST_TIMEOUT, scanner.line().to_vec());
+            return FinalBytes::Rejected(StatusCode::REQUEST_TIMEOUT, scanner.line().to_vec());
         }
-        Farewell::Nothing
+        FinalBytes::Nothing
     }
 
     /// Whether the peer may still be sending what nobody reads.
@@ -165,11 +165,11 @@ mod tests {
     use super::*;
 
     fn refused(watch: &Http1Watch) -> Option<(u16, String)> {
-        match watch.farewell() {
-            Farewell::Refused(status, line) => {
+        match watch.final_bytes() {
+            FinalBytes::Rejected(status, line) => {
                 Some((status.as_u16(), String::from_utf8(line).unwrap()))
             }
-            Farewell::Answer(_) | Farewell::Nothing => None,
+            FinalBytes::Answer(_) | FinalBytes::Nothing => None,
         }
     }
 
@@ -177,15 +177,15 @@ mod tests {
     fn the_librarys_own_refusal_is_withheld_and_other_answers_are_not() {
         let watch = Http1Watch::default();
         watch.read(b"POST /a HTTP/1.1\r\n\r\n");
-        assert!(!watch.withholds(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        assert!(!watch.discards(b"HTTP/1.1 100 Continue\r\n\r\n"));
         assert!(watch.begin().is_some());
-        assert!(!watch.withholds(b"HTTP/1.1 404 Not Found\r\n"), "its answer is being made");
+        assert!(!watch.discards(b"HTTP/1.1 404 Not Found\r\n"), "its answer is being made");
         watch.answered(false);
-        assert!(!watch.withholds(b"HTTP/1.1 404 Not Found\r\n"));
+        assert!(!watch.discards(b"HTTP/1.1 404 Not Found\r\n"));
         watch.flushed();
         assert!(refused(&watch).is_none() && !watch.may_be_sending());
         watch.read(b"POST /b HTTP/1.1\r\nx y: 1\r\n\r\n");
-        assert!(watch.withholds(b"HTTP/1.1 400 Bad Request\r\n") && watch.withholds(b"rest"));
+        assert!(watch.discards(b"HTTP/1.1 400 Bad Request\r\n") && watch.discards(b"rest"));
         assert_eq!(refused(&watch), Some((400, "POST /b HTTP/1.1".to_owned())));
     }
 
@@ -211,7 +211,7 @@ mod tests {
             watch.read(b"POST /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\n\r\n");
             watch.begin();
             watch.answered(false);
-            assert!(!watch.withholds(last.as_bytes()));
+            assert!(!watch.discards(last.as_bytes()));
             watch.flushed();
             assert_eq!(refused(&watch).is_none(), ends, "{last}");
             assert_eq!(watch.may_be_sending(), ends, "what follows is read and thrown away");

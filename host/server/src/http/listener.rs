@@ -46,7 +46,7 @@ impl Listener {
             let (sender, sockets) = mpsc::channel(listen.max_connections);
             let (frontend, stopping) = (Arc::clone(frontend), stopping.clone());
             let (name, runtime) = (format!("serve-{number}"), runtime()?);
-            threads.push(spawn(name, move || work(&frontend, &runtime, sockets, stopping))?);
+            threads.push(spawn(name, move || worker_loop(&frontend, &runtime, sockets, stopping))?);
             workers.push(sender);
         }
         let limiter = Arc::clone(&frontend.connections);
@@ -90,7 +90,7 @@ fn accept(
     LocalSet::new().block_on(runtime, async { acceptor().run(socket, stop).await });
 }
 
-fn work(
+fn worker_loop(
     frontend: &Arc<Frontend>,
     runtime: &Runtime,
     mut sockets: mpsc::Receiver<Accepted>,
@@ -101,9 +101,9 @@ fn work(
         connections
             .run_until(async {
                 // Ends with the acceptor, and not before every connection was taken up.
-                while let Some((stream, guest)) = sockets.recv().await {
+                while let Some((stream, slot)) = sockets.recv().await {
                     let (frontend, stopping) = (Arc::clone(frontend), stopping.clone());
-                    tokio::task::spawn_local(serve(frontend, stream, guest, stopping));
+                    tokio::task::spawn_local(serve(frontend, stream, slot, stopping));
                 }
                 drop(stopping.wait_for(|stop| *stop).await);
             })

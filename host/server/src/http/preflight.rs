@@ -32,7 +32,7 @@ use crate::observe::budget::Budget;
 use crate::records::rejections::Reason;
 use crate::records::unrouted_counts::Unrouted;
 use crate::request::context::account::Account;
-use crate::request::context::{Call, Reply};
+use crate::request::context::{Reply, RequestContext};
 use crate::request::post_response::PostResponse;
 use crate::request::starting::StartupCall;
 use crate::state::active::{ActiveConfig, Target};
@@ -42,7 +42,7 @@ use crate::state::host::Hook;
 /// What becomes of a request.
 pub enum Preflight {
     /// It is answered.
-    Answered(Box<Answered>),
+    Answered(Box<ReadyResponse>),
     /// It is a call.
     Call(Box<Admitted>),
     /// It belongs to no hook, and its body may tell that a platform called the wrong path.
@@ -58,11 +58,11 @@ pub enum RejectedHead {
 }
 
 /// An answer that is ready, and what is to be done once it has left.
-pub struct Answered {
+pub struct ReadyResponse {
     /// The answer.
     pub response: Response<Bytes>,
     /// What is to be done once it has left.
-    pub afterwards: Option<PostResponse>,
+    pub post_response: Option<PostResponse>,
     /// Whether the caller was not authenticated, or nobody asked who it was.
     pub is_unauthenticated: bool,
     /// Whether HTTP/1.1 needs it written by hand: a 200 to `CONNECT` begins a tunnel otherwise
@@ -79,16 +79,16 @@ pub fn preflight(
     request: Request<Incoming>,
 ) -> Preflight {
     let (head, body) = request.into_parts();
-    let fault = head::fault(head.version, &head.headers, report);
+    let fault = head::defect(head.version, &head.headers, report);
     let (hook, route, cause) = match active_config.target(head.uri.path()) {
         Target::Hook(hook, route) => (hook, route, fault),
         // The spelling counts only where an answer stops; elsewhere it is another path.
-        Target::Spelling(hook, route)
+        Target::NonCanonical(hook, route)
             if stops(active_config, hook, route, Cause::WrongPath).is_some() =>
         {
             (hook, route, fault.or(Some(Cause::WrongPath)))
         }
-        Target::Spelling(..) | Target::Nothing => {
+        Target::NonCanonical(..) | Target::NotFound => {
             let status = fault.map_or(StatusCode::NOT_FOUND, head::status);
             if head.method == Method::POST {
                 return Preflight::Unknown(body, status);
@@ -104,9 +104,9 @@ pub fn preflight(
     if let Some(cause) = cause {
         return Preflight::answered(faulty(frontend, active_config, hook, route, &head, cause));
     }
-    let (began, received) = (frontend.clock.instant(), frontend.received());
+    let (began, received) = (frontend.clock.instant(), frontend.received_at());
     if reads {
-        return Preflight::answered(greet(
+        return Preflight::answered(answer_probe(
             frontend,
             active_config,
             hook,
@@ -119,7 +119,7 @@ pub fn preflight(
     // Admission comes before everything that costs: a caller that sends too much is told so at once.
     let turn_away = |head, reason: Reason, is_unauthenticated| {
         let reply = match frontend.host() {
-            Some(host) => Call::begin(
+            Some(host) => RequestContext::new(
                 host,
                 active_config,
                 hook,
@@ -128,8 +128,8 @@ pub fn preflight(
                 (began, received),
                 Account::default(),
             )
-            .turn_away(reason),
-            None => StartupCall::begin(
+            .reject(reason),
+            None => StartupCall::new(
                 frontend,
                 active_config,
                 hook,
@@ -138,24 +138,25 @@ pub fn preflight(
                 (began, received),
                 Account::default(),
             )
-            .turn_away(reason),
+            .reject_caller(reason),
         };
-        Preflight::answered(Answered::new(reply, hook, is_unauthenticated))
+        Preflight::answered(ReadyResponse::new(reply, hook, is_unauthenticated))
     };
-    let place = match frontend.admission.enter() {
+    let place = match frontend.admission.try_acquire() {
         Ok(place) => place,
         // Nobody asked who it was, so this says nothing about the connection.
         Err(cause) => return turn_away(head, cause.into(), false),
     };
     let until = Budget::start(began, &hook.config).keys_until();
-    let caller = match now(hook.caller.check(&head.headers, session.peer(), received, until)) {
-        Some(Ok(caller)) => Some(caller),
-        Some(Err(unproven)) => {
-            drop(place);
-            return turn_away(head, unproven.into(), true);
-        }
-        None => None,
-    };
+    let caller =
+        match poll_once(hook.authenticator.check(&head.headers, session.peer(), received, until)) {
+            Some(Ok(caller)) => Some(caller),
+            Some(Err(unproven)) => {
+                drop(place);
+                return turn_away(head, unproven.into(), true);
+            }
+            None => None,
+        };
     if let Some(caller) = &caller {
         session.authenticate(&hook.config.name, caller.name());
     }
@@ -175,14 +176,14 @@ pub fn rejected_head(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => {
             Cause::HeadTooLarge
         }
-        StatusCode::INTERNAL_SERVER_ERROR => Cause::HostFault,
+        StatusCode::INTERNAL_SERVER_ERROR => Cause::InternalError,
         _ => Cause::BadRequest,
     };
     let words = by_hand::method_and_path(line);
     let target = words.as_ref().map(|(_, path)| active_config.target(path));
-    if let Some(Target::Hook(hook, route) | Target::Spelling(hook, route)) = target {
+    if let Some(Target::Hook(hook, route) | Target::NonCanonical(hook, route)) = target {
         if let Some(answer) = stops(active_config, hook, route, cause) {
-            note(frontend, hook, cause);
+            log_faulty(frontend, hook, cause);
             return RejectedHead::Answered(response(answer));
         }
     } else if words.is_some_and(|(method, _)| method == "POST") {
@@ -209,12 +210,12 @@ fn faulty(
     route: &'static str,
     head: &Parts,
     cause: Cause,
-) -> Answered {
+) -> ReadyResponse {
     let stop = stops(active_config, hook, route, cause);
     let by_hand = stop.is_some() && head.method == Method::CONNECT;
     let mut response = match stop {
         Some(answer) => {
-            note(frontend, hook, cause);
+            log_faulty(frontend, hook, cause);
             response(answer)
         }
         None => plain(head::status(cause)),
@@ -233,44 +234,45 @@ fn faulty(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     without_body(&mut response, &head.method);
-    Answered { response, afterwards: None, is_unauthenticated: true, by_hand }
+    ReadyResponse { response, post_response: None, is_unauthenticated: true, by_hand }
 }
 
 /// The answer to a `GET` or `HEAD`: a platform's first look at an endpoint needs no proof and no
 /// decision, and tells nothing.
-fn greet(
+fn answer_probe(
     frontend: &Frontend,
     active_config: &ActiveConfig,
     hook: &Arc<Hook>,
     route: &'static str,
     head: Parts,
     begin: (Instant, Millis),
-) -> Answered {
+) -> ReadyResponse {
     let method = head.method.clone();
     let greeting = match frontend.host() {
         Some(host) => {
-            let mut call =
-                Call::begin(host, active_config, hook, route, head, begin, Account::default());
-            call.greet().map(|greeting| call.leave(&greeting))
+            let mut call = RequestContext::new(
+                host,
+                active_config,
+                hook,
+                route,
+                head,
+                begin,
+                Account::default(),
+            );
+            call.preflight().map(|greeting| call.respond(&greeting))
         }
-        None => StartupCall::begin(
-            frontend,
-            active_config,
-            hook,
-            route,
-            head,
-            begin,
-            Account::default(),
-        )
-        .greet(),
+        None => {
+            StartupCall::new(frontend, active_config, hook, route, head, begin, Account::default())
+                .preflight()
+        }
     };
     let mut answered = match greeting {
-        Some(greeting) => Answered::new(greeting, hook, true),
+        Some(greeting) => ReadyResponse::new(greeting, hook, true),
         // `GET` is answered where it asks what the kind knows; this one does not.
         None => {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            Answered::unauthenticated(response)
+            ReadyResponse::unauthenticated(response)
         }
     };
     without_body(&mut answered.response, &method);
@@ -278,22 +280,22 @@ fn greet(
 }
 
 /// The answer to a request that belongs to no hook.
-pub fn not_routed(frontend: &Frontend, status: StatusCode) -> Answered {
+pub fn not_routed(frontend: &Frontend, status: StatusCode) -> ReadyResponse {
     let what = if status == StatusCode::NOT_FOUND { Unrouted::NotFound } else { Unrouted::Bad };
     frontend.unrouted.count(what);
-    Answered::unauthenticated(plain(status))
+    ReadyResponse::unauthenticated(plain(status))
 }
 
 impl Preflight {
-    fn answered(answered: Answered) -> Self {
+    fn answered(answered: ReadyResponse) -> Self {
         Self::Answered(Box::new(answered))
     }
 }
 
-impl Answered {
+impl ReadyResponse {
     /// An answer to a request whose caller nobody asked for.
     pub fn unauthenticated(response: Response<Bytes>) -> Self {
-        Self { response, afterwards: None, is_unauthenticated: true, by_hand: false }
+        Self { response, post_response: None, is_unauthenticated: true, by_hand: false }
     }
 
     /// The answer of a call.
@@ -307,9 +309,9 @@ impl Answered {
             headers.insert(name, value);
         }
         if response.status() == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, hook.caller.challenge().clone());
+            response.headers_mut().insert(WWW_AUTHENTICATE, hook.authenticator.challenge().clone());
         }
-        Self { response, afterwards: reply.afterwards, is_unauthenticated, by_hand: false }
+        Self { response, post_response: reply.post_response, is_unauthenticated, by_hand: false }
     }
 }
 
@@ -332,9 +334,9 @@ fn without_body(response: &mut Response<Bytes>, method: &Method) {
 }
 
 /// Counts and logs a request that got a hook's safe answer because it is wrong as HTTP.
-fn note(frontend: &Frontend, hook: &Hook, cause: Cause) {
-    frontend.refuse(hook, cause);
-    if LOG_LIMITS.admit(FAULTY, &hook.config.name, frontend.clock.instant()) {
+fn log_faulty(frontend: &Frontend, hook: &Hook, cause: Cause) {
+    frontend.reject(hook, cause);
+    if LOG_LIMITS.allows(FAULTY, &hook.config.name, frontend.clock.instant()) {
         tracing::warn!(
             event = FAULTY,
             hook = hook.config.name,
@@ -350,7 +352,7 @@ pub fn is_unread(body: &Incoming) -> bool {
 }
 
 /// The outcome of what does not have to wait.
-fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => Some(outcome),
         Poll::Pending => None,

@@ -30,11 +30,11 @@ use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::digest::sha256;
-use crate::http::connection::{ActivityTracker, Connection, Outbox, TrackedBody};
+use crate::http::connection::{ActivityTracker, Connection, PendingResponses, TrackedBody};
 use crate::http::head::MAX_HEAD;
 use crate::http::head_scanner::HeadReport;
-use crate::http::http1_watch::{Farewell, Http1Watch};
-use crate::http::preflight::{self, Answered, Preflight, RejectedHead, preflight};
+use crate::http::http1_watch::{FinalBytes, Http1Watch};
+use crate::http::preflight::{self, Preflight, ReadyResponse, RejectedHead, preflight};
 use crate::http::{by_hand, date, http1_watch, unknown_path};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::acceptor::{log_rejected, log_unserved};
@@ -43,7 +43,7 @@ use crate::net::oversized_block::MAX_FIELDS;
 use crate::net::proxy_protocol::{self, Origin};
 use crate::net::session::Session;
 use crate::net::tls::{H2, Peer};
-use crate::records::corrections::Owed;
+use crate::records::corrections::Correction;
 use crate::request::context::Reply;
 use crate::request::context::account::{Account, Outstanding};
 use crate::request::pipeline;
@@ -53,26 +53,26 @@ use crate::state::frontend::Frontend;
 use crate::state::host::Hook;
 
 /// What all calls of one connection share.
-struct Line {
+struct ConnectionContext {
     frontend: Arc<Frontend>,
     session: Session,
-    outbox: Outbox,
+    pending: PendingResponses,
     /// An answer told the client that this connection ends.
-    leaves: Notify,
+    draining: Notify,
 }
 
 /// Serves a connection until it ends, has to give way, or the host stops.
 pub async fn serve(
     frontend: Arc<Frontend>,
     stream: std::net::TcpStream,
-    guest: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
 ) {
-    let leaving = Arc::clone(&guest);
+    let leaving = Arc::clone(&slot);
     tokio::select! {
         // The ordinary first: asking the others costs, and they hardly ever have something to say.
         biased;
-        () = serve_connection(&frontend, stream, guest, stop) => {}
+        () = serve_connection(&frontend, stream, slot, stop) => {}
         () = leaving.evicted() => tracing::debug!("a connection was closed for another"),
     }
 }
@@ -80,7 +80,7 @@ pub async fn serve(
 async fn serve_connection(
     frontend: &Arc<Frontend>,
     stream: std::net::TcpStream,
-    guest: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
 ) {
     // Without it a small answer waits for the caller's delayed acknowledgement.
@@ -89,14 +89,14 @@ async fn serve_connection(
         Ok(stream) => stream,
         Err(error) => return log_unserved(&error),
     };
-    if !client_behind_proxy(frontend, &mut stream, &guest).await {
+    if !client_behind_proxy(frontend, &mut stream, &slot).await {
         return;
     }
-    let line = Rc::new(Line {
+    let line = Rc::new(ConnectionContext {
         frontend: Arc::clone(frontend),
-        session: Session::new(guest),
-        outbox: Outbox::default(),
-        leaves: Notify::new(),
+        session: Session::new(slot),
+        pending: PendingResponses::default(),
+        draining: Notify::new(),
     });
     let Some(tls) = &frontend.tls else {
         let Some((said, http2)) = detect_protocol(&mut stream, frontend, stop.clone()).await else {
@@ -109,7 +109,7 @@ async fn serve_connection(
         };
     };
     let accepted = TlsAcceptor::from(tls.server()).accept(stream);
-    let stream = match timeout(tls.handshake(), accepted).await {
+    let stream = match timeout(tls.handshake_timeout(), accepted).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
@@ -144,7 +144,7 @@ async fn client_behind_proxy(
         Ok(Ok(origin)) => origin,
         Ok(Err(error)) => {
             let proxy = peer.ip().to_string();
-            if LOG_LIMITS.admit(NO_PROXY_HEADER, "", frontend.clock.instant()) {
+            if LOG_LIMITS.allows(NO_PROXY_HEADER, "", frontend.clock.instant()) {
                 tracing::warn!(
                     event = NO_PROXY_HEADER,
                     proxy,
@@ -198,13 +198,17 @@ async fn detect_protocol(
     }
 }
 
-async fn serve_http1<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Receiver<bool>)
-where
+async fn serve_http1<S>(
+    socket: S,
+    said: &[u8],
+    line: Rc<ConnectionContext>,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let head = Duration::from_millis(line.frontend.active_config().config.listen.header_timeout_ms);
     let watch = http1_watch::Shared::default();
-    let connection = Connection::http1(socket, line.outbox.clone(), Rc::clone(&watch), said);
+    let connection = Connection::http1(socket, line.pending.clone(), Rc::clone(&watch), said);
     let service = {
         let (line, watch) = (Rc::clone(&line), Rc::clone(&watch));
         service_fn(move |request| {
@@ -216,12 +220,12 @@ where
                     watch.answer_by_hand(answered.response);
                     return Err(ByHand);
                 }
-                if let Some(afterwards) = answered.afterwards {
-                    line.outbox.put(afterwards);
+                if let Some(post_response) = answered.post_response {
+                    line.pending.put(post_response);
                 }
                 watch.answered(unread);
                 let mut response = answered.response;
-                if line.session.intake.is_exhausted() || line.frontend.obstacles.stopping() {
+                if line.session.intake.is_exhausted() || line.frontend.conditions.is_stopping() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok(response.map(Full::new))
@@ -266,12 +270,12 @@ where
         date::give_up_without_date(&watch);
         read.extend(by_hand::read_request_line(&mut socket, &watch, head).await);
     }
-    let farewell = line.farewell(&watch, &read, &mut socket).await;
+    let farewell = line.write_final(&watch, &read, &mut socket).await;
     if let Some(answer) = &farewell {
         by_hand::write(&mut socket, answer, line.frontend.clock.now()).await;
     }
     // Before the wait for the client's end, so that a client who waits holds no place that counts as busy.
-    line.outbox.abandon();
+    line.pending.abandon();
     if farewell.is_some() || watch.may_be_sending() {
         by_hand::linger(&mut socket).await;
     } else {
@@ -280,43 +284,46 @@ where
     }
 }
 
-async fn serve_http2<S>(socket: S, said: &[u8], line: Rc<Line>, mut stop: watch::Receiver<bool>)
-where
+async fn serve_http2<S>(
+    socket: S,
+    said: &[u8],
+    line: Rc<ConnectionContext>,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let idle = Duration::from_millis(line.frontend.active_config().config.listen.header_timeout_ms);
     let activity = ActivityTracker::new();
-    let guest = Arc::clone(&line.session.slot);
+    let slot = Arc::clone(&line.session.slot);
     let intake = Rc::clone(&line.session.intake);
     let answers = Rc::clone(&line);
     let watched = (Rc::clone(&intake), activity.clone());
-    let connection = Connection::http2(socket, line.outbox.clone(), watched, said);
-    let service =
-        {
-            let activity = activity.clone();
-            service_fn(move |request| {
-                let (line, busy) = (Rc::clone(&line), activity.begin());
-                let unfinished = line.session.intake.begin();
-                // What the head decides is decided here, before the next head is read.
-                let step = line.begin(request, None);
-                async move {
-                    // A body that is waited for must not keep other frames from coming: it is among them.
-                    let awaited = step.body_limit().map(|limit| busy.await_body(limit));
-                    let unfinished = awaited.is_none().then_some(unfinished);
-                    let (answered, _) = step.finish(&line).await;
-                    drop(awaited);
-                    let unfinished = unfinished.unwrap_or_else(|| line.session.intake.begin());
-                    let Answered { mut response, afterwards, .. } = answered;
-                    date::put_date(response.headers_mut());
-                    if line.frontend.obstacles.stopping() {
-                        line.leaves.notify_one();
-                    }
-                    Ok::<_, Infallible>(response.map(|body| {
-                        TrackedBody::new(body, afterwards, &line.outbox, busy, unfinished)
-                    }))
+    let connection = Connection::http2(socket, line.pending.clone(), watched, said);
+    let service = {
+        let activity = activity.clone();
+        service_fn(move |request| {
+            let (line, busy) = (Rc::clone(&line), activity.begin());
+            let unfinished = line.session.intake.begin();
+            // What the head decides is decided here, before the next head is read.
+            let step = line.begin(request, None);
+            async move {
+                // A body that is waited for must not keep other frames from coming: it is among them.
+                let awaited = step.body_limit().map(|limit| busy.await_body(limit));
+                let unfinished = awaited.is_none().then_some(unfinished);
+                let (answered, _) = step.finish(&line).await;
+                drop(awaited);
+                let unfinished = unfinished.unwrap_or_else(|| line.session.intake.begin());
+                let ReadyResponse { mut response, post_response, .. } = answered;
+                date::put_date(response.headers_mut());
+                if line.frontend.conditions.is_stopping() {
+                    line.draining.notify_one();
                 }
-            })
-        };
+                Ok::<_, Infallible>(response.map(|body| {
+                    TrackedBody::new(body, post_response, &line.pending, busy, unfinished)
+                }))
+            }
+        })
+    };
     let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .auto_date_header(false)
@@ -356,7 +363,7 @@ where
                 }).await);
                 return;
             }
-            () = guest.surplus(), if !leaving => {
+            () = slot.surplus(), if !leaving => {
                 connection.as_mut().graceful_shutdown();
                 activity.touch();
                 leaving = true;
@@ -366,7 +373,7 @@ where
                 activity.touch();
                 leaving = true;
             }
-            () = answers.leaves.notified(), if !leaving => {
+            () = answers.draining.notified(), if !leaving => {
                 connection.as_mut().graceful_shutdown();
                 activity.touch();
                 leaving = true;
@@ -406,7 +413,7 @@ impl<F: Future + 'static> Executor<F> for LocalExecutor {
 }
 
 /// A request on its way to its answer.
-struct Step {
+struct RequestStep {
     kind: StepKind,
     /// Whether the request has a body of which nothing was read.
     has_body: bool,
@@ -416,7 +423,7 @@ struct Step {
 }
 
 enum StepKind {
-    Answered(Box<Answered>),
+    Answered(Box<ReadyResponse>),
     Call {
         call: JoinHandle<(Reply, bool)>,
         hook: Arc<Hook>,
@@ -427,9 +434,9 @@ enum StepKind {
     Unknown(Incoming, StatusCode),
 }
 
-impl Line {
+impl ConnectionContext {
     /// Does with a request what its head decides, without waiting.
-    fn begin(&self, request: Request<Incoming>, report: Option<&HeadReport>) -> Step {
+    fn begin(&self, request: Request<Incoming>, report: Option<&HeadReport>) -> RequestStep {
         let call = self.session.slot.begin_call();
         let active_config = self.frontend.active_config();
         let has_body = preflight::is_unread(request.body());
@@ -450,10 +457,10 @@ impl Line {
                 let answer = Box::pin(async move {
                     match frontend.host() {
                         Some(host) => {
-                            pipeline::answer(host, &active_config, &session, *admitted, told).await
+                            pipeline::handle(host, &active_config, &session, *admitted, told).await
                         }
                         None => {
-                            starting::answer(&frontend, &active_config, &session, *admitted, told)
+                            starting::handle(&frontend, &active_config, &session, *admitted, told)
                                 .await
                         }
                     }
@@ -461,21 +468,21 @@ impl Line {
                 StepKind::Call { call: tokio::task::spawn_local(answer), hook, route, account }
             }
         };
-        Step { kind, has_body, active_config, call }
+        RequestStep { kind, has_body, active_config, call }
     }
 
     /// The answer that is still to be written on an HTTP/1.1 connection that the library has given up.
     /// `read` is what the library had read of it and not used.
-    async fn farewell<S: AsyncRead + Unpin>(
+    async fn write_final<S: AsyncRead + Unpin>(
         &self,
         watch: &Http1Watch,
         read: &[u8],
         socket: &mut S,
     ) -> Option<Response<Bytes>> {
-        let (status, words) = match watch.farewell() {
-            Farewell::Nothing => return None,
-            Farewell::Answer(answer) => return Some(answer),
-            Farewell::Refused(status, words) => (status, words),
+        let (status, words) = match watch.final_bytes() {
+            FinalBytes::Nothing => return None,
+            FinalBytes::Answer(answer) => return Some(answer),
+            FinalBytes::Rejected(status, words) => (status, words),
         };
         let active_config = self.frontend.active_config();
         match preflight::rejected_head(&self.frontend, &active_config, status, &words) {
@@ -483,7 +490,7 @@ impl Line {
             RejectedHead::Unknown => {
                 let slot = &self.session.slot;
                 // Given back when the answer is written: the outbox is abandoned then.
-                self.outbox.hold(slot.begin_call());
+                self.pending.hold(slot.begin_call());
                 let (frontend, active_config) = (&self.frontend, &active_config);
                 let answer = unknown_path::answer_bytes(
                     frontend,
@@ -498,7 +505,7 @@ impl Line {
     }
 }
 
-impl Step {
+impl RequestStep {
     /// How long its body is waited for beside the connection's other calls, where it is.
     fn body_limit(&self) -> Option<Duration> {
         let limit = Duration::from_millis(self.active_config.config.listen.body_timeout_ms);
@@ -506,7 +513,7 @@ impl Step {
     }
 
     /// The answer, and whether the peer may still be sending the request's body.
-    async fn finish(self, line: &Line) -> (Answered, bool) {
+    async fn finish(self, line: &ConnectionContext) -> (ReadyResponse, bool) {
         let Self { kind, has_body, active_config, call: guard } = self;
         let (answered, unread) = match kind {
             StepKind::Answered(answered) => (*answered, has_body),
@@ -519,58 +526,59 @@ impl Step {
                     otherwise,
                 )
                 .await;
-                (Answered::unauthenticated(response), has_body)
+                (ReadyResponse::unauthenticated(response), has_body)
             }
             StepKind::Call { call, hook, route, account } => {
                 let (reply, unread) = match call.await {
                     Ok(answered) => answered,
                     Err(_) => {
                         let reply =
-                            fault(&line.frontend, &active_config, &hook, route, &account).await;
+                            panic_response(&line.frontend, &active_config, &hook, route, &account)
+                                .await;
                         (reply, has_body)
                     }
                 };
-                (Answered::new(reply, &hook, !line.session.intake.is_authenticated()), unread)
+                (ReadyResponse::new(reply, &hook, !line.session.intake.is_authenticated()), unread)
             }
         };
         if answered.is_unauthenticated {
             line.session.intake.reject();
         }
-        line.outbox.hold(guard);
+        line.pending.hold(guard);
         (answered, unread)
     }
 }
 
 /// A defect of ours met by one call: the safe answer all the same. It is told to the log once,
 /// whatever the call had told of another answer.
-async fn fault(
+async fn panic_response(
     frontend: &Frontend,
     active_config: &ActiveConfig,
     hook: &Hook,
     route: &'static str,
     account: &Account,
 ) -> Reply {
-    if LOG_LIMITS.admit("call.panicked", &hook.config.name, frontend.clock.instant()) {
+    if LOG_LIMITS.allows("call.panicked", &hook.config.name, frontend.clock.instant()) {
         tracing::error!(
             event = "call.panicked",
             hook = hook.config.name,
             "a call panicked; its caller got the safe answer"
         );
     }
-    let cause = Cause::HostFault;
+    let cause = Cause::InternalError;
     let (generation, glass) = (active_config.generation.as_deref(), hook.glass());
     let answer = hook.safe_answer(generation, glass.as_deref(), cause, "", route, None);
     match (account.outstanding(), frontend.host()) {
         (Outstanding::Superseded(records), Some(host)) => {
             let (digest, at) = (sha256(answer.body()), frontend.clock.now());
-            let owed = |record| Owed { record: Some(record), cause, answer: digest, at };
+            let owed = |record| Correction { record: Some(record), cause, answer: digest, at };
             hook.metrics.safe(cause);
-            hook.owed.add_all(&host.recorder, records.into_iter().map(owed).collect()).await;
+            hook.corrections.add_all(&host.recorder, records.into_iter().map(owed).collect()).await;
         }
-        (Outstanding::Measured, _) => hook.metrics.safe(cause),
+        (Outstanding::MetricsOnly, _) => hook.metrics.safe(cause),
         (Outstanding::Nothing, _) => {}
         // Without a host there is no log, and no record.
-        (Outstanding::Refusal | Outstanding::Superseded(_), _) => frontend.refuse(hook, cause),
+        (Outstanding::Rejection | Outstanding::Superseded(_), _) => frontend.reject(hook, cause),
     }
     answer.into()
 }

@@ -41,7 +41,7 @@ pub async fn answer(
     let limit = Duration::from_millis(active_config.config.listen.body_timeout_ms);
     let mut received = Received::default();
     if !received.read_available(&mut body).await {
-        let place = place(slot);
+        let place = acquire_reader(slot);
         tokio::select! {
             biased;
             // What has not come by then does not count.
@@ -65,7 +65,7 @@ pub async fn answer_bytes<S: AsyncRead + Unpin>(
     let limit = Duration::from_millis(active_config.config.listen.body_timeout_ms);
     let mut scan = EventTypeScan::default();
     if scan.takes_more_after(read) {
-        let place = place(slot);
+        let place = acquire_reader(slot);
         let rest = async {
             let mut buffer = Box::new([0; READ_SIZE]);
             while let Ok(count @ 1..) = socket.read(&mut *buffer).await
@@ -95,11 +95,11 @@ fn answer_to(
         // Every inline hook stops at what the token hook is refused with.
         Some(Called::UnknownType) => HookKind::OktaToken,
     };
-    if is_open(active_config, kind) || !kind.binds() {
+    if is_open(active_config, kind) || !kind.is_binding() {
         return not_routed(frontend, otherwise).response;
     }
     frontend.unrouted.count(Unrouted::Stopped);
-    if LOG_LIMITS.admit(STOPPED, kind.name(), frontend.clock.instant()) {
+    if LOG_LIMITS.allows(STOPPED, kind.name(), frontend.clock.instant()) {
         tracing::warn!(
             event = STOPPED,
             kind = kind.name(),
@@ -111,12 +111,12 @@ fn answer_to(
 }
 
 /// A place for a body that has to be waited for.
-fn place(slot: &ConnectionSlot) -> ReaderPlace {
+fn acquire_reader(slot: &ConnectionSlot) -> ReaderPlace {
     READERS.enter(slot.source(), ReaderLimits::of(slot.max_connections()))
 }
 
 fn log_busy(frontend: &Frontend) {
-    if LOG_LIMITS.admit(BUSY, "", frontend.clock.instant()) {
+    if LOG_LIMITS.allows(BUSY, "", frontend.clock.instant()) {
         tracing::warn!(
             event = BUSY,
             "too many requests to unknown paths send their bodies slowly: the oldest was \

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use portcullis_engine::Engine;
 use portcullis_trust::{Binding as Source, Candidate, VerifiedPlugin};
 
-use crate::bindings::candidate::{CandidateBinding, way};
+use crate::bindings::candidate::{CandidateBinding, kind};
 use crate::bindings::generation::Binding;
 use crate::config::HookConfig;
-use crate::loading::{Found, ReleaseError, check_binding, promoted};
+use crate::loading::{ReleaseError, ReleaseFiles, check_binding, promoted};
 
 /// What a candidate is readied from.
-pub struct Tried<'a> {
+pub struct CandidateSource<'a> {
     /// What the set says of the live binding.
     pub source: &'a Source,
     /// And of the candidate.
@@ -27,15 +27,15 @@ pub struct Tried<'a> {
 }
 
 /// Makes a candidate ready.
-pub fn ready(
-    found: &Found,
+pub fn prepare_candidate(
+    found: &ReleaseFiles,
     trusted: &Trusted<'_>,
     live: &Binding,
     hook: &HookConfig,
-    tried: &Tried<'_>,
+    tried: &CandidateSource<'_>,
     engine: &Engine,
 ) -> Result<CandidateBinding, ReleaseError> {
-    let Tried { source, candidate, verified, component } = *tried;
+    let CandidateSource { source, candidate, verified, component } = *tried;
     let invalid_binding = |why: String| ReleaseError::Binding {
         hook: source.hook.clone(),
         plugin: candidate.plugin.clone(),
@@ -52,7 +52,7 @@ pub fn ready(
     let engine_refused =
         |refused| ReleaseError::Engine { plugin: candidate.plugin.clone(), refused };
     let plugin = engine.prepare(component, settings, manifest.limits).map_err(engine_refused)?;
-    let role = way(candidate.canary.is_some());
+    let role = kind(candidate.canary.is_some());
     let binding =
         Binding::new(Arc::clone(verified), hook, &promoted, role, plugin, live.generation);
     // Guards see everything proposed and proposers do not: the two cannot stand in one another's place within a call.

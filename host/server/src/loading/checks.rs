@@ -36,7 +36,7 @@ pub struct SourceFiles<'a> {
 }
 
 /// A problem of a binding of a set that is to be signed.
-pub struct Problem {
+pub struct BindingProblem {
     /// The hook's name.
     pub hook: String,
     /// The plugin's id; of a candidate, the candidate's.
@@ -50,7 +50,7 @@ pub struct Problem {
 ///
 /// # Errors
 /// Everything that is wrong, never nothing.
-pub fn check_source(given: &SourceFiles<'_>) -> Result<(), Vec<Problem>> {
+pub fn check_source(given: &SourceFiles<'_>) -> Result<(), Vec<BindingProblem>> {
     let mut problems = Vec::new();
     for source in &given.set.bindings {
         problems.extend(given.problem(source, given.set.plugins.get(&source.plugin)));
@@ -63,9 +63,9 @@ pub fn check_source(given: &SourceFiles<'_>) -> Result<(), Vec<Problem>> {
 }
 
 impl SourceFiles<'_> {
-    fn problem(&self, source: &Binding, entry: Option<&PluginEntry>) -> Option<Problem> {
+    fn problem(&self, source: &Binding, entry: Option<&PluginEntry>) -> Option<BindingProblem> {
         let error = self.check(source, entry).err()?;
-        Some(Problem { hook: source.hook.clone(), plugin: source.plugin.clone(), error })
+        Some(BindingProblem { hook: source.hook.clone(), plugin: source.plugin.clone(), error })
     }
 
     fn check(&self, source: &Binding, entry: Option<&PluginEntry>) -> Result<(), ReleaseError> {
@@ -158,7 +158,7 @@ fn check_known(
         .map_err(|failed| ReleaseError::SelfTest { plugin: plugin(), failed })?;
     // Only what binds must be sayable; the rest is recorded as it was said.
     if source.mode == Mode::Enforce {
-        say::check(kind, &manifest.emits, &source.fallback).map_err(|complaints| {
+        say::check_binding(kind, &manifest.emits, &source.fallback).map_err(|complaints| {
             let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
             invalid_binding(source, lines.join("; "))
         })?;

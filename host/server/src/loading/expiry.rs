@@ -50,14 +50,14 @@ pub enum Urgency {
     /// At most [`EXPIRES_SOON_MS`] away.
     Soon,
     /// It is over.
-    Over,
+    Expired,
 }
 
 /// Remembers what was said today, so that everything is said once a day.
 #[derive(Debug, Default)]
 pub struct Reminders {
     day: u64,
-    said: BTreeSet<(String, Urgency)>,
+    reported: BTreeSet<(String, Urgency)>,
 }
 
 /// Returns everything that ends.
@@ -90,7 +90,7 @@ impl Expiration {
     /// Returns how near the end is.
     pub fn urgency(&self, now: Millis) -> Urgency {
         if now >= self.ends {
-            Urgency::Over
+            Urgency::Expired
         } else if now.0 >= self.ends.0.saturating_sub(EXPIRES_SOON_MS) {
             Urgency::Soon
         } else {
@@ -100,7 +100,7 @@ impl Expiration {
 
     /// Returns the stable code of its end, or of its nearing.
     pub fn code(&self, urgency: Urgency) -> &'static str {
-        let over = urgency == Urgency::Over;
+        let over = urgency == Urgency::Expired;
         match (self.subject, over) {
             (Subject::TrustRoot, true) => "trust-root-expired",
             (Subject::TrustRoot, false) => "trust-root-expires",
@@ -115,7 +115,7 @@ impl Expiration {
 
     /// Returns what ends and when, in a sentence.
     pub fn sentence(&self, urgency: Urgency) -> String {
-        let verb = if urgency == Urgency::Over { "ended" } else { "ends" };
+        let verb = if urgency == Urgency::Expired { "ended" } else { "ends" };
         format!("{} {verb} at {}", self.name, time::format(self.ends))
     }
 
@@ -139,14 +139,14 @@ impl Reminders {
         let day = now.0 / DAY_MS;
         if self.day != day {
             self.day = day;
-            self.said.clear();
+            self.reported.clear();
         }
         let near = expirations.into_iter().map(|ending| {
             let urgency = ending.urgency(now);
             (ending, urgency)
         });
         near.filter(|(ending, urgency)| {
-            *urgency != Urgency::Far && self.said.insert((ending.name.clone(), *urgency))
+            *urgency != Urgency::Far && self.reported.insert((ending.name.clone(), *urgency))
         })
         .collect()
     }
@@ -174,8 +174,8 @@ mod tests {
             (NOON - EXPIRES_SOON_MS - 1, Urgency::Far, "release-expires"),
             (NOON - EXPIRES_SOON_MS, Urgency::Soon, "release-expires"),
             (NOON - 1, Urgency::Soon, "release-expires"),
-            (NOON, Urgency::Over, "release-expired"),
-            (NOON + 9 * EXPIRES_SOON_MS, Urgency::Over, "release-expired"),
+            (NOON, Urgency::Expired, "release-expired"),
+            (NOON + 9 * EXPIRES_SOON_MS, Urgency::Expired, "release-expired"),
         ] {
             assert_eq!(ending.urgency(Millis(now)), urgency, "{now}");
             assert_eq!(ending.code(urgency), code);
@@ -184,7 +184,7 @@ mod tests {
             ending.sentence(Urgency::Soon),
             "the release set 7 ends at 2026-11-01T12:00:00Z"
         );
-        assert!(ending.sentence(Urgency::Over).contains(" ended at "));
+        assert!(ending.sentence(Urgency::Expired).contains(" ended at "));
     }
 
     #[test]
@@ -200,8 +200,8 @@ mod tests {
         assert_eq!(due(NOON - 7 * DAY_MS + 1_000), []);
         assert_eq!(due(NOON - 6 * DAY_MS), [Urgency::Soon]);
         assert_eq!(due(NOON - 1), [Urgency::Soon]);
-        assert_eq!(due(NOON), [Urgency::Over], "on the same day");
+        assert_eq!(due(NOON), [Urgency::Expired], "on the same day");
         assert_eq!(due(NOON + 1_000), []);
-        assert_eq!(due(NOON + DAY_MS), [Urgency::Over]);
+        assert_eq!(due(NOON + DAY_MS), [Urgency::Expired]);
     }
 }

@@ -10,7 +10,7 @@ use portcullis_model::Digest;
 
 use super::{MAX_CHECKED_BYTES, SUITE};
 use crate::digest::sha256;
-use crate::fs::folder::{Budget, DigestCache, Folder, FolderFile};
+use crate::fs::folder::{DigestCache, Folder, FolderFile, HashBudget};
 
 /// The files of some folders.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl FileIndex {
     /// none.
     pub fn of<'p>(folders: impl IntoIterator<Item = &'p Path>) -> Self {
         let mut index = Self::default();
-        let (digests, mut budget) = (DigestCache::default(), Budget::new(MAX_CHECKED_BYTES));
+        let (digests, mut budget) = (DigestCache::default(), HashBudget::new(MAX_CHECKED_BYTES));
         for folder in folders {
             let found = Folder::read(folder, &[".wasm", ".json"]).unwrap_or_default();
             for file in found.files {

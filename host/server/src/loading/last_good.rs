@@ -22,7 +22,7 @@ use portcullis_trust::ReleaseSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Found, HookIdentity, Reading, ReleaseError};
+use super::{HookIdentity, ReadContext, ReleaseError, ReleaseFiles};
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
 use crate::state_mac::Seal;
@@ -128,20 +128,20 @@ impl LastGood {
     /// # Errors
     /// The release is too large, the disk has no room for it beside [`MIN_FREE_BYTES`], or refuses; the copies that were
     /// there are whole, and nothing is left of this one.
-    pub fn keep(&self, found: &Found, release: &ReleaseSet) -> Result<(), NotKept> {
+    pub fn keep(&self, found: &ReleaseFiles, release: &ReleaseSet) -> Result<(), NotKept> {
         self.keep_with(found, release, &|| free_bytes(&self.folder))
     }
 
     /// The same on a disk with so much room.
     fn keep_with(
         &self,
-        found: &Found,
+        found: &ReleaseFiles,
         release: &ReleaseSet,
         free: &dyn Fn() -> io::Result<u64>,
     ) -> Result<(), NotKept> {
         let set = found.set_digest();
         let mut files = BTreeMap::from([(set_name(set), found.set.as_slice())]);
-        for (folder, ending, bytes) in found.needed(release) {
+        for (folder, ending, bytes) in found.named_files(release) {
             files.insert(format!("{folder}/{}.{ending}", hex(sha256(bytes))), bytes);
         }
         let bytes = files.values().map(|bytes| bytes.len() as u64).sum();
@@ -244,13 +244,13 @@ impl LastGood {
     ///
     /// # Errors
     /// Why there is none that can be used, in a sentence.
-    pub fn read(&self, set: Digest, reading: &Reading) -> Result<Found, String> {
+    pub fn read(&self, set: Digest, reading: &ReadContext) -> Result<ReleaseFiles, String> {
         self.index(set)?;
         let [plugins, settings] = [PLUGINS, SETTINGS].map(|name| self.path(name));
         let none = self.path("no-downgrade");
         let paths = ReleasePaths::new(self.folder.join(set_name(set)), plugins, settings, none);
         let found =
-            Found::read(&paths, reading).map_err(|error: ReleaseError| error.to_string())?;
+            ReleaseFiles::read(&paths, reading).map_err(|error: ReleaseError| error.to_string())?;
         if found.set_digest() == set {
             Ok(found)
         } else {
@@ -348,14 +348,14 @@ mod tests {
     }
 
     /// A release without plugins: what it consists of is its set alone.
-    fn release(version: u64) -> (Found, ReleaseSet) {
+    fn release(version: u64) -> (ReleaseFiles, ReleaseSet) {
         let text = format!(
             r#"{{"version":{version},"issued":"2026-11-01T12:00:00Z","expires":"2026-11-08T12:00:00Z","grace":"2026-11-15T12:00:00Z","root_version":1,"plugins":{{}},"bindings":[]}}"#
         );
         let key = SecretKey::from_seed("releases.example", &[7; 32]).unwrap();
         let set = sign(ReleaseSet::PAYLOAD_TYPE, text.as_bytes(), &[&key]);
         let release = ReleaseSet::unverified(&set).unwrap();
-        let found = Found {
+        let found = ReleaseFiles {
             plugins: PathBuf::new(),
             settings_folder: PathBuf::new(),
             set_file: PathBuf::new(),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     /// Keeps a copy, whatever room the temporary folder's disk has.
-    fn keep(copies: &LastGood, found: &Found, release: &ReleaseSet) -> Result<(), NotKept> {
+    fn keep(copies: &LastGood, found: &ReleaseFiles, release: &ReleaseSet) -> Result<(), NotKept> {
         copies.keep_with(found, release, &|| Ok(u64::MAX))
     }
 
@@ -391,7 +391,7 @@ mod tests {
         keep(&copies, &two, &second).unwrap();
         for found in [&one, &two] {
             assert!(copies.holds(found.set_digest()));
-            let read = copies.read(found.set_digest(), &Reading::default()).unwrap();
+            let read = copies.read(found.set_digest(), &ReadContext::default()).unwrap();
             assert_eq!(read.set, found.set);
             assert!(read.downgrade.is_none());
         }
@@ -413,7 +413,8 @@ mod tests {
         let (found, set) = release(1);
         keep(&copies, &found, &set).unwrap();
         let digest = found.set_digest();
-        let refused = |copies: &LastGood| copies.read(digest, &Reading::default()).err().unwrap();
+        let refused =
+            |copies: &LastGood| copies.read(digest, &ReadContext::default()).err().unwrap();
         assert!(refused(&LastGood::new(state.path(), seal(2))).contains("authentication tag"));
         let index = state.path().join("last-good").join(index_name(digest));
         let whole = fs::read(&index).unwrap();
@@ -426,14 +427,14 @@ mod tests {
         fs::write(&index, &whole[..whole.len() / 2]).unwrap();
         assert!(!refused(&copies).is_empty());
         fs::write(&index, &whole).unwrap();
-        assert!(copies.read(digest, &Reading::default()).is_ok());
+        assert!(copies.read(digest, &ReadContext::default()).is_ok());
         // The set's own file is exchanged for one that is signed as well.
         fs::write(state.path().join("last-good").join(set_name(digest)), &other.set).unwrap();
         assert!(refused(&copies).contains("was altered"));
         assert!(!copies.holds(digest) || other.set.len() == found.set.len());
         // What is wrong is put right by keeping it again.
         keep(&copies, &found, &set).unwrap();
-        assert!(copies.read(digest, &Reading::default()).is_ok());
+        assert!(copies.read(digest, &ReadContext::default()).is_ok());
     }
 
     #[test]

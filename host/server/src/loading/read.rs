@@ -14,21 +14,21 @@ use portcullis_files::read_bounded;
 use portcullis_model::Digest;
 use portcullis_trust::{Envelope, Manifest, ReleaseSet, TrustRoot, verify_revocations};
 
-use super::{Altered, Found, ReleaseError, SUITE};
+use super::{AlteredComponent, ReleaseError, ReleaseFiles, SUITE};
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
-use crate::fs::folder::{Budget, DigestCache, Folder, FolderFile};
+use crate::fs::folder::{DigestCache, Folder, FolderFile, HashBudget};
 
 /// The inputs of a reading of the folders.
 #[derive(Clone, Default)]
-pub struct Reading {
+pub struct ReadContext {
     /// The trust roots under which a set may have been signed.
     pub roots: Vec<Arc<TrustRoot>>,
     /// Digests of files that were hashed before.
     pub digests: Arc<DigestCache>,
 }
 
-impl Reading {
+impl ReadContext {
     /// A reading by what is trusted now, of files that were never hashed before.
     pub fn new(trusted: &Trusted<'_>) -> Self {
         Self { roots: trusted.signers(), digests: Arc::default() }
@@ -46,13 +46,13 @@ pub struct FolderFacts {
     pub overfull: bool,
 }
 
-impl Found {
+impl ReleaseFiles {
     /// Reads the set, and then of the folders what it lists.
     ///
     /// # Errors
     /// The set or a folder cannot be read. A file that cannot be read is no error: it stops the
     /// release only if the set lists what is in it.
-    pub fn read(paths: &ReleasePaths, reading: &Reading) -> Result<Self, ReleaseError> {
+    pub fn read(paths: &ReleasePaths, reading: &ReadContext) -> Result<Self, ReleaseError> {
         let set = read_set(paths)?;
         let signed = reading.roots.iter().any(|root| verify_revocations(root, &set).is_ok());
         // Most of the time there is none; one that cannot be read permits nothing.
@@ -81,14 +81,14 @@ impl Found {
             facts: FolderFacts {
                 ignored: plugins.ignored.saturating_add(settings.ignored),
                 unexamined: 0,
-                overfull: plugins.overlooked > 0 || settings.overlooked > 0,
+                overfull: plugins.unlisted > 0 || settings.unlisted > 0,
             },
             progress: None,
             set,
         };
-        let mut search = Search {
+        let mut search = FileSearch {
             digests: &reading.digests,
-            budget: Budget::new(MAX_HASHED_BYTES),
+            budget: HashBudget::new(MAX_HASHED_BYTES),
             left: MAX_HELD_BYTES,
             holds: signed,
             found: &mut found,
@@ -141,17 +141,17 @@ pub(super) fn read_set(paths: &ReleasePaths) -> Result<Vec<u8>, ReleaseError> {
 }
 
 /// Looks for what a set lists.
-struct Search<'a> {
+struct FileSearch<'a> {
     digests: &'a DigestCache,
-    budget: Budget,
+    budget: HashBudget,
     /// How many bytes may still be held.
     left: u64,
     /// Whether the bytes of components, settings and suites are wanted.
     holds: bool,
-    found: &'a mut Found,
+    found: &'a mut ReleaseFiles,
 }
 
-impl Search<'_> {
+impl FileSearch<'_> {
     /// Holds the manifests that the set lists. Small files first: a manifest is small.
     fn manifests(&mut self, folder: &Folder, set: &ReleaseSet) {
         let mut wanted: std::collections::BTreeSet<_> =
@@ -287,13 +287,13 @@ impl Search<'_> {
 
     /// Size and digest of a component that is not the signed one. The digest only where the size is
     /// right: else it says nothing more.
-    fn measure(&mut self, file: &FolderFile, manifest: &Manifest) -> Option<Altered> {
+    fn measure(&mut self, file: &FolderFile, manifest: &Manifest) -> Option<AlteredComponent> {
         let bytes = file.stamp.size();
         if bytes != manifest.wasm_size {
-            return Some(Altered { path: file.path.clone(), bytes, digest: None });
+            return Some(AlteredComponent { path: file.path.clone(), bytes, digest: None });
         }
         let digest = self.digests.of_file(file, &mut self.budget).ok()??;
-        Some(Altered { path: file.path.clone(), bytes, digest: Some(digest) })
+        Some(AlteredComponent { path: file.path.clone(), bytes, digest: Some(digest) })
     }
 }
 

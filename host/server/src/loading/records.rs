@@ -8,7 +8,7 @@ use portcullis_trust::{Activation, TrustHistory};
 
 use super::{RejectedComponent, ReleaseError};
 use crate::bindings::generation::{Bindings, Generation};
-use crate::trust::state::remembered;
+use crate::trust::state::with_state_delta;
 
 /// The record of a release that came into force.
 pub fn activation_record(generation: &Generation, piece: &TrustHistory) -> Entry {
@@ -28,15 +28,15 @@ pub fn activation_record(generation: &Generation, piece: &TrustHistory) -> Entry
                 binding.manifest().wasm,
                 binding.settings,
                 binding.plugin.snapshot_digest(),
-                binding.role
+                binding.mode_name
             ));
             comma = ",";
         }
     }
     fields.push(']');
-    match generation.passage {
+    match generation.activation {
         Activation::New => {}
-        Activation::Again(_) => fields.push_str(r#","restart":true"#),
+        Activation::Restart(_) => fields.push_str(r#","restart":true"#),
         Activation::Downgrade(document) => {
             fields.push_str(&format!(r#","downgrade":"{document}""#))
         }
@@ -45,7 +45,7 @@ pub fn activation_record(generation: &Generation, piece: &TrustHistory) -> Entry
         fields.push_str(r#","last_good":true"#);
     }
     // A history is written as plain JSON: this cannot fail.
-    let fields = remembered(&fields, piece).unwrap_or(fields);
+    let fields = with_state_delta(&fields, piece).unwrap_or(fields);
     Entry { kind: "release.active", fields, sealed: Some(configure_notes(generation).into_bytes()) }
 }
 

@@ -13,7 +13,7 @@ use super::SUITE;
 use crate::config::ReleasePaths;
 use crate::digest::sha256;
 use crate::fs::folder::stem;
-use crate::fs::folder::{Budget, DigestCache, Folder, FolderFile};
+use crate::fs::folder::{DigestCache, Folder, FolderFile, HashBudget};
 
 /// A component in the plugins' folder that may not run, and why not.
 pub struct RejectedComponent {
@@ -35,7 +35,7 @@ pub struct RejectedComponents {
     /// The first of them, in the order of their names.
     pub found: Vec<RejectedComponent>,
     /// How many more there are.
-    pub more: u64,
+    pub unlisted: u64,
     /// Files that were not examined: the next scan examines some of them.
     pub unexamined: u64,
     /// Whether this scan hashed nothing that was not known before: the next one would not either.
@@ -43,7 +43,7 @@ pub struct RejectedComponents {
 }
 
 /// A manifest that lies there, without its bytes.
-struct Seen {
+struct SeenManifest {
     path: PathBuf,
     verdict: Result<Digest, Refusal>,
 }
@@ -60,9 +60,9 @@ impl RejectedComponents {
     ) -> Self {
         let folder = Folder::read(&paths.plugins, &[".wasm", ".json"]).unwrap_or_default();
         let settings = Folder::read(&paths.settings, &[".json"]).unwrap_or_default();
-        let mut budget = Budget::new(max_bytes);
+        let mut budget = HashBudget::new(max_bytes);
         let is_manifest = |file: &&FolderFile| file.ends_with(".json") && !file.ends_with(SUITE);
-        let mut strays = Self::default();
+        let mut rejected_components = Self::default();
         let (mut manifests, mut left_to_verify) = (Vec::new(), max_bytes);
         let mut files: Vec<_> = folder.files.iter().filter(is_manifest).collect();
         files.sort_by_key(|file| file.stamp.size());
@@ -72,52 +72,53 @@ impl RejectedComponents {
                 Ok(Some(Some(_))) => {}
                 Ok(Some(None) | None) => continue,
                 Err(why) => {
-                    strays.add(unreadable(&file.path, &why));
+                    rejected_components.add(unreadable(&file.path, &why));
                     continue;
                 }
             }
             let Some(left) = left_to_verify.checked_sub(file.stamp.size()) else {
-                strays.unexamined = strays.unexamined.saturating_add(1);
+                rejected_components.unexamined = rejected_components.unexamined.saturating_add(1);
                 continue;
             };
             left_to_verify = left;
             let Ok(envelope) = file.bytes() else { continue };
             let verdict = verify_manifest(root, &envelope, now);
             let verdict = verdict.map(|verified| verified.manifest.wasm);
-            manifests.push(Seen { path: file.path.clone(), verdict });
+            manifests.push(SeenManifest { path: file.path.clone(), verdict });
         }
         for file in folder.files.iter().filter(|file| file.ends_with(".wasm")) {
             match digests.of_file(file, &mut budget) {
                 Ok(Some(component)) => {
-                    if let Some(stray) = judge(&file.path, component, &manifests) {
-                        strays.add(stray);
+                    if let Some(stray) = check(&file.path, component, &manifests) {
+                        rejected_components.add(stray);
                     }
                 }
                 Ok(None) => {}
-                Err(why) => strays.add(unreadable(&file.path, &why)),
+                Err(why) => rejected_components.add(unreadable(&file.path, &why)),
             }
         }
         for (path, why) in folder.unreadable.iter().chain(&settings.unreadable) {
-            strays.add(unreadable(path, why));
+            rejected_components.add(unreadable(path, why));
         }
-        strays.found.sort_by(|one, other| one.path.cmp(&other.path));
-        strays.unexamined = strays.unexamined.saturating_add(budget.unexamined);
-        strays.is_fruitless = !budget.is_used();
-        strays
+        rejected_components.found.sort_by(|one, other| one.path.cmp(&other.path));
+        rejected_components.unexamined =
+            rejected_components.unexamined.saturating_add(budget.unexamined);
+        rejected_components.is_fruitless = !budget.is_used();
+        rejected_components
     }
 
     fn add(&mut self, stray: RejectedComponent) {
         if self.found.len() < MAX_REPORTED {
             self.found.push(stray);
         } else {
-            self.more = self.more.saturating_add(1);
+            self.unlisted = self.unlisted.saturating_add(1);
         }
     }
 }
 
 /// The problem with a component; `None` where a manifest that may be used was signed for it.
-fn judge(path: &Path, component: Digest, manifests: &[Seen]) -> Option<RejectedComponent> {
-    let is_for = |seen: &&Seen| seen.verdict.as_ref().is_ok_and(|wasm| *wasm == component);
+fn check(path: &Path, component: Digest, manifests: &[SeenManifest]) -> Option<RejectedComponent> {
+    let is_for = |seen: &&SeenManifest| seen.verdict.as_ref().is_ok_and(|wasm| *wasm == component);
     if manifests.iter().any(|seen| is_for(&seen)) {
         return None;
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use portcullis_engine::Engine;
 use portcullis_model::Digest;
-use portcullis_suite::{Bounds, Suite, Syntax, Terms, check_settings, run};
+use portcullis_suite::{RunBounds, Suite, Syntax, TestLimits, check_settings, run};
 use portcullis_trust::Manifest;
 use thiserror::Error;
 
 /// Why a plugin did not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Failed {
+pub enum SelfTestError {
     /// The settings do not fit the schema in the manifest.
     #[error("its settings do not fit the schema in its manifest ({} places)", complaints.len())]
     Settings {
@@ -44,10 +44,10 @@ pub enum Failed {
     },
     /// There was no time to run all of it.
     #[error("its suite was not done after {} s", SELF_TEST_TIME.as_secs())]
-    SuiteLate,
+    SuiteTimeout,
 }
 
-impl Failed {
+impl SelfTestError {
     /// The stable code in records and JSON output.
     pub fn code(&self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl Failed {
             Self::SuiteMissing(_) => "suite-missing",
             Self::SuiteUnusable(_) => "suite-unusable",
             Self::Suite { .. } => "suite-failed",
-            Self::SuiteLate => "suite-late",
+            Self::SuiteTimeout => "suite-late",
         }
     }
 
@@ -75,20 +75,20 @@ impl Failed {
             Self::Suite { .. } => {
                 "run `portcullis plugin test` with this component and suite; this host decides otherwise than its publisher's"
             }
-            Self::SuiteLate => "make the suite smaller, or give the host more processor time",
+            Self::SuiteTimeout => "make the suite smaller, or give the host more processor time",
         };
         hint.to_owned()
     }
 
     /// What is wrong with the settings, by place.
-    pub fn complaints(&self) -> &[String] {
+    pub fn setting_errors(&self) -> &[String] {
         if let Self::Settings { complaints } = self { complaints } else { &[] }
     }
 }
 
 /// What a manifest lets its plugin see and say, for trying it.
-pub fn terms(manifest: &Manifest) -> Terms<'_> {
-    Terms {
+pub fn test_terms(manifest: &Manifest) -> TestLimits<'_> {
+    TestLimits {
         hooks: &manifest.hooks,
         reads: &manifest.reads,
         emits: &manifest.emits,
@@ -99,12 +99,12 @@ pub fn terms(manifest: &Manifest) -> Terms<'_> {
 }
 
 /// Holds a binding's settings against the schema in the manifest.
-pub fn check_binding(manifest: &Manifest, settings: &str) -> Result<(), Failed> {
+pub fn check_binding(manifest: &Manifest, settings: &str) -> Result<(), SelfTestError> {
     let Some(schema) = &manifest.settings_schema else { return Ok(()) };
     let complaints = check_settings(&schema.text, settings, &manifest.reads)
-        .map_err(|error| Failed::Schema(error.to_string()))?;
+        .map_err(|error| SelfTestError::Schema(error.to_string()))?;
     let complaints: Vec<_> = complaints.iter().map(ToString::to_string).collect();
-    if complaints.is_empty() { Ok(()) } else { Err(Failed::Settings { complaints }) }
+    if complaints.is_empty() { Ok(()) } else { Err(SelfTestError::Settings { complaints }) }
 }
 
 /// Runs the suite that a manifest names, if it names one. `found` gives the file of that digest.
@@ -113,10 +113,10 @@ pub fn self_test<'a>(
     component: &[u8],
     engine: &Engine,
     found: impl FnOnce(Digest) -> Option<&'a [u8]>,
-) -> Result<(), Failed> {
+) -> Result<(), SelfTestError> {
     let Some(passed) = manifest.suite else { return Ok(()) };
-    let unusable = |why: String| Failed::SuiteUnusable(why);
-    let bundle = found(passed.digest).ok_or(Failed::SuiteMissing(passed.digest))?;
+    let unusable = |why: String| SelfTestError::SuiteUnusable(why);
+    let bundle = found(passed.digest).ok_or(SelfTestError::SuiteMissing(passed.digest))?;
     let text =
         std::str::from_utf8(bundle).map_err(|_| unusable("its suite is not UTF-8".to_owned()))?;
     let suite = Suite::parse(text, Syntax::Json).map_err(|error| unusable(error.to_string()))?;
@@ -131,15 +131,15 @@ pub fn self_test<'a>(
         &plan,
         engine,
         component,
-        &terms(manifest),
-        Bounds { time: SELF_TEST_TIME, coverage: false },
+        &test_terms(manifest),
+        RunBounds { time: SELF_TEST_TIME, coverage: false },
     );
     if report.late() {
-        return Err(Failed::SuiteLate);
+        return Err(SelfTestError::SuiteTimeout);
     }
     match report.outcomes.iter().find(|outcome| !outcome.passed()) {
         None => Ok(()),
-        Some(first) => Err(Failed::Suite {
+        Some(first) => Err(SelfTestError::Suite {
             failed: report.failed(),
             cases: report.outcomes.len(),
             first: first

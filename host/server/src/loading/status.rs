@@ -11,39 +11,39 @@ use portcullis_model::{Digest, Millis};
 use portcullis_trust::{Active, ReleaseSet, sha256};
 use serde_json::{Value, json};
 
-use super::{FolderFacts, Found, ReleaseError};
+use super::{FolderFacts, ReleaseError, ReleaseFiles};
 
 /// What is known of the set in the folders.
 #[derive(Default)]
-pub struct Standing {
-    looked: Mutex<Option<Looked>>,
+pub struct ReleaseStatus {
+    last_seen: Mutex<Option<LastSeen>>,
     /// The files in the folders beyond the set, and those in which the set's parts lie.
     folder: Mutex<(FolderFacts, Vec<PathBuf>)>,
     /// The set that a way back from the active one leads to.
-    before: Mutex<Option<Active>>,
+    previous: Mutex<Option<Active>>,
 }
 
-struct Looked {
+struct LastSeen {
     set: Digest,
     version: Option<u64>,
     /// The highest version that was active here: what a downgrade has to know.
     highest: u64,
-    stage: Stage,
-    refused: Option<Why>,
-    plugins: Vec<Plugin>,
+    stage: ReleaseStage,
+    rejected: Option<Rejection>,
+    plugins: Vec<PluginStatus>,
 }
 
-struct Plugin {
+struct PluginStatus {
     id: String,
     version: String,
     serial: u64,
     manifest: Digest,
-    stage: Stage,
-    refused: Option<Why>,
+    stage: ReleaseStage,
+    rejected: Option<Rejection>,
 }
 
 #[derive(Clone)]
-struct Why {
+struct Rejection {
     code: &'static str,
     sentence: String,
     hint: Option<String>,
@@ -51,7 +51,7 @@ struct Why {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ReleaseStage {
     /// The set names it, and its files are not all here.
     Published,
     Delivered,
@@ -60,7 +60,7 @@ enum Stage {
     Refused,
 }
 
-impl Standing {
+impl ReleaseStatus {
     /// The files beyond the set when the folders were read last.
     pub fn facts(&self) -> FolderFacts {
         self.folder.lock().unwrap_or_else(PoisonError::into_inner).0
@@ -72,13 +72,13 @@ impl Standing {
     }
 
     /// A set was found: how its plugins stand by themselves, before anything is configured.
-    pub fn found(&self, found: &Found, trusted: &Trusted<'_>, now: Millis) {
+    pub fn set_found(&self, found: &ReleaseFiles, trusted: &Trusted<'_>, now: Millis) {
         *self.folder.lock().unwrap_or_else(PoisonError::into_inner) = (found.facts(), found.used());
         let set = found.set_digest();
         let release = ReleaseSet::unverified(&found.set).ok();
         let again = trusted.history.active.filter(|active| active.set == set);
         let (root, at) = again.map_or((trusted.roots.newest(), now), |active| {
-            (trusted.roots.at(active.root), active.since)
+            (trusted.roots.version(active.root), active.since)
         });
         let plugins = release.iter().flat_map(|release| &release.plugins).map(|(id, entry)| {
             // Of a set that nobody has signed nothing was read.
@@ -95,79 +95,79 @@ impl Standing {
                 bindings.map(|binding| found.settings(binding).map(drop)).find_map(Result::err);
             let error = verified.err().or(settings.filter(|_| found.is_signed()));
             let stage = match &error {
-                None if !found.is_signed() => Stage::Delivered,
-                None => Stage::Verified,
-                Some(ReleaseError::Missing { .. }) => Stage::Published,
-                Some(_) => Stage::Refused,
+                None if !found.is_signed() => ReleaseStage::Delivered,
+                None => ReleaseStage::Verified,
+                Some(ReleaseError::Missing { .. }) => ReleaseStage::Published,
+                Some(_) => ReleaseStage::Refused,
             };
             let (version, serial, manifest) = (entry.version.clone(), entry.serial, entry.manifest);
-            Plugin {
+            PluginStatus {
                 id: id.clone(),
                 version,
                 serial,
                 manifest,
                 stage,
-                refused: error.as_ref().map(Why::of),
+                rejected: error.as_ref().map(Rejection::of),
             }
         });
         let plugins: Vec<_> = plugins.collect();
-        let all =
-            !plugins.is_empty() && plugins.iter().all(|plugin| plugin.stage == Stage::Verified);
-        let stage = if all { Stage::Verified } else { Stage::Delivered };
+        let all = !plugins.is_empty()
+            && plugins.iter().all(|plugin| plugin.stage == ReleaseStage::Verified);
+        let stage = if all { ReleaseStage::Verified } else { ReleaseStage::Delivered };
         let (version, highest) =
             (release.as_ref().map(|release| release.version), trusted.history.highest);
-        *self.lock() = Some(Looked { set, version, highest, stage, refused: None, plugins });
+        *self.lock() = Some(LastSeen { set, version, highest, stage, rejected: None, plugins });
     }
 
     /// It did not come into force.
-    pub fn refused(&self, error: &ReleaseError) {
+    pub fn set_rejected(&self, error: &ReleaseError) {
         let mut looked = self.lock();
-        let why = Why::of(error);
-        let looked = looked.get_or_insert_with(|| Looked {
+        let why = Rejection::of(error);
+        let looked = looked.get_or_insert_with(|| LastSeen {
             set: sha256(b""),
             version: None,
             highest: 0,
-            stage: Stage::Refused,
-            refused: None,
+            stage: ReleaseStage::Refused,
+            rejected: None,
             plugins: Vec::new(),
         });
-        looked.stage = Stage::Refused;
+        looked.stage = ReleaseStage::Refused;
         for plugin in &mut looked.plugins {
-            if error.plugin() == Some(&plugin.id) && plugin.stage != Stage::Published {
-                plugin.stage = Stage::Refused;
-                plugin.refused = Some(why.clone());
+            if error.plugin() == Some(&plugin.id) && plugin.stage != ReleaseStage::Published {
+                plugin.stage = ReleaseStage::Refused;
+                plugin.rejected = Some(why.clone());
             }
         }
-        looked.refused = Some(why);
+        looked.rejected = Some(why);
     }
 
     /// This set is in force, and its files would not be taken at the next start.
-    pub fn altered(&self, error: &ReleaseError) {
-        self.refused(error);
+    pub fn set_altered(&self, error: &ReleaseError) {
+        self.set_rejected(error);
         if let Some(looked) = self.lock().as_mut() {
-            looked.stage = Stage::Active;
+            looked.stage = ReleaseStage::Active;
         }
     }
 
     /// This set is in force.
-    pub fn active(&self, set: Digest, highest: u64) {
+    pub fn set_active(&self, set: Digest, highest: u64) {
         let mut looked = self.lock();
         let Some(looked) = looked.as_mut().filter(|looked| looked.set == set) else { return };
         looked.highest = looked.highest.max(highest);
-        (looked.stage, looked.refused) = (Stage::Active, None);
+        (looked.stage, looked.rejected) = (ReleaseStage::Active, None);
         for plugin in &mut looked.plugins {
-            (plugin.stage, plugin.refused) = (Stage::Active, None);
+            (plugin.stage, plugin.rejected) = (ReleaseStage::Active, None);
         }
     }
 
     /// Notes which set a way back from the active one leads to.
     pub fn set_previous(&self, before: Option<Active>) {
-        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = before;
+        *self.previous.lock().unwrap_or_else(PoisonError::into_inner) = before;
     }
 
     /// The set that a way back from the active one leads to, for the status page.
     pub fn previous_json(&self) -> Value {
-        let before = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *self.previous.lock().unwrap_or_else(PoisonError::into_inner);
         before.map_or(Value::Null, |it| json!({"version": it.version, "set": it.set.to_string()}))
     }
 
@@ -175,29 +175,29 @@ impl Standing {
     pub fn json(&self) -> Value {
         let (looked, facts) = (self.lock(), self.facts());
         let Some(looked) = looked.as_ref() else { return Value::Null };
-        let plugins: Vec<_> = looked.plugins.iter().map(Plugin::json).collect();
+        let plugins: Vec<_> = looked.plugins.iter().map(PluginStatus::json).collect();
         json!({
             "set": looked.set.to_string(), "version": looked.version, "highest": looked.highest,
-            "state": looked.stage.name(), "refused": looked.refused.as_ref().map(Why::json), "plugins": plugins,
+            "state": looked.stage.name(), "refused": looked.rejected.as_ref().map(Rejection::json), "plugins": plugins,
             "folder": {"ignored": facts.ignored, "unexamined": facts.unexamined, "overfull": facts.overfull},
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Looked>> {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<LastSeen>> {
+        self.last_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Plugin {
+impl PluginStatus {
     fn json(&self) -> Value {
         json!({
             "plugin": self.id, "version": self.version, "serial": self.serial, "manifest": self.manifest.to_string(),
-            "state": self.stage.name(), "refused": self.refused.as_ref().map(Why::json),
+            "state": self.stage.name(), "refused": self.rejected.as_ref().map(Rejection::json),
         })
     }
 }
 
-impl Why {
+impl Rejection {
     fn of(error: &ReleaseError) -> Self {
         let plugin = error.plugin().map(str::to_owned);
         Self { code: error.code(), sentence: error.to_string(), hint: error.hint(), plugin }
@@ -208,7 +208,7 @@ impl Why {
     }
 }
 
-impl Stage {
+impl ReleaseStage {
     fn name(self) -> &'static str {
         match self {
             Self::Published => "published",

@@ -34,7 +34,7 @@ struct Window {
 
 /// The number of lines of one event that were left out in an interval that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct LeftOut {
+struct SuppressedLines {
     event: &'static str,
     subject: String,
     lines: u64,
@@ -49,19 +49,24 @@ impl LogLimits {
     /// Returns whether a line of this event may be written now. `subject` keeps apart what must not
     /// silence each other, such as the names of hooks; it is empty where there is nothing to keep
     /// apart, and never text that a caller chose. Writes the count of an interval that is over.
-    pub fn admit(&self, event: &'static str, subject: &str, now: Instant) -> bool {
+    pub fn allows(&self, event: &'static str, subject: &str, now: Instant) -> bool {
         let (admitted, left_out) = self.count(event, subject, now);
-        left_out.iter().for_each(LeftOut::write);
+        left_out.iter().for_each(SuppressedLines::write);
         admitted
     }
 
     /// Writes the counts of all intervals that are over. To be called every now and then, so that a
     /// count does not wait for the next line of its event.
     pub fn report(&self, now: Instant) {
-        self.take_finished(now).iter().for_each(LeftOut::write);
+        self.take_finished(now).iter().for_each(SuppressedLines::write);
     }
 
-    fn count(&self, event: &'static str, subject: &str, now: Instant) -> (bool, Option<LeftOut>) {
+    fn count(
+        &self,
+        event: &'static str,
+        subject: &str,
+        now: Instant,
+    ) -> (bool, Option<SuppressedLines>) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (event, subject.to_owned());
         if !windows.contains_key(&key) && windows.len() >= MAX_TRACKED {
@@ -84,7 +89,7 @@ impl LogLimits {
         (admitted, left_out)
     }
 
-    fn take_finished(&self, now: Instant) -> Vec<LeftOut> {
+    fn take_finished(&self, now: Instant) -> Vec<SuppressedLines> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counts = Vec::new();
         windows.retain(|key, window| {
@@ -103,13 +108,13 @@ impl Window {
         now.saturating_duration_since(self.began) >= INTERVAL
     }
 
-    fn left_out(&self, (event, subject): &(&'static str, String)) -> Option<LeftOut> {
+    fn left_out(&self, (event, subject): &(&'static str, String)) -> Option<SuppressedLines> {
         let lines = self.left_out;
-        (lines > 0).then(|| LeftOut { event, subject: subject.clone(), lines })
+        (lines > 0).then(|| SuppressedLines { event, subject: subject.clone(), lines })
     }
 }
 
-impl LeftOut {
+impl SuppressedLines {
     fn write(&self) {
         tracing::warn!(
             event = "log.lines-left-out",
@@ -159,7 +164,7 @@ mod tests {
         assert_eq!(admitted(&limits, "", start, 7), 5);
         assert_eq!(limits.take_finished(start + INTERVAL / 2), []);
         let counts = limits.take_finished(start + INTERVAL);
-        assert_eq!(counts, [LeftOut { event: EVENT, subject: String::new(), lines: 2 }]);
+        assert_eq!(counts, [SuppressedLines { event: EVENT, subject: String::new(), lines: 2 }]);
         assert!(limits.windows.lock().unwrap().is_empty(), "what is over takes no memory");
     }
 

@@ -208,7 +208,7 @@ impl Acceptor {
             return;
         }
         let now = Instant::now();
-        if LOG_LIMITS.admit(ACCEPT_FAILED, "", now) {
+        if LOG_LIMITS.allows(ACCEPT_FAILED, "", now) {
             tracing::warn!(
                 event = ACCEPT_FAILED,
                 %error,
@@ -294,7 +294,7 @@ async fn hand_over(
 /// Logs a new connection that gets no place: at once, or when its client has sent bytes or is
 /// known.
 pub fn log_rejected(rejected: Rejected) {
-    if LOG_LIMITS.admit(REJECTED, "", Instant::now()) {
+    if LOG_LIMITS.allows(REJECTED, "", Instant::now()) {
         tracing::warn!(
             event = REJECTED,
             why = rejected.code(),
@@ -305,7 +305,7 @@ pub fn log_rejected(rejected: Rejected) {
 
 /// Logs a connection that was accepted and cannot be served.
 pub fn log_unserved(error: &io::Error) {
-    if LOG_LIMITS.admit(UNSERVED, "", Instant::now()) {
+    if LOG_LIMITS.allows(UNSERVED, "", Instant::now()) {
         tracing::error!(
             event = UNSERVED,
             %error,

@@ -207,7 +207,7 @@ impl ConnectionLimiter {
         });
         let result = result.and_then(|()| {
             let full = state.held > self.limits.connections;
-            let room = !full || self.make_room(state, id, Which::Any, now);
+            let room = !full || self.evict_costliest(state, id, Which::Any, now);
             if room { Ok(()) } else { Err(Rejected::Full) }
         });
         self.reject_unless(result, state, id)
@@ -247,7 +247,7 @@ impl ConnectionLimiter {
     }
 
     /// Evicts a connection that costs at least as much as this one. Returns whether there was one.
-    fn make_room(&self, state: &mut State, id: u64, which: Which, now: Instant) -> bool {
+    fn evict_costliest(&self, state: &mut State, id: u64, which: Which, now: Instant) -> bool {
         let victim = state.victim_for(id, which, now);
         victim.is_some_and(|victim| self.evict(state, victim))
     }
@@ -290,7 +290,7 @@ impl ConnectionLimiter {
         let most = self.limits.connections.saturating_sub(self.limits.kept_idle());
         let room = state.busy() <= most
             || !state.has_started_beside(id)
-            || self.make_room(state, id, Which::Started, now);
+            || self.evict_costliest(state, id, Which::Started, now);
         if room { Ok(()) } else { Err(Rejected::Full) }
     }
 }

@@ -25,7 +25,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::digest::sha256;
 use crate::error::StartError;
 use crate::fs::watch::Watch;
-use crate::net::outbound::tls_roots::{MAX_PEM_BYTES, authorities, said};
+use crate::net::outbound::tls_roots::{MAX_PEM_BYTES, authorities, pem_error};
 use crate::start_problems::{StartProblems, key_file};
 
 /// The settings of `[listen.tls]`.
@@ -58,7 +58,7 @@ struct Current {
     server: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     /// When the first certificate of the chain ends.
-    ends: Millis,
+    not_after: Millis,
     /// Of all that was read.
     digest: Digest,
 }
@@ -67,13 +67,13 @@ struct Current {
 pub struct Peer {
     tls: Arc<Tls>,
     chain: Vec<CertificateDer<'static>>,
-    judged: Mutex<Option<Judged>>,
+    verified: Mutex<Option<VerifiedChain>>,
 }
 
-struct Judged {
+struct VerifiedChain {
     at: Millis,
     by: Digest,
-    verdict: Result<Arc<Names>, AuthError>,
+    names: Result<Arc<Names>, AuthError>,
 }
 
 /// What a client certificate says of its holder.
@@ -115,12 +115,12 @@ impl Tls {
     }
 
     /// When the certificate ends, or one that leads from it to its authority.
-    pub fn ends(&self) -> Millis {
-        self.current.load().ends
+    pub fn not_after(&self) -> Millis {
+        self.current.load().not_after
     }
 
     /// Time for a handshake.
-    pub fn handshake(&self) -> Duration {
+    pub fn handshake_timeout(&self) -> Duration {
         Duration::from_millis(self.config.handshake_timeout_ms)
     }
 
@@ -143,25 +143,25 @@ impl Peer {
     /// The client that showed these certificates in its handshake, its own first.
     pub fn new(tls: &Arc<Tls>, chain: &[CertificateDer<'_>]) -> Self {
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        Self { tls: Arc::clone(tls), chain, judged: Mutex::default() }
+        Self { tls: Arc::clone(tls), chain, verified: Mutex::default() }
     }
 
     /// Its names, if its certificate leads to a trusted authority now.
-    pub fn names(&self, now: Millis) -> Result<Arc<Names>, AuthError> {
+    pub fn verified_names(&self, now: Millis) -> Result<Arc<Names>, AuthError> {
         let current = self.tls.current.load();
-        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut judged = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*judged
             && known.by == current.digest
             && now.0.abs_diff(known.at.0) < VERIFIED_FOR_MS
         {
-            return known.verdict.clone();
+            return known.names.clone();
         }
-        let verdict = self.judge(&current, now);
-        *judged = Some(Judged { at: now, by: current.digest, verdict: verdict.clone() });
+        let verdict = self.verify(&current, now);
+        *judged = Some(VerifiedChain { at: now, by: current.digest, names: verdict.clone() });
         verdict
     }
 
-    fn judge(&self, current: &Current, now: Millis) -> Result<Arc<Names>, AuthError> {
+    fn verify(&self, current: &Current, now: Millis) -> Result<Arc<Names>, AuthError> {
         let (own, others) = self.chain.split_first().ok_or(AuthError::NoCertificate)?;
         let clients = current.clients.as_ref().ok_or(AuthError::CertificateUntrusted)?;
         let at = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
@@ -227,7 +227,7 @@ impl ClientCertVerifier for DeferredClientVerifier {
 }
 
 /// When the first of some certificates ends.
-fn ends(chain: &[CertificateDer<'_>]) -> Millis {
+fn not_after(chain: &[CertificateDer<'_>]) -> Millis {
     let end = |certificate: &CertificateDer<'_>| {
         let (_, read) = X509Certificate::from_der(certificate).ok()?;
         Some(Millis(
@@ -269,7 +269,7 @@ fn read(
             .with_client_cert_verifier(Arc::new(DeferredClientVerifier(Arc::clone(clients)))),
         None => versions.with_no_client_auth(),
     };
-    let ends = ends(&chain);
+    let ends = not_after(&chain);
     let mut server = server.with_single_cert(chain, key).map_err(|error| {
         let hint = "certificate and key must belong together; the host's own certificate comes first in its file";
         wrong(CERTIFICATE, &config.certificate, error.to_string(), Some(hint.to_owned()))
@@ -278,7 +278,7 @@ fn read(
     // Kept across certificates, so that a rotation costs no client its resumption.
     server.ticketer = Arc::clone(ticketer);
     server.session_storage = Arc::clone(sessions);
-    Ok(Current { server: Arc::new(server), clients, ends, digest })
+    Ok(Current { server: Arc::new(server), clients, not_after: ends, digest })
 }
 
 /// The certificates of a file, at least one, and the file's digest. Only that is kept: whether the
@@ -287,7 +287,7 @@ fn read_chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Digest), Sta
     let certificate = |error: String| wrong(CERTIFICATE, path, error, None);
     let pem = read_bounded(path, MAX_PEM_BYTES).map_err(|error| certificate(error.to_string()))?;
     let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| certificate(said(&error)))?;
+    let chain = chain.map_err(|error| certificate(pem_error(&error)))?;
     if chain.is_empty() {
         return Err(certificate("it holds no certificate in PEM form".to_owned()));
     }
@@ -299,7 +299,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
     let secret =
         portcullis_keys::read_secret_file(path).map_err(|error| key_file(what, path, &error))?;
     let key = PrivateKeyDer::from_pem_slice(secret.as_bytes());
-    key.map_err(|error| wrong(what, path, said(&error), None))
+    key.map_err(|error| wrong(what, path, pem_error(&error), None))
 }
 
 /// The verifier of client certificates by the authorities of a file, and the file's digest.

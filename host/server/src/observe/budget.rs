@@ -15,7 +15,7 @@ pub struct Budget {
     plugins: Instant,
     record: Instant,
     delivery: Instant,
-    errand: Instant,
+    side_effect: Instant,
     keys: Instant,
     /// What a plugin must have had to be blamed for not being done: half of what all of them have.
     fair_share: Duration,
@@ -33,7 +33,7 @@ impl Budget {
             plugins: before(write + deliver + commit),
             record: before(write + deliver),
             delivery: before(write),
-            errand: before(write / 2),
+            side_effect: before(write / 2),
             keys: start + whole.saturating_sub(write + deliver + commit) / 4,
             fair_share: whole.saturating_sub(write + deliver + commit) / 2,
         }
@@ -80,7 +80,7 @@ impl Budget {
 
     /// When what has to be done before the answer leaves must be done: half of the time for writing is left.
     pub fn side_effect_until(&self) -> Instant {
-        self.errand
+        self.side_effect
     }
 }
 
@@ -106,11 +106,11 @@ pub enum Stage {
     /// Until the record was durable. Not in the leaf: that is written before.
     Commit,
     /// What had to be done before the answer could leave: a message delivered, a call promised. Not in the leaf either.
-    Errand,
+    SideEffect,
     /// From ready until the last byte had left. Not in the leaf either.
     Write,
     /// All of it. Not in the leaf either.
-    Whole,
+    Total,
 }
 
 impl Stage {
@@ -125,9 +125,9 @@ impl Stage {
         Self::Render,
         Self::Decide,
         Self::Commit,
-        Self::Errand,
+        Self::SideEffect,
         Self::Write,
-        Self::Whole,
+        Self::Total,
     ];
 
     /// Its name.
@@ -142,28 +142,28 @@ impl Stage {
             Self::Render => "render",
             Self::Decide => "decide",
             Self::Commit => "commit",
-            Self::Errand => "side_effect",
+            Self::SideEffect => "side_effect",
             Self::Write => "write",
-            Self::Whole => "total",
+            Self::Total => "total",
         }
     }
 }
 
 /// What spent the budget, in the order of the stages.
-pub struct Ledger {
+pub struct StageTimer {
     last: Instant,
     /// Stage and nanoseconds.
     spent: Vec<(Stage, u64)>,
 }
 
-impl Ledger {
+impl StageTimer {
     /// Opens with the budget.
-    pub fn open(start: Instant) -> Self {
+    pub fn start(start: Instant) -> Self {
         Self { last: start, spent: Vec::with_capacity(8) }
     }
 
     /// Everything since the last entry was this stage's. What comes again, as in a request that asks many questions, adds up.
-    pub fn note(&mut self, stage: Stage, now: Instant) {
+    pub fn record(&mut self, stage: Stage, now: Instant) {
         let spent = nanos(now.saturating_duration_since(self.last));
         self.last = now;
         match self.spent.iter_mut().find(|(known, _)| *known == stage) {
@@ -202,10 +202,10 @@ mod tests {
     fn the_ledger_adds_up_to_the_time_that_passed() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut stages = Ledger::open(start);
-        stages.note(Stage::Caller, at(1));
-        stages.note(Stage::Parse, at(4));
-        stages.note(Stage::Caller, at(9));
+        let mut stages = StageTimer::start(start);
+        stages.record(Stage::Caller, at(1));
+        stages.record(Stage::Parse, at(4));
+        stages.record(Stage::Caller, at(9));
         let mut json = String::new();
         stages.write_json(&mut json);
         assert_eq!(json, r#"{"caller":6000,"parse":3000}"#);

@@ -33,7 +33,7 @@ pub struct BindingMetrics {
 }
 
 /// A histogram as it stands.
-pub struct Times {
+pub struct Histogram {
     /// How many were no longer than each of [`BUCKETS`], and how many there were.
     pub cumulative: Vec<u64>,
     /// All of them together, nanoseconds.
@@ -58,7 +58,7 @@ impl HookMetrics {
     }
 
     /// Something was refused that is counted and not recorded.
-    pub fn refused(&self, reason: &Reason) {
+    pub fn rejected(&self, reason: &Reason) {
         self.cells.add(REJECTED + reason.cause as usize, 1);
         let unproven =
             AuthError::ALL.iter().position(|unproven| Some(unproven.code()) == reason.detail);
@@ -78,7 +78,7 @@ impl HookMetrics {
     }
 
     /// A stage took so long.
-    pub fn took(&self, stage: Stage, nanos: u64) {
+    pub fn observe_stage(&self, stage: Stage, nanos: u64) {
         self.cells.time(TIMES + stage as usize * TIME_CELLS, nanos);
     }
 
@@ -93,27 +93,27 @@ impl HookMetrics {
     }
 
     /// How many refusals for this cause.
-    pub fn refusals(&self, cause: Cause) -> u64 {
+    pub fn rejections(&self, cause: Cause) -> u64 {
         self.cells.sum(REJECTED + cause as usize)
     }
 
     /// How many callers were not proven for this reason.
-    pub fn strangers(&self, unproven: AuthError) -> u64 {
+    pub fn auth_failures(&self, unproven: AuthError) -> u64 {
         self.cells.sum(AUTH_FAILURES + unproven as usize)
     }
 
     /// How many answers were given again.
-    pub fn repeats(&self) -> u64 {
+    pub fn duplicates(&self) -> u64 {
         self.cells.sum(DUPLICATES)
     }
 
     /// How many answers were not delivered.
-    pub fn lost(&self) -> u64 {
+    pub fn undelivered_total(&self) -> u64 {
         self.cells.sum(UNDELIVERED)
     }
 
     /// What a stage took.
-    pub fn times(&self, stage: Stage) -> Times {
+    pub fn times(&self, stage: Stage) -> Histogram {
         self.cells.times(TIMES + stage as usize * TIME_CELLS)
     }
 }
@@ -140,7 +140,7 @@ impl BindingMetrics {
     }
 
     /// It was asked, and this came of it.
-    pub fn asked(&self, outcome: Result<Effect, &'static str>, spent: Duration) {
+    pub fn evaluated(&self, outcome: Result<Effect, &'static str>, spent: Duration) {
         let outcome = match outcome {
             Ok(verdict) => verdict as usize,
             Err(fault) => {
@@ -152,7 +152,7 @@ impl BindingMetrics {
     }
 
     /// It ran in the slow lane.
-    pub fn slow(&self) {
+    pub fn offloaded(&self) {
         self.cells().add(OFFLOADED, 1);
     }
 
@@ -181,24 +181,24 @@ impl BindingMetrics {
     }
 
     /// What it took.
-    pub fn times(&self) -> Times {
+    pub fn times(&self) -> Histogram {
         self.cells().times(BINDING_TIMES)
     }
 }
 
 /// Numbers that grow, in as many copies as threads may write at once.
 struct ShardedCells {
-    shards: Vec<Box<[Line]>>,
+    shards: Vec<Box<[CacheLine]>>,
 }
 
 /// Two cache lines: what one thread writes makes no other thread's memory stale, nor what is fetched beside it.
 #[derive(Default)]
 #[repr(align(128))]
-struct Line([AtomicU64; LINE_CELLS]);
+struct CacheLine([AtomicU64; LINE_CELLS]);
 
 impl ShardedCells {
     fn new(count: usize) -> Self {
-        let shard = || (0..count.div_ceil(LINE_CELLS)).map(|_| Line::default()).collect();
+        let shard = || (0..count.div_ceil(LINE_CELLS)).map(|_| CacheLine::default()).collect();
         Self { shards: (0..SHARDS).map(|_| shard()).collect() }
     }
 
@@ -229,17 +229,17 @@ impl ShardedCells {
             .sum()
     }
 
-    fn times(&self, base: usize) -> Times {
+    fn times(&self, base: usize) -> Histogram {
         let mut so_far = 0;
         let cumulative = (0..=BUCKETS.len()).map(|bucket| {
             so_far += self.sum(base + bucket);
             so_far
         });
-        Times { cumulative: cumulative.collect(), sum_ns: self.sum(base + BUCKETS.len() + 1) }
+        Histogram { cumulative: cumulative.collect(), sum_ns: self.sum(base + BUCKETS.len() + 1) }
     }
 }
 
-fn at(shard: &[Line], cell: usize) -> Option<&AtomicU64> {
+fn at(shard: &[CacheLine], cell: usize) -> Option<&AtomicU64> {
     shard.get(cell / LINE_CELLS)?.0.get(cell % LINE_CELLS)
 }
 
@@ -335,23 +335,23 @@ mod tests {
         for (times, cause) in (1..).zip(Cause::ALL) {
             for _ in 0..times {
                 metrics.safe(cause);
-                metrics.refused(&cause.into());
+                metrics.rejected(&cause.into());
             }
         }
         Effect::ALL.into_iter().for_each(|effect| metrics.decided(effect));
         for (times, cause) in (1..).zip(Cause::ALL) {
             assert_eq!(
-                (metrics.safe_answers(cause), metrics.refusals(cause)),
+                (metrics.safe_answers(cause), metrics.rejections(cause)),
                 (times, times),
                 "{cause:?}"
             );
         }
         assert!(Effect::ALL.into_iter().all(|effect| metrics.decisions(effect) == 1));
         for unproven in AuthError::ALL {
-            metrics.refused(&unproven.into());
+            metrics.rejected(&unproven.into());
         }
-        assert!(AuthError::ALL.into_iter().all(|unproven| metrics.strangers(unproven) == 1));
-        assert_eq!((metrics.repeats(), metrics.lost()), (0, 0));
+        assert!(AuthError::ALL.into_iter().all(|unproven| metrics.auth_failures(unproven) == 1));
+        assert_eq!((metrics.duplicates(), metrics.undelivered_total()), (0, 0));
         assert_eq!(FAULTS.iter().collect::<BTreeSet<_>>().len(), FAULTS.len());
     }
 
@@ -362,7 +362,7 @@ mod tests {
             for _ in 0..2 * SHARDS {
                 scope.spawn(|| {
                     for nanos in (0..3_000_000_000_u64).step_by(10_000_019) {
-                        metrics.took(Stage::Guard, nanos);
+                        metrics.observe_stage(Stage::Guard, nanos);
                     }
                 });
             }
@@ -377,8 +377,8 @@ mod tests {
         );
         // Bounds belong to their bucket.
         let exact = HookMetrics::default();
-        exact.took(Stage::Parse, 1_000);
-        exact.took(Stage::Parse, 1_001);
+        exact.observe_stage(Stage::Parse, 1_000);
+        exact.observe_stage(Stage::Parse, 1_001);
         assert_eq!(exact.times(Stage::Parse).cumulative.get(..2), Some(&[1, 2][..]));
         assert_eq!(exact.times(Stage::Guard).cumulative.last(), Some(&0), "another stage");
     }
@@ -394,7 +394,7 @@ mod tests {
             for _ in 0..calls {
                 metrics.decided(Effect::Allow);
                 for stage in Stage::ALL {
-                    metrics.took(stage, 12_345);
+                    metrics.observe_stage(stage, 12_345);
                 }
             }
             begin.elapsed() / calls

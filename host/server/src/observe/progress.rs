@@ -28,7 +28,7 @@ struct Current {
 
 #[derive(Clone)]
 struct Failure {
-    why: String,
+    reason: String,
     hint: Option<String>,
 }
 
@@ -74,7 +74,7 @@ impl Progress {
     pub fn failed(&self, why: String, hint: Option<String>) {
         let mut current = self.current();
         current.failures = current.failures.saturating_add(1);
-        current.failure = Some(Failure { why, hint });
+        current.failure = Some(Failure { reason: why, hint });
     }
 
     /// Forgets the failure of an earlier attempt, since this one succeeded.
@@ -102,7 +102,7 @@ impl Progress {
             step_time: current.since.elapsed(),
             total_time: self.begun.elapsed(),
             hint: failure.as_ref().and_then(|failure| failure.hint.clone()),
-            failure: failure.map(|failure| failure.why),
+            failure: failure.map(|failure| failure.reason),
             failures: current.failures,
         })
     }

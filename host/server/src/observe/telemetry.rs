@@ -22,7 +22,7 @@ use portcullis_model::{Millis, Mode};
 use crate::config::TelemetryConfig;
 use crate::error::StartError;
 use crate::net::outbound::Outbound;
-use crate::observe::budget::{Ledger, Stage};
+use crate::observe::budget::{Stage, StageTimer};
 use crate::observe::metrics::nanos;
 
 pub use context::Context;
@@ -63,10 +63,10 @@ pub struct Trace {
     /// Its record.
     pub record: Option<u64>,
     status: u16,
-    left: Duration,
+    finished_after: Duration,
     delivered: bool,
     /// Whether the caller proved itself: a stranger's wish to be traced counts for nothing.
-    proven: bool,
+    is_authenticated: bool,
 }
 
 /// What came of a call.
@@ -84,10 +84,10 @@ pub enum Outcome {
 struct Part {
     from: Duration,
     to: Duration,
-    what: What,
+    what: PartKind,
 }
 
-enum What {
+enum PartKind {
     Stage(Stage),
     Plugin { plugin: Arc<VerifiedPlugin>, mode: Mode, outcome: &'static str },
 }
@@ -121,7 +121,7 @@ impl Telemetry {
         let context = Context::read(headers);
         let asked = context.as_ref().is_some_and(|context| context.sampled);
         let context = context.unwrap_or_else(Context::random);
-        if !asked && !context.within(self.ratio) {
+        if !asked && !context.is_sampled_at(self.ratio) {
             return None;
         }
         Some(Box::new(Trace {
@@ -136,16 +136,16 @@ impl Telemetry {
             outcome: Outcome::Nothing,
             record: None,
             status: 0,
-            left: Duration::ZERO,
+            finished_after: Duration::ZERO,
             delivered: false,
-            proven: false,
+            is_authenticated: false,
         }))
     }
 
     /// Sends a trace on its way.
     pub fn send(&self, trace: Box<Trace>) {
         // A stranger is traced as often as chance has it, whatever its header says.
-        if !trace.proven && !trace.context.within(self.ratio) {
+        if !trace.is_authenticated && !trace.context.is_sampled_at(self.ratio) {
             return;
         }
         if self.queue.try_send(trace).is_err() {
@@ -168,12 +168,12 @@ impl Telemetry {
 
 impl Trace {
     /// The caller has proved itself.
-    pub fn prove(&mut self) {
-        self.proven = true;
+    pub fn mark_authenticated(&mut self) {
+        self.is_authenticated = true;
     }
 
     /// A plugin was asked, since then.
-    pub fn asked(
+    pub fn span_plugin(
         &mut self,
         (plugin, mode): (Arc<VerifiedPlugin>, Mode),
         outcome: &'static str,
@@ -181,38 +181,42 @@ impl Trace {
         spent: Duration,
     ) {
         let from = since.saturating_duration_since(self.begin);
-        let what = What::Plugin { plugin, mode, outcome };
+        let what = PartKind::Plugin { plugin, mode, outcome };
         self.parts.push(Part { from, to: from + spent, what });
     }
 
     /// The answer is ready: the stages so far, one after the other.
-    pub fn ready(&mut self, stages: &Ledger, status: u16, at: Instant) {
+    pub fn mark_ready(&mut self, stages: &StageTimer, status: u16, at: Instant) {
         self.status = status;
-        self.left = at.saturating_duration_since(self.begin);
+        self.finished_after = at.saturating_duration_since(self.begin);
         let mut from = Duration::ZERO;
         for (stage, spent) in stages.entries() {
             let to = from + Duration::from_nanos(*spent);
-            self.parts.push(Part { from, to, what: What::Stage(*stage) });
+            self.parts.push(Part { from, to, what: PartKind::Stage(*stage) });
             from = to;
         }
     }
 
     /// A record was waited for.
-    pub fn committed(&mut self, from: Instant, to: Instant) {
-        self.took(Stage::Commit, from, to.saturating_duration_since(from));
+    pub fn span_commit(&mut self, from: Instant, to: Instant) {
+        self.span_stage(Stage::Commit, from, to.saturating_duration_since(from));
     }
 
     /// A stage that is not in the ledger.
-    pub fn took(&mut self, stage: Stage, since: Instant, spent: Duration) {
+    pub fn span_stage(&mut self, stage: Stage, since: Instant, spent: Duration) {
         let from = since.saturating_duration_since(self.begin);
-        self.parts.push(Part { from, to: from + spent, what: What::Stage(stage) });
+        self.parts.push(Part { from, to: from + spent, what: PartKind::Stage(stage) });
     }
 
     /// The last byte has left, or cannot leave any more.
-    pub fn left(&mut self, delivered: bool, at: Instant) {
+    pub fn finish(&mut self, delivered: bool, at: Instant) {
         let to = at.saturating_duration_since(self.begin);
-        self.parts.push(Part { from: self.left, to, what: What::Stage(Stage::Write) });
-        self.left = to;
+        self.parts.push(Part {
+            from: self.finished_after,
+            to,
+            what: PartKind::Stage(Stage::Write),
+        });
+        self.finished_after = to;
         self.delivered = delivered;
     }
 

@@ -14,8 +14,8 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::logging::log_limit::LOG_LIMITS;
-use crate::recorder::pending_records::Outbox;
-use crate::worker_pool::Lane;
+use crate::recorder::pending_records::PendingRecords;
+use crate::worker_pool::WorkerPool;
 
 /// The log and what a record needs.
 pub struct Recorder {
@@ -28,9 +28,9 @@ pub struct Recorder {
     /// Keyed pseudonyms.
     pub pseudonyms: Pseudonyms,
     /// The thread that writes the emergency ring.
-    pub ring_lane: Lane,
+    pub ring_lane: WorkerPool,
     /// Records that nothing waits for, until they are durable.
-    waiting: Mutex<Outbox<()>>,
+    waiting: Mutex<PendingRecords<()>>,
     /// Random, and each used once.
     salts: Mutex<Vec<[u8; 16]>>,
 }
@@ -49,7 +49,7 @@ impl Recorder {
         pseudonyms: Pseudonyms,
         ring_waiting: usize,
     ) -> Self {
-        let ring_lane = Lane::new("ring", 1, ring_waiting);
+        let ring_lane = WorkerPool::new("ring", 1, ring_waiting);
         let (waiting, salts) = (Mutex::default(), Mutex::default());
         Self { tenant, log, clock, pseudonyms, ring_lane, waiting, salts }
     }
@@ -60,14 +60,14 @@ impl Recorder {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MAX_WAITING {
             waiting.add(entry, ());
-            waiting.give(&self.log);
+            waiting.append(&self.log);
             return true;
         }
         drop(waiting);
         let kind = entry.kind;
         let refused = self.log.append(entry).err();
         if let Some(refused) = &refused
-            && LOG_LIMITS.admit("log.append-failed", kind, self.clock.instant())
+            && LOG_LIMITS.allows("log.append-failed", kind, self.clock.instant())
         {
             tracing::error!(
                 event = "log.append-failed",
@@ -81,7 +81,7 @@ impl Recorder {
 
     /// Gives the log the records that it has not taken yet.
     pub fn append_waiting(&self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).give(&self.log);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).append(&self.log);
     }
 
     /// Appends a record that the caller waits for until it is durable. Blocks on the log.

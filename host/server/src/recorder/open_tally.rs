@@ -24,7 +24,7 @@ pub struct OpenTally {
     superseded: u64,
     recorded: u64,
     /// How many answers the ring has in it.
-    kept: u64,
+    persisted: u64,
 }
 
 impl OpenTally {
@@ -37,7 +37,7 @@ impl OpenTally {
             standby: Count::default(),
             superseded: 0,
             recorded: 0,
-            kept: 0,
+            persisted: 0,
         }
     }
 
@@ -50,7 +50,7 @@ impl OpenTally {
             standby: Count::default(),
             superseded: 0,
             recorded: tally.recorded,
-            kept: tally.all.answers,
+            persisted: tally.all.answers,
         }
     }
 
@@ -65,7 +65,7 @@ impl OpenTally {
     }
 
     /// Counts so many answers.
-    pub fn join(&mut self, count: &Count) {
+    pub fn add_all(&mut self, count: &Count) {
         self.all.join(count);
     }
 
@@ -92,7 +92,7 @@ impl OpenTally {
     }
 
     /// How many counted answers the log does not have.
-    pub fn left(&self) -> u64 {
+    pub fn unrecorded(&self) -> u64 {
         self.all.answers.saturating_sub(self.recorded)
     }
 
@@ -103,17 +103,17 @@ impl OpenTally {
 
     /// Whether the log has everything, and the ring needs it no more.
     pub fn is_done(&self) -> bool {
-        self.left() == 0 && self.standby.answers == self.superseded
+        self.unrecorded() == 0 && self.standby.answers == self.superseded
     }
 
     /// Whether the ring has all of it.
-    pub fn is_kept(&self) -> bool {
-        self.kept == self.answers()
+    pub fn is_persisted(&self) -> bool {
+        self.persisted == self.answers()
     }
 
     /// The ring has so many of its answers.
-    pub fn keep(&mut self, answers: u64) {
-        self.kept = answers;
+    pub fn mark_persisted(&mut self, answers: u64) {
+        self.persisted = answers;
     }
 
     /// Notes where the log was before any record named this tally: `durable` is how many records
@@ -172,14 +172,14 @@ mod tests {
         open.begins_at(9);
         open.add(Millis(20));
         open.stand_by(Millis(10));
-        assert!(!open.is_kept());
+        assert!(!open.is_persisted());
         let tally = open.tally("token", "not-durable");
         assert_eq!(tally.from, 4, "no later place takes the first one's");
         assert_eq!(tally.all, Count { answers: 2, first: 10, last: 20 });
-        open.keep(tally.all.answers);
-        assert!(open.is_kept());
+        open.mark_persisted(tally.all.answers);
+        assert!(open.is_persisted());
         open.stand_down();
-        assert!(!open.is_kept(), "the ring counts one too many");
+        assert!(!open.is_persisted(), "the ring counts one too many");
         open.record(1);
         assert!(open.is_done());
     }
@@ -189,13 +189,13 @@ mod tests {
         let mut open = OpenTally::new();
         open.stand_by(Millis(10));
         open.stand_by(Millis(20));
-        open.keep(2);
+        open.mark_persisted(2);
         open.supersede();
-        assert!(open.is_kept() && !open.is_done());
+        assert!(open.is_persisted() && !open.is_done());
         let tally = open.tally("token", "not-durable");
         assert_eq!((tally.all.answers, tally.recorded), (2, 1));
         open.supersede();
         assert!(open.is_done());
-        assert_eq!(open.left(), 0);
+        assert_eq!(open.unrecorded(), 0);
     }
 }

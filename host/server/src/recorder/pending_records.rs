@@ -12,7 +12,7 @@ use crate::logging::log_limit::LOG_LIMITS;
 use crate::recorder::open_tally::poll;
 
 /// Records that are not durable yet, each with what its owner needs when it is.
-pub struct Outbox<T> {
+pub struct PendingRecords<T> {
     waiting: Vec<Waiting<T>>,
 }
 
@@ -20,19 +20,19 @@ struct Waiting<T> {
     entry: Entry,
     tag: T,
     /// Its record, once the log was given it.
-    said: Option<Pending>,
+    pending: Option<Pending>,
 }
 
-impl<T> Default for Outbox<T> {
+impl<T> Default for PendingRecords<T> {
     fn default() -> Self {
         Self { waiting: Vec::new() }
     }
 }
 
-impl<T> Outbox<T> {
+impl<T> PendingRecords<T> {
     /// Adds a record. [`PendingRecords::append`] gives it to the log.
     pub fn add(&mut self, entry: Entry, tag: T) {
-        self.waiting.push(Waiting { entry, tag, said: None });
+        self.waiting.push(Waiting { entry, tag, pending: None });
     }
 
     /// How many records are not durable yet.
@@ -41,27 +41,27 @@ impl<T> Outbox<T> {
     }
 
     /// Gives the log what it takes; returns the tags of the records that have become durable since.
-    pub fn give(&mut self, log: &Log) -> Vec<T> {
+    pub fn append(&mut self, log: &Log) -> Vec<T> {
         let mut durable = Vec::new();
         for mut waiting in std::mem::take(&mut self.waiting) {
-            match poll(&mut waiting.said) {
+            match poll(&mut waiting.pending) {
                 Some(Ok(())) => {
                     durable.push(waiting.tag);
                     continue;
                 }
                 // The log stopped before: it is given once more.
-                Some(Err(_)) => waiting.said = None,
+                Some(Err(_)) => waiting.pending = None,
                 None => {}
             }
             self.waiting.push(waiting);
         }
         let mut refused = Vec::new();
         for (place, waiting) in self.waiting.iter_mut().enumerate() {
-            if waiting.said.is_some() {
+            if waiting.pending.is_some() {
                 continue;
             }
-            match log.append(again(&waiting.entry)) {
-                Ok(pending) => waiting.said = Some(pending),
+            match log.append(copy(&waiting.entry)) {
+                Ok(pending) => waiting.pending = Some(pending),
                 // In order: what comes later waits too.
                 Err(AppendError::Stopped(_) | AppendError::QueueFull) => break,
                 Err(why) => refused.push((place, why)),
@@ -69,7 +69,7 @@ impl<T> Outbox<T> {
         }
         for (place, why) in refused.into_iter().rev() {
             let kind = self.waiting.remove(place).entry.kind;
-            if LOG_LIMITS.admit("log.append-failed", kind, Instant::now()) {
+            if LOG_LIMITS.allows("log.append-failed", kind, Instant::now()) {
                 tracing::error!(
                     event = "log.append-failed",
                     kind,
@@ -82,7 +82,7 @@ impl<T> Outbox<T> {
     }
 }
 
-fn again(entry: &Entry) -> Entry {
+fn copy(entry: &Entry) -> Entry {
     let Entry { kind, fields, sealed } = entry;
     Entry { kind, fields: fields.clone(), sealed: sealed.clone() }
 }
@@ -113,20 +113,20 @@ mod tests {
     fn what_the_log_does_not_take_is_in_it_once_it_takes_records_again() {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path());
-        let mut outbox = Outbox::default();
+        let mut outbox = PendingRecords::default();
         outbox.add(entry(String::new()), 1);
-        assert!(outbox.give(&log).is_empty(), "it was given just now");
+        assert!(outbox.append(&log).is_empty(), "it was given just now");
         log.close().unwrap();
-        assert_eq!(outbox.give(&log), [1]);
+        assert_eq!(outbox.append(&log), [1]);
         outbox.add(entry(String::new()), 2);
         outbox.add(entry(String::new()), 3);
-        assert!(outbox.give(&log).is_empty());
+        assert!(outbox.append(&log).is_empty());
         assert_eq!((outbox.len(), log.health().next), (2, 1), "the log takes nothing");
         drop(log);
         let log = open(folder.path());
-        assert!(outbox.give(&log).is_empty());
+        assert!(outbox.append(&log).is_empty());
         log.close().unwrap();
-        assert_eq!(outbox.give(&log), [2, 3]);
+        assert_eq!(outbox.append(&log), [2, 3]);
         assert_eq!((outbox.len(), log.health().next), (0, 3), "each is there once");
     }
 
@@ -134,12 +134,12 @@ mod tests {
     fn a_record_that_can_never_be_taken_keeps_no_other_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path());
-        let mut outbox = Outbox::default();
+        let mut outbox = PendingRecords::default();
         outbox.add(entry(format!(r#""x":"{}""#, "x".repeat(MAX_LEAF_BYTES))), 1);
         outbox.add(entry(String::new()), 2);
-        outbox.give(&log);
+        outbox.append(&log);
         log.close().unwrap();
-        assert_eq!(outbox.give(&log), [2]);
+        assert_eq!(outbox.append(&log), [2]);
         assert_eq!((outbox.len(), log.health().next), (0, 1));
     }
 }

@@ -26,7 +26,7 @@ use pending::PendingCorrections;
 
 /// One answer that left without its record.
 #[derive(Clone, Copy)]
-pub struct Owed {
+pub struct Correction {
     /// The record that must not be believed; `None` if there never was one.
     pub record: Option<Sequence>,
     /// Why something else left.
@@ -41,8 +41,8 @@ pub struct Owed {
 #[derive(Default)]
 pub struct Corrections {
     hook: Box<str>,
-    any: AtomicBool,
-    books: Mutex<PendingCorrections>,
+    is_pending: AtomicBool,
+    pending: Mutex<PendingCorrections>,
     /// Held while the ring is written, so that no older count replaces a newer one.
     writing: Mutex<()>,
 }
@@ -54,27 +54,27 @@ impl Corrections {
     }
 
     /// Notes a debt, and waits a moment for the emergency ring to hold it.
-    pub async fn add(self: &Arc<Self>, recorder: &Arc<Recorder>, owed: Owed) {
+    pub async fn add(self: &Arc<Self>, recorder: &Arc<Recorder>, owed: Correction) {
         self.add_all(recorder, vec![owed]).await;
     }
 
     /// Notes the debts of one call, and waits a moment for the emergency ring to hold them: once, so
     /// that an answer with many parts is no later than one with a single part.
-    pub async fn add_all(self: &Arc<Self>, recorder: &Arc<Recorder>, owed: Vec<Owed>) {
+    pub async fn add_all(self: &Arc<Self>, recorder: &Arc<Recorder>, owed: Vec<Correction>) {
         if owed.is_empty() {
             return;
         }
         let serials: Vec<_> = {
-            let mut books = self.books();
-            owed.into_iter().map(|owed| books.enter(owed)).collect()
+            let mut books = self.pending();
+            owed.into_iter().map(|owed| books.add(owed)).collect()
         };
-        self.any.store(true, Ordering::Release);
+        self.is_pending.store(true, Ordering::Release);
         let (kept, waits) = oneshot::channel::<()>();
         let keep = {
             let (recorder, entries) = (Arc::clone(recorder), Arc::clone(self));
             move || {
                 for serial in &serials {
-                    entries.keep(&recorder, *serial);
+                    entries.persist(&recorder, *serial);
                 }
                 drop(kept);
             }
@@ -88,43 +88,43 @@ impl Corrections {
     /// Counts an answer that left and has no record. Memory alone knows of it until the ring is
     /// written.
     pub fn count(&self, cause: Cause, at: Millis) {
-        self.books().count(cause.code(), at);
-        self.any.store(true, Ordering::Release);
+        self.pending().count(cause.code(), at);
+        self.is_pending.store(true, Ordering::Release);
     }
 
     /// How many answers are only counted, and not in the log.
     pub fn counted(&self) -> u64 {
-        self.books().counted()
+        self.pending().counted()
     }
 
     /// Whether anything is owed that the log has not been given.
-    pub fn any(&self) -> bool {
-        self.any.load(Ordering::Acquire)
+    pub fn is_pending(&self) -> bool {
+        self.is_pending.load(Ordering::Acquire)
     }
 
     /// Gives the log everything that is owed. It fails as long as the log takes nothing: then the
     /// hook must not decide.
-    pub fn settle(&self, recorder: &Recorder) -> Result<(), AppendError> {
-        if !self.any.load(Ordering::Acquire) {
+    pub fn append_all(&self, recorder: &Recorder) -> Result<(), AppendError> {
+        if !self.is_pending.load(Ordering::Acquire) {
             return Ok(());
         }
-        let mut books = self.books();
+        let mut books = self.pending();
         books.void(&recorder.log);
-        books.give(&self.hook, &recorder.log)?;
-        self.any.store(false, Ordering::Release);
+        books.append_all(&self.hook, &recorder.log)?;
+        self.is_pending.store(false, Ordering::Release);
         Ok(())
     }
 
     /// Frees what the ring holds and the log has by now, and writes to the ring what it does not
     /// hold yet; says whether nothing is owed any more. Waits for no record; blocks on the ring's
     /// disk.
-    pub fn tend(&self, recorder: &Recorder) -> bool {
+    pub fn sync_ring(&self, recorder: &Recorder) -> bool {
         let _writing = self.writing();
-        let (slots, done) = self.books().collect(&self.hook);
-        if self.books().has_unappended() {
-            self.any.store(true, Ordering::Release);
+        let (slots, done) = self.pending().collect(&self.hook);
+        if self.pending().has_unappended() {
+            self.is_pending.store(true, Ordering::Release);
         }
-        let unkept = self.books().unpersisted();
+        let unkept = self.pending().unpersisted();
         self.write_slots(recorder, &unkept);
         // A count is in the ring before the slot that it takes the place of is free.
         self.write_counts(recorder);
@@ -132,27 +132,27 @@ impl Corrections {
         for tally in done {
             write_tally(recorder, &tally);
         }
-        self.books().is_clear()
+        self.pending().is_clear()
     }
 
     /// Takes up what an earlier run counted.
     pub fn restore(&self, tally: &Tally) {
-        self.books().restore(tally);
-        self.any.store(true, Ordering::Release);
+        self.pending().restore(tally);
+        self.is_pending.store(true, Ordering::Release);
     }
 
     /// Takes up one answer that an earlier run kept and that has no record, and writes the count to
     /// the ring.
     pub fn restore_one(&self, recorder: &Recorder, cause: &str, at: Millis) {
-        self.books().count(cause, at);
-        self.any.store(true, Ordering::Release);
+        self.pending().count(cause, at);
+        self.is_pending.store(true, Ordering::Release);
         let _writing = self.writing();
         self.write_counts(recorder);
     }
 
     /// Writes a debt to the ring and tells the books where; or, where it is only counted, the
     /// count.
-    fn keep(&self, recorder: &Recorder, serial: Option<u64>) {
+    fn persist(&self, recorder: &Recorder, serial: Option<u64>) {
         let _writing = self.writing();
         if let Some(serial) = serial {
             self.write_slots(recorder, &[serial]);
@@ -164,7 +164,7 @@ impl Corrections {
     /// next round tries again.
     fn write_slots(&self, recorder: &Recorder, serials: &[u64]) {
         let noted = serials.iter().try_for_each(|serial| {
-            let Some(slot) = self.note(&recorder.log, *serial)? else { return Ok(()) };
+            let Some(slot) = self.write_slot(&recorder.log, *serial)? else { return Ok(()) };
             // A count is in the ring before the slot that it takes the place of is free.
             self.write_counts(recorder);
             free(recorder, slot);
@@ -177,15 +177,15 @@ impl Corrections {
 
     /// Writes a debt to the ring and tells the books where. Returns the slot where it is to be
     /// freed again: the debt was paid or counted meanwhile.
-    fn note(&self, log: &Log, serial: u64) -> std::io::Result<Option<Slot>> {
+    fn write_slot(&self, log: &Log, serial: u64) -> std::io::Result<Option<Slot>> {
         // The ring has it, or it was paid meanwhile, or is counted.
-        let owed = self.books().owed(serial);
+        let owed = self.pending().correction(serial);
         let Some(owed) = owed else { return Ok(None) };
         let cause = owed.cause.code();
         let is_void = || owed.record.is_some_and(|record| log.is_void(record));
         let index = owed.record.map(|record| record.index).filter(|_| !is_void());
         let slot = log.ring().note(&self.hook, index, &owed.answer.0, cause, owed.at.0)?;
-        let mut books = self.books();
+        let mut books = self.pending();
         let Some(slot) = slot else {
             // Memory still knows which record it supersedes.
             books.stand_by(serial);
@@ -201,21 +201,21 @@ impl Corrections {
 
     /// Writes the counts that the ring does not hold yet.
     fn write_counts(&self, recorder: &Recorder) {
-        let unkept = self.books().unkept(&self.hook, recorder.log.health().durable);
+        let unkept = self.pending().unpersisted_tallies(&self.hook, recorder.log.health().durable);
         for tally in unkept {
             if write_tally(recorder, &tally) {
-                self.books().keep(&tally);
+                self.pending().mark_persisted(&tally);
             }
         }
     }
 
     /// How many causes have counts that the emergency ring does not hold yet.
-    pub fn unkept(&self) -> usize {
-        self.books().unpersisted_count()
+    pub fn unpersisted_count(&self) -> usize {
+        self.pending().unpersisted_count()
     }
 
-    fn books(&self) -> MutexGuard<'_, PendingCorrections> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, PendingCorrections> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {
@@ -235,7 +235,7 @@ pub fn write_tally(recorder: &Recorder, tally: &Tally) -> bool {
 
 /// Logs that the emergency ring cannot be written.
 pub fn log_ring_failure(recorder: &Recorder, hook: &str, error: &std::io::Error) {
-    if LOG_LIMITS.admit("log.ring-failed", hook, recorder.clock.instant()) {
+    if LOG_LIMITS.allows("log.ring-failed", hook, recorder.clock.instant()) {
         tracing::error!(
             event = "log.ring-failed",
             hook,
@@ -248,7 +248,7 @@ pub fn log_ring_failure(recorder: &Recorder, hook: &str, error: &std::io::Error)
 /// Frees a slot of the emergency ring.
 pub fn free(recorder: &Recorder, slot: Slot) {
     if let Err(error) = recorder.log.ring().settle(slot)
-        && LOG_LIMITS.admit("log.ring-slot-kept", "", recorder.clock.instant())
+        && LOG_LIMITS.allows("log.ring-slot-kept", "", recorder.clock.instant())
     {
         tracing::error!(
             event = "log.ring-slot-kept",
@@ -288,12 +288,13 @@ mod tests {
         pending.wait().unwrap();
         let entries = Corrections::of("token");
         let (cause, answer) = (Cause::NotDurable, Digest([3; 32]));
-        let serial = entries.books().enter(Owed { record, cause, answer, at: Millis(5) }).unwrap();
-        assert_eq!(entries.books().unpersisted(), [serial], "as after a write that failed");
-        assert!(entries.note(&log, serial).unwrap().is_none());
-        assert!(entries.books().unpersisted().is_empty());
+        let serial =
+            entries.pending().add(Correction { record, cause, answer, at: Millis(5) }).unwrap();
+        assert_eq!(entries.pending().unpersisted(), [serial], "as after a write that failed");
+        assert!(entries.write_slot(&log, serial).unwrap().is_none());
+        assert!(entries.pending().unpersisted().is_empty());
         // Its own turn comes later, and finds it there.
-        assert!(entries.note(&log, serial).unwrap().is_none());
+        assert!(entries.write_slot(&log, serial).unwrap().is_none());
         drop(log);
         let (_, recovery) = open(folder.path());
         let owed: Vec<_> = recovery.owed.iter().collect();

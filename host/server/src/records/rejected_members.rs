@@ -68,13 +68,13 @@ mod tests {
     #[test]
     fn a_member_has_one_line_a_minute_that_tells_of_all() {
         let (members, name) = (RejectedMembers::default(), "data.context");
-        let count = |at| members.count(Cause::WrongShape, name, Millis(at));
+        let count = |at| members.count(Cause::SchemaMismatch, name, Millis(at));
         assert_eq!(count(1_000), Some(1));
         for at in 0..500 {
             assert_eq!(count(1_000 + at), None);
         }
         assert_eq!(count(1_000 + LINE_EVERY_MS), Some(501));
-        assert_eq!(members.all(), [(Cause::WrongShape, name.to_owned(), 502)]);
+        assert_eq!(members.all(), [(Cause::SchemaMismatch, name.to_owned(), 502)]);
         // A clock that is set back writes nothing more.
         assert_eq!(count(0), None);
     }
@@ -83,7 +83,7 @@ mod tests {
     fn members_are_bounded() {
         let members = RejectedMembers::default();
         for number in 0..3 * MAX_MEMBERS {
-            members.count(Cause::WrongShape, &format!("m{number}"), Millis(0));
+            members.count(Cause::SchemaMismatch, &format!("m{number}"), Millis(0));
         }
         let all = members.all();
         assert_eq!(all.len(), MAX_MEMBERS + 1);

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use portcullis_audit::corrections::Count;
 use portcullis_audit::{Entry as Record, MAX_RING_TEXT, Pending, Tally};
 use portcullis_callers::AuthError;
-use portcullis_hooks::Malformed;
+use portcullis_hooks::ParseError;
 use portcullis_model::json::quote;
 use portcullis_model::{Cause, Millis};
 use tokio::sync::oneshot;
@@ -33,7 +33,7 @@ pub struct Rejections {
     /// Calls whose answers wait for the ring.
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
     /// Whether somebody is going to write the ring for them.
-    asked: AtomicBool,
+    is_write_requested: AtomicBool,
     /// Held while the ring is written, so that no older count replaces a newer one.
     writing: Mutex<()>,
 }
@@ -49,7 +49,7 @@ struct Counts {
 }
 
 /// One line of a finished minute.
-pub struct Counted {
+pub struct RejectionCount {
     /// Start of the minute, milliseconds since the epoch.
     pub minute: Millis,
     /// The hook's name.
@@ -82,9 +82,9 @@ impl From<Cause> for Reason {
     }
 }
 
-impl From<&Malformed> for Reason {
-    fn from(malformed: &Malformed) -> Self {
-        let names = matches!(malformed.cause, Cause::WrongShape | Cause::UnknownEvent);
+impl From<&ParseError> for Reason {
+    fn from(malformed: &ParseError) -> Self {
+        let names = matches!(malformed.cause, Cause::SchemaMismatch | Cause::UnknownEvent);
         let member = names.then(|| malformed.member());
         Self { cause: malformed.cause, detail: None, member }
     }
@@ -92,7 +92,7 @@ impl From<&Malformed> for Reason {
 
 impl From<AuthError> for Reason {
     fn from(unproven: AuthError) -> Self {
-        Self { cause: Cause::CallerUnproven, detail: Some(unproven.code()), member: None }
+        Self { cause: Cause::Unauthenticated, detail: Some(unproven.code()), member: None }
     }
 }
 
@@ -121,7 +121,7 @@ impl Rejections {
     }
 
     /// Waits a moment for the emergency ring to hold all that was counted by now.
-    pub async fn keep(self: &Arc<Self>, recorder: &Arc<Recorder>) {
+    pub async fn persist(self: &Arc<Self>, recorder: &Arc<Recorder>) {
         let (kept, waits) = oneshot::channel();
         {
             let mut waiting = self.waiting();
@@ -139,24 +139,24 @@ impl Rejections {
     /// must cost nothing.
     pub fn start_persist(self: &Arc<Self>, recorder: &Arc<Recorder>) {
         // One job is for all that come before it begins.
-        if self.asked.swap(true, Ordering::AcqRel) {
+        if self.is_write_requested.swap(true, Ordering::AcqRel) {
             return;
         }
         let (theirs, its_recorder) = (Arc::clone(self), Arc::clone(recorder));
         let job = move || {
-            theirs.asked.store(false, Ordering::Release);
+            theirs.is_write_requested.store(false, Ordering::Release);
             let waiting = std::mem::take(&mut *theirs.waiting());
             theirs.write(&its_recorder);
             drop(waiting);
         };
         if recorder.ring_lane.spawn(job).is_err() {
-            self.asked.store(false, Ordering::Release);
+            self.is_write_requested.store(false, Ordering::Release);
         }
     }
 
     /// How many hooks and reasons have counts that the emergency ring does not hold yet.
     pub fn unpersisted_count(&self) -> usize {
-        self.counts().values().filter(|counts| !counts.tally.is_kept()).count()
+        self.counts().values().filter(|counts| !counts.tally.is_persisted()).count()
     }
 
     /// Gives the log the minutes that are over; `everything` gives the present one too (at a stop).
@@ -165,7 +165,7 @@ impl Rejections {
         for counted in self.take(recorder.clock.now(), everything, recorder.log.health().durable) {
             let fields = counted.fields();
             let given = recorder.log.append(Record { kind: "hook.rejected", fields, sealed: None });
-            self.given(counted, given.ok());
+            self.mark_appended(counted, given.ok());
         }
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for tally in self.collect() {
@@ -182,28 +182,28 @@ impl Rejections {
     pub fn restore(&self, tally: &Tally) {
         let Some(reason) = Reason::from_ring_name(&tally.cause) else { return };
         let restored = OpenTally::restored(tally);
-        let open = BTreeMap::from([(tally.all.first / MINUTE, restored.left())]);
+        let open = BTreeMap::from([(tally.all.first / MINUTE, restored.unrecorded())]);
         let restored = Counts { reason, tally: restored, open, given: Vec::new() };
         let mut counts = self.counts();
         match counts.entry((Arc::from(tally.hook.as_str()), tally.cause.clone())) {
             Entry::Vacant(vacant) => drop(vacant.insert(restored)),
             Entry::Occupied(mut occupied) => {
                 let early = occupied.insert(restored);
-                occupied.get_mut().take_up(early);
+                occupied.get_mut().merge(early);
             }
         }
     }
 
     /// Takes the minutes that are over, for a log with so many durable records; `everything` takes
     /// the present one too.
-    fn take(&self, now: Millis, everything: bool, durable: u64) -> Vec<Counted> {
+    fn take(&self, now: Millis, everything: bool, durable: u64) -> Vec<RejectionCount> {
         let mut taken = Vec::new();
         for (key, counts) in self.counts().iter_mut() {
             let present = if everything { u64::MAX } else { now.0 / MINUTE };
             let open = counts.open.split_off(&present);
             for (minute, count) in std::mem::replace(&mut counts.open, open) {
                 counts.tally.begins_at(durable);
-                taken.push(Counted {
+                taken.push(RejectionCount {
                     minute: Millis(minute * MINUTE),
                     hook: Arc::clone(&key.0),
                     reason: counts.reason.clone(),
@@ -217,8 +217,8 @@ impl Rejections {
     }
 
     /// Notes the record that counts these, or takes them back.
-    fn given(&self, counted: Counted, record: Option<Pending>) {
-        let Counted { minute, count, key, .. } = counted;
+    fn mark_appended(&self, counted: RejectionCount, record: Option<Pending>) {
+        let RejectionCount { minute, count, key, .. } = counted;
         let minute = minute.0 / MINUTE;
         if let Some(counts) = self.counts().get_mut(&key) {
             match record {
@@ -248,17 +248,17 @@ impl Rejections {
     fn write(&self, recorder: &Recorder) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let durable = recorder.log.health().durable;
-        for (key, tally) in self.unkept(durable) {
+        for (key, tally) in self.unpersisted(durable) {
             if write_tally(recorder, &tally) {
-                self.kept(&key, &tally);
+                self.mark_persisted(&key, &tally);
             }
         }
     }
 
     /// The tallies that the ring does not have as they are.
-    fn unkept(&self, durable: u64) -> Vec<(Key, Tally)> {
+    fn unpersisted(&self, durable: u64) -> Vec<(Key, Tally)> {
         let mut unkept = Vec::new();
-        for (key, counts) in self.counts().iter_mut().filter(|(_, it)| !it.tally.is_kept()) {
+        for (key, counts) in self.counts().iter_mut().filter(|(_, it)| !it.tally.is_persisted()) {
             counts.tally.begins_at(durable);
             unkept.push((key.clone(), counts.tally.tally(&key.0, &key.1)));
         }
@@ -266,9 +266,9 @@ impl Rejections {
     }
 
     /// The ring has this tally.
-    fn kept(&self, key: &Key, tally: &Tally) {
+    fn mark_persisted(&self, key: &Key, tally: &Tally) {
         if let Some(counts) = self.counts().get_mut(key) {
-            counts.tally.keep(tally.all.answers);
+            counts.tally.mark_persisted(tally.all.answers);
         }
     }
 
@@ -287,9 +287,9 @@ impl Counts {
     }
 
     /// Takes up what others counted, of which the log was given nothing.
-    fn take_up(&mut self, early: Self) {
+    fn merge(&mut self, early: Self) {
         let answers = early.open.values().sum();
-        self.tally.join(&Count { answers, ..early.tally.span() });
+        self.tally.add_all(&Count { answers, ..early.tally.span() });
         for (minute, count) in early.open {
             *self.open.entry(minute).or_default() += count;
         }
@@ -325,7 +325,7 @@ impl Reason {
         let unproven = AuthError::ALL.into_iter().find(|known| known.code() == detail);
         let is_member = unproven.is_none() && !detail.is_empty() && !detail.starts_with(DIGEST);
         let member = is_member.then(|| detail.to_owned().into());
-        let cause = cause.unwrap_or(Cause::HostFault);
+        let cause = cause.unwrap_or(Cause::InternalError);
         Some(Self { cause, detail: unproven.map(AuthError::code), member })
     }
 }
@@ -335,7 +335,7 @@ pub fn is_kept(tally: &Tally) -> bool {
     tally.cause.starts_with(RING_PREFIX)
 }
 
-impl Counted {
+impl RejectionCount {
     /// The members of its record.
     pub fn fields(&self) -> String {
         let mut fields = String::new();
@@ -377,12 +377,12 @@ mod tests {
         let refusals = Rejections::default();
         let (h0, h1) = (Arc::from("h0"), Arc::from("h1"));
         for n in 0..1_000_000 {
-            refusals.count(Millis(n / 20), &h0, Cause::CallerUnproven);
+            refusals.count(Millis(n / 20), &h0, Cause::Unauthenticated);
         }
         refusals.count(Millis(60_001), &h0, Cause::NotJson);
         refusals.count(Millis(125_000), &h1, Cause::NotJson);
         let taken = refusals.take(Millis(125_000), false, 0);
-        let lines: Vec<_> = taken.iter().map(Counted::fields).collect();
+        let lines: Vec<_> = taken.iter().map(RejectionCount::fields).collect();
         let tally = |line: usize| format!(r#","tally":"{:016x}""#, taken[line].tally);
         assert_eq!(
             lines,
@@ -395,7 +395,7 @@ mod tests {
             ]
         );
         for counted in taken {
-            refusals.given(counted, None);
+            refusals.mark_appended(counted, None);
         }
         assert_eq!(
             refusals.take(Millis(125_000), true, 0).len(),
@@ -438,12 +438,12 @@ mod tests {
             recorded: 2,
         };
         let refusals = Rejections::default();
-        refusals.count(Millis(300_000), &Arc::from("token"), Cause::HostFault);
-        refusals.restore(&tally(Cause::HostFault.code(), 7, 12));
+        refusals.count(Millis(300_000), &Arc::from("token"), Cause::InternalError);
+        refusals.restore(&tally(Cause::InternalError.code(), 7, 12));
         // Two causes that this version does not know, which are one to it.
         refusals.restore(&tally("of-another-version", 8, 22));
         refusals.restore(&tally("of-yet-another", 9, 32));
-        let unkept = refusals.unkept(50);
+        let unkept = refusals.unpersisted(50);
         assert_eq!(unkept.len(), 1, "the ring has the others as they are");
         let kept = &unkept[0].1;
         assert_eq!((kept.id, kept.from, kept.all.answers), (7, 3, 13));
@@ -457,7 +457,7 @@ mod tests {
     fn reasons_with_long_members_have_names_of_their_own_in_the_ring() {
         let refusals = Rejections::default();
         let reason = |member: &str| Reason {
-            cause: Cause::WrongShape,
+            cause: Cause::SchemaMismatch,
             detail: None,
             member: Some(Cow::Owned(member.to_owned())),
         };
@@ -466,8 +466,8 @@ mod tests {
         for member in &long {
             refusals.count(Millis(1), &hook, reason(member));
         }
-        refusals.count(Millis(1), &hook, Cause::WrongShape);
-        let tallies: Vec<_> = refusals.unkept(0).into_iter().map(|(_, tally)| tally).collect();
+        refusals.count(Millis(1), &hook, Cause::SchemaMismatch);
+        let tallies: Vec<_> = refusals.unpersisted(0).into_iter().map(|(_, tally)| tally).collect();
         assert_eq!(tallies.len(), 4);
         assert!(tallies.iter().all(|tally| tally.cause.len() <= MAX_RING_TEXT));
         // The next run counts on under the same names, and knows the member when it sees it again.

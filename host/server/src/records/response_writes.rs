@@ -27,7 +27,7 @@ pub struct ResponseWrites {
 
 impl ResponseWrites {
     /// Notes one.
-    pub fn note(&self, delivery: ResponseWrite) {
+    pub fn add(&self, delivery: ResponseWrite) {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
     }
 
@@ -101,8 +101,8 @@ mod tests {
     fn a_batch_is_one_record_that_names_what_did_not_leave() {
         let deliveries = ResponseWrites::default();
         assert!(entry(&deliveries.take()).is_none());
-        deliveries.note(ResponseWrite { index: 9, commit_us: 70, write_us: None });
-        deliveries.note(ResponseWrite { index: 7, commit_us: 50, write_us: Some(3) });
+        deliveries.add(ResponseWrite { index: 9, commit_us: 70, write_us: None });
+        deliveries.add(ResponseWrite { index: 7, commit_us: 50, write_us: Some(3) });
         deliveries.report(|_| false);
         let said = std::cell::RefCell::new(Vec::new());
         deliveries.report(|entry| {

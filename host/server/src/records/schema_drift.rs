@@ -36,15 +36,15 @@ struct NewMember {
 
 impl SchemaDrift {
     /// Whether this call is one to look at: the first ones, then every so many.
-    pub fn due(&self) -> bool {
+    pub fn should_sample(&self) -> bool {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         (call < FIRST_SAMPLED || call.is_multiple_of(SAMPLE_EVERY))
             && !self.full.load(Ordering::Relaxed)
     }
 
     /// Looks at a request, and records what is new.
-    pub fn look(&self, recorder: &Recorder, hook: &str, kind: HookKind, request: &Document) {
-        for NewMember { shown, hidden } in self.news(kind, request, || recorder.salt()) {
+    pub fn inspect(&self, recorder: &Recorder, hook: &str, kind: HookKind, request: &Document) {
+        for NewMember { shown, hidden } in self.new_members(kind, request, || recorder.salt()) {
             tracing::warn!(
                 event = "hook.drift",
                 hook,
@@ -68,7 +68,7 @@ impl SchemaDrift {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn news(
+    fn new_members(
         &self,
         kind: HookKind,
         request: &Document,
@@ -128,7 +128,7 @@ mod tests {
 
     fn news(drift: &SchemaDrift, request: &str) -> Vec<NewMember> {
         let request = Document::parse(request.as_bytes()).unwrap();
-        drift.news(HookKind::OktaToken, &request, || [7; 16])
+        drift.new_members(HookKind::OktaToken, &request, || [7; 16])
     }
 
     #[test]
@@ -148,13 +148,16 @@ mod tests {
         assert!(news(&drift, request).is_empty());
         let many: String = (0..100).map(|n| format!("\"m{n}\":1,")).collect();
         assert_eq!(news(&drift, &format!("{{{many}\"eventId\":1}}")).len(), MAX_MEMBERS - 4);
-        assert!(!drift.due() && drift.seen().len() == MAX_MEMBERS, "nothing more to look for");
+        assert!(
+            !drift.should_sample() && drift.seen().len() == MAX_MEMBERS,
+            "nothing more to look for"
+        );
     }
 
     #[test]
     fn the_first_calls_are_looked_at_and_then_a_sample() {
         let drift = SchemaDrift::default();
-        let due = (0..FIRST_SAMPLED + 10 * SAMPLE_EVERY).filter(|_| drift.due()).count();
+        let due = (0..FIRST_SAMPLED + 10 * SAMPLE_EVERY).filter(|_| drift.should_sample()).count();
         assert_eq!(due, usize::try_from(FIRST_SAMPLED + 10).unwrap());
     }
 }

@@ -6,7 +6,7 @@
 //! operator who misses an entitlement finds out why. At a place that the setting `entitlements`
 //! names such a value refuses the request, which is `portcullis_hooks`' matter.
 
-use portcullis_hooks::Incoming;
+use portcullis_hooks::HookRequest;
 use portcullis_model::json::Value;
 
 use crate::clock::Clock;
@@ -14,14 +14,14 @@ use crate::config::HookConfig;
 use crate::logging::log_limit::LOG_LIMITS;
 
 /// Logs the places of a call at which a value is passed over, where `debug` is logged.
-pub fn log(hook: &HookConfig, incoming: &Incoming, clock: &Clock) {
+pub fn log(hook: &HookConfig, incoming: &HookRequest, clock: &Clock) {
     if !tracing::enabled!(tracing::Level::DEBUG) || !hook.settings.entitlements.is_empty() {
         return;
     }
     for place in hook.kind.default_entitlements() {
         let value = incoming.call.payload.pointer(place);
         if value.is_some_and(is_unread)
-            && LOG_LIMITS.admit(UNREAD_REASONS, &hook.name, clock.instant())
+            && LOG_LIMITS.allows(UNREAD_REASONS, &hook.name, clock.instant())
         {
             tracing::debug!(
                 event = UNREAD_REASONS,

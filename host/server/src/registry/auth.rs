@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::error::RegistryError;
 use crate::config::registry::Access;
-use crate::net::outbound::{Outbound, address};
+use crate::net::outbound::{Outbound, parse_url};
 
 /// What somebody wants to do in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ pub enum Purpose {
 /// What has been proven so far.
 #[derive(Default)]
 pub struct CredentialCache {
-    held: Mutex<HashMap<(Repository, Purpose), CachedCredential>>,
+    credentials: Mutex<HashMap<(Repository, Purpose), CachedCredential>>,
 }
 
 struct CachedCredential {
@@ -53,13 +53,13 @@ impl Purpose {
 impl CredentialCache {
     /// What to show with a request; nothing before anybody asked for it.
     pub fn header(&self, repository: &Repository, purpose: Purpose) -> Option<HeaderValue> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
         let held = held.get(&(repository.clone(), purpose))?;
         held.until.is_none_or(|until| Instant::now() < until).then(|| held.header.clone())
     }
 
     /// Does what an answer of 401 asks for, as far as it can be done.
-    pub async fn meet(
+    pub async fn answer_challenge(
         &self,
         (outbound, access): (&Outbound, &Access),
         (repository, purpose): (&Repository, Purpose),
@@ -104,7 +104,7 @@ impl CredentialCache {
             }
             None => return Err(denied("it does not say how it wants to be told who asks")),
         };
-        self.held
+        self.credentials
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert((repository.clone(), purpose), held);
@@ -119,7 +119,7 @@ fn token_uri(
     repository: &Repository,
     purpose: Purpose,
 ) -> Option<Uri> {
-    let uri = address(realm).ok()?;
+    let uri = parse_url(realm).ok()?;
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(service) = service {
         query.append_pair("service", service);

@@ -14,7 +14,8 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATIO
 use hyper::{Method, Request, Response, Uri};
 use portcullis_model::{Digest, Document};
 use portcullis_registry::{
-    Descriptor, Index, MOST_BYTES, Malformed, Reference, Repository, What, referrers_tag, sha256,
+    Descriptor, ImageRef, Index, MAX_BYTES, ManifestError, Repository, TagOrDigest, referrers_tag,
+    sha256,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout_at;
@@ -56,7 +57,7 @@ impl Client {
     /// A manifest or index of this type, by tag or digest.
     pub async fn manifest(
         &self,
-        reference: &Reference,
+        reference: &ImageRef,
         media_type: &str,
     ) -> Result<Vec<u8>, RegistryError> {
         let place = reference.to_string();
@@ -65,11 +66,11 @@ impl Client {
             headers: vec![(ACCEPT, media_type.to_owned())],
             ..self.call(&reference.repository, Purpose::Pull, Method::GET, place.clone())
         };
-        let url = self.url(&reference.repository, &format!("manifests/{}", reference.what));
+        let url = self.url(&reference.repository, &format!("manifests/{}", reference.target));
         let answer = self.read(&call, url, until).await?;
         let malformed = |why: &str| RegistryError::Malformed {
             place: place.clone(),
-            why: Malformed(why.to_owned()),
+            why: ManifestError(why.to_owned()),
         };
         let said = answer
             .headers()
@@ -83,12 +84,12 @@ impl Client {
             .headers()
             .get("docker-content-digest")
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        let bytes = gather(answer, MOST_BYTES, &place, until).await?;
+        let bytes = read_body(answer, MAX_BYTES, &place, until).await?;
         let is = sha256(&bytes);
-        let wanted = match reference.what {
-            What::Digest(digest) => Some(digest),
+        let wanted = match reference.target {
+            TagOrDigest::Digest(digest) => Some(digest),
             // Believed only where it says that something is wrong.
-            What::Tag(_) => told,
+            TagOrDigest::Tag(_) => told,
         };
         if wanted.is_some_and(|wanted| wanted != is) {
             return Err(RegistryError::WrongDigest { place, is });
@@ -97,12 +98,13 @@ impl Client {
     }
 
     /// A manifest that something else has named.
-    pub async fn named(
+    pub async fn fetch_manifest(
         &self,
         repository: &Repository,
         it: &Descriptor,
     ) -> Result<Vec<u8>, RegistryError> {
-        let reference = Reference { repository: repository.clone(), what: What::Digest(it.digest) };
+        let reference =
+            ImageRef { repository: repository.clone(), target: TagOrDigest::Digest(it.digest) };
         let bytes = self.manifest(&reference, &it.media_type).await?;
         if u64::try_from(bytes.len()) != Ok(it.size) {
             let is = bytes.len().to_string();
@@ -140,7 +142,7 @@ impl Client {
             return Err(wrong_size(&told.unwrap_or_default().to_string()));
         }
         let (mut hash, mut left, mut body) = (Sha256::new(), it.size, answer.into_body());
-        while let Some(piece) = piece(&mut body, &place, until).await? {
+        while let Some(piece) = next_chunk(&mut body, &place, until).await? {
             let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
             left = left.checked_sub(length).ok_or_else(|| wrong_size("more"))?;
             hash.update(&piece);
@@ -171,7 +173,7 @@ impl Client {
             return Ok(bytes);
         }
         let (place, is) = (format!("{repository}@{}", it.digest), it.size.to_string());
-        let why = Malformed(format!("it is listed with {is} bytes; at most {most} are read"));
+        let why = ManifestError(format!("it is listed with {is} bytes; at most {most} are read"));
         Err(RegistryError::Malformed { place, why })
     }
 
@@ -189,42 +191,51 @@ impl Client {
         };
         match self.read(&call, self.url(repository, &format!("referrers/{to}")), until).await {
             Ok(answer) => {
-                let bytes = gather(answer, MOST_BYTES, &place, until).await?;
+                let bytes = read_body(answer, MAX_BYTES, &place, until).await?;
                 return Index::parse(&bytes).map_err(|why| RegistryError::Malformed { place, why });
             }
-            Err(RegistryError::Lacks { .. } | RegistryError::Status { .. }) => {}
+            Err(RegistryError::NotFound { .. } | RegistryError::Status { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.listed(repository, to).await
+        self.tagged_referrers(repository, to).await
     }
 
     /// The index of the tag schema.
-    async fn listed(&self, repository: &Repository, to: Digest) -> Result<Index, RegistryError> {
-        let tag = Reference { repository: repository.clone(), what: What::Tag(referrers_tag(to)) };
+    async fn tagged_referrers(
+        &self,
+        repository: &Repository,
+        to: Digest,
+    ) -> Result<Index, RegistryError> {
+        let tag = ImageRef {
+            repository: repository.clone(),
+            target: TagOrDigest::Tag(referrers_tag(to)),
+        };
         match self.manifest(&tag, Index::MEDIA_TYPE).await {
             Ok(bytes) => Index::parse(&bytes)
                 .map_err(|why| RegistryError::Malformed { place: tag.to_string(), why }),
-            Err(RegistryError::Lacks { .. }) => Ok(Index::new(None, Vec::new())),
+            Err(RegistryError::NotFound { .. }) => Ok(Index::new(None, Vec::new())),
             Err(error) => Err(error),
         }
     }
 
     /// Lists what refers to a manifest by the tag schema. Somebody else may write the same index at the same time: it is looked at afterwards, and
     /// written again where ours is gone.
-    pub async fn list(
+    pub async fn add_referrer(
         &self,
         repository: &Repository,
         to: Digest,
         it: &Descriptor,
     ) -> Result<(), RegistryError> {
         for _ in 0..MAX_INDEX_ATTEMPTS {
-            let mut index = self.listed(repository, to).await?;
+            let mut index = self.tagged_referrers(repository, to).await?;
             if index.lists(it.digest) {
                 return Ok(());
             }
             index.put(it.clone());
-            let tag =
-                Reference { repository: repository.clone(), what: What::Tag(referrers_tag(to)) };
+            let tag = ImageRef {
+                repository: repository.clone(),
+                target: TagOrDigest::Tag(referrers_tag(to)),
+            };
             self.push_manifest(&tag, Index::MEDIA_TYPE, index.to_bytes().into()).await?;
         }
         let place = format!("{repository}: referrers of {to}");
@@ -249,7 +260,7 @@ impl Client {
         let url = self.url(repository, "blobs/uploads/");
         let answer = self.send(&begin, &url, true, until).await?;
         if answer.status() != 202 {
-            return Err(refused(answer, &place, until).await);
+            return Err(error_response(answer, &place, until).await);
         }
         let recorded_elsewhere = |why| RegistryError::Redirect { place: place.clone(), why };
         let to = target(&url, &answer).ok_or_else(|| recorded_elsewhere("no place to put it"))?;
@@ -267,13 +278,17 @@ impl Client {
         };
         let until = self.until();
         let answer = self.send(&put, &to, true, until).await?;
-        if answer.status() == 201 { Ok(()) } else { Err(refused(answer, &place, until).await) }
+        if answer.status() == 201 {
+            Ok(())
+        } else {
+            Err(error_response(answer, &place, until).await)
+        }
     }
 
     /// Puts a manifest there, under a tag or its digest. What it lists must be there already.
     pub async fn push_manifest(
         &self,
-        to: &Reference,
+        to: &ImageRef,
         media_type: &str,
         bytes: Bytes,
     ) -> Result<(), RegistryError> {
@@ -284,9 +299,13 @@ impl Client {
             body: bytes,
             ..self.call(&to.repository, Purpose::Push, Method::PUT, place.clone())
         };
-        let url = self.url(&to.repository, &format!("manifests/{}", to.what));
+        let url = self.url(&to.repository, &format!("manifests/{}", to.target));
         let answer = self.send(&put, &url, true, until).await?;
-        if answer.status() == 201 { Ok(()) } else { Err(refused(answer, &place, until).await) }
+        if answer.status() == 201 {
+            Ok(())
+        } else {
+            Err(error_response(answer, &place, until).await)
+        }
     }
 
     fn call<'a>(
@@ -329,7 +348,7 @@ impl Client {
                     }
                     url = next;
                 }
-                _ => return Err(refused(answer, &call.place, until).await),
+                _ => return Err(error_response(answer, &call.place, until).await),
             }
         }
         Err(recorded_elsewhere("one place after the other"))
@@ -363,7 +382,7 @@ impl Client {
             })?;
             let answer = self
                 .outbound
-                .open(request, until)
+                .send_streaming(request, until)
                 .await
                 .map_err(|cause| outbound(&call.place, cause))?;
             if answer.status() != 401 || !own {
@@ -376,7 +395,7 @@ impl Client {
             asked = true;
             let whom = (call.repository, call.purpose);
             self.credentials
-                .meet((&self.outbound, &self.access), whom, answer.headers(), until)
+                .answer_challenge((&self.outbound, &self.access), whom, answer.headers(), until)
                 .await?;
         }
     }
@@ -411,24 +430,24 @@ fn origin(url: &str) -> Option<String> {
 }
 
 /// What an answer that is no success says.
-async fn refused(answer: Response<Incoming>, place: &str, until: Instant) -> RegistryError {
+async fn error_response(answer: Response<Incoming>, place: &str, until: Instant) -> RegistryError {
     let (place, status) = (place.to_owned(), answer.status().as_u16());
     match status {
-        404 => RegistryError::Lacks { place },
+        404 => RegistryError::NotFound { place },
         401 | 403 => RegistryError::Denied {
             place,
             why: format!("it answered {status}: this may not be done here"),
         },
         _ => {
-            let body = gather(answer, MAX_ERROR_BYTES, &place, until).await.unwrap_or_default();
-            let code = complaint(&body).map(|code| format!(" {code}")).unwrap_or_default();
+            let body = read_body(answer, MAX_ERROR_BYTES, &place, until).await.unwrap_or_default();
+            let code = error_code(&body).map(|code| format!(" {code}")).unwrap_or_default();
             RegistryError::Status { place, status, code }
         }
     }
 }
 
 /// The first error code of a registry's answer (Distribution 1.1, *Error Codes*).
-fn complaint(body: &[u8]) -> Option<String> {
+fn error_code(body: &[u8]) -> Option<String> {
     let document = Document::parse(body).ok()?;
     let code = document.root().get("errors")?.index(0)?.get("code")?.as_str()?;
     let plain = (1..=64).contains(&code.len())
@@ -437,14 +456,14 @@ fn complaint(body: &[u8]) -> Option<String> {
 }
 
 /// An answer's body, up to a limit.
-async fn gather(
+async fn read_body(
     answer: Response<Incoming>,
     most: usize,
     place: &str,
     until: Instant,
 ) -> Result<Vec<u8>, RegistryError> {
     let (mut bytes, mut body) = (Vec::new(), answer.into_body());
-    while let Some(piece) = piece(&mut body, place, until).await? {
+    while let Some(piece) = next_chunk(&mut body, place, until).await? {
         if bytes.len() + piece.len() > most {
             return Err(outbound(place, OutboundError::TooLong));
         }
@@ -454,7 +473,7 @@ async fn gather(
 }
 
 /// The next piece of a body.
-async fn piece(
+async fn next_chunk(
     body: &mut Incoming,
     place: &str,
     until: Instant,

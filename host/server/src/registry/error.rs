@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use portcullis_model::Digest;
-use portcullis_registry::Malformed;
+use portcullis_registry::ManifestError;
 use portcullis_trust::Refusal;
 use thiserror::Error;
 
@@ -35,7 +35,7 @@ pub enum RegistryError {
     },
     /// It does not have it.
     #[error("{place}: the registry does not have it")]
-    Lacks {
+    NotFound {
         /// What was asked for.
         place: String,
     },
@@ -61,7 +61,7 @@ pub enum RegistryError {
         /// What was asked for.
         place: String,
         /// What is wrong with it.
-        why: Malformed,
+        why: ManifestError,
     },
     /// What it gave has another digest.
     #[error("{place}: it has the digest {is}")]
@@ -113,14 +113,14 @@ pub enum PullError {
     Release(#[from] ReleaseError),
     /// The same release was not ready under the same configuration a while ago, and need not be tried again.
     #[error("the release would not come into force, as was found before")]
-    Unready {
+    NotReady {
         /// The code of what was found then.
         code: &'static str,
     },
     /// Something else came into the folders while it was made ready: it is not overwritten. The
     /// next poll sees what is there by then.
     #[error("not put into the folders: {why}")]
-    Overtaken {
+    Superseded {
         /// The value that came.
         why: String,
     },
@@ -142,7 +142,7 @@ impl RegistryError {
             Self::Outbound { cause: OutboundError::TooLong, .. } => "registry-too-long",
             Self::Outbound { .. } => "registry-unreachable",
             Self::Status { .. } => "registry-failed",
-            Self::Lacks { .. } => "registry-lacks",
+            Self::NotFound { .. } => "registry-lacks",
             Self::Denied { .. } => "registry-denied",
             Self::Password { .. } => "registry-password",
             Self::Malformed { .. } => "registry-malformed",
@@ -161,7 +161,7 @@ impl RegistryError {
             | Self::WrongSize { .. }
             | Self::Redirect { .. } => true,
             Self::Status { .. }
-            | Self::Lacks { .. }
+            | Self::NotFound { .. }
             | Self::Denied { .. }
             | Self::Password { .. } => false,
         }
@@ -173,7 +173,7 @@ impl RegistryError {
             Self::Outbound { .. } | Self::Status { .. } => {
                 Some("see whether the registry is up and can be reached from here")
             }
-            Self::Lacks { .. } => Some("see whether it was pushed there, under this name"),
+            Self::NotFound { .. } => Some("see whether it was pushed there, under this name"),
             Self::Denied { .. } | Self::Password { .. } => Some(
                 "see `username`, `password_file` and `token_realm`, and what the account may do",
             ),
@@ -196,8 +196,8 @@ impl PullError {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Incomplete(_) => "release-incomplete",
             Self::Release(error) => error.code(),
-            Self::Unready { code } => code,
-            Self::Overtaken { .. } => "folders-changed",
+            Self::NotReady { code } => code,
+            Self::Superseded { .. } => "folders-changed",
             Self::Disk { .. } => "disk",
         }
     }
@@ -209,7 +209,7 @@ impl PullError {
             Self::Refused { refusal, .. } => refusal.hint(),
             Self::Incomplete(_) => Some("push it again with `portcullis release push`".to_owned()),
             Self::Release(error) => error.hint(),
-            Self::Unready { .. } | Self::Overtaken { .. } => None,
+            Self::NotReady { .. } | Self::Superseded { .. } => None,
             Self::Disk { .. } => {
                 Some("see to the disk, and that the host may write there".to_owned())
             }
@@ -220,7 +220,7 @@ impl PullError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Release(error) => error.is_transient(),
-            Self::Overtaken { .. } => true,
+            Self::Superseded { .. } => true,
             _ => false,
         }
     }
@@ -232,8 +232,8 @@ impl PullError {
             Self::Refused { .. }
             | Self::Incomplete(_)
             | Self::Release(_)
-            | Self::Unready { .. } => true,
-            Self::Overtaken { .. } | Self::Disk { .. } => false,
+            | Self::NotReady { .. } => true,
+            Self::Superseded { .. } | Self::Disk { .. } => false,
         }
     }
 }

@@ -18,6 +18,8 @@ mod status;
 pub use crate::config::registry::{Access, RegistryConfig};
 pub use client::Client;
 pub use error::{PullError, RegistryError};
-pub use pull::{InstallPaths, LOCK, RemoteRelease, Shelf, download, place, root_name, staging};
+pub use pull::{
+    InstallPaths, LOCK, LocalBlobs, RemoteRelease, download, install, root_name, staging,
+};
 pub use push::{PluginParts, PushedPlugin, ReleaseParts, push_plugin, push_release};
-pub use status::{Outcome, Source, State};
+pub use status::{Outcome, RegistrySource, RegistryState};

@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 use portcullis_files::{create_or_empty, list_bounded, open_or_create, read_bounded};
 use portcullis_model::{Digest, Millis};
 use portcullis_registry::{
-    Descriptor, Documents, Image, Index, MANIFEST_ARTIFACT, MAX_PLUGINS, Malformed, Reference,
+    Descriptor, Documents, Image, ImageRef, Index, MANIFEST_ARTIFACT, MAX_PLUGINS, ManifestError,
     Release, Repository, attachment, layer, sha256,
 };
 use portcullis_trust::{Downgrade, Envelope, ReleaseSet, TrustRoot, verify_manifest};
 
 use super::client::Client;
 use super::error::{PullError, RegistryError};
-use crate::fs::folder::{Budget, DigestCache, Folder, MAX_FILES};
-use crate::trust::persisted::replace;
+use crate::fs::folder::{DigestCache, Folder, HashBudget, MAX_FILES};
+use crate::trust::persisted::write_durably;
 
 /// What a tag leads to: the release's own documents, not yet believed.
 pub struct RemoteRelease {
@@ -40,7 +40,7 @@ pub struct RemoteRelease {
 
 /// Files that are at hand already, by digest.
 #[derive(Default)]
-pub struct Shelf(BTreeMap<Digest, PathBuf>);
+pub struct LocalBlobs(BTreeMap<Digest, PathBuf>);
 
 /// Where a release lies, or will: the folders of a host's configuration, or of one that is to be filled.
 pub struct InstallPaths<'a> {
@@ -56,14 +56,14 @@ pub struct InstallPaths<'a> {
 
 impl RemoteRelease {
     /// Asks a registry what a tag leads to.
-    pub async fn ask(client: &Client, reference: &Reference) -> Result<Self, PullError> {
+    pub async fn fetch(client: &Client, reference: &ImageRef) -> Result<Self, PullError> {
         let place = reference.to_string();
         let malformed = |why| RegistryError::Malformed { place: place.clone(), why };
         let bytes = client.manifest(reference, Index::MEDIA_TYPE).await?;
         let mut index = Index::parse(&bytes).map_err(malformed)?;
         let repository = &reference.repository;
         if index.manifests.len() > MAX_MANIFESTS {
-            return Err(malformed(Malformed(format!(
+            return Err(malformed(ManifestError(format!(
                 "it lists more than {MAX_MANIFESTS} manifests"
             )))
             .into());
@@ -71,13 +71,13 @@ impl RemoteRelease {
         // Tools that copy an index may leave out what its manifests are; they say so themselves.
         for listed in index.manifests.iter_mut().filter(|it| it.artifact_type.is_none()) {
             if listed.media_type == Image::MEDIA_TYPE {
-                let image =
-                    Image::parse(&client.named(repository, listed).await?).map_err(malformed)?;
+                let image = Image::parse(&client.fetch_manifest(repository, listed).await?)
+                    .map_err(malformed)?;
                 listed.artifact_type = Some(image.artifact().to_owned());
             }
         }
         let release = Release::of(&index).map_err(malformed)?;
-        let image = Image::parse(&client.named(repository, &release.documents).await?)
+        let image = Image::parse(&client.fetch_manifest(repository, &release.documents).await?)
             .map_err(malformed)?;
         let documents = Documents::of(&image).map_err(malformed)?;
         let mut offer = Self {
@@ -126,11 +126,11 @@ impl RemoteRelease {
     }
 }
 
-impl Shelf {
+impl LocalBlobs {
     /// The files in these folders; nothing, where there are none. Hashes files that were not hashed
     /// before, within a budget: what is passed over comes from the registry again.
     pub fn of(install_paths: &InstallPaths<'_>, digests: &DigestCache) -> Self {
-        let (mut found, mut budget) = (BTreeMap::new(), Budget::new(MAX_RELEASE_BYTES));
+        let (mut found, mut budget) = (BTreeMap::new(), HashBudget::new(MAX_RELEASE_BYTES));
         for folder in [install_paths.plugins, install_paths.settings] {
             let files = Folder::read(folder, &[".wasm", ".json"]).unwrap_or_default().files;
             for file in files {
@@ -149,14 +149,18 @@ pub async fn download(
     repository: &Repository,
     offer: &RemoteRelease,
     (root, set, now): (&TrustRoot, &ReleaseSet, Millis),
-    shelf: &Shelf,
+    shelf: &LocalBlobs,
     to: &InstallPaths<'_>,
 ) -> Result<(), PullError> {
     for folder in [to.plugins, to.settings] {
         fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
     }
-    let bringing =
-        Download { client, repository, shelf, left: std::cell::Cell::new(MAX_RELEASE_BYTES) };
+    let bringing = Download {
+        client,
+        repository,
+        local: shelf,
+        left: std::cell::Cell::new(MAX_RELEASE_BYTES),
+    };
     let mut missing: BTreeMap<Digest, &String> =
         set.entries().map(|(id, entry)| (entry.manifest, id)).collect();
     for listed in &offer.release.manifests {
@@ -200,25 +204,25 @@ pub async fn download(
 }
 
 /// Puts everything that was brought into its place: files first, the set last. What is there already is not written again.
-pub fn place(from: &InstallPaths<'_>, to: &InstallPaths<'_>) -> Result<(), PullError> {
+pub fn install(from: &InstallPaths<'_>, to: &InstallPaths<'_>) -> Result<(), PullError> {
     for (from, to) in [(from.settings, to.settings), (from.plugins, to.plugins)] {
         fs::create_dir_all(to).map_err(|error| disk(to, &error))?;
         let listed = list_bounded(from, &[".wasm", ".json"], MAX_FILES);
         for name in listed.map_err(|error| disk(from, &error))?.names {
-            put(&from.join(&name), &to.join(&name))?;
+            replace(&from.join(&name), &to.join(&name))?;
         }
     }
     if from.downgrade.exists() {
-        put(from.downgrade, to.downgrade)?;
+        replace(from.downgrade, to.downgrade)?;
     }
-    put(from.set, to.set)
+    replace(from.set, to.set)
 }
 
 /// What is being brought, and how much more may come.
 struct Download<'a> {
     client: &'a Client,
     repository: &'a Repository,
-    shelf: &'a Shelf,
+    local: &'a LocalBlobs,
     left: std::cell::Cell<u64>,
 }
 
@@ -233,8 +237,8 @@ impl Download<'_> {
             place: format!("{}@{}", self.repository, listed.digest),
             why,
         };
-        let image =
-            Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
+        let image = Image::parse(&self.client.fetch_manifest(self.repository, listed).await?)
+            .map_err(malformed)?;
         let to = image.subject.as_ref().and_then(|subject| release.component(subject.digest));
         let to = to.ok_or_else(|| {
             PullError::Incomplete(
@@ -251,8 +255,8 @@ impl Download<'_> {
             place: format!("{}@{}", self.repository, listed.digest),
             why,
         };
-        let image =
-            Image::parse(&self.client.named(self.repository, listed).await?).map_err(malformed)?;
+        let image = Image::parse(&self.client.fetch_manifest(self.repository, listed).await?)
+            .map_err(malformed)?;
         let config =
             self.client.small_blob(self.repository, &image.config, MAX_CONFIG_BYTES).await?;
         Ok(layer(&image, &config).map_err(malformed)?.clone())
@@ -261,7 +265,7 @@ impl Download<'_> {
     /// A file, from the shelf or the registry.
     async fn fetch(&self, it: &Descriptor, to: &Path) -> Result<(), PullError> {
         // Copied and not linked: somebody could write into a linked file after it was checked.
-        if let Some(at_hand) = self.shelf.0.get(&it.digest)
+        if let Some(at_hand) = self.local.0.get(&it.digest)
             && let Ok(bytes) = read_bounded(at_hand, MAX_FILE_BYTES)
             && sha256(&bytes) == it.digest
         {
@@ -269,7 +273,7 @@ impl Download<'_> {
         }
         let left = self.left.get().checked_sub(it.size).filter(|_| it.size <= MAX_FILE_BYTES);
         let left = left.ok_or_else(|| {
-            let why = Malformed(format!("a file of {} bytes is more than is taken", it.size));
+            let why = ManifestError(format!("a file of {} bytes is more than is taken", it.size));
             RegistryError::Malformed { place: format!("{}@{}", self.repository, it.digest), why }
         })?;
         self.left.set(left);
@@ -301,7 +305,7 @@ pub fn lock(set: &Path) -> Result<fs::File, PullError> {
     }
     let file = open_or_create(&path, 0o600).map_err(|error| disk(&path, &error))?;
     let held =
-        |_| PullError::Overtaken { why: "somebody publishes there at this moment".to_owned() };
+        |_| PullError::Superseded { why: "somebody publishes there at this moment".to_owned() };
     file.try_lock().map_err(held)?;
     Ok(file)
 }
@@ -313,7 +317,7 @@ pub fn root_name(version: u64, envelope: &[u8]) -> String {
 
 /// Writes a document that was verified.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), PullError> {
-    replace(path, bytes).map_err(|error| disk(path, &error))
+    write_durably(path, bytes).map_err(|error| disk(path, &error))
 }
 
 /// An error of the disk.
@@ -321,7 +325,7 @@ pub fn disk(path: &Path, error: &io::Error) -> PullError {
     PullError::Disk { path: path.to_owned(), why: error.to_string() }
 }
 
-fn put(from: &Path, to: &Path) -> Result<(), PullError> {
+fn replace(from: &Path, to: &Path) -> Result<(), PullError> {
     let bytes = read_bounded(from, MAX_FILE_BYTES).map_err(|error| disk(from, &error.into()))?;
     if read_bounded(to, MAX_FILE_BYTES).is_ok_and(|there| there == bytes) {
         return Ok(());

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use portcullis_engine::Inspection;
 use portcullis_model::{Digest, Document};
 use portcullis_registry::{
-    ComponentFacts, DSSE, Descriptor, Documents, EMPTY, EMPTY_CONFIG, Image, Index,
-    MANIFEST_ARTIFACT, RELEASE_DOCUMENTS, Reference, Release, Repository, SETTINGS, SUITE_ARTIFACT,
-    What, attached, component, sha256,
+    ComponentFacts, DSSE, Descriptor, Documents, EMPTY, EMPTY_CONFIG, Image, ImageRef, Index,
+    MANIFEST_ARTIFACT, RELEASE_DOCUMENTS, Release, Repository, SETTINGS, SUITE_ARTIFACT,
+    TagOrDigest, attached, component, sha256,
 };
 use portcullis_trust::{Envelope, Manifest};
 
@@ -64,7 +64,7 @@ pub struct ReleaseParts<'a> {
 /// Pushes a plugin: its component under a tag, the rest as what refers to it.
 pub async fn push_plugin(
     client: &Client,
-    to: &Reference,
+    to: &ImageRef,
     parts: &PluginParts<'_>,
 ) -> Result<PushedPlugin, RegistryError> {
     let repository = &to.repository;
@@ -100,7 +100,7 @@ pub async fn push_plugin(
 /// Pushes a release with everything that it names, and moves the tag there. Gives the index's digest.
 pub async fn push_release(
     client: &Client,
-    to: &Reference,
+    to: &ImageRef,
     parts: &ReleaseParts<'_>,
 ) -> Result<Digest, RegistryError> {
     let repository = &to.repository;
@@ -110,7 +110,8 @@ pub async fn push_release(
         manifests: Vec::new(),
     };
     for (plugin, tag) in &parts.plugins {
-        let place = Reference { repository: repository.clone(), what: What::Tag(tag.clone()) };
+        let place =
+            ImageRef { repository: repository.clone(), target: TagOrDigest::Tag(tag.clone()) };
         let pushed = push_plugin(client, &place, plugin).await?;
         // Two manifests can be for one component.
         if release.component(pushed.component.digest).is_none() {
@@ -147,7 +148,8 @@ pub async fn push_release(
         artifact_type: Some(RELEASE_DOCUMENTS.to_owned()),
         ..image.descriptor(&bytes)
     };
-    let tagged = |tag: String| Reference { repository: repository.clone(), what: What::Tag(tag) };
+    let tagged =
+        |tag: String| ImageRef { repository: repository.clone(), target: TagOrDigest::Tag(tag) };
     // Under tags of their own too: some registries' sweeps keep only what has one.
     client
         .push_manifest(
@@ -182,9 +184,10 @@ async fn attach(
     let image = attached(to, artifact, layer);
     let bytes = image.to_bytes();
     let listed = image.descriptor(&bytes);
-    let place = Reference { repository: repository.clone(), what: What::Digest(listed.digest) };
+    let place =
+        ImageRef { repository: repository.clone(), target: TagOrDigest::Digest(listed.digest) };
     client.push_manifest(&place, Image::MEDIA_TYPE, bytes.into()).await?;
-    client.list(repository, to.digest, &listed).await?;
+    client.add_referrer(repository, to.digest, &listed).await?;
     Ok(listed)
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_model::{Digest, Millis};
-use portcullis_registry::Reference;
+use portcullis_registry::ImageRef;
 
 use super::client::Client;
 use super::error::PullError;
@@ -15,14 +15,14 @@ use crate::error::StartError;
 use crate::start_problems::key_file;
 
 /// A registry that is followed.
-pub struct Source {
+pub struct RegistrySource {
     /// The client.
     pub client: Client,
     /// The tag.
-    pub reference: Reference,
+    pub reference: ImageRef,
     /// The settings.
     pub config: RegistryConfig,
-    state: Mutex<State>,
+    state: Mutex<RegistryState>,
     counts: [AtomicU64; Outcome::ALL.len()],
 }
 
@@ -41,7 +41,7 @@ pub enum Outcome {
 
 /// How it goes.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub struct RegistryState {
     /// What the last look came to.
     pub outcome: Option<Outcome>,
     /// Its code, where it did not go well.
@@ -67,7 +67,7 @@ impl Outcome {
     }
 }
 
-impl Source {
+impl RegistrySource {
     /// Readies it; calls nobody.
     pub fn new(config: &RegistryConfig) -> Result<Self, StartError> {
         let wrong = |why| StartError::Registry { release: config.release.clone(), why };
@@ -87,7 +87,7 @@ impl Source {
     }
 
     /// How it goes.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> RegistryState {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -97,12 +97,12 @@ impl Source {
     }
 
     /// Notes what the tag led to.
-    pub fn saw(&self, artifact: Digest) {
+    pub fn set_artifact(&self, artifact: Digest) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).artifact = Some(artifact);
     }
 
     /// Notes what a look came to. Says whether that is another thing than the last time.
-    pub fn note(&self, result: &Result<Outcome, PullError>, now: Millis) -> bool {
+    pub fn record_outcome(&self, result: &Result<Outcome, PullError>, now: Millis) -> bool {
         let outcome = match result {
             Ok(outcome) => *outcome,
             Err(error) if error.is_refusal() => Outcome::Refused,

@@ -17,14 +17,15 @@ use portcullis_trust::{Activation, Active, TrustHistory};
 use crate::bindings::generation::Generation;
 use crate::config::{Config, ReleasePaths};
 use crate::loading::{
-    Completeness, Found, ReleaseError, activation_record, current_set_digest, rejection_record,
+    Completeness, ReleaseError, ReleaseFiles, activation_record, current_set_digest,
+    rejection_record,
 };
 use crate::release::last_good::{
     copy_is_kept, keep_from_folders, keep_release, note_unenforced, prepare_last_good, recheck,
 };
 use crate::release::prepare::{observe_documents, prepare, read_release};
 use crate::state::active::ActiveConfig;
-use crate::state::host::{Host, NotInForce};
+use crate::state::host::{Host, NotActivated};
 
 /// The outcome of an activation from the folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub fn activate_from_folders(
     found.report_to(&host.progress);
     observe_documents(host, &found);
     log_rejected_signatures(host, &found);
-    host.standing.found(&found, &host.keeper().trusted(), host.trusted_now());
+    host.release_status.set_found(&found, &host.trust_state().view(), host.trusted_now());
     let set = found.set_digest();
     // A part that had to be left out of the last good release may be there again.
     let is_whole = |active: &&Arc<Generation>| active.set == set && active.is_whole();
@@ -65,7 +66,7 @@ pub fn activate_from_folders(
         return Ok(Activated::Unchanged);
     }
     // Another set lies there; its problems are told of that one.
-    host.obstacles.altered(None);
+    host.conditions.set_altered_release(None);
 
     // 2. to 4. Verify, self-test and prepare.
     let generation =
@@ -78,8 +79,8 @@ pub fn activate_from_folders(
     // 5. and 6. Record and swap.
     match activate(host, generation) {
         Ok(()) => Ok(Activated::Active),
-        Err(NotInForce::Overtaken) => Err(ReleaseError::Overtaken),
-        Err(NotInForce::Record(_)) => Ok(Activated::NotRecorded),
+        Err(NotActivated::Superseded) => Err(ReleaseError::Superseded),
+        Err(NotActivated::Record(_)) => Ok(Activated::NotRecorded),
     }
 }
 
@@ -97,7 +98,7 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
         });
         let is_superseded = match activated {
             Ok(_) => false,
-            Err(ReleaseError::Overtaken) => true,
+            Err(ReleaseError::Superseded) => true,
             Err(error) => {
                 tracing::warn!(
                     event = "release.refused",
@@ -119,11 +120,11 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
 /// Puts the last good release in force where nothing decides, after the one in the folders was refused. Says
 /// whether that was overtaken, and is to be begun again.
 pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bool) -> bool {
-    host.obstacles.release(Some(refused.code()));
-    host.standing.refused(refused);
+    host.conditions.set_refused_release(Some(refused.code()));
+    host.release_status.set_rejected(refused);
     match prepare_last_good(host, wanted) {
         Ok(Some(generation)) => {
-            matches!(activate(host, generation), Err(NotInForce::Overtaken))
+            matches!(activate(host, generation), Err(NotActivated::Superseded))
         }
         Ok(None) => {
             tracing::error!(code = refused.code(), error = %refused, hint = refused.hint(), event = "release.none", "no release is active; every call gets its safe answer");
@@ -135,11 +136,11 @@ pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bo
 
 /// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on
 /// theirs. Without the record, or where what it was held against does not hold any more, it does not come into force. Blocks on the log.
-pub fn activate(host: &Host, generation: Generation) -> Result<(), NotInForce> {
+pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated> {
     let (number, active_config) = (generation.number, host.active_config.load_full());
-    let put = |generation| active_config.under(Some(generation));
+    let put = |generation| active_config.with_generation(Some(generation));
     let done = record_and_swap(host, generation, None, &active_config.config, put);
-    if let Err(NotInForce::Record(why)) = &done {
+    if let Err(NotActivated::Record(why)) = &done {
         tracing::error!(
             generation = number,
             why,
@@ -157,48 +158,48 @@ pub fn record_and_swap(
     before: Option<Entry>,
     config: &Config,
     put: impl FnOnce(Arc<Generation>) -> ActiveConfig,
-) -> Result<(), NotInForce> {
+) -> Result<(), NotActivated> {
     let (number, set) = (generation.number, generation.set);
-    let mut keeper = host.keeper();
-    if !generation.trust_snapshot.holds(&keeper.trusted()) {
-        return Err(NotInForce::Overtaken);
+    let mut trust_state = host.trust_state();
+    if !generation.trust_snapshot.holds(&trust_state.view()) {
+        return Err(NotActivated::Superseded);
     }
     if let Some(entry) = before {
         host.recorder.append_durable(entry)?;
     }
-    let active = active_after(host, &generation, keeper.history());
+    let active = active_after(host, &generation, trust_state.history());
     let of_set = TrustHistory::of(&generation.release, active);
-    keeper.record_min_serials(&host.recorder.log, generation.set, &of_set);
+    trust_state.record_min_serials(&host.recorder.log, generation.set, &of_set);
     let piece =
         TrustHistory { highest: of_set.highest, active: of_set.active, ..TrustHistory::default() };
     let entry = activation_record(&generation, &piece);
     host.recorder.append_durable(entry)?;
-    keeper.remember(&of_set);
+    trust_state.remember(&of_set);
     for warning in generation.warnings(&config.hooks) {
         tracing::warn!(generation = number, event = "release.warning", "{warning}");
     }
     // What its bindings counted must not be lost with it.
     if let Some(previous_metrics) = &host.active_config.load().generation {
-        host.record_ends(&mut keeper, previous_metrics);
+        host.record_ends(&mut trust_state, previous_metrics);
         let ended = previous_metrics.transfer_metrics(&generation, &host.previous_metrics.load());
         host.previous_metrics.store(Arc::new(ended));
     } else {
         // The one before was withdrawn.
         host.previous_metrics.load().iter().for_each(|before| {
-            generation.continues(before);
+            generation.continue_metrics(before);
         });
     }
     // The last good release comes into force although the one in the folders was refused.
     if !generation.is_last_good() {
-        host.obstacles.release(None);
+        host.conditions.set_refused_release(None);
     }
-    host.obstacles.altered(None);
+    host.conditions.set_altered_release(None);
     host.active_config.store(Arc::new(put(Arc::new(generation))));
     // A root that waits for the clock revokes keys already.
-    host.stop_revoked(&keeper);
-    host.standing.active(set, keeper.history().highest);
-    host.standing.set_previous(keeper.history().before_active());
-    drop(keeper);
+    host.stop_revoked(&trust_state);
+    host.release_status.set_active(set, trust_state.history().highest);
+    host.release_status.set_previous(trust_state.history().before_active());
+    drop(trust_state);
     copy_is_kept(host, set);
     note_unenforced(host);
     tracing::info!(generation = number, event = "release.active", "release active");
@@ -208,7 +209,7 @@ pub fn record_and_swap(
 /// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
 /// never has an earlier moment, whatever the clock does.
 fn active_after(host: &Host, generation: &Generation, history: &TrustHistory) -> Active {
-    if let Activation::Again(active) = generation.passage {
+    if let Activation::Restart(active) = generation.activation {
         return active;
     }
     let resets = history.resets();
@@ -223,8 +224,8 @@ fn active_after(host: &Host, generation: &Generation, history: &TrustHistory) ->
 }
 
 /// Logs signatures that count for nothing under the trust root.
-fn log_rejected_signatures(host: &Host, found: &Found) {
-    for (file, refusal) in found.rejected_signatures(host.keeper().root()) {
+fn log_rejected_signatures(host: &Host, found: &ReleaseFiles) {
+    for (file, refusal) in found.rejected_signatures(host.trust_state().root()) {
         tracing::warn!(
             event = "trust.signature_ignored",
             file = %file.display(),

@@ -26,8 +26,8 @@ use crate::error::StartError;
 use crate::fs::change::Folders;
 use crate::loading::{self, ReleaseError};
 use crate::registry::PullError;
-use crate::registry::pull::{self, InstallPaths, RemoteRelease, Shelf};
-use crate::registry::{Outcome, Source};
+use crate::registry::pull::{self, InstallPaths, LocalBlobs, RemoteRelease};
+use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::Host;
 
 /// The thread, where a registry is followed.
@@ -38,13 +38,13 @@ pub struct RegistryWatch {
 
 #[derive(Default)]
 struct Signals {
-    look: Notify,
+    poll: Notify,
     stop: Notify,
 }
 
 /// What need not be said or tried again.
 #[derive(Default)]
-struct Seen {
+struct PollState {
     /// A release that would not come into force, under that configuration and trust root, and why.
     unready: Option<(Digest, Digest, u64, &'static str)>,
     /// What was recorded last.
@@ -71,7 +71,7 @@ impl RegistryWatch {
         let run = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = follow(&host, &reload, &theirs.look) => {}
+                    () = follow(&host, &reload, &theirs.poll) => {}
                     () = theirs.stop.notified() => {}
                 }
             });
@@ -86,8 +86,8 @@ impl RegistryWatch {
     }
 
     /// Looks now.
-    pub fn now(&self) {
-        self.signals.look.notify_one();
+    pub fn poll_now(&self) {
+        self.signals.poll.notify_one();
     }
 
     /// Ends it: a request in progress is given up, and a release that is being made ready. A folder
@@ -111,14 +111,14 @@ impl RegistryWatch {
 
 async fn follow(host: &Arc<Host>, reload: &impl Fn(), look: &Notify) {
     let Some(source) = &host.registry else { return };
-    let mut seen = Seen::default();
+    let mut seen = PollState::default();
     loop {
-        let result = round(host, source, look, &mut seen).await;
+        let result = poll(host, source, look, &mut seen).await;
         // Nothing is wrong with what it was busy with: something newer is there.
-        if let Err(PullError::Release(ReleaseError::Overtaken)) = result {
+        if let Err(PullError::Release(ReleaseError::Superseded)) = result {
             continue;
         }
-        let changed = source.note(&result, host.clock.now());
+        let changed = source.record_outcome(&result, host.clock.now());
         match &result {
             Ok(outcome) => {
                 seen.failures = 0;
@@ -144,42 +144,46 @@ async fn follow(host: &Arc<Host>, reload: &impl Fn(), look: &Notify) {
 }
 
 /// One look.
-async fn round(
+async fn poll(
     host: &Arc<Host>,
-    source: &Source,
+    source: &RegistrySource,
     look: &Notify,
-    seen: &mut Seen,
+    seen: &mut PollState,
 ) -> Result<Outcome, PullError> {
     seen.artifact = None;
     let config = Arc::clone(&host.active_config.load().config);
-    let (offer, root) = hear(host, source, &config, &mut seen.artifact).await?;
+    let (offer, root) = apply_remote_revocations(host, source, &config, &mut seen.artifact).await?;
     let (paths, digest) = (&config.release, offer.set_digest());
     let here = loading::current_set_digest(paths) == Some(digest);
     // What lies there and was refused is pulled again: perhaps it was damaged here.
     let active = host.active_config.load().generation.clone();
-    let damaged = host.obstacles.refused_release().is_some()
-        || host.obstacles.altered_release().is_some()
+    let damaged = host.conditions.refused_release().is_some()
+        || host.conditions.altered_release().is_some()
         || active.as_ref().is_none_or(|it| it.is_last_good());
     if here && !damaged {
         return Ok(Outcome::Current);
     }
-    let now = host.keeper().time_for_activation();
+    let now = host.trust_state().time_for_activation();
     let refused = |refusal| PullError::Refused { plugin: None, refusal };
-    let again = host.keeper().history().active.filter(|active| active.set == digest);
+    let again = host.trust_state().history().active.filter(|active| active.set == digest);
     let (root, at) = match again {
-        Some(active) => (Arc::clone(host.keeper().trusted().roots.at(active.root)), active.since),
+        Some(active) => {
+            (Arc::clone(host.trust_state().view().roots.version(active.root)), active.since)
+        }
         None => (root, now),
     };
-    host.keeper().check_replacement(digest).map_err(|error| PullError::Release(error.into()))?;
+    host.trust_state()
+        .check_replacement(digest)
+        .map_err(|error| PullError::Release(error.into()))?;
     let set = verify_release(&root, &offer.set, at).map_err(refused)?;
-    loading::admit(&host.keeper().trusted(), &set, digest, offer.downgrade.as_deref(), now)
+    loading::admit(&host.trust_state().view(), &set, digest, offer.downgrade.as_deref(), now)
         .map_err(refused)?;
     // Another trust root may take what this one does not.
     let under = host.root.load().version;
     if let Some((artifact, configuration, root, code)) = seen.unready
         && (artifact, configuration, root) == (offer.artifact, config.digest, under)
     {
-        return Err(PullError::Unready { code });
+        return Err(PullError::NotReady { code });
     }
     let folder =
         source.config.staging.clone().unwrap_or_else(|| paths.set.with_file_name("incoming"));
@@ -206,7 +210,7 @@ async fn round(
 /// Brings a release into the staging folder, makes it ready there, and puts it in its place.
 async fn take(
     host: &Arc<Host>,
-    source: &Source,
+    source: &RegistrySource,
     look: &Notify,
     offer: &RemoteRelease,
     verified: (&TrustRoot, &ReleaseSet, Millis),
@@ -216,14 +220,14 @@ async fn take(
     let [set, plugins, settings, downgrade] = pull::staging(folder)?;
     let staged = ReleasePaths { set, plugins, settings, downgrade, ..config.release.clone() };
     let (from, to) = (install_paths(&staged), install_paths(&config.release));
-    let (repository, shelf) = (&source.reference.repository, Shelf::of(&to, &host.digests));
+    let (repository, shelf) = (&source.reference.repository, LocalBlobs::of(&to, &host.digests));
     pull::download(&source.client, repository, offer, verified, &shelf, &from).await?;
     let before = loading::current_set_digest(&config.release);
     try_release(host, source, look, offer.artifact, &staged, config).await?;
     // Making it ready took its time: what was published here meanwhile is not overwritten.
     let _lock = pull::lock(&config.release.set)?;
     may_install(host, &config.release, offer, before)?;
-    pull::place(&from, &to)
+    pull::install(&from, &to)
 }
 
 /// Refuses to put a release into the folders that may not come into force any more, or in place of another one that
@@ -237,7 +241,7 @@ fn may_install(
     let refused = |refusal| PullError::Refused { plugin: None, refusal };
     let (digest, offered) =
         (offer.set_digest(), ReleaseSet::unverified(&offer.set).map_err(refused)?);
-    let (roots, history) = host.keeper().copy();
+    let (roots, history) = host.trust_state().copy_view();
     let trusted = Trusted { roots: &roots, history: &history };
     loading::admit(&trusted, &offered, digest, offer.downgrade.as_deref(), host.trusted_now())
         .map_err(refused)?;
@@ -250,7 +254,7 @@ fn may_install(
             let (version, offered) = (set.version, offered.version);
             let why =
                 format!("release set {version} has come there, and the registry has {offered}");
-            Err(PullError::Overtaken { why })
+            Err(PullError::Superseded { why })
         }
         // Nobody has signed what came, or it is older.
         _ => Ok(()),
@@ -261,7 +265,7 @@ fn may_install(
 /// made.
 async fn try_release(
     host: &Arc<Host>,
-    source: &Source,
+    source: &RegistrySource,
     look: &Notify,
     artifact: Digest,
     staged: &ReleasePaths,
@@ -280,7 +284,7 @@ async fn try_release(
             () = sleep(pause(source.config.poll_ms, 0)) => {}
             () = look.notified() => {}
         }
-        match hear(host, source, config, &mut None).await {
+        match apply_remote_revocations(host, source, config, &mut None).await {
             Ok((offer, _)) if offer.artifact != artifact => drop(wanted.take()),
             Ok(_) => {}
             // Said by the next look, if it lasts.
@@ -293,14 +297,14 @@ async fn try_release(
 
 /// Asks the registry what it offers, and takes up what is in that of trust, before anything else and whatever becomes of the rest. Gives the
 /// trust root in force then.
-async fn hear(
+async fn apply_remote_revocations(
     host: &Host,
-    source: &Source,
+    source: &RegistrySource,
     config: &Config,
     artifact: &mut Option<Digest>,
 ) -> Result<(RemoteRelease, Arc<TrustRoot>), PullError> {
-    let offer = RemoteRelease::ask(&source.client, &source.reference).await?;
-    source.saw(offer.artifact);
+    let offer = RemoteRelease::fetch(&source.client, &source.reference).await?;
+    source.set_artifact(offer.artifact);
     *artifact = Some(offer.artifact);
     let root = roots(host, config, &offer)?;
     host.apply_set_revocations(&offer.set);
@@ -312,7 +316,7 @@ async fn hear(
 
 /// Puts trust roots that follow the one in force where the host looks for them, and has it look. Gives the one in force then.
 fn roots(host: &Host, config: &Config, offer: &RemoteRelease) -> Result<Arc<TrustRoot>, PullError> {
-    let mut newest = Arc::clone(host.keeper().root());
+    let mut newest = Arc::clone(host.trust_state().root());
     let before = newest.version;
     for (version, envelope) in offer.roots.range(before.saturating_add(1)..) {
         let next = newest
@@ -327,11 +331,17 @@ fn roots(host: &Host, config: &Config, offer: &RemoteRelease) -> Result<Arc<Trus
         // What is wrong with other files there, housekeeping says.
         drop(host.apply_trust_changes(Folders::default()));
     }
-    Ok(Arc::clone(host.keeper().root()))
+    Ok(Arc::clone(host.trust_state().root()))
 }
 
 /// Says once what is wrong; records what came and was not taken.
-fn log_failure(host: &Host, source: &Source, seen: &mut Seen, error: &PullError, changed: bool) {
+fn log_failure(
+    host: &Host,
+    source: &RegistrySource,
+    seen: &mut PollState,
+    error: &PullError,
+    changed: bool,
+) {
     let (code, hint) = (error.code(), error.hint());
     if changed {
         tracing::warn!(code, %error, hint, release = %source.reference, event = "registry.not-pulled", "nothing pulled; what is here goes on");

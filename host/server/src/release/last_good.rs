@@ -16,10 +16,10 @@ use portcullis_trust::{ReleaseSet, TrustRoot};
 use crate::bindings::generation::Generation;
 use crate::fs::file_worker::{POLL_LIMIT, START_LIMIT};
 use crate::loading::{
-    Completeness, Found, HookIdentity, LastGood, ReleaseError, altered_record, close_bound,
+    Completeness, HookIdentity, LastGood, ReleaseError, ReleaseFiles, altered_record, close_bound,
     set_bytes, set_digest,
 };
-use crate::state::conditions::Altered;
+use crate::state::conditions::AlteredRelease;
 use crate::state::host::Host;
 
 /// The hooks on which nothing need enforce under the copy of this set, where this set lies in the
@@ -39,16 +39,16 @@ pub fn may_stay_open(
 
 /// Copies a release that is about to come into force, or is in force. What keeps it from being
 /// copied keeps it from nothing else.
-pub fn keep_release(host: &Host, found: &Found, release: &ReleaseSet) {
+pub fn keep_release(host: &Host, found: &ReleaseFiles, release: &ReleaseSet) {
     let set = found.set_digest();
     // What is not the active one any more is of no use, and may be in the way of the new copy.
-    if let Some(active) = host.keeper().history().active {
+    if let Some(active) = host.trust_state().history().active {
         drop(host.last_good.prune(active.set));
     }
     let kept = host.last_good.keep(found, release);
     let why = kept.as_ref().err().map(ToString::to_string);
     if let Err(error) = kept
-        && host.obstacles.not_kept(why)
+        && host.conditions.set_copy_failure(why)
     {
         tracing::warn!(
             event = "release.not_kept",
@@ -70,7 +70,7 @@ pub fn keep_from_folders(host: &Host, generation: &Generation) {
     let Some(found) = found.filter(|found| found.set_digest() == generation.set) else {
         return;
     };
-    let (roots, history) = host.keeper().copy();
+    let (roots, history) = host.trust_state().copy_view();
     let trusted = Trusted { roots: &roots, history: &history };
     if let Ok(release) = found.recheck(&trusted, generation) {
         keep_release(host, &found, &release);
@@ -80,7 +80,7 @@ pub fn keep_from_folders(host: &Host, generation: &Generation) {
 /// The release with this set is in force: no other copy is needed any more.
 pub fn copy_is_kept(host: &Host, set: Digest) {
     if host.last_good.holds(set) {
-        host.obstacles.not_kept(None);
+        host.conditions.set_copy_failure(None);
         if let Err(error) = host.last_good.prune(set) {
             tracing::debug!(%error, "copies of earlier releases are left; they are removed later");
         }
@@ -97,8 +97,8 @@ pub fn prepare_last_good(
     host: &Host,
     wanted: impl FnMut() -> bool,
 ) -> Result<Option<Generation>, ReleaseError> {
-    let Some(active) = host.keeper().history().active else { return Ok(None) };
-    let found = match host.last_good.read(active.set, &host.reading()) {
+    let Some(active) = host.trust_state().history().active else { return Ok(None) };
+    let found = match host.last_good.read(active.set, &host.reading_basis()) {
         Ok(found) => found,
         Err(why) => {
             tracing::error!(
@@ -111,7 +111,7 @@ pub fn prepare_last_good(
         }
     };
     let config = host.active_config.load().config.clone();
-    match prepare(host, &found, &config.hooks, Completeness::LastGood, wanted) {
+    match prepare(host, &found, &config.hooks, Completeness::Available, wanted) {
         Ok(mut generation) => {
             generation
                 .stop_unenforced(&config.hooks, &places_that_may_stay_open(host, generation.set));
@@ -135,7 +135,7 @@ pub fn prepare_last_good(
             }
             Ok(Some(generation))
         }
-        Err(ReleaseError::Overtaken) => Err(ReleaseError::Overtaken),
+        Err(ReleaseError::Superseded) => Err(ReleaseError::Superseded),
         Err(error) => {
             tracing::error!(
                 event = "release.last_good_refused",
@@ -176,22 +176,22 @@ pub fn note_unenforced(host: &Host) {
 
 /// Verifies what lies in the folders although its set is the one in force. What is wrong with
 /// it is said at once, because the next start would meet it.
-pub fn recheck(host: &Host, found: &Found, generation: &Generation) {
-    let (roots, history) = host.keeper().copy();
+pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
+    let (roots, history) = host.trust_state().copy_view();
     let trusted = Trusted { roots: &roots, history: &history };
     match found.recheck(&trusted, generation) {
         Ok(release) => {
             // Before it is said: whoever reads that line finds the host as it is.
-            host.obstacles.release(None);
+            host.conditions.set_refused_release(None);
             let was_last_good = generation.last_good.swap(false, Ordering::AcqRel);
-            if host.obstacles.altered(None) || was_last_good {
+            if host.conditions.set_altered_release(None) || was_last_good {
                 tracing::info!(
                     event = "release.whole_again",
                     generation = generation.number,
                     "the release folders hold the release in force again"
                 );
             }
-            host.standing.active(generation.set, 0);
+            host.release_status.set_active(generation.set, 0);
             if !host.last_good.holds(generation.set) {
                 keep_release(host, found, &release);
                 copy_is_kept(host, generation.set);
@@ -199,9 +199,9 @@ pub fn recheck(host: &Host, found: &Found, generation: &Generation) {
             note_unenforced(host);
         }
         Err(error) => {
-            let altered = Altered { code: error.code(), sentence: error.to_string() };
-            host.standing.altered(&error);
-            if host.obstacles.altered(Some(altered)) {
+            let altered = AlteredRelease { code: error.code(), sentence: error.to_string() };
+            host.release_status.set_altered(&error);
+            if host.conditions.set_altered_release(Some(altered)) {
                 tracing::warn!(
                     event = "release.altered",
                     generation = generation.number,

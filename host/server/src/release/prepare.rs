@@ -10,11 +10,11 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use portcullis_engine::GivenUp;
+use portcullis_engine::CancelToken;
 
 use crate::bindings::generation::Generation;
 use crate::config::{Config, HookConfig, ReleasePaths};
-use crate::loading::{Completeness, Found, ReleaseError};
+use crate::loading::{Completeness, ReleaseError, ReleaseFiles};
 use crate::state::host::Host;
 
 /// Reads release folders on a thread that may hang with them. Asks time and again whether that
@@ -26,13 +26,13 @@ pub fn read_release(
     host: &Host,
     paths: &ReleasePaths,
     wanted: impl FnMut() -> bool,
-) -> Result<Found, ReleaseError> {
-    let (its_paths, reading) = (paths.clone(), host.reading());
-    let read = move || Found::read(&its_paths, &reading);
+) -> Result<ReleaseFiles, ReleaseError> {
+    let (its_paths, reading) = (paths.clone(), host.reading_basis());
+    let read = move || ReleaseFiles::read(&its_paths, &reading);
     let found = host.files.reading.run_while(read, CHECK_EVERY, wanted);
     found.unwrap_or_else(|| match host.files.reading.stalled_for() {
         Some(limit) => Err(ReleaseError::Stalled { path: paths.set.clone(), limit }),
-        None => Err(ReleaseError::Overtaken),
+        None => Err(ReleaseError::Superseded),
     })
 }
 
@@ -43,7 +43,7 @@ pub fn try_release(
     config: &Config,
     wanted: impl FnMut() -> bool,
 ) -> Result<(), ReleaseError> {
-    let found = Found::read(paths, &host.reading())?;
+    let found = ReleaseFiles::read(paths, &host.reading_basis())?;
     prepare(host, &found, &config.hooks, Completeness::Everything, wanted).map(drop)
 }
 
@@ -54,36 +54,37 @@ pub fn try_release(
 /// What is wrong with it; [`ReleaseError::Superseded`] where it is wanted no more, or was held against what does not hold any more.
 pub fn prepare(
     host: &Host,
-    found: &Found,
+    found: &ReleaseFiles,
     hooks: &[HookConfig],
     demand: Completeness,
     mut wanted: impl FnMut() -> bool,
 ) -> Result<Generation, ReleaseError> {
     observe_documents(host, found);
     may_activate(host, found)?;
-    let (roots, history) = host.keeper().copy();
+    let (roots, history) = host.trust_state().copy_view();
     let trusted = Trusted { roots: &roots, history: &history };
-    let (trust_snapshot, given_up) = (Against::new(&trusted), GivenUp::default());
-    let now = host.keeper().time_for_activation();
-    let engine = host.engine().unless(&given_up);
+    let (trust_snapshot, given_up) = (Against::new(&trusted), CancelToken::default());
+    let now = host.trust_state().time_for_activation();
+    let engine = host.engine().with_cancel(&given_up);
     let result = thread::scope(|scope| {
         let (running, ended) = channel::<()>();
         let make = || {
             let _running = running;
-            found.activate(&trusted, hooks, &engine, now, demand)
+            found.prepare(&trusted, hooks, &engine, now, demand)
         };
         let making = thread::Builder::new().name("making".to_owned()).spawn_scoped(scope, make);
-        let making = making.map_err(|error| ReleaseError::NoThread { why: error.to_string() })?;
+        let making =
+            making.map_err(|error| ReleaseError::ThreadSpawn { why: error.to_string() })?;
         while ended.recv_timeout(CHECK_EVERY) == Err(RecvTimeoutError::Timeout) {
             // Asked also when it is being ended: what cannot wait does not wait for that either.
-            if !wanted() || !trust_snapshot.holds(&host.keeper().trusted()) {
-                given_up.say();
+            if !wanted() || !trust_snapshot.holds(&host.trust_state().view()) {
+                given_up.cancel();
             }
         }
         making.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
-    if given_up.is_cancelled() || !trust_snapshot.holds(&host.keeper().trusted()) {
-        return Err(ReleaseError::Overtaken);
+    if given_up.is_cancelled() || !trust_snapshot.holds(&host.trust_state().view()) {
+        return Err(ReleaseError::Superseded);
     }
     // It took its time.
     may_activate(host, found)?;
@@ -91,15 +92,15 @@ pub fn prepare(
 }
 
 /// Whether any release may come into force on this machine now.
-fn may_activate(host: &Host, found: &Found) -> Result<(), ReleaseError> {
+fn may_activate(host: &Host, found: &ReleaseFiles) -> Result<(), ReleaseError> {
     if !host.reset_still_holds() {
         return Err(ReleaseError::Swap);
     }
-    Ok(host.keeper().check_replacement(found.set_digest())?)
+    Ok(host.trust_state().check_replacement(found.set_digest())?)
 }
 
 /// A set that was signed within the last day agrees with a clock of that time.
-pub fn observe_documents(host: &Host, found: &Found) {
+pub fn observe_documents(host: &Host, found: &ReleaseFiles) {
     if let Some(issued) = found.issued(&host.root.load()) {
         host.trusted_time.observe_document(issued);
     }

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use portcullis_model::Millis;
 
-use crate::auth::Proven;
-use crate::state::admission::Place;
+use crate::auth::Identity;
+use crate::state::admission::AdmissionPermit;
 use crate::state::host::Hook;
 
 /// A call that has its place.
@@ -24,11 +24,11 @@ pub struct Admitted {
     /// The request's body, of which nothing was read.
     pub body: Incoming,
     /// Its place among the calls.
-    pub place: Place,
+    pub place: AdmissionPermit,
     /// When its head had arrived.
     pub began: Instant,
     /// The same as wall time.
     pub received: Millis,
     /// Its caller. `None` where that waits for an issuer's keys.
-    pub caller: Option<Proven>,
+    pub caller: Option<Identity>,
 }

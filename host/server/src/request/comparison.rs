@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_audit::Entry;
-use portcullis_hooks::Incoming;
+use portcullis_hooks::HookRequest;
 use portcullis_model::Cause;
 
 use crate::bindings::candidate::{CandidateBinding, Comparison};
-use crate::bindings::evaluate::{self, Asked};
+use crate::bindings::evaluate::{self, BindingResult};
 use crate::bindings::generation::Binding;
 use crate::request::decision_record::sealed_plugins;
 use crate::state::host::{Hook, Host};
@@ -21,9 +21,9 @@ pub struct Doubled {
     /// The live binding.
     pub live: Arc<Binding>,
     /// What the one said who was asked in the call: the live one, or the candidate in its place.
-    pub first: Asked,
+    pub first: BindingResult,
     /// What the candidate had said before it where it came to nothing.
-    pub fallen: Option<Asked>,
+    pub canary_failure: Option<BindingResult>,
 }
 
 impl Doubled {
@@ -32,24 +32,24 @@ impl Doubled {
         self,
         host: &Arc<Host>,
         hook: &Arc<Hook>,
-        incoming: &Arc<Incoming>,
+        incoming: &Arc<HookRequest>,
         of: Option<u64>,
     ) {
-        let Some(rollout) = &self.live.rollout else { return };
+        let Some(rollout) = &self.live.candidate else { return };
         let pool = Arc::clone(&rollout.pool);
         let (theirs, own, incoming) = (Arc::clone(host), Arc::clone(hook), Arc::clone(incoming));
         if pool.spawn(move || self.compare(&theirs, &own, &incoming, of)).is_err() {
-            host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
+            host.reject(hook, host.clock.now(), Cause::ObserverSkipped);
         }
     }
 
-    fn compare(self, host: &Arc<Host>, hook: &Hook, incoming: &Arc<Incoming>, of: Option<u64>) {
-        let Self { live, first, fallen } = self;
-        let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped()) else {
+    fn compare(self, host: &Arc<Host>, hook: &Hook, incoming: &Arc<HookRequest>, of: Option<u64>) {
+        let Self { live, first, canary_failure } = self;
+        let Some(rollout) = live.candidate.as_ref().filter(|rollout| !rollout.is_stopped()) else {
             return;
         };
-        if let Some(fallen) = fallen {
-            return record(rollout, host, hook, &first, &fallen, incoming, of);
+        if let Some(canary_failure) = canary_failure {
+            return record(rollout, host, hook, &first, &canary_failure, incoming, of);
         }
         let by_candidate = Arc::ptr_eq(&first.binding, &rollout.binding);
         let other = if by_candidate { &live } else { &rollout.binding };
@@ -58,11 +58,11 @@ impl Doubled {
         let limit = other.plugin.time();
         let seen = as_asked(other, incoming);
         let second = if by_candidate {
-            evaluate::evaluate(other, &seen, limit).0
+            evaluate::evaluate_once(other, &seen, limit).0
         } else {
-            let Some(pass) = other.breaker.enter(host.clock.instant()) else { return };
-            let (second, _) = evaluate::evaluate(other, &seen, limit);
-            evaluate::note(&host.recorder, pass, &second, true);
+            let Some(pass) = other.breaker.try_acquire(host.clock.instant()) else { return };
+            let (second, _) = evaluate::evaluate_once(other, &seen, limit);
+            evaluate::report_to_breaker(&host.recorder, pass, &second, true);
             second.count();
             second
         };
@@ -73,11 +73,11 @@ impl Doubled {
 }
 
 /// A question as this binding is asked it: one that may want more than restrictions is asked before anything is proposed.
-fn as_asked(binding: &Binding, incoming: &Arc<Incoming>) -> Arc<Incoming> {
+fn as_asked(binding: &Binding, incoming: &Arc<HookRequest>) -> Arc<HookRequest> {
     if !binding.proposes() || incoming.call.proposed.is_empty() {
         return Arc::clone(incoming);
     }
-    let mut own = Incoming::clone(incoming);
+    let mut own = HookRequest::clone(incoming);
     own.call.proposed.clear();
     Arc::new(own)
 }
@@ -87,23 +87,23 @@ fn record(
     rollout: &CandidateBinding,
     host: &Arc<Host>,
     hook: &Hook,
-    live: &Asked,
-    candidate: &Asked,
-    incoming: &Incoming,
+    live: &BindingResult,
+    candidate: &BindingResult,
+    incoming: &HookRequest,
     of: Option<u64>,
 ) {
     let slower = Duration::from_millis(rollout.abort.slower_by_ms.into());
     let comparison = Comparison::of(live, candidate, slower);
     if comparison.diverges() {
-        let fields = comparison.fields(&hook.config.name, rollout.way(), of, live, candidate);
+        let fields = comparison.fields(&hook.config.name, rollout.kind(), of, live, candidate);
         let sealed = sealed_plugins([live, candidate], incoming);
         let entry = Entry { kind: "hook.diverged", fields, sealed: Some(sealed.into_bytes()) };
         if host.recorder.log.append(entry).is_err() {
-            host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
+            host.reject(hook, host.clock.now(), Cause::ObserverSkipped);
         }
     }
     if let Some(why) = rollout.count(&comparison) {
-        let (plugin, way) = (&rollout.binding.manifest().id, rollout.way());
+        let (plugin, way) = (&rollout.binding.manifest().id, rollout.kind());
         tracing::error!(
             hook = hook.config.name,
             plugin,

@@ -19,31 +19,31 @@ use hyper::http::request::Parts;
 use portcullis_audit::{Pseudonym, Sequence};
 use portcullis_callers::AuthError;
 use portcullis_hooks::{
-    Answer, DedupPolicy, Frame, Incoming, Malformed, OnFailure, Parsed, Request,
+    Answer, DedupPolicy, HookRequest, OnFailure, ParseContext, ParseError, Parsed, Request,
 };
-use portcullis_model::{Cause, Effect, Millis, Wanted};
+use portcullis_model::{AttributeFilter, Cause, Effect, Millis};
 
 use self::account::Account;
-use crate::auth::Proven;
-use crate::bindings::candidate::Why;
-use crate::bindings::evaluate::{self, Asked, Terms};
+use crate::auth::Identity;
+use crate::bindings::candidate::CohortMatch;
+use crate::bindings::evaluate::{self, BindingResult, EvaluationLimits};
 use crate::bindings::generation::{Binding, Bindings, Generation};
-use crate::break_glass::Open;
+use crate::break_glass::ActiveOverride;
 use crate::net::session::Session;
-use crate::observe::budget::{Budget, Ledger, Stage};
+use crate::observe::budget::{Budget, Stage, StageTimer};
 use crate::observe::telemetry::Trace;
 use crate::records::unread_entitlements;
 use crate::request::decide::{Decided, Failure};
 use crate::request::post_response::PostResponse;
-use crate::request::search::Tally;
+use crate::request::search::SearchCounts;
 use crate::state::active::ActiveConfig;
-use crate::state::dedup::Turn;
+use crate::state::dedup::Dedup;
 use crate::state::host::{Hook, Host};
 
 pub use respond::Reply;
 
 /// One call on its way.
-pub struct Call<'a> {
+pub struct RequestContext<'a> {
     /// The host.
     pub host: &'a Arc<Host>,
     /// What was in force when it began: it keeps to that to the end.
@@ -55,27 +55,27 @@ pub struct Call<'a> {
     /// The generation that decides.
     pub generation: Option<Arc<Generation>>,
     /// The break-glass document in force when it began.
-    pub glass: Option<Arc<Open>>,
+    pub glass: Option<Arc<ActiveOverride>>,
     /// Its deadlines.
     pub budget: Budget,
     /// What is to be done after the reply.
-    pub afterwards: PostResponse,
+    pub post_response: PostResponse,
     /// Its trace, if it has one.
     pub trace: Option<Box<Trace>>,
     route: &'static str,
     began: Instant,
     /// The budget, while candidates have half of it.
     whole_budget: Option<Budget>,
-    stages: Ledger,
+    stages: StageTimer,
     received: Millis,
     /// The body's, where it has been made already.
     body_pseudonym: Option<Pseudonym>,
     /// What came of a search.
-    pub search_counts: Option<Tally>,
+    pub search_counts: Option<SearchCounts>,
     /// Who answers in a live binding's place, and why.
-    cast: Vec<(Arc<Binding>, Why)>,
+    cast: Vec<(Arc<Binding>, CohortMatch)>,
     /// What came of asking candidates, where that was no decision.
-    pub fallen: Option<CanaryFailure>,
+    pub canary_failure: Option<CanaryFailure>,
     /// The place that its record was given.
     record: Option<Sequence>,
     /// The records of its answer that the log was given.
@@ -89,7 +89,7 @@ pub struct Call<'a> {
 enum Counted {
     Verdict(Effect),
     Safe(Cause),
-    Again,
+    Duplicate,
 }
 
 /// An attempt with candidates that came to no decision: the live bindings decide as if there were none.
@@ -97,12 +97,12 @@ pub struct CanaryFailure {
     /// Why it came to nothing.
     pub failure: Failure,
     /// Everybody who was asked in it.
-    pub asked: Vec<Asked>,
+    pub results: Vec<BindingResult>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> RequestContext<'a> {
     /// Its time starts when its head has arrived: as monotonic and as wall time.
-    pub fn begin(
+    pub fn new(
         host: &'a Arc<Host>,
         active_config: &'a ActiveConfig,
         hook: &'a Arc<Hook>,
@@ -129,22 +129,22 @@ impl<'a> Call<'a> {
             trace,
             glass: hook.glass(),
             budget: Budget::start(start, &hook.config),
-            stages: Ledger::open(start),
+            stages: StageTimer::start(start),
             received,
             body_pseudonym: None,
             search_counts: None,
             cast: Vec::new(),
-            fallen: None,
+            canary_failure: None,
             record: None,
             account,
             outcomes: Vec::new(),
-            afterwards: PostResponse::new(host),
+            post_response: PostResponse::new(host),
         }
     }
 
     /// Everything since the last note was this stage's.
-    pub fn note(&mut self, stage: Stage) {
-        self.stages.note(stage, self.host.clock.instant());
+    pub fn record_stage(&mut self, stage: Stage) {
+        self.stages.record(stage, self.host.clock.instant());
     }
 
     /// Reads the body whole, within the hook's limit and time.
@@ -153,20 +153,20 @@ impl<'a> Call<'a> {
     }
 
     /// Who calls. Waits for an issuer's keys at most a part of what the call has.
-    pub async fn check_caller(&self, session: &Session) -> Result<Proven, AuthError> {
+    pub async fn check_caller(&self, session: &Session) -> Result<Identity, AuthError> {
         let until = self.budget.keys_until();
-        let proven = self
+        let identity = self
             .hook
-            .caller
+            .authenticator
             .check(&self.head.headers, session.peer(), self.received, until)
             .await?;
-        session.authenticate(&self.hook.config.name, proven.name());
-        Ok(proven)
+        session.authenticate(&self.hook.config.name, identity.name());
+        Ok(identity)
     }
 
     /// Whether everything that the body asks is asked for the tenant that the caller's token was issued in.
-    pub fn check_tenant(&self, caller: &Proven, heard: &Parsed) -> Result<(), AuthError> {
-        tenant_matches(caller, heard)
+    pub fn check_tenant(&self, caller: &Identity, parsed: &Parsed) -> Result<(), AuthError> {
+        tenant_matches(caller, parsed)
     }
 
     /// When a body must be there: after its own limit, or when nothing would be left for plugins.
@@ -176,30 +176,30 @@ impl<'a> Call<'a> {
     }
 
     /// The answer to what needs neither proof nor decision.
-    pub fn greet(&self) -> Option<Answer> {
+    pub fn preflight(&self) -> Option<Answer> {
         let (kind, settings) = (self.hook.config.kind, &self.hook.config.settings);
-        self.with_request(&[], |request| portcullis_hooks::greet(kind, request, settings))
+        self.with_request(&[], |request| portcullis_hooks::preflight(kind, request, settings))
     }
 
     /// Makes questions of the body.
-    pub fn hear(&mut self, body: &[u8]) -> Result<Parsed, Malformed> {
-        let frame = Frame {
+    pub fn parse(&mut self, body: &[u8]) -> Result<Parsed, ParseError> {
+        let frame = ParseContext {
             tenant: &self.host.config.tenant,
             received: self.received,
             seed: self.host.seed(),
             settings: &self.hook.config.settings,
             wanted: match self.bindings() {
-                Some(bindings) => bindings.wanted(),
-                None => Wanted::all(),
+                Some(bindings) => bindings.attribute_filter(),
+                None => AttributeFilter::all(),
             },
         };
-        let heard = self.with_request(body, |request| {
+        let parsed = self.with_request(body, |request| {
             portcullis_hooks::read(self.hook.config.kind, request, &frame)
         })?;
-        let first = match &heard {
-            Parsed::One(incoming) | Parsed::Which(incoming, _) => Some(incoming),
-            Parsed::Many(batch) => batch.items.iter().find_map(|item| item.as_ref().ok()),
-            Parsed::Nothing(_) => None,
+        let first = match &parsed {
+            Parsed::Single(incoming) | Parsed::Search(incoming, _) => Some(incoming),
+            Parsed::Batch(batch) => batch.items.iter().find_map(|item| item.as_ref().ok()),
+            Parsed::Immediate(_) => None,
         };
         if let Some(first) = first
             && self.host.trusted_time.observes_platform()
@@ -211,15 +211,15 @@ impl<'a> Call<'a> {
         if let Some(first) = first {
             unread_entitlements::log(&self.hook.config, first, &self.host.clock);
         }
-        if let Some(first) = first.filter(|_| self.hook.drift.due()) {
-            self.afterwards.unknown = Some(first.call.payload.clone());
+        if let Some(first) = first.filter(|_| self.hook.drift.should_sample()) {
+            self.post_response.drift_sample = Some(first.call.payload.clone());
         }
-        Ok(heard)
+        Ok(parsed)
     }
 
     /// When the platform says that this event was. Only Okta's kinds have a member that the platform
     /// itself writes; elsewhere a member of that name could be anybody's.
-    fn platform_time(&self, incoming: &Incoming) -> Option<Millis> {
+    fn platform_time(&self, incoming: &HookRequest) -> Option<Millis> {
         if !self.hook.config.kind.name().starts_with("okta.") {
             return None;
         }
@@ -240,10 +240,10 @@ impl<'a> Call<'a> {
     }
 
     /// Whether this question was asked before.
-    pub fn deduplicate(&mut self, caller: &Proven, incoming: &Incoming) -> Turn {
+    pub fn deduplicate(&mut self, caller: &Identity, incoming: &HookRequest) -> Dedup {
         // Of the whole body, secrets included: it is kept in memory only.
         let body = self.host.recorder.pseudonym("body", incoming.call.payload.text());
-        let turn = self.turn(caller, &incoming.call.id, body);
+        let turn = self.dedup_claim(caller, &incoming.call.id, body);
         if incoming.call.secrets.is_empty() {
             self.body_pseudonym = Some(body);
         }
@@ -251,20 +251,24 @@ impl<'a> Call<'a> {
     }
 
     /// Whether all these questions were asked before, together.
-    pub fn deduplicate_batch(&self, caller: &Proven, id: &str, body: &[u8]) -> Turn {
-        self.turn(caller, id, self.host.recorder.pseudonym("body", &String::from_utf8_lossy(body)))
+    pub fn deduplicate_batch(&self, caller: &Identity, id: &str, body: &[u8]) -> Dedup {
+        self.dedup_claim(
+            caller,
+            id,
+            self.host.recorder.pseudonym("body", &String::from_utf8_lossy(body)),
+        )
     }
 
-    fn turn(&self, caller: &Proven, id: &str, body: Pseudonym) -> Turn {
+    fn dedup_claim(&self, caller: &Identity, id: &str, body: Pseudonym) -> Dedup {
         let generation = self.generation.as_ref().map_or((0, 0), |generation| generation.key());
         let now = self.host.clock.instant();
-        let (retries, serial) = (&self.host.retries, self.hook.serial);
-        match self.hook.config.kind.repeats() {
-            DedupPolicy::Never => Turn::Alone,
+        let (retries, serial) = (&self.host.dedup, self.hook.serial);
+        match self.hook.config.kind.dedup_policy() {
+            DedupPolicy::Never => Dedup::Untracked,
             DedupPolicy::ById => {
-                retries.turn(serial, caller.name(), id, body.bits(), generation, now)
+                retries.claim(serial, caller.name(), id, body.bits(), generation, now)
             }
-            DedupPolicy::ByIdAndBody => retries.turn(
+            DedupPolicy::ByIdAndBody => retries.claim(
                 serial,
                 caller.name(),
                 &format!("{id} {body}"),
@@ -276,25 +280,34 @@ impl<'a> Call<'a> {
     }
 
     /// Asks one enforcing binding, or the candidate that answers in its place; what is left of its instance is dropped after the reply.
-    pub async fn ask(&mut self, binding: &Arc<Binding>, incoming: &Arc<Incoming>) -> Asked {
+    pub async fn evaluate(
+        &mut self,
+        binding: &Arc<Binding>,
+        incoming: &Arc<HookRequest>,
+    ) -> BindingResult {
         let since = self.trace.is_some().then(|| self.host.clock.instant());
-        let stands = self.stands(binding);
+        let stands = self.canary_for(binding);
         let asked = stands.as_ref().map_or(binding, |(candidate, _)| candidate);
-        let mut asked = evaluate::ask(&self.host.recorder, asked, incoming, self.terms()).await;
+        let mut asked =
+            evaluate::evaluate(&self.host.recorder, asked, incoming, self.limits()).await;
         asked.cohort = stands.map(|(_, why)| why);
         if let (Some(trace), Some(since)) = (&mut self.trace, since) {
             let plugin = (Arc::clone(&asked.binding.verified), asked.binding.mode);
             let outcome = asked.verdict().map_or_else(|code| code, Effect::name);
-            trace.asked(plugin, outcome, since, asked.spent);
+            trace.span_plugin(plugin, outcome, since, asked.spent);
         }
         asked.count();
         asked
     }
 
     /// Within what plugins are asked.
-    pub fn terms(&mut self) -> Terms<'_> {
+    pub fn limits(&mut self) -> EvaluationLimits<'_> {
         let open = self.hook.config.on_failure == OnFailure::Open;
-        Terms { budget: &self.budget, open, remains: &mut self.afterwards.remains }
+        EvaluationLimits {
+            budget: &self.budget,
+            ignores_quarantine: open,
+            spent_instances: &mut self.post_response.spent_instances,
+        }
     }
 
     /// A plugin that is left alone because it failed too often, and without whose word there is no decision. Where the safe answer lets
@@ -305,7 +318,7 @@ impl<'a> Call<'a> {
         }
         let now = self.host.clock.instant();
         let alone = |binding: &&Arc<Binding>| {
-            binding.breaker.would_reject(now) && self.stands(binding).is_none()
+            binding.breaker.would_reject(now) && self.canary_for(binding).is_none()
         };
         let binding = self.bindings()?.enforcing().find(alone)?;
         Some(Failure::of_plugin(Cause::PluginQuarantined, binding))
@@ -313,16 +326,16 @@ impl<'a> Call<'a> {
 
     /// Chooses the candidates that answer this question in their live bindings' place. Where there are any, they and all others have half
     /// of what time is left, so that as much remains for the live ones.
-    pub fn cast(&mut self, incoming: &Incoming) -> bool {
-        (self.fallen, self.cast) = (None, Vec::new());
+    pub fn select_canaries(&mut self, incoming: &HookRequest) -> bool {
+        (self.canary_failure, self.cast) = (None, Vec::new());
         let Some(bindings) = self.bindings().filter(|bindings| bindings.has_candidates()) else {
             return false;
         };
         let stands = |binding: &Arc<Binding>| {
-            let rollout = binding.rollout.as_ref()?;
+            let rollout = binding.candidate.as_ref()?;
             Some((
                 Arc::clone(&rollout.binding),
-                rollout.answers(&self.host.recorder, &incoming.call)?,
+                rollout.cohort_match(&self.host.recorder, &incoming.call)?,
             ))
         };
         self.cast = bindings.enforcing().filter_map(stands).collect();
@@ -339,28 +352,28 @@ impl<'a> Call<'a> {
         self.cast.clear();
         self.budget = self.whole_budget.take().unwrap_or(self.budget);
         let Decided { outcome: Err(failure), asked, .. } = decided else { return Some(decided) };
-        self.afterwards.remains.clear();
-        self.fallen = Some(CanaryFailure { failure, asked });
+        self.post_response.spent_instances.clear();
+        self.canary_failure = Some(CanaryFailure { failure, results: asked });
         None
     }
 
-    fn stands(&self, binding: &Binding) -> Option<(Arc<Binding>, Why)> {
-        let candidate = &binding.rollout.as_ref()?.binding;
+    fn canary_for(&self, binding: &Binding) -> Option<(Arc<Binding>, CohortMatch)> {
+        let candidate = &binding.candidate.as_ref()?.binding;
         self.cast.iter().find(|(stands, _)| Arc::ptr_eq(stands, candidate)).cloned()
     }
 }
 
 /// Whether everything that a body asks is asked for the tenant that the caller's token was issued in.
-pub fn tenant_matches(caller: &Proven, heard: &Parsed) -> Result<(), AuthError> {
-    let Some(proven) = caller.tenant() else { return Ok(()) };
-    let same = |incoming: &Incoming| {
+pub fn tenant_matches(caller: &Identity, parsed: &Parsed) -> Result<(), AuthError> {
+    let Some(identity) = caller.tenant() else { return Ok(()) };
+    let same = |incoming: &HookRequest| {
         // Ids of tenants are hexadecimal: their case means nothing.
-        incoming.platform_tenant.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(proven))
+        incoming.platform_tenant.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(identity))
     };
-    let all = match heard {
-        Parsed::One(incoming) | Parsed::Which(incoming, _) => same(incoming),
-        Parsed::Many(batch) => batch.items.iter().flatten().all(same),
-        Parsed::Nothing(_) => true,
+    let all = match parsed {
+        Parsed::Single(incoming) | Parsed::Search(incoming, _) => same(incoming),
+        Parsed::Batch(batch) => batch.items.iter().flatten().all(same),
+        Parsed::Immediate(_) => true,
     };
     if all { Ok(()) } else { Err(AuthError::TenantDiffers) }
 }

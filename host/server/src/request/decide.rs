@@ -6,17 +6,17 @@
 
 use std::sync::Arc;
 
-use portcullis_hooks::{Answer, Errand, Incoming, Outcome, Reason, Unsayable};
+use portcullis_hooks::{Answer, HookRequest, Outcome, Reason, RenderError, SideEffect};
 use portcullis_model::{
     Attribution, Call as HookCall, Cause, Change, ChangeKind, Decision, Effect, Finding,
 };
 
 use crate::bindings::combine::{BindingDecision, CombineError, Combined, combine, merge};
-use crate::bindings::evaluate::{Asked, BindingError, set_aside_waived};
-use crate::bindings::generation::{Binding, Bindings, LANGUAGE, Stopped};
-use crate::break_glass::Open;
+use crate::bindings::evaluate::{BindingError, BindingResult, set_aside_waived};
+use crate::bindings::generation::{Binding, Bindings, LANGUAGE, StopReason};
+use crate::break_glass::ActiveOverride;
 use crate::observe::budget::Stage;
-use crate::request::context::Call;
+use crate::request::context::RequestContext;
 use crate::state::host::Hook;
 
 /// Why there is no decision, and whose fault it is.
@@ -31,13 +31,13 @@ pub struct Failure {
 /// What was decided of one question: what everybody said, and the verdict and answer, or why there is none.
 pub struct Decided {
     /// The question, with everything proposed.
-    pub incoming: Arc<Incoming>,
+    pub incoming: Arc<HookRequest>,
     /// Every enforcing binding that was asked.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<BindingResult>,
     /// The verdict and the answer without the record's reference, or why there is none.
     pub outcome: Result<(Effect, Answer), Failure>,
     /// What is to be done before or after that answer leaves.
-    pub errand: Option<Errand>,
+    pub errand: Option<SideEffect>,
     /// The changes that the answer leaves out, since what they would change is not there.
     pub skipped: Vec<ChangeKind>,
 }
@@ -46,14 +46,14 @@ pub struct Decided {
 struct Rendered {
     verdict: Effect,
     answer: Answer,
-    errand: Option<Errand>,
+    errand: Option<SideEffect>,
     skipped: Vec<ChangeKind>,
 }
 
 /// Asks everybody, and makes one outcome of what they say. In its cohort a canary answers in a live binding's place; where that comes to
 /// no decision it is as if there were no canary, and the live one decides.
-pub async fn decide(call: &mut Call<'_>, incoming: Arc<Incoming>) -> Decided {
-    if call.cast(&incoming) {
+pub async fn decide(call: &mut RequestContext<'_>, incoming: Arc<HookRequest>) -> Decided {
+    if call.select_canaries(&incoming) {
         // On the heap: calls without canaries should not carry it.
         let decided = Box::pin(decide_as_cast(call, Arc::clone(&incoming))).await;
         if let Some(decided) = call.discard_canary_attempt(decided) {
@@ -64,7 +64,7 @@ pub async fn decide(call: &mut Call<'_>, incoming: Arc<Incoming>) -> Decided {
 }
 
 /// The same, with the bindings that were chosen to answer.
-async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Decided {
+async fn decide_as_cast(call: &mut RequestContext<'_>, mut incoming: Arc<HookRequest>) -> Decided {
     let mut asked = Vec::new();
     let (outcome, errand, skipped) = match evaluate(call, &mut incoming, &mut asked).await {
         Ok(Rendered { verdict, answer, errand, skipped }) => {
@@ -78,9 +78,9 @@ async fn decide_as_cast(call: &mut Call<'_>, mut incoming: Arc<Incoming>) -> Dec
 /// Asks the bindings one after the other and renders what they decide together. `asked` has every
 /// binding that was asked, and `incoming` everything that was proposed, also after a failure.
 async fn evaluate(
-    call: &mut Call<'_>,
-    incoming: &mut Arc<Incoming>,
-    asked: &mut Vec<Asked>,
+    call: &mut RequestContext<'_>,
+    incoming: &mut Arc<HookRequest>,
+    asked: &mut Vec<BindingResult>,
 ) -> Result<Rendered, Failure> {
     let Some(generation) = call.generation.clone() else {
         return Err(Failure::of(call.host.no_release_cause()));
@@ -103,26 +103,26 @@ async fn evaluate(
 
     // Proposers first: they alone may want more than restrictions, and guards must see all of it.
     for binding in bindings.iter().flat_map(|bindings| &bindings.proposers) {
-        asked.push(call.ask(binding, incoming).await);
+        asked.push(call.evaluate(binding, incoming).await);
     }
     check_failed(asked)?;
     *incoming = with_proposed(Arc::clone(incoming), merge(changes(asked))?);
-    call.note(Stage::Propose);
+    call.record_stage(Stage::Propose);
 
     // Guards see the call with everything proposed, so no earlier grant escapes them; they do not
     // see each other, so their order means nothing.
     for binding in bindings.iter().flat_map(|bindings| &bindings.guards) {
-        asked.push(call.ask(binding, incoming).await);
+        asked.push(call.evaluate(binding, incoming).await);
     }
     check_failed(asked)?;
-    call.note(Stage::Guard);
+    call.record_stage(Stage::Guard);
 
     // Findings that a plugin with that right waives, or a break-glass document, are set aside; the
     // record lists them.
-    set_aside_waived(asked, call.glass.as_deref().map(Open::waives));
+    set_aside_waived(asked, call.glass.as_deref().map(ActiveOverride::waives));
 
     let rendered = render(hook, incoming, asked);
-    call.note(Stage::Render);
+    call.record_stage(Stage::Render);
     // It may have been revoked meanwhile: calls in flight are no exception.
     check_stopped()?;
     rendered.map(|rendered| without_unknown_delivery(call, incoming, rendered))
@@ -130,11 +130,15 @@ async fn evaluate(
 
 /// Makes one outcome of many decisions, and the platform's answer of the outcome, still without the
 /// record's reference.
-fn render(hook: &Hook, incoming: &Incoming, asked: &[Asked]) -> Result<Rendered, Failure> {
+fn render(
+    hook: &Hook,
+    incoming: &HookRequest,
+    asked: &[BindingResult],
+) -> Result<Rendered, Failure> {
     let (combined, grounds, language) = combined(hook, asked, &incoming.call)?;
     let text = grounds.first().map(|ground| ground.text.as_str());
     let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
-    let outcome = Outcome { verdict, changes, text, language, grounds: &grounds };
+    let outcome = Outcome { verdict, changes, text, language, reasons: &grounds };
     let kind = hook.config.kind;
     let answer = portcullis_hooks::write(kind, incoming, &outcome)
         .map_err(|unsayable| unsayable_failure(&unsayable, asked, &combined.changes))?;
@@ -149,12 +153,16 @@ fn render(hook: &Hook, incoming: &Incoming, asked: &[Asked]) -> Result<Rendered,
 
 /// Where no delivery service takes a message of this channel, it is not recorded as delivered: the
 /// platform is told to send it itself.
-fn without_unknown_delivery(call: &Call<'_>, incoming: &Incoming, rendered: Rendered) -> Rendered {
+fn without_unknown_delivery(
+    call: &RequestContext<'_>,
+    incoming: &HookRequest,
+    rendered: Rendered,
+) -> Rendered {
     match &rendered.errand {
-        Some(Errand::Deliver(message))
-            if call.hook.courier(call.host, message.channel).is_none() =>
+        Some(SideEffect::Deliver(message))
+            if call.hook.delivery_service(call.host, message.channel).is_none() =>
         {
-            let answer = portcullis_hooks::undelivered(call.hook.config.kind, incoming);
+            let answer = portcullis_hooks::render_undelivered(call.hook.config.kind, incoming);
             Rendered { answer, errand: None, ..rendered }
         }
         _ => rendered,
@@ -168,7 +176,7 @@ impl Failure {
     }
 
     /// A plugin that was to bind does not run.
-    fn stopped(stopped: &Stopped) -> Self {
+    fn stopped(stopped: &StopReason) -> Self {
         Self { cause: stopped.cause, culprit: stopped.plugin.clone() }
     }
 
@@ -187,36 +195,41 @@ impl Failure {
 }
 
 impl From<CombineError> for Failure {
-    fn from(discord: CombineError) -> Self {
-        match discord {
+    fn from(error: CombineError) -> Self {
+        match error {
             CombineError::Conflict { .. } => Self::of(Cause::Conflict),
-            CombineError::Unsayable { plugin, .. } => {
-                Self { cause: Cause::Unsayable, culprit: Some(plugin) }
+            CombineError::Unsupported { plugin, .. } => {
+                Self { cause: Cause::UnsupportedChange, culprit: Some(plugin) }
             }
         }
     }
 }
 
 /// Fails with the first binding that failed; only enforcing ones were asked.
-fn check_failed(asked: &[Asked]) -> Result<(), Failure> {
-    let failed =
-        |asked: &Asked| Some(Failure::of_fault(asked.outcome.as_ref().err()?, &asked.binding));
+fn check_failed(asked: &[BindingResult]) -> Result<(), Failure> {
+    let failed = |asked: &BindingResult| {
+        Some(Failure::of_fault(asked.outcome.as_ref().err()?, &asked.binding))
+    };
     asked.iter().find_map(failed).map_or(Ok(()), Err)
 }
 
-fn changes(asked: &[Asked]) -> impl Iterator<Item = &Change> {
+fn changes(asked: &[BindingResult]) -> impl Iterator<Item = &Change> {
     decisions(asked).flat_map(|decision| &decision.changes)
 }
 
-fn decisions(asked: &[Asked]) -> impl Iterator<Item = &Decision> {
+fn decisions(asked: &[BindingResult]) -> impl Iterator<Item = &Decision> {
     asked.iter().filter_map(|asked| asked.outcome.as_ref().ok())
 }
 
 /// What was combined, the texts of its grounds, and the tag of the first text's language.
 type Told<'a> = (Combined<'a>, Vec<Reason<'a>>, &'a str);
 
-fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told<'a>, Failure> {
-    let voices: Vec<_> = asked
+fn combined<'a>(
+    hook: &Hook,
+    asked: &'a [BindingResult],
+    call: &HookCall,
+) -> Result<Told<'a>, Failure> {
+    let decisions: Vec<_> = asked
         .iter()
         .filter_map(|asked| {
             let decision: &Decision = asked.outcome.as_ref().ok()?;
@@ -227,7 +240,7 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
             })
         })
         .collect();
-    let combined = combine(hook.config.kind, &voices, &call.lifetimes)?;
+    let combined = combine(hook.config.kind, &decisions, &call.lifetimes)?;
     let language = language(call);
     let ground = |(plugin, finding): &(&str, &'a Finding)| {
         let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
@@ -243,21 +256,25 @@ fn combined<'a>(hook: &Hook, asked: &'a [Asked], call: &HookCall) -> Result<Told
     // Of what stops nobody, one text is enough.
     let most = if combined.verdict > Effect::Allow { portcullis_hooks::MAX_GROUNDS } else { 1 };
     let (tags, grounds): (Vec<_>, _) =
-        combined.grounds.iter().filter_map(ground).take(most).unzip();
+        combined.reasons.iter().filter_map(ground).take(most).unzip();
     Ok((combined, grounds, tags.first().copied().unwrap_or_default()))
 }
 
 /// Whose wish the platform would not take: of the first who has it, in the bindings' order.
-fn unsayable_failure(unsayable: &Unsayable, asked: &[Asked], merged: &[Change]) -> Failure {
+fn unsayable_failure(
+    unsayable: &RenderError,
+    asked: &[BindingResult],
+    merged: &[Change],
+) -> Failure {
     let wish = unsayable.change.and_then(|(number, _)| merged.get(number.checked_sub(1)?));
-    let wants = |asked: &&Asked| {
+    let wants = |asked: &&BindingResult| {
         asked
             .outcome
             .as_ref()
             .is_ok_and(|decision| decision.changes.iter().any(|it| Some(it) == wish))
     };
     let culprit = asked.iter().find(wants).map(|asked| asked.binding.manifest().id.clone());
-    Failure { cause: Cause::Unsayable, culprit }
+    Failure { cause: Cause::UnsupportedChange, culprit }
 }
 
 /// The language that the subject's profile asks for.
@@ -269,7 +286,7 @@ fn language(call: &HookCall) -> String {
         .map_or_else(|| "en".to_owned(), |locale| locale.value.trim_matches('"').replace('_', "-"))
 }
 
-fn with_proposed(incoming: Arc<Incoming>, proposed: Vec<Change>) -> Arc<Incoming> {
+fn with_proposed(incoming: Arc<HookRequest>, proposed: Vec<Change>) -> Arc<HookRequest> {
     if proposed.is_empty() {
         return incoming;
     }

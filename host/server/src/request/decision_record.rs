@@ -7,16 +7,16 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use portcullis_audit::{OVERHEAD, Pseudonym};
-use portcullis_hooks::{Answer, Incoming, OnFailure};
+use portcullis_hooks::{Answer, HookRequest, OnFailure};
 use portcullis_model::json::{Kind, Value, quote};
 use portcullis_model::{Attribute, Change, ChangeKind, Decision, Document, Effect, Finding};
 
 use crate::bindings::candidate::cohort;
-use crate::bindings::evaluate::Asked;
-use crate::break_glass::Open;
-use crate::observe::budget::{Ledger, micros};
+use crate::bindings::evaluate::BindingResult;
+use crate::break_glass::ActiveOverride;
+use crate::observe::budget::{StageTimer, micros};
 use crate::request::decide::Failure;
-use crate::request::search::Tally;
+use crate::request::search::SearchCounts;
 use crate::state::host::{Hook, Host};
 
 /// All that is known of a call when its answer is rendered.
@@ -26,17 +26,17 @@ pub struct DecisionRecord<'a> {
     /// The hook.
     pub hook: &'a Hook,
     /// The call, if the body could be read as one.
-    pub incoming: &'a Incoming,
+    pub incoming: &'a HookRequest,
     /// Its place in a request that asks many questions.
-    pub part: Option<usize>,
+    pub batch_item: Option<usize>,
     /// What came of it, where it is a search.
-    pub search_counts: Option<Tally>,
+    pub search_counts: Option<SearchCounts>,
     /// The body's pseudonym.
     pub body_pseudonym: Pseudonym,
     /// The generation that decided.
     pub generation: u64,
     /// Every enforcing binding that was asked.
-    pub asked: &'a [Asked],
+    pub results: &'a [BindingResult],
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, &'a Failure>,
     /// The changes that the answer leaves out, since what they would change is not there.
@@ -50,13 +50,13 @@ pub struct DecisionRecord<'a> {
     /// Hashed before the answer and sealed with it: an answer can be short and personal, and its bare hash could be guessed.
     pub salt: [u8; 16],
     /// What came of asking candidates first, where that came to nothing.
-    pub fallen: Option<&'a Failure>,
+    pub canary_failure: Option<&'a Failure>,
     /// The break-glass document in force.
-    pub glass: Option<&'a Open>,
+    pub break_glass: Option<&'a ActiveOverride>,
     /// The trace that the call belongs to, where there is one: the caller's text, so it is sealed.
     pub trace: Option<String>,
     /// What spent the budget.
-    pub stages: &'a Ledger,
+    pub stages: &'a StageTimer,
 }
 
 impl DecisionRecord<'_> {
@@ -91,10 +91,12 @@ impl DecisionRecord<'_> {
         }
         leaf.push_str(r#","app":"#);
         pseudonym(&mut leaf, "application", cohort::application(call));
-        if let Some(part) = self.part {
+        if let Some(part) = self.batch_item {
             write_to(&mut leaf, format_args!(r#","part":{part}"#));
         }
-        if let Some(Tally { sought, judged, found }) = self.search_counts {
+        if let Some(SearchCounts { target: sought, evaluated: judged, returned: found }) =
+            self.search_counts
+        {
             let sought = sought.phase();
             write_to(
                 &mut leaf,
@@ -106,7 +108,7 @@ impl DecisionRecord<'_> {
         if !call.secrets.is_empty() {
             leaf.push_str(r#","not_replayable":"secret""#);
         }
-        if self.hook.config.kind.delivers() {
+        if self.hook.config.kind.may_deliver() {
             leaf.push_str(r#","delivery":"#);
             write_option(&mut leaf, self.delivery);
         }
@@ -117,7 +119,7 @@ impl DecisionRecord<'_> {
                 call.seed, self.generation
             ),
         );
-        for (position, asked) in self.asked.iter().enumerate() {
+        for (position, asked) in self.results.iter().enumerate() {
             if position > 0 {
                 leaf.push(',');
             }
@@ -149,12 +151,15 @@ impl DecisionRecord<'_> {
             write_list(&mut leaf, kinds.iter(), |leaf, kind| quote(leaf, kind));
             leaf.push(']');
         }
-        if let Some(fallen) = self.fallen {
+        if let Some(canary_failure) = self.canary_failure {
             write_to(
                 &mut leaf,
-                format_args!(r#","canary_failure":{{"cause":"{}","plugin":"#, fallen.cause.code()),
+                format_args!(
+                    r#","canary_failure":{{"cause":"{}","plugin":"#,
+                    canary_failure.cause.code()
+                ),
             );
-            write_option(&mut leaf, fallen.culprit.as_deref());
+            write_option(&mut leaf, canary_failure.culprit.as_deref());
             leaf.push('}');
         }
         write_to(
@@ -167,7 +172,7 @@ impl DecisionRecord<'_> {
             ),
         );
         self.stages.write_json(&mut leaf);
-        if let Some(open) = self.glass {
+        if let Some(open) = self.break_glass {
             open.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             write_to(&mut leaf, format_args!(r#","break_glass":"{}""#, open.id));
         }
@@ -187,7 +192,7 @@ impl DecisionRecord<'_> {
         match std::str::from_utf8(self.answer.body()) {
             Ok("") | Err(_) => sealed.push_str("null"),
             // What a plugin that sees a secret puts into the answer can hold it in any spelling.
-            Ok(_) if self.asked.iter().any(|asked| asked.may_leak(call)) => {
+            Ok(_) if self.results.iter().any(|asked| asked.may_leak(call)) => {
                 sealed.push_str(SECRET_PLACEHOLDER)
             }
             // An answer can repeat a secret of the request, such as a credential that passes through.
@@ -200,14 +205,14 @@ impl DecisionRecord<'_> {
             &mut sealed,
             format_args!(r#","salt":"{:032x}","plugins":"#, u128::from_be_bytes(self.salt)),
         );
-        sealed.push_str(&sealed_plugins(self.asked, self.incoming));
+        sealed.push_str(&sealed_plugins(self.results, self.incoming));
         sealed.push('}');
         sealed.into_bytes()
     }
 }
 
 /// What of a body is kept: all of it but its secrets.
-pub fn kept(incoming: &Incoming) -> Cow<'_, str> {
+pub fn kept(incoming: &HookRequest) -> Cow<'_, str> {
     let call = &incoming.call;
     if call.secrets.is_empty() {
         return Cow::Borrowed(call.payload.text());
@@ -218,8 +223,8 @@ pub fn kept(incoming: &Incoming) -> Cow<'_, str> {
 /// A list of what plugins said. A plugin that sees a secret could repeat it in any spelling: of what it says only that is kept which its
 /// manifest declares word by word.
 pub fn sealed_plugins<'a>(
-    asked: impl IntoIterator<Item = &'a Asked>,
-    incoming: &Incoming,
+    asked: impl IntoIterator<Item = &'a BindingResult>,
+    incoming: &HookRequest,
 ) -> String {
     let mut said = String::from("[");
     write_list(&mut said, asked.into_iter(), |said, asked| {
@@ -231,7 +236,7 @@ pub fn sealed_plugins<'a>(
 }
 
 /// JSON text without the secrets of a request, wherever they stand in it.
-fn unsaid(mut said: String, incoming: &Incoming) -> String {
+fn unsaid(mut said: String, incoming: &HookRequest) -> String {
     let call = &incoming.call;
     let pointers = call.secrets.pointers();
     let mut secrets: Vec<_> = pointers
@@ -273,7 +278,7 @@ fn strings_in(value: Value<'_>) -> Vec<String> {
     }
 }
 
-impl Asked {
+impl BindingResult {
     /// Whether a secret of the call can have come into the answer through it.
     fn may_leak(&self, call: &portcullis_model::Call) -> bool {
         let wants = self.outcome.as_ref().is_ok_and(|decision| !decision.changes.is_empty());
@@ -284,7 +289,11 @@ impl Asked {
     pub fn write_leaf(&self, leaf: &mut String) {
         write_to(
             leaf,
-            format_args!(r#"{{{},"elapsed_us":{},"#, self.binding.leaf_head(), micros(self.spent)),
+            format_args!(
+                r#"{{{},"elapsed_us":{},"#,
+                self.binding.record_prefix(),
+                micros(self.spent)
+            ),
         );
         if let Some(why) = self.cohort {
             write_to(leaf, format_args!(r#""cohort":{},"#, why.json()));

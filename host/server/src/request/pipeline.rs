@@ -9,25 +9,27 @@
 use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming as Body};
-use portcullis_hooks::{Batch, BatchContext, Incoming, Malformed, Page, Parsed, ShortCircuit};
+use portcullis_hooks::{
+    Batch, BatchContext, HookRequest, PageRequest, ParseError, Parsed, ShortCircuit,
+};
 use portcullis_model::{Cause, Effect};
 
-use crate::auth::Proven;
+use crate::auth::Identity;
 use crate::net::session::Session;
 use crate::observe::budget::Stage;
 use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
-use crate::request::context::{Call, Reply};
+use crate::request::context::{Reply, RequestContext};
 use crate::request::decide::{Decided, Failure, decide};
 use crate::request::search::{PageToken, SearchOutcome, search};
 use crate::state::active::ActiveConfig;
-use crate::state::dedup::Turn;
+use crate::state::dedup::Dedup;
 use crate::state::host::Host;
 
 /// Answers a call that has its place. What was decided of the request before is in
 /// `http::preflight`: whether there was room for it, and who sent it, where that did not have to
 /// wait. Returns also whether the caller may still be sending the body.
-pub async fn answer(
+pub async fn handle(
     host: &Arc<Host>,
     active_config: &ActiveConfig,
     session: &Session,
@@ -35,8 +37,9 @@ pub async fn answer(
     account: Account,
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
-    let mut call = Call::begin(host, active_config, &hook, route, head, (began, received), account);
-    call.afterwards.place = Some(place);
+    let mut call =
+        RequestContext::new(host, active_config, &hook, route, head, (began, received), account);
+    call.post_response.permit = Some(place);
 
     // The caller is authenticated before its body is read, so that unauthenticated requests cost
     // neither memory nor parsing.
@@ -44,7 +47,7 @@ pub async fn answer(
         Some(caller) => caller,
         None => match call.check_caller(session).await {
             Ok(caller) => caller,
-            Err(unproven) => return (call.turn_away(unproven), !body.is_end_stream()),
+            Err(unproven) => return (call.reject(unproven), !body.is_end_stream()),
         },
     };
     let reply = handle_post(call, caller, &mut body).await;
@@ -52,55 +55,61 @@ pub async fn answer(
 }
 
 /// Answers a call whose caller is known.
-async fn handle_post(mut call: Call<'_>, caller: Proven, body: &mut Body) -> Reply {
+async fn handle_post(mut call: RequestContext<'_>, caller: Identity, body: &mut Body) -> Reply {
     if let Some(trace) = &mut call.trace {
-        trace.prove();
+        trace.mark_authenticated();
     }
-    call.note(Stage::Caller);
+    call.record_stage(Stage::Caller);
     let bytes = match call.read(body).await {
         Ok(bytes) => bytes,
         Err(cause) => return call.reject_authenticated(cause).await,
     };
-    call.note(Stage::Body);
+    call.record_stage(Stage::Body);
 
     // Bytes become questions. From here on there is something to record.
-    let heard = match call.hear(&bytes) {
-        Ok(heard) => heard,
+    let parsed = match call.parse(&bytes) {
+        Ok(parsed) => parsed,
         Err(malformed) => return call.reject_malformed(&malformed).await,
     };
-    if let Err(differs) = call.check_tenant(&caller, &heard) {
+    if let Err(differs) = call.check_tenant(&caller, &parsed) {
         return call.reject_authenticated(differs).await;
     }
-    call.note(Stage::Parse);
-    match heard {
-        Parsed::One(incoming) => handle_single(call, caller, incoming).await,
-        Parsed::Many(batch) => handle_batch(call, caller, batch, &bytes).await,
-        Parsed::Which(incoming, page) => {
+    call.record_stage(Stage::Parse);
+    match parsed {
+        Parsed::Single(incoming) => handle_single(call, caller, incoming).await,
+        Parsed::Batch(batch) => handle_batch(call, caller, batch, &bytes).await,
+        Parsed::Search(incoming, page) => {
             // A page of another list would be told as one of this.
             let Some(token) = PageToken::read(call.host, call.hook, &page) else {
                 let detail = "page.token, which is not of this request".into();
-                let malformed = Malformed { cause: Cause::WrongShape, detail, event: None };
+                let malformed = ParseError { cause: Cause::SchemaMismatch, detail, event: None };
                 return call.reject_malformed(&malformed).await;
             };
             handle_search(call, Arc::new(incoming), &page, token).await
         }
-        Parsed::Nothing(answer) => call.leave(&answer),
+        Parsed::Immediate(answer) => call.respond(&answer),
     }
 }
 
 /// One question, one answer.
-async fn handle_single(mut call: Call<'_>, caller: Proven, incoming: Incoming) -> Reply {
+async fn handle_single(
+    mut call: RequestContext<'_>,
+    caller: Identity,
+    incoming: HookRequest,
+) -> Reply {
     let incoming = Arc::new(incoming);
 
     // A platform that asks again hears the same: before any plugin runs, so that a retry costs nothing and changes nothing.
     let first = match call.deduplicate(&caller, &incoming) {
-        Turn::First(first) => Some(first),
-        Turn::Alone => None,
-        Turn::Again(flight) => {
-            return call.say_again(flight, &incoming.call.id, Some(&incoming)).await;
+        Dedup::New(first) => Some(first),
+        Dedup::Untracked => None,
+        Dedup::Duplicate(flight) => {
+            return call.replay(flight, &incoming.call.id, Some(&incoming)).await;
         }
-        Turn::Reused => {
-            return call.refuse(Failure::of(Cause::EventReused), &incoming, Vec::new(), None).await;
+        Dedup::IdReused => {
+            return call
+                .fail_safe(Failure::of(Cause::EventIdReused), &incoming, Vec::new(), None)
+                .await;
         }
     };
     let Decided { incoming, asked, outcome, errand, skipped } = decide(&mut call, incoming).await;
@@ -111,21 +120,26 @@ async fn handle_single(mut call: Call<'_>, caller: Proven, incoming: Incoming) -
             let verdict = (Ok(verdict), skipped.as_slice());
             call.record_and_respond(verdict, answer, &incoming, asked, first, errand).await
         }
-        Err(failure) => call.refuse(failure, &incoming, asked, first).await,
+        Err(failure) => call.fail_safe(failure, &incoming, asked, first).await,
     }
 }
 
 /// Many questions, decided and recorded each for itself, in one answer. What lies behind the deciding one is not asked.
-async fn handle_batch(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &[u8]) -> Reply {
+async fn handle_batch(
+    mut call: RequestContext<'_>,
+    caller: Identity,
+    batch: Batch,
+    bytes: &[u8],
+) -> Reply {
     // The platform may send the whole once more: it hears the same, and no question is asked twice.
     let first = match batch.id.as_deref().map(|id| (id, call.deduplicate_batch(&caller, id, bytes)))
     {
-        Some((_, Turn::First(first))) => Some(first),
-        Some((_, Turn::Alone)) | None => None,
-        Some((id, Turn::Again(flight))) => return call.say_again(flight, id, None).await,
+        Some((_, Dedup::New(first))) => Some(first),
+        Some((_, Dedup::Untracked)) | None => None,
+        Some((id, Dedup::Duplicate(flight))) => return call.replay(flight, id, None).await,
         // What only tells that things have happened is never turned away: it would be lost.
-        Some((_, Turn::Reused)) if !call.hook.config.kind.binds() => None,
-        Some((_, Turn::Reused)) => return call.reject_authenticated(Cause::EventReused).await,
+        Some((_, Dedup::IdReused)) if !call.hook.config.kind.is_binding() => None,
+        Some((_, Dedup::IdReused)) => return call.reject_authenticated(Cause::EventIdReused).await,
     };
     let mut parts = Vec::with_capacity(batch.items.len());
     for (number, item) in batch.items.into_iter().enumerate() {
@@ -140,8 +154,8 @@ async fn handle_batch(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &
         // The thread is other calls' too: a request holds it no longer at a time than one question does.
         tokio::task::yield_now().await;
         match batch.until {
-            ShortCircuit::FirstDeny if !permitted => break,
-            ShortCircuit::FirstPermit if permitted => break,
+            ShortCircuit::OnDeny if !permitted => break,
+            ShortCircuit::OnPermit if permitted => break,
             _ => {}
         }
     }
@@ -151,20 +165,20 @@ async fn handle_batch(mut call: Call<'_>, caller: Proven, batch: Batch, bytes: &
 
 /// "Which ones?": those about whom the answer would be yes, in one answer with one record.
 async fn handle_search(
-    mut call: Call<'_>,
-    incoming: Arc<Incoming>,
-    page: &Page,
+    mut call: RequestContext<'_>,
+    incoming: Arc<HookRequest>,
+    page: &PageRequest,
     token: PageToken,
 ) -> Reply {
-    let SearchOutcome { found, asked } = search(&mut call, &incoming, page, token).await;
-    call.note(Stage::Search);
+    let SearchOutcome { found, results: asked } = search(&mut call, &incoming, page, token).await;
+    call.record_stage(Stage::Search);
     match found {
         Ok(found) => {
             // A list decides nothing: what its results are allowed was decided one by one.
-            let answer = portcullis_hooks::list(call.hook.config.kind, &incoming, &found);
+            let answer = portcullis_hooks::render_search(call.hook.config.kind, &incoming, &found);
             let verdict = (Ok(Effect::Abstain), [].as_slice());
             call.record_and_respond(verdict, answer, &incoming, asked, None, None).await
         }
-        Err(failure) => call.refuse(failure, &incoming, asked, None).await,
+        Err(failure) => call.fail_safe(failure, &incoming, asked, None).await,
     }
 }

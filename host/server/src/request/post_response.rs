@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use portcullis_audit::Entry;
 use portcullis_engine::SpentInstance;
-use portcullis_hooks::Incoming;
+use portcullis_hooks::HookRequest;
 use portcullis_model::{Cause, Document};
 
-use crate::bindings::breaker::Pass;
+use crate::bindings::breaker::BreakerPermit;
 use crate::bindings::candidate::CandidateBinding;
-use crate::bindings::evaluate::{self, Asked, BindingError};
+use crate::bindings::evaluate::{self, BindingError, BindingResult};
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::observe::budget::{Stage, micros};
 use crate::observe::metrics::nanos;
@@ -22,7 +22,7 @@ use crate::platform_calls::resume::Spooled;
 use crate::records::response_writes::ResponseWrite;
 use crate::request::comparison::Doubled;
 use crate::request::context::CanaryFailure;
-use crate::state::admission::Place;
+use crate::state::admission::AdmissionPermit;
 use crate::state::host::{Hook, Host};
 
 /// The work after a response has left, or can no longer leave. The connection calls
@@ -30,33 +30,33 @@ use crate::state::host::{Hook, Host};
 pub struct PostResponse {
     host: Arc<Host>,
     /// The call's place; free again once the reply has left.
-    pub place: Option<Place>,
+    pub permit: Option<AdmissionPermit>,
     /// What is left of the instances.
-    pub remains: Vec<SpentInstance>,
+    pub spent_instances: Vec<SpentInstance>,
     /// The call's record.
     pub index: Option<u64>,
     /// The records of a call that asks many questions.
-    pub further: Vec<u64>,
+    pub batch_indices: Vec<u64>,
     /// What waiting for the record took.
     pub commit_us: u64,
     /// The call that the answer promises, and its hook.
     pub resume: Option<(Arc<Hook>, Spooled)>,
     /// The request, where it is one to look at for what is not known.
-    pub unknown: Option<Document>,
+    pub drift_sample: Option<Document>,
     /// Its trace, if it has one.
     pub trace: Option<Box<Trace>>,
     /// Whose time it was, and when it began.
     pub started: Option<(Arc<Hook>, Instant)>,
     /// When the answer was ready to leave.
-    pub ready: Option<Instant>,
+    pub response_ready_at: Option<Instant>,
     delivered: bool,
     done: bool,
-    observed: Vec<ObserverJob>,
+    observer_jobs: Vec<ObserverJob>,
     comparisons: Vec<QueuedComparison>,
 }
 
 /// A call that was asked of a candidate beside its live binding, and the record's place.
-type QueuedComparison = (Arc<Hook>, Arc<Incoming>, Option<u64>, Doubled);
+type QueuedComparison = (Arc<Hook>, Arc<HookRequest>, Option<u64>, Doubled);
 
 impl PostResponse {
     /// Nothing yet.
@@ -64,29 +64,29 @@ impl PostResponse {
         let host = Arc::clone(host);
         Self {
             host,
-            place: None,
-            remains: Vec::new(),
+            permit: None,
+            spent_instances: Vec::new(),
             index: None,
-            further: Vec::new(),
+            batch_indices: Vec::new(),
             commit_us: 0,
             resume: None,
-            unknown: None,
+            drift_sample: None,
             trace: None,
             started: None,
-            ready: None,
+            response_ready_at: None,
             delivered: false,
             done: false,
-            observed: Vec::new(),
+            observer_jobs: Vec::new(),
             comparisons: Vec::new(),
         }
     }
 
     /// Remembers a question and its record for the hook's bindings that advise or monitor.
-    pub fn observe(
+    pub fn queue_observers(
         &mut self,
         generation: Option<&Arc<Generation>>,
         hook: &Arc<Hook>,
-        incoming: &Arc<Incoming>,
+        incoming: &Arc<HookRequest>,
         index: Option<u64>,
     ) {
         let Some(generation) = generation else { return };
@@ -94,40 +94,42 @@ impl PostResponse {
         {
             let (generation, hook, incoming) =
                 (Arc::clone(generation), Arc::clone(hook), Arc::clone(incoming));
-            self.observed.push(ObserverJob { generation, hook, incoming, index });
+            self.observer_jobs.push(ObserverJob { generation, hook, incoming, index });
         }
     }
 
     /// Remembers what was said where a candidate stands beside who said it: of a shadow always, of a canary where it answered or was to.
-    pub fn compare(
+    pub fn queue_comparison(
         &mut self,
         bindings: &Bindings,
         hook: &Arc<Hook>,
-        incoming: &Arc<Incoming>,
-        asked: Vec<Asked>,
-        fallen: Option<CanaryFailure>,
+        incoming: &Arc<HookRequest>,
+        asked: Vec<BindingResult>,
+        canary_failure: Option<CanaryFailure>,
         index: Option<u64>,
     ) {
         if !bindings.has_candidates() {
             return;
         }
-        let mut fallen = fallen.map(CanaryFailure::attributed_results).unwrap_or_default();
+        let mut canary_failure =
+            canary_failure.map(CanaryFailure::attributed_results).unwrap_or_default();
         for first in asked {
             let of_rollout =
                 |rollout: &CandidateBinding| Arc::ptr_eq(&rollout.binding, &first.binding);
             let is_live = |live: &&Arc<Binding>| {
-                Arc::ptr_eq(live, &first.binding) || live.rollout.as_ref().is_some_and(of_rollout)
+                Arc::ptr_eq(live, &first.binding) || live.candidate.as_ref().is_some_and(of_rollout)
             };
             let Some(live) = bindings.enforcing().find(is_live) else { continue };
-            let Some(rollout) = live.rollout.as_ref().filter(|rollout| !rollout.is_stopped())
+            let Some(rollout) = live.candidate.as_ref().filter(|rollout| !rollout.is_stopped())
             else {
                 continue;
             };
-            let fell = fallen.iter().position(|it| Arc::ptr_eq(&it.binding, &rollout.binding));
-            let fell = fell.map(|place| fallen.swap_remove(place));
+            let fell =
+                canary_failure.iter().position(|it| Arc::ptr_eq(&it.binding, &rollout.binding));
+            let fell = fell.map(|place| canary_failure.swap_remove(place));
             // Who is in no cohort is decided by the live one alone.
             if rollout.cohort.is_none() || of_rollout(rollout) || fell.is_some() {
-                let comparisons = Doubled { live: Arc::clone(live), first, fallen: fell };
+                let comparisons = Doubled { live: Arc::clone(live), first, canary_failure: fell };
                 self.comparisons.push((Arc::clone(hook), Arc::clone(incoming), index, comparisons));
             }
         }
@@ -143,16 +145,16 @@ impl PostResponse {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
-        self.place = None;
-        self.remains.clear();
+        self.permit = None;
+        self.spent_instances.clear();
         self.record_write();
         if let (Some(mut trace), Some(telemetry)) = (self.trace.take(), &self.host.telemetry) {
-            trace.left(self.delivered, self.host.clock.instant());
+            trace.finish(self.delivered, self.host.clock.instant());
             telemetry.send(trace);
         }
-        if let (Some(request), Some((hook, _))) = (self.unknown.take(), &self.started) {
+        if let (Some(request), Some((hook, _))) = (self.drift_sample.take(), &self.started) {
             let kind = hook.config.kind;
-            hook.drift.look(&self.host.recorder, &hook.name, kind, &request);
+            hook.drift.inspect(&self.host.recorder, &hook.name, kind, &request);
         }
         self.start_resume_call();
         self.run_observers();
@@ -163,20 +165,26 @@ impl PostResponse {
 
     fn record_write(&self) {
         let now = self.host.clock.instant();
-        let write = self.ready.map_or(Duration::ZERO, |ready| now.saturating_duration_since(ready));
+        let write = self
+            .response_ready_at
+            .map_or(Duration::ZERO, |ready| now.saturating_duration_since(ready));
         if let Some((hook, begin)) = &self.started {
-            if self.index.is_some() || !self.further.is_empty() {
-                hook.metrics.took(Stage::Commit, self.commit_us.saturating_mul(1_000));
+            if self.index.is_some() || !self.batch_indices.is_empty() {
+                hook.metrics.observe_stage(Stage::Commit, self.commit_us.saturating_mul(1_000));
             }
-            hook.metrics.took(Stage::Write, nanos(write));
-            hook.metrics.took(Stage::Whole, nanos(now.saturating_duration_since(*begin)));
+            hook.metrics.observe_stage(Stage::Write, nanos(write));
+            hook.metrics.observe_stage(Stage::Total, nanos(now.saturating_duration_since(*begin)));
             if !self.delivered {
                 hook.metrics.undelivered();
             }
         }
         let write_us = self.delivered.then_some(micros(write));
-        for index in self.index.into_iter().chain(self.further.iter().copied()) {
-            self.host.deliveries.note(ResponseWrite { index, commit_us: self.commit_us, write_us });
+        for index in self.index.into_iter().chain(self.batch_indices.iter().copied()) {
+            self.host.response_writes.add(ResponseWrite {
+                index,
+                commit_us: self.commit_us,
+                write_us,
+            });
         }
     }
 
@@ -184,26 +192,26 @@ impl PostResponse {
     fn start_resume_call(&mut self) {
         if let Some((hook, spooled)) = self.resume.take() {
             let platform = hook.config.resume.as_deref();
-            self.host.resumes.make(&self.host.resume_context(), platform, spooled);
+            self.host.resume_calls.start_call(&self.host.resume_context(), platform, spooled);
         }
     }
 
     fn run_observers(&mut self) {
-        for ObserverJob { generation, hook, incoming, index } in self.observed.drain(..) {
+        for ObserverJob { generation, hook, incoming, index } in self.observer_jobs.drain(..) {
             let observers = generation
                 .hooks
                 .get(hook.number)
                 .map(|bindings| bindings.observers.as_slice())
                 .unwrap_or_default();
             for binding in observers {
-                let skip = |cause| self.host.refuse(&hook, self.host.clock.now(), cause);
-                let Some(pass) = binding.breaker.enter(self.host.clock.instant()) else {
+                let skip = |cause| self.host.reject(&hook, self.host.clock.now(), cause);
+                let Some(pass) = binding.breaker.try_acquire(self.host.clock.instant()) else {
                     skip(Cause::PluginQuarantined);
                     continue;
                 };
                 let (host, own) = (Arc::clone(&self.host), Arc::clone(&hook));
                 let (asked, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
-                let job = move || observe(&host, &own, &asked, pass, &incoming, index);
+                let job = move || run_observer(&host, &own, &asked, pass, &incoming, index);
                 if binding.pool.spawn(job).is_err() {
                     skip(Cause::ObserverSkipped);
                 }
@@ -216,7 +224,7 @@ impl PostResponse {
 struct ObserverJob {
     generation: Arc<Generation>,
     hook: Arc<Hook>,
-    incoming: Arc<Incoming>,
+    incoming: Arc<HookRequest>,
     index: Option<u64>,
 }
 
@@ -229,9 +237,9 @@ impl Drop for PostResponse {
 
 impl CanaryFailure {
     /// Everybody who was asked in it. Where what all of them wanted together could not be, it is the candidates' fault.
-    fn attributed_results(self) -> Vec<Asked> {
-        let Self { failure, mut asked } = self;
-        if matches!(failure.cause, Cause::Conflict | Cause::Unsayable) {
+    fn attributed_results(self) -> Vec<BindingResult> {
+        let Self { failure, results: mut asked } = self;
+        if matches!(failure.cause, Cause::Conflict | Cause::UnsupportedChange) {
             for candidate in asked.iter_mut().filter(|asked| asked.cohort.is_some()) {
                 candidate.outcome = Err(BindingError::new(
                     failure.cause,
@@ -245,17 +253,18 @@ impl CanaryFailure {
 }
 
 /// Asks one binding that does not bind and records what it would have said.
-fn observe(
+fn run_observer(
     host: &Arc<Host>,
     hook: &Arc<Hook>,
     binding: &Arc<Binding>,
-    pass: Pass,
-    incoming: &Arc<Incoming>,
+    pass: BreakerPermit,
+    incoming: &Arc<HookRequest>,
     of: Option<u64>,
 ) {
-    let (asked, remains) = evaluate::evaluate(binding, incoming, binding.plugin.time());
-    drop(remains);
-    evaluate::note(&host.recorder, pass, &asked, true);
+    let (asked, spent_instances) =
+        evaluate::evaluate_once(binding, incoming, binding.plugin.time());
+    drop(spent_instances);
+    evaluate::report_to_breaker(&host.recorder, pass, &asked, true);
     asked.count();
     let mut fields = match of {
         Some(index) => format!(r#""decision":{index},"hook":"{}","bindings":["#, hook.name),
@@ -267,10 +276,10 @@ fn observe(
         crate::request::decision_record::sealed_plugins(std::slice::from_ref(&asked), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
     if host.recorder.log.append(entry).is_err() {
-        host.refuse(hook, host.clock.now(), Cause::ObserverSkipped);
+        host.reject(hook, host.clock.now(), Cause::ObserverSkipped);
     }
-    if binding.rollout.is_some() {
-        let comparisons = Doubled { live: Arc::clone(binding), first: asked, fallen: None };
+    if binding.candidate.is_some() {
+        let comparisons = Doubled { live: Arc::clone(binding), first: asked, canary_failure: None };
         comparisons.compare_later(host, hook, incoming, of);
     }
 }

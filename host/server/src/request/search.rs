@@ -14,60 +14,61 @@ use std::time::Instant;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use portcullis_hooks::{Incoming, OnFailure, Page};
+use portcullis_hooks::{HookRequest, OnFailure, PageRequest};
 use portcullis_model::json::quote;
-use portcullis_model::{Cause, Decision, Entity, Found, LONGEST_ID, Sought};
+use portcullis_model::{Cause, Decision, Entity, MAX_ID_BYTES, SearchPage, SearchTarget};
 
-use crate::bindings::evaluate::{self, Asked, SLICE};
+use crate::bindings::evaluate::{self, BindingResult, SLICE};
 use crate::bindings::generation::Binding;
-use crate::request::context::Call;
+use crate::request::context::RequestContext;
 use crate::request::decide::{Failure, decide};
 use crate::state::host::{Hook, Host};
 
 /// What came of a search, and who proposed what: for the record. Of bindings that could not find there is the fault.
 pub struct SearchOutcome {
     /// A page of those about whom the answer would be yes, or why there is none.
-    pub found: Result<Found, Failure>,
+    pub found: Result<SearchPage, Failure>,
     /// Every binding that proposed, once.
-    pub asked: Vec<Asked>,
+    pub results: Vec<BindingResult>,
 }
 
 /// What came of a search, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tally {
+pub struct SearchCounts {
     /// What was searched.
-    pub sought: Sought,
+    pub target: SearchTarget,
     /// How many candidates were decided.
-    pub judged: usize,
+    pub evaluated: usize,
     /// How many of them are told.
-    pub found: usize,
+    pub returned: usize,
 }
 
 /// Searches. The call says what for, by its phase.
 pub async fn search(
-    call: &mut Call<'_>,
-    incoming: &Arc<Incoming>,
-    page: &Page,
+    call: &mut RequestContext<'_>,
+    incoming: &Arc<HookRequest>,
+    page: &PageRequest,
     token: PageToken,
 ) -> SearchOutcome {
     let mut search = match Search::new(call, incoming, page, token.after) {
         Ok(search) => search,
-        Err(cause) => return SearchOutcome { found: Err(Failure::of(cause)), asked: Vec::new() },
+        Err(cause) => return SearchOutcome { found: Err(Failure::of(cause)), results: Vec::new() },
     };
     let found = search.run(call).await;
-    let Search { asked, judged, results, sought, .. } = search;
-    call.search_counts = Some(Tally { sought, judged, found: results.len() });
+    let Search { binding_results: asked, evaluated: judged, results, target: sought, .. } = search;
+    call.search_counts =
+        Some(SearchCounts { target: sought, evaluated: judged, returned: results.len() });
     let next = |next: Option<String>| {
         next.map(|after| PageToken { after: Some(after) }.text(call.host, call.hook, page))
     };
-    let found = found.map(|end| Found { results, next: next(end) });
-    SearchOutcome { found, asked }
+    let found = found.map(|end| SearchPage { results, next: next(end) });
+    SearchOutcome { found, results: asked }
 }
 
 /// A search on its way.
 struct Search<'a> {
-    incoming: &'a Arc<Incoming>,
-    sought: Sought,
+    incoming: &'a Arc<HookRequest>,
+    target: SearchTarget,
     of_type: String,
     searchers: Vec<Arc<Binding>>,
     limit: usize,
@@ -76,61 +77,66 @@ struct Search<'a> {
     results: Vec<Entity>,
     /// Of the results' ids.
     bytes: usize,
-    judged: usize,
-    asked: Vec<Asked>,
+    evaluated: usize,
+    binding_results: Vec<BindingResult>,
     /// When the thread was last free for others.
     yielded: Instant,
 }
 
 /// What became of one candidate.
-enum Judged {
+enum CandidateOutcome {
     Permitted,
     NotPermitted,
     /// There was no time or no room to ask about it.
-    Unasked(Cause),
+    NotEvaluated(Cause),
 }
 
 impl<'a> Search<'a> {
     fn new(
-        call: &Call<'_>,
-        incoming: &'a Arc<Incoming>,
-        page: &Page,
+        call: &RequestContext<'_>,
+        incoming: &'a Arc<HookRequest>,
+        page: &PageRequest,
         after: Option<String>,
     ) -> Result<Self, Cause> {
         let question = &incoming.call;
-        let sought =
-            question.phase.as_deref().and_then(Sought::from_phase).ok_or(Cause::HostFault)?;
+        let sought = question
+            .phase
+            .as_deref()
+            .and_then(SearchTarget::from_phase)
+            .ok_or(Cause::InternalError)?;
         let of_type = match sought {
-            Sought::Subject => question.subject.as_ref().map(|subject| subject.type_name.clone()),
-            Sought::Resource => {
+            SearchTarget::Subject => {
+                question.subject.as_ref().map(|subject| subject.type_name.clone())
+            }
+            SearchTarget::Resource => {
                 question.resource.as_ref().map(|resource| resource.type_name.clone())
             }
-            Sought::Action => {
+            SearchTarget::Action => {
                 Some(question.action.as_ref().map_or(ACTION, |action| &action.type_name).to_owned())
             }
         };
         Ok(Self {
             incoming,
-            sought,
-            of_type: of_type.ok_or(Cause::WrongShape)?,
+            target: sought,
+            of_type: of_type.ok_or(Cause::SchemaMismatch)?,
             searchers: call
                 .bindings()
                 .ok_or_else(|| call.host.no_release_cause())?
                 .searchers()
                 .cloned()
                 .collect(),
-            limit: page.limit.unwrap_or(PAGE).min(MAX_PAGE) as usize,
+            limit: page.limit.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE) as usize,
             after,
             results: Vec::new(),
             bytes: 0,
-            judged: 0,
-            asked: Vec::new(),
+            evaluated: 0,
+            binding_results: Vec::new(),
             yielded: call.host.clock.instant(),
         })
     }
 
     /// Candidates, page by page, until there are no more or it is enough. Gives where to go on; nothing at the end.
-    async fn run(&mut self, call: &mut Call<'_>) -> Result<Option<String>, Failure> {
+    async fn run(&mut self, call: &mut RequestContext<'_>) -> Result<Option<String>, Failure> {
         if self.limit == 0 {
             // Nothing is wanted now; whoever goes on begins where this would have.
             return Ok(Some(self.after.take().unwrap_or_default()));
@@ -138,21 +144,23 @@ impl<'a> Search<'a> {
         for _ in 0..MAX_ROUNDS {
             let (candidates, end) = self.candidates(call).await?;
             for id in candidates {
-                if self.is_full() || self.judged == MAX_CANDIDATES {
+                if self.is_full() || self.evaluated == MAX_CANDIDATES {
                     return Ok(self.after.clone());
                 }
-                match self.judge(call, &id).await {
-                    Judged::Permitted => {
+                match self.evaluate(call, &id).await {
+                    CandidateOutcome::Permitted => {
                         self.bytes += id.len();
                         let (type_name, id) = (self.of_type.clone(), Some(id.clone()));
                         self.results.push(Entity { type_name, id, attributes: Vec::new() });
                     }
-                    Judged::NotPermitted => {}
+                    CandidateOutcome::NotPermitted => {}
                     // What was decided by now is told; who wants more asks again, with a budget of its own.
-                    Judged::Unasked(_) if self.judged > 0 => return Ok(self.after.clone()),
-                    Judged::Unasked(cause) => return Err(Failure::of(cause)),
+                    CandidateOutcome::NotEvaluated(_) if self.evaluated > 0 => {
+                        return Ok(self.after.clone());
+                    }
+                    CandidateOutcome::NotEvaluated(cause) => return Err(Failure::of(cause)),
                 }
-                self.judged += 1;
+                self.evaluated += 1;
                 self.after = Some(id);
             }
             match end {
@@ -164,13 +172,13 @@ impl<'a> Search<'a> {
     }
 
     fn is_full(&self) -> bool {
-        self.results.len() == self.limit || self.bytes >= MOST_BYTES
+        self.results.len() == self.limit || self.bytes >= MAX_RESULT_BYTES
     }
 
     /// What the bindings propose next, all of it up to the end that is given with it; no end where nobody has more.
     async fn candidates(
         &mut self,
-        call: &mut Call<'_>,
+        call: &mut RequestContext<'_>,
     ) -> Result<(BTreeSet<String>, Option<String>), Failure> {
         let mut candidates = BTreeSet::new();
         let mut end: Option<String> = None;
@@ -178,29 +186,29 @@ impl<'a> Search<'a> {
         let limit =
             u32::try_from(self.limit - self.results.len()).unwrap_or(MAX_PAGE).saturating_add(1);
         for binding in self.searchers.clone() {
-            let found = evaluate::find(
+            let found = evaluate::search(
                 &call.host.recorder,
                 &binding,
                 self.incoming,
-                call.terms(),
+                call.limits(),
                 limit,
                 self.after.clone(),
             );
-            let Asked { outcome, notes, spent, .. } = found.await;
-            call.afterwards.remains.clear();
+            let BindingResult { outcome, notes, spent, .. } = found.await;
+            call.post_response.spent_instances.clear();
             let found = match outcome {
                 Ok(found) => {
-                    self.note(&binding, Ok(Decision::default()), notes, spent);
+                    self.record_result(&binding, Ok(Decision::default()), notes, spent);
                     found
                 }
                 Err(fault) => {
                     let failure = Failure::of_fault(&fault, &binding);
-                    self.note(&binding, Err(fault), notes, spent);
+                    self.record_result(&binding, Err(fault), notes, spent);
                     return Err(failure);
                 }
             };
             if found.results.iter().any(|result| result.type_name != self.of_type) {
-                return Err(Failure::of_plugin(Cause::PluginOverreach, &binding));
+                return Err(Failure::of_plugin(Cause::UndeclaredOutput, &binding));
             }
             candidates.extend(found.results.into_iter().filter_map(|result| result.id));
             // Beyond the nearest end somebody has not looked yet.
@@ -216,43 +224,47 @@ impl<'a> Search<'a> {
     }
 
     /// One candidate, as a question of its own.
-    async fn judge(&mut self, call: &mut Call<'_>, id: &str) -> Judged {
+    async fn evaluate(&mut self, call: &mut RequestContext<'_>, id: &str) -> CandidateOutcome {
         let now = call.host.clock.instant();
         if now.saturating_duration_since(self.yielded) >= SLICE {
             tokio::task::yield_now().await;
             self.yielded = call.host.clock.instant();
         }
         let question =
-            portcullis_hooks::candidate(call.hook.config.kind, self.incoming, self.sought, id);
+            portcullis_hooks::with_candidate(call.hook.config.kind, self.incoming, self.target, id);
         let decided = decide(call, Arc::new(question)).await;
         // Sandboxes are given back at once: a search asks more often than there are any.
-        call.afterwards.remains.clear();
+        call.post_response.spent_instances.clear();
         // That was about one of many.
-        call.fallen = None;
+        call.canary_failure = None;
         let over = call.budget.left_for_plugins(call.host.clock.instant()).is_zero();
         match decided.outcome {
-            Ok((verdict, _)) if call.hook.config.kind.permits(verdict) => Judged::Permitted,
-            Ok(_) => Judged::NotPermitted,
+            Ok((verdict, _)) if call.hook.config.kind.is_permit(verdict) => {
+                CandidateOutcome::Permitted
+            }
+            Ok(_) => CandidateOutcome::NotPermitted,
             // A plugin that was stopped because the search's time is over says nothing about the candidate.
-            Err(_) if over => Judged::Unasked(Cause::BudgetExhausted),
-            Err(Failure { cause: Cause::Overload, .. }) => Judged::Unasked(Cause::Overload),
+            Err(_) if over => CandidateOutcome::NotEvaluated(Cause::BudgetExhausted),
+            Err(Failure { cause: Cause::Overload, .. }) => {
+                CandidateOutcome::NotEvaluated(Cause::Overload)
+            }
             // As it would be answered by itself.
             Err(failure) if *call.on_failure(Some(failure.cause)) == OnFailure::Open => {
-                Judged::Permitted
+                CandidateOutcome::Permitted
             }
-            Err(_) => Judged::NotPermitted,
+            Err(_) => CandidateOutcome::NotPermitted,
         }
     }
 
     /// Remembers that a binding proposed: once, however often it was asked.
-    fn note(
+    fn record_result(
         &mut self,
         binding: &Arc<Binding>,
         outcome: Result<Decision, evaluate::BindingError>,
         notes: Vec<String>,
         spent: std::time::Duration,
     ) {
-        match self.asked.iter_mut().find(|asked| Arc::ptr_eq(&asked.binding, binding)) {
+        match self.binding_results.iter_mut().find(|asked| Arc::ptr_eq(&asked.binding, binding)) {
             Some(known) => {
                 known.spent += spent;
                 known.notes.extend(notes);
@@ -261,7 +273,7 @@ impl<'a> Search<'a> {
                     known.outcome = outcome;
                 }
             }
-            None => self.asked.push(Asked::new(binding, outcome, notes, spent)),
+            None => self.binding_results.push(BindingResult::new(binding, outcome, notes, spent)),
         }
     }
 }
@@ -276,24 +288,24 @@ pub struct PageToken {
 
 impl PageToken {
     /// Reads the token of a page. `None` where it is not of this list.
-    pub fn read(host: &Host, hook: &Hook, page: &Page) -> Option<Self> {
+    pub fn read(host: &Host, hook: &Hook, page: &PageRequest) -> Option<Self> {
         let Some(token) = &page.token else { return Some(Self { after: None }) };
         let bytes = BASE64.decode(token).ok()?;
         let (tag, after) = bytes.split_at_checked(TAG)?;
-        let after = std::str::from_utf8(after).ok().filter(|after| after.len() <= LONGEST_ID)?;
+        let after = std::str::from_utf8(after).ok().filter(|after| after.len() <= MAX_ID_BYTES)?;
         verify_slices_are_equal(tag, &Self::tag(host, hook, page, after)).ok()?;
         Some(Self { after: (!after.is_empty()).then(|| after.to_owned()) })
     }
 
     /// The token, for this list.
-    fn text(&self, host: &Host, hook: &Hook, page: &Page) -> String {
+    fn text(&self, host: &Host, hook: &Hook, page: &PageRequest) -> String {
         let after = self.after.as_deref().unwrap_or_default();
         let mut bytes = Self::tag(host, hook, page, after).to_vec();
         bytes.extend_from_slice(after.as_bytes());
         BASE64.encode(bytes)
     }
 
-    fn tag(host: &Host, hook: &Hook, page: &Page, after: &str) -> [u8; TAG] {
+    fn tag(host: &Host, hook: &Hook, page: &PageRequest, after: &str) -> [u8; TAG] {
         // Each part in quotation marks, so that no two of them run together.
         let mut of = String::new();
         for part in [&hook.config.name, after, &page.of] {
@@ -307,13 +319,13 @@ impl PageToken {
 const TAG: usize = 16;
 
 /// Results in an answer whose caller does not say how many it wants.
-pub const PAGE: u32 = 100;
+pub const DEFAULT_PAGE: u32 = 100;
 
 /// Most results in one answer, whatever the caller wants.
 pub const MAX_PAGE: u32 = 1_000;
 
 /// A page with so many bytes of ids is full: the answer has to fit the record's sealed part, beside the largest body.
-pub const MOST_BYTES: usize = 64 << 10;
+pub const MAX_RESULT_BYTES: usize = 64 << 10;
 
 /// Most candidates that are decided for one answer.
 pub const MAX_CANDIDATES: usize = 4_000;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use hyper::body::{Body as _, Incoming as Body};
 use hyper::http::request::Parts;
 use portcullis_hooks::{
-    Answer, Batch, BatchContext, Frame, Incoming, OnFailure, Parsed, ShortCircuit,
+    Answer, Batch, BatchContext, HookRequest, OnFailure, ParseContext, Parsed, ShortCircuit,
 };
-use portcullis_model::{Cause, Millis, Wanted};
+use portcullis_model::{AttributeFilter, Cause, Millis};
 
-use crate::auth::Proven;
+use crate::auth::Identity;
 use crate::net::session::Session;
 use crate::observe::budget::Budget;
 use crate::records::rejections::Reason;
@@ -39,7 +39,7 @@ pub struct StartupCall<'a> {
 
 /// Answers a call that has its place. Returns also whether the caller may still be sending the
 /// body.
-pub async fn answer(
+pub async fn handle(
     frontend: &Frontend,
     active_config: &ActiveConfig,
     session: &Session,
@@ -48,15 +48,15 @@ pub async fn answer(
 ) -> (Reply, bool) {
     let Admitted { hook, route, head, mut body, place, began, received, caller } = admitted;
     let times = (began, received);
-    let call = StartupCall::begin(frontend, active_config, &hook, route, head, times, account);
-    let answer = call.answer(session, caller, &mut body).await;
+    let call = StartupCall::new(frontend, active_config, &hook, route, head, times, account);
+    let answer = call.respond_to(session, caller, &mut body).await;
     drop(place);
-    (call.leave(answer), !body.is_end_stream())
+    (call.respond(answer), !body.is_end_stream())
 }
 
 impl<'a> StartupCall<'a> {
     /// Its time has started.
-    pub fn begin(
+    pub fn new(
         frontend: &'a Frontend,
         active_config: &'a ActiveConfig,
         hook: &'a Hook,
@@ -70,20 +70,20 @@ impl<'a> StartupCall<'a> {
     }
 
     /// The answer to what needs neither proof nor decision.
-    pub fn greet(&self) -> Option<Reply> {
+    pub fn preflight(&self) -> Option<Reply> {
         let (kind, settings) = (self.hook.config.kind, &self.hook.config.settings);
         let greeting = body::with_request(&self.head, self.route, false, &[], |request| {
-            portcullis_hooks::greet(kind, request, settings)
+            portcullis_hooks::preflight(kind, request, settings)
         });
-        greeting.map(|greeting| self.leave(greeting))
+        greeting.map(|greeting| self.respond(greeting))
     }
 
     /// A refusal that is counted and not recorded, as in the pipeline.
-    pub fn turn_away(&self, reason: Reason) -> Reply {
-        self.leave(self.reject(reason))
+    pub fn reject_caller(&self, reason: Reason) -> Reply {
+        self.respond(self.reject(reason))
     }
 
-    fn leave(&self, answer: Answer) -> Reply {
+    fn respond(&self, answer: Answer) -> Reply {
         let mut reply = Reply::from(answer);
         if let Some(name) = self.hook.config.kind.echoed_header()
             && let Some(value) = self.head.headers.get(name)
@@ -94,11 +94,16 @@ impl<'a> StartupCall<'a> {
         reply
     }
 
-    async fn answer(&self, session: &Session, caller: Option<Proven>, body: &mut Body) -> Answer {
+    async fn respond_to(
+        &self,
+        session: &Session,
+        caller: Option<Identity>,
+        body: &mut Body,
+    ) -> Answer {
         let caller = match caller {
             Some(caller) => caller,
             None => {
-                let (caller, until) = (&self.hook.caller, self.budget.keys_until());
+                let (caller, until) = (&self.hook.authenticator, self.budget.keys_until());
                 let headers = &self.head.headers;
                 match caller.check(headers, session.peer(), self.received, until).await {
                     Ok(caller) => caller,
@@ -112,33 +117,35 @@ impl<'a> StartupCall<'a> {
             Ok(bytes) => bytes,
             Err(cause) => return self.reject(cause),
         };
-        let frame = Frame {
+        let frame = ParseContext {
             tenant: &self.active_config.config.tenant,
             received: self.received,
             // Only plugins use it, and none runs.
             seed: 0,
             settings: &self.hook.config.settings,
-            wanted: Wanted::all(),
+            wanted: AttributeFilter::all(),
         };
         let kind = self.hook.config.kind;
-        let heard = body::with_request(&self.head, self.route, false, &bytes, |request| {
+        let parsed = body::with_request(&self.head, self.route, false, &bytes, |request| {
             portcullis_hooks::read(kind, request, &frame)
         });
-        let heard = match heard {
-            Ok(heard) => heard,
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
             Err(malformed) => {
-                self.account.refused();
-                self.frontend.refuse(self.hook, &malformed);
+                self.account.rejected();
+                self.frontend.reject(self.hook, &malformed);
                 return self.safe(malformed.cause, &malformed.detail, None);
             }
         };
-        if let Err(differs) = tenant_matches(&caller, &heard) {
+        if let Err(differs) = tenant_matches(&caller, &parsed) {
             return self.reject(differs);
         }
-        match heard {
-            Parsed::One(incoming) | Parsed::Which(incoming, _) => self.unrecorded(&incoming),
-            Parsed::Many(batch) => self.batch(batch),
-            Parsed::Nothing(answer) => answer,
+        match parsed {
+            Parsed::Single(incoming) | Parsed::Search(incoming, _) => {
+                self.respond_unrecorded(&incoming)
+            }
+            Parsed::Batch(batch) => self.batch(batch),
+            Parsed::Immediate(answer) => answer,
         }
     }
 
@@ -149,14 +156,14 @@ impl<'a> StartupCall<'a> {
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
             let (permits, answer) = match item {
-                Ok(incoming) => (permitted, self.unrecorded(&incoming)),
+                Ok(incoming) => (permitted, self.respond_unrecorded(&incoming)),
                 Err(unread) => {
                     // The pipeline records it where its answer does not tell the caller.
                     match unread.question {
                         Some(_) => self.add_correction(),
                         None => {
-                            self.account.refused();
-                            self.frontend.refuse(self.hook, &unread.malformed);
+                            self.account.rejected();
+                            self.frontend.reject(self.hook, &unread.malformed);
                         }
                     }
                     (false, unread.answer)
@@ -164,22 +171,26 @@ impl<'a> StartupCall<'a> {
             };
             answers.push(answer.body().to_vec());
             match until {
-                ShortCircuit::FirstDeny if !permits => break,
-                ShortCircuit::FirstPermit if permits => break,
+                ShortCircuit::OnDeny if !permits => break,
+                ShortCircuit::OnPermit if permits => break,
                 _ => {}
             }
         }
-        portcullis_hooks::gather(self.hook.config.kind, &answers, &BatchContext { until, query })
+        portcullis_hooks::render_batch(
+            self.hook.config.kind,
+            &answers,
+            &BatchContext { until, query },
+        )
     }
 
     /// The safe answer to one question. The hook owes the log that fact.
-    fn unrecorded(&self, incoming: &Incoming) -> Answer {
+    fn respond_unrecorded(&self, incoming: &HookRequest) -> Answer {
         // A platform that would wait for a call of ours is told that its call failed: no call can
         // be kept yet.
-        let answer = match self.hook.errand(self.on_failure(), incoming) {
+        let answer = match self.hook.side_effect(self.on_failure(), incoming) {
             Some(_) => {
                 let kind = self.hook.config.kind;
-                portcullis_hooks::safe_answer(kind, &OnFailure::Closed, Cause::HostFault, None)
+                portcullis_hooks::safe_answer(kind, &OnFailure::Closed, Cause::InternalError, None)
             }
             None => self.safe(Cause::Starting, "", Some(incoming)),
         };
@@ -189,20 +200,20 @@ impl<'a> StartupCall<'a> {
 
     /// A safe answer leaves that no record tells of: the hook owes the log that fact.
     fn add_correction(&self) {
-        self.account.refused();
+        self.account.rejected();
         self.hook.metrics.safe(Cause::Starting);
-        self.hook.owed.count(Cause::Starting, self.received);
+        self.hook.corrections.count(Cause::Starting, self.received);
     }
 
     fn reject(&self, reason: impl Into<Reason>) -> Answer {
         let reason = reason.into();
         let cause = reason.cause;
-        self.account.refused();
-        self.frontend.refuse(self.hook, reason);
+        self.account.rejected();
+        self.frontend.reject(self.hook, reason);
         self.safe(cause, "", None)
     }
 
-    fn safe(&self, cause: Cause, detail: &str, incoming: Option<&Incoming>) -> Answer {
+    fn safe(&self, cause: Cause, detail: &str, incoming: Option<&HookRequest>) -> Answer {
         self.hook.safe_answer(None, None, cause, detail, self.route, incoming)
     }
 

@@ -23,11 +23,11 @@ impl Watch {
         let (host, theirs) = (Arc::clone(host), Arc::clone(&stop));
         let run = move || {
             while !theirs.load(Ordering::Acquire) {
-                host.glass.round(&host.break_glass_context(), true);
+                host.break_glass.tick(&host.break_glass_context(), true);
                 thread::park_timeout(ROUND);
             }
-            host.glass.round(&host.break_glass_context(), false);
-            host.glass.write_use(&host.break_glass_context());
+            host.break_glass.tick(&host.break_glass_context(), false);
+            host.break_glass.write_use(&host.break_glass_context());
         };
         let thread = thread::Builder::new()
             .name("break-glass".to_owned())

@@ -27,7 +27,7 @@ use crate::loading::{MAX_SCANNED_BYTES, RejectedComponents};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
 
-use alarms::{alarm, check_expiry, remind_of_expiry};
+use alarms::{check_expiry, check_health, remind_of_expiry};
 use reported::{RecordRate, report_rejected_components};
 use retry::{Retry, pause};
 
@@ -53,11 +53,11 @@ struct MaintenanceLoop {
     host: Arc<Host>,
     admin: Option<Admin>,
     inbox: Receiver<Command>,
-    seen: Seen,
+    seen: Reported,
     /// When it was looked last.
-    looked: Instant,
+    polled: Instant,
     /// Whether a look is asked for.
-    asked: bool,
+    is_poll_requested: bool,
     /// Whether one was asked for while another was being made.
     is_repeat_requested: bool,
     stopping: bool,
@@ -68,20 +68,20 @@ struct MaintenanceLoop {
     /// Whether another scan is due.
     scan_due: bool,
     /// What may still be said of strays this minute.
-    strays: RecordRate,
+    rejected_components: RecordRate,
     /// And of documents about the time.
-    documents: RecordRate,
+    time_documents: RecordRate,
     /// When to look again although nothing has changed.
     retry: Retry,
 }
 
 /// What has been seen and said already.
-struct Seen {
+struct Reported {
     file: Option<Digest>,
     folders: Folders,
     /// The folders as they were when it was looked last what they revoke.
     revocations_applied_at: Folders,
-    said: BTreeSet<(Option<Digest>, String)>,
+    reported: BTreeSet<(Option<Digest>, String)>,
     log_stopped: bool,
     log_delayed: bool,
     reminders: Reminders,
@@ -91,8 +91,8 @@ impl Maintenance {
     /// Starts it. The admin listener is its own from here on, since a new configuration may move it.
     pub fn start(host: &Arc<Host>, admin: Option<Admin>) -> Result<Self, StartError> {
         let (commands, inbox) = sync_channel(MAX_COMMANDS);
-        let keeper = MaintenanceLoop::new(Arc::clone(host), admin, inbox);
-        let run = move || keeper.run();
+        let trust_state = MaintenanceLoop::new(Arc::clone(host), admin, inbox);
+        let run = move || trust_state.run();
         let thread = thread::Builder::new()
             .name("housekeeping".to_owned())
             .spawn(run)
@@ -124,11 +124,11 @@ impl MaintenanceLoop {
     fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<Command>) -> Self {
         // As they were before they were read: what was changed while the host started has not been seen.
         let WatchedFiles { file, folders } = host.as_found;
-        let seen = Seen {
+        let seen = Reported {
             file,
             folders,
             revocations_applied_at: folders,
-            said: BTreeSet::new(),
+            reported: BTreeSet::new(),
             log_stopped: false,
             log_delayed: false,
             reminders: Reminders::default(),
@@ -138,15 +138,15 @@ impl MaintenanceLoop {
             admin,
             inbox,
             seen,
-            looked: Instant::now(),
-            asked: false,
+            polled: Instant::now(),
+            is_poll_requested: false,
             is_repeat_requested: false,
             stopping: false,
             poll: Arc::default(),
             scan: None,
             scan_due: true,
-            strays: RecordRate::default(),
-            documents: RecordRate::default(),
+            rejected_components: RecordRate::default(),
+            time_documents: RecordRate::default(),
             retry: Retry::new(Instant::now()),
         }
     }
@@ -161,17 +161,18 @@ impl MaintenanceLoop {
             );
         }
         while !self.stopping {
-            let order = self.inbox.recv_timeout(if self.asked { Duration::ZERO } else { TICK });
-            self.take(order);
+            let order =
+                self.inbox.recv_timeout(if self.is_poll_requested { Duration::ZERO } else { TICK });
+            self.receive(order);
             if self.stopping {
                 break;
             }
-            self.asked |= self.is_retry_due();
-            if let Some(asked) = self.due() {
+            self.is_poll_requested |= self.is_retry_due();
+            if let Some(asked) = self.poll_due() {
                 self.reload_secrets(asked);
                 let asked = self.apply_time_documents() || asked;
-                self.look(asked);
-                self.asked |= std::mem::take(&mut self.is_repeat_requested);
+                self.reconcile(asked);
+                self.is_poll_requested |= std::mem::take(&mut self.is_repeat_requested);
             }
             self.tick();
         }
@@ -187,26 +188,26 @@ impl MaintenanceLoop {
     fn is_retry_due(&mut self) -> bool {
         let host = &self.host;
         let nothing_decides = host.active_config.load().generation.is_none();
-        let not_kept = host.obstacles.copy_failure().is_some();
+        let not_kept = host.conditions.copy_failure().is_some();
         self.retry.is_due(Instant::now(), nothing_decides, not_kept)
     }
 
-    fn take(&mut self, order: Result<Command, RecvTimeoutError>) {
+    fn receive(&mut self, order: Result<Command, RecvTimeoutError>) {
         match order {
             Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => self.stopping = true,
-            Ok(Command::Reload) => self.asked = true,
+            Ok(Command::Reload) => self.is_poll_requested = true,
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
 
     /// Whether a look is due, and if so, whether somebody asked for it.
-    fn due(&mut self) -> Option<bool> {
-        let asked = std::mem::take(&mut self.asked);
+    fn poll_due(&mut self) -> Option<bool> {
+        let asked = std::mem::take(&mut self.is_poll_requested);
         let watch = self.host.active_config.load().config.release.watch_ms;
         let pause = pause(watch, self.is_unread());
-        let due = asked || pause.is_some_and(|pause| self.looked.elapsed() >= pause);
+        let due = asked || pause.is_some_and(|pause| self.polled.elapsed() >= pause);
         due.then(|| {
-            self.looked = Instant::now();
+            self.polled = Instant::now();
             asked
         })
     }
@@ -225,14 +226,14 @@ impl MaintenanceLoop {
         LOG_LIMITS.report(host.clock.instant());
         host.housekeeping_beat.beat();
         self.scan_rejected_components();
-        host.keys.load().iter().for_each(|keys| keys.tend(false));
+        host.keys.load().iter().for_each(|keys| keys.refresh_if_due(false));
         host.report(false);
         host.refresh_trust_state();
         if host.check_clock() {
             // What was refused for the clock's sake.
-            self.asked = true;
+            self.is_poll_requested = true;
         }
-        alarm(&host, &mut self.seen);
+        check_health(&host, &mut self.seen);
         check_expiry(&host, &mut self.seen);
         remind_of_expiry(&host, &mut self.seen.reminders);
     }
@@ -249,22 +250,28 @@ impl MaintenanceLoop {
         let host = Arc::clone(&self.host);
         match self.scan.as_ref().map(Receiver::try_recv) {
             Some(Err(TryRecvError::Empty)) => return,
-            Some(Ok(strays)) => {
+            Some(Ok(rejected_components)) => {
                 // What was not examined is examined by the next scans, a part at a time.
-                self.scan_due |= strays.unexamined > 0 && !strays.is_fruitless;
-                report_rejected_components(&host, &mut self.seen, &mut self.strays, strays);
+                self.scan_due |=
+                    rejected_components.unexamined > 0 && !rejected_components.is_fruitless;
+                report_rejected_components(
+                    &host,
+                    &mut self.seen,
+                    &mut self.rejected_components,
+                    rejected_components,
+                );
                 self.scan = None;
             }
             Some(Err(TryRecvError::Disconnected)) | None => self.scan = None,
         }
         if std::mem::take(&mut self.scan_due) {
-            let root = Arc::clone(host.keeper().root());
+            let root = Arc::clone(host.trust_state().root());
             let (paths, digests) =
                 (host.active_config.load().config.release.clone(), Arc::clone(&host.digests));
             let now = host.trusted_now();
             let scan =
                 move || RejectedComponents::scan(&paths, &root, now, &digests, MAX_SCANNED_BYTES);
-            self.scan = host.files.strays.start(Duration::ZERO, scan);
+            self.scan = host.files.rejected_components.start(Duration::ZERO, scan);
         }
     }
 
@@ -276,8 +283,10 @@ impl MaintenanceLoop {
             let file = crate::digest::sha256(refused.path.to_string_lossy().as_bytes());
             let said = (Some(file), refused.sentence.clone());
             // Whoever may write the folder must not be able to write the log at will.
-            if !self.seen.said.contains(&said) && self.documents.take(self.host.clock.now()) {
-                self.seen.said.insert(said);
+            if !self.seen.reported.contains(&said)
+                && self.time_documents.take(self.host.clock.now())
+            {
+                self.seen.reported.insert(said);
                 refused.log();
                 self.host.recorder.append(refused.entry());
             }
@@ -286,12 +295,12 @@ impl MaintenanceLoop {
     }
 
     /// Takes every order that waits.
-    fn take_all(&mut self) {
+    fn receive_all(&mut self) {
         loop {
             match self.inbox.try_recv() {
-                Ok(order) => self.take(Ok(order)),
+                Ok(order) => self.receive(Ok(order)),
                 Err(TryRecvError::Disconnected) => {
-                    return self.take(Err(RecvTimeoutError::Disconnected));
+                    return self.receive(Err(RecvTimeoutError::Disconnected));
                 }
                 Err(TryRecvError::Empty) => return,
             }
@@ -305,7 +314,7 @@ fn reload_secrets(host: &Host, asked: bool) {
         tracing::warn!(%error, hint = error.hint(), event = "files.not-taken", "not taken; what is in force goes on");
     };
     for hook in &host.active_config.load_full().hooks {
-        hook.caller.reload(&hook.config.name, asked).iter().for_each(wrong);
+        hook.authenticator.reload(&hook.config.name, asked).iter().for_each(wrong);
         match hook.decryption.as_ref().map(|keys| keys.reload(asked)) {
             Some(Ok(true)) => tracing::info!(
                 hook = hook.config.name,
@@ -316,11 +325,11 @@ fn reload_secrets(host: &Host, asked: bool) {
             Some(Ok(false)) | None => {}
         }
     }
-    for courier in host.delivery_services.values() {
-        match courier.reload(asked) {
+    for delivery_service in host.delivery_services.values() {
+        match delivery_service.reload(asked) {
             Ok(true) => {
                 tracing::info!(
-                    delivery = courier.name,
+                    delivery = delivery_service.name,
                     event = "delivery.secrets-read",
                     "a delivery service's secrets read"
                 )
@@ -340,7 +349,7 @@ fn reload_secrets(host: &Host, asked: bool) {
         Some(Ok(false)) | None => {}
     }
     if asked {
-        host.keys.load().iter().for_each(|keys| keys.tend(true));
+        host.keys.load().iter().for_each(|keys| keys.refresh_if_due(true));
     }
 }
 

@@ -19,8 +19,8 @@ use crate::error::StartError;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
 use crate::loading::expiry::{Expiration, Urgency, expirations};
 use crate::loading::{
-    Completeness, DigestCache, Found, LastGood, MAX_CHECKED_BYTES, Reading, RejectedComponents,
-    ReleaseError, set_bytes,
+    Completeness, DigestCache, LastGood, MAX_CHECKED_BYTES, ReadContext, RejectedComponents,
+    ReleaseError, ReleaseFiles, set_bytes,
 };
 use crate::release::last_good::may_stay_open;
 use crate::runtime::writable;
@@ -32,7 +32,7 @@ use crate::trust::state::TrustState;
 /// The parts that a host of this configuration would serve with.
 pub struct StartupCheck {
     configured: Configured,
-    keeper: TrustState,
+    trust_state: TrustState,
     engine: Engine,
     /// The release, or everything that is wrong with it: never nothing.
     pub release: Result<Generation, Vec<ReleaseError>>,
@@ -48,11 +48,11 @@ pub struct FallbackRelease {
     /// The number of its set.
     pub version: u64,
     /// The release, or why it may not start either.
-    pub outcome: Result<Generation, Refused>,
+    pub outcome: Result<Generation, RefusedFallback>,
 }
 
 /// Why the last good release may not start.
-pub struct Refused {
+pub struct RefusedFallback {
     /// The stable code.
     pub code: &'static str,
     /// The problem.
@@ -70,17 +70,17 @@ impl StartupCheck {
         folders.keep(writable::check(configured.config()));
         folders.keep(configured.resumes().map(drop));
         // Without these the release cannot be judged.
-        let keeper = folders.keep(configured.trust_state_for_check());
+        let trust_state = folders.keep(configured.trust_state_for_check());
         let engine = folders.keep(configured.engine(false));
-        let (Some((mut keeper, unread)), Some(engine)) = (keeper, engine) else {
+        let (Some((mut trust_state, unread)), Some(engine)) = (trust_state, engine) else {
             return Err(folders.error());
         };
-        let now = keeper.time_for_activation();
+        let now = trust_state.time_for_activation();
         let config = configured.config();
-        let explain = |found: Found| {
+        let explain = |found: ReleaseFiles| {
             let check_replacement =
-                keeper.check_replacement(found.set_digest()).map_err(ReleaseError::from);
-            let release = found.explain(&keeper.trusted(), &config.hooks, &engine, now);
+                trust_state.check_replacement(found.set_digest()).map_err(ReleaseError::from);
+            let release = found.prepare_all(&trust_state.view(), &config.hooks, &engine, now);
             match (check_replacement, release) {
                 (Ok(()), release) => release,
                 (Err(error), Ok(_)) => Err(vec![error]),
@@ -89,10 +89,10 @@ impl StartupCheck {
                 }
             }
         };
-        let found = read_release(config, &keeper).map_err(|error| vec![error]);
+        let found = read_release(config, &trust_state).map_err(|error| vec![error]);
         let release = found.and_then(explain);
-        let log = unread.map_or_else(|| configured.predict_log(&mut keeper), Err);
-        Ok(Self { configured, keeper, engine, release, folders: folders.result(), log })
+        let log = unread.map_or_else(|| configured.predict_log(&mut trust_state), Err);
+        Ok(Self { configured, trust_state, engine, release, folders: folders.result(), log })
     }
 
     /// Returns whether a start would begin the first log because none is there.
@@ -101,11 +101,11 @@ impl StartupCheck {
     }
 
     /// Components in the plugins' folder that may not run.
-    pub fn strays(&self) -> RejectedComponents {
+    pub fn rejected_components(&self) -> RejectedComponents {
         RejectedComponents::scan(
             &self.config().release,
-            self.keeper.root(),
-            self.keeper.trusted_time().for_documents(),
+            self.trust_state.root(),
+            self.trust_state.trusted_time().for_documents(),
             &DigestCache::default(),
             MAX_CHECKED_BYTES,
         )
@@ -113,7 +113,7 @@ impl StartupCheck {
 
     /// The problem with this machine's clock, in a sentence; `None` where it is believed.
     pub fn clock_warning(&self) -> Option<String> {
-        let state = self.keeper.trusted_time().state();
+        let state = self.trust_state.trusted_time().state();
         let what = match state {
             ClockState::Trusted => return None,
             ClockState::Unconfirmed => "ahead of the last record and of every signed document",
@@ -126,30 +126,30 @@ impl StartupCheck {
     /// What a start would fall back to: the release that was active last, made ready from this host's
     /// own copy as a start does it. `None` where no release was active, or this host has no copy.
     pub fn last_good(&self) -> Option<FallbackRelease> {
-        let active = self.keeper.history().active?;
+        let active = self.trust_state.history().active?;
         let config = self.config();
-        let trusted = self.keeper.trusted();
-        let copies = LastGood::new(&config.trust.state, self.keeper.seal());
+        let trusted = self.trust_state.view();
+        let copies = LastGood::new(&config.trust.state, self.trust_state.mac());
         if !copies.is_there(active.set) {
             return None;
         }
-        let now = self.keeper.time_for_activation();
-        let refused = |code, sentence| Err(Refused { code, sentence });
-        let outcome = match copies.read(active.set, &Reading::new(&trusted)) {
+        let now = self.trust_state.time_for_activation();
+        let refused = |code, sentence| Err(RefusedFallback { code, sentence });
+        let outcome = match copies.read(active.set, &ReadContext::new(&trusted)) {
             Err(why) => refused("last-good-unusable", why),
             Ok(found) => {
-                match found.activate(
+                match found.prepare(
                     &trusted,
                     &config.hooks,
                     &self.engine,
                     now,
-                    Completeness::LastGood,
+                    Completeness::Available,
                 ) {
                     Ok(mut generation) => {
                         let paths = config.release.clone();
                         let read = move || set_bytes(&paths);
                         let there = FileWorkers::default().release.run(START_LIMIT, read).flatten();
-                        let root = self.keeper.root();
+                        let root = self.trust_state.root();
                         let open = may_stay_open(&copies, active.set, there.as_deref(), root);
                         generation.stop_unenforced(&config.hooks, &open);
                         Ok(generation)
@@ -164,8 +164,9 @@ impl StartupCheck {
     /// The things that have ended or end within seven days, in sentences.
     pub fn expiring(&self) -> Vec<String> {
         let certificate = self.configured.certificate_ends();
-        let now = self.keeper.trusted_time().for_documents();
-        let expirations = expirations(self.keeper.root(), self.release.as_ref().ok(), certificate);
+        let now = self.trust_state.trusted_time().for_documents();
+        let expirations =
+            expirations(self.trust_state.root(), self.release.as_ref().ok(), certificate);
         let near = expirations.iter().filter(|ending| ending.urgency(now) != Urgency::Far);
         let say = |ending: &Expiration| {
             let urgency = ending.urgency(now);
@@ -177,7 +178,7 @@ impl StartupCheck {
     /// Signatures of the trust root, the release set and its manifests that count for nothing:
     /// file, and why.
     pub fn rejected_signatures(&self) -> Vec<(PathBuf, Refusal)> {
-        let (root, file) = (self.keeper.root(), &self.config().trust.root);
+        let (root, file) = (self.trust_state.root(), &self.config().trust.root);
         let pinned = read_bounded(file, Envelope::MAX_BYTES as u64).unwrap_or_default();
         // The keys of the pinned root are its own: a later one may not know them any more.
         let pinned = verify_pinned_root(&pinned)
@@ -185,7 +186,7 @@ impl StartupCheck {
             .unwrap_or_default();
         let mut rejected: Vec<_> =
             pinned.into_iter().map(|refusal| (file.clone(), refusal)).collect();
-        if let Ok(found) = read_release(self.config(), &self.keeper) {
+        if let Ok(found) = read_release(self.config(), &self.trust_state) {
             rejected.extend(found.rejected_signatures(root));
         }
         rejected
@@ -218,15 +219,15 @@ pub fn trusted_by(config: &Config) -> Result<(Arc<TrustRoot>, TrustHistory), Sta
     let sealing =
         SymmetricKey::read(sealing).map_err(|error| key_file(SEALING_KEY, sealing, &error))?;
     let place = log_place(&audit.directory, &audit.signing_key, &audit.origin, "audit.origin")?;
-    let keeper = TrustState::prepare(config, &sealing, &place, &Clock::system())?;
-    Ok((Arc::clone(keeper.root()), keeper.history().clone()))
+    let trust_state = TrustState::prepare(config, &sealing, &place, &Clock::system())?;
+    Ok((Arc::clone(trust_state.root()), trust_state.history().clone()))
 }
 
 /// Reads the release folders at once, for `check`: a file system that does not answer must not keep
 /// it.
-fn read_release(config: &Config, keeper: &TrustState) -> Result<Found, ReleaseError> {
-    let (paths, reading) = (config.release.clone(), Reading::new(&keeper.trusted()));
-    let read = move || Found::read(&paths, &reading);
+fn read_release(config: &Config, trust_state: &TrustState) -> Result<ReleaseFiles, ReleaseError> {
+    let (paths, reading) = (config.release.clone(), ReadContext::new(&trust_state.view()));
+    let read = move || ReleaseFiles::read(&paths, &reading);
     FileWorkers::default().reading.run(START_LIMIT, read).unwrap_or_else(|| {
         Err(ReleaseError::Stalled { path: config.release.set.clone(), limit: START_LIMIT })
     })

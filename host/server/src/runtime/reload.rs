@@ -14,16 +14,16 @@ use portcullis_model::{Cause, Digest};
 use thiserror::Error;
 
 use crate::admin::Admin;
-use crate::auth::Caller;
+use crate::auth::Authenticator;
 use crate::bindings::generation::{Bindings, Generation};
 use crate::config::{Config, ReleasePaths};
 use crate::error::{ConfigError, StartError};
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::http::sockets::bind_admin;
-use crate::loading::{Completeness, Found, HookIdentity, ReleaseError, current_set_digest};
+use crate::loading::{Completeness, HookIdentity, ReleaseError, ReleaseFiles, current_set_digest};
 use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
-use crate::state::host::{Hook, Host, NotInForce};
+use crate::state::host::{Hook, Host, NotActivated};
 
 /// Why a changed configuration is not in force.
 #[derive(Debug, Error)]
@@ -54,7 +54,7 @@ pub enum ReloadError {
     Stalled,
     /// It is ready, and not in force.
     #[error(transparent)]
-    NotInForce(#[from] NotInForce),
+    NotInForce(#[from] NotActivated),
 }
 
 impl ReloadError {
@@ -66,8 +66,8 @@ impl ReloadError {
             Self::Start(_) => "config-unusable",
             Self::Stalled => "config-stalled",
             Self::Bound { .. } => "config-hook-bound",
-            Self::NotInForce(NotInForce::Overtaken) => "config-superseded",
-            Self::NotInForce(NotInForce::Record(_)) => "config-not-recorded",
+            Self::NotInForce(NotActivated::Superseded) => "config-superseded",
+            Self::NotInForce(NotActivated::Record(_)) => "config-not-recorded",
         }
     }
 
@@ -81,8 +81,8 @@ impl ReloadError {
             Self::Bound { .. } => {
                 Some("sign a release set without those bindings first".to_owned())
             }
-            Self::NotInForce(NotInForce::Overtaken) => None,
-            Self::NotInForce(NotInForce::Record(_)) => Some("see to the disk".to_owned()),
+            Self::NotInForce(NotActivated::Superseded) => None,
+            Self::NotInForce(NotActivated::Record(_)) => Some("see to the disk".to_owned()),
         }
     }
 
@@ -119,31 +119,31 @@ pub fn reload(
     let read = host.files.configuration.run(POLL_LIMIT, read);
     let (hooks, config) = read.ok_or(ReloadError::Stalled)??;
     let next = generation(host, &before, &config, wanted)?;
-    let moved = moved(host, &before, &config)?;
+    let moved = rebind_hook(host, &before, &config)?;
 
     let number = match &next {
-        Next::New(generation) => generation.number,
-        Next::Moved(generation) => generation.number,
-        Next::Nothing => 0,
+        NextGeneration::New(generation) => generation.number,
+        NextGeneration::Moved(generation) => generation.number,
+        NextGeneration::Nothing => 0,
     };
     let entry = active_entry(&config, number);
     let (digest, count, config) = (config.digest, hooks.len(), Arc::new(config));
     let put = |generation| ActiveConfig::new(Arc::clone(&config), hooks.clone(), generation);
     match next {
-        Next::New(generation) => {
+        NextGeneration::New(generation) => {
             let put = |generation| put(Some(generation));
             record_and_swap(host, *generation, Some(entry), &config, put)?;
         }
-        Next::Moved(generation) => {
-            host.recorder.append_durable(entry).map_err(NotInForce::from)?;
+        NextGeneration::Moved(generation) => {
+            host.recorder.append_durable(entry).map_err(NotActivated::from)?;
             for warning in generation.warnings(&config.hooks) {
                 tracing::warn!(generation = number, event = "release.warning", "{warning}");
             }
             host.active_config.store(Arc::new(put(Some(Arc::new(*generation)))));
             note_unenforced(host);
         }
-        Next::Nothing => {
-            host.recorder.append_durable(entry).map_err(NotInForce::from)?;
+        NextGeneration::Nothing => {
+            host.recorder.append_durable(entry).map_err(NotActivated::from)?;
             host.active_config.store(Arc::new(put(None)));
         }
     }
@@ -158,7 +158,7 @@ pub fn reload(
 }
 
 /// What decides on the new hooks.
-enum Next {
+enum NextGeneration {
     /// What the folders hold: newer, and in order.
     New(Box<Generation>),
     /// The one in force, each binding where its hook is now.
@@ -173,24 +173,24 @@ fn hooks(
     before: &ActiveConfig,
     config: &mut Config,
 ) -> Result<Vec<Arc<Hook>>, StartError> {
-    let mut ring = host.ring.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ring = host.key_ring.lock().unwrap_or_else(PoisonError::into_inner);
     let mut hooks = Vec::with_capacity(config.hooks.len());
     for (number, config) in config.hooks.iter_mut().enumerate() {
-        let same = before
-            .hooks
-            .iter()
-            .find(|hook| hook.config.name == config.name && hook.config.said == config.said);
+        let same = before.hooks.iter().find(|hook| {
+            hook.config.name == config.name && hook.config.fingerprint == config.fingerprint
+        });
         let (caller, decryption) = match same {
             Some(same) => {
                 config.settings.decryptor = same.config.settings.decryptor.clone();
-                (Arc::clone(&same.caller), same.decryption.clone())
+                (Arc::clone(&same.authenticator), same.decryption.clone())
             }
             None => {
-                let caller = Arc::new(Caller::load(&config.name, &config.callers, &mut ring)?);
+                let caller =
+                    Arc::new(Authenticator::load(&config.name, &config.callers, &mut ring)?);
                 (caller, Hook::decryption(config)?)
             }
         };
-        let mut hook = Hook::new(number, config.clone(), caller, decryption, &host.names);
+        let mut hook = Hook::new(number, config.clone(), caller, decryption, &host.hook_states);
         if let Some(same) = same {
             hook.serial = same.serial;
         }
@@ -198,7 +198,7 @@ fn hooks(
     }
     // Further issuers' keys are asked for before anybody calls.
     let keys = ring.all();
-    keys.iter().filter(|keys| keys.age_ms().is_none()).for_each(|keys| keys.tend(true));
+    keys.iter().filter(|keys| keys.age_ms().is_none()).for_each(|keys| keys.refresh_if_due(true));
     host.keys.store(Arc::new(keys));
     Ok(hooks)
 }
@@ -209,14 +209,14 @@ fn generation(
     before: &ActiveConfig,
     config: &Config,
     mut wanted: impl FnMut(&ReleasePaths, Option<Digest>) -> bool,
-) -> Result<Next, ReloadError> {
+) -> Result<NextGeneration, ReloadError> {
     let Some(current) = &before.generation else {
         // Housekeeping looks at the release next, with the new hooks.
-        return Ok(Next::Nothing);
+        return Ok(NextGeneration::Nothing);
     };
     // Bindings that were left out of the last good release may be had with these hooks.
     let whole = current.is_whole();
-    let moved = move_to(current, before, config);
+    let moved = rebind(current, before, config);
     // A hook on which nothing enforces is open only where the set in the folders is the one in force: another one, which
     // may be refused, could be about to bind it.
     let open = current.unenforced_places(before.hooks.iter().map(|hook| &hook.config));
@@ -234,15 +234,15 @@ fn generation(
     let found = read_release(host, &config.release, || wanted(&config.release, None)).ok();
     let found = found.filter(|found| !whole || found.set_digest() != current.set);
     let (paths, hooks) = (&config.release, &config.hooks);
-    let ready = |found: Found| {
+    let ready = |found: ReleaseFiles| {
         let wanted = || wanted(paths, Some(found.set_digest()));
         let generation = prepare(host, &found, hooks, Completeness::Everything, wanted)?;
         keep_release(host, &found, &generation.release);
         Ok(generation)
     };
     match found.map(ready) {
-        Some(Ok(generation)) => Ok(Next::New(Box::new(generation))),
-        Some(Err(ReleaseError::Overtaken)) => Err(NotInForce::Overtaken.into()),
+        Some(Ok(generation)) => Ok(NextGeneration::New(Box::new(generation))),
+        Some(Err(ReleaseError::Superseded)) => Err(NotActivated::Superseded.into()),
         Some(Err(error)) => {
             tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "the release that came with the configuration is refused");
             stopped(moved)
@@ -263,13 +263,13 @@ fn is_in_folders(host: &Host, current: &Generation, config: &Config) -> bool {
     !current.is_last_good() && there == Some(current.set)
 }
 
-fn or_rebound(moved: Result<Generation, String>) -> Result<Next, ReloadError> {
+fn or_rebound(moved: Result<Generation, String>) -> Result<NextGeneration, ReloadError> {
     let bound = |hook| ReloadError::Bound { hook };
-    moved.map(|moved| Next::Moved(Box::new(moved))).map_err(bound)
+    moved.map(|moved| NextGeneration::Moved(Box::new(moved))).map_err(bound)
 }
 
 /// A generation for other hooks: the same bindings, each where its hook is now. The hook that is missing, where one is.
-fn move_to(
+fn rebind(
     current: &Generation,
     before: &ActiveConfig,
     config: &Config,
@@ -296,11 +296,11 @@ fn move_to(
             place.stop(&left.plugin, Cause::PluginUnavailable);
         }
     }
-    Ok(current.moved(hooks))
+    Ok(current.rebound_to(hooks))
 }
 
 /// The admin listener at its new place, or its end; nothing where it stays.
-fn moved(
+fn rebind_hook(
     host: &Arc<Host>,
     before: &ActiveConfig,
     config: &Config,

@@ -107,7 +107,7 @@ impl Running {
     /// Looks for a new configuration, release and artifact now.
     pub fn reload(&self) {
         self.housekeeping.reload().now();
-        self.registry.iter().for_each(RegistryWatch::now);
+        self.registry.iter().for_each(RegistryWatch::poll_now);
     }
 
     /// Ends the threads.
@@ -134,7 +134,7 @@ impl Work {
         let host = configured.complete(opened, &self.frontend, seed);
         self.frontend.open(Arc::clone(&host));
         // Calls were counted until this moment: the emergency ring holds them from here on.
-        host.refusals.start_persist(&host.recorder);
+        host.rejections.start_persist(&host.recorder);
         host.flush_corrections();
         match self.serve(&host, admin) {
             Ok(running) => running.map(Outcome::Running),
@@ -183,12 +183,12 @@ impl Work {
         let config = configured.config();
         let seed = random_seed()?;
         progress.step("taking the state folder");
-        let own_folder = StateDirLock::hold(&config.trust)?;
+        let own_folder = StateDirLock::acquire(&config.trust)?;
         progress.step("reading the state and the trust roots");
         let mut as_found = config.as_found;
-        as_found.look(&config.release, &config.trust.roots);
-        let mut keeper = configured.keeper()?;
-        keeper.hold(own_folder);
+        as_found.update(&config.release, &config.trust.roots);
+        let mut trust_state = configured.load_trust_state()?;
+        trust_state.attach_lock(own_folder);
         progress.step("setting up the sandboxes");
         let ready = match engine.take() {
             Some(engine) => engine,
@@ -205,9 +205,9 @@ impl Work {
             *telemetry = Some(configured.telemetry()?);
         }
         progress.step("opening the audit log");
-        let (log, recovery) = configured.open_log(&mut keeper)?;
+        let (log, recovery) = configured.open_log(&mut trust_state)?;
         let (engine, telemetry) = (engine.clone(), telemetry.take().flatten());
-        Ok((Opened { as_found, keeper, engine, resumes, telemetry, log, recovery }, seed))
+        Ok((Opened { as_found, trust_state, engine, resumes, telemetry, log, recovery }, seed))
     }
 
     /// Readies the release, and starts the threads of a host that serves. Nothing where it is to

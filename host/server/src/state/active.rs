@@ -37,18 +37,18 @@ pub enum Target<'a> {
     /// To a hook, by one of its kind's routes.
     Hook(&'a Arc<Hook>, &'static str),
     /// Nowhere, but it is another spelling of a path that leads there.
-    Spelling(&'a Arc<Hook>, &'static str),
+    NonCanonical(&'a Arc<Hook>, &'static str),
     /// Nowhere.
-    Nothing,
+    NotFound,
 }
 
 /// What belongs to a hook's name for as long as the process lives, whatever becomes of its configuration.
 #[derive(Clone, Default)]
 pub struct HookState {
     /// What it owes the log.
-    pub owed: Arc<Corrections>,
+    pub corrections: Arc<Corrections>,
     /// The break-glass document in force here, or the last one.
-    pub glass: Place,
+    pub break_glass: Place,
     /// What it was sent that is not known.
     pub drift: Arc<SchemaDrift>,
     /// What it did.
@@ -57,13 +57,13 @@ pub struct HookState {
 
 impl HookState {
     fn of(name: &str) -> Self {
-        Self { owed: Arc::new(Corrections::of(name)), ..Self::default() }
+        Self { corrections: Arc::new(Corrections::of(name)), ..Self::default() }
     }
 }
 
 /// Hook's name → what lasts of it. Grows only by names that an operator configures.
 #[derive(Default)]
-pub struct Names {
+pub struct HookStates {
     known: Mutex<BTreeMap<String, HookState>>,
 }
 
@@ -91,7 +91,7 @@ impl ActiveConfig {
     }
 
     /// The same hooks under another generation.
-    pub fn under(&self, generation: Option<Arc<Generation>>) -> Self {
+    pub fn with_generation(&self, generation: Option<Arc<Generation>>) -> Self {
         let (config, routes) = (Arc::clone(&self.config), Arc::clone(&self.routes));
         let spellings = Arc::clone(&self.spellings);
         Self { config, hooks: self.hooks.clone(), generation, routes, spellings }
@@ -107,15 +107,15 @@ impl ActiveConfig {
             return Target::Hook(hook, route);
         }
         match hook(self.spellings.get(&normalize(path))) {
-            Some((hook, route)) => Target::Spelling(hook, route),
-            None => Target::Nothing,
+            Some((hook, route)) => Target::NonCanonical(hook, route),
+            None => Target::NotFound,
         }
     }
 }
 
-impl Names {
+impl HookStates {
     /// What lasts of a hook of this name.
-    pub fn of(&self, name: &str) -> HookState {
+    pub fn state(&self, name: &str) -> HookState {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(name.to_owned()).or_insert_with(|| HookState::of(name)).clone()
     }
@@ -126,8 +126,8 @@ impl Names {
     }
 }
 
-impl Places for Names {
+impl Places for HookStates {
     fn place(&self, hook: &str) -> Place {
-        self.of(hook).glass
+        self.state(hook).break_glass
     }
 }

@@ -11,26 +11,26 @@ use portcullis_model::Cause;
 /// The gate.
 #[derive(Clone)]
 pub struct Admission {
-    inside: Arc<AtomicUsize>,
+    in_flight: Arc<AtomicUsize>,
     limit: Arc<AtomicUsize>,
 }
 
 /// A place inside; given back when dropped.
-pub struct Place {
-    inside: Arc<AtomicUsize>,
+pub struct AdmissionPermit {
+    in_flight: Arc<AtomicUsize>,
 }
 
 impl Admission {
     /// A gate for this many calls at once.
     pub fn new(limit: usize) -> Self {
-        Self { inside: Arc::default(), limit: Arc::new(AtomicUsize::new(limit)) }
+        Self { in_flight: Arc::default(), limit: Arc::new(AtomicUsize::new(limit)) }
     }
 
     /// Takes a place, or says that there is none.
-    pub fn enter(&self) -> Result<Place, Cause> {
+    pub fn try_acquire(&self) -> Result<AdmissionPermit, Cause> {
         // Taken before it is held against the limit, so that two callers never share the last place.
-        let place = Place { inside: Arc::clone(&self.inside) };
-        let before = self.inside.fetch_add(1, Ordering::AcqRel);
+        let place = AdmissionPermit { in_flight: Arc::clone(&self.in_flight) };
+        let before = self.in_flight.fetch_add(1, Ordering::AcqRel);
         if before < self.limit() { Ok(place) } else { Err(Cause::Overload) }
     }
 
@@ -45,14 +45,14 @@ impl Admission {
     }
 
     /// How many are inside now.
-    pub fn inside(&self) -> usize {
-        self.inside.load(Ordering::Acquire)
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
     }
 }
 
-impl Drop for Place {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        self.inside.fetch_sub(1, Ordering::AcqRel);
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -63,13 +63,13 @@ mod tests {
     #[test]
     fn the_last_place_is_given_once_and_given_back() {
         let gate = Admission::new(2);
-        let first = gate.enter().ok();
-        let second = gate.enter().ok();
+        let first = gate.try_acquire().ok();
+        let second = gate.try_acquire().ok();
         assert!(first.is_some() && second.is_some());
-        assert_eq!(gate.enter().err(), Some(Cause::Overload));
+        assert_eq!(gate.try_acquire().err(), Some(Cause::Overload));
         drop(first);
-        assert!(gate.enter().is_ok());
+        assert!(gate.try_acquire().is_ok());
         drop(second);
-        assert_eq!(gate.inside(), 0);
+        assert_eq!(gate.in_flight(), 0);
     }
 }

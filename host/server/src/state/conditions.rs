@@ -11,14 +11,14 @@ pub struct Conditions {
     stopping: AtomicBool,
     refused_release: Mutex<Option<&'static str>>,
     refused_configuration: Mutex<Option<String>>,
-    more_strays: AtomicU64,
-    altered_release: Mutex<Option<Altered>>,
-    not_kept: Mutex<Option<String>>,
+    unlisted_rejected: AtomicU64,
+    altered_release: Mutex<Option<AlteredRelease>>,
+    copy_failure: Mutex<Option<String>>,
 }
 
 /// Why the files of the release in force would not be taken at the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Altered {
+pub struct AlteredRelease {
     /// The stable code.
     pub code: &'static str,
     /// The problem.
@@ -32,12 +32,12 @@ impl Conditions {
     }
 
     /// Whether no further call is taken.
-    pub fn stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
     /// The release in the folders was refused, with this code; or it was not.
-    pub fn release(&self, refused: Option<&'static str>) {
+    pub fn set_refused_release(&self, refused: Option<&'static str>) {
         *self.refused_release.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
@@ -48,18 +48,18 @@ impl Conditions {
 
     /// So many files in the plugins' folder may not run and are named nowhere; says whether that is
     /// news.
-    pub fn more_strays(&self, more: u64) -> bool {
-        self.more_strays.swap(more, Ordering::AcqRel) != more
+    pub fn set_unlisted_rejected(&self, more: u64) -> bool {
+        self.unlisted_rejected.swap(more, Ordering::AcqRel) != more
     }
 
     /// How many files in the plugins' folder may not run and are named nowhere.
     pub fn unlisted_rejected(&self) -> u64 {
-        self.more_strays.load(Ordering::Acquire)
+        self.unlisted_rejected.load(Ordering::Acquire)
     }
 
     /// Notes whether the folders still hold the release in force, whole and signed. Returns whether
     /// that is news.
-    pub fn altered(&self, altered: Option<Altered>) -> bool {
+    pub fn set_altered_release(&self, altered: Option<AlteredRelease>) -> bool {
         let mut known = self.altered_release.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *known != altered;
         *known = altered;
@@ -67,14 +67,14 @@ impl Conditions {
     }
 
     /// Returns what is wrong with the files of the release in force.
-    pub fn altered_release(&self) -> Option<Altered> {
+    pub fn altered_release(&self) -> Option<AlteredRelease> {
         self.altered_release.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes why there is no copy of the release in force; or that there is one. Returns whether
     /// that is news.
-    pub fn not_kept(&self, why: Option<String>) -> bool {
-        let mut known = self.not_kept.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn set_copy_failure(&self, why: Option<String>) -> bool {
+        let mut known = self.copy_failure.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *known != why;
         *known = why;
         changed
@@ -82,11 +82,11 @@ impl Conditions {
 
     /// Returns why there is no copy of the release in force.
     pub fn copy_failure(&self) -> Option<String> {
-        self.not_kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.copy_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The configuration file was refused, and why; or it was not.
-    pub fn configuration(&self, refused: Option<String>) {
+    pub fn set_refused_configuration(&self, refused: Option<String>) {
         *self.refused_configuration.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 /// What was answered, to say it again.
 #[derive(Clone)]
-pub struct Answered {
+pub struct CachedResponse {
     /// HTTP status.
     pub status: u16,
     /// Headers besides the content's type.
@@ -31,28 +31,28 @@ pub type Generation = (u64, u64);
 /// Remembers events.
 #[derive(Default)]
 pub struct DedupCache {
-    events: Mutex<DedupTable>,
+    table: Mutex<DedupTable>,
 }
 
 /// What the table says of a call.
-pub enum Turn {
+pub enum Dedup {
     /// Never seen: decide, then [`settle`](DedupClaim::complete).
-    First(First),
+    New(DedupClaim),
     /// Seen, perhaps still in flight: wait for its answer.
-    Again(Arc<InFlightCall>),
+    Duplicate(Arc<InFlightCall>),
     /// The event id was used for another body.
-    Reused,
+    IdReused,
     /// The hook kind's calls are never repeated: decide.
-    Alone,
+    Untracked,
 }
 
 /// The duty to answer an event for all who ask.
-pub struct First(Arc<InFlightCall>);
+pub struct DedupClaim(Arc<InFlightCall>);
 
 /// An event's first call, and its answer once there is one.
 pub struct InFlightCall {
-    answer: OnceLock<Answered>,
-    given_up: AtomicBool,
+    response: OnceLock<CachedResponse>,
+    abandoned: AtomicBool,
     changed: Notify,
     /// Bytes of all remembered answers.
     bytes: Arc<AtomicUsize>,
@@ -60,7 +60,7 @@ pub struct InFlightCall {
 
 /// An event: hook, caller and event id. The tenant is the host's.
 #[derive(PartialEq, Eq, Hash)]
-struct Event {
+struct EventKey {
     /// The hook's serial: under another configuration it is another hook, which may decide otherwise.
     hook: u64,
     caller: Arc<str>,
@@ -70,21 +70,21 @@ struct Event {
 /// The table's hash is keyed, so that no caller can choose ids that make it slow.
 #[derive(Default)]
 struct DedupTable {
-    known: HashMap<Arc<Event>, Known, RandomState>,
+    entries: HashMap<Arc<EventKey>, DedupEntry, RandomState>,
     bytes: Arc<AtomicUsize>,
-    order: VecDeque<(Instant, Arc<Event>)>,
+    order: VecDeque<(Instant, Arc<EventKey>)>,
 }
 
-struct Known {
+struct DedupEntry {
     since: Instant,
     generation: Generation,
     body: u128,
-    flight: Arc<InFlightCall>,
+    call: Arc<InFlightCall>,
 }
 
 impl DedupCache {
     /// Asks whose turn it is. `body` is the body's pseudonym.
-    pub fn turn(
+    pub fn claim(
         &self,
         hook: u64,
         caller: &Arc<str>,
@@ -92,88 +92,88 @@ impl DedupCache {
         body: u128,
         generation: Generation,
         now: Instant,
-    ) -> Turn {
-        let event = Event { hook, caller: Arc::clone(caller), id: id.into() };
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        events.forget(now);
-        if let Some(known) = events.known.get(&event) {
+    ) -> Dedup {
+        let event = EventKey { hook, caller: Arc::clone(caller), id: id.into() };
+        let mut events = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        events.evict(now);
+        if let Some(known) = events.entries.get(&event) {
             if known.body != body {
-                return Turn::Reused;
+                return Dedup::IdReused;
             }
             // A first call that was given up left no answer: the next one is the first again.
-            if known.generation == generation && !known.flight.is_given_up() {
-                return Turn::Again(Arc::clone(&known.flight));
+            if known.generation == generation && !known.call.is_abandoned() {
+                return Dedup::Duplicate(Arc::clone(&known.call));
             }
         }
-        let flight = Arc::new(InFlightCall::of(&events.bytes));
+        let flight = Arc::new(InFlightCall::new(&events.bytes));
         let event = Arc::new(event);
         events.order.push_back((now, Arc::clone(&event)));
         events
-            .known
-            .insert(event, Known { since: now, generation, body, flight: Arc::clone(&flight) });
-        Turn::First(First(flight))
+            .entries
+            .insert(event, DedupEntry { since: now, generation, body, call: Arc::clone(&flight) });
+        Dedup::New(DedupClaim(flight))
     }
 
     /// How many events are remembered.
-    pub fn remembered(&self) -> usize {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).known.len()
+    pub fn len(&self) -> usize {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).entries.len()
     }
 }
 
-impl First {
+impl DedupClaim {
     /// Tells everybody who asks what was answered.
-    pub fn settle(self, answered: Answered) {
+    pub fn complete(self, answered: CachedResponse) {
         // Counted first: the flight takes it off again when it is forgotten.
         self.0.bytes.fetch_add(answered.body.len(), Ordering::Relaxed);
         // Nobody else settles it.
-        let _ = self.0.answer.set(answered);
+        let _ = self.0.response.set(answered);
     }
 }
 
-impl Drop for First {
+impl Drop for DedupClaim {
     fn drop(&mut self) {
-        if self.0.answer.get().is_none() {
-            self.0.given_up.store(true, Ordering::Release);
+        if self.0.response.get().is_none() {
+            self.0.abandoned.store(true, Ordering::Release);
         }
         self.0.changed.notify_waiters();
     }
 }
 
 impl InFlightCall {
-    fn of(bytes: &Arc<AtomicUsize>) -> Self {
+    fn new(bytes: &Arc<AtomicUsize>) -> Self {
         let (answer, given_up, changed) = Default::default();
-        Self { answer, given_up, changed, bytes: Arc::clone(bytes) }
+        Self { response: answer, abandoned: given_up, changed, bytes: Arc::clone(bytes) }
     }
 
     /// Waits for the first call's answer; `None` where that call was given up.
-    pub async fn answered(&self) -> Option<Answered> {
+    pub async fn response(&self) -> Option<CachedResponse> {
         loop {
             // Before the look, so that what happens after it is not missed.
             let changed = self.changed.notified();
-            if let Some(answered) = self.answer.get() {
+            if let Some(answered) = self.response.get() {
                 return Some(answered.clone());
             }
-            if self.is_given_up() {
+            if self.is_abandoned() {
                 return None;
             }
             changed.await;
         }
     }
 
-    fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Acquire)
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 }
 
 impl Drop for InFlightCall {
     fn drop(&mut self) {
-        let held = self.answer.get().map_or(0, |answered| answered.body.len());
+        let held = self.response.get().map_or(0, |answered| answered.body.len());
         self.bytes.fetch_sub(held, Ordering::Relaxed);
     }
 }
 
 impl DedupTable {
-    fn forget(&mut self, now: Instant) {
+    fn evict(&mut self, now: Instant) {
         while let Some((since, _)) = self.order.front() {
             let room =
                 self.order.len() < MAX_ENTRIES && self.bytes.load(Ordering::Relaxed) < MAX_BYTES;
@@ -182,8 +182,8 @@ impl DedupTable {
             }
             let Some((since, event)) = self.order.pop_front() else { return };
             // A newer entry of the same event stays.
-            if self.known.get(&event).is_some_and(|known| known.since == since) {
-                self.known.remove(&event);
+            if self.entries.get(&event).is_some_and(|known| known.since == since) {
+                self.entries.remove(&event);
             }
         }
     }
@@ -200,8 +200,8 @@ const RETENTION: Duration = Duration::from_secs(30);
 mod tests {
     use super::*;
 
-    fn said(index: u64) -> Answered {
-        Answered {
+    fn said(index: u64) -> CachedResponse {
+        CachedResponse {
             status: 200,
             headers: Vec::new(),
             body: bytes::Bytes::from_static(b"{}"),
@@ -209,9 +209,9 @@ mod tests {
         }
     }
 
-    fn again(turn: Turn) -> Option<Option<u64>> {
-        if let Turn::Again(flight) = turn {
-            Some(flight.answer.get().and_then(|answered| answered.index))
+    fn again(turn: Dedup) -> Option<Option<u64>> {
+        if let Dedup::Duplicate(flight) = turn {
+            Some(flight.response.get().and_then(|answered| answered.index))
         } else {
             None
         }
@@ -220,19 +220,19 @@ mod tests {
     #[test]
     fn a_retry_hears_the_same_and_another_body_is_refused() {
         let (table, now) = (DedupCache::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else {
+        let Dedup::New(first) = table.claim(0, &"c".into(), "e1", 1, (7, 0), now) else {
             panic!("seen?")
         };
         assert_eq!(
-            again(table.turn(0, &"c".into(), "e1", 1, (7, 0), now)),
+            again(table.claim(0, &"c".into(), "e1", 1, (7, 0), now)),
             Some(None),
             "still in flight"
         );
-        first.settle(said(42));
-        assert_eq!(again(table.turn(0, &"c".into(), "e1", 1, (7, 0), now)), Some(Some(42)));
-        assert!(matches!(table.turn(0, &"c".into(), "e1", 2, (7, 0), now), Turn::Reused));
+        first.complete(said(42));
+        assert_eq!(again(table.claim(0, &"c".into(), "e1", 1, (7, 0), now)), Some(Some(42)));
+        assert!(matches!(table.claim(0, &"c".into(), "e1", 2, (7, 0), now), Dedup::IdReused));
         assert!(
-            matches!(table.turn(1, &"c".into(), "e1", 2, (7, 0), now), Turn::First(_)),
+            matches!(table.claim(1, &"c".into(), "e1", 2, (7, 0), now), Dedup::New(_)),
             "another hook, another event"
         );
     }
@@ -240,25 +240,25 @@ mod tests {
     #[test]
     fn an_answer_dies_with_its_generation_its_time_and_its_giver() {
         let (table, now) = (DedupCache::default(), Instant::now());
-        let Turn::First(first) = table.turn(0, &"c".into(), "e1", 1, (7, 0), now) else {
+        let Dedup::New(first) = table.claim(0, &"c".into(), "e1", 1, (7, 0), now) else {
             panic!("seen?")
         };
-        first.settle(said(1));
+        first.complete(said(1));
         assert!(
-            matches!(table.turn(0, &"c".into(), "e1", 1, (8, 0), now), Turn::First(_)),
+            matches!(table.claim(0, &"c".into(), "e1", 1, (8, 0), now), Dedup::New(_)),
             "new generation; given up at once"
         );
         assert!(
-            matches!(table.turn(0, &"c".into(), "e1", 1, (8, 0), now), Turn::First(_)),
+            matches!(table.claim(0, &"c".into(), "e1", 1, (8, 0), now), Dedup::New(_)),
             "the one before was given up"
         );
-        let Turn::First(first) = table.turn(0, &"c".into(), "e2", 1, (8, 0), now) else {
+        let Dedup::New(first) = table.claim(0, &"c".into(), "e2", 1, (8, 0), now) else {
             panic!("seen?")
         };
-        first.settle(said(2));
+        first.complete(said(2));
         assert!(matches!(
-            table.turn(0, &"c".into(), "e2", 1, (8, 0), now + RETENTION),
-            Turn::First(_)
+            table.claim(0, &"c".into(), "e2", 1, (8, 0), now + RETENTION),
+            Dedup::New(_)
         ));
     }
 
@@ -266,12 +266,12 @@ mod tests {
     fn the_table_is_bounded() {
         let (table, now) = (DedupCache::default(), Instant::now());
         for id in 0..MAX_ENTRIES + 10 {
-            let Turn::First(first) = table.turn(0, &"c".into(), &id.to_string(), 1, (7, 0), now)
+            let Dedup::New(first) = table.claim(0, &"c".into(), &id.to_string(), 1, (7, 0), now)
             else {
                 panic!("seen?")
             };
-            first.settle(said(1));
+            first.complete(said(1));
         }
-        assert!(table.events.lock().unwrap().known.len() <= MAX_ENTRIES);
+        assert!(table.table.lock().unwrap().entries.len() <= MAX_ENTRIES);
     }
 }

@@ -32,11 +32,11 @@ pub struct Frontend {
     /// The limit of calls in progress.
     pub admission: Admission,
     /// Counted refusals.
-    pub refusals: Arc<Rejections>,
+    pub rejections: Arc<Rejections>,
     /// Counted requests that belong to no hook.
     pub unrouted: Arc<UnroutedCounts>,
     /// The obstacles to being ready.
-    pub obstacles: Arc<Conditions>,
+    pub conditions: Arc<Conditions>,
     /// How far the start has come.
     pub progress: Arc<Progress>,
     /// The hooks of the configuration that the process started with. No generation decides on them.
@@ -67,9 +67,9 @@ impl Frontend {
                 hooks.config.listen.platform_networks.clone(),
             ),
             admission: Admission::new(hooks.config.listen.max_in_flight),
-            refusals: Arc::default(),
+            rejections: Arc::default(),
             unrouted: Arc::default(),
-            obstacles: Arc::default(),
+            conditions: Arc::default(),
             progress: Arc::default(),
             starting: hooks,
             host: OnceLock::new(),
@@ -83,9 +83,9 @@ impl Frontend {
             tls: host.tls.clone(),
             connections: Arc::clone(&host.connections),
             admission: host.admission.clone(),
-            refusals: Arc::clone(&host.refusals),
+            rejections: Arc::clone(&host.rejections),
             unrouted: Arc::clone(&host.unrouted),
-            obstacles: Arc::clone(&host.obstacles),
+            conditions: Arc::clone(&host.conditions),
             progress: Arc::clone(&host.progress),
             starting: host.active_config.load_full(),
             host: OnceLock::from(Arc::clone(host)),
@@ -105,18 +105,18 @@ impl Frontend {
     }
 
     /// The time at which a call that comes now was received.
-    pub fn received(&self) -> Millis {
+    pub fn received_at(&self) -> Millis {
         self.host.get().map_or_else(|| self.clock.now(), |host| host.trusted_time.for_calls())
     }
 
     /// Counts a refusal that nobody can be held to.
-    pub fn refuse(&self, hook: &Hook, reason: impl Into<Reason>) {
+    pub fn reject(&self, hook: &Hook, reason: impl Into<Reason>) {
         let (now, reason) = (self.clock.now(), reason.into());
         match self.host.get() {
-            Some(host) => host.refuse(hook, now, reason),
+            Some(host) => host.reject(hook, now, reason),
             None => {
-                hook.metrics.refused(&reason);
-                self.refusals.count(now, &hook.name, reason);
+                hook.metrics.rejected(&reason);
+                self.rejections.count(now, &hook.name, reason);
             }
         }
     }
@@ -125,7 +125,7 @@ impl Frontend {
     /// that ends like that.
     pub fn log_unrecorded(&self) {
         for hook in &self.starting.hooks {
-            let answers = hook.owed.counted();
+            let answers = hook.corrections.counted();
             if answers > 0 {
                 tracing::error!(
                     event = "start.unrecorded",

@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::fs::change::WatchedFiles;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::loading::{DigestCache, LastGood, Reading, Standing as ReleaseStanding};
+use crate::loading::{DigestCache, LastGood, ReadContext, ReleaseStatus as ReleaseStanding};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::net::outbound::Outbound;
@@ -45,8 +45,8 @@ use crate::platform_calls::resume::{ResumeCalls, ResumeContext};
 use crate::records::rejections::{Reason, Rejections};
 use crate::records::response_writes::ResponseWrites;
 use crate::records::unrouted_counts::UnroutedCounts;
-use crate::registry::Source;
-use crate::state::active::{ActiveConfig, Names};
+use crate::registry::RegistrySource;
+use crate::state::active::{ActiveConfig, HookStates};
 use crate::state::admission::Admission;
 use crate::state::conditions::Conditions;
 use crate::state::dedup::DedupCache;
@@ -62,13 +62,13 @@ pub struct Host {
     /// The configuration it started with. What a call or a reload goes by is in [`ActiveConfig`].
     pub config: Arc<Config>,
     /// What must not be forgotten: trust roots, revocations, what was active.
-    pub keeper: Mutex<TrustState>,
+    pub trust_state: Mutex<TrustState>,
     /// The host's own folder, held open.
     pub state_folder: Option<Arc<HeldFolder>>,
     /// The trust root in force, for those who must not wait for the keeper.
     pub root: ArcSwap<TrustRoot>,
     /// Break-glass documents that were opened.
-    pub glass: BreakGlassState,
+    pub break_glass: BreakGlassState,
     /// The hooks and what decides on them. Exchanged by housekeeping alone.
     pub active_config: ArcSwap<ActiveConfig>,
     /// The audit log, and what a record needs.
@@ -80,33 +80,33 @@ pub struct Host {
     /// The gate.
     pub admission: Admission,
     /// Retried events.
-    pub retries: DedupCache,
+    pub dedup: DedupCache,
     /// Counted refusals.
-    pub refusals: Arc<Rejections>,
+    pub rejections: Arc<Rejections>,
     /// Counted requests that belong to no hook.
     pub unrouted: Arc<UnroutedCounts>,
     /// Who delivers messages, by name.
     pub delivery_services: BTreeMap<String, Arc<DeliveryService>>,
     /// Deliveries to be recorded.
-    pub deliveries: ResponseWrites,
+    pub response_writes: ResponseWrites,
     /// TLS towards callers, where the configuration asks for it.
     pub tls: Option<Arc<Tls>>,
     /// The keys of everybody whose tokens callers bring.
     pub keys: ArcSwap<Vec<Arc<Keys>>>,
     /// Makes further ones.
-    pub ring: Mutex<KeyRing>,
+    pub key_ring: Mutex<KeyRing>,
     /// Calls that the host makes itself.
     pub outbound: Arc<Outbound>,
     /// Calls that platforms wait for.
-    pub resumes: ResumeCalls,
+    pub resume_calls: ResumeCalls,
     /// The registry that releases are pulled from.
-    pub registry: Option<Source>,
+    pub registry: Option<RegistrySource>,
     /// What every binding of the generation before did: what was counted between two looks must not be lost.
     pub previous_metrics: ArcSwap<Vec<Arc<BindingMetrics>>>,
     /// Where traces go, if anywhere.
     pub telemetry: Option<Telemetry>,
     /// What stands in the way of being ready.
-    pub obstacles: Arc<Conditions>,
+    pub conditions: Arc<Conditions>,
     /// How far the start has come.
     pub progress: Arc<Progress>,
     /// The time that is trusted, and how far this machine's clock is.
@@ -114,9 +114,9 @@ pub struct Host {
     /// Whether the kernel's clock was synchronised at the start, where the kernel tells.
     pub kernel_synchronised: Option<bool>,
     /// What belongs to hooks' names.
-    pub names: Arc<Names>,
+    pub hook_states: Arc<HookStates>,
     /// How far the set in the folders has come.
-    pub standing: ReleaseStanding,
+    pub release_status: ReleaseStanding,
     /// Digests of files in release folders that were hashed before.
     pub digests: Arc<DigestCache>,
     /// Threads for file operations that may hang.
@@ -137,16 +137,16 @@ pub struct Host {
 
 /// Why what is ready is not in force. Nothing is wrong with it.
 #[derive(Debug, Error)]
-pub enum NotInForce {
+pub enum NotActivated {
     /// What it was held against has changed since.
     #[error("what it was held against has changed since")]
-    Overtaken,
+    Superseded,
     /// Its record could not be made durable.
     #[error("its record could not be made durable: {0}")]
     Record(String),
 }
 
-impl From<NotDurable> for NotInForce {
+impl From<NotDurable> for NotActivated {
     fn from(error: NotDurable) -> Self {
         Self::Record(error.0)
     }
@@ -162,14 +162,14 @@ impl Host {
     }
 
     /// What must not be forgotten. Held for as long as records and files about trust take; no call waits for it.
-    pub fn keeper(&self) -> MutexGuard<'_, TrustState> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn trust_state(&self) -> MutexGuard<'_, TrustState> {
+        self.trust_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a reading of release folders goes by at this moment.
-    pub fn reading(&self) -> Reading {
-        let roots = self.keeper().trusted().signers();
-        Reading { roots, digests: Arc::clone(&self.digests) }
+    pub fn reading_basis(&self) -> ReadContext {
+        let roots = self.trust_state().view().signers();
+        ReadContext { roots, digests: Arc::clone(&self.digests) }
     }
 
     /// The time that the ends of trust documents are checked against.
@@ -194,7 +194,7 @@ impl Host {
         if let Some(generation) = &active_config.generation {
             self.previous_metrics.store(Arc::new(generation.metrics()));
         }
-        self.active_config.store(Arc::new(active_config.under(None)));
+        self.active_config.store(Arc::new(active_config.with_generation(None)));
     }
 
     /// Records that candidates were stopped, and remembers it: they stay so in this set, whatever becomes of this process.
@@ -207,15 +207,15 @@ impl Host {
                 .flat_map(Bindings::candidates)
                 .any(|(_, rollout)| rollout.is_unrecorded())
         {
-            self.record_ends(&mut self.keeper(), generation);
+            self.record_ends(&mut self.trust_state(), generation);
         }
     }
 
     /// Records the ends of candidates that are not recorded yet.
-    pub fn record_ends(&self, keeper: &mut TrustState, generation: &Generation) {
+    pub fn record_ends(&self, trust_state: &mut TrustState, generation: &Generation) {
         for (live, rollout) in generation.hooks.iter().flat_map(Bindings::candidates) {
-            if let Some(fields) = rollout.end(generation, live) {
-                keeper.record_stopped(&self.recorder.log, &fields, rollout.key);
+            if let Some(fields) = rollout.end_fields(generation, live) {
+                trust_state.record_stopped(&self.recorder.log, &fields, rollout.key);
                 rollout.mark_end_recorded();
             }
         }
@@ -228,10 +228,10 @@ impl Host {
 
     /// Counts a refusal that nobody can be held to.
     /// The emergency ring is given it without a wait, whatever the way out.
-    pub fn refuse(self: &Arc<Self>, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
+    pub fn reject(self: &Arc<Self>, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
         let reason = reason.into();
-        hook.metrics.refused(&reason);
-        if reason.cause == Cause::CallerUnproven {
+        hook.metrics.rejected(&reason);
+        if reason.cause == Cause::Unauthenticated {
             log_rejected_caller(hook, &reason, self.clock.instant());
         }
         if let Some(member) = &reason.member {
@@ -247,8 +247,8 @@ impl Host {
                 );
             }
         }
-        self.refusals.count(now, &hook.name, reason);
-        self.refusals.start_persist(&self.recorder);
+        self.rejections.count(now, &hook.name, reason);
+        self.rejections.start_persist(&self.recorder);
     }
 
     /// What makes and runs plugins.
@@ -278,7 +278,7 @@ impl Host {
 
     /// Stops the log where its directory or the host's own folder is not where it was opened any more: a file system was
     /// mounted over it, or it was renamed. What lies there by now is not this process's to write.
-    pub fn check_places(&self) {
+    pub fn check_mounts(&self) {
         // The log stops itself; its state tells why.
         drop(self.recorder.log.check_place());
         let state = self.state_folder.as_ref().map(|folder| folder.check_path());
@@ -289,16 +289,16 @@ impl Host {
 
     /// Says what hooks owe the log, and has the emergency ring hold what the log does not have. Blocks on the disk.
     pub fn flush_corrections(&self) {
-        for lasting in self.names.all() {
+        for lasting in self.hook_states.all() {
             // Refused: the log takes nothing now; the next round tries again.
-            drop(lasting.owed.settle(&self.recorder));
-            lasting.owed.tend(&self.recorder);
+            drop(lasting.corrections.append_all(&self.recorder));
+            lasting.corrections.sync_ring(&self.recorder);
         }
         // The log's own thread syncs the ring every second, but not while it cannot do its work.
         let health = self.recorder.log.health();
         if (health.stopped.is_some() || health.delayed.is_some())
             && let Err(error) = self.recorder.log.ring().sync()
-            && LOG_LIMITS.admit("log.ring-unsynced", "", self.clock.instant())
+            && LOG_LIMITS.allows("log.ring-unsynced", "", self.clock.instant())
         {
             tracing::error!(
                 event = "log.ring-unsynced",
@@ -312,8 +312,8 @@ impl Host {
     /// or `everything`.
     pub fn report(&self, everything: bool) {
         self.recorder.append_waiting();
-        self.refusals.report(&self.recorder, everything);
-        self.deliveries.report(|entry| self.recorder.append(entry));
+        self.rejections.report(&self.recorder, everything);
+        self.response_writes.report(|entry| self.recorder.append(entry));
         self.record_stopped();
         self.flush_corrections();
     }
@@ -331,7 +331,7 @@ impl Host {
     /// Returns what break-glass needs of the host.
     pub fn break_glass_context(&self) -> BreakGlassContext<'_> {
         let active_config = self.active_config.load();
-        let place = |hook: &Arc<Hook>| (Arc::clone(&hook.name), Arc::clone(&hook.glass));
+        let place = |hook: &Arc<Hook>| (Arc::clone(&hook.name), Arc::clone(&hook.break_glass));
         BreakGlassContext {
             config: &self.config,
             files: &self.files,
@@ -340,7 +340,7 @@ impl Host {
             root: self.root.load_full(),
             log: &self.recorder.log,
             hooks: active_config.hooks.iter().map(place).collect(),
-            names: &*self.names,
+            names: &*self.hook_states,
         }
     }
 
@@ -355,8 +355,8 @@ impl Host {
             tracing::error!(%error, event = "log.not-closed", "the log did not close in order; it recovers at the next start");
         }
         // The head that the log was closed with is what the next start holds it against.
-        self.glass.settle(&self.recorder.log);
-        self.keeper().end(|| self.glass.take_used());
+        self.break_glass.collect_durable(&self.recorder.log);
+        self.trust_state().close(|| self.break_glass.take_used());
     }
 
     fn start_entry(&self, recovery: &Recovery) -> Entry {
@@ -377,7 +377,7 @@ impl Host {
 /// Logs that a caller could not be authenticated: which hook, and why. The claims of a token and the
 /// text of a secret stay out.
 fn log_rejected_caller(hook: &Hook, reason: &Reason, now: Instant) {
-    if LOG_LIMITS.admit("hook.caller-rejected", &hook.name, now) {
+    if LOG_LIMITS.allows("hook.caller-rejected", &hook.name, now) {
         tracing::warn!(
             event = "hook.caller-rejected",
             hook = %hook.name,

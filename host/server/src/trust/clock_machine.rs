@@ -11,13 +11,13 @@ use super::trusted_time::{ClockAlarm, ClockState, Confirmation};
 
 /// One reading of this machine's clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct ClockReading {
     pub wall: Millis,
     /// Since the process began.
     pub monotonic: Duration,
 }
 
-impl Reading {
+impl ClockReading {
     pub fn first(wall: Millis) -> Self {
         Self { wall, monotonic: Duration::ZERO }
     }
@@ -53,7 +53,7 @@ pub struct ClockMachine {
 }
 
 impl ClockMachine {
-    pub fn new(floor: Millis, documents: &[Millis], reading: Reading) -> Self {
+    pub fn new(floor: Millis, documents: &[Millis], reading: ClockReading) -> Self {
         let is_past = |issued: &Millis| *issued <= after(reading.wall, MAX_AGREEMENT);
         let issued = documents.iter().copied().filter(is_past).max();
         // Where there is no record yet, the documents are all that is known of the time. Their
@@ -78,7 +78,7 @@ impl ClockMachine {
     }
 
     /// Takes a reading, and with it the state that follows from it.
-    pub fn evaluate(&mut self, reading: Reading) {
+    pub fn evaluate(&mut self, reading: ClockReading) {
         let step = reading.monotonic.saturating_sub(self.monotonic).min(MAX_STEP);
         self.monotonic = self.monotonic.max(reading.monotonic);
         self.expected = self.expected.map(|expected| after(expected, step));
@@ -126,7 +126,7 @@ impl ClockMachine {
     }
 
     /// Something else agrees with the clock.
-    pub fn confirm(&mut self, by: Confirmation, reading: Reading) {
+    pub fn confirm(&mut self, by: Confirmation, reading: ClockReading) {
         if after(reading.wall, MAX_JUMP) < self.time {
             // Only a time reset takes trusted time back.
             return;
@@ -143,7 +143,7 @@ impl ClockMachine {
         self.expected = self.expected.max(Some(floor));
     }
 
-    pub fn observe_document(&mut self, issued: Millis, reading: Reading) {
+    pub fn observe_document(&mut self, issued: Millis, reading: ClockReading) {
         if issued <= after(reading.wall, MAX_AGREEMENT) {
             self.issued = self.issued.max(Some(issued));
         }
@@ -156,7 +156,7 @@ impl ClockMachine {
         }
     }
 
-    pub fn reset(&mut self, floor: Millis, reading: Reading) {
+    pub fn reset(&mut self, floor: Millis, reading: ClockReading) {
         let before = self.time;
         // A document of the time that is taken back says nothing any more.
         self.issued = self.issued.filter(|issued| *issued <= after(reading.wall, MAX_AGREEMENT));
@@ -171,7 +171,7 @@ impl ClockMachine {
         self.evaluate(reading);
     }
 
-    pub fn observe_platform(&mut self, event_time: Millis, reading: Reading) {
+    pub fn observe_platform(&mut self, event_time: Millis, reading: ClockReading) {
         let signed = |time: Millis| i64::try_from(time.0).unwrap_or(i64::MAX);
         let ahead = signed(event_time).saturating_sub(signed(reading.wall));
         let distance = Duration::from_millis(ahead.unsigned_abs());
@@ -193,11 +193,11 @@ impl ClockMachine {
         }
     }
 
-    pub fn fresh_platform(&self, reading: Reading) -> Option<Observation> {
+    pub fn fresh_platform(&self, reading: ClockReading) -> Option<Observation> {
         self.platform.filter(|seen| reading.monotonic.saturating_sub(seen.at) <= PLATFORM_FRESH)
     }
 
-    pub fn evaluate_skew(&mut self, reading: Reading) {
+    pub fn evaluate_skew(&mut self, reading: ClockReading) {
         let skew = self
             .fresh_platform(reading)
             .filter(|seen| Duration::from_millis(seen.ahead.unsigned_abs()) > MAX_SKEW);

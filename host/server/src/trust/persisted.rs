@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 /// A history, and the signed head of the log in which all of it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Memory {
+pub struct PersistedState {
     /// The signed note of the log's head. Empty before there was one.
     pub head: String,
     /// Everything that must not be forgotten.
@@ -36,18 +36,18 @@ pub struct Memory {
 }
 
 /// What a file held.
-pub enum Kept {
+pub enum LoadedState {
     /// There is none.
-    Nothing,
+    Absent,
     /// A memory of this host's.
-    Memory(Box<Memory>),
+    State(Box<PersistedState>),
     /// Something else, and what is wrong with it.
-    Spoilt(String),
+    Corrupt(String),
 }
 
 /// How a log stands to what is remembered of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LogContinuity {
     /// It continues what is remembered.
     Continues,
     /// It has fewer records than are remembered: it comes from an old copy.
@@ -76,20 +76,20 @@ pub enum Standing {
     },
 }
 
-impl Memory {
+impl PersistedState {
     /// Reads a file.
-    pub fn read(path: &Path, seal: &Seal) -> io::Result<Kept> {
+    pub fn read(path: &Path, seal: &Seal) -> io::Result<LoadedState> {
         let bytes = match read_bounded(path, MAX_BYTES) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_missing() => return Ok(Kept::Nothing),
+            Err(error) if error.is_missing() => return Ok(LoadedState::Absent),
             Err(portcullis_files::ReadError::Io(error)) => return Err(error),
-            Err(error) => return Ok(Kept::Spoilt(error.to_string())),
+            Err(error) => return Ok(LoadedState::Corrupt(error.to_string())),
         };
-        Ok(Self::open(&bytes, seal)
-            .map_or_else(Kept::Spoilt, |memory| Kept::Memory(Box::new(memory))))
+        Ok(Self::parse(&bytes, seal)
+            .map_or_else(LoadedState::Corrupt, |memory| LoadedState::State(Box::new(memory))))
     }
 
-    fn open(bytes: &[u8], seal: &Seal) -> Result<Self, String> {
+    fn parse(bytes: &[u8], seal: &Seal) -> Result<Self, String> {
         seal.open(bytes)
     }
 
@@ -99,26 +99,34 @@ impl Memory {
     }
 
     /// How a log whose head is known stands to this memory.
-    pub fn standing(&self, log: &Reader<'_>, key: &PublicKey) -> Result<Standing, ReadError> {
+    pub fn log_continuity(
+        &self,
+        log: &Reader<'_>,
+        key: &PublicKey,
+    ) -> Result<LogContinuity, ReadError> {
         let origin = &log.head().origin;
         if self.retired.contains(origin) {
-            return Ok(Standing::Retired);
+            return Ok(LogContinuity::Retired);
         }
-        let Some(remembered) = self.origin() else { return Ok(Standing::Continues) };
+        let Some(remembered) = self.origin() else { return Ok(LogContinuity::Continues) };
         if remembered != origin {
             // A log that begins now follows the one that is remembered.
             let begins = log.head().size == 0;
             let other = remembered.to_owned();
-            return Ok(if begins { Standing::Continues } else { Standing::Unlinked { other } });
+            return Ok(if begins {
+                LogContinuity::Continues
+            } else {
+                LogContinuity::Unlinked { other }
+            });
         }
         let head = Checkpoint::verify(self.head.as_bytes(), key).map_err(ReadError::Checkpoint)?;
         if head.size > log.head().size {
-            return Ok(Standing::Behind { has: log.head().size, had: head.size });
+            return Ok(LogContinuity::Behind { has: log.head().size, had: head.size });
         }
         Ok(if log.continues(&head)? {
-            Standing::Continues
+            LogContinuity::Continues
         } else {
-            Standing::Forked { at: head.size }
+            LogContinuity::Forked { at: head.size }
         })
     }
 
@@ -133,16 +141,16 @@ impl Memory {
     }
 
     /// Reads the log on from where this memory ends, and remembers its head. Says whether anything was new.
-    pub fn catch_up(&mut self, log: &Reader<'_>) -> Result<bool, ReadError> {
+    pub fn replay_from(&mut self, log: &Reader<'_>) -> Result<bool, ReadError> {
         let from = if self.origin() == Some(&log.head().origin) { self.size() } else { 0 };
         let mut pieces = TrustHistory::default();
         log.scan(from, |_, leaf| {
-            if let Some(piece) = piece(leaf) {
-                pieces.join(&piece);
+            if let Some(piece) = state_delta(leaf) {
+                pieces.merge(&piece);
             }
         })?;
         log.note().clone_into(&mut self.head);
-        Ok(self.history.join(&pieces))
+        Ok(self.history.merge(&pieces))
     }
 }
 
@@ -164,12 +172,12 @@ pub fn holds_log(directory: &Path) -> bool {
 }
 
 /// Writes a file whole and durably, for its owner and the auditors' group.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_atomic(path, bytes, 0o640)
 }
 
 /// What a record tells to remember.
-fn piece(leaf: &[u8]) -> Option<TrustHistory> {
+fn state_delta(leaf: &[u8]) -> Option<TrustHistory> {
     #[derive(Deserialize)]
     struct Leaf {
         t: String,
@@ -211,23 +219,26 @@ mod tests {
     fn only_our_own_memory_is_believed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("memory");
-        assert!(matches!(Memory::read(&path, &seal(1)), Ok(Kept::Nothing)));
-        let mut memory = Memory::default();
+        assert!(matches!(PersistedState::read(&path, &seal(1)), Ok(LoadedState::Absent)));
+        let mut memory = PersistedState::default();
         memory.history.highest = 412;
-        replace(&path, &memory.to_bytes(&seal(1)).unwrap()).unwrap();
-        let Ok(Kept::Memory(read)) = Memory::read(&path, &seal(1)) else { panic!() };
+        write_durably(&path, &memory.to_bytes(&seal(1)).unwrap()).unwrap();
+        let Ok(LoadedState::State(read)) = PersistedState::read(&path, &seal(1)) else { panic!() };
         assert_eq!(*read, memory);
-        assert!(matches!(Memory::read(&path, &seal(2)), Ok(Kept::Spoilt(_))), "another host's");
+        assert!(
+            matches!(PersistedState::read(&path, &seal(2)), Ok(LoadedState::Corrupt(_))),
+            "another host's"
+        );
         let bytes = std::fs::read(&path).unwrap();
         for at in 0..bytes.len() {
             let mut altered = bytes.clone();
             altered[at] ^= 1;
             assert!(
-                Memory::open(&altered, &seal(1)).is_err() || at == bytes.len() - 1,
+                PersistedState::parse(&altered, &seal(1)).is_err() || at == bytes.len() - 1,
                 "byte {at}"
             );
             assert!(
-                at == bytes.len() - 1 || Memory::open(&bytes[..at], &seal(1)).is_err(),
+                at == bytes.len() - 1 || PersistedState::parse(&bytes[..at], &seal(1)).is_err(),
                 "cut at {at}"
             );
         }
@@ -238,8 +249,8 @@ mod tests {
         let leaf = |kind: &str| {
             format!(r#"{{"v":1,"seq":7,"t":"{kind}","tenant":"x","at":1,"state":{{"highest":9}}}}"#)
         };
-        assert_eq!(piece(leaf("release.active").as_bytes()).unwrap().highest, 9);
-        assert_eq!(piece(leaf("hook.decision").as_bytes()), None);
-        assert_eq!(piece(leaf("release.active").replace("state", "other").as_bytes()), None);
+        assert_eq!(state_delta(leaf("release.active").as_bytes()).unwrap().highest, 9);
+        assert_eq!(state_delta(leaf("hook.decision").as_bytes()), None);
+        assert_eq!(state_delta(leaf("release.active").replace("state", "other").as_bytes()), None);
     }
 }

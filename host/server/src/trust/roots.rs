@@ -20,22 +20,22 @@ use crate::fs::folder::Folder;
 /// The accepted roots.
 #[derive(Clone)]
 pub struct Roots {
-    accepted: BTreeMap<u64, Accepted>,
+    accepted: BTreeMap<u64, AcceptedRoot>,
     newest: Arc<TrustRoot>,
 }
 
 /// A root that was let in.
 #[derive(Clone)]
-struct Accepted {
+struct AcceptedRoot {
     root: Arc<TrustRoot>,
     envelope: Vec<u8>,
     /// Whether it lies in the host's own folder.
-    kept: bool,
+    persisted: bool,
 }
 
 /// A file that claims to be a trust root. Nobody has looked at its signatures yet.
 #[derive(Clone)]
-struct Candidate {
+struct RootCandidate {
     path: PathBuf,
     envelope: Vec<u8>,
     root: TrustRoot,
@@ -44,16 +44,16 @@ struct Candidate {
 /// What lies in the folder of arriving roots, as far as it matters.
 #[derive(Clone, Default)]
 pub struct ArrivedRoots {
-    candidates: Vec<Candidate>,
+    candidates: Vec<RootCandidate>,
     /// The first file that should be a trust root and does not read as one.
-    malformed: Option<Stopped>,
+    malformed: Option<RejectedRoot>,
     /// How many files the folder holds beside those that were read and held.
-    pub overlooked: u64,
+    pub unread: u64,
 }
 
 /// A file that should have been the next root, and why it is not.
 #[derive(Clone)]
-pub struct Stopped {
+pub struct RejectedRoot {
     /// The file.
     pub path: PathBuf,
     /// Why.
@@ -68,7 +68,7 @@ impl Roots {
         history: &TrustHistory,
         arrived: &ArrivedRoots,
         takes_new: bool,
-    ) -> Result<(Self, Option<Stopped>), StartError> {
+    ) -> Result<(Self, Option<RejectedRoot>), StartError> {
         let file = &trust.root;
         let refused = |refusal: Refusal| {
             start(file, format!("{refusal} [{}]", refusal.code()), refusal.hint())
@@ -76,7 +76,7 @@ impl Roots {
         let envelope = read(file).map_err(|why| start(file, why, None))?;
         let pinned = verify_pinned_root(&envelope).map_err(refused)?;
         let pin = mark(&pinned);
-        let pinned = Candidate { path: file.clone(), envelope, root: pinned };
+        let pinned = RootCandidate { path: file.clone(), envelope, root: pinned };
         let kept = ArrivedRoots::read(&kept_folder(trust), 0).candidates;
         let mut candidates = kept.clone();
         candidates.extend(arrived.candidates.iter().cloned());
@@ -90,7 +90,7 @@ impl Roots {
         let first = place.map_or_else(|| pinned.clone(), |place| candidates.swap_remove(place));
         let newest = Arc::new(first.root);
         let accepted =
-            Accepted { root: Arc::clone(&newest), envelope: first.envelope, kept: false };
+            AcceptedRoot { root: Arc::clone(&newest), envelope: first.envelope, persisted: false };
         let mut roots = Self { accepted: BTreeMap::from([(newest.version, accepted)]), newest };
         // Those before the remembered one: a set that was let in under one of them may start again under it.
         for candidate in kept {
@@ -99,8 +99,8 @@ impl Roots {
             }
         }
         candidates.push(pinned);
-        let stopped = roots.walk(&mut candidates).or_else(|| arrived.malformed.clone());
-        let agrees = roots.agrees(pin, history.root, stopped.as_ref());
+        let stopped = roots.advance(&mut candidates).or_else(|| arrived.malformed.clone());
+        let agrees = roots.check_against_pin(pin, history.root, stopped.as_ref());
         agrees.map_err(|refusal| match refusal.kind() {
             RefusalCode::RootLost => {
                 StartError::RootLost { path: file.clone(), refusal: Box::new(refusal) }
@@ -112,10 +112,13 @@ impl Roots {
 
     /// Looks for the roots that follow. Gives those that were taken, in order, and why it went no further, where a file claims to be the
     /// next one and is not.
-    pub fn follow(&mut self, arrived: ArrivedRoots) -> (Vec<Arc<TrustRoot>>, Option<Stopped>) {
+    pub fn load_new(
+        &mut self,
+        arrived: ArrivedRoots,
+    ) -> (Vec<Arc<TrustRoot>>, Option<RejectedRoot>) {
         let before = self.newest.version;
         let ArrivedRoots { mut candidates, malformed, .. } = arrived;
-        let stopped = self.walk(&mut candidates).or(malformed);
+        let stopped = self.advance(&mut candidates).or(malformed);
         (self.after(before), stopped)
     }
 
@@ -125,7 +128,7 @@ impl Roots {
     }
 
     /// The accepted root of this number; the one in force where that is not here any more.
-    pub fn at(&self, version: u64) -> &Arc<TrustRoot> {
+    pub fn version(&self, version: u64) -> &Arc<TrustRoot> {
         self.accepted.get(&version).map_or(&self.newest, |accepted| &accepted.root)
     }
 
@@ -137,38 +140,38 @@ impl Roots {
 
     /// Whether every accepted root lies in the host's own folder.
     pub fn are_persisted(&self) -> bool {
-        self.accepted.values().all(|accepted| accepted.kept)
+        self.accepted.values().all(|accepted| accepted.persisted)
     }
 
     /// Keeps what was accepted in the host's own folder, durably. Writes only what is not there.
     ///
     /// # Errors
     /// The disk refuses; what was not kept is kept by the next call.
-    pub fn keep(&mut self, state: &HeldFolder) -> std::io::Result<()> {
+    pub fn persist(&mut self, state: &HeldFolder) -> std::io::Result<()> {
         let folder = state.private_below(FOLDER)?;
         for (version, accepted) in &mut self.accepted {
-            if !accepted.kept {
+            if !accepted.persisted {
                 let path = folder.at(format!("{version:06}.json"));
                 // A link is replaced, wherever it leads.
                 let is_file = path.symlink_metadata().is_ok_and(|facts| facts.is_file());
                 if !is_file || read(&path).ok().as_ref() != Some(&accepted.envelope) {
-                    crate::trust::persisted::replace(&path, &accepted.envelope)?;
+                    crate::trust::persisted::write_durably(&path, &accepted.envelope)?;
                 }
-                accepted.kept = true;
+                accepted.persisted = true;
             }
         }
         Ok(())
     }
 
     /// Walks from the newest root to the last that follows.
-    fn walk(&mut self, candidates: &mut Vec<Candidate>) -> Option<Stopped> {
+    fn advance(&mut self, candidates: &mut Vec<RootCandidate>) -> Option<RejectedRoot> {
         loop {
             let next = self.newest.version.checked_add(1)?;
             let (claim, rest): (Vec<_>, Vec<_>) = std::mem::take(candidates)
                 .into_iter()
                 .partition(|candidate| candidate.root.version == next);
             *candidates = rest;
-            let mut taken: Option<Candidate> = None;
+            let mut taken: Option<RootCandidate> = None;
             let mut stopped = None;
             for candidate in claim {
                 match self.newest.next(&candidate.envelope) {
@@ -179,44 +182,45 @@ impl Roots {
                     {
                         let refusal =
                             Refusal::root_forked(next, "both are signed as they should be");
-                        return Some(Stopped { path: candidate.path, refusal });
+                        return Some(RejectedRoot { path: candidate.path, refusal });
                     }
                     Ok(_) => taken = Some(candidate),
-                    Err(refusal) => stopped = Some(Stopped { path: candidate.path, refusal }),
+                    Err(refusal) => stopped = Some(RejectedRoot { path: candidate.path, refusal }),
                 }
             }
-            let Some(Candidate { envelope, root, .. }) = taken else {
+            let Some(RootCandidate { envelope, root, .. }) = taken else {
                 return stopped.or_else(|| self.gap(candidates));
             };
             self.newest = Arc::new(root);
-            let accepted = Accepted { root: Arc::clone(&self.newest), envelope, kept: false };
+            let accepted =
+                AcceptedRoot { root: Arc::clone(&self.newest), envelope, persisted: false };
             self.accepted.insert(next, accepted);
         }
     }
 
     /// A root that lies further on than the next: it cannot be reached.
-    fn gap(&self, candidates: &[Candidate]) -> Option<Stopped> {
+    fn gap(&self, candidates: &[RootCandidate]) -> Option<RejectedRoot> {
         let further =
             candidates.iter().filter(|candidate| candidate.root.version > self.newest.version);
         let nearest = further.min_by_key(|candidate| candidate.root.version)?;
         let refusal = self.newest.next(&nearest.envelope).err()?;
-        Some(Stopped { path: nearest.path.clone(), refusal })
+        Some(RejectedRoot { path: nearest.path.clone(), refusal })
     }
 
-    fn add_older(&mut self, candidate: Candidate) {
-        let Candidate { envelope, .. } = candidate;
+    fn add_older(&mut self, candidate: RootCandidate) {
+        let RootCandidate { envelope, .. } = candidate;
         let Ok(root) = verify_pinned_root(&envelope) else { return };
         let version = root.version;
-        let accepted = Accepted { root: Arc::new(root), envelope, kept: true };
+        let accepted = AcceptedRoot { root: Arc::new(root), envelope, persisted: true };
         self.accepted.entry(version).or_insert(accepted);
     }
 
     /// Whether what was reached agrees with the pin and with what is remembered.
-    fn agrees(
+    fn check_against_pin(
         &self,
         pin: RootMark,
         known: Option<RootMark>,
-        stopped: Option<&Stopped>,
+        stopped: Option<&RejectedRoot>,
     ) -> Result<(), Refusal> {
         for wanted in [Some(pin), known].into_iter().flatten() {
             match self.accepted.get(&wanted.version) {
@@ -247,14 +251,14 @@ impl ArrivedRoots {
     /// versions come first where there is more than can be held, and of these the smallest files.
     pub fn read(folder: &Path, newest: u64) -> Self {
         let found = Folder::read_newest(folder, &[".json"]).unwrap_or_default();
-        let mut arrived = Self { overlooked: found.overlooked, ..Self::default() };
+        let mut arrived = Self { unread: found.unlisted, ..Self::default() };
         let mut files = found.files;
         files.sort_by_key(|file| file.stamp.size());
         let mut left_to_read = MAX_READ_BYTES;
         for file in files {
             let size = file.stamp.size();
             let Some(left) = left_to_read.checked_sub(size) else {
-                arrived.overlooked = arrived.overlooked.saturating_add(1);
+                arrived.unread = arrived.unread.saturating_add(1);
                 break;
             };
             left_to_read = left;
@@ -265,13 +269,13 @@ impl ArrivedRoots {
             let Ok(envelope) = file.bytes() else { continue };
             match TrustRoot::unverified(&envelope) {
                 Ok(root) if root.version > newest => {
-                    arrived.candidates.push(Candidate { path: file.path, envelope, root });
+                    arrived.candidates.push(RootCandidate { path: file.path, envelope, root });
                     arrived.bound();
                 }
                 Ok(_) => {}
                 Err(refusal) => {
                     if arrived.malformed.as_ref().is_none_or(|known| file.path < known.path) {
-                        arrived.malformed = Some(Stopped { path: file.path, refusal });
+                        arrived.malformed = Some(RejectedRoot { path: file.path, refusal });
                     }
                 }
             }
@@ -281,14 +285,14 @@ impl ArrivedRoots {
 
     /// Drops the highest versions while there is more than is held.
     fn bound(&mut self) {
-        let bytes = |it: &[Candidate]| it.iter().map(|it| it.envelope.len()).sum::<usize>();
+        let bytes = |it: &[RootCandidate]| it.iter().map(|it| it.envelope.len()).sum::<usize>();
         if bytes(&self.candidates) <= MAX_HELD_BYTES {
             return;
         }
         self.candidates.sort_by_key(|candidate| (candidate.root.version, candidate.envelope.len()));
         while bytes(&self.candidates) > MAX_HELD_BYTES {
             self.candidates.pop();
-            self.overlooked = self.overlooked.saturating_add(1);
+            self.unread = self.unread.saturating_add(1);
         }
     }
 }

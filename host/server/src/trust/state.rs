@@ -29,7 +29,7 @@ use crate::error::StartError;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::trust::TrustedTime;
-use crate::trust::persisted::{Kept, Memory, Standing, reader, replace};
+use crate::trust::persisted::{LoadedState, LogContinuity, PersistedState, reader, write_durably};
 use crate::trust::roots::{ArrivedRoots, Roots, kept_folder, mark};
 use crate::trust::state_copy::{STATE_FILE, StateCopy};
 use crate::trust::state_dir::{STATE_HINT, StateDirLock};
@@ -38,23 +38,23 @@ use crate::trust::view::{Trusted, issued};
 pub use logs::{LogAction, describe, log_action, may_recover};
 pub use new_roots::refused_entry;
 use new_roots::refused_root;
-pub use recording::{Learned, remembered};
+pub use recording::{Learned, with_state_delta};
 
 /// Keeps it all.
 pub struct TrustState {
     roots: Roots,
-    memory: Memory,
+    state: PersistedState,
     /// What the host's own file held, all of which stands in the log that it names.
-    own: Memory,
+    own_state: PersistedState,
     /// What the log that is open holds of it.
     recorded: TrustHistory,
     /// The pieces that others give the log in this run, until it has them.
     recorded_elsewhere: TrustHistory,
     /// The memories that the log is held against at the start.
-    copies: Vec<Memory>,
+    copies: Vec<PersistedState>,
     /// What is to be said once there is a log.
-    findings: Vec<Finding>,
-    seal: Seal,
+    findings: Vec<StartupFinding>,
+    mac: Seal,
     file: PathBuf,
     state_copy: Option<StateCopy>,
     /// When the newest record of the first log was made, as far as its head goes.
@@ -70,12 +70,12 @@ pub struct TrustState {
     retried: Option<Instant>,
     log: Option<(PathBuf, PublicKey)>,
     /// The folder that it writes, once it may.
-    folder: Option<StateDirLock>,
+    state_dir: Option<StateDirLock>,
 }
 
 /// A log that the host may write.
 #[derive(Clone)]
-pub struct Place {
+pub struct LogLocation {
     /// Its directory.
     pub directory: PathBuf,
     /// Its key, named like its origin.
@@ -83,7 +83,7 @@ pub struct Place {
 }
 
 /// Something that was found at the start and belongs into the record.
-struct Finding {
+struct StartupFinding {
     kind: &'static str,
     fields: String,
 }
@@ -97,12 +97,12 @@ impl TrustState {
     pub fn prepare(
         config: &Config,
         sealing: &SymmetricKey,
-        place: &Place,
+        place: &LogLocation,
         clock: &Clock,
     ) -> Result<Self, StartError> {
         match Self::prepare_for_check(config, sealing, place, clock)? {
             (_, Some(unread)) => Err(unread),
-            (keeper, None) => Ok(keeper),
+            (trust_state, None) => Ok(trust_state),
         }
     }
 
@@ -111,14 +111,14 @@ impl TrustState {
     pub fn prepare_for_check(
         config: &Config,
         sealing: &SymmetricKey,
-        place: &Place,
+        place: &LogLocation,
         clock: &Clock,
     ) -> Result<(Self, Option<StartError>), StartError> {
         let seal = Seal::new(sealing).map_err(|_| StartError::Random)?;
         let file = config.trust.state.join(STATE_FILE);
         let (mut copies, mut findings) = (Vec::new(), Vec::new());
-        match Memory::read(&file, &seal) {
-            Ok(kept) => take(kept, "state", &file, &mut copies, &mut findings),
+        match PersistedState::read(&file, &seal) {
+            Ok(kept) => load_copy(kept, "state", &file, &mut copies, &mut findings),
             Err(error) => return Err(unusable("memory of trust", &file, &error.to_string(), None)),
         }
         let own = copies.first().cloned().unwrap_or_default();
@@ -128,27 +128,27 @@ impl TrustState {
             let read = move || {
                 list_bounded(&there, &[], 1)
                     .map(drop)
-                    .and_then(|()| Memory::read(&there.join(STATE_FILE), &its_seal))
+                    .and_then(|()| PersistedState::read(&there.join(STATE_FILE), &its_seal))
             };
             let stalled = || Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer"));
             match files.reading.run(START_LIMIT, read).unwrap_or_else(stalled) {
-                Ok(kept) => take(kept, "state-copy", folder, &mut copies, &mut findings),
+                Ok(kept) => load_copy(kept, "state-copy", folder, &mut copies, &mut findings),
                 Err(error) if config.audit.state_copy_required => {
                     let hint = "make it reachable; without `audit.state_copy_required` the host starts and says that it is not";
                     return Err(unusable("state-copy", folder, &error.to_string(), Some(hint)));
                 }
                 Err(error) => {
                     tracing::error!(%error, folder = %folder.display(), event = "state-copy.unreadable", "the state copy cannot be read: a restored backup would not be found out");
-                    findings.push(Finding {
+                    findings.push(StartupFinding {
                         kind: "trust.state-copy-unreadable",
                         fields: r#""code":"unreadable""#.to_owned(),
                     });
                 }
             }
         }
-        let mut memory = Memory::default();
+        let mut memory = PersistedState::default();
         for copy in &copies {
-            memory.history.join(&copy.history);
+            memory.history.merge(&copy.history);
             memory.retired.extend(copy.retired.iter().cloned());
         }
         own.head.clone_into(&mut memory.head);
@@ -156,15 +156,15 @@ impl TrustState {
         let folder = config.trust.roots.clone();
         let arrived = files.roots.run(START_LIMIT, move || ArrivedRoots::read(&folder, 0));
         let arrived = arrived.unwrap_or_default();
-        let mut keeper = Self {
+        let mut trust_state = Self {
             roots: Roots::load(&config.trust, &memory.history, &arrived, true)?.0,
-            own,
+            own_state: own,
             recorded: TrustHistory::default(),
             recorded_elsewhere: TrustHistory::default(),
-            memory,
+            state: memory,
             copies,
             findings,
-            seal,
+            mac: seal,
             file,
             state_copy: None,
             last_record: Millis(0),
@@ -174,62 +174,62 @@ impl TrustState {
             saved: None,
             retried: None,
             log: None,
-            folder: None,
+            state_dir: None,
         };
         // What the log knows beyond its files; a log that does not belong here says nothing, and is looked at when it is opened.
-        let log_read = keeper.standing(place).and_then(|standing| match standing {
-            Standing::Continues => keeper.catch_up(place),
+        let log_read = trust_state.log_continuity(place).and_then(|standing| match standing {
+            LogContinuity::Continues => trust_state.catch_up(place),
             _ => Ok(()),
         });
-        let history = &keeper.memory.history;
+        let history = &trust_state.state.history;
         let (roots, stopped) = Roots::load(&config.trust, history, &arrived, true)?;
-        keeper.roots = roots;
+        trust_state.roots = roots;
         let paths = config.release.clone();
         let read = files.release.run(START_LIMIT, move || paths.read_set_and_downgrade());
         let (set, downgrade) = read.unwrap_or_default();
-        let documents: Vec<_> = issued(set.iter().chain(&downgrade), keeper.roots.newest())
+        let documents: Vec<_> = issued(set.iter().chain(&downgrade), trust_state.roots.newest())
             .into_iter()
-            .chain(keeper.roots.newest().issued)
+            .chain(trust_state.roots.newest().issued)
             .collect();
-        let floor = keeper.last_known();
-        keeper.trusted_time = Arc::new(TrustedTime::new(clock.clone(), floor, &documents));
-        let is_new = keeper
-            .memory
+        let floor = trust_state.last_known();
+        trust_state.trusted_time = Arc::new(TrustedTime::new(clock.clone(), floor, &documents));
+        let is_new = trust_state
+            .state
             .history
             .root
-            .is_some_and(|known| known.version < keeper.roots.newest().version);
-        if is_new && keeper.trusted_time.is_unconfirmed() {
-            let held = Roots::load(&config.trust, &keeper.memory.history, &arrived, false)?.0;
-            keeper.pending_root = Some(Arc::clone(keeper.roots.newest()));
-            keeper.roots = held;
+            .is_some_and(|known| known.version < trust_state.roots.newest().version);
+        if is_new && trust_state.trusted_time.is_unconfirmed() {
+            let held = Roots::load(&config.trust, &trust_state.state.history, &arrived, false)?.0;
+            trust_state.pending_root = Some(Arc::clone(trust_state.roots.newest()));
+            trust_state.roots = held;
         }
-        keeper.findings.extend(stopped.as_ref().map(refused_root));
-        keeper.memory.history.revoked.merge(&keeper.strictest_root().revoked.clone());
+        trust_state.findings.extend(stopped.as_ref().map(refused_root));
+        trust_state.state.history.revoked.merge(&trust_state.strictest_root().revoked.clone());
         let set = set.unwrap_or_default();
-        let by_set = verify_revocations(keeper.strictest_root(), &set).unwrap_or_default();
-        keeper.memory.history.revoked.merge(&by_set);
-        keeper.memory.history.root = Some(mark(keeper.roots.newest()));
-        Ok((keeper, log_read.err()))
+        let by_set = verify_revocations(trust_state.strictest_root(), &set).unwrap_or_default();
+        trust_state.state.history.revoked.merge(&by_set);
+        trust_state.state.history.root = Some(mark(trust_state.roots.newest()));
+        Ok((trust_state, log_read.err()))
     }
 
     /// It may write this folder, until the end.
-    pub fn hold(&mut self, folder: StateDirLock) {
-        self.folder = Some(folder);
+    pub fn attach_lock(&mut self, folder: StateDirLock) {
+        self.state_dir = Some(folder);
     }
 
     /// The folder that it writes; `None` where it only looks.
     pub fn state_folder(&self) -> Option<&Arc<HeldFolder>> {
-        self.folder.as_ref().map(StateDirLock::folder)
+        self.state_dir.as_ref().map(StateDirLock::folder)
     }
 
     /// What a release is held against.
-    pub fn trusted(&self) -> Trusted<'_> {
-        Trusted { roots: &self.roots, history: &self.memory.history }
+    pub fn view(&self) -> Trusted<'_> {
+        Trusted { roots: &self.roots, history: &self.state.history }
     }
 
     /// What a release is held against, to be kept: for whoever makes one, which no change waits for.
-    pub fn copy(&self) -> (Roots, TrustHistory) {
-        (self.roots.clone(), self.memory.history.clone())
+    pub fn copy_view(&self) -> (Roots, TrustHistory) {
+        (self.roots.clone(), self.state.history.clone())
     }
 
     /// The trust root in force.
@@ -245,12 +245,12 @@ impl TrustState {
     /// When the newest record of the log was made, or what is in force came into force: trusted time is not below.
     pub fn last_known(&self) -> Millis {
         let active =
-            self.memory.history.active.filter(|it| it.resets == self.memory.history.resets());
+            self.state.history.active.filter(|it| it.resets == self.state.history.resets());
         self.last_record.max(active.map_or(Millis(0), |active| active.since))
     }
 
     /// When the newest record of this log was made, as it was read before it was opened; 0 where it was not.
-    pub fn last_record(&self, place: &Place) -> Millis {
+    pub fn last_record(&self, place: &LogLocation) -> Millis {
         if place.directory == self.first_log { self.last_record } else { Millis(0) }
     }
 
@@ -263,14 +263,14 @@ impl TrustState {
     /// had one has nothing to keep while its clock waits to be confirmed: it takes the first one by
     /// its clock.
     pub fn time_for_activation(&self) -> Millis {
-        let is_first = self.memory.history.active.is_none();
+        let is_first = self.state.history.active.is_none();
         if is_first { self.trusted_time.for_calls() } else { self.trusted_time.for_documents() }
     }
 
     /// Refuses to exchange the set that was active last for another one while the clock waits to be
     /// confirmed.
     pub fn check_replacement(&self, set: Digest) -> Result<(), ClockUnconfirmed> {
-        let is_other = self.memory.history.active.is_some_and(|active| active.set != set);
+        let is_other = self.state.history.active.is_some_and(|active| active.set != set);
         if is_other && self.trusted_time.is_unconfirmed() {
             return Err(ClockUnconfirmed);
         }
@@ -283,25 +283,25 @@ impl TrustState {
     }
 
     /// What authenticates the host's own files.
-    pub fn seal(&self) -> Seal {
-        self.seal.clone()
+    pub fn mac(&self) -> Seal {
+        self.mac.clone()
     }
 
     /// What is remembered.
     pub fn history(&self) -> &TrustHistory {
-        &self.memory.history
+        &self.state.history
     }
 
     /// The log is open, and the one that is remembered, or a new one. From here on the files are written.
-    pub fn begin(&mut self, config: &Config, place: &Place) -> Result<(), StartError> {
+    pub fn open(&mut self, config: &Config, place: &LogLocation) -> Result<(), StartError> {
         let origin = place.signer.public().name();
         let log = reader(&OsDisk, &place.directory, place.signer.public())
             .map_err(StartError::Reading)?;
         let begins = log.as_ref().is_none_or(|log| log.head().size == 0);
-        let other = |copy: &&Memory| copy.origin().is_some_and(|earlier| earlier != origin);
+        let other = |copy: &&PersistedState| copy.origin().is_some_and(|earlier| earlier != origin);
         if let Some(before) = self.copies.iter().find(other).filter(|_| begins) {
             let earlier = before.origin().unwrap_or_default().to_owned();
-            let why = if self.memory.retired.contains(&earlier) { "retired" } else { "planned" };
+            let why = if self.state.retired.contains(&earlier) { "retired" } else { "planned" };
             let mut fields = String::from(r#""origin":"#);
             quote(&mut fields, &earlier);
             let root = before.head.lines().nth(2).unwrap_or_default();
@@ -309,18 +309,18 @@ impl TrustState {
                 r#","size":{},"root":"{root}","reason":"{why}""#,
                 before.size()
             ));
-            self.findings.insert(0, Finding { kind: "log.link", fields });
-            self.memory.retired.insert(earlier);
+            self.findings.insert(0, StartupFinding { kind: "log.link", fields });
+            self.state.retired.insert(earlier);
         }
         self.log = Some((place.directory.clone(), place.signer.public().clone()));
         // Where the log lacks some of it, the log is read from its beginning to find out what.
-        let is_whole = self.own.origin() == Some(origin) && !self.own.unrecorded;
-        let mut read = if is_whole { self.own.clone() } else { Memory::default() };
+        let is_whole = self.own_state.origin() == Some(origin) && !self.own_state.unrecorded;
+        let mut read = if is_whole { self.own_state.clone() } else { PersistedState::default() };
         if let Some(log) = &log {
-            read.catch_up(log).map_err(StartError::Reading)?;
+            read.replay_from(log).map_err(StartError::Reading)?;
         }
-        (self.memory.head, self.recorded) = (read.head, read.history);
-        self.memory.history.join(&self.recorded);
+        (self.state.head, self.recorded) = (read.head, read.history);
+        self.state.history.merge(&self.recorded);
         self.copies.clear();
         self.write_roots().map_err(|error| {
             let roots = kept_folder(&config.trust);
@@ -338,28 +338,28 @@ impl TrustState {
     /// it has not taken yet, where it takes records again. `learn` gives what others have given the log to record: asked after
     /// the head was read, so that no head is kept without it.
     pub fn refresh(&mut self, log: &Log, learn: impl FnOnce() -> Learned) {
-        let head = self.memory.head.clone();
+        let head = self.state.head.clone();
         self.read_head();
         self.learn(&learn());
-        self.say_again(log);
+        self.retry_records(log);
         let due = self.saved.is_none_or(|saved| saved.elapsed() > SAVE_EVERY);
         if due {
             self.save_or_log();
-        } else if head != self.memory.head {
-            self.give();
+        } else if head != self.state.head {
+            self.copy_out();
         }
     }
 
     /// Writes everything a last time, waits a moment for the second copy, and gives the folder back. `learn` is as in
     /// [`TrustState::refresh`].
-    pub fn end(&mut self, learn: impl FnOnce() -> Learned) {
+    pub fn close(&mut self, learn: impl FnOnce() -> Learned) {
         self.read_head();
         self.learn(&learn());
         self.save_or_log();
-        drop(self.folder.take());
+        drop(self.state_dir.take());
     }
 
-    fn catch_up(&mut self, place: &Place) -> Result<(), StartError> {
+    fn catch_up(&mut self, place: &LogLocation) -> Result<(), StartError> {
         if let Some(log) =
             reader(&OsDisk, &place.directory, place.signer.public()).map_err(StartError::Reading)?
         {
@@ -367,9 +367,9 @@ impl TrustState {
             let newest =
                 newest.and_then(|leaf| Record::parse(&leaf).ok()).map_or(0, |record| record.at);
             self.last_record = Millis(newest);
-            let mut read = self.memory.clone();
-            read.catch_up(&log).map_err(StartError::Reading)?;
-            self.memory.history = read.history;
+            let mut read = self.state.clone();
+            read.replay_from(&log).map_err(StartError::Reading)?;
+            self.state.history = read.history;
         }
         Ok(())
     }
@@ -378,9 +378,9 @@ impl TrustState {
         let Some((directory, key)) = &self.log else { return };
         // One that is shorter has taken the directory's path: it is not the log that is written.
         if let Ok(Some(log)) = reader(&OsDisk, directory, key)
-            && log.head().size >= self.memory.size()
+            && log.head().size >= self.state.size()
         {
-            log.note().clone_into(&mut self.memory.head);
+            log.note().clone_into(&mut self.state.head);
         }
     }
 
@@ -388,7 +388,7 @@ impl TrustState {
         if let Err(error) = self.save() {
             // The next round tries again.
             self.saved = None;
-            if LOG_LIMITS.admit("trust.state-not-written", "", Instant::now()) {
+            if LOG_LIMITS.allows("trust.state-not-written", "", Instant::now()) {
                 tracing::error!(
                     event = "trust.state-not-written",
                     %error,
@@ -408,17 +408,17 @@ impl TrustState {
 
     /// Keeps what was accepted in the host's own folder, durably.
     fn write_roots(&mut self) -> io::Result<()> {
-        match &self.folder {
-            Some(folder) => self.roots.keep(folder.folder()),
+        match &self.state_dir {
+            Some(folder) => self.roots.persist(folder.folder()),
             None => Ok(()),
         }
     }
 
     fn save(&mut self) -> io::Result<()> {
-        self.memory.unrecorded = self.is_unrecorded();
+        self.state.unrecorded = self.is_unrecorded();
         let written = self.write_state();
         // A disk that is full here must not keep the second copy as it was.
-        self.give();
+        self.copy_out();
         written?;
         self.saved = Some(Instant::now());
         Ok(())
@@ -426,30 +426,30 @@ impl TrustState {
 
     fn write_state(&self) -> io::Result<()> {
         let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
-        replace(&folder.at(STATE_FILE), &self.memory.to_bytes(&self.seal)?)
+        write_durably(&folder.at(STATE_FILE), &self.state.to_bytes(&self.mac)?)
     }
 
-    fn give(&self) {
-        if let (Some(copy), Ok(bytes)) = (&self.state_copy, self.memory.to_bytes(&self.seal)) {
-            copy.give(bytes, self.memory.head.clone());
+    fn copy_out(&self) {
+        if let (Some(copy), Ok(bytes)) = (&self.state_copy, self.state.to_bytes(&self.mac)) {
+            copy.submit(bytes, self.state.head.clone());
         }
     }
 }
 
-fn take(
-    kept: Kept,
+fn load_copy(
+    kept: LoadedState,
     which: &str,
     path: &Path,
-    copies: &mut Vec<Memory>,
-    findings: &mut Vec<Finding>,
+    copies: &mut Vec<PersistedState>,
+    findings: &mut Vec<StartupFinding>,
 ) {
     match kept {
-        Kept::Nothing => {}
-        Kept::Memory(memory) => copies.push(*memory),
-        Kept::Spoilt(why) => {
+        LoadedState::Absent => {}
+        LoadedState::State(memory) => copies.push(*memory),
+        LoadedState::Corrupt(why) => {
             tracing::error!(file = %path.display(), why, event = "trust.state-not-believed", "a memory of trust is not believed; the log is read instead");
             let fields = format!(r#""code":"memory-spoilt","copy":"{which}""#);
-            findings.push(Finding { kind: "trust.state-corrupt", fields });
+            findings.push(StartupFinding { kind: "trust.state-corrupt", fields });
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::trust::persisted::replace;
+use crate::trust::persisted::write_durably;
 
 /// The writing end of a state copy.
 pub struct StateCopy {
@@ -26,7 +26,7 @@ struct Shared {
 struct State {
     /// What is to be written: the memory, and the log's head for whoever looks in.
     next: Option<(Vec<u8>, String)>,
-    given: u64,
+    submitted: u64,
     written: u64,
     ended: bool,
 }
@@ -43,17 +43,17 @@ impl StateCopy {
     }
 
     /// Hands a copy over. One that is still waiting is replaced: only the newest counts.
-    pub fn give(&self, memory: Vec<u8>, head: String) {
+    pub fn submit(&self, memory: Vec<u8>, head: String) {
         let mut state = self.shared.state();
         state.next = Some((memory, head));
-        state.given += 1;
+        state.submitted += 1;
         self.shared.changed.notify_all();
     }
 
     /// Waits a moment until what was handed over is there. Says whether it is.
     pub fn flush(&self, limit: Duration) -> bool {
         let state = self.shared.state();
-        let given = state.given;
+        let given = state.submitted;
         let waited =
             self.shared.changed.wait_timeout_while(state, limit, |state| state.written < given);
         waited.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state).written >= given
@@ -82,11 +82,11 @@ fn write(shared: &Shared, folder: &Path) {
                 shared.changed.wait_while(state, |state| state.next.is_none() && !state.ended);
             let mut state = waited.unwrap_or_else(PoisonError::into_inner);
             let Some(copy) = state.next.take() else { return };
-            (copy, state.given)
+            (copy, state.submitted)
         };
         let (memory, head) = copy;
-        let written = replace(&folder.join(STATE_FILE), &memory)
-            .and_then(|()| replace(&folder.join(HEAD), head.as_bytes()));
+        let written = write_durably(&folder.join(STATE_FILE), &memory)
+            .and_then(|()| write_durably(&folder.join(HEAD), head.as_bytes()));
         match written {
             Ok(()) => {
                 if std::mem::take(&mut failing) {

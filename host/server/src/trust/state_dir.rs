@@ -20,7 +20,7 @@ pub struct StateDirLock {
 
 impl StateDirLock {
     /// Holds it; one that is not there is made.
-    pub fn hold(trust: &Trust) -> Result<Self, StartError> {
+    pub fn acquire(trust: &Trust) -> Result<Self, StartError> {
         let path = &trust.state;
         let unusable = |error: io::Error| {
             let hint = Some(STATE_HINT.to_owned());

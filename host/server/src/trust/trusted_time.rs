@@ -16,7 +16,7 @@ use std::time::Instant;
 use portcullis_audit::{RecordTime, TimeMark};
 use portcullis_model::Millis;
 
-use super::clock_machine::{ClockMachine, Reading, is_fresh, millis};
+use super::clock_machine::{ClockMachine, ClockReading, is_fresh, millis};
 use crate::clock::Clock;
 
 /// The time that the host goes by, for all threads.
@@ -110,7 +110,7 @@ impl TrustedTime {
     /// were made.
     pub fn new(clock: Clock, floor: Millis, documents: &[Millis]) -> Self {
         let began = Instant::now();
-        let machine = ClockMachine::new(floor, documents, Reading::first(clock.now()));
+        let machine = ClockMachine::new(floor, documents, ClockReading::first(clock.now()));
         Self { clock, began, observed: AtomicU64::new(0), state: Mutex::new(machine) }
     }
 
@@ -134,7 +134,7 @@ impl TrustedTime {
 
     /// The time that a record gets.
     pub fn for_records(&self) -> RecordTime {
-        let (machine, Reading { wall, .. }) = self.evaluate();
+        let (machine, ClockReading { wall, .. }) = self.evaluate();
         let mark = machine.state.mark().map(|state| TimeMark { state, host_clock: wall.0 });
         RecordTime { at: machine.time.0, mark }
     }
@@ -219,11 +219,11 @@ impl TrustedTime {
         }
     }
 
-    fn evaluate(&self) -> (MutexGuard<'_, ClockMachine>, Reading) {
+    fn evaluate(&self) -> (MutexGuard<'_, ClockMachine>, ClockReading) {
         let mut machine = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock, so that readings reach the machine in their order.
         let monotonic = self.clock.instant().saturating_duration_since(self.began);
-        let reading = Reading { wall: self.clock.now(), monotonic };
+        let reading = ClockReading { wall: self.clock.now(), monotonic };
         machine.evaluate(reading);
         (machine, reading)
     }

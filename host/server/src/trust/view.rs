@@ -22,7 +22,7 @@ impl Trusted<'_> {
     /// Returns the trust roots under which a set may have been signed: the newest, and that of the
     /// set that was active last.
     pub fn signers(&self) -> Vec<Arc<TrustRoot>> {
-        let active = self.history.active.map(|active| Arc::clone(self.roots.at(active.root)));
+        let active = self.history.active.map(|active| Arc::clone(self.roots.version(active.root)));
         std::iter::once(Arc::clone(self.roots.newest())).chain(active).collect()
     }
 }

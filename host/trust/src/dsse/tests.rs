@@ -16,7 +16,7 @@ fn distinct_public_keys_are_counted() {
     let known = [one.public().clone(), two.public().clone()];
     let envelope = Envelope::parse(&sign("t", b"{}", &[&one, &two, &one])).unwrap();
     let verified = envelope.verify("t", &known).unwrap();
-    assert_eq!((verified.signers, verified.strangers), (vec![one.public(), two.public()], 0));
+    assert_eq!((verified.signers, verified.unknown), (vec![one.public(), two.public()], 0));
     assert_eq!(verified.payload, b"{}");
 }
 
@@ -34,7 +34,7 @@ fn a_stranger_s_signature_neither_counts_nor_harms() {
     let envelope = Envelope::parse(&sign("t", b"{}", &[&unauthenticated, &one])).unwrap();
     let known = [one.public().clone()];
     let verified = envelope.verify("t", &known).unwrap();
-    assert_eq!((verified.signers.len(), verified.strangers), (1, 1));
+    assert_eq!((verified.signers.len(), verified.unknown), (1, 1));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::names::quoted;
 use crate::refusal::Refusal;
 use crate::release::{Binding, PluginEntry, ReleaseSet};
 use crate::revoked::RevokedPlugins;
-use crate::rollout::Bounds;
+use crate::rollout::SignedLimits;
 use crate::root::TrustRoot;
 use crate::verify::verify_manifest;
 use crate::{strict, time};
@@ -54,7 +54,7 @@ pub struct BindingSource {
     #[serde(default)]
     fallback: BTreeMap<String, String>,
     #[serde(default)]
-    bounds: Bounds,
+    bounds: SignedLimits,
     candidate: Option<CandidateSource>,
 }
 

@@ -58,11 +58,12 @@ fn more_than_is_asked_for_changes_nothing() {
 
 #[test]
 fn searches() {
-    let who = |what: &str, id: &str| call("", what, id).search(Sought::Subject, "user");
+    let who = |what: &str, id: &str| call("", what, id).search(SearchTarget::Subject, "user");
     assert_eq!(found(who("read", "record-1")), ["alice", "bob"]);
-    let which = |who: &str, what: &str| call(who, what, "").search(Sought::Resource, "record");
+    let which =
+        |who: &str, what: &str| call(who, what, "").search(SearchTarget::Resource, "record");
     assert_eq!(found(which("alice", "read")), ["record-1", "record-2"]);
-    let what = |who: &str, id: &str| call(who, "", id).search(Sought::Action, "");
+    let what = |who: &str, id: &str| call(who, "", id).search(SearchTarget::Action, "");
     assert_eq!(found(what("alice", "record-1")), ["read", "write"]);
     // With properties.
     assert_eq!(found(who("write", "record-2").resource_attribute("status", "archived")), ["bob"]);
@@ -72,5 +73,7 @@ fn searches() {
     assert_eq!(found(bob), ["read", "write"]);
     // What is unknown is found nowhere.
     assert!(found(what("nonexistent-user", "record-1")).is_empty());
-    assert!(found(call("", "read", "record-1").search(Sought::Subject, "spaceship")).is_empty());
+    assert!(
+        found(call("", "read", "record-1").search(SearchTarget::Subject, "spaceship")).is_empty()
+    );
 }

@@ -70,7 +70,7 @@ fn every_decision_and_every_search_is_that_of_the_policy() {
             }
             let expected: Vec<_> =
                 ACTIONS.into_iter().filter(|what| may(who, what, document)).collect();
-            let search = call(who.0, "", &document.0).search(Sought::Action, "").build();
+            let search = call(who.0, "", &document.0).search(SearchTarget::Action, "").build();
             assert_eq!(testing::find(&plugin, &search, 2), expected);
         }
         for what in ACTIONS {
@@ -78,7 +78,7 @@ fn every_decision_and_every_search_is_that_of_the_policy() {
                 .iter()
                 .filter(|document| may(who, what, document))
                 .map(|document| document.0.clone());
-            let search = call(who.0, what, "").search(Sought::Resource, "record").build();
+            let search = call(who.0, what, "").search(SearchTarget::Resource, "record").build();
             assert_eq!(testing::find(&plugin, &search, 7), expected.collect::<Vec<String>>());
         }
     }
@@ -86,7 +86,7 @@ fn every_decision_and_every_search_is_that_of_the_policy() {
         for what in ACTIONS {
             let expected: Vec<_> =
                 PEOPLE.iter().filter(|who| may(who, what, document)).map(|who| who.0).collect();
-            let search = call("", what, &document.0).search(Sought::Subject, "user").build();
+            let search = call("", what, &document.0).search(SearchTarget::Subject, "user").build();
             assert_eq!(testing::find(&plugin, &search, 3), expected);
         }
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::compiled::Applies;
-use crate::judge::weigh;
+use crate::judge::evaluate;
 use crate::scene::EvaluationRequest;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -193,7 +193,7 @@ proptest! {
         let find = |sought, kind: &str| testing::find(&plugin, &asked.call().search(sought, kind).build(), limit);
         let expected: Vec<String> = listed("subjects", "id", Some("user")).into_iter()
             .filter(|id| yes(asked.call().subject(id))).collect();
-        prop_assert_eq!(find(Sought::Subject, "user"), expected);
+        prop_assert_eq!(find(SearchTarget::Subject, "user"), expected);
 
         let kind = asked.resource.as_ref().map_or("a", |(kind, ..)| kind);
         let expected: Vec<String> = listed("resources", "id", Some(kind)).into_iter()
@@ -210,7 +210,7 @@ proptest! {
                 }
                 yes(candidate.call())
             }).collect();
-        prop_assert_eq!(find(Sought::Resource, kind), expected);
+        prop_assert_eq!(find(SearchTarget::Resource, kind), expected);
 
         // A search for actions leaves the action out, properties included.
         let mut actions = listed("actions", "name", None);
@@ -222,7 +222,7 @@ proptest! {
         actions.dedup();
         let without = Asked { action: None, ..asked.clone() };
         let expected: Vec<String> = actions.into_iter().filter(|name| yes(without.call().action("action", name))).collect();
-        prop_assert_eq!(find(Sought::Action, ""), expected);
+        prop_assert_eq!(find(SearchTarget::Action, ""), expected);
     }
 
     #[test]
@@ -244,7 +244,7 @@ proptest! {
         let call = asked.call().build();
         let plugin = rules(&settings);
         let before = testing::decide(&plugin, &call);
-        prop_assert_eq!(weigh(&plugin.0, &call).allows(), before.verdict() == Effect::Allow);
+        prop_assert_eq!(evaluate(&plugin.0, &call).allows(), before.verdict() == Effect::Allow);
         let mut turned = settings.clone();
         turned["rules"].as_array_mut().unwrap().reverse();
         turned["subjects"].as_array_mut().unwrap().reverse();
@@ -303,14 +303,14 @@ fn ten_thousand_rules_are_held_against_a_call_by_the_few_that_can_concern_it() {
     // For whoever reads the output; what a call costs in its sandbox is measured elsewhere.
     let call = call("u5", "read", "r8000").build();
     let begun = Instant::now();
-    let yes = (0..10_000).filter(|_| weigh(&plugin.0, &call).allows()).count();
+    let yes = (0..10_000).filter(|_| evaluate(&plugin.0, &call).allows()).count();
     println!("{yes} calls, each {:?}", begun.elapsed() / 10_000);
 }
 
 #[test]
 fn ten_thousand_are_searched() {
     let plugin = rules(&large(10_000));
-    let search = call("u4", "read", "").search(Sought::Resource, "record").build();
+    let search = call("u4", "read", "").search(SearchTarget::Resource, "record").build();
     let found = testing::find(&plugin, &search, 1_000);
     assert_eq!(found.len(), 2_500);
     assert!(found.is_sorted());

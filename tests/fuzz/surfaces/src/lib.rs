@@ -7,15 +7,16 @@ use std::sync::{Arc, LazyLock};
 
 use portcullis_callers::{Discovery, Issuer, KeySet, Token};
 use portcullis_hooks::{
-    AnswerSource, Decryptor, Errand, Frame, HookKind, Incoming, Mapping, MappingSource, OnFailure,
-    Outcome, Parsed, Refusal, Request, Settings, errand, read, refuse, safe_answer, write,
+    AnswerSource, Decryptor, HookKind, HookRequest, HookSettings, Mapping, MappingSource,
+    OnFailure, Outcome, ParseContext, Parsed, Request, SafeAnswerInput, SideEffect, errand, read,
+    refuse, safe_answer, write,
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{
-    Cause, Change, Credential, Document, Effect, Millis, Reads, Target, Wanted,
+    AttributeFilter, Cause, Change, Credential, Document, Effect, Millis, Reads, Target,
 };
 use portcullis_registry::{
-    Documents, Image, Index, MANIFEST_ARTIFACT, MAX_PLUGINS, Reference, Release, SUITE_ARTIFACT,
+    Documents, Image, ImageRef, Index, MANIFEST_ARTIFACT, MAX_PLUGINS, Release, SUITE_ARTIFACT,
 };
 use portcullis_server::net::proxy_protocol;
 use portcullis_suite::{Suite, Syntax, check_settings};
@@ -103,18 +104,18 @@ pub fn import(bytes: &[u8]) {
 pub fn entra(bytes: &[u8]) {
     for kind in HookKind::ALL.into_iter().filter(|kind| kind.name().starts_with("entra.")) {
         body(kind, bytes);
-        let settings = Settings::default();
-        let frame = Frame {
+        let settings = HookSettings::default();
+        let frame = ParseContext {
             tenant: "t",
             received: Millis(1),
             seed: 2,
             settings: &settings,
-            wanted: Wanted::all(),
+            wanted: AttributeFilter::all(),
         };
         let request =
             Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
         let heard = read(kind, &request, &frame);
-        let Ok(Parsed::One(incoming)) = &heard else { continue };
+        let Ok(Parsed::Single(incoming)) = &heard else { continue };
         for cause in Cause::ALL {
             let closed = safe_answer(kind, &OnFailure::Closed, cause, Some(incoming));
             let said = String::from_utf8_lossy(closed.body()).into_owned();
@@ -136,7 +137,7 @@ pub fn entra(bytes: &[u8]) {
         let approvers = [Change::RequireApprovers(vec!["a".into()])];
         for changes in [&[][..], &approvers] {
             let outcome = Outcome { verdict: Effect::Allow, changes, ..Outcome::default() };
-            if let Some(Errand::Resume(resume)) = errand(kind, incoming, &outcome) {
+            if let Some(SideEffect::Resume(resume)) = errand(kind, incoming, &outcome) {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
                 assert!(
                     resume.path.bytes().all(plain)
@@ -166,7 +167,7 @@ pub fn jwe(bytes: &[u8]) {
 
 /// The body of a `ping.sideband` call in both phases: each answer is JSON, and what is allowed is echoed whole.
 pub fn sideband(bytes: &[u8]) {
-    let settings = Settings::default();
+    let settings = HookSettings::default();
     for route in ["/sideband/request", "/sideband/response"] {
         for incoming in questions(HookKind::PingSideband, route, bytes, &settings) {
             let outcome = Outcome { verdict: Effect::Allow, ..Outcome::default() };
@@ -182,7 +183,8 @@ pub fn sideband(bytes: &[u8]) {
 
 /// The body of a `ping.pdp` call, single and as a batch.
 pub fn pdp(bytes: &[u8]) {
-    let settings = Settings { subject: Some("/attributes/User".to_owned()), ..Settings::default() };
+    let settings =
+        HookSettings { subject: Some("/attributes/User".to_owned()), ..HookSettings::default() };
     every_way(
         HookKind::PingPdp,
         &["/governance-engine", "/governance-engine/batch"],
@@ -199,7 +201,7 @@ pub fn authzen(bytes: &[u8]) {
         "/access/v1/search/subject",
         "/access/v1/search/action",
     ];
-    every_way(HookKind::Authzen, &routes, bytes, &Settings::default());
+    every_way(HookKind::Authzen, &routes, bytes, &HookSettings::default());
 }
 
 /// The body of a `generic` call, and the same bytes as the template of its answers.
@@ -219,7 +221,8 @@ pub fn generic(bytes: &[u8]) {
             ..source.clone()
         };
         if let Ok(mapping) = Mapping::compile(own) {
-            let settings = Settings { mapping: Some(Arc::new(mapping)), ..Settings::default() };
+            let settings =
+                HookSettings { mapping: Some(Arc::new(mapping)), ..HookSettings::default() };
             every_way(HookKind::Generic, &[""], b"{}", &settings);
         }
     }
@@ -228,7 +231,7 @@ pub fn generic(bytes: &[u8]) {
             HookKind::Generic,
             &[""],
             bytes,
-            &Settings { mapping: Some(Arc::new(mapping)), ..Settings::default() },
+            &HookSettings { mapping: Some(Arc::new(mapping)), ..HookSettings::default() },
         );
     }
 }
@@ -395,14 +398,14 @@ pub fn registry(bytes: &[u8]) {
     let _ = portcullis_registry::subject(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     drop(portcullis_registry::challenges(text));
-    if let Ok(reference) = text.parse::<Reference>() {
+    if let Ok(reference) = text.parse::<ImageRef>() {
         assert_eq!(reference.to_string(), text);
         assert!(!reference.repository.name.contains("..") && !text.contains("//"));
     }
 }
 
 /// Every question in a body, answered in every way.
-fn every_way(kind: HookKind, routes: &[&'static str], bytes: &[u8], settings: &Settings) {
+fn every_way(kind: HookKind, routes: &[&'static str], bytes: &[u8], settings: &HookSettings) {
     for route in routes {
         for incoming in questions(kind, route, bytes, settings) {
             for verdict in Effect::ALL {
@@ -432,25 +435,41 @@ fn questions(
     kind: HookKind,
     route: &'static str,
     bytes: &[u8],
-    settings: &Settings,
-) -> Vec<Incoming> {
-    let frame =
-        Frame { tenant: "t", received: Millis(1), seed: 2, settings, wanted: Wanted::all() };
+    settings: &HookSettings,
+) -> Vec<HookRequest> {
+    let frame = ParseContext {
+        tenant: "t",
+        received: Millis(1),
+        seed: 2,
+        settings,
+        wanted: AttributeFilter::all(),
+    };
     let header = |name: &str| (name == "content-type").then_some("application/json");
     let request = Request { get: false, route, header: &header, searches: true, body: bytes };
     match read(kind, &request, &frame) {
-        Ok(Parsed::One(incoming) | Parsed::Which(incoming, _)) => vec![incoming],
-        Ok(Parsed::Many(batch)) => batch.items.into_iter().flatten().collect(),
-        Ok(Parsed::Nothing(_)) | Err(_) => Vec::new(),
+        Ok(Parsed::Single(incoming) | Parsed::Search(incoming, _)) => vec![incoming],
+        Ok(Parsed::Batch(batch)) => batch.items.into_iter().flatten().collect(),
+        Ok(Parsed::Immediate(_)) | Err(_) => Vec::new(),
     }
 }
 
 /// Each refusal is JSON, or nothing.
-fn answered(kind: HookKind, route: &'static str, incoming: Option<&Incoming>, settings: &Settings) {
+fn answered(
+    kind: HookKind,
+    route: &'static str,
+    incoming: Option<&HookRequest>,
+    settings: &HookSettings,
+) {
     for on_failure in [OnFailure::Closed, OnFailure::Open] {
         for cause in Cause::ALL {
-            let refusal =
-                Refusal { settings, on_failure: &on_failure, cause, detail: "", route, incoming };
+            let refusal = SafeAnswerInput {
+                settings,
+                on_failure: &on_failure,
+                cause,
+                detail: "",
+                route,
+                incoming,
+            };
             let answer = refuse(kind, &refusal);
             assert!(answer.body().is_empty() || Document::parse(answer.body()).is_ok());
         }
@@ -458,20 +477,20 @@ fn answered(kind: HookKind, route: &'static str, incoming: Option<&Incoming>, se
 }
 
 fn body(kind: HookKind, bytes: &[u8]) {
-    let settings = Settings::default();
-    let frame = Frame {
+    let settings = HookSettings::default();
+    let frame = ParseContext {
         tenant: "t",
         received: Millis(1),
         seed: 2,
         settings: &settings,
-        wanted: Wanted::all(),
+        wanted: AttributeFilter::all(),
     };
     let request =
         Request { get: false, route: "", header: &|_| None, searches: false, body: bytes };
     let heard = read(kind, &request, &frame);
     let questions: Vec<_> = match &heard {
-        Ok(Parsed::One(incoming)) => vec![incoming],
-        Ok(Parsed::Many(batch)) => {
+        Ok(Parsed::Single(incoming)) => vec![incoming],
+        Ok(Parsed::Batch(batch)) => {
             batch.items.iter().filter_map(|item| item.as_ref().ok()).collect()
         }
         _ => Vec::new(),
@@ -485,7 +504,7 @@ fn body(kind: HookKind, bytes: &[u8]) {
 }
 
 /// Every safe answer is one that the platform reads, and a closed hook that can stop does.
-fn refused(kind: HookKind, incoming: Option<&Incoming>) {
+fn refused(kind: HookKind, incoming: Option<&HookRequest>) {
     for on_failure in [
         OnFailure::Closed,
         OnFailure::Open,
@@ -510,7 +529,7 @@ fn refused(kind: HookKind, incoming: Option<&Incoming>) {
 }
 
 /// Every answer is one that the platform reads, and vouches for nothing that was not said.
-fn spoken(kind: HookKind, incoming: &Incoming) {
+fn spoken(kind: HookKind, incoming: &HookRequest) {
     let changes = [
         Change::Set {
             target: Target::AccessToken,

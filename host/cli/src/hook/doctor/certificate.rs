@@ -18,7 +18,7 @@ pub fn look(target: &Target, connection: Result<&Connection, &String>, findings:
                 .as_deref()
                 .map(|version| format!(" over {version}"))
                 .unwrap_or_default();
-            findings.well(
+            findings.ok(
                 "reach",
                 format!(
                     "connected{tls} in {:.1} ms",
@@ -27,14 +27,14 @@ pub fn look(target: &Target, connection: Result<&Connection, &String>, findings:
             );
         }
         Err(why) if shown.is_empty() => {
-            findings.bad(
+            findings.error(
                 "reach",
                 why.clone(),
                 "make sure that the host runs, and check name, port, firewall and proxy",
             );
         }
         Err(why) => {
-            findings.bad(
+            findings.error(
                 "certificate",
                 why.clone(),
                 "the platform will refuse it too: renew it, or serve the whole chain under the right name",
@@ -47,14 +47,14 @@ pub fn look(target: &Target, connection: Result<&Connection, &String>, findings:
          `--url https://…`";
         let said = "plain HTTP".to_owned();
         return if loopback {
-            findings.odd("certificate", said, hint)
+            findings.warn("certificate", said, hint)
         } else {
-            findings.bad("certificate", said, hint)
+            findings.error("certificate", said, hint)
         };
     }
     let Some(own) = shown.first() else { return };
     let Ok((_, own)) = X509Certificate::from_der(own) else {
-        return findings.bad(
+        return findings.error(
             "certificate",
             "the certificate cannot be read".to_owned(),
             "replace it",
@@ -74,13 +74,13 @@ pub fn look(target: &Target, connection: Result<&Connection, &String>, findings:
         // What is wrong was said; here is what was shown.
         findings.skip("certificate", &said);
     } else if days < SOON {
-        findings.odd(
+        findings.warn(
             "certificate",
             said,
             "renew it; once it has expired every call of the platform fails",
         );
     } else {
-        findings.well("certificate", said);
+        findings.ok("certificate", said);
     }
 }
 

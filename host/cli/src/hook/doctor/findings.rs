@@ -7,9 +7,9 @@ pub struct Check {
     /// What.
     pub what: &'static str,
     /// How it is.
-    pub how: CheckResult,
+    pub result: CheckResult,
     /// What is to be said of it.
-    pub said: String,
+    pub detail: String,
     /// What to change.
     pub hint: Option<String>,
 }
@@ -18,11 +18,11 @@ pub struct Check {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum CheckResult {
     /// As it should be.
-    Well,
+    Ok,
     /// Worth a look.
-    Odd,
+    Warning,
     /// Wrong.
-    Badly,
+    Error,
     /// Not looked at.
     Skipped,
 }
@@ -38,28 +38,43 @@ pub struct Findings {
 
 impl Findings {
     /// It is as it should be.
-    pub fn well(&mut self, what: &'static str, said: String) {
-        self.all.push(Check { what, how: CheckResult::Well, said, hint: None });
+    pub fn ok(&mut self, what: &'static str, said: String) {
+        self.all.push(Check { what, result: CheckResult::Ok, detail: said, hint: None });
     }
 
     /// It is worth a look.
-    pub fn odd(&mut self, what: &'static str, said: String, hint: &str) {
-        self.all.push(Check { what, how: CheckResult::Odd, said, hint: Some(hint.to_owned()) });
+    pub fn warn(&mut self, what: &'static str, said: String, hint: &str) {
+        self.all.push(Check {
+            what,
+            result: CheckResult::Warning,
+            detail: said,
+            hint: Some(hint.to_owned()),
+        });
     }
 
     /// It is wrong.
-    pub fn bad(&mut self, what: &'static str, said: String, hint: &str) {
-        self.all.push(Check { what, how: CheckResult::Badly, said, hint: Some(hint.to_owned()) });
+    pub fn error(&mut self, what: &'static str, said: String, hint: &str) {
+        self.all.push(Check {
+            what,
+            result: CheckResult::Error,
+            detail: said,
+            hint: Some(hint.to_owned()),
+        });
     }
 
     /// Whether this is wrong.
     pub fn has_errors(&self, what: &str) -> bool {
-        self.all.iter().any(|check| check.what == what && check.how == CheckResult::Badly)
+        self.all.iter().any(|check| check.what == what && check.result == CheckResult::Error)
     }
 
     /// It was not looked at.
     pub fn skip(&mut self, what: &'static str, said: &str) {
-        self.all.push(Check { what, how: CheckResult::Skipped, said: said.to_owned(), hint: None });
+        self.all.push(Check {
+            what,
+            result: CheckResult::Skipped,
+            detail: said.to_owned(),
+            hint: None,
+        });
     }
 }
 
@@ -67,9 +82,9 @@ impl CheckResult {
     /// As it is shown.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Well => "ok",
-            Self::Odd => "warn",
-            Self::Badly => "FAIL",
+            Self::Ok => "ok",
+            Self::Warning => "warn",
+            Self::Error => "FAIL",
             Self::Skipped => "skip",
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_hooks::outside::{Taken, taken};
+use portcullis_hooks::outside::{PlatformReaction, react};
 use portcullis_hooks::{Behaviour, OnFailure};
 
 use super::super::connection::Answer;
@@ -14,9 +14,9 @@ impl Findings {
     pub fn preflight(&mut self, answer: &Answer) {
         let said = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
         if answer.status == 200 && said.get("verification").is_some_and(|it| it == MARK) {
-            self.well("route", "the verification challenge is answered".to_owned());
+            self.ok("route", "the verification challenge is answered".to_owned());
         } else {
-            self.bad(
+            self.error(
                 "route",
                 format!(
                     "the answer to the verification challenge is {} and does not repeat it",
@@ -34,20 +34,18 @@ impl Findings {
         let open = target.on_failure == Some(OnFailure::Open);
         let hint = "Portcullis itself must answer a call without a proof; make sure that no \
          proxy answers in its place, and check `hook.on_failure`";
-        match taken(target.kind, answer.status, &answer.body) {
-            Taken::Stops => self.well(
-                "stranger",
-                format!("{what} is answered with {}, which stops", answer.status),
-            ),
-            Taken::GoesOn => {
-                self.bad(
+        match react(target.kind, answer.status, &answer.body) {
+            PlatformReaction::Blocks => self
+                .ok("stranger", format!("{what} is answered with {}, which stops", answer.status)),
+            PlatformReaction::Proceeds => {
+                self.error(
                     "stranger",
                     format!("{what} gets an answer on which the platform goes on"),
                     hint,
                 );
             }
-            Taken::NotTaken(why) => {
-                let reactions = target.kind.reactions();
+            PlatformReaction::Rejects(why) => {
+                let reactions = target.kind.failure_behaviour();
                 let reaction = if answer.status >= 500 {
                     reactions.server_error
                 } else {
@@ -58,12 +56,12 @@ impl Findings {
                     answer.status
                 );
                 match reaction {
-                    _ if !target.kind.binds() => {
-                        self.well("stranger", format!("{what} is answered with {}", answer.status))
+                    _ if !target.kind.is_binding() => {
+                        self.ok("stranger", format!("{what} is answered with {}", answer.status))
                     }
-                    Behaviour::Stops(_) => self.well("stranger", said),
-                    _ if open => self.well("stranger", format!("{said}; the hook is open")),
-                    _ => self.bad("stranger", said, hint),
+                    Behaviour::FailsClosed(_) => self.ok("stranger", said),
+                    _ if open => self.ok("stranger", format!("{said}; the hook is open")),
+                    _ => self.error("stranger", said, hint),
                 }
             }
         }
@@ -76,26 +74,26 @@ impl Findings {
             unauthenticated.status == answer.status && unauthenticated.body == answer.body
         });
         if same {
-            self.bad(
+            self.error(
                 "caller",
                 "the answer to the right secret is the same as to a wrong one".to_owned(),
                 "compare the file of the secret with what the platform has, and the header's \
                  name with `hook.caller.header`",
             );
         } else {
-            self.well("caller", "the host accepts it".to_owned());
+            self.ok("caller", "the host accepts it".to_owned());
         }
-        match taken(target.kind, answer.status, &answer.body) {
-            Taken::GoesOn => {
-                self.well("preview", "the platform accepts the answer and goes on".to_owned())
+        match react(target.kind, answer.status, &answer.body) {
+            PlatformReaction::Proceeds => {
+                self.ok("preview", "the platform accepts the answer and goes on".to_owned())
             }
-            Taken::Stops => self.odd(
+            PlatformReaction::Blocks => self.warn(
                 "preview",
                 format!("the platform accepts the answer and stops: {}", shorten(&text)),
                 "if this request should not be stopped, read the call's record: `portcullis \
                  audit show --type hook.decision`",
             ),
-            Taken::NotTaken(why) => self.bad(
+            PlatformReaction::Rejects(why) => self.error(
                 "preview",
                 format!("the platform does not accept the answer ({}): {why}", answer.status),
                 "make sure that nothing between host and platform changes answers; if nothing \
@@ -107,7 +105,7 @@ impl Findings {
                 body.pointer("/debugContext/record").and_then(|it| it.as_str()).map(str::to_owned)
             })
         {
-            self.well("record", format!("the call's record is {reference}"));
+            self.ok("record", format!("the call's record is {reference}"));
         }
     }
 
@@ -125,22 +123,22 @@ impl Findings {
             limit.as_millis()
         );
         if *worst >= limit {
-            self.bad(
+            self.error(
                 "latency",
                 said,
                 "read `spent_us` in the calls' records, which says which stage took the time",
             );
         } else if *worst * 2 >= limit {
-            self.odd(
+            self.warn(
                 "latency",
                 said,
                 "little time is left for a busy hour; read `spent_us` in the calls' records",
             );
         } else {
-            self.well("latency", said);
+            self.ok("latency", said);
         }
         if let Some(budget) = target.budget.filter(|budget| *budget + NETWORK > limit) {
-            self.odd(
+            self.warn(
                 "budget",
                 format!(
                     "budget_ms {} leaves less than {} ms of the platform's limit for the network",

@@ -19,7 +19,7 @@ impl Findings {
     /// accept. `now` is in seconds since the epoch.
     pub fn token(&mut self, bearer: &str, accepted: &[Arc<OauthConfig>], now: u64) {
         let Some((header, claims)) = decode(bearer) else {
-            self.bad(
+            self.error(
                 CHECK,
                 "the bearer token is not a JSON Web Token".to_owned(),
                 "give the access token itself: three parts with dots between them, without \
@@ -27,7 +27,7 @@ impl Findings {
             );
             return;
         };
-        self.well(CHECK, describe(&header, &claims, now));
+        self.ok(CHECK, describe(&header, &claims, now));
         // The configuration that names the token's issuer; else the first, to compare with.
         let iss = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
         let names =
@@ -35,11 +35,11 @@ impl Findings {
         let config = accepted.iter().find(names).or(accepted.first());
         let skew = config.map_or(0, |config| config.issuer.skew);
         for hint in times(&claims, now, skew) {
-            self.bad(CHECK, hint.0, hint.1);
+            self.error(CHECK, hint.0, hint.1);
         }
         let Some(config) = config else { return };
         for (claim, found, wanted) in mismatches(&claims, config) {
-            self.bad(
+            self.error(
                 CHECK,
                 format!("`{claim}` is {found}; the configuration accepts {wanted}"),
                 hint(claim),
@@ -183,7 +183,7 @@ mod tests {
     fn lines(bearer: &str) -> Vec<String> {
         let mut findings = Findings::default();
         findings.token(bearer, &[], 1_000);
-        findings.all.into_iter().map(|check| check.said).collect()
+        findings.all.into_iter().map(|check| check.detail).collect()
     }
 
     #[test]

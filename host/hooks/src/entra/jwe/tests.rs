@@ -89,7 +89,7 @@ fn what_is_not_taken_is_one_error() {
         .collect();
     wrong.extend(["", ".", "....", "a.b.c.d.e", "{5-part-JWE}"].map(str::to_owned));
     wrong.push(format!("{good}."));
-    wrong.push("A".repeat(LONGEST + 1));
+    wrong.push("A".repeat(MAX_BYTES + 1));
     let header = |text: &str| with(0, &BASE64URL.encode(text));
     for text in [
         "{}",

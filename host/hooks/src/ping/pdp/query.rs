@@ -13,7 +13,7 @@ use super::{MOST_REQUESTS, indeterminate, question};
 use crate::answer::{Answer, Slot};
 use crate::body::{object, spelled, spelling, string};
 use crate::object::{Object, array};
-use crate::{Batch, Frame, Malformed, Parsed, ShortCircuit, UnparsedItem};
+use crate::{Batch, ParseContext, ParseError, Parsed, ShortCircuit, UnparsedItem};
 
 /// An attribute of a query, with the values that are asked about.
 struct Asked {
@@ -22,14 +22,14 @@ struct Asked {
 }
 
 /// Reads a query: one question for each combination, in the order of the values.
-pub(super) fn read(document: &Document, frame: &Frame<'_>) -> Result<Parsed, Malformed> {
+pub(super) fn read(document: &Document, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
     let asked = attributes(document.root())?;
     let query = combinations(&asked);
     let context = object(Some(document.root()), "context");
     let items = query.iter().enumerate().map(|(number, combination)| {
         let body = request(context, combination);
         let question = Document::parse(body.as_bytes())
-            .map_err(|error| Malformed { cause: error.cause, detail: "query".into(), event: None })
+            .map_err(|error| ParseError { cause: error.cause, detail: "query".into(), event: None })
             .and_then(|document| question(document, frame, Some(number)));
         question.map_err(|malformed| {
             let answer = indeterminate(Some(frame.received), "BAD_REQUEST", malformed.code());
@@ -37,7 +37,7 @@ pub(super) fn read(document: &Document, frame: &Frame<'_>) -> Result<Parsed, Mal
         })
     });
     let items = items.collect();
-    Ok(Parsed::Many(Batch { id: None, items, until: ShortCircuit::End, query }))
+    Ok(Parsed::Batch(Batch { id: None, items, until: ShortCircuit::Never, query }))
 }
 
 /// The answer to a query, of the answers to its questions.
@@ -58,19 +58,21 @@ pub(super) fn answer(answers: &[Vec<u8>], query: &[Vec<(String, String)>]) -> An
         decisions.iter().filter_map(|decision| decision.root().get("elapsedTime")?.as_u64()).max();
     let results = level(&permitted, 0);
     let head = Object::new()
-        .some(member("id"), |object, id| object.text("requestId", &id))
-        .some(member("timestamp"), |object, at| object.text("timeStamp", &at))
-        .some(member("deploymentPackageId"), |object, id| object.text("deploymentPackageId", &id))
-        .some(elapsed, |object, elapsed| object.json("elapsedTime", &elapsed.to_string()));
+        .optional(member("id"), |object, id| object.text("requestId", &id))
+        .optional(member("timestamp"), |object, at| object.text("timeStamp", &at))
+        .optional(member("deploymentPackageId"), |object, id| {
+            object.text("deploymentPackageId", &id)
+        })
+        .optional(elapsed, |object, elapsed| object.json("elapsedTime", &elapsed.to_string()));
     // The reference speaks of `results` and its examples have `result`: clients exist for both.
     let whole = head.json("results", &results).json("result", &results);
     Answer::ok(whole.end(), Slot::Nowhere)
 }
 
 /// The attributes of a query: at least one, each once and with values.
-fn attributes(root: Value<'_>) -> Result<Vec<Asked>, Malformed> {
-    let refuse = |detail: &'static str| Malformed {
-        cause: Cause::WrongShape,
+fn attributes(root: Value<'_>) -> Result<Vec<Asked>, ParseError> {
+    let refuse = |detail: &'static str| ParseError {
+        cause: Cause::SchemaMismatch,
         detail: detail.into(),
         event: None,
     };
@@ -126,7 +128,7 @@ fn request(context: Option<Value<'_>>, combination: &[(String, String)]) -> Stri
         let own = spelled(context, name);
         let asked = combination.iter().find(|(asked, _)| asked.eq_ignore_ascii_case(name));
         let said = own.or_else(|| asked.map(|(_, value)| value.clone()));
-        request = request.some(said, |request, said| request.text(name, &said));
+        request = request.optional(said, |request, said| request.text(name, &said));
     }
     let mut attributes = Object::new();
     let kept = object(context, "attributes").into_iter().flat_map(Value::members);
@@ -167,7 +169,7 @@ fn level(permitted: &[(&[(String, String)], Value<'_>)], depth: usize) -> String
 fn leaf(node: Object, decision: Value<'_>) -> String {
     let mut node = node.json("decision", r#""PERMIT""#);
     for name in ["id", "statements"] {
-        node = node.some(decision.get(name), |node, value| node.json(name, value.raw()));
+        node = node.optional(decision.get(name), |node, value| node.json(name, value.raw()));
     }
     node.end()
 }

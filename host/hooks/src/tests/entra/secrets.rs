@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::platform::NONCE;
 use super::{SETTINGS, VECTORS, frame, hear, incoming, request};
-use crate::{Errand, Frame, HookKind, Outcome, Request, Settings, errand, read};
+use crate::{HookKind, HookSettings, Outcome, ParseContext, Request, SideEffect, errand, read};
 
 const PASSWORD: &str = "Zwölf Äpfel \"am\" Baum 12!";
 
@@ -47,7 +47,7 @@ fn what_is_encrypted_well_and_says_nothing_good_is_refused() {
         let malformed = hear(HookKind::EntraPasswordSubmit, body.as_bytes())
             .err()
             .unwrap_or_else(|| panic!("{name}"));
-        assert_eq!(malformed.cause, Cause::WrongShape, "{name}");
+        assert_eq!(malformed.cause, Cause::SchemaMismatch, "{name}");
         assert!(!format!("{malformed:?}").contains("Baum"));
     }
     for (name, token) in VECTORS["refused"].as_object().unwrap() {
@@ -68,8 +68,8 @@ fn what_is_encrypted_well_and_says_nothing_good_is_refused() {
 #[test]
 fn a_password_context_has_its_time_and_its_audience() {
     let body = password(&VECTORS["tokens"]["ten minutes"]).to_string();
-    let hear = |at: u64, settings: &Settings| {
-        let frame = Frame { received: Millis(at * 1_000), settings, ..frame() };
+    let hear = |at: u64, settings: &HookSettings| {
+        let frame = ParseContext { received: Millis(at * 1_000), settings, ..frame() };
         let request = Request {
             get: false,
             route: "",
@@ -87,10 +87,10 @@ fn a_password_context_has_its_time_and_its_audience() {
     for (audience, good) in
         [(application.to_ascii_uppercase(), true), ("another".to_owned(), false)]
     {
-        let settings = Settings { audience: Some(audience), ..SETTINGS.clone() };
+        let settings = HookSettings { audience: Some(audience), ..SETTINGS.clone() };
         assert_eq!(hear(1_772_435_700, &settings), good);
     }
-    assert!(!hear(1_772_435_700, &Settings::default()), "without a key nothing is decrypted");
+    assert!(!hear(1_772_435_700, &HookSettings::default()), "without a key nothing is decrypted");
 }
 
 #[test]
@@ -100,11 +100,12 @@ fn a_code_is_delivered_to_whom_it_is_for() {
     let kept = heard.call.payload.root().without(&heard.call.secrets.pointers(), "null");
     assert!(!kept.contains("90417352"));
     let allow = Outcome { verdict: Effect::Allow, ..Outcome::default() };
-    let deliver =
-        |incoming: &crate::Incoming, outcome: &Outcome<'_>| match errand(kind, incoming, outcome) {
-            Some(Errand::Deliver(message)) => Some(message),
-            _ => None,
-        };
+    let deliver = |incoming: &crate::HookRequest, outcome: &Outcome<'_>| match errand(
+        kind, incoming, outcome,
+    ) {
+        Some(SideEffect::Deliver(message)) => Some(message),
+        _ => None,
+    };
     let message = deliver(&heard, &allow).unwrap();
     assert_eq!(
         (message.channel, &*message.to, &*message.code),

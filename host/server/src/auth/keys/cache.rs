@@ -55,7 +55,7 @@ impl Cache {
     }
 
     /// Keeps a document: one line of time and MAC, then its bytes. Replaces the one before whole.
-    pub fn keep(&self, fetched: Millis, document: &[u8]) -> io::Result<()> {
+    pub fn store(&self, fetched: Millis, document: &[u8]) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
             create_private_folder(folder)?;
         }
@@ -95,7 +95,7 @@ impl Cache {
 }
 
 /// The largest file that is read: an answer of the issuer, and its line.
-const MAX_BYTES: u64 = crate::net::outbound::LONGEST_ANSWER as u64 + 256;
+const MAX_BYTES: u64 = crate::net::outbound::MAX_RESPONSE_BYTES as u64 + 256;
 
 #[cfg(test)]
 mod tests {
@@ -112,9 +112,9 @@ mod tests {
         let place = "https://a.example/keys";
         let cache = Cache::new(&folder.path().join("made"), key(1), Arc::clone(&floors), place);
         assert!(cache.load_cached().is_none());
-        cache.keep(Millis(7), b"old").unwrap();
+        cache.store(Millis(7), b"old").unwrap();
         let older = fs::read(cache.path()).unwrap();
-        cache.keep(Millis(42), b"{}\n{}").unwrap();
+        cache.store(Millis(42), b"{}\n{}").unwrap();
         assert_eq!(cache.load_cached().unwrap(), (Millis(42), b"{}\n{}".to_vec()));
         let text = fs::read_to_string(cache.path()).unwrap();
         for (what, forged) in [

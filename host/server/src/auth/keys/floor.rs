@@ -18,17 +18,17 @@ use crate::state_mac::Seal;
 
 /// The list; one for all issuers.
 pub struct MinFetchTimes {
-    seal: Seal,
+    mac: Seal,
     file: PathBuf,
     /// The host's own folder, once it is held: the list is written there and nowhere else.
-    home: OnceLock<Arc<HeldFolder>>,
-    known: Mutex<Known>,
+    state_folder: OnceLock<Arc<HeldFolder>>,
+    known: Mutex<StoredTimes>,
 }
 
 /// As it lies in the file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct StoredTimes {
     /// The kind of this list: others in that folder are authenticated with the same key.
     kind: Kind,
     /// Where keys come from → when the newest that are kept were fetched.
@@ -54,17 +54,17 @@ impl MinFetchTimes {
                     why,
                     "the list of kept issuers' keys is not believed"
                 );
-                Known::default()
+                StoredTimes::default()
             }),
-            Err(_) => Known::default(),
+            Err(_) => StoredTimes::default(),
         };
-        Self { seal, file, home: OnceLock::new(), known: Mutex::new(known) }
+        Self { mac: seal, file, state_folder: OnceLock::new(), known: Mutex::new(known) }
     }
 
     /// Writes in the folder that is held open from here on, whatever its path names.
-    pub fn hold(&self, home: &Arc<HeldFolder>) {
+    pub fn attach_folder(&self, home: &Arc<HeldFolder>) {
         // It is held once a process.
-        let _ = self.home.set(Arc::clone(home));
+        let _ = self.state_folder.set(Arc::clone(home));
     }
 
     /// Returns whether keys from there that were fetched then may be taken up.
@@ -83,8 +83,8 @@ impl MinFetchTimes {
             known.fetched.pop_first();
         }
         known.fetched.insert(place.to_owned(), fetched);
-        let bytes = self.seal.close(&*known)?;
-        let place = self.home.get().map_or_else(|| self.file.clone(), |home| home.at(FILE));
+        let bytes = self.mac.close(&*known)?;
+        let place = self.state_folder.get().map_or_else(|| self.file.clone(), |home| home.at(FILE));
         write_atomic_with(&place, &[&bytes], 0o600, Durability::Synced)
     }
 }

@@ -100,7 +100,10 @@ impl Issuer {
 
     fn config(&self) -> KeysConfig {
         KeysConfig {
-            place: Place::Discovery(format!("{}/.well-known/openid-configuration", self.address)),
+            place: KeysLocation::Discovery(format!(
+                "{}/.well-known/openid-configuration",
+                self.address
+            )),
             issuers: vec![self.address.clone()],
             tenant: None,
             stale_ms: 24 * HOUR,
@@ -126,7 +129,9 @@ impl Rig {
         let seal = Seal::new(&SymmetricKey::from_bytes([self.key; 32])).unwrap();
         let folder = self.folder.path().to_owned();
         let floors = Arc::new(MinFetchTimes::read(&folder, seal));
-        KeyRing::new(outbound, clock, Some(Kept { folder, key, floors }), 64).of(config).unwrap()
+        KeyRing::new(outbound, clock, Some(KeyCacheConfig { folder, key, floors }), 64)
+            .keys(config)
+            .unwrap()
     }
 
     fn pass(&self, ms: u64) {
@@ -148,7 +153,7 @@ impl Rig {
 /// Waits for a look that nobody waits for.
 fn settled(keys: &Arc<Keys>) {
     let begin = Instant::now();
-    while keys.looks.lock().unwrap().running().is_some() {
+    while keys.fetch_state.lock().unwrap().running().is_some() {
         assert!(begin.elapsed() < Duration::from_secs(20), "the look never ended");
         thread::sleep(Duration::from_millis(5));
     }
@@ -173,7 +178,7 @@ fn the_first_call_waits_and_a_rotated_key_is_found_by_the_call_that_brings_it() 
     // Withdrawn: gone with the next look.
     issuer.publish(&[&new]);
     rig.pass(HOUR);
-    keys.tend(false);
+    keys.refresh_if_due(false);
     settled(&keys);
     assert_eq!(rig.call(&keys, &old.token()), Err(AuthError::TokenKey));
 }
@@ -183,7 +188,7 @@ fn a_flood_of_invented_keys_is_two_looks_and_no_more_until_their_time_has_come()
     let (rig, issuer, good) = (Rig::new(), Issuer::start(), Signer::new("good"));
     issuer.publish(&[&good]);
     let keys = rig.keys(&issuer.config());
-    keys.tend(true);
+    keys.refresh_if_due(true);
     settled(&keys);
     assert_eq!(issuer.looks(), 1);
     for number in 0..500 {
@@ -225,7 +230,7 @@ fn an_issuer_that_is_down_is_done_without_up_to_the_stated_age_also_after_a_rest
 
     rig.pass(24 * HOUR);
     let restarted = rig.keys(&issuer.config());
-    restarted.tend(true);
+    restarted.refresh_if_due(true);
     settled(&restarted);
     assert_eq!((rig.call(&restarted, &token), restarted.age_ms()), (Ok(()), Some(24 * HOUR)));
     rig.pass(1);
@@ -254,9 +259,9 @@ fn an_answer_of_no_use_never_replaces_keys_that_are() {
         ["", "{}", r#"{"keys":[]}"#, "<html>", r#"{"keys":[{"kty":"oct","kid":"good","k":"AA"}]}"#]
     {
         *issuer.says.lock().unwrap() = wrong.to_owned();
-        keys.tend(true);
+        keys.refresh_if_due(true);
         settled(&keys);
-        assert!(keys.looks.lock().unwrap().said.is_some(), "{wrong}");
+        assert!(keys.fetch_state.lock().unwrap().last_error.is_some(), "{wrong}");
         assert_eq!(rig.call(&keys, &good.token()), Ok(()), "{wrong}");
     }
 }
@@ -268,7 +273,15 @@ fn a_discovery_document_of_another_issuer_is_refused() {
     let keys = rig
         .keys(&KeysConfig { issuers: vec!["https://another.example".into()], ..issuer.config() });
     assert_eq!(rig.call(&keys, &good.token()), Err(AuthError::KeysUnavailable));
-    assert!(keys.looks.lock().unwrap().said.as_ref().unwrap().ends_with("it names another issuer"));
+    assert!(
+        keys.fetch_state
+            .lock()
+            .unwrap()
+            .last_error
+            .as_ref()
+            .unwrap()
+            .ends_with("it names another issuer")
+    );
     assert_eq!(issuer.looks(), 0);
 }
 
@@ -276,7 +289,7 @@ fn a_discovery_document_of_another_issuer_is_refused() {
 fn a_call_waits_no_longer_than_it_may_for_an_issuer_that_says_nothing() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let rig = Rig::new();
-    let place = Place::Keys(format!("http://{}/keys", silent.local_addr().unwrap()));
+    let place = KeysLocation::Keys(format!("http://{}/keys", silent.local_addr().unwrap()));
     let keys = rig.keys(&KeysConfig { place, issuers: Vec::new(), tenant: None, stale_ms: HOUR });
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let (begin, token) = (Instant::now(), Signer::new("k").token());
@@ -285,7 +298,7 @@ fn a_call_waits_no_longer_than_it_may_for_an_issuer_that_says_nothing() {
     assert_eq!(verdict, Err(AuthError::KeysUnavailable));
     assert!(begin.elapsed() < FETCH_TIMEOUT, "it did not wait for the look's own end");
     // Nor do more wait at once than half of the calls there may be.
-    keys.waiting.store(keys.max_waiting, Ordering::SeqCst);
+    keys.waiting_calls.store(keys.max_waiting, Ordering::SeqCst);
     let until = Instant::now() + Duration::from_secs(60);
     let verdict = runtime.block_on(keys.verify(&Token::parse(&token).unwrap(), rig.now(), until));
     assert_eq!(verdict, Err(AuthError::KeysUnavailable));

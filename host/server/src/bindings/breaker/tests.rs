@@ -76,7 +76,7 @@ proptest! {
         for (pause, good, chance) in steps {
             second += pause;
             let now = start + Duration::from_secs(second);
-            let pass = breaker.enter(now);
+            let pass = breaker.try_acquire(now);
             prop_assert_eq!(pass.is_some(), model.may(second), "at {}", second);
             let Some(pass) = pass else { continue };
             prop_assert_eq!(pass.is_probe(), model.trying);
@@ -85,7 +85,7 @@ proptest! {
                 model.trying = false;
                 continue;
             }
-            pass.note(now, good);
+            pass.record(now, good);
             model.note(second, good);
         }
     }
@@ -96,7 +96,11 @@ fn failures_that_are_few_among_many_change_nothing() {
     let start = Instant::now();
     let breaker = Breaker::new(BUDGET);
     for run in 0..10_000 {
-        assert_eq!(breaker.enter(start).unwrap().note(start, run % 3 != 0), None, "run {run}");
+        assert_eq!(
+            breaker.try_acquire(start).unwrap().record(start, run % 3 != 0),
+            None,
+            "run {run}"
+        );
     }
 }
 
@@ -105,27 +109,30 @@ fn what_began_before_says_nothing_afterwards() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let breaker = Breaker::new(BUDGET);
-    let early: Vec<_> = (0..8).map(|_| breaker.enter(start).unwrap()).collect();
-    let mut turns = early.into_iter().map(|pass| pass.note(start, false));
-    let first = Some(Turn::Quarantined { failures: 3, runs: 3, for_: BUDGET.backoff });
+    let early: Vec<_> = (0..8).map(|_| breaker.try_acquire(start).unwrap()).collect();
+    let mut turns = early.into_iter().map(|pass| pass.record(start, false));
+    let first = Some(Transition::Quarantined { failures: 3, runs: 3, for_: BUDGET.backoff });
     assert_eq!(turns.by_ref().take(3).collect::<Vec<_>>(), [None, None, first]);
-    assert_eq!(breaker.standing(at(1)), Standing::Quarantined(Duration::from_secs(3)));
+    assert_eq!(breaker.state(at(1)), BreakerState::Open(Duration::from_secs(3)));
     let late = turns.next().unwrap();
     assert_eq!(late, None, "it is quarantined already");
-    assert!(breaker.enter(at(3)).is_none());
-    let probe = breaker.enter(at(4)).unwrap();
-    assert!(probe.is_probe() && breaker.enter(at(4)).is_none(), "one at a time");
+    assert!(breaker.try_acquire(at(3)).is_none());
+    let probe = breaker.try_acquire(at(4)).unwrap();
+    assert!(probe.is_probe() && breaker.try_acquire(at(4)).is_none(), "one at a time");
     assert!(turns.all(|turn| turn.is_none()), "what began before is no trial");
     // One that is given up puts it back.
     drop(probe);
-    assert_eq!(breaker.standing(at(4)), Standing::Due);
-    let failed = breaker.enter(at(5)).unwrap().note(at(5), false);
-    assert_eq!(failed, Some(Turn::Failed { for_: Duration::from_secs(8) }));
+    assert_eq!(breaker.state(at(4)), BreakerState::HalfOpenDue);
+    let failed = breaker.try_acquire(at(5)).unwrap().record(at(5), false);
+    assert_eq!(failed, Some(Transition::ProbeFailed { for_: Duration::from_secs(8) }));
     // A hook that is open asks on; only the trial counts.
-    assert_eq!(breaker.acquire_ignoring_state(at(6)).note(at(6), true), None);
-    let recovered = breaker.acquire_ignoring_state(at(13)).note(at(13), true);
-    assert_eq!(recovered, Some(Turn::Recovered { probes: 2, after: Duration::from_secs(13) }));
-    assert_eq!(breaker.standing(at(13)), Standing::Asked);
+    assert_eq!(breaker.acquire_ignoring_state(at(6)).record(at(6), true), None);
+    let recovered = breaker.acquire_ignoring_state(at(13)).record(at(13), true);
+    assert_eq!(
+        recovered,
+        Some(Transition::Recovered { probes: 2, after: Duration::from_secs(13) })
+    );
+    assert_eq!(breaker.state(at(13)), BreakerState::Closed);
 }
 
 #[test]
@@ -134,14 +141,14 @@ fn it_is_left_alone_twice_as_long_each_time_and_no_longer_than_the_longest() {
     let breaker = Breaker::new(BUDGET);
     let mut now = start;
     for _ in 0..3 {
-        breaker.enter(now).unwrap().note(now, false);
+        breaker.try_acquire(now).unwrap().record(now, false);
     }
     let mut waits = Vec::new();
     for _ in 0..5 {
-        let Standing::Quarantined(left) = breaker.standing(now) else { panic!() };
+        let BreakerState::Open(left) = breaker.state(now) else { panic!() };
         waits.push(left.as_secs());
         now += left;
-        breaker.enter(now).unwrap().note(now, false);
+        breaker.try_acquire(now).unwrap().record(now, false);
     }
     assert_eq!(waits, [4, 8, 16, 30, 30]);
 }

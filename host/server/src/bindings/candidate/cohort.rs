@@ -22,7 +22,7 @@ pub struct Cohort {
 
 /// Why a call is in a cohort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Why {
+pub struct CohortMatch {
     percent: bool,
     application: bool,
     department: bool,
@@ -37,7 +37,7 @@ impl Cohort {
     }
 
     /// Whether a call is in it, and by what. `draw` gives a number below a limit, always the same for the same text.
-    pub fn why(&self, draw: &dyn Fn(&str, u32) -> u32, call: &Call) -> Option<Why> {
+    pub fn matches(&self, draw: &dyn Fn(&str, u32) -> u32, call: &Call) -> Option<CohortMatch> {
         let Canary { percent, applications, departments } = &self.canary;
         if !applications.is_empty()
             && !application(call).is_some_and(|id| applications.contains(id))
@@ -55,7 +55,7 @@ impl Cohort {
                 return None;
             }
         }
-        Some(Why {
+        Some(CohortMatch {
             percent: percent.is_some(),
             application: !applications.is_empty(),
             department: !departments.is_empty(),
@@ -63,7 +63,7 @@ impl Cohort {
     }
 }
 
-impl Why {
+impl CohortMatch {
     /// As a JSON list.
     pub fn json(self) -> String {
         let words = [
@@ -158,7 +158,7 @@ mod tests {
     fn within(cohort: &Cohort, key: u8, call: &Call) -> bool {
         let pseudonyms = Pseudonyms::new(&SymmetricKey::from_bytes([key; 32]), 1);
         cohort
-            .why(&|value, limit| pseudonyms.number("default", "cohort", value, limit), call)
+            .matches(&|value, limit| pseudonyms.number("default", "cohort", value, limit), call)
             .is_some()
     }
 
@@ -216,7 +216,7 @@ mod tests {
             "nobody"
         );
         let why = cohort(Some(100), &["0oaportal"], &["radiology"], "s")
-            .why(&|_, _| 0, &radiology)
+            .matches(&|_, _| 0, &radiology)
             .unwrap();
         assert_eq!(why.json(), r#"["percent","application","department"]"#);
     }

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use portcullis_model::{Change, Decision, Effect, Finding};
 
-use crate::bindings::evaluate::Asked;
+use crate::bindings::evaluate::BindingResult;
 
 /// How one call went for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    said: Said,
+    pair: PairOutcome,
     slower: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum PairOutcome {
     /// Both decided.
     Both(Differences),
     /// The candidate did not.
@@ -45,27 +45,27 @@ impl Comparison {
     pub const DIFFERENCES: [&str; 4] = ["verdict", "findings", "changes", "slower"];
 
     /// Compares what both said; the candidate was slower if it took more than `slower` longer.
-    pub fn of(live: &Asked, candidate: &Asked, slower: Duration) -> Self {
+    pub fn of(live: &BindingResult, candidate: &BindingResult, slower: Duration) -> Self {
         let said = match (&live.outcome, &candidate.outcome) {
             (Ok(ours), Ok(theirs)) => {
-                Said::Both(differences((ours, &live.waived), (theirs, &candidate.waived)))
+                PairOutcome::Both(differences((ours, &live.waived), (theirs, &candidate.waived)))
             }
-            (Ok(_), Err(_)) => Said::CandidateFailed,
-            (Err(_), _) => Said::LiveFailed,
+            (Ok(_), Err(_)) => PairOutcome::CandidateFailed,
+            (Err(_), _) => PairOutcome::LiveFailed,
         };
-        let slower = matches!(said, Said::Both(_))
+        let slower = matches!(said, PairOutcome::Both(_))
             && candidate.last_run > live.last_run.saturating_add(slower);
-        Self { said, slower }
+        Self { pair: said, slower }
     }
 
     /// Whether both decided and said different things.
     pub fn differs(&self) -> bool {
-        matches!(self.said, Said::Both(differences) if differences != Differences::default())
+        matches!(self.pair, PairOutcome::Both(differences) if differences != Differences::default())
     }
 
     /// Whether the candidate failed where the live one did not.
     pub fn failed(&self) -> bool {
-        self.said == Said::CandidateFailed
+        self.pair == PairOutcome::CandidateFailed
     }
 
     /// Whether the candidate was slower.
@@ -75,7 +75,7 @@ impl Comparison {
 
     /// Whether nothing can be learned of it.
     pub fn is_inconclusive(&self) -> bool {
-        self.said == Said::LiveFailed
+        self.pair == PairOutcome::LiveFailed
     }
 
     /// Whether it is worth a record.
@@ -85,21 +85,21 @@ impl Comparison {
 
     /// Its place among [`Self::OUTCOMES`].
     pub fn outcome(&self) -> usize {
-        match self.said {
-            Said::Both(_) => usize::from(self.differs()),
-            Said::CandidateFailed => 2,
-            Said::LiveFailed => 3,
+        match self.pair {
+            PairOutcome::Both(_) => usize::from(self.differs()),
+            PairOutcome::CandidateFailed => 2,
+            PairOutcome::LiveFailed => 3,
         }
     }
 
     /// Places among [`Self::DIFFERENCES`].
     pub fn differences(&self) -> impl Iterator<Item = usize> + use<> {
-        let Differences { verdict, findings, changes } = if let Said::Both(differences) = self.said
-        {
-            differences
-        } else {
-            Differences::default()
-        };
+        let Differences { verdict, findings, changes } =
+            if let PairOutcome::Both(differences) = self.pair {
+                differences
+            } else {
+                Differences::default()
+            };
         let marks = [verdict, findings, changes, self.slower];
         marks.into_iter().enumerate().filter(|(_, mark)| *mark).map(|(place, _)| place)
     }
@@ -110,8 +110,8 @@ impl Comparison {
         hook: &str,
         way: &str,
         of: Option<u64>,
-        live: &Asked,
-        candidate: &Asked,
+        live: &BindingResult,
+        candidate: &BindingResult,
     ) -> String {
         let of = of.map_or_else(|| "null".to_owned(), |index| index.to_string());
         let mut fields = format!(r#""decision":{of},"hook":"{hook}","kind":"{way}","differs":["#);
@@ -126,9 +126,16 @@ impl Comparison {
     }
 
     #[cfg(test)]
-    pub fn planted(differs: bool, failed: bool, slower: bool) -> Self {
+    pub fn for_test(differs: bool, failed: bool, slower: bool) -> Self {
         let differences = Differences { verdict: differs, ..Differences::default() };
-        Self { said: if failed { Said::CandidateFailed } else { Said::Both(differences) }, slower }
+        Self {
+            pair: if failed {
+                PairOutcome::CandidateFailed
+            } else {
+                PairOutcome::Both(differences)
+            },
+            slower,
+        }
     }
 }
 
@@ -139,8 +146,8 @@ type WithWaived<'a> = (&'a Decision, &'a [Finding]);
 fn differences(one: WithWaived<'_>, other: WithWaived<'_>) -> Differences {
     Differences {
         verdict: verdict(one) != verdict(other),
-        findings: found(one) != found(other),
-        changes: wanted(one) != wanted(other),
+        findings: finding_set(one) != finding_set(other),
+        changes: change_set(one) != change_set(other),
     }
 }
 
@@ -148,14 +155,16 @@ fn verdict((decision, waived): WithWaived<'_>) -> Effect {
     decision.findings.iter().chain(waived).map(|finding| finding.effect).max().unwrap_or_default()
 }
 
-fn found<'a>((decision, waived): WithWaived<'a>) -> BTreeSet<(&'a str, Effect, Option<&'a str>)> {
+fn finding_set<'a>(
+    (decision, waived): WithWaived<'a>,
+) -> BTreeSet<(&'a str, Effect, Option<&'a str>)> {
     let findings = decision.findings.iter().chain(waived);
     findings
         .map(|finding| (finding.code.as_str(), finding.effect, finding.field.as_deref()))
         .collect()
 }
 
-fn wanted<'a>((decision, _): WithWaived<'a>) -> BTreeSet<&'a Change> {
+fn change_set<'a>((decision, _): WithWaived<'a>) -> BTreeSet<&'a Change> {
     decision.changes.iter().collect()
 }
 

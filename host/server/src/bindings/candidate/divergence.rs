@@ -10,16 +10,16 @@ use portcullis_trust::Abort;
 use super::compare::Comparison;
 
 /// The last comparisons.
-pub struct Tally {
+pub struct DivergenceBudget {
     abort: Abort,
     /// Whether it differed, failed, was slower.
     last: VecDeque<[bool; 3]>,
-    counts: Counts,
+    counts: DivergenceCounts,
 }
 
 /// Of the last comparisons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct DivergenceCounts {
     /// How many there are.
     pub compared: u32,
     /// In which the candidate said something else.
@@ -30,14 +30,14 @@ pub struct Counts {
     pub slower: u32,
 }
 
-impl Tally {
+impl DivergenceBudget {
     /// Nothing yet.
     pub fn new(abort: Abort) -> Self {
-        Self { abort, last: VecDeque::new(), counts: Counts::default() }
+        Self { abort, last: VecDeque::new(), counts: DivergenceCounts::default() }
     }
 
     /// One more. What the budget is spent on, if it is.
-    pub fn note(&mut self, comparison: &Comparison) -> Option<&'static str> {
+    pub fn record(&mut self, comparison: &Comparison) -> Option<&'static str> {
         if comparison.is_inconclusive() {
             return None;
         }
@@ -48,16 +48,16 @@ impl Tally {
         let marks = [comparison.differs(), comparison.failed(), comparison.slower()];
         self.last.push_back(marks);
         self.counts.add(marks, u32::wrapping_add);
-        self.counts.why(&self.abort)
+        self.counts.exceeded(&self.abort)
     }
 
     /// How they went.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> DivergenceCounts {
         self.counts
     }
 }
 
-impl Counts {
+impl DivergenceCounts {
     fn add(&mut self, [differs, failed, slower]: [bool; 3], how: fn(u32, u32) -> u32) {
         self.compared = how(self.compared, 1);
         self.differences = how(self.differences, u32::from(differs));
@@ -66,7 +66,7 @@ impl Counts {
     }
 
     /// What the budget is spent on.
-    pub fn why(&self, abort: &Abort) -> Option<&'static str> {
+    pub fn exceeded(&self, abort: &Abort) -> Option<&'static str> {
         let of = [
             ("failures", self.failures, abort.max_failures),
             ("differences", self.differences, abort.max_differences),
@@ -88,10 +88,10 @@ mod tests {
             of in 1..20u32, most in 0..4u32, marks in prop::collection::vec((any::<bool>(), any::<bool>()), 0..80),
         ) {
             let abort = Abort { window: of, max_differences: most, max_failures: most, max_slower: of, slower_by_ms: 0 };
-            let mut tally = Tally::new(abort);
+            let mut tally = DivergenceBudget::new(abort);
             let mut all: Vec<(bool, bool)> = Vec::new();
             for (differs, failed) in marks {
-                let spent = tally.note(&Comparison::planted(differs && !failed, failed, false));
+                let spent = tally.record(&Comparison::for_test(differs && !failed, failed, false));
                 all.push((differs && !failed, failed));
                 let last: Vec<_> = all.iter().rev().take(of as usize).collect();
                 let (differences, failures) = (last.iter().filter(|it| it.0).count(), last.iter().filter(|it| it.1).count());

@@ -22,11 +22,11 @@ use portcullis_trust::{Abort, Candidate};
 
 use crate::bindings::generation::{Binding, Generation};
 use crate::recorder::Recorder;
-use crate::worker_pool::Lane;
+use crate::worker_pool::WorkerPool;
 
-pub use cohort::{Cohort, Why};
+pub use cohort::{Cohort, CohortMatch};
 pub use compare::Comparison;
-pub use divergence::{Counts, Tally};
+pub use divergence::{DivergenceBudget, DivergenceCounts};
 
 /// A candidate at its live binding.
 pub struct CandidateBinding {
@@ -38,9 +38,9 @@ pub struct CandidateBinding {
     pub abort: Abort,
     /// What its end is remembered by.
     pub key: Digest,
-    tally: Mutex<Tally>,
+    divergence: Mutex<DivergenceBudget>,
     /// Where comparisons run: whatever they take, nobody waits for it.
-    pub pool: Arc<Lane>,
+    pub pool: Arc<WorkerPool>,
     stopped: AtomicBool,
     /// Whether its end stands in the record.
     recorded: AtomicBool,
@@ -64,8 +64,8 @@ impl CandidateBinding {
             cohort,
             abort: source.abort,
             key,
-            tally: Mutex::new(Tally::new(source.abort)),
-            pool: Arc::new(Lane::new("compare", 1, MOST_WAITING)),
+            divergence: Mutex::new(DivergenceBudget::new(source.abort)),
+            pool: Arc::new(WorkerPool::new("compare", 1, MAX_WAITING)),
             stopped: AtomicBool::new(stopped),
             recorded: AtomicBool::new(stopped),
             metrics: OnceLock::new(),
@@ -101,8 +101,8 @@ impl CandidateBinding {
     }
 
     /// `shadow` or `canary`.
-    pub fn way(&self) -> &'static str {
-        way(self.cohort.is_some())
+    pub fn kind(&self) -> &'static str {
+        kind(self.cohort.is_some())
     }
 
     /// Whether it is asked no more.
@@ -111,20 +111,20 @@ impl CandidateBinding {
     }
 
     /// Whether it answers this call in the live one's place, and why it is the one.
-    pub fn answers(&self, recorder: &Recorder, call: &Call) -> Option<Why> {
+    pub fn cohort_match(&self, recorder: &Recorder, call: &Call) -> Option<CohortMatch> {
         let cohort = self.cohort.as_ref().filter(|_| !self.is_stopped())?;
         if self.binding.breaker.would_reject(recorder.clock.instant()) {
             return None;
         }
-        cohort.why(
+        cohort.matches(
             &|value, limit| recorder.pseudonyms.number(&recorder.tenant, NAMESPACE, value, limit),
             call,
         )
     }
 
     /// How it stands.
-    pub fn counts(&self) -> Counts {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).counts()
+    pub fn counts(&self) -> DivergenceCounts {
+        self.divergence.lock().unwrap_or_else(PoisonError::into_inner).counts()
     }
 
     /// Outcomes of comparisons, and how often.
@@ -150,7 +150,8 @@ impl CandidateBinding {
         };
         count(&self.metrics().outcomes, comparison.outcome());
         comparison.differences().for_each(|place| count(&self.metrics().differences, place));
-        let spent = self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(comparison);
+        let spent =
+            self.divergence.lock().unwrap_or_else(PoisonError::into_inner).record(comparison);
         spent.filter(|_| !self.stopped.swap(true, Ordering::AcqRel))
     }
 
@@ -160,7 +161,7 @@ impl CandidateBinding {
     }
 
     /// Its end, where it is not recorded yet: the members of the record.
-    pub fn end(&self, generation: &Generation, live: &Binding) -> Option<String> {
+    pub fn end_fields(&self, generation: &Generation, live: &Binding) -> Option<String> {
         if !self.is_unrecorded() {
             return None;
         }
@@ -168,11 +169,11 @@ impl CandidateBinding {
         let mut fields =
             format!(r#""generation":{number},"set":"{set}","hook":"{hook}","plugin":"#);
         quote(&mut fields, &live.manifest().id);
-        let Counts { compared, differences, failures, slower } = self.counts();
+        let DivergenceCounts { compared, differences, failures, slower } = self.counts();
         fields.push_str(&format!(
             r#","candidate":{{{}}},"reason":"{}","compared":{compared},"differences":{differences},"failures":{failures},"slower":{slower}"#,
-            self.binding.leaf_head(),
-            self.counts().why(&self.abort).unwrap_or("differences"),
+            self.binding.record_prefix(),
+            self.counts().exceeded(&self.abort).unwrap_or("differences"),
         ));
         Some(fields)
     }
@@ -184,11 +185,11 @@ impl CandidateBinding {
 }
 
 /// The word for a candidate.
-pub fn way(canary: bool) -> &'static str {
+pub fn kind(canary: bool) -> &'static str {
     if canary { "canary" } else { "shadow" }
 }
 
 /// Calls that may wait to be compared; further ones are not, and counted.
-pub const MOST_WAITING: usize = 1_024;
+pub const MAX_WAITING: usize = 1_024;
 /// What cohorts' numbers are drawn under.
 const NAMESPACE: &str = "cohort";

@@ -110,7 +110,7 @@ fn facts(decisions: &[(usize, &Decision)]) -> Facts {
         .map(|(what, to)| (what.to_owned(), to.to_owned()))
         .into();
     let names = ["org.a", "org.b", "org.c", "org.d"];
-    let voices: Vec<_> = decisions
+    let decisions: Vec<_> = decisions
         .iter()
         .map(|(number, decision)| BindingDecision {
             plugin: names[*number],
@@ -120,13 +120,13 @@ fn facts(decisions: &[(usize, &Decision)]) -> Facts {
         .collect();
     let lifetimes =
         [Lifetime { target: Target::AccessToken, seconds: 3_600, least: 300, most: 86_400 }];
-    combine(HookKind::OktaToken, &voices, &lifetimes).map(|combined| {
+    combine(HookKind::OktaToken, &decisions, &lifetimes).map(|combined| {
         let changes = combined.changes.iter().map(describe).collect();
         (
             combined.verdict,
             changes,
             combined
-                .grounds
+                .reasons
                 .first()
                 .map(|(plugin, finding)| ((*plugin).to_owned(), finding.code.clone())),
         )
@@ -251,10 +251,10 @@ fn what_cannot_be_said_and_is_not_named_is_nobodys_allow() {
     };
     let voice =
         BindingDecision { plugin: "org.a", decision: &decision, fallback: &BTreeMap::new() };
-    let discord = combine(HookKind::OktaToken, &[voice], &[]).err();
+    let error = combine(HookKind::OktaToken, &[voice], &[]).err();
     assert_eq!(
-        discord,
-        Some(CombineError::Unsayable {
+        error,
+        Some(CombineError::Unsupported {
             plugin: "org.a".to_owned(),
             utterance: "review".to_owned()
         })

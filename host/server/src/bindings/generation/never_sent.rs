@@ -4,7 +4,7 @@
 //! them sends. Which inputs those are is the hook kind's word
 //! ([`HookKind::never_sends`](portcullis_hooks::HookKind::never_sends)).
 
-use portcullis_hooks::{HELD, Settings};
+use portcullis_hooks::{HELD, HookSettings};
 use portcullis_trust::Manifest;
 
 use crate::config::HookConfig;
@@ -43,7 +43,7 @@ fn listed(paths: &[&str]) -> String {
 /// The remedy for inputs that are never sent.
 fn remedy(hook: &HookConfig, paths: &[&str]) -> String {
     let mut remedy = "bind it to a hook whose kind sends that".to_owned();
-    let with = Settings { entitlements: vec!["/".to_owned()], ..hook.settings.clone() };
+    let with = HookSettings { entitlements: vec!["/".to_owned()], ..hook.settings.clone() };
     if paths.contains(&HELD) && hook.kind.never_sends(&with, [HELD]).is_empty() {
         remedy.push_str(", or set `entitlements` of the hook to where the body lists them");
     }

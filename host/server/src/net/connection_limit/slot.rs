@@ -134,7 +134,7 @@ impl ConnectionSlot {
         self.limiter.lock().is_evicted(self.id)
     }
 
-    pub(super) fn tell(&self) {
+    pub(super) fn notify(&self) {
         // Remembered where nothing waits for it yet.
         self.evicted.notify_one();
     }

@@ -164,7 +164,7 @@ impl State {
         self.held = self.held.saturating_sub(1);
         self.leave(source, address, true);
         if let Some(slot) = slot.upgrade() {
-            slot.tell();
+            slot.notify();
         }
         true
     }

@@ -47,7 +47,7 @@ pub struct Outbound {
     trusts_nobody: bool,
     plain_http_anywhere: bool,
     /// Calls that may be made at once.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// Why a call brought no answer. Never holds what was sent.
@@ -98,7 +98,7 @@ impl Outbound {
             runtime,
             trusts_nobody,
             plain_http_anywhere: false,
-            places: Arc::new(Semaphore::new(MAX_CALLS)),
+            permits: Arc::new(Semaphore::new(MAX_CALLS)),
         })
     }
 
@@ -111,8 +111,8 @@ impl Outbound {
 
     /// Lets it make so many calls at once; a further one waits, as long as its time lets it.
     #[must_use]
-    pub fn at_most(mut self, calls: usize) -> Self {
-        self.places = Arc::new(Semaphore::new(calls));
+    pub fn with_max_calls(mut self, calls: usize) -> Self {
+        self.permits = Arc::new(Semaphore::new(calls));
         self
     }
 
@@ -129,7 +129,7 @@ impl Outbound {
 
     /// Sends a request and gives the answer once its head is there, whatever its status. To read, bound and time its body is for whoever
     /// asked.
-    pub async fn open(
+    pub async fn send_streaming(
         &self,
         request: Request<Bytes>,
         until: Instant,
@@ -159,14 +159,14 @@ impl Outbound {
         T: Send + 'static,
         F: Future<Output = Result<T, OutboundError>> + Send + 'static,
     {
-        let places = Arc::clone(&self.places);
+        let places = Arc::clone(&self.permits);
         let call = async move {
             let _place = places.acquire_owned().await;
             call.await
         };
         let call = self.spawn(async move { timeout_at(until.into(), call).await });
         let Some(call) = call else { return Err(OutboundError::Late) };
-        let mut call = Ended(call);
+        let mut call = AbortOnDrop(call);
         match (&mut call.0).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(OutboundError::Late),
@@ -176,7 +176,7 @@ impl Outbound {
 
     /// Whether an address may be called at all, as far as can be told without calling it.
     pub fn may_call(&self, place: &str) -> Result<(), OutboundError> {
-        let uri = address(place)?;
+        let uri = parse_url(place)?;
         if self.trusts_nobody && uri.scheme_str() == Some("https") {
             return Err(OutboundError::NoAuthorities);
         }
@@ -202,16 +202,16 @@ impl Drop for Outbound {
 }
 
 /// A call that ends when nobody waits for it any more.
-struct Ended<T>(JoinHandle<T>);
+struct AbortOnDrop<T>(JoinHandle<T>);
 
-impl<T> Drop for Ended<T> {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 /// Reads an address that may be called.
-pub fn address(text: &str) -> Result<Uri, OutboundError> {
+pub fn parse_url(text: &str) -> Result<Uri, OutboundError> {
     let uri = text.parse().map_err(|_| OutboundError::Address("it is not an absolute URL"))?;
     check(&uri).map(|()| uri)
 }
@@ -243,7 +243,7 @@ async fn exchange(
 ) -> Result<Response<Bytes>, OutboundError> {
     let answer = client.request(request.map(Full::new)).await.map_err(|error| failed(&error))?;
     let (head, body) = answer.into_parts();
-    let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| {
+    let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { OutboundError::TooLong } else { failed(&*error) }
     })?;
     Ok(Response::from_parts(head, body.to_bytes()))
@@ -263,7 +263,7 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> OutboundError
 /// Calls at once where no fewer are set: more than any host has reason to make.
 const MAX_CALLS: usize = 256;
 /// The longest answer that is read: 1 MiB.
-pub const LONGEST_ANSWER: usize = 1 << 20;
+pub const MAX_RESPONSE_BYTES: usize = 1 << 20;
 /// How long connecting may take; a name may have several addresses.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a connection is kept that nobody uses.
@@ -285,7 +285,7 @@ mod tests {
             "http://[::1]/x",
             "https://h:8443/",
         ] {
-            assert!(address(good).is_ok(), "{good}");
+            assert!(parse_url(good).is_ok(), "{good}");
         }
         for bad in [
             "http://login.example/keys",
@@ -299,7 +299,7 @@ mod tests {
             "https:///keys",
             "",
         ] {
-            assert!(address(bad).is_err(), "{bad}");
+            assert!(parse_url(bad).is_err(), "{bad}");
         }
     }
 }

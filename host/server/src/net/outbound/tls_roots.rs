@@ -40,7 +40,7 @@ pub fn authorities(
     let mut roots = RootCertStore::empty();
     let pem = read_bounded(path, MAX_PEM_BYTES).map_err(|error| wrong(error.to_string()))?;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| wrong(said(&error)))?;
+        let certificate = certificate.map_err(|error| wrong(pem_error(&error)))?;
         roots
             .add(certificate)
             .map_err(|error| wrong(format!("a certificate is of no use: {error}")))?;
@@ -55,7 +55,7 @@ pub fn authorities(
 pub const MAX_PEM_BYTES: u64 = 8 << 20;
 
 /// What is wrong with a PEM file, in an operator's words.
-pub fn said(error: &rustls::pki_types::pem::Error) -> String {
+pub fn pem_error(error: &rustls::pki_types::pem::Error) -> String {
     use rustls::pki_types::pem::Error;
     match error {
         Error::Io(error) => error.to_string(),

@@ -67,7 +67,7 @@ struct Current {
     /// `Bearer …`, marked as secret.
     header: HeaderValue,
     renew: Millis,
-    ends: Millis,
+    expires: Millis,
 }
 
 /// Why there is no token.
@@ -102,18 +102,18 @@ impl Tokens {
 
     /// The value of an `Authorization` header that is good now.
     pub async fn get(&self, until: Instant) -> Result<HeaderValue, TokenError> {
-        if let Some(current) = self.good(|current| current.renew) {
+        if let Some(current) = self.valid(|current| current.renew) {
             return Ok(current.header.clone());
         }
         let one =
             timeout_at(until.into(), self.asking.lock()).await.map_err(|_| OutboundError::Late)?;
         // Somebody else may have asked meanwhile.
-        if let Some(current) = self.good(|current| current.renew) {
+        if let Some(current) = self.valid(|current| current.renew) {
             return Ok(current.header.clone());
         }
         let asked = self.ask(until).await;
         drop(one);
-        match (asked, self.good(|current| current.ends)) {
+        match (asked, self.valid(|current| current.expires)) {
             (Ok(fresh), _) => {
                 let header = fresh.header.clone();
                 self.current.store(Some(Arc::new(fresh)));
@@ -128,11 +128,11 @@ impl Tokens {
     }
 
     /// Forgets the token: whoever was called with it did not take it.
-    pub fn refused(&self) {
+    pub fn discard(&self) {
         self.current.store(None);
     }
 
-    fn good(&self, end: impl Fn(&Current) -> Millis) -> Option<Arc<Current>> {
+    fn valid(&self, end: impl Fn(&Current) -> Millis) -> Option<Arc<Current>> {
         self.current.load_full().filter(|current| self.clock.now() < end(current))
     }
 
@@ -189,7 +189,7 @@ impl Tokens {
             let wrong = |why: String| TokenError::File { path: path.to_owned(), why };
             let der: rustls::pki_types::CertificateDer<'_> =
                 rustls::pki_types::pem::PemObject::from_pem_file(path)
-                    .map_err(|error| wrong(super::tls_roots::said(&error)))?;
+                    .map_err(|error| wrong(super::tls_roots::pem_error(&error)))?;
             header.push_str(&format!(r#","x5t#S256":"{}""#, BASE64URL.encode(sha256(&der).0)));
         }
         header.push('}');
@@ -230,7 +230,7 @@ impl Signer {
             portcullis_keys::read_secret_file(path).map_err(|error| wrong(error.to_string()))?;
         let key: rustls::pki_types::PrivatePkcs8KeyDer<'_> =
             rustls::pki_types::pem::PemObject::from_pem_slice(text.as_bytes())
-                .map_err(|error| wrong(super::tls_roots::said(&error)))?;
+                .map_err(|error| wrong(super::tls_roots::pem_error(&error)))?;
         let der = key.secret_pkcs8_der();
         if let Ok(pair) = aws_lc_rs::rsa::KeyPair::from_pkcs8(der) {
             return Ok(Self::Rsa(pair));
@@ -287,7 +287,7 @@ fn read(status: u16, body: &[u8], asked: Millis) -> Result<Current, TokenError> 
     let life = seconds.min(MAX_LIFETIME_S) * 1_000;
     // A tenth of its life early, and at least half a minute where it lives that long.
     let early = (life / 10).max(EARLY_MS.min(life / 2));
-    Ok(Current { header, renew: Millis(asked.0 + life - early), ends: Millis(asked.0 + life) })
+    Ok(Current { header, renew: Millis(asked.0 + life - early), expires: Millis(asked.0 + life) })
 }
 
 /// Adds a field of `application/x-www-form-urlencoded`.

@@ -39,7 +39,7 @@ impl Context {
     }
 
     /// Whether chance has it that this trace is recorded: the same everywhere, since it is the trace's id that decides.
-    pub fn within(&self, ratio: f64) -> bool {
+    pub fn is_sampled_at(&self, ratio: f64) -> bool {
         let [.., a, b, c, d, e, f, g, h] = self.trace;
         #[expect(
             clippy::cast_precision_loss,
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn chance_is_fair_and_the_same_for_the_same_trace() {
         let traces: Vec<_> = (0..4_000).map(|_| Context::random()).collect();
-        let within = |ratio: f64| traces.iter().filter(|trace| trace.within(ratio)).count();
+        let within = |ratio: f64| traces.iter().filter(|trace| trace.is_sampled_at(ratio)).count();
         assert_eq!((within(0.0), within(1.0)), (0, 4_000));
         assert!((800..1_200).contains(&within(0.25)), "{}", within(0.25));
         assert_eq!(within(0.25), within(0.25));

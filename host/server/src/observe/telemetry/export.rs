@@ -55,7 +55,7 @@ impl Exporter {
         loop {
             // Asked before the queue is: what was put in before the end is still gathered.
             let stopping = self.counts.stopping.load(Ordering::Acquire);
-            let (batch, over) = gather(traces);
+            let (batch, over) = next_batch(traces);
             if !batch.is_empty() {
                 let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 let sent = self.runtime.block_on(self.send(&batch));
@@ -106,7 +106,7 @@ impl Exporter {
 }
 
 /// What comes within a moment, up to a batch; and whether nothing more can come.
-fn gather(traces: &Receiver<Box<Trace>>) -> (Vec<Trace>, bool) {
+fn next_batch(traces: &Receiver<Box<Trace>>) -> (Vec<Trace>, bool) {
     let mut batch = Vec::new();
     let until = Instant::now() + BATCH_TIMEOUT;
     while batch.len() < MAX_BATCH {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::context::{hex, random};
-use super::{Outcome, Part, Trace, What};
+use super::{Outcome, Part, PartKind, Trace};
 
 /// One request to a collector.
 pub fn request(traces: &[Trace], tenant: &str) -> Value {
@@ -49,7 +49,7 @@ fn spans(trace: &Trace) -> Vec<Value> {
         &trace.span,
         trace.context.parent.as_ref(),
         &name,
-        (Duration::ZERO, trace.left),
+        (Duration::ZERO, trace.finished_after),
     );
     if let Some(root) = root.as_object_mut() {
         root.insert("kind".to_owned(), json!(SERVER));
@@ -64,8 +64,8 @@ fn spans(trace: &Trace) -> Vec<Value> {
 fn child(trace: &Trace, part: &Part) -> Value {
     let time = (part.from, part.to);
     match &part.what {
-        What::Stage(stage) => span(trace, &random(), Some(&trace.span), stage.name(), time),
-        What::Plugin { plugin, mode, outcome } => {
+        PartKind::Stage(stage) => span(trace, &random(), Some(&trace.span), stage.name(), time),
+        PartKind::Plugin { plugin, mode, outcome } => {
             let manifest = &plugin.manifest;
             let mut span =
                 span(trace, &random(), Some(&trace.span), &format!("plugin {}", manifest.id), time);

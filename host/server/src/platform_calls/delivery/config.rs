@@ -152,7 +152,7 @@ impl DeliverySource {
     /// Checks what is written. Relative paths are relative to `base`.
     pub fn check(self, base: &Path) -> Result<DeliveryConfig, String> {
         let url =
-            crate::net::outbound::address(&self.url).map_err(|error| format!("url: {error}"))?;
+            crate::net::outbound::parse_url(&self.url).map_err(|error| format!("url: {error}"))?;
         let headers = self
             .headers
             .into_iter()

@@ -42,7 +42,7 @@ pub struct DeliveryService {
 
 /// Nobody took the message. Holds nothing of it.
 #[derive(Debug, Error)]
-pub enum Undelivered {
+pub enum DeliveryError {
     /// The message has no text, and the template sends nothing but the text.
     #[error("the platform sent no text, and the template has no place for the code")]
     NoText,
@@ -63,7 +63,7 @@ pub enum Undelivered {
 impl DeliveryService {
     /// Readies a courier: the secrets are there and private.
     pub fn new(name: &str, config: &DeliveryConfig) -> Result<Self, StartError> {
-        let courier = Self {
+        let delivery_service = Self {
             name: name.to_owned(),
             method: config.method.clone(),
             url: config.url.clone(),
@@ -77,8 +77,8 @@ impl DeliveryService {
             expect: config.expect.clone(),
             timeout: Duration::from_millis(config.timeout_ms),
         };
-        courier.read_secrets()?;
-        Ok(courier)
+        delivery_service.read_secrets()?;
+        Ok(delivery_service)
     }
 
     /// Reads the secrets again where their files changed, or where that is asked; says whether it did. What cannot be read stays what it was.
@@ -110,7 +110,7 @@ impl DeliveryService {
         message: &Message,
         until: Instant,
         now: Instant,
-    ) -> Result<(), Undelivered> {
+    ) -> Result<(), DeliveryError> {
         let request = self.request(message)?;
         let answer = outbound.send(request, until.min(now + self.timeout)).await?;
         let status = answer.status().as_u16();
@@ -120,17 +120,17 @@ impl DeliveryService {
             self.status.contains(&status)
         };
         if !expected {
-            return Err(Undelivered::Status(status));
+            return Err(DeliveryError::Status(status));
         }
         match &self.expect {
-            Some(accepted) if !accepted.is_in(answer.body()) => Err(Undelivered::Refused),
+            Some(accepted) if !accepted.is_in(answer.body()) => Err(DeliveryError::Refused),
             _ => Ok(()),
         }
     }
 
-    fn request(&self, message: &Message) -> Result<Request<Bytes>, Undelivered> {
+    fn request(&self, message: &Message) -> Result<Request<Bytes>, DeliveryError> {
         if message.text.is_none() && !self.body.names("code") {
-            return Err(Undelivered::NoText);
+            return Err(DeliveryError::NoText);
         }
         let fill = |name: &str| value(message, name);
         let (kind, body) = match &self.body {
@@ -156,7 +156,7 @@ impl DeliveryService {
         for (header, value) in secrets.iter() {
             request = request.header(header, value);
         }
-        request.body(Bytes::from(body)).map_err(|_| Undelivered::Malformed)
+        request.body(Bytes::from(body)).map_err(|_| DeliveryError::Malformed)
     }
 }
 
@@ -176,7 +176,7 @@ fn header_secret(path: &Path) -> Result<HeaderValue, StartError> {
     Ok(value)
 }
 
-impl Undelivered {
+impl DeliveryError {
     /// The code in logs and metrics.
     pub fn code(&self) -> &'static str {
         match self {

@@ -74,12 +74,12 @@ fn a_message_without_its_code_does_not_leave() {
     let only_text = "url = \"http://127.0.0.1:9/\"\nform = { to = \"{to}\", text = \"{text}\" }";
     assert!(matches!(
         courier(only_text).request(&message("1", "2", None)),
-        Err(Undelivered::NoText)
+        Err(DeliveryError::NoText)
     ));
     assert!(courier(JSON).request(&message("1", "2", None)).is_ok());
     let key = Message { key: "a\nb".into(), ..message("1", "2", None) };
     assert!(
-        matches!(courier(JSON).request(&key), Err(Undelivered::Malformed)),
+        matches!(courier(JSON).request(&key), Err(DeliveryError::Malformed)),
         "a key that no header can hold"
     );
 }

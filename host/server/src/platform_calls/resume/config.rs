@@ -46,7 +46,7 @@ impl ResumeConfig {
         for (member, url) in [("base_url", &mut self.base_url), ("token_url", &mut self.token_url)]
         {
             let wrong = |why: &str| format!("resume.{name}.{member}: {why}");
-            let address = outbound::address(url).map_err(|error| wrong(&error.to_string()))?;
+            let address = outbound::parse_url(url).map_err(|error| wrong(&error.to_string()))?;
             if address.query().is_some() {
                 return Err(wrong("it has a query"));
             }
@@ -103,7 +103,7 @@ impl ResumeConfig {
             (secret, None) => ClientProof::Secret(secret.clone().unwrap_or_default()),
         };
         let scope = self.scope.clone().unwrap_or_else(|| format!("{}/.default", self.base_url));
-        let token_uri = outbound::address(&self.token_url)?;
+        let token_uri = outbound::parse_url(&self.token_url)?;
         Ok(TokenConfig { token_uri, client_id: self.client_id.clone(), proof, scope })
     }
 }

@@ -29,10 +29,10 @@ use crate::net::outbound::Outbound;
 use crate::net::outbound::tokens::Tokens;
 use crate::recorder::Recorder;
 use crate::start_problems::{StartProblems, key_file};
-use crate::worker_pool::Lane;
+use crate::worker_pool::WorkerPool;
 
 use config::ResumeConfig;
-use spool::{Job, Kept, Spool};
+use spool::{CommittedCall, Job, Spool};
 
 pub use spool::Spooled;
 
@@ -40,7 +40,7 @@ pub use spool::Spooled;
 pub struct ResumeCalls {
     platforms: BTreeMap<String, Arc<Platform>>,
     /// The thread that writes to the disk.
-    pool: Lane,
+    pool: WorkerPool,
 }
 
 struct Platform {
@@ -56,9 +56,9 @@ enum Attempt {
     /// The platform took it.
     Done(u16),
     /// It did not come through, or not now: not before so long.
-    Again(Option<u16>, Duration),
+    Retry(Option<u16>, Duration),
     /// The platform does not want it.
-    Refused(u16),
+    Rejected(u16),
 }
 
 /// The parts of the host that a resume call needs.
@@ -117,12 +117,12 @@ impl ResumeCalls {
                 Platform { name: name.clone(), config: config.clone(), spool, tokens, permits };
             platforms.insert(name.clone(), Arc::new(platform));
         }
-        let pool = Lane::new("resume", 1, MAX_QUEUED);
+        let pool = WorkerPool::new("resume", 1, MAX_QUEUED);
         Ok(Self { platforms, pool })
     }
 
     /// Puts a call of a hook on disk. Nothing where that is not done by then: the call must not be promised.
-    pub async fn put(
+    pub async fn spool(
         &self,
         context: &ResumeContext,
         (hook, platform): (&str, Option<&str>),
@@ -133,11 +133,11 @@ impl ResumeCalls {
         let platform = self.platforms.get(platform?)?;
         let (spool, name, now) = (Arc::clone(&platform.spool), hook.to_owned(), (context.now)());
         // What is spooled after nobody waits any more is dropped with its receiver, and so taken away again.
-        let put = self.pool.run(move || spool.put(&name, resume, of, now)).ok()?;
+        let put = self.pool.submit(move || spool.write(&name, resume, of, now)).ok()?;
         match timeout_at(until.into(), put).await {
             Ok(Ok(Ok(spooled))) => Some(spooled),
             Ok(Ok(Err(error))) => {
-                if LOG_LIMITS.admit(SPOOL_FAILED, hook, context.recorder.clock.instant()) {
+                if LOG_LIMITS.allows(SPOOL_FAILED, hook, context.recorder.clock.instant()) {
                     tracing::error!(event = SPOOL_FAILED, hook, %error, "the platform is told that its callout failed");
                 }
                 None
@@ -147,9 +147,9 @@ impl ResumeCalls {
     }
 
     /// Makes what the last run left.
-    pub fn take_up(&self, context: &ResumeContext) {
+    pub fn resume_pending(&self, context: &ResumeContext) {
         for platform in self.platforms.values() {
-            match platform.spool.left() {
+            match platform.spool.pending() {
                 Ok((left, aside)) => {
                     for file in &aside {
                         tracing::error!(file = %file.display(), event = "resume.unreadable", "a resume call of the last run cannot be read and was put aside: the platform waits until its own time is over");
@@ -172,7 +172,7 @@ impl ResumeCalls {
     }
 
     /// Makes a call, now that the answer that promises it has left.
-    pub fn make(&self, context: &ResumeContext, platform: Option<&str>, spooled: Spooled) {
+    pub fn start_call(&self, context: &ResumeContext, platform: Option<&str>, spooled: Spooled) {
         if let Some(platform) = platform.and_then(|name| self.platforms.get(name)) {
             start(context, platform, spooled);
         }
@@ -180,14 +180,14 @@ impl ResumeCalls {
 }
 
 fn start(context: &ResumeContext, platform: &Arc<Platform>, spooled: Spooled) {
-    let (job, kept) = spooled.promised();
+    let (job, kept) = spooled.commit();
     let (own, platform) = (context.clone(), Arc::clone(platform));
     // Without a client any more the host ends, and the next start takes it up.
-    drop(context.outbound.spawn(async move { platform.carry_out(&own, job, kept).await }));
+    drop(context.outbound.spawn(async move { platform.run(&own, job, kept).await }));
 }
 
 impl Platform {
-    async fn carry_out(&self, context: &ResumeContext, job: Job, kept: Kept) {
+    async fn run(&self, context: &ResumeContext, job: Job, kept: CommittedCall) {
         let (mut attempts, mut refusals) = (0_u32, 0);
         let mut wait = FIRST_BACKOFF;
         let end = loop {
@@ -198,25 +198,25 @@ impl Platform {
             };
             attempts = attempts.saturating_add(1);
             let (status, least) = match attempt {
-                Attempt::Done(status) => break End { code: None, status: Some(status) },
+                Attempt::Done(status) => break CallEnd { code: None, status: Some(status) },
                 // It may not be waiting for us yet.
-                Attempt::Refused(status) if refusals + 1 < MAX_REJECTIONS => {
+                Attempt::Rejected(status) if refusals + 1 < MAX_REJECTIONS => {
                     refusals += 1;
                     (Some(status), Duration::ZERO)
                 }
-                Attempt::Refused(status) => {
-                    break End { code: Some("refused"), status: Some(status) };
+                Attempt::Rejected(status) => {
+                    break CallEnd { code: Some("refused"), status: Some(status) };
                 }
-                Attempt::Again(status, least) => (status, least),
+                Attempt::Retry(status, least) => (status, least),
             };
             let waited = (context.now)().0.saturating_sub(job.at);
             if waited >= self.config.max_age_hours.saturating_mul(3_600_000) {
-                break End { code: Some("expired"), status };
+                break CallEnd { code: Some("expired"), status };
             }
             wait = backoff(attempts).max(least.min(MAX_BACKOFF));
         };
         if end.code.is_some()
-            && LOG_LIMITS.admit(RESUME_FAILED, &self.name, context.recorder.clock.instant())
+            && LOG_LIMITS.allows(RESUME_FAILED, &self.name, context.recorder.clock.instant())
         {
             tracing::error!(
                 event = RESUME_FAILED,
@@ -232,10 +232,10 @@ impl Platform {
 
     async fn attempt(&self, context: &ResumeContext, job: &Job) -> Attempt {
         let again = |what: &str, error: &dyn std::fmt::Display| {
-            if LOG_LIMITS.admit(RESUME_RETRIED, &self.name, context.recorder.clock.instant()) {
+            if LOG_LIMITS.allows(RESUME_RETRIED, &self.name, context.recorder.clock.instant()) {
                 tracing::warn!(event = RESUME_RETRIED, platform = self.name, hook = job.hook, %error, "{what}; it is tried again");
             }
-            Attempt::Again(None, Duration::ZERO)
+            Attempt::Retry(None, Duration::ZERO)
         };
         let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
         let bearer = match self.tokens.get(until).await {
@@ -249,7 +249,7 @@ impl Platform {
             .header(CONTENT_TYPE, "application/json")
             .body(Bytes::copy_from_slice(job.body.as_bytes()));
         // Its path is made of plain ids: the platform's own form of it.
-        let Ok(request) = request else { return Attempt::Refused(0) };
+        let Ok(request) = request else { return Attempt::Rejected(0) };
         let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
         let answer = match context.outbound.send(request, until).await {
             Ok(answer) => answer,
@@ -259,7 +259,7 @@ impl Platform {
         if status.is_success() {
             return Attempt::Done(status.as_u16());
         }
-        if LOG_LIMITS.admit(RESUME_REFUSED, &self.name, context.recorder.clock.instant()) {
+        if LOG_LIMITS.allows(RESUME_REFUSED, &self.name, context.recorder.clock.instant()) {
             tracing::warn!(
                 event = RESUME_REFUSED,
                 platform = self.name,
@@ -273,28 +273,28 @@ impl Platform {
         let after = Duration::from_secs(after.unwrap_or(0));
         match status {
             StatusCode::UNAUTHORIZED => {
-                self.tokens.refused();
-                Attempt::Again(Some(status.as_u16()), after)
+                self.tokens.discard();
+                Attempt::Retry(Some(status.as_u16()), after)
             }
             // A permission that is missing can be given.
             StatusCode::FORBIDDEN | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Attempt::Again(Some(status.as_u16()), after)
+                Attempt::Retry(Some(status.as_u16()), after)
             }
-            _ if status.is_client_error() => Attempt::Refused(status.as_u16()),
-            _ => Attempt::Again(Some(status.as_u16()), after),
+            _ if status.is_client_error() => Attempt::Rejected(status.as_u16()),
+            _ => Attempt::Retry(Some(status.as_u16()), after),
         }
     }
 }
 
 /// How a call ended.
-struct End {
+struct CallEnd {
     /// Why it was given up; nothing where it was made.
     code: Option<&'static str>,
     /// The last status.
     status: Option<u16>,
 }
 
-impl End {
+impl CallEnd {
     fn entry(&self, platform: &str, job: &Job, attempts: u32) -> Entry {
         let number = |number: Option<u64>| {
             number.map_or_else(|| "null".to_owned(), |number| number.to_string())
@@ -317,7 +317,7 @@ impl End {
 
 /// Records how a call ended, and takes it off the disk once that record is durable. Tries again until the
 /// log takes it: where the host ends before, the next start makes the call again.
-async fn finish(log: &Log, platform: &str, entry: &Entry, kept: Kept) {
+async fn finish(log: &Log, platform: &str, entry: &Entry, kept: CommittedCall) {
     let mut wait = FIRST_BACKOFF;
     loop {
         let Entry { kind, fields, sealed } = entry;
@@ -329,7 +329,7 @@ async fn finish(log: &Log, platform: &str, entry: &Entry, kept: Kept) {
             },
             Err(refused) => refused.to_string(),
         };
-        if LOG_LIMITS.admit(RESUME_UNRECORDED, platform, Instant::now()) {
+        if LOG_LIMITS.allows(RESUME_UNRECORDED, platform, Instant::now()) {
             tracing::error!(
                 event = RESUME_UNRECORDED,
                 platform,
@@ -394,7 +394,7 @@ mod tests {
             of: Some(7),
             at: 1,
         };
-        let done = End { code: None, status: Some(204) }.entry("graph", &job, 2);
+        let done = CallEnd { code: None, status: Some(204) }.entry("graph", &job, 2);
         assert_eq!(
             (done.kind, &*done.fields),
             (
@@ -402,8 +402,11 @@ mod tests {
                 r#""platform":"graph","hook":"hr","decision":7,"attempts":2,"status":204"#
             )
         );
-        let failed =
-            End { code: Some("expired"), status: None }.entry("graph", &Job { of: None, ..job }, 9);
+        let failed = CallEnd { code: Some("expired"), status: None }.entry(
+            "graph",
+            &Job { of: None, ..job },
+            9,
+        );
         let fields = r#""platform":"graph","hook":"hr","decision":null,"attempts":9,"status":null,"code":"expired""#;
         assert_eq!((failed.kind, &*failed.fields), ("resume.failed", fields));
     }
@@ -413,19 +416,19 @@ mod tests {
         let key = || SealKey::new(SymmetricKey::from_bytes([1; 32]));
         let spool = Arc::new(Spool::open(&home.path().join("spool"), "north", &key()).unwrap());
         let resume = Resume { path: "/x".to_owned(), body: "{}".to_owned() };
-        let (job, kept) = spool.put("hr", resume, None, Millis(1)).unwrap().promised();
+        let (job, kept) = spool.write("hr", resume, None, Millis(1)).unwrap().commit();
         let left = || std::fs::read_dir(home.path().join("spool")).unwrap().count();
         let signer = Arc::new(SecretKey::from_seed("log.example/2026", &[7; 32]).unwrap());
         let (folder, clock) = (home.path().join("audit"), Arc::new(|| 1_790_000_000_000.into()));
         let options = Options::new(folder, "north".to_owned(), signer, Sealer::new(key()), clock);
         let (log, _) = Log::open(Options { segment_bytes: 2 << 20, ..options }).unwrap();
-        let entry = End { code: None, status: Some(204) }.entry("graph", &job, 1);
+        let entry = CallEnd { code: None, status: Some(204) }.entry("graph", &job, 1);
         finish(&log, "graph", &entry, kept).await;
         assert_eq!((left(), log.health().durable), (0, 1));
         log.close().unwrap();
         let resume = Resume { path: "/y".to_owned(), body: "{}".to_owned() };
-        let (job, kept) = spool.put("hr", resume, None, Millis(2)).unwrap().promised();
-        let entry = End { code: None, status: Some(204) }.entry("graph", &job, 1);
+        let (job, kept) = spool.write("hr", resume, None, Millis(2)).unwrap().commit();
+        let entry = CallEnd { code: None, status: Some(204) }.entry("graph", &job, 1);
         let finish = finish(&log, "graph", &entry, kept);
         assert!(tokio::time::timeout(Duration::from_millis(20), finish).await.is_err());
         assert_eq!(left(), 1, "without a record the next start makes the call again");

@@ -76,7 +76,7 @@ impl Spool {
     }
 
     /// What the last run left, oldest first; and the files that could not be read, which are put aside.
-    pub fn left(self: &Arc<Self>) -> io::Result<(Vec<Spooled>, Vec<PathBuf>)> {
+    pub fn pending(self: &Arc<Self>) -> io::Result<(Vec<Spooled>, Vec<PathBuf>)> {
         let (mut left, mut aside) = (Vec::new(), Vec::new());
         // Of calls that were never promised.
         remove_temporary_files(&self.folder)?;
@@ -103,7 +103,7 @@ impl Spool {
     }
 
     /// Puts a call on disk, durably. Blocks on the disk.
-    pub fn put(
+    pub fn write(
         self: &Arc<Self>,
         hook: &str,
         resume: Resume,
@@ -138,7 +138,7 @@ impl Spool {
 
 impl Spooled {
     /// The call, which has been promised by now: it stays until it is done.
-    pub fn promised(mut self) -> (Job, Kept) {
+    pub fn commit(mut self) -> (Job, CommittedCall) {
         let job = self.job.take();
         let empty = || Job {
             hook: String::new(),
@@ -149,18 +149,18 @@ impl Spooled {
         };
         (
             job.unwrap_or_else(empty),
-            Kept { spool: Arc::clone(&self.spool), file: self.file.clone() },
+            CommittedCall { spool: Arc::clone(&self.spool), file: self.file.clone() },
         )
     }
 }
 
 /// A promised call's place on disk.
-pub struct Kept {
+pub struct CommittedCall {
     spool: Arc<Spool>,
     file: PathBuf,
 }
 
-impl Kept {
+impl CommittedCall {
     /// The call has been made or given up, and that is recorded.
     pub fn done(self) {
         if let Err(error) = fs::remove_file(&self.file) {
@@ -169,7 +169,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for CommittedCall {
     fn drop(&mut self) {
         self.spool.waiting.fetch_sub(1, Ordering::Relaxed);
     }
@@ -223,10 +223,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("a/b");
         let first = spool(&folder, 1);
-        drop(first.put("hr", resume("/never"), None, Millis(1)).unwrap());
+        drop(first.write("hr", resume("/never"), None, Millis(1)).unwrap());
         assert_eq!(files(&folder), [] as [String; 0]);
-        let (_, kept) = first.put("hr", resume("/one"), Some(7), Millis(2)).unwrap().promised();
-        drop(first.put("hr", resume("/two"), None, Millis(3)).unwrap().promised());
+        let (_, kept) = first.write("hr", resume("/one"), Some(7), Millis(2)).unwrap().commit();
+        drop(first.write("hr", resume("/two"), None, Millis(3)).unwrap().commit());
         assert_eq!(files(&folder).len(), 2);
         for file in files(&folder) {
             let bytes = fs::read(folder.join(file)).unwrap();
@@ -235,21 +235,21 @@ mod tests {
         // The process ends, and another begins.
         fs::write(folder.join(".x.0123456789abcdef.tmp"), "half").unwrap();
         let second = spool(&folder, 1);
-        let (left, aside) = second.left().unwrap();
+        let (left, aside) = second.pending().unwrap();
         assert!(aside.is_empty());
-        let jobs: Vec<_> = left.into_iter().map(Spooled::promised).collect();
+        let jobs: Vec<_> = left.into_iter().map(Spooled::commit).collect();
         let paths: Vec<_> = jobs.iter().map(|(job, _)| (&*job.path, job.of, job.at)).collect();
         assert_eq!(paths, [("/one", Some(7), 2), ("/two", None, 3)]);
         kept.done();
-        assert_eq!(second.left().unwrap().0.into_iter().map(Spooled::promised).count(), 1);
+        assert_eq!(second.pending().unwrap().0.into_iter().map(Spooled::commit).count(), 1);
         assert_eq!(files(&folder).len(), 1);
     }
 
     #[test]
     fn what_cannot_be_read_is_put_aside() {
         let home = tempfile::tempdir().unwrap();
-        drop(spool(home.path(), 1).put("hr", resume("/one"), None, Millis(2)).unwrap().promised());
-        let (left, aside) = spool(home.path(), 2).left().unwrap();
+        drop(spool(home.path(), 1).write("hr", resume("/one"), None, Millis(2)).unwrap().commit());
+        let (left, aside) = spool(home.path(), 2).pending().unwrap();
         assert_eq!((left.len(), aside.len()), (0, 1));
         assert!(files(home.path())[0].ends_with(".unreadable"));
     }
@@ -259,10 +259,13 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let spool = spool(home.path(), 1);
         spool.waiting.store(MAX_WAITING - 1, Ordering::Relaxed);
-        let (_, kept) = spool.put("hr", resume("/one"), None, Millis(2)).unwrap().promised();
-        assert!(matches!(spool.put("hr", resume("/two"), None, Millis(2)), Err(SpoolError::Full)));
+        let (_, kept) = spool.write("hr", resume("/one"), None, Millis(2)).unwrap().commit();
+        assert!(matches!(
+            spool.write("hr", resume("/two"), None, Millis(2)),
+            Err(SpoolError::Full)
+        ));
         kept.done();
-        drop(spool.put("hr", resume("/two"), None, Millis(2)).unwrap());
+        drop(spool.write("hr", resume("/two"), None, Millis(2)).unwrap());
         assert_eq!(spool.waiting.load(Ordering::Relaxed), MAX_WAITING - 1);
     }
 }

@@ -12,7 +12,7 @@ use portcullis_audit::corrections::{self, Count};
 use portcullis_audit::{AppendError, Log, Pending, Sequence, Slot, Tally};
 use portcullis_model::Millis;
 
-use super::Owed;
+use super::Correction;
 use crate::recorder::open_tally::{OpenTally, poll, poll_all};
 
 /// What one hook owes the log.
@@ -21,7 +21,7 @@ pub(super) struct PendingCorrections {
     entries: Vec<PendingCorrection>,
     serial: u64,
     /// Answers that are only counted, by cause.
-    counted: BTreeMap<String, Counted>,
+    counted: BTreeMap<String, CountedAnswers>,
     /// Slots of the ring whose answers are counted since.
     freed: Vec<Slot>,
 }
@@ -30,18 +30,18 @@ pub(super) struct PendingCorrections {
 struct PendingCorrection {
     serial: u64,
     record: Sequence,
-    owed: Owed,
+    correction: Correction,
     /// What the emergency ring has of it.
-    kept: Kept,
+    stored: StoredIn,
     /// Its record, once the log was given it.
-    said: Option<Pending>,
+    pending: Option<Pending>,
     /// Whether that record names the tally of its cause.
     names_tally: bool,
 }
 
 /// Where the emergency ring has an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
+enum StoredIn {
     /// Nowhere yet.
     Nowhere,
     /// In a slot of its own.
@@ -51,7 +51,7 @@ enum Kept {
 }
 
 /// Answers of one cause.
-struct Counted {
+struct CountedAnswers {
     tally: OpenTally,
     /// Those of them that the log has not been given.
     open: Count,
@@ -61,19 +61,19 @@ struct Counted {
 
 impl PendingCorrections {
     /// The debt's number, or nothing where it is only counted.
-    pub fn enter(&mut self, owed: Owed) -> Option<u64> {
+    pub fn add(&mut self, owed: Correction) -> Option<u64> {
         let Some(record) = owed.record.filter(|_| self.entries.len() < MAX_ENTRIES) else {
             self.count(owed.cause.code(), owed.at);
             return None;
         };
         self.serial += 1;
-        let (serial, kept) = (self.serial, Kept::Nowhere);
+        let (serial, kept) = (self.serial, StoredIn::Nowhere);
         self.entries.push(PendingCorrection {
             serial,
             record,
-            owed,
-            kept,
-            said: None,
+            correction: owed,
+            stored: kept,
+            pending: None,
             names_tally: false,
         });
         Some(self.serial)
@@ -88,24 +88,29 @@ impl PendingCorrections {
 
     /// The answer of a debt that the ring does not have; nothing where it has it, or where the debt
     /// was paid meanwhile.
-    pub fn owed(&self, serial: u64) -> Option<Owed> {
+    pub fn correction(&self, serial: u64) -> Option<Correction> {
         let unkept =
-            |debt: &&PendingCorrection| debt.serial == serial && debt.kept == Kept::Nowhere;
-        self.entries.iter().find(unkept).map(|debt| debt.owed)
+            |debt: &&PendingCorrection| debt.serial == serial && debt.stored == StoredIn::Nowhere;
+        self.entries.iter().find(unkept).map(|debt| debt.correction)
     }
 
     /// The debts that the ring does not have: their turn has not come, or it could not be written.
     pub fn unpersisted(&self) -> Vec<u64> {
-        let unkept = self.entries.iter().filter(|debt| debt.kept == Kept::Nowhere);
+        let unkept = self.entries.iter().filter(|debt| debt.stored == StoredIn::Nowhere);
         unkept.map(|debt| debt.serial).collect()
     }
 
     /// The ring has a debt in this slot. Returns `false` where the debt was paid or counted
     /// meanwhile.
     pub fn set_slot(&mut self, serial: u64, slot: Slot) -> bool {
-        let unkept =
-            |debt: &&mut PendingCorrection| debt.serial == serial && debt.kept == Kept::Nowhere;
-        self.entries.iter_mut().find(unkept).map(|debt| debt.kept = Kept::Slot(slot)).is_some()
+        let unkept = |debt: &&mut PendingCorrection| {
+            debt.serial == serial && debt.stored == StoredIn::Nowhere
+        };
+        self.entries
+            .iter_mut()
+            .find(unkept)
+            .map(|debt| debt.stored = StoredIn::Slot(slot))
+            .is_some()
     }
 
     /// The ring has no slot for a debt: its tally counts the answer, for the case that the process
@@ -119,7 +124,7 @@ impl PendingCorrections {
     /// Counts a debt whose record was lost with a stop of the log, unless the log was given it
     /// already.
     pub fn count_instead(&mut self, serial: u64) {
-        let at = self.entries.iter().position(|it| it.serial == serial && it.said.is_none());
+        let at = self.entries.iter().position(|it| it.serial == serial && it.pending.is_none());
         if let Some(at) = at {
             let debt = self.entries.remove(at);
             self.only_count(debt);
@@ -130,29 +135,29 @@ impl PendingCorrections {
     /// nothing: its answer is only counted.
     pub fn void(&mut self, log: &Log) {
         let is_void =
-            |debt: &mut PendingCorrection| debt.said.is_none() && log.is_void(debt.record);
+            |debt: &mut PendingCorrection| debt.pending.is_none() && log.is_void(debt.record);
         let void: Vec<_> = self.entries.extract_if(.., is_void).collect();
         void.into_iter().for_each(|debt| self.only_count(debt));
     }
 
     /// Gives the log everything that it was not given yet.
-    pub fn give(&mut self, hook: &str, log: &Log) -> Result<(), AppendError> {
+    pub fn append_all(&mut self, hook: &str, log: &Log) -> Result<(), AppendError> {
         // First, so that at a start no debt that names a tally can settle an answer that was counted.
-        let open = |(_, counted): &(&String, &mut Counted)| counted.open.answers > 0;
+        let open = |(_, counted): &(&String, &mut CountedAnswers)| counted.open.answers > 0;
         for (cause, counted) in self.counted.iter_mut().filter(open) {
             counted.tally.begins_at(log.health().durable);
             let entry = corrections::gap(counted.tally.id(), hook, cause, &counted.open);
             let pending = log.append(entry)?;
             counted.given.push((std::mem::take(&mut counted.open), pending));
         }
-        for debt in self.entries.iter_mut().filter(|debt| debt.said.is_none()) {
+        for debt in self.entries.iter_mut().filter(|debt| debt.pending.is_none()) {
             if log.ring().is_full() {
                 // Before its record is made, which is to name the tally.
                 debt.stand_by(&mut self.counted);
             }
-            let Owed { answer, cause, at, .. } = &debt.owed;
+            let Correction { answer, cause, at, .. } = &debt.correction;
             let entry = corrections::superseded(debt.record.index, &answer.0, cause.code(), at.0);
-            debt.names_tally = debt.kept == Kept::Tally;
+            debt.names_tally = debt.stored == StoredIn::Tally;
             let entry = if debt.names_tally {
                 let tally = &mut of(&mut self.counted, cause.code()).tally;
                 tally.begins_at(log.health().durable);
@@ -160,7 +165,7 @@ impl PendingCorrections {
             } else {
                 entry
             };
-            debt.said = Some(log.append(entry)?);
+            debt.pending = Some(log.append(entry)?);
         }
         Ok(())
     }
@@ -170,20 +175,22 @@ impl PendingCorrections {
     pub fn collect(&mut self, hook: &str) -> (Vec<Slot>, Vec<Tally>) {
         let mut slots = std::mem::take(&mut self.freed);
         let mut stood_by = Vec::new();
-        self.entries.retain_mut(|debt| match poll(&mut debt.said) {
+        self.entries.retain_mut(|debt| match poll(&mut debt.pending) {
             None => true,
             Some(Ok(())) => {
-                match debt.kept {
-                    Kept::Slot(slot) => slots.push(slot),
-                    Kept::Tally => stood_by.push((debt.owed.cause.code(), debt.names_tally)),
-                    Kept::Nowhere => {}
+                match debt.stored {
+                    StoredIn::Slot(slot) => slots.push(slot),
+                    StoredIn::Tally => {
+                        stood_by.push((debt.correction.cause.code(), debt.names_tally))
+                    }
+                    StoredIn::Nowhere => {}
                 }
                 false
             }
             Some(Err(_)) => {
                 // The log stopped before the record was durable: it is given once more when the log
                 // resumes.
-                debt.said = None;
+                debt.pending = None;
                 true
             }
         });
@@ -191,7 +198,7 @@ impl PendingCorrections {
             let tally = &mut of(&mut self.counted, cause).tally;
             if is_named { tally.supersede() } else { tally.stand_down() }
         }
-        for Counted { tally, open, given } in self.counted.values_mut() {
+        for CountedAnswers { tally, open, given } in self.counted.values_mut() {
             poll_all(
                 given,
                 |count, durable| {
@@ -206,20 +213,20 @@ impl PendingCorrections {
     /// Takes up what an earlier run counted.
     pub fn restore(&mut self, tally: &Tally) {
         let restored = OpenTally::restored(tally);
-        let open = Count { answers: restored.left(), ..tally.all };
-        let restored = Counted { tally: restored, open, given: Vec::new() };
+        let open = Count { answers: restored.unrecorded(), ..tally.all };
+        let restored = CountedAnswers { tally: restored, open, given: Vec::new() };
         // Calls of this run may have been counted before the log was open.
         let early = self.counted.insert(tally.cause.clone(), restored);
         if let (Some(early), Some(counted)) = (early, self.counted.get_mut(&tally.cause)) {
-            counted.tally.join(&early.open);
+            counted.tally.add_all(&early.open);
             counted.open.join(&early.open);
         }
     }
 
     /// The tallies that the ring does not have as they are, of a log with so many durable records.
-    pub fn unkept(&mut self, hook: &str, durable: u64) -> Vec<Tally> {
-        let unkept = self.counted.iter_mut().filter(|(_, counted)| !counted.tally.is_kept());
-        let tally = |(cause, counted): (&String, &mut Counted)| {
+    pub fn unpersisted_tallies(&mut self, hook: &str, durable: u64) -> Vec<Tally> {
+        let unkept = self.counted.iter_mut().filter(|(_, counted)| !counted.tally.is_persisted());
+        let tally = |(cause, counted): (&String, &mut CountedAnswers)| {
             counted.tally.begins_at(durable);
             counted.tally.tally(hook, cause)
         };
@@ -227,25 +234,25 @@ impl PendingCorrections {
     }
 
     /// The ring has this tally.
-    pub fn keep(&mut self, tally: &Tally) {
+    pub fn mark_persisted(&mut self, tally: &Tally) {
         if let Some(counted) = self.counted.get_mut(&tally.cause) {
-            counted.tally.keep(tally.all.answers);
+            counted.tally.mark_persisted(tally.all.answers);
         }
     }
 
     /// How many causes have counts that the ring does not hold yet.
     pub fn unpersisted_count(&self) -> usize {
-        self.counted.values().filter(|counted| !counted.tally.is_kept()).count()
+        self.counted.values().filter(|counted| !counted.tally.is_persisted()).count()
     }
 
     /// How many answers are only counted, and not in the log.
     pub fn counted(&self) -> u64 {
-        self.counted.values().map(|counted| counted.tally.left()).sum()
+        self.counted.values().map(|counted| counted.tally.unrecorded()).sum()
     }
 
     /// Whether anything waits to be given to the log.
     pub fn has_unappended(&self) -> bool {
-        self.entries.iter().any(|debt| debt.said.is_none())
+        self.entries.iter().any(|debt| debt.pending.is_none())
             || self.counted.values().any(|counted| counted.open.answers > 0)
     }
 
@@ -254,29 +261,33 @@ impl PendingCorrections {
     }
 
     fn only_count(&mut self, debt: PendingCorrection) {
-        let cause = debt.owed.cause.code();
-        match debt.kept {
-            Kept::Slot(slot) => self.freed.push(slot),
-            Kept::Tally => of(&mut self.counted, cause).tally.stand_down(),
-            Kept::Nowhere => {}
+        let cause = debt.correction.cause.code();
+        match debt.stored {
+            StoredIn::Slot(slot) => self.freed.push(slot),
+            StoredIn::Tally => of(&mut self.counted, cause).tally.stand_down(),
+            StoredIn::Nowhere => {}
         }
-        self.count(cause, debt.owed.at);
+        self.count(cause, debt.correction.at);
     }
 }
 
 impl PendingCorrection {
     /// Has the tally of its cause count its answer, where the ring does not have it yet.
-    fn stand_by(&mut self, counted: &mut BTreeMap<String, Counted>) {
-        if self.kept == Kept::Nowhere {
-            self.kept = Kept::Tally;
-            of(counted, self.owed.cause.code()).tally.stand_by(self.owed.at);
+    fn stand_by(&mut self, counted: &mut BTreeMap<String, CountedAnswers>) {
+        if self.stored == StoredIn::Nowhere {
+            self.stored = StoredIn::Tally;
+            of(counted, self.correction.cause.code()).tally.stand_by(self.correction.at);
         }
     }
 }
 
 /// The counts of one cause.
-fn of<'c>(counted: &'c mut BTreeMap<String, Counted>, cause: &str) -> &'c mut Counted {
-    let new = || Counted { tally: OpenTally::new(), open: Count::default(), given: Vec::new() };
+fn of<'c>(
+    counted: &'c mut BTreeMap<String, CountedAnswers>,
+    cause: &str,
+) -> &'c mut CountedAnswers {
+    let new =
+        || CountedAnswers { tally: OpenTally::new(), open: Count::default(), given: Vec::new() };
     counted.entry(cause.to_owned()).or_insert_with(new)
 }
 
@@ -325,14 +336,14 @@ mod tests {
     }
 
     /// Late answers to this many decisions whose records are durable.
-    fn late(log: &Log, count: u8) -> Vec<Owed> {
+    fn late(log: &Log, count: u8) -> Vec<Correction> {
         let decision = || Entry { kind: "hook.decision", fields: String::new(), sealed: None };
         let late = |number| {
             let record = log.append(decision()).unwrap();
             let sequence = record.sequence();
             record.wait().unwrap();
             let (cause, answer) = (Cause::NotDurable, Digest([number; 32]));
-            Owed { record: Some(sequence), cause, answer, at: Millis(u64::from(number)) }
+            Correction { record: Some(sequence), cause, answer, at: Millis(u64::from(number)) }
         };
         (0..count).map(late).collect()
     }
@@ -343,19 +354,19 @@ mod tests {
         let log = open(folder.path());
         let mut books = PendingCorrections::default();
         for owed in late(&log, 40) {
-            let serial = books.enter(owed).unwrap();
+            let serial = books.add(owed).unwrap();
             if serial > 30 {
                 books.stand_by(serial);
                 books.stand_by(serial);
             }
         }
-        let unkept = books.unkept("token", log.health().durable);
+        let unkept = books.unpersisted_tallies("token", log.health().durable);
         assert_eq!(unkept.len(), 1);
         assert_eq!((unkept[0].all.answers, unkept[0].recorded), (10, 0), "those without a slot");
-        books.keep(&unkept[0]);
+        books.mark_persisted(&unkept[0]);
         assert_eq!((books.unpersisted_count(), books.counted()), (0, 0));
         assert!(books.has_unappended());
-        books.give("token", &log).unwrap();
+        books.append_all("token", &log).unwrap();
         log.flush_checkpoint().unwrap();
         let (slots, done) = books.collect("token");
         assert!(slots.is_empty() && books.is_clear() && !books.has_unappended());
@@ -379,17 +390,20 @@ mod tests {
         let log = open(folder.path());
         let mut books = PendingCorrections::default();
         let entries = late(&log, 5);
-        let serials: Vec<_> = entries[..4].iter().map(|owed| books.enter(*owed).unwrap()).collect();
+        let serials: Vec<_> = entries[..4].iter().map(|owed| books.add(*owed).unwrap()).collect();
         // Two had their turn before the log was given them; the others are given before.
         books.stand_by(serials[0]);
         books.stand_by(serials[1]);
         while log.ring().note("token", None, &[0; 32], "other", 0).unwrap().is_some() {}
-        books.give("token", &log).unwrap();
-        assert!(serials.iter().all(|serial| books.owed(*serial).is_none()), "no slot for them");
+        books.append_all("token", &log).unwrap();
+        assert!(
+            serials.iter().all(|serial| books.correction(*serial).is_none()),
+            "no slot for them"
+        );
         // A correction that the log has not been given when the process ends is still owed.
-        let last = books.enter(entries[4]).unwrap();
+        let last = books.add(entries[4]).unwrap();
         books.stand_by(last);
-        let tally = books.unkept("token", log.health().durable).remove(0);
+        let tally = books.unpersisted_tallies("token", log.health().durable).remove(0);
         assert_eq!((tally.all.answers, tally.recorded), (5, 0));
         log.ring().count(&tally).unwrap();
         // The fate of these records is not looked at again.
@@ -415,17 +429,17 @@ mod tests {
         let log = open(folder.path());
         let mut books = PendingCorrections::default();
         let entries = late(&log, 3);
-        let stand_by = |books: &mut PendingCorrections, owed: Owed| {
-            let serial = books.enter(owed).unwrap();
+        let stand_by = |books: &mut PendingCorrections, owed: Correction| {
+            let serial = books.add(owed).unwrap();
             books.stand_by(serial);
         };
         stand_by(&mut books, entries[0]);
         stand_by(&mut books, entries[1]);
-        books.give("token", &log).unwrap();
+        books.append_all("token", &log).unwrap();
         stand_by(&mut books, entries[2]);
         log.flush_checkpoint().unwrap();
         assert!(books.collect("token").1.is_empty(), "one is still owed");
-        for tally in books.unkept("token", log.health().durable) {
+        for tally in books.unpersisted_tallies("token", log.health().durable) {
             log.ring().count(&tally).unwrap();
         }
         drop(log);
@@ -444,9 +458,9 @@ mod tests {
         let owed = late(&log, 1)[0];
         let mut books = PendingCorrections::default();
         for _ in 0..MAX_ENTRIES {
-            assert!(books.enter(owed).is_some());
+            assert!(books.add(owed).is_some());
         }
-        assert!(books.enter(owed).is_none());
+        assert!(books.add(owed).is_none());
         assert_eq!(books.counted(), 1);
     }
 
@@ -458,9 +472,9 @@ mod tests {
         let mut books = PendingCorrections::default();
         books.count("not-durable", Millis(5));
         // Given to the log before the ring is written.
-        books.give("token", &log).unwrap();
+        books.append_all("token", &log).unwrap();
         late(&log, 3);
-        let tally = books.unkept("token", log.health().durable).remove(0);
+        let tally = books.unpersisted_tallies("token", log.health().durable).remove(0);
         log.close().unwrap();
         let gap = records(folder.path(), "answer.gap").remove(0);
         assert!(tally.from <= gap["seq"].as_u64().unwrap(), "{} {gap}", tally.from);
@@ -476,7 +490,7 @@ mod tests {
         books.count("not-durable", Millis(200));
         books.restore(&tally);
         assert_eq!(books.counted(), 11);
-        let unkept = books.unkept("token", 90).remove(0);
+        let unkept = books.unpersisted_tallies("token", 90).remove(0);
         assert_eq!((unkept.id, unkept.from, unkept.recorded), (7, 3, 2));
         assert_eq!(unkept.all, Count { answers: 13, first: 61, last: 200 });
     }

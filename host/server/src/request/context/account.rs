@@ -27,20 +27,20 @@ enum Known {
     #[default]
     Nothing,
     /// It was counted as a refusal, in the metrics too.
-    Refused,
+    Rejected,
     /// The hook owes the log a word about it.
-    Owed,
+    Corrected,
 }
 
 /// The records still to be made of the answer that leaves in place of a call that panicked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outstanding {
     /// Everything: the log has nothing of the call, and the answer is a refusal.
-    Refusal,
+    Rejection,
     /// These records tell of an answer that did not leave.
     Superseded(Vec<Sequence>),
     /// The log knows, or will; the metrics do not.
-    Measured,
+    MetricsOnly,
     /// Nothing.
     Nothing,
 }
@@ -58,14 +58,14 @@ impl Account {
 
     /// The hook owes the log that another answer leaves than this record tells, or one without a
     /// record.
-    pub fn owed(&self, record: Option<Sequence>) {
+    pub fn corrected(&self, record: Option<Sequence>) {
         self.lost(record);
-        self.0.known.set(Known::Owed);
+        self.0.known.set(Known::Corrected);
     }
 
     /// The answer was counted as a refusal.
-    pub fn refused(&self) {
-        self.0.known.set(Known::Refused);
+    pub fn rejected(&self) {
+        self.0.known.set(Known::Rejected);
     }
 
     /// Returns the records still to be made now that the call has panicked, and empties the
@@ -74,9 +74,9 @@ impl Account {
         let records = std::mem::take(&mut *self.0.records.borrow_mut());
         match (records.is_empty(), self.0.known.get()) {
             (false, _) => Outstanding::Superseded(records),
-            (true, Known::Nothing) => Outstanding::Refusal,
-            (true, Known::Owed) => Outstanding::Measured,
-            (true, Known::Refused) => Outstanding::Nothing,
+            (true, Known::Nothing) => Outstanding::Rejection,
+            (true, Known::Corrected) => Outstanding::MetricsOnly,
+            (true, Known::Rejected) => Outstanding::Nothing,
         }
     }
 }
@@ -125,8 +125,8 @@ mod tests {
     fn an_answer_in_place_of_a_call_that_panicked_is_counted_once() {
         let all = places(3);
         let [one, two, three] = all[..] else { panic!("three places") };
-        assert_eq!(panicked(|_| {}), Outstanding::Refusal);
-        assert_eq!(panicked(|account| account.refused()), Outstanding::Nothing);
+        assert_eq!(panicked(|_| {}), Outstanding::Rejection);
+        assert_eq!(panicked(|account| account.rejected()), Outstanding::Nothing);
         // A decision, and the parts of a batch.
         assert_eq!(
             panicked(move |account| account.recorded(one)),
@@ -134,23 +134,23 @@ mod tests {
         );
         let batch = move |account: &Account| {
             account.recorded(one);
-            account.refused();
+            account.rejected();
             account.recorded(two);
             account.recorded(three);
-            account.owed(Some(two));
+            account.corrected(Some(two));
         };
         assert_eq!(panicked(batch), Outstanding::Superseded(vec![one, three]));
         // A record that was late is superseded already, and one that was lost needs no word.
         let late = move |account: &Account| {
             account.recorded(one);
-            account.owed(Some(one));
+            account.corrected(Some(one));
         };
-        assert_eq!(panicked(late), Outstanding::Measured);
-        assert_eq!(panicked(|account| account.owed(None)), Outstanding::Measured);
+        assert_eq!(panicked(late), Outstanding::MetricsOnly);
+        assert_eq!(panicked(|account| account.corrected(None)), Outstanding::MetricsOnly);
         let lost = move |account: &Account| {
             account.recorded(one);
             account.lost(Some(one));
         };
-        assert_eq!(panicked(lost), Outstanding::Refusal);
+        assert_eq!(panicked(lost), Outstanding::Rejection);
     }
 }

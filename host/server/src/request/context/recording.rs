@@ -9,39 +9,39 @@ use std::task::Poll;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_audit::{AppendError, Entry, Pending, Receipt, Sequence};
-use portcullis_hooks::{Answer, Incoming, Reference};
+use portcullis_hooks::{Answer, HookRequest, RecordRef};
 use portcullis_model::{Cause, ChangeKind, Effect};
 use tokio::time::timeout_at;
 
-use super::{Call, Counted};
-use crate::bindings::evaluate::Asked;
+use super::{Counted, RequestContext};
+use crate::bindings::evaluate::BindingResult;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::observe::budget::micros;
 use crate::observe::telemetry::Outcome;
-use crate::records::corrections::Owed;
+use crate::records::corrections::Correction;
 use crate::request::decide::Failure;
 use crate::request::decision_record::DecisionRecord;
 
 /// The decision, for the record.
-pub(super) struct Said<'a> {
+pub(super) struct DecisionSummary<'a> {
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, &'a Failure>,
     /// The changes that the answer leaves out, since what they would change is not there.
     pub skipped: &'a [ChangeKind],
 }
 
-impl Call<'_> {
+impl RequestContext<'_> {
     /// The record of one question.
     pub(super) fn entry(
         &mut self,
         part: Option<usize>,
-        said: Said<'_>,
+        said: DecisionSummary<'_>,
         answer: &Answer,
-        incoming: &Incoming,
-        asked: &[Asked],
+        incoming: &HookRequest,
+        asked: &[BindingResult],
         delivery: Option<&str>,
     ) -> Entry {
-        let Said { verdict, skipped } = said;
+        let DecisionSummary { verdict, skipped } = said;
         let body_pseudonym = match self.body_pseudonym.take() {
             Some(made) => made,
             None => self
@@ -49,15 +49,15 @@ impl Call<'_> {
                 .recorder
                 .pseudonym("body", &crate::request::decision_record::kept(incoming)),
         };
-        let evidence = DecisionRecord {
+        let decision_record = DecisionRecord {
             host: self.host,
             hook: self.hook,
             incoming,
-            part,
+            batch_item: part,
             search_counts: self.search_counts,
             body_pseudonym,
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
-            asked,
+            results: asked,
             verdict,
             skipped,
             safe: self.hook.on_failure(
@@ -65,15 +65,22 @@ impl Call<'_> {
                 verdict.err().map(|failure| failure.cause),
                 self.glass.as_deref(),
             ),
-            fallen: self.fallen.as_ref().map(|fallen| &fallen.failure),
-            glass: self.glass.as_deref(),
+            canary_failure: self
+                .canary_failure
+                .as_ref()
+                .map(|canary_failure| &canary_failure.failure),
+            break_glass: self.glass.as_deref(),
             delivery,
             answer,
             salt: self.host.recorder.salt(),
             trace: self.trace.as_ref().map(|trace| trace.context.trace_text()),
             stages: &self.stages,
         };
-        Entry { kind: "hook.decision", fields: evidence.fields(), sealed: Some(evidence.sealed()) }
+        Entry {
+            kind: "hook.decision",
+            fields: decision_record.fields(),
+            sealed: Some(decision_record.sealed()),
+        }
     }
 
     /// A recorded answer goes out.
@@ -81,7 +88,7 @@ impl Call<'_> {
         match verdict {
             Ok(verdict) => {
                 self.outcomes.push(Counted::Verdict(verdict));
-                self.traced(Outcome::Verdict(verdict.name()));
+                self.set_trace_outcome(Outcome::Verdict(verdict.name()));
             }
             Err(failure) => self.count_safe(failure.cause),
         }
@@ -90,12 +97,12 @@ impl Call<'_> {
     /// A safe answer to a call that could be read goes out.
     pub(super) fn count_safe(&mut self, cause: Cause) {
         self.outcomes.push(Counted::Safe(cause));
-        self.traced(Outcome::Cause(cause.code()));
+        self.set_trace_outcome(Outcome::Cause(cause.code()));
     }
 
     pub(super) fn with_reference(&self, answer: &Answer, receipt: Receipt) -> Vec<u8> {
         let leaf = BASE64.encode(receipt.leaf_hash);
-        answer.with_reference(&Reference {
+        answer.with_reference(&RecordRef {
             log: self.host.recorder.log.origin(),
             index: receipt.index,
             leaf: &leaf,
@@ -110,20 +117,20 @@ impl Call<'_> {
         let before = self.host.clock.instant();
         let appended = self.append(entry);
         self.record = appended.as_ref().ok().map(Pending::sequence);
-        self.afterwards.index = self.record.map(|record| record.index);
+        self.post_response.index = self.record.map(|record| record.index);
         yield_to_ready_tasks().await;
-        let receipt = self.durable(appended).await;
+        let receipt = self.wait_durable(appended).await;
         if receipt.is_none()
             && self.record.is_some_and(|record| self.host.recorder.log.is_void(record))
         {
             // The record was lost with a stop of the log, and its index will be another's.
             self.account.lost(self.record);
-            (self.record, self.afterwards.index) = (None, None);
+            (self.record, self.post_response.index) = (None, None);
         }
         let after = self.host.clock.instant();
-        self.afterwards.commit_us = micros(after.saturating_duration_since(before));
+        self.post_response.commit_us = micros(after.saturating_duration_since(before));
         if let Some(trace) = &mut self.trace {
-            trace.committed(before, after);
+            trace.span_commit(before, after);
         }
         receipt
     }
@@ -132,18 +139,21 @@ impl Call<'_> {
         // The corrections that earlier calls of this hook owe the log come first.
         let appended = self
             .hook
-            .owed
-            .settle(&self.host.recorder)
+            .corrections
+            .append_all(&self.host.recorder)
             .and_then(|()| self.host.recorder.log.commit(entry));
         if let Ok(pending) = &appended {
             self.account.recorded(pending.sequence());
         }
         // Given back before the wait: sandboxes must not be held by a slow disk.
-        self.afterwards.remains.clear();
+        self.post_response.spent_instances.clear();
         appended
     }
 
-    pub(super) async fn durable(&self, appended: Result<Pending, AppendError>) -> Option<Receipt> {
+    pub(super) async fn wait_durable(
+        &self,
+        appended: Result<Pending, AppendError>,
+    ) -> Option<Receipt> {
         match appended {
             Ok(pending) => timeout_at(self.budget.record_until().into(), pending)
                 .await
@@ -151,7 +161,7 @@ impl Call<'_> {
                 .and_then(Result::ok),
             Err(refused) => {
                 let (hook, now) = (&*self.hook.config.name, self.host.clock.instant());
-                if LOG_LIMITS.admit("log.append-refused", hook, now) {
+                if LOG_LIMITS.allows("log.append-refused", hook, now) {
                     tracing::error!(
                         event = "log.append-refused",
                         hook,
@@ -166,9 +176,9 @@ impl Call<'_> {
 
     /// The safe answer in place of what could not be recorded in time; the hook owes the log that
     /// fact.
-    pub(super) async fn unrecorded(
+    pub(super) async fn respond_unrecorded(
         &mut self,
-        incoming: Option<&Incoming>,
+        incoming: Option<&HookRequest>,
         record: Option<Sequence>,
     ) -> Answer {
         let safe = self.not_durable(incoming);
@@ -182,21 +192,26 @@ impl Call<'_> {
         cause: Cause,
         left: &Answer,
     ) {
-        self.account.owed(record);
-        self.hook.owed.add(&self.host.recorder, self.owed(record, cause, left)).await;
+        self.account.corrected(record);
+        self.hook.corrections.add(&self.host.recorder, self.correction(record, cause, left)).await;
     }
 
     /// The safe answer in place of what could not be recorded in time, counted. The caller sees to
     /// it that the hook owes the log that fact.
-    pub(super) fn not_durable(&mut self, incoming: Option<&Incoming>) -> Answer {
+    pub(super) fn not_durable(&mut self, incoming: Option<&HookRequest>) -> Answer {
         self.count_safe(Cause::NotDurable);
         self.safe_answer(Cause::NotDurable, "", incoming)
     }
 
     /// The fact that this answer left without its record, or other than that says.
-    pub(super) fn owed(&self, record: Option<Sequence>, cause: Cause, left: &Answer) -> Owed {
+    pub(super) fn correction(
+        &self,
+        record: Option<Sequence>,
+        cause: Cause,
+        left: &Answer,
+    ) -> Correction {
         let answer = crate::digest::sha256(left.body());
-        Owed { record, cause, answer, at: self.host.clock.now() }
+        Correction { record, cause, answer, at: self.host.clock.now() }
     }
 }
 

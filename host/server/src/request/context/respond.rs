@@ -10,19 +10,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use portcullis_audit::Entry;
-use portcullis_hooks::{Answer, Errand, Incoming, Malformed, OnFailure};
+use portcullis_hooks::{Answer, HookRequest, OnFailure, ParseError, SideEffect};
 use portcullis_model::{Cause, ChangeKind, Effect};
 use tokio::time::timeout_at;
 
-use super::recording::Said;
-use super::{Call, Counted};
-use crate::bindings::evaluate::Asked;
+use super::recording::DecisionSummary;
+use super::{Counted, RequestContext};
+use crate::bindings::evaluate::BindingResult;
 use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
 use crate::records::rejections::Reason;
 use crate::request::decide::Failure;
 use crate::request::post_response::PostResponse;
-use crate::state::dedup::{Answered, First, InFlightCall};
+use crate::state::dedup::{CachedResponse, DedupClaim, InFlightCall};
 
 /// What goes back, and what is to be done once it has.
 pub struct Reply {
@@ -33,7 +33,7 @@ pub struct Reply {
     /// The body, reference included.
     pub body: Bytes,
     /// For when the last byte has left, where there is anything to do by then.
-    pub afterwards: Option<PostResponse>,
+    pub post_response: Option<PostResponse>,
 }
 
 impl From<Answer> for Reply {
@@ -44,27 +44,28 @@ impl From<Answer> for Reply {
             status: answer.status,
             headers: header_values(answer.headers),
             body,
-            afterwards: None,
+            post_response: None,
         }
     }
 }
 
-impl Call<'_> {
+impl RequestContext<'_> {
     /// Waits for the first call's answer and gives it again, as a record of its own. `incoming` is the question, where it was one.
-    pub async fn say_again(
+    pub async fn replay(
         mut self,
         flight: Arc<InFlightCall>,
         id: &str,
-        incoming: Option<&Arc<Incoming>>,
+        incoming: Option<&Arc<HookRequest>>,
     ) -> Reply {
-        let answered = timeout_at(self.budget.plugins_until().into(), flight.answered()).await;
+        let answered = timeout_at(self.budget.plugins_until().into(), flight.response()).await;
         let Some(answered) = answered.ok().flatten() else {
             // The first call was given up: there is nothing to say again.
             return match incoming {
                 Some(incoming) => {
-                    self.refuse(Failure::of(Cause::HostFault), incoming, Vec::new(), None).await
+                    self.fail_safe(Failure::of(Cause::InternalError), incoming, Vec::new(), None)
+                        .await
                 }
-                None => self.reject_authenticated(Cause::HostFault).await,
+                None => self.reject_authenticated(Cause::InternalError).await,
             };
         };
         let mut fields = format!(
@@ -83,50 +84,52 @@ impl Call<'_> {
         let sealed = Some(id.as_bytes().to_vec());
         match self.commit(Entry { kind: "hook.duplicate", fields, sealed }).await {
             Some(_) => {
-                self.outcomes.push(Counted::Again);
+                self.outcomes.push(Counted::Duplicate);
                 self.respond_with(answered.status, answered.headers, answered.body)
             }
             None => {
-                let safe = self.unrecorded(incoming.map(|incoming| &**incoming), self.record).await;
-                self.leave(&safe)
+                let safe = self
+                    .respond_unrecorded(incoming.map(|incoming| &**incoming), self.record)
+                    .await;
+                self.respond(&safe)
             }
         }
     }
 
     /// A refusal that nobody can be held to: counted, not recorded, and in the hook kind's own words. Its place is free before
     /// its bytes leave, so that nobody holds places by not reading.
-    pub fn turn_away(mut self, reason: impl Into<Reason>) -> Reply {
+    pub fn reject(mut self, reason: impl Into<Reason>) -> Reply {
         let cause = self.count_rejection(reason.into());
         let answer = self.safe_answer(cause, "", None);
-        self.leave(&answer)
+        self.respond(&answer)
     }
 
     /// [`turn_away`](Self::turn_away) of a caller that is proven. The answer waits for the
     /// emergency ring, so that the count outlives the end of the process that the answer outlives.
     pub async fn reject_authenticated(mut self, reason: impl Into<Reason>) -> Reply {
         let cause = self.count_rejection(reason.into());
-        self.host.refusals.keep(&self.host.recorder).await;
+        self.host.rejections.persist(&self.host.recorder).await;
         let answer = self.safe_answer(cause, "", None);
-        self.leave(&answer)
+        self.respond(&answer)
     }
 
     /// [`reject_authenticated`](Self::turn_away_proven) of a request that was read whole and is none.
-    pub async fn reject_malformed(mut self, malformed: &Malformed) -> Reply {
+    pub async fn reject_malformed(mut self, malformed: &ParseError) -> Reply {
         let cause = self.count_rejection(malformed.into());
-        self.host.refusals.keep(&self.host.recorder).await;
+        self.host.rejections.persist(&self.host.recorder).await;
         let answer = self.safe_answer(cause, &malformed.detail, None);
-        self.leave(&answer)
+        self.respond(&answer)
     }
 
     fn count_rejection(&mut self, reason: Reason) -> Cause {
         let cause = reason.cause;
-        if cause == Cause::BodyTooLarge && !self.hook.config.kind.binds() {
+        if cause == Cause::BodyTooLarge && !self.hook.config.kind.is_binding() {
             self.warn_of_lost_batch();
         }
-        self.account.refused();
-        self.host.refuse(self.hook, self.received, reason);
-        self.traced(Outcome::Cause(cause.code()));
-        self.afterwards.place = None;
+        self.account.rejected();
+        self.host.reject(self.hook, self.received, reason);
+        self.set_trace_outcome(Outcome::Cause(cause.code()));
+        self.post_response.permit = None;
         cause
     }
 
@@ -149,7 +152,7 @@ impl Call<'_> {
         &self,
         cause: Cause,
         detail: &str,
-        incoming: Option<&Incoming>,
+        incoming: Option<&HookRequest>,
     ) -> Answer {
         self.hook.safe_answer(
             self.generation.as_deref(),
@@ -166,20 +169,20 @@ impl Call<'_> {
         self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref())
     }
 
-    fn errand(&self, cause: Cause, incoming: &Incoming) -> Option<Errand> {
-        self.hook.errand(self.on_failure(Some(cause)), incoming)
+    fn side_effect(&self, cause: Cause, incoming: &HookRequest) -> Option<SideEffect> {
+        self.hook.side_effect(self.on_failure(Some(cause)), incoming)
     }
 
     /// The one place that turns a failure of a call into its answer and its record.
-    pub async fn refuse(
+    pub async fn fail_safe(
         self,
         failure: Failure,
-        incoming: &Arc<Incoming>,
-        asked: Vec<Asked>,
-        first: Option<First>,
+        incoming: &Arc<HookRequest>,
+        asked: Vec<BindingResult>,
+        first: Option<DedupClaim>,
     ) -> Reply {
         let answer = self.safe_answer(failure.cause, "", Some(incoming));
-        let errand = self.errand(failure.cause, incoming);
+        let errand = self.side_effect(failure.cause, incoming);
         self.record_and_respond((Err(failure), &[]), answer, incoming, asked, first, errand).await
     }
 
@@ -189,39 +192,43 @@ impl Call<'_> {
         mut self,
         (verdict, skipped): (Result<Effect, Failure>, &[ChangeKind]),
         answer: Answer,
-        incoming: &Arc<Incoming>,
-        asked: Vec<Asked>,
-        first: Option<First>,
-        errand: Option<Errand>,
+        incoming: &Arc<HookRequest>,
+        asked: Vec<BindingResult>,
+        first: Option<DedupClaim>,
+        errand: Option<SideEffect>,
     ) -> Reply {
-        self.note(Stage::Decide);
+        self.record_stage(Stage::Decide);
         let delivery = match &errand {
-            Some(Errand::Deliver(message)) => self.hook.courier(self.host, message.channel),
+            Some(SideEffect::Deliver(message)) => {
+                self.hook.delivery_service(self.host, message.channel)
+            }
             _ => None,
         };
-        let delivery = delivery.map(|courier| courier.name.as_str());
-        let said = Said { verdict: verdict.as_ref().copied(), skipped };
+        let delivery = delivery.map(|delivery_service| delivery_service.name.as_str());
+        let said = DecisionSummary { verdict: verdict.as_ref().copied(), skipped };
         let entry = self.entry(None, said, &answer, incoming, &asked, delivery);
         let (answer, wire) = match self.commit(entry).await {
-            Some(receipt) => match self.prepare(errand, answer, incoming, self.record).await {
-                Some(answer) => {
-                    self.count(verdict.as_ref().copied());
-                    let wire = self.with_reference(&answer, receipt);
-                    (answer, wire)
+            Some(receipt) => {
+                match self.run_side_effect(errand, answer, incoming, self.record).await {
+                    Some(answer) => {
+                        self.count(verdict.as_ref().copied());
+                        let wire = self.with_reference(&answer, receipt);
+                        (answer, wire)
+                    }
+                    // Recorded, but the platform must not wait for what will never be done.
+                    None => {
+                        let failed = self.respond_side_effect_failed();
+                        self.add_correction(self.record, Cause::InternalError, &failed).await;
+                        let wire = failed.body().to_vec();
+                        (failed, wire)
+                    }
                 }
-                // Recorded, but the platform must not wait for what will never be done.
-                None => {
-                    let failed = self.respond_side_effect_failed();
-                    self.add_correction(self.record, Cause::HostFault, &failed).await;
-                    let wire = failed.body().to_vec();
-                    (failed, wire)
-                }
-            },
+            }
             None => {
-                let errand = self.errand(Cause::NotDurable, incoming);
+                let errand = self.side_effect(Cause::NotDurable, incoming);
                 self.count_safe(Cause::NotDurable);
                 let safe = self.safe_answer(Cause::NotDurable, "", Some(incoming));
-                let left = match self.prepare(errand, safe, incoming, None).await {
+                let left = match self.run_side_effect(errand, safe, incoming, None).await {
                     Some(safe) => safe,
                     None => self.respond_side_effect_failed(),
                 };
@@ -233,13 +240,23 @@ impl Call<'_> {
         };
         let (status, headers, wire) = (answer.status, answer.headers, Bytes::from(wire));
         if let Some(first) = first {
-            let index = self.afterwards.index;
-            first.settle(Answered { status, headers: headers.clone(), body: wire.clone(), index });
+            let index = self.post_response.index;
+            first.complete(CachedResponse {
+                status,
+                headers: headers.clone(),
+                body: wire.clone(),
+                index,
+            });
         }
         // Who only observes is asked about questions; a search is none, and has no answer to compare.
         if self.search_counts.is_none() {
-            let index = self.afterwards.index;
-            self.afterwards.observe(self.generation.as_ref(), self.hook, incoming, index);
+            let index = self.post_response.index;
+            self.post_response.queue_observers(
+                self.generation.as_ref(),
+                self.hook,
+                incoming,
+                index,
+            );
             self.compare(incoming, asked, index);
         }
         self.respond_with(status, headers, wire)
@@ -248,26 +265,33 @@ impl Call<'_> {
     /// What was said is compared with what the others would have said, after the reply.
     pub(super) fn compare(
         &mut self,
-        incoming: &Arc<Incoming>,
-        asked: Vec<Asked>,
+        incoming: &Arc<HookRequest>,
+        asked: Vec<BindingResult>,
         index: Option<u64>,
     ) {
-        let fallen = self.fallen.take();
+        let canary_failure = self.canary_failure.take();
         if let Some(bindings) =
             self.generation.as_ref().and_then(|generation| generation.hooks.get(self.hook.number))
         {
-            self.afterwards.compare(bindings, self.hook, incoming, asked, fallen, index);
+            self.post_response.queue_comparison(
+                bindings,
+                self.hook,
+                incoming,
+                asked,
+                canary_failure,
+                index,
+            );
         }
     }
 
-    pub(super) fn traced(&mut self, outcome: Outcome) {
+    pub(super) fn set_trace_outcome(&mut self, outcome: Outcome) {
         if let Some(trace) = &mut self.trace {
             trace.outcome = outcome;
         }
     }
 
     /// The end of every way: what is to be done afterwards goes with the answer.
-    pub fn leave(&mut self, answer: &Answer) -> Reply {
+    pub fn respond(&mut self, answer: &Answer) -> Reply {
         self.respond_with(
             answer.status,
             answer.headers.clone(),
@@ -282,17 +306,18 @@ impl Call<'_> {
         body: Bytes,
     ) -> Reply {
         let mut headers = header_values(headers);
-        let mut afterwards = std::mem::replace(&mut self.afterwards, PostResponse::new(self.host));
+        let mut post_response =
+            std::mem::replace(&mut self.post_response, PostResponse::new(self.host));
         let ready = self.host.clock.instant();
-        afterwards.ready = Some(ready);
-        afterwards.started = Some((Arc::clone(self.hook), self.began));
+        post_response.response_ready_at = Some(ready);
+        post_response.started = Some((Arc::clone(self.hook), self.began));
         for (stage, nanos) in self.stages.entries() {
-            self.hook.metrics.took(*stage, *nanos);
+            self.hook.metrics.observe_stage(*stage, *nanos);
         }
         if let Some(mut trace) = self.trace.take() {
-            trace.record = afterwards.index.or(afterwards.further.first().copied());
-            trace.ready(&self.stages, status, ready);
-            afterwards.trace = Some(trace);
+            trace.record = post_response.index.or(post_response.batch_indices.first().copied());
+            trace.mark_ready(&self.stages, status, ready);
+            post_response.trace = Some(trace);
         }
         if let Some(name) = self.hook.config.kind.echoed_header()
             && let Some(value) = self.head.headers.get(name)
@@ -305,10 +330,10 @@ impl Call<'_> {
             match outcome {
                 Counted::Verdict(verdict) => self.hook.metrics.decided(verdict),
                 Counted::Safe(cause) => self.hook.metrics.safe(cause),
-                Counted::Again => self.hook.metrics.duplicate_served(),
+                Counted::Duplicate => self.hook.metrics.duplicate_served(),
             }
         }
-        Reply { status, headers, body, afterwards: Some(afterwards) }
+        Reply { status, headers, body, post_response: Some(post_response) }
     }
 }
 

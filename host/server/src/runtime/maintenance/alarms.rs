@@ -5,7 +5,7 @@
 
 use portcullis_audit::Entry;
 
-use super::Seen;
+use super::Reported;
 use crate::config::AfterGrace;
 use crate::loading::expiry::{Reminders, Urgency, expirations};
 use crate::logging::log_limit::LOG_LIMITS;
@@ -13,8 +13,8 @@ use crate::state::host::Host;
 
 /// Alarms while the host goes on: a record that stopped, and instances that can
 /// no longer be wiped safely.
-pub(super) fn alarm(host: &Host, seen: &mut Seen) {
-    host.check_places();
+pub(super) fn check_health(host: &Host, seen: &mut Reported) {
+    host.check_mounts();
     check_log(host, seen);
     let active_config = host.active_config.load_full();
     if !host.reset_still_holds() && active_config.generation.is_some() {
@@ -35,17 +35,17 @@ pub(super) fn alarm(host: &Host, seen: &mut Seen) {
 /// Says that the log has stopped, resumed, or cannot publish what it has; and has it resume once
 /// there is room. A disk that has room by turns could cause a line in every round: they are
 /// limited.
-fn check_log(host: &Host, seen: &mut Seen) {
+fn check_log(host: &Host, seen: &mut Reported) {
     let (health, now) = (host.recorder.log.health(), host.clock.instant());
     match &health.delayed {
-        Some(why) if !seen.log_delayed && LOG_LIMITS.admit("log.delayed", "", now) => {
+        Some(why) if !seen.log_delayed && LOG_LIMITS.allows("log.delayed", "", now) => {
             tracing::warn!(
                 event = "log.delayed",
                 why = &**why,
                 "records are durable, and tiles and checkpoints wait: they follow by themselves"
             );
         }
-        None if seen.log_delayed && LOG_LIMITS.admit("log.caught-up", "", now) => tracing::info!(
+        None if seen.log_delayed && LOG_LIMITS.allows("log.caught-up", "", now) => tracing::info!(
             event = "log.caught-up",
             published = health.published,
             "tiles and checkpoints have caught up"
@@ -54,7 +54,8 @@ fn check_log(host: &Host, seen: &mut Seen) {
     }
     seen.log_delayed = health.delayed.is_some();
     let Some(why) = health.stopped else { return };
-    if !std::mem::replace(&mut seen.log_stopped, true) && LOG_LIMITS.admit("log.stopped", "", now) {
+    if !std::mem::replace(&mut seen.log_stopped, true) && LOG_LIMITS.allows("log.stopped", "", now)
+    {
         let next = if health.resumes {
             "it resumes by itself once there is room"
         } else {
@@ -73,7 +74,7 @@ fn check_log(host: &Host, seen: &mut Seen) {
     match host.recorder.log.resume() {
         Ok(_) => {
             seen.log_stopped = false;
-            if LOG_LIMITS.admit("log.resumed", "", now) {
+            if LOG_LIMITS.allows("log.resumed", "", now) {
                 tracing::info!(
                     event = "log.resumed",
                     next = host.recorder.log.health().next,
@@ -88,12 +89,12 @@ fn check_log(host: &Host, seen: &mut Seen) {
 
 /// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop
 /// at a date, and says so once. When its grace is over as well, the operator's word decides.
-pub(super) fn check_expiry(host: &Host, seen: &mut Seen) {
+pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
     let active_config = host.active_config.load_full();
     let Some(generation) = &active_config.generation else { return };
-    let ends = generation.ends();
+    let ends = generation.expires_at();
     let now = host.trusted_now();
-    if now >= ends && seen.said.insert((Some(generation.set), "expired".to_owned())) {
+    if now >= ends && seen.reported.insert((Some(generation.set), "expired".to_owned())) {
         tracing::error!(
             generation = generation.number,
             event = "release.expired",
@@ -110,7 +111,7 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Seen) {
         });
     }
     if now >= generation.release.grace
-        && seen.said.insert((Some(generation.set), "grace-over".to_owned()))
+        && seen.reported.insert((Some(generation.set), "grace-over".to_owned()))
     {
         let stop = active_config.config.release.after_grace == AfterGrace::Stop;
         tracing::error!(
@@ -132,13 +133,13 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Seen) {
 /// Says once a day what has ended, or ends within seven days.
 pub(super) fn remind_of_expiry(host: &Host, reminders: &mut Reminders) {
     let active_config = host.active_config.load();
-    let certificate = host.tls.as_ref().map(|tls| tls.ends());
+    let certificate = host.tls.as_ref().map(|tls| tls.not_after());
     let expirations =
         expirations(&host.root.load(), active_config.generation.as_deref(), certificate);
     for (ending, urgency) in reminders.due(expirations, host.trusted_now()) {
         let (code, hint) = (ending.code(urgency), ending.hint());
         let what = ending.sentence(urgency);
-        if urgency == Urgency::Over {
+        if urgency == Urgency::Expired {
             tracing::error!(event = "expiry.over", code, hint, "{what}");
         } else {
             tracing::warn!(event = "expiry.soon", code, hint, "{what}");

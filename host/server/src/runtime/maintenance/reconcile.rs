@@ -11,13 +11,13 @@ use std::sync::{Arc, PoisonError};
 use portcullis_model::Digest;
 
 use super::MaintenanceLoop;
-use super::reported::{refuse, reject_configuration};
+use super::reported::{reject_configuration, reject_release};
 use crate::config::ReleasePaths;
 use crate::fs::change::{Folders, roots, stamp};
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::loading::{self, ReleaseError};
 use crate::runtime::reload::{ReloadError, reload};
-use crate::state::host::NotInForce;
+use crate::state::host::NotActivated;
 use crate::trust::state::refused_entry;
 
 /// Polls a folder unless it is to be read; it is also to be read where it does not answer the poll
@@ -33,7 +33,7 @@ fn unless(unread: &AtomicBool, poll: impl FnOnce() -> Option<Digest>) -> Option<
 
 impl MaintenanceLoop {
     /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
-    pub(super) fn look(&mut self, mut asked: bool) {
+    pub(super) fn reconcile(&mut self, mut asked: bool) {
         while !self.stopping && !self.reconcile_once(asked) {
             tracing::info!(
                 event = "release.overtaken",
@@ -62,19 +62,21 @@ impl MaintenanceLoop {
             // Revocations come first, and hold whatever becomes of the rest.
             self.apply_trust_changes(folders);
         }
-        match activate_from_folders(&host, false, |paths, set| self.goes_on(paths, set)) {
+        match activate_from_folders(&host, false, |paths, set| {
+            self.poll_while_preparing(paths, set)
+        }) {
             Ok(Activated::Active) => {}
             // Nothing is wrong with the release: the next look tries again.
             Ok(Activated::NotRecorded) => self.seen.folders = Folders::default(),
-            Ok(Activated::Unchanged) => host.obstacles.release(None),
-            Err(ReleaseError::Overtaken) => return false,
+            Ok(Activated::Unchanged) => host.conditions.set_refused_release(None),
+            Err(ReleaseError::Superseded) => return false,
             Err(error) => {
                 if matches!(error, ReleaseError::Stalled { .. }) {
                     // Nothing was read: the next poll reads again, also where nothing has changed.
                     self.seen.folders = Folders::default();
                     self.seen.revocations_applied_at = Folders::default();
                 }
-                refuse(&host, &mut self.seen, &error);
+                reject_release(&host, &mut self.seen, &error);
                 if host.active_config.load().generation.is_none()
                     && fall_back(&host, &error, || self.poll_while_preparing_last_good())
                 {
@@ -93,10 +95,10 @@ impl MaintenanceLoop {
         let host = &self.host;
         let config = Arc::clone(&host.active_config.load().config);
         let (poll, paths, used) =
-            (Arc::clone(&self.poll), config.release.clone(), host.standing.used());
+            (Arc::clone(&self.poll), config.release.clone(), host.release_status.used());
         // A part that was missing may come without a trace in the folder's own times.
-        let thorough = host.obstacles.refused_release().is_some()
-            || host.obstacles.altered_release().is_some();
+        let thorough = host.conditions.refused_release().is_some()
+            || host.conditions.altered_release().is_some();
         let poll = move || {
             poll.lock().unwrap_or_else(PoisonError::into_inner).poll(&paths, &used, thorough)
         };
@@ -118,10 +120,10 @@ impl MaintenanceLoop {
     }
 
     /// What cannot wait while a release is made ready; says whether that is still what is wanted.
-    fn goes_on(&mut self, paths: &ReleasePaths, set: Option<Digest>) -> bool {
-        self.take_all();
+    fn poll_while_preparing(&mut self, paths: &ReleasePaths, set: Option<Digest>) -> bool {
+        self.receive_all();
         let mut wanted = true;
-        if let Some(asked) = self.due() {
+        if let Some(asked) = self.poll_due() {
             // All of it is looked at when this one is made.
             self.is_repeat_requested |= asked;
             self.reload_secrets(asked);
@@ -146,9 +148,9 @@ impl MaintenanceLoop {
 
     /// The same while the last good release is made ready, which is wanted until something in the folders changes.
     fn poll_while_preparing_last_good(&mut self) -> bool {
-        self.take_all();
+        self.receive_all();
         let mut wanted = true;
-        if let Some(asked) = self.due() {
+        if let Some(asked) = self.poll_due() {
             self.is_repeat_requested |= asked;
             self.reload_secrets(asked);
             let folders = self.folders();
@@ -168,7 +170,7 @@ impl MaintenanceLoop {
     fn apply_trust_changes(&mut self, folders: Folders) {
         self.seen.revocations_applied_at = folders;
         if let Some(stopped) = self.host.apply_trust_changes(folders)
-            && self.seen.said.insert((folders.roots, stopped.refusal.to_string()))
+            && self.seen.reported.insert((folders.roots, stopped.refusal.to_string()))
         {
             self.host.recorder.append(refused_entry(&stopped));
         }
@@ -182,18 +184,18 @@ impl MaintenanceLoop {
             return Some(false);
         }
         let mut admin = self.admin.take();
-        let result = reload(&host, &mut admin, |paths, set| self.goes_on(paths, set));
+        let result = reload(&host, &mut admin, |paths, set| self.poll_while_preparing(paths, set));
         self.admin = admin;
         match result {
             Ok(reloaded) => {
                 // Before it is said: whoever reads that line finds the host as it is.
-                host.obstacles.configuration(None);
+                host.conditions.set_refused_configuration(None);
                 if !reloaded {
                     tracing::debug!(event = "config.unchanged", "configuration unchanged");
                 }
                 Some(reloaded)
             }
-            Err(ReloadError::NotInForce(NotInForce::Overtaken)) => None,
+            Err(ReloadError::NotInForce(NotActivated::Superseded)) => None,
             Err(error) => {
                 if matches!(error, ReloadError::Stalled) {
                     // Looked at again when it answers.

@@ -6,41 +6,41 @@
 
 use portcullis_model::Millis;
 
-use super::Seen;
+use super::Reported;
 use crate::loading::{
     RejectedComponents, ReleaseError, rejected_component_record, rejection_record,
 };
 use crate::runtime::reload::ReloadError;
 use crate::state::host::Host;
 
-pub(super) fn reject_configuration(host: &Host, seen: &mut Seen, error: &ReloadError) {
+pub(super) fn reject_configuration(host: &Host, seen: &mut Reported, error: &ReloadError) {
     tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "config.refused", "configuration refused; what \
          is in force goes on");
-    host.obstacles.configuration(Some(error.to_string()));
-    if seen.said.insert((seen.file, error.to_string())) {
+    host.conditions.set_refused_configuration(Some(error.to_string()));
+    if seen.reported.insert((seen.file, error.to_string())) {
         host.recorder.append(error.entry());
     }
 }
 
-pub(super) fn refuse(host: &Host, seen: &mut Seen, error: &ReleaseError) {
+pub(super) fn reject_release(host: &Host, seen: &mut Reported, error: &ReleaseError) {
     // Before it is said: whoever hears of it may look at the status page next.
-    host.obstacles.release(Some(error.code()));
-    host.standing.refused(error);
+    host.conditions.set_refused_release(Some(error.code()));
+    host.release_status.set_rejected(error);
     tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "{}", if host.active_config.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
-    if seen.said.insert((seen.folders.release, error.to_string())) {
+    if seen.reported.insert((seen.folders.release, error.to_string())) {
         host.recorder.append(rejection_record(error));
     }
 }
 
 pub(super) fn report_rejected_components(
     host: &Host,
-    seen: &mut Seen,
+    seen: &mut Reported,
     allowance: &mut RecordRate,
-    strays: RejectedComponents,
+    rejected_components: RejectedComponents,
 ) {
-    let mut more = strays.more;
-    for stray in strays.found {
-        if seen.said.contains(&(Some(stray.component), stray.code.to_owned())) {
+    let mut more = rejected_components.unlisted;
+    for stray in rejected_components.found {
+        if seen.reported.contains(&(Some(stray.component), stray.code.to_owned())) {
             continue;
         }
         // A writer of the folder must not be able to write the log at will.
@@ -48,12 +48,12 @@ pub(super) fn report_rejected_components(
             more = more.saturating_add(1);
             continue;
         }
-        seen.said.insert((Some(stray.component), stray.code.to_owned()));
+        seen.reported.insert((Some(stray.component), stray.code.to_owned()));
         let (file, hint) = (stray.path.display(), &stray.hint);
         tracing::warn!(code = stray.code, %file, hint, event = "plugin.refused", "plugin refused: {}", stray.sentence);
         host.recorder.append(rejected_component_record(&stray));
     }
-    if host.obstacles.more_strays(more) && more > 0 {
+    if host.conditions.set_unlisted_rejected(more) && more > 0 {
         tracing::warn!(
             event = "plugin.more-refused",
             more,
@@ -61,8 +61,8 @@ pub(super) fn report_rejected_components(
         );
     }
     // Bounded: past that, some of it may be said again.
-    while seen.said.len() > MAX_REMEMBERED {
-        seen.said.pop_first();
+    while seen.reported.len() > MAX_REMEMBERED {
+        seen.reported.pop_first();
     }
 }
 

@@ -25,7 +25,7 @@ use portcullis_model::Millis;
 
 use super::{Hook, Host, LateTrust};
 use super::{mounts, recovery};
-use crate::auth::{CacheKey, Caller, Kept as KeptKeys, KeyRing, MinFetchTimes};
+use crate::auth::{Authenticator, CacheKey, KeyCacheConfig as KeptKeys, KeyRing, MinFetchTimes};
 use crate::break_glass::BreakGlassState;
 use crate::clock::Clock;
 use crate::config::descriptors::DescriptorBudget;
@@ -33,7 +33,7 @@ use crate::config::{Commit, Config};
 use crate::error::StartError;
 use crate::fs::change::WatchedFiles;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::loading::{LastGood, Standing as ReleaseStanding};
+use crate::loading::{LastGood, ReleaseStatus as ReleaseStanding};
 use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
 use crate::net::tls::Tls;
@@ -41,28 +41,28 @@ use crate::observe::telemetry::Telemetry;
 use crate::platform_calls::delivery::DeliveryService;
 use crate::platform_calls::resume::ResumeCalls;
 use crate::records::response_writes::ResponseWrites;
-use crate::registry::Source;
+use crate::registry::RegistrySource;
 use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
-use crate::state::active::{ActiveConfig, Names};
+use crate::state::active::{ActiveConfig, HookStates};
 use crate::state::dedup::DedupCache;
 use crate::state::frontend::{Frontend, Shared};
-use crate::trust::persisted::{Kept, Memory, Standing, holds_log};
+use crate::trust::persisted::{LoadedState, LogContinuity, PersistedState, holds_log};
 use crate::trust::roots::{ArrivedRoots, Roots, kept_folder};
-use crate::trust::state::{self, LogAction, Place, TrustState, may_recover};
+use crate::trust::state::{self, LogAction, LogLocation, TrustState, may_recover};
 use crate::trust::state_copy::STATE_FILE;
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {
     config: Arc<Config>,
     hooks: Arc<ActiveConfig>,
-    names: Arc<Names>,
+    names: Arc<HookStates>,
     /// The log, and the one held ready.
-    places: Vec<Place>,
+    places: Vec<LogLocation>,
     sealing: SymmetricKey,
     sealer: Sealer,
     pseudonyms: Pseudonyms,
     outbound: Arc<Outbound>,
-    registry: Option<Source>,
+    registry: Option<RegistrySource>,
     delivery_services: BTreeMap<String, Arc<DeliveryService>>,
     ring: KeyRing,
     floors: Arc<MinFetchTimes>,
@@ -78,7 +78,7 @@ pub struct Opened {
     /// What lay in the folders before any of it was read.
     pub as_found: WatchedFiles,
     /// What must not be forgotten.
-    pub keeper: TrustState,
+    pub trust_state: TrustState,
     /// What makes and runs plugins.
     pub engine: Engine,
     /// Calls that platforms wait for.
@@ -113,7 +113,7 @@ impl Configured {
         let keys = symmetric_keys(&config, &mut problems);
         let outbound = problems.keep(Outbound::new(&config.outbound));
         problems.keep(ResumeCalls::check(&config.resume));
-        let registry = config.registry.as_ref().map(Source::new);
+        let registry = config.registry.as_ref().map(RegistrySource::new);
         let registry = registry.and_then(|source| problems.keep(source));
         let tls = config.listen.tls.as_ref().map(Tls::load);
         let tls = tls.and_then(|tls| problems.keep(tls)).map(Arc::new);
@@ -128,11 +128,11 @@ impl Configured {
         // Without these no caller could be looked up; their secrets can be read all the same.
         let (Some((sealing, naming)), Some(outbound)) = (keys, outbound) else {
             for hook in &config.hooks {
-                problems.keep(Caller::check_secrets(&hook.callers));
+                problems.keep(Authenticator::check_secrets(&hook.callers));
             }
             return Err(problems.error());
         };
-        let outbound = Arc::new(outbound.at_most(descriptors.outbound));
+        let outbound = Arc::new(outbound.with_max_calls(descriptors.outbound));
         let seal = Seal::new(&sealing).map_err(|_| StartError::Random)?;
         let floors = Arc::new(MinFetchTimes::read(&config.trust.state, seal));
         let cache = config.outbound.cache.clone();
@@ -142,11 +142,11 @@ impl Configured {
             KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.max_in_flight);
         let mut callers = Vec::with_capacity(config.hooks.len());
         for hook in &config.hooks {
-            let caller = problems.keep(Caller::load(&hook.name, &hook.callers, &mut ring));
+            let caller = problems.keep(Authenticator::load(&hook.name, &hook.callers, &mut ring));
             callers.extend(caller.map(Arc::new));
         }
         problems.result()?;
-        let (names, config) = (Arc::new(Names::default()), Arc::new(config));
+        let (names, config) = (Arc::new(HookStates::default()), Arc::new(config));
         let hooks = config.hooks.iter().cloned().zip(callers).zip(decryption).enumerate();
         let hooks = hooks.map(|(number, ((config, caller), decryption))| {
             Arc::new(Hook::new(number, config, caller, decryption, &names))
@@ -183,13 +183,13 @@ impl Configured {
     }
 
     /// The log's place.
-    pub fn log_place(&self) -> Option<&Place> {
+    pub fn log_place(&self) -> Option<&LogLocation> {
         self.places.first()
     }
 
     /// When the listener's certificate ends. `None`: there is no TLS.
     pub fn certificate_ends(&self) -> Option<Millis> {
-        self.tls.as_ref().map(|tls| tls.ends())
+        self.tls.as_ref().map(|tls| tls.not_after())
     }
 
     /// What an operator should know of the limits of this process and machine.
@@ -230,10 +230,10 @@ impl Configured {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn keeper(&self) -> Result<TrustState, StartError> {
+    pub fn load_trust_state(&self) -> Result<TrustState, StartError> {
         match self.trust_state_for_check()? {
             (_, Some(unread)) => Err(unread),
-            (keeper, None) => Ok(keeper),
+            (trust_state, None) => Ok(trust_state),
         }
     }
 
@@ -245,9 +245,10 @@ impl Configured {
     pub fn trust_state_for_check(&self) -> Result<(TrustState, Option<StartError>), StartError> {
         let place = self.places.first().ok_or(StartError::Random)?;
         let (config, sealing) = (&self.config, &self.sealing);
-        let (keeper, unread) = TrustState::prepare_for_check(config, sealing, place, &self.clock)?;
-        lists_keys(keeper.root(), &self.places, &self.config)?;
-        Ok((keeper, unread))
+        let (trust_state, unread) =
+            TrustState::prepare_for_check(config, sealing, place, &self.clock)?;
+        lists_keys(trust_state.root(), &self.places, &self.config)?;
+        Ok((trust_state, unread))
     }
 
     /// Makes the sandboxes. Compiled plugins are kept for the next time only by one that `keeps`
@@ -260,7 +261,7 @@ impl Configured {
         // Serving threads, and every binding's own: an instance is given back before its call waits
         // for the log or a lane, so what runs at once is bounded by threads, not by calls in
         // progress.
-        let own = config.plugins.bounds(config.listen.workers).concurrency;
+        let own = config.plugins.limits(config.listen.workers).concurrency;
         let workers = config.listen.workers.saturating_add(own).saturating_add(1);
         config.engine.start(workers, &self.sealing, is_enabled)
     }
@@ -285,7 +286,7 @@ impl Configured {
 
     /// Asks issuers for their keys, so that the first call need not wait.
     pub fn fetch_keys(&self) {
-        self.ring.all().iter().for_each(|keys| keys.tend(true));
+        self.ring.all().iter().for_each(|keys| keys.refresh_if_due(true));
     }
 
     /// Opens the log that is this host's to write: the one of the configuration, unless it is not
@@ -295,29 +296,29 @@ impl Configured {
     /// # Errors
     /// [`StartError::Audit`] where the disk does not let it, [`StartError::Foreign`] where no log
     /// is this host's.
-    pub fn open_log(&self, keeper: &mut TrustState) -> Result<(Log, Recovery), StartError> {
+    pub fn open_log(&self, trust_state: &mut TrustState) -> Result<(Log, Recovery), StartError> {
         let mut foreign = None;
         for place in &self.places {
             // What is found is of this folder, and holds of no other that takes its path.
             let folder = HeldFolder::open(&place.directory).ok();
-            let mut standing = keeper.standing(place)?;
+            let mut standing = trust_state.log_continuity(place)?;
             if self.log_action(place, &standing)? == LogAction::Open {
                 let begins = !holds_log(&place.directory);
-                let (log, recovery) = Log::open(self.log_options(place, keeper))?;
-                let begun = keeper.standing(place).and_then(|found| {
+                let (log, recovery) = Log::open(self.log_options(place, trust_state))?;
+                let begun = trust_state.log_continuity(place).and_then(|found| {
                     // Of another log that has taken the path meanwhile nothing is believed.
                     log.check_place()?;
                     standing = found;
-                    if standing == Standing::Continues {
-                        keeper.begin(&self.config, place)?;
+                    if standing == LogContinuity::Continues {
+                        trust_state.open(&self.config, place)?;
                     }
                     Ok(())
                 });
-                if begun.is_ok() && standing == Standing::Continues {
+                if begun.is_ok() && standing == LogContinuity::Continues {
                     // What the write-ahead log gave back is newer than what was read before.
-                    let (last, trusted_time) = (Millis(log.last_at()), keeper.trusted_time());
+                    let (last, trusted_time) = (Millis(log.last_at()), trust_state.trusted_time());
                     trusted_time.raise_floor(last);
-                    if last > Millis(0) && last < keeper.last_record(place) {
+                    if last > Millis(0) && last < trust_state.last_record(place) {
                         trusted_time.reset(last);
                     }
                     log.check_place()?;
@@ -337,11 +338,11 @@ impl Configured {
                 closed?;
             }
             let why = state::describe(&standing);
-            let unlinked = matches!(standing, Standing::Unlinked { .. });
+            let unlinked = matches!(standing, LogContinuity::Unlinked { .. });
             match standing {
-                Standing::Retired => keeper.is_retired(place),
-                Standing::Unlinked { .. } => {}
-                _ => keeper.retire(place, &standing, folder.as_ref())?,
+                LogContinuity::Retired => trust_state.is_retired(place),
+                LogContinuity::Unlinked { .. } => {}
+                _ => trust_state.retire(place, &standing, folder.as_ref())?,
             }
             foreign = foreign.or(Some(StartError::Foreign {
                 origin: place.signer.public().name().to_owned(),
@@ -361,12 +362,13 @@ impl Configured {
     ///
     /// # Errors
     /// The errors of [`Configured::open_log`] that can be known without writing.
-    pub fn predict_log(&self, keeper: &mut TrustState) -> Result<Option<String>, StartError> {
+    pub fn predict_log(&self, trust_state: &mut TrustState) -> Result<Option<String>, StartError> {
         let mut foreign: Option<StartError> = None;
         for place in &self.places {
-            let (standing, origin) = (keeper.standing(place)?, place.signer.public().name());
+            let (standing, origin) =
+                (trust_state.log_continuity(place)?, place.signer.public().name());
             let log_action = self.log_action(place, &standing)?;
-            let is_ours = standing == Standing::Continues || may_recover(place, &standing)?;
+            let is_ours = standing == LogContinuity::Continues || may_recover(place, &standing)?;
             if log_action == LogAction::Open && is_ours {
                 let warn = |error| format!("{error}; `serve` would go on in the log `{origin}`");
                 return Ok(foreign.map(warn));
@@ -376,7 +378,7 @@ impl Configured {
             if log_action == LogAction::Stop {
                 break;
             }
-            keeper.is_retired(place);
+            trust_state.is_retired(place);
         }
         Err(foreign.unwrap_or(StartError::Random))
     }
@@ -385,7 +387,11 @@ impl Configured {
     ///
     /// # Errors
     /// [`StartError::LogMissing`] where it waits for it.
-    fn log_action(&self, place: &Place, standing: &Standing) -> Result<LogAction, StartError> {
+    fn log_action(
+        &self,
+        place: &LogLocation,
+        standing: &LogContinuity,
+    ) -> Result<LogAction, StartError> {
         match state::log_action(standing, holds_log(&place.directory), self.required(place)) {
             LogAction::Wait(why) => {
                 Err(StartError::LogMissing { directory: place.directory.clone(), why })
@@ -395,7 +401,7 @@ impl Configured {
     }
 
     /// Returns why no log may be begun at a place; `None` where one may.
-    fn required(&self, place: &Place) -> Option<String> {
+    fn required(&self, place: &LogLocation) -> Option<String> {
         let is_first = self.log_place().is_some_and(|first| first.directory == place.directory);
         if !is_first {
             return None;
@@ -414,7 +420,7 @@ impl Configured {
 
     /// Why a log that is not there may lie on a disk that is not there: one more log would be begun
     /// below its mount point.
-    fn awaits_disk(&self, place: &Place) -> Option<String> {
+    fn awaits_disk(&self, place: &LogLocation) -> Option<String> {
         let above = place.directory.parent().filter(|above| !above.as_os_str().is_empty());
         if let Some(above) = above.filter(|above| !above.is_dir()) {
             return Some(format!("the folder above it, `{}`, is not there", above.display()));
@@ -432,45 +438,49 @@ impl Configured {
     /// Puts the host together, and gives the log what was found at the start. No release is in
     /// force yet.
     pub fn complete(self, opened: Opened, frontend: &Frontend, seed: u64) -> Arc<Host> {
-        let Opened { as_found, keeper, engine, resumes, telemetry, log, recovery } = opened;
-        let (config, trusted_time) = (self.config, keeper.trusted_time());
-        if let Some(folder) = keeper.state_folder() {
-            self.floors.hold(folder);
+        let Opened { as_found, trust_state, engine, resumes, telemetry, log, recovery } = opened;
+        let (config, trusted_time) = (self.config, trust_state.trusted_time());
+        if let Some(folder) = trust_state.state_folder() {
+            self.floors.attach_folder(folder);
         }
         let (tenant, clock) = (config.tenant.clone(), self.clock.clone());
         let recorder = Recorder::new(tenant, log, clock, self.pseudonyms, RING_WAITING);
         let recorder = Arc::new(recorder);
         let host = Arc::new(Host {
-            root: ArcSwap::new(Arc::clone(keeper.root())),
-            glass: BreakGlassState::new(&config.trust.state, keeper.state_folder(), keeper.seal()),
-            last_good: LastGood::new(&config.trust.state, keeper.seal())
-                .within(keeper.state_folder()),
-            state_folder: keeper.state_folder().cloned(),
-            keeper: Mutex::new(keeper),
+            root: ArcSwap::new(Arc::clone(trust_state.root())),
+            break_glass: BreakGlassState::new(
+                &config.trust.state,
+                trust_state.state_folder(),
+                trust_state.mac(),
+            ),
+            last_good: LastGood::new(&config.trust.state, trust_state.mac())
+                .within(trust_state.state_folder()),
+            state_folder: trust_state.state_folder().cloned(),
+            trust_state: Mutex::new(trust_state),
             active_config: ArcSwap::new(self.hooks),
             recorder,
             clock: self.clock,
             connections: Arc::clone(&frontend.connections),
             admission: frontend.admission.clone(),
-            retries: DedupCache::default(),
-            refusals: Arc::clone(&frontend.refusals),
+            dedup: DedupCache::default(),
+            rejections: Arc::clone(&frontend.rejections),
             unrouted: Arc::clone(&frontend.unrouted),
             delivery_services: self.delivery_services,
-            deliveries: ResponseWrites::default(),
+            response_writes: ResponseWrites::default(),
             tls: self.tls,
             keys: ArcSwap::from_pointee(self.ring.all()),
-            ring: Mutex::new(self.ring),
+            key_ring: Mutex::new(self.ring),
             outbound: self.outbound,
-            resumes,
+            resume_calls: resumes,
             registry: self.registry,
             previous_metrics: ArcSwap::default(),
             telemetry,
-            obstacles: Arc::clone(&frontend.obstacles),
+            conditions: Arc::clone(&frontend.conditions),
             progress: Arc::clone(&frontend.progress),
             trusted_time,
             kernel_synchronised: kernel_synchronised(),
-            names: self.names,
-            standing: ReleaseStanding::default(),
+            hook_states: self.names,
+            release_status: ReleaseStanding::default(),
             digests: Arc::default(),
             files: FileWorkers::default(),
             late_trust: LateTrust::default(),
@@ -483,17 +493,21 @@ impl Configured {
         });
         host.recorder.append(host.start_entry(&recovery));
         host.check_clock();
-        host.keeper().record_startup_findings(&host.recorder.log);
+        host.trust_state().record_startup_findings(&host.recorder.log);
         recovery::recover(&host, &recovery.owed, recovery.size);
-        host.resumes.take_up(&host.resume_context());
-        host.glass.spend(&host.keeper().history().spent);
+        host.resume_calls.resume_pending(&host.resume_context());
+        host.break_glass.mark_used(&host.trust_state().history().used_documents);
         // What left before there was a log is in it from here on.
         host.flush_corrections();
         host
     }
 
-    fn log_options(&self, place: &Place, keeper: &TrustState) -> portcullis_audit::Options {
-        let (audit, time) = (&self.config.audit, keeper.trusted_time());
+    fn log_options(
+        &self,
+        place: &LogLocation,
+        trust_state: &TrustState,
+    ) -> portcullis_audit::Options {
+        let (audit, time) = (&self.config.audit, trust_state.trusted_time());
         let signer: Arc<SecretKey> = Arc::clone(&place.signer);
         portcullis_audit::Options {
             commit: match audit.commit {
@@ -540,14 +554,14 @@ fn symmetric_keys(
 fn trust_root_of(
     config: &Config,
     sealing: &SymmetricKey,
-    places: &[Place],
+    places: &[LogLocation],
 ) -> Result<(), StartError> {
     let Ok(seal) = Seal::new(sealing) else { return Ok(()) };
-    let remembered = Memory::read(&config.trust.state.join(STATE_FILE), &seal);
+    let remembered = PersistedState::read(&config.trust.state.join(STATE_FILE), &seal);
     let (history, is_known) = match remembered {
-        Ok(Kept::Memory(memory)) => (memory.history, true),
-        Ok(Kept::Nothing) => (Default::default(), false),
-        Ok(Kept::Spoilt(_)) | Err(_) => return Ok(()),
+        Ok(LoadedState::State(memory)) => (memory.history, true),
+        Ok(LoadedState::Absent) => (Default::default(), false),
+        Ok(LoadedState::Corrupt(_)) | Err(_) => return Ok(()),
     };
     let arrived = ArrivedRoots::read(&config.trust.roots, 0);
     let roots = match Roots::load(&config.trust, &history, &arrived, true) {
@@ -567,7 +581,7 @@ fn trust_root_of(
 
 fn lists_keys(
     root: &portcullis_trust::TrustRoot,
-    places: &[Place],
+    places: &[LogLocation],
     config: &Config,
 ) -> Result<(), StartError> {
     let mut problems = StartProblems::default();
@@ -609,10 +623,10 @@ pub fn log_place(
     key: &Path,
     origin: &str,
     setting: &str,
-) -> Result<Place, StartError> {
+) -> Result<LogLocation, StartError> {
     let signer = SecretKey::read(key).map_err(|error| key_file(SIGNING_KEY, key, &error))?;
     if signer.public().name() == origin {
-        return Ok(Place { directory: directory.to_owned(), signer: Arc::new(signer) });
+        return Ok(LogLocation { directory: directory.to_owned(), signer: Arc::new(signer) });
     }
     let why = format!("its name is `{}`, but {setting} is `{origin}`", signer.public().name());
     let hint = Some(SIGNING_HINT.to_owned());

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use portcullis_hooks::{Answer, Errand, Incoming, OnFailure, Outcome, Refusal};
+use portcullis_hooks::{Answer, HookRequest, OnFailure, Outcome, SafeAnswerInput, SideEffect};
 use portcullis_model::{Attribution, Cause, Effect};
 
 use super::Host;
-use crate::auth::Caller;
+use crate::auth::Authenticator;
 use crate::bindings::generation::{Bindings, Generation};
-use crate::break_glass::{Open, Place, current};
+use crate::break_glass::{ActiveOverride, Place, current};
 use crate::config::HookConfig;
 use crate::error::StartError;
 use crate::observe::metrics::HookMetrics;
@@ -20,7 +20,7 @@ use crate::platform_calls::decryption::DecryptionKeys;
 use crate::platform_calls::delivery::DeliveryService;
 use crate::records::corrections::Corrections;
 use crate::records::schema_drift::SchemaDrift;
-use crate::state::active::{HookState, Names};
+use crate::state::active::{HookState, HookStates};
 
 /// One hook.
 pub struct Hook {
@@ -33,13 +33,13 @@ pub struct Hook {
     /// Its configuration.
     pub config: HookConfig,
     /// How its caller proves itself.
-    pub caller: Arc<Caller>,
+    pub authenticator: Arc<Authenticator>,
     /// What decrypts what its platform encrypts.
     pub decryption: Option<Arc<DecryptionKeys>>,
     /// What it owes the log.
-    pub owed: Arc<Corrections>,
+    pub corrections: Arc<Corrections>,
     /// The break-glass document in force here, or the last one.
-    pub glass: Place,
+    pub break_glass: Place,
     /// What it was sent that is not known.
     pub drift: Arc<SchemaDrift>,
     /// What it did.
@@ -51,15 +51,27 @@ impl Hook {
     pub fn new(
         number: usize,
         config: HookConfig,
-        caller: Arc<Caller>,
+        caller: Arc<Authenticator>,
         decryption: Option<Arc<DecryptionKeys>>,
-        names: &Names,
+        names: &HookStates,
     ) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        let HookState { owed, glass, drift, metrics } = names.of(&config.name);
+        let HookState { corrections: owed, break_glass: glass, drift, metrics } =
+            names.state(&config.name);
         let name = config.name.as_str().into();
-        Self { number, serial, name, config, caller, decryption, owed, glass, drift, metrics }
+        Self {
+            number,
+            serial,
+            name,
+            config,
+            authenticator: caller,
+            decryption,
+            corrections: owed,
+            break_glass: glass,
+            drift,
+            metrics,
+        }
     }
 
     /// Reads the keys that decrypt what a hook's platform encrypts, and tells its settings of them.
@@ -70,8 +82,8 @@ impl Hook {
     }
 
     /// Returns the break-glass document in force here.
-    pub fn glass(&self) -> Option<Arc<Open>> {
-        current(&self.glass)
+    pub fn glass(&self) -> Option<Arc<ActiveOverride>> {
+        current(&self.break_glass)
     }
 
     /// What leaves when there is no decision, and why. A hook that nothing enforces has the platform's default: observing must never stop
@@ -82,11 +94,11 @@ impl Hook {
         &self,
         generation: Option<&Generation>,
         cause: Option<Cause>,
-        glass: Option<&Open>,
+        glass: Option<&ActiveOverride>,
     ) -> &OnFailure {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
-        let asks = !self.config.kind.permits(Effect::Abstain) || !self.config.kind.binds();
+        let asks = !self.config.kind.is_permit(Effect::Abstain) || !self.config.kind.is_binding();
         let ours = cause.is_some_and(|cause| {
             cause.attribution() != Attribution::Caller && cause != Cause::PluginRevoked
         });
@@ -98,15 +110,15 @@ impl Hook {
     pub fn safe_answer(
         &self,
         generation: Option<&Generation>,
-        glass: Option<&Open>,
+        glass: Option<&ActiveOverride>,
         cause: Cause,
         detail: &str,
         route: &'static str,
-        incoming: Option<&Incoming>,
+        incoming: Option<&HookRequest>,
     ) -> Answer {
         let (settings, on_failure) =
             (&self.config.settings, self.on_failure(generation, Some(cause), glass));
-        let refusal = Refusal { settings, on_failure, cause, detail, route, incoming };
+        let refusal = SafeAnswerInput { settings, on_failure, cause, detail, route, incoming };
         portcullis_hooks::refuse(self.config.kind, &refusal)
     }
 
@@ -114,30 +126,39 @@ impl Hook {
     pub fn stop_answer(
         &self,
         generation: Option<&Generation>,
-        glass: Option<&Open>,
+        glass: Option<&ActiveOverride>,
         cause: Cause,
         route: &'static str,
     ) -> Option<Answer> {
         let on_failure = self.on_failure(generation, Some(cause), glass);
         let settings = &self.config.settings;
-        let refusal = Refusal { settings, on_failure, cause, detail: "", route, incoming: None };
+        let refusal =
+            SafeAnswerInput { settings, on_failure, cause, detail: "", route, incoming: None };
         portcullis_hooks::stop_answer(self.config.kind, &refusal)
     }
 
     /// What is to be done where there is no decision: a platform that waits for a call is told to go on where the hook is open, and
     /// to stop where it is not.
-    pub fn errand(&self, on_failure: &OnFailure, incoming: &Incoming) -> Option<Errand> {
+    pub fn side_effect(
+        &self,
+        on_failure: &OnFailure,
+        incoming: &HookRequest,
+    ) -> Option<SideEffect> {
         let verdict = if *on_failure == OnFailure::Open { Effect::Allow } else { Effect::Deny };
         let errand = portcullis_hooks::errand(
             self.config.kind,
             incoming,
             &Outcome { verdict, ..Outcome::default() },
         );
-        errand.filter(|errand| matches!(errand, Errand::Resume(_)))
+        errand.filter(|errand| matches!(errand, SideEffect::Resume(_)))
     }
 
     /// Who delivers the hook's messages on that channel.
-    pub fn courier<'h>(&self, host: &'h Host, channel: &str) -> Option<&'h Arc<DeliveryService>> {
+    pub fn delivery_service<'h>(
+        &self,
+        host: &'h Host,
+        channel: &str,
+    ) -> Option<&'h Arc<DeliveryService>> {
         host.delivery_services.get(self.config.delivery.as_ref()?.of(channel)?)
     }
 

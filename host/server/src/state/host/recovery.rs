@@ -23,10 +23,11 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
             Remembered::Answer { slot, hook, answer, cause, at, .. }
                 if cause == break_glass::RING_CAUSE =>
             {
-                if let Some(entry) = break_glass::recovered(&host.glass, hook, answer, Millis(*at))
+                if let Some(entry) =
+                    break_glass::recovered(&host.break_glass, hook, answer, Millis(*at))
                     && say(host, entry)
                 {
-                    break_glass::is_recorded(&host.glass, answer, Millis(*at));
+                    break_glass::is_recorded(&host.break_glass, answer, Millis(*at));
                     free(&host.recorder, *slot);
                 }
             }
@@ -39,7 +40,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                 }
             }
             Remembered::Answer { slot, hook, cause, at, .. } => {
-                host.names.of(hook).owed.restore_one(
+                host.hook_states.state(hook).corrections.restore_one(
                     &host.recorder,
                     known_cause(cause),
                     Millis(*at),
@@ -55,9 +56,11 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                 }
             }
             Remembered::Counted(tally) if rejections::is_kept(tally) => {
-                host.refusals.restore(tally)
+                host.rejections.restore(tally)
             }
-            Remembered::Counted(tally) => host.names.of(&tally.hook).owed.restore(tally),
+            Remembered::Counted(tally) => {
+                host.hook_states.state(&tally.hook).corrections.restore(tally)
+            }
             Remembered::Damaged { slots, answers } => {
                 tracing::error!(
                     event = "log.ring-damaged",
@@ -106,7 +109,7 @@ fn say(host: &Host, entry: portcullis_audit::Entry) -> bool {
 /// The cause, unless it is none of this version's.
 fn known_cause(cause: &str) -> &str {
     let known = Cause::ALL.iter().any(|known| known.code() == cause);
-    if known { cause } else { Cause::HostFault.code() }
+    if known { cause } else { Cause::InternalError.code() }
 }
 
 /// How long a start waits for the checkpoint over what it recovered. Without it the next start finds

@@ -23,7 +23,7 @@ use portcullis_trust::{
 use super::{Host, LateTrust};
 use crate::fs::file_worker::{FileWorker, POLL_LIMIT};
 use crate::fs::late_read::unchanged;
-use crate::trust::state::remembered;
+use crate::trust::state::with_state_delta;
 
 /// What became of the documents in the folder.
 #[derive(Default)]
@@ -36,7 +36,7 @@ pub struct AppliedDocuments {
 
 /// What lies in the folder: files, and their bytes or why they cannot be read.
 #[derive(Default)]
-pub struct Documents {
+pub struct FoundDocuments {
     documents: Vec<(PathBuf, Result<Vec<u8>, String>)>,
     /// The same files with the stamps that they had before they were read.
     stamps: Vec<(PathBuf, Option<Stamp>)>,
@@ -55,7 +55,7 @@ pub struct RefusedDocument {
     hint: Option<String>,
 }
 
-impl Documents {
+impl FoundDocuments {
     /// Leaves out the files of which this does not say that they are as they were when they were
     /// read: what was withdrawn meanwhile has no effect.
     fn leave_out_changed(&mut self, unchanged: &[bool]) {
@@ -72,9 +72,9 @@ impl LateTrust {
         worker: &FileWorker,
         limit: Duration,
         folder: PathBuf,
-    ) -> Option<Documents> {
+    ) -> Option<FoundDocuments> {
         self.time_documents_unread.store(true, Ordering::Release);
-        let read = self.time_documents.look(worker, limit, None, move || read(&folder));
+        let read = self.time_documents.poll(worker, limit, None, move || read(&folder));
         let mut found = read.value?;
         if read.is_late {
             let stamps = std::mem::take(&mut found.stamps);
@@ -135,12 +135,12 @@ impl Host {
     }
 
     fn apply_time_reset(&self, envelope: &[u8]) -> Result<(), RefusedDocument> {
-        let mut keeper = self.keeper();
-        let log = keeper.log_key().ok_or_else(RefusedDocument::too_early)?;
-        let used = keeper.history().time.unwrap_or_default();
+        let mut trust_state = self.trust_state();
+        let log = trust_state.log_key().ok_or_else(RefusedDocument::too_early)?;
+        let used = trust_state.history().time.unwrap_or_default();
         // The host's own clock decides: trusted time is what is wrong.
         let clock = self.clock.now();
-        let reset = TimeReset::verify(keeper.root(), envelope, log, used, clock)?;
+        let reset = TimeReset::verify(trust_state.root(), envelope, log, used, clock)?;
         let piece = TrustHistory {
             time: Some(TimeDocuments { reset: reset.serial, ..TimeDocuments::default() }),
             ..TrustHistory::default()
@@ -153,7 +153,7 @@ impl Host {
             sha256(Envelope::parse(envelope)?.unverified_payload()),
         );
         let sealed = Some(sealed(envelope, [&reset.person, &reset.reason, &reset.ticket]));
-        let fields = remembered(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
+        let fields = with_state_delta(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
         let entry = Entry { kind: "trust.time-reset", fields, sealed };
         let time = &self.trusted_time;
         let pending = self.recorder.log.append_reset(entry, || time.reset(reset.floor));
@@ -161,7 +161,7 @@ impl Host {
             .map_err(RefusedDocument::not_recorded)?
             .wait()
             .map_err(RefusedDocument::not_recorded)?;
-        keeper.remember(&piece);
+        trust_state.remember(&piece);
         tracing::warn!(
             event = "clock.reset",
             serial = reset.serial,
@@ -172,11 +172,11 @@ impl Host {
     }
 
     fn apply_confirmation(&self, envelope: &[u8]) -> Result<(), RefusedDocument> {
-        let mut keeper = self.keeper();
-        let log = keeper.log_key().ok_or_else(RefusedDocument::too_early)?;
-        let used = keeper.history().time.unwrap_or_default();
+        let mut trust_state = self.trust_state();
+        let log = trust_state.log_key().ok_or_else(RefusedDocument::too_early)?;
+        let used = trust_state.history().time.unwrap_or_default();
         let clock = self.clock.now();
-        let it = ClockConfirmation::verify(keeper.root(), envelope, log, used, clock)?;
+        let it = ClockConfirmation::verify(trust_state.root(), envelope, log, used, clock)?;
         let piece = TrustHistory {
             time: Some(TimeDocuments { confirmed: it.issued, ..used }),
             ..TrustHistory::default()
@@ -187,11 +187,11 @@ impl Host {
             sha256(Envelope::parse(envelope)?.unverified_payload()),
         );
         let sealed = Some(sealed(envelope, [&it.person, &it.reason, &it.ticket]));
-        let fields = remembered(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
+        let fields = with_state_delta(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
         let entry = Entry { kind: "trust.clock-confirmation", fields, sealed };
         let recorded = self.recorder.log.append(entry).map(Pending::wait);
         recorded.map_err(RefusedDocument::not_recorded)?.map_err(RefusedDocument::not_recorded)?;
-        keeper.remember(&piece);
+        trust_state.remember(&piece);
         self.trusted_time.confirm(it.issued);
         tracing::warn!(
             event = "clock.confirmation",
@@ -241,7 +241,7 @@ impl From<Refusal> for RefusedDocument {
 
 /// The newest documents of the folder, in the order of their names, or why one cannot be read: nobody hides a document
 /// behind older files.
-fn read(folder: &Path) -> Documents {
+fn read(folder: &Path) -> FoundDocuments {
     let newest = list_newest(folder, &[".json"], MAX_FILES, MAX_ENTRIES).unwrap_or_default();
     let overlooked = newest.passed_over();
     let files = newest.in_order().into_iter().map(|(name, stamp)| (folder.join(name), stamp));
@@ -249,7 +249,7 @@ fn read(folder: &Path) -> Documents {
     let content =
         |path: &Path| read_bounded(path, MAX_DOCUMENT_BYTES).map_err(|error| error.to_string());
     let documents = stamps.iter().map(|(path, _)| (path.clone(), content(path))).collect();
-    Documents { documents, stamps, overlooked }
+    FoundDocuments { documents, stamps, overlooked }
 }
 
 /// The sealed part: who, why, under which ticket, and the document itself.
@@ -296,7 +296,7 @@ mod tests {
             found
         };
         let short = Duration::from_millis(1);
-        assert!(late.time_documents.look(&worker, short, None, hangs).value.is_none());
+        assert!(late.time_documents.poll(&worker, short, None, hangs).value.is_none());
         was_read.recv().unwrap();
         fs::remove_file(home.path().join("a.json")).unwrap();
         drop(go_on);

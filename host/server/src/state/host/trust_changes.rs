@@ -11,12 +11,12 @@ use portcullis_model::json::quote;
 use portcullis_trust::VerifiedManifest;
 
 use super::Host;
-use super::time_documents::Documents;
+use super::time_documents::FoundDocuments;
 use crate::fs::change::Folders;
 use crate::fs::file_worker::POLL_LIMIT;
 use crate::fs::late_read::LateRead;
 use crate::loading::set_bytes;
-use crate::trust::roots::{ArrivedRoots, Stopped};
+use crate::trust::roots::{ArrivedRoots, RejectedRoot};
 use crate::trust::state::TrustState;
 
 /// Reads of arriving trust, and whether the last look got all of it.
@@ -24,7 +24,7 @@ pub struct LateTrust {
     roots: LateRead<ArrivedRoots>,
     set: LateRead<Option<Vec<u8>>>,
     /// Of signed documents about the time.
-    pub(crate) time_documents: LateRead<Documents>,
+    pub(crate) time_documents: LateRead<FoundDocuments>,
     /// Whether the folder of trust roots has not been read as it was at the last look.
     pub(crate) roots_unread: AtomicBool,
     /// The same of the release set.
@@ -85,60 +85,61 @@ impl Default for LateTrust {
 impl Host {
     /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
     /// `folders` is how the folders are now; where one of them does not answer in time, [`LateTrust::are_revocations_applied`] tells so.
-    pub fn apply_trust_changes(&self, folders: Folders) -> Option<Stopped> {
+    pub fn apply_trust_changes(&self, folders: Folders) -> Option<RejectedRoot> {
         // Read before the keeper is held, on threads that may hang: what hangs holds up nobody else.
         let config = Arc::clone(&self.active_config.load().config);
         let newest = self.root.load().version;
         let (folder, paths) = (config.trust.roots.clone(), config.release.clone());
         let (files, late) = (&self.files, &self.late_trust);
         let read_roots = move || ArrivedRoots::read(&folder, newest);
-        let roots = late.roots.look(&files.roots, POLL_LIMIT, folders.roots, read_roots);
+        let roots = late.roots.poll(&files.roots, POLL_LIMIT, folders.roots, read_roots);
         let read_set = move || set_bytes(&paths);
-        let set = late.set.look(&files.release, POLL_LIMIT, folders.release, read_set);
+        let set = late.set.poll(&files.release, POLL_LIMIT, folders.release, read_set);
         late.roots_unread.store(!roots.is_whole, Ordering::Release);
         late.set_unread.store(!set.is_whole, Ordering::Release);
         if let Some(arrived) = &roots.value {
-            late.overlook(&late.roots_overlooked, "trust-roots", arrived.overlooked);
+            late.overlook(&late.roots_overlooked, "trust-roots", arrived.unread);
         }
-        let mut keeper = self.keeper();
-        let (_, refused) = keeper.follow(roots.value.unwrap_or_default(), &self.recorder.log);
-        self.root.store(Arc::clone(keeper.root()));
-        let new = keeper.revocations(set.value.flatten().as_deref());
-        self.stop_revoked(&keeper);
+        let mut trust_state = self.trust_state();
+        let (_, refused) =
+            trust_state.load_new_roots(roots.value.unwrap_or_default(), &self.recorder.log);
+        self.root.store(Arc::clone(trust_state.root()));
+        let new = trust_state.revocations(set.value.flatten().as_deref());
+        self.stop_revoked(&trust_state);
         if !new.is_empty() {
-            keeper.record_revoked(&self.recorder.log, &new);
+            trust_state.record_revoked(&self.recorder.log, &new);
         }
         refused
     }
 
     /// Stops what a set revokes that lies in no folder: one that a registry offers, and of which perhaps nothing else is taken.
     pub fn apply_set_revocations(&self, set: &[u8]) {
-        let mut keeper = self.keeper();
-        let new = keeper.revoked_by(set);
+        let mut trust_state = self.trust_state();
+        let new = trust_state.revoked_by(set);
         if !new.is_empty() {
-            self.stop_revoked(&keeper);
-            keeper.record_revoked(&self.recorder.log, &new);
+            self.stop_revoked(&trust_state);
+            trust_state.record_revoked(&self.recorder.log, &new);
         }
     }
 
     /// Brings the keeper's files up to the log, and tries again what could not be written or recorded.
     pub fn refresh_trust_state(&self) {
-        let mut keeper = self.keeper();
-        keeper.persist_roots();
-        keeper.refresh(&self.recorder.log, || self.glass.take_used());
+        let mut trust_state = self.trust_state();
+        trust_state.persist_roots();
+        trust_state.refresh(&self.recorder.log, || self.break_glass.take_used());
     }
 
     /// Stops every binding of what is revoked by now, and says so.
-    pub fn stop_revoked(&self, keeper: &TrustState) {
+    pub fn stop_revoked(&self, trust_state: &TrustState) {
         let active_config = self.active_config.load_full();
         let Some(generation) = &active_config.generation else { return };
-        let (root, revoked) = (keeper.strictest_root(), &keeper.history().revoked);
+        let (root, revoked) = (trust_state.strictest_root(), &trust_state.history().revoked);
         let is_revoked = |verified: &VerifiedManifest| {
             let manifest = &verified.manifest;
             revoked.covers(verified.digest, &manifest.id, manifest.serial)
-                || verified.stands(root).is_err()
+                || verified.is_valid_under(root).is_err()
         };
-        for (hook, plugin) in generation.stop(is_revoked) {
+        for (hook, plugin) in generation.revoke(is_revoked) {
             let hook = active_config.hooks.get(hook).map_or("", |hook| &*hook.name);
             tracing::error!(
                 hook,

@@ -17,15 +17,15 @@ struct Bench {
 
 impl Bench {
     fn start(floor: u64, issued: Option<u64>, wall: u64) -> Self {
-        let reading = Reading::first(Millis(wall));
+        let reading = ClockReading::first(Millis(wall));
         let documents: Vec<_> = issued.map(Millis).into_iter().collect();
         let machine = ClockMachine::new(Millis(floor), &documents, reading);
         Self { machine, wall, monotonic: 0 }
     }
 
-    fn reading(&self) -> Reading {
+    fn reading(&self) -> ClockReading {
         let monotonic = Duration::from_millis(self.monotonic);
-        Reading { wall: Millis(self.wall), monotonic }
+        ClockReading { wall: Millis(self.wall), monotonic }
     }
 
     /// Both clocks run, in steps of half a minute.

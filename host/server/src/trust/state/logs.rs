@@ -10,48 +10,48 @@ use portcullis_files::HeldFolder;
 use portcullis_model::json::quote;
 use portcullis_tlog::ReadError;
 
-use super::{Finding, Place, TrustState, unusable};
+use super::{LogLocation, StartupFinding, TrustState, unusable};
 use crate::error::StartError;
-use crate::trust::persisted::{Memory, Standing, reader, replace};
+use crate::trust::persisted::{LogContinuity, PersistedState, reader, write_durably};
 
 impl TrustState {
     /// How a log stands to everything that is remembered of it. A log that is not there is one that
     /// begins.
-    pub fn standing(&self, place: &Place) -> Result<Standing, StartError> {
+    pub fn log_continuity(&self, place: &LogLocation) -> Result<LogContinuity, StartError> {
         let key = place.signer.public();
-        if place.directory.join(RETIRED).exists() || self.memory.retired.contains(key.name()) {
-            return Ok(Standing::Retired);
+        if place.directory.join(RETIRED).exists() || self.state.retired.contains(key.name()) {
+            return Ok(LogContinuity::Retired);
         }
         let Some(log) = reader(&OsDisk, &place.directory, key).map_err(StartError::Reading)? else {
             let had = self
                 .copies
                 .iter()
                 .filter(|copy| copy.origin() == Some(key.name()))
-                .map(Memory::size)
+                .map(PersistedState::size)
                 .max();
             return Ok(had
                 .filter(|had| *had > 0)
-                .map_or(Standing::Continues, |had| Standing::Missing { had }));
+                .map_or(LogContinuity::Continues, |had| LogContinuity::Missing { had }));
         };
         for copy in &self.copies {
             // A copy of a log that was left behind since says nothing about this one.
-            if copy.origin().is_some_and(|origin| self.memory.retired.contains(origin)) {
+            if copy.origin().is_some_and(|origin| self.state.retired.contains(origin)) {
                 continue;
             }
-            let standing = copy.standing(&log, key).map_err(StartError::Reading)?;
-            if standing != Standing::Continues {
+            let standing = copy.log_continuity(&log, key).map_err(StartError::Reading)?;
+            if standing != LogContinuity::Continues {
                 return Ok(standing);
             }
         }
-        Ok(Standing::Continues)
+        Ok(LogContinuity::Continues)
     }
 
     /// Never to sign this log again, whatever becomes of this machine.
     /// `folder` is the directory as it was when it was looked at: no other one is marked.
     pub fn retire(
         &mut self,
-        place: &Place,
-        standing: &Standing,
+        place: &LogLocation,
+        standing: &LogContinuity,
         folder: Option<&HeldFolder>,
     ) -> Result<(), StartError> {
         let (origin, why) = (place.signer.public().name(), describe(standing));
@@ -60,7 +60,7 @@ impl TrustState {
             let path = place.directory.join(RETIRED);
             let checked = folder.check_path().map_err(io::Error::from);
             checked
-                .and_then(|()| replace(&folder.at(RETIRED), text.as_bytes()))
+                .and_then(|()| write_durably(&folder.at(RETIRED), text.as_bytes()))
                 .map_err(|error| unusable("log", &path, &error.to_string(), None))?;
         }
         tracing::error!(
@@ -69,25 +69,25 @@ impl TrustState {
             why,
             "this log is not the one that this host has written: it is not signed again"
         );
-        self.memory.retired.insert(origin.to_owned());
+        self.state.retired.insert(origin.to_owned());
         let mut fields = String::from(r#""origin":"#);
         quote(&mut fields, origin);
         fields.push_str(&format!(r#","code":"{}""#, code(standing)));
         match standing {
-            Standing::Behind { has, had } => {
+            LogContinuity::Behind { has, had } => {
                 fields.push_str(&format!(r#","has":{has},"had":{had}"#))
             }
-            Standing::Forked { at } => fields.push_str(&format!(r#","at":{at}"#)),
-            Standing::Missing { had } => fields.push_str(&format!(r#","had":{had}"#)),
-            Standing::Continues | Standing::Retired | Standing::Unlinked { .. } => {}
+            LogContinuity::Forked { at } => fields.push_str(&format!(r#","at":{at}"#)),
+            LogContinuity::Missing { had } => fields.push_str(&format!(r#","had":{had}"#)),
+            LogContinuity::Continues | LogContinuity::Retired | LogContinuity::Unlinked { .. } => {}
         }
-        self.findings.push(Finding { kind: "log.retired", fields });
+        self.findings.push(StartupFinding { kind: "log.retired", fields });
         Ok(())
     }
 
     /// This log was given up before.
-    pub fn is_retired(&mut self, place: &Place) {
-        self.memory.retired.insert(place.signer.public().name().to_owned());
+    pub fn is_retired(&mut self, place: &LogLocation) {
+        self.state.retired.insert(place.signer.public().name().to_owned());
     }
 }
 
@@ -99,7 +99,7 @@ pub enum LogAction {
     /// There must be a log and there is none: the start waits for it. The reason.
     Wait(String),
     /// It is never signed again, and the log that is held ready takes its place.
-    GiveUp,
+    Replace,
     /// It is not signed, and no other one either: somebody named another directory, and that is not
     /// for a host to put right.
     Stop,
@@ -107,20 +107,26 @@ pub enum LogAction {
 
 /// Returns what a start does about a log of this standing. `holds_log` tells whether its directory
 /// holds one, `required` why none may be begun there.
-pub fn log_action(standing: &Standing, holds_log: bool, required: Option<String>) -> LogAction {
+pub fn log_action(
+    standing: &LogContinuity,
+    holds_log: bool,
+    required: Option<String>,
+) -> LogAction {
     match standing {
-        Standing::Missing { .. } if !holds_log => LogAction::Wait(describe(standing)),
-        Standing::Continues if !holds_log => required.map_or(LogAction::Open, LogAction::Wait),
-        Standing::Continues | Standing::Behind { .. } => LogAction::Open,
-        Standing::Unlinked { .. } => LogAction::Stop,
-        Standing::Missing { .. } | Standing::Forked { .. } | Standing::Retired => LogAction::GiveUp,
+        LogContinuity::Missing { .. } if !holds_log => LogAction::Wait(describe(standing)),
+        LogContinuity::Continues if !holds_log => required.map_or(LogAction::Open, LogAction::Wait),
+        LogContinuity::Continues | LogContinuity::Behind { .. } => LogAction::Open,
+        LogContinuity::Unlinked { .. } => LogAction::Stop,
+        LogContinuity::Missing { .. } | LogContinuity::Forked { .. } | LogContinuity::Retired => {
+            LogAction::Replace
+        }
     }
 }
 
 /// Whether a log that is behind may have the records that it lacks in its write-ahead log, which a
 /// start recovers.
-pub fn may_recover(place: &Place, standing: &Standing) -> Result<bool, StartError> {
-    let Standing::Behind { had, .. } = standing else { return Ok(false) };
+pub fn may_recover(place: &LogLocation, standing: &LogContinuity) -> Result<bool, StartError> {
+    let LogContinuity::Behind { had, .. } = standing else { return Ok(false) };
     let log = reader(&OsDisk, &place.directory, place.signer.public());
     let log = log.map_err(StartError::Reading)?;
     let last = log.map(|log| log.require(had.saturating_sub(1)));
@@ -128,39 +134,39 @@ pub fn may_recover(place: &Place, standing: &Standing) -> Result<bool, StartErro
 }
 
 /// The obstacle to signing a log, in words.
-pub fn describe(standing: &Standing) -> String {
+pub fn describe(standing: &LogContinuity) -> String {
     match standing {
-        Standing::Continues => "it continues what is remembered".to_owned(),
-        Standing::Behind { has, had } => {
+        LogContinuity::Continues => "it continues what is remembered".to_owned(),
+        LogContinuity::Behind { has, had } => {
             format!("it has {has} records and had {had}: it comes from an old backup")
         }
-        Standing::Missing { had } => {
+        LogContinuity::Missing { had } => {
             format!("this host has written one with {had} records, and its folder holds none")
         }
-        Standing::Forked { at } => {
+        LogContinuity::Forked { at } => {
             format!(
                 "its first {at} records are not those that are remembered: it was rewritten, or is \
                  another log's"
             )
         }
-        Standing::Retired => "this host has given it up before, because it was not the log that the host had written or \
+        LogContinuity::Retired => "this host has given it up before, because it was not the log that the host had written or \
              another log had taken its place; a file `retired` in its folder gives the reason"
             .to_owned(),
-        Standing::Unlinked { other } => {
+        LogContinuity::Unlinked { other } => {
             format!("this host has written `{other}` last, and no record links this log to it")
         }
     }
 }
 
 /// The stable code of the same.
-fn code(standing: &Standing) -> &'static str {
+fn code(standing: &LogContinuity) -> &'static str {
     match standing {
-        Standing::Continues => "log-continues",
-        Standing::Behind { .. } => "log-behind",
-        Standing::Missing { .. } => "log-missing",
-        Standing::Forked { .. } => "log-forked",
-        Standing::Retired => "log-retired",
-        Standing::Unlinked { .. } => "log-unlinked",
+        LogContinuity::Continues => "log-continues",
+        LogContinuity::Behind { .. } => "log-behind",
+        LogContinuity::Missing { .. } => "log-missing",
+        LogContinuity::Forked { .. } => "log-forked",
+        LogContinuity::Retired => "log-retired",
+        LogContinuity::Unlinked { .. } => "log-unlinked",
     }
 }
 
@@ -173,18 +179,18 @@ mod tests {
 
     #[test]
     fn a_start_opens_waits_gives_up_or_stops_by_the_standing_alone() {
-        let behind = Standing::Behind { has: 1, had: 2 };
-        let unlinked = Standing::Unlinked { other: "x".to_owned() };
+        let behind = LogContinuity::Behind { has: 1, had: 2 };
+        let unlinked = LogContinuity::Unlinked { other: "x".to_owned() };
         for (there, must_exist) in [(true, true), (true, false), (false, true), (false, false)] {
             let required = || must_exist.then(|| "it must exist".to_owned());
             let log_action = |standing| log_action(&standing, there, required());
-            assert_eq!(log_action(Standing::Retired), LogAction::GiveUp);
-            assert_eq!(log_action(Standing::Forked { at: 1 }), LogAction::GiveUp);
+            assert_eq!(log_action(LogContinuity::Retired), LogAction::Replace);
+            assert_eq!(log_action(LogContinuity::Forked { at: 1 }), LogAction::Replace);
             assert_eq!(log_action(behind.clone()), LogAction::Open);
             assert_eq!(log_action(unlinked.clone()), LogAction::Stop);
-            let missing = log_action(Standing::Missing { had: 2 });
+            let missing = log_action(LogContinuity::Missing { had: 2 });
             assert_eq!(matches!(missing, LogAction::Wait(_)), !there);
-            let begins = log_action(Standing::Continues);
+            let begins = log_action(LogContinuity::Continues);
             assert_eq!(matches!(begins, LogAction::Wait(_)), !there && must_exist);
         }
     }

@@ -12,17 +12,21 @@ use portcullis_audit::{Entry, Log};
 use portcullis_trust::{RevokedPlugins, TrustHistory, verify_revocations};
 
 use super::recording::root_fields;
-use super::{Finding, TrustState};
+use super::{StartupFinding, TrustState};
 use crate::logging::log_limit::LOG_LIMITS;
-use crate::trust::roots::{ArrivedRoots, Stopped, mark};
+use crate::trust::roots::{ArrivedRoots, RejectedRoot, mark};
 
 impl TrustState {
     /// Walks on to the trust roots that have arrived; gives whether there were any.
     ///
     /// While the clock waits to be confirmed none is taken; what the newest of them revokes holds.
-    pub fn follow(&mut self, arrived: ArrivedRoots, log: &Log) -> (bool, Option<Stopped>) {
+    pub fn load_new_roots(
+        &mut self,
+        arrived: ArrivedRoots,
+        log: &Log,
+    ) -> (bool, Option<RejectedRoot>) {
         let mut ahead = self.roots.clone();
-        let (new, stopped) = ahead.follow(arrived);
+        let (new, stopped) = ahead.load_new(arrived);
         if let Some(issued) = new.last().and_then(|root| root.issued) {
             self.trusted_time.observe_document(issued);
         }
@@ -60,7 +64,7 @@ impl TrustState {
             return;
         }
         if let Err(error) = self.write_roots()
-            && LOG_LIMITS.admit("trust.root-not-kept", "", Instant::now())
+            && LOG_LIMITS.allows("trust.root-not-kept", "", Instant::now())
         {
             tracing::error!(
                 event = "trust.root-not-kept",
@@ -75,7 +79,7 @@ impl TrustState {
     /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is
     /// for [`TrustState::record_revoked`], after what runs was stopped.
     pub fn revocations(&mut self, set: Option<&[u8]>) -> RevokedPlugins {
-        let mut new = self.memory.history.revoked.merge(&self.strictest_root().revoked.clone());
+        let mut new = self.state.history.revoked.merge(&self.strictest_root().revoked.clone());
         let set = set.unwrap_or_default();
         new.merge(&self.revoked_by(set));
         new
@@ -86,19 +90,19 @@ impl TrustState {
         let mut by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
         // A root that only waits does not take their word from those who may sign sets until then.
         by_set.merge(&verify_revocations(self.root(), set).unwrap_or_default());
-        self.memory.history.revoked.merge(&by_set)
+        self.state.history.revoked.merge(&by_set)
     }
 }
 
 /// The record of a file that claims to be the next trust root and is not.
-pub fn refused_entry(stopped: &Stopped) -> Entry {
-    let Finding { kind, fields } = refused_root(stopped);
+pub fn refused_entry(stopped: &RejectedRoot) -> Entry {
+    let StartupFinding { kind, fields } = refused_root(stopped);
     let sealed = format!("{}: {}", stopped.path.display(), stopped.refusal);
     Entry { kind, fields, sealed: Some(sealed.into_bytes()) }
 }
 
-pub(super) fn refused_root(stopped: &Stopped) -> Finding {
+pub(super) fn refused_root(stopped: &RejectedRoot) -> StartupFinding {
     let (code, error, hint) = (stopped.refusal.code(), &stopped.refusal, stopped.refusal.hint());
     tracing::warn!(code, %error, hint, file = %stopped.path.display(), event = "trust.root-refused", "trust root refused");
-    Finding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
+    StartupFinding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
 }

@@ -31,7 +31,7 @@ impl TrustState {
     pub fn record_startup_findings(&mut self, log: &Log) {
         let findings = std::mem::take(&mut self.findings).into_iter();
         self.findings = findings.filter(|it| !append(log, it.kind, it.fields.clone())).collect();
-        let all = self.memory.history.clone();
+        let all = self.state.history.clone();
         if all.root > self.recorded.root {
             for root in self.unrecorded_roots() {
                 let piece = TrustHistory { root: Some(mark(&root)), ..TrustHistory::default() };
@@ -44,12 +44,12 @@ impl TrustState {
                 self.record(log, "trust.revoked", "", &piece);
             }
         }
-        for piece in floors(&all, &self.recorded) {
+        for piece in min_serial_deltas(&all, &self.recorded) {
             self.record(log, "trust.min-serials", "", &piece);
         }
         let last =
             TrustHistory { highest: all.highest, active: all.active, ..TrustHistory::default() };
-        if last.beyond(&self.recorded) {
+        if last.minus(&self.recorded) {
             self.record(log, "trust.imported", "", &last);
         }
         let unknown: Vec<_> = all.stopped.difference(&self.recorded.stopped).copied().collect();
@@ -59,14 +59,16 @@ impl TrustState {
             self.record(log, "trust.imported", "", &piece);
         }
         let time = TrustHistory { time: all.time, ..TrustHistory::default() };
-        if time.beyond(&self.recorded) {
+        if time.minus(&self.recorded) {
             self.record(log, "trust.imported", "", &time);
         }
         let known = self.recorded_or_pending();
-        for (id, until) in &all.spent {
-            let piece =
-                TrustHistory { spent: [(id.clone(), *until)].into(), ..TrustHistory::default() };
-            if piece.beyond(&known) {
+        for (id, until) in &all.used_documents {
+            let piece = TrustHistory {
+                used_documents: [(id.clone(), *until)].into(),
+                ..TrustHistory::default()
+            };
+            if piece.minus(&known) {
                 self.record(log, "trust.imported", "", &piece);
             }
         }
@@ -88,7 +90,7 @@ impl TrustState {
 
     /// Records the floors of a set that is about to come into force. The rest is in the record of its activation.
     pub fn record_min_serials(&mut self, log: &Log, set: Digest, of_set: &TrustHistory) {
-        for piece in floors(of_set, &self.recorded) {
+        for piece in min_serial_deltas(of_set, &self.recorded) {
             self.record(log, "trust.min-serials", &format!(r#""set":"{set}""#), &piece);
         }
     }
@@ -102,8 +104,8 @@ impl TrustState {
 
     /// Remembers what a durable record has said.
     pub fn remember(&mut self, piece: &TrustHistory) {
-        self.memory.history.join(piece);
-        self.recorded.join(piece);
+        self.state.history.merge(piece);
+        self.recorded.merge(piece);
         self.save_or_log();
     }
 
@@ -113,18 +115,18 @@ impl TrustState {
         if known.is_empty() && recorded.is_empty() {
             return;
         }
-        self.recorded_elsewhere.join(known);
-        self.memory.history.join(known);
+        self.recorded_elsewhere.merge(known);
+        self.state.history.merge(known);
         self.remember(recorded);
     }
 
     /// Gives the log what it has not taken, unless it still takes nothing.
-    pub(super) fn say_again(&mut self, log: &Log) {
+    pub(super) fn retry_records(&mut self, log: &Log) {
         let is_due = self.retried.is_none_or(|retried| retried.elapsed() >= RETRY_RECORDS_EVERY);
         if !is_due || log.health().stopped.is_some() {
             return;
         }
-        let lacks = self.memory.unrecorded && self.lacks(&self.recorded_or_pending());
+        let lacks = self.state.unrecorded && self.is_ahead_of(&self.recorded_or_pending());
         if lacks || !self.findings.is_empty() {
             self.retried = Some(Instant::now());
             self.record_startup_findings(log);
@@ -133,20 +135,20 @@ impl TrustState {
 
     /// Whether something is remembered that is in no durable record.
     pub(super) fn is_unrecorded(&self) -> bool {
-        self.lacks(&self.recorded)
+        self.is_ahead_of(&self.recorded)
     }
 
     /// Whether something is remembered beyond this.
-    fn lacks(&self, known: &TrustHistory) -> bool {
+    fn is_ahead_of(&self, known: &TrustHistory) -> bool {
         // Activations are never part of a record: `active` tells as much.
-        let all = TrustHistory { activations: Vec::new(), ..self.memory.history.clone() };
-        all.beyond(known)
+        let all = TrustHistory { activations: Vec::new(), ..self.state.history.clone() };
+        all.minus(known)
     }
 
     /// Returns what the log has and what others in this process will give it.
     fn recorded_or_pending(&self) -> TrustHistory {
         let mut known = self.recorded.clone();
-        known.join(&self.recorded_elsewhere);
+        known.merge(&self.recorded_elsewhere);
         known
     }
 
@@ -157,11 +159,11 @@ impl TrustState {
         fields: &str,
         piece: &TrustHistory,
     ) {
-        self.memory.history.join(piece);
-        match remembered(fields, piece) {
+        self.state.history.merge(piece);
+        match with_state_delta(fields, piece) {
             Ok(fields) => {
                 if append(log, kind, fields) {
-                    self.recorded.join(piece);
+                    self.recorded.merge(piece);
                 }
             }
             Err(error) => {
@@ -181,7 +183,7 @@ impl TrustState {
 }
 
 /// The members of a record that tells what to remember.
-pub fn remembered(fields: &str, piece: &TrustHistory) -> serde_json::Result<String> {
+pub fn with_state_delta(fields: &str, piece: &TrustHistory) -> serde_json::Result<String> {
     let comma = if fields.is_empty() { "" } else { "," };
     Ok(format!(r#"{fields}{comma}"state":{}"#, serde_json::to_string(piece)?))
 }
@@ -191,7 +193,7 @@ pub(super) fn root_fields(root: &TrustRoot) -> String {
 }
 
 /// Floors and serials beyond those known, in pieces that fit a record.
-fn floors(all: &TrustHistory, known: &TrustHistory) -> Vec<TrustHistory> {
+fn min_serial_deltas(all: &TrustHistory, known: &TrustHistory) -> Vec<TrustHistory> {
     let mut pieces = Vec::new();
     let raised = |ours: &std::collections::BTreeMap<String, u64>,
                   known: &std::collections::BTreeMap<String, u64>| {
@@ -205,9 +207,9 @@ fn floors(all: &TrustHistory, known: &TrustHistory) -> Vec<TrustHistory> {
             ..TrustHistory::default()
         });
     }
-    for some in raised(&all.floors, &known.floors).chunks(CHUNK) {
+    for some in raised(&all.min_serials, &known.min_serials).chunks(CHUNK) {
         pieces.push(TrustHistory {
-            floors: some.iter().cloned().collect(),
+            min_serials: some.iter().cloned().collect(),
             ..TrustHistory::default()
         });
     }
@@ -221,7 +223,7 @@ fn append(log: &Log, kind: &'static str, fields: String) -> bool {
         Ok(Err(error)) => error.to_string(),
         Err(refused) => refused.to_string(),
     };
-    if LOG_LIMITS.admit("trust.not-recorded", kind, Instant::now()) {
+    if LOG_LIMITS.allows("trust.not-recorded", kind, Instant::now()) {
         tracing::error!(
             event = "trust.not-recorded",
             kind,

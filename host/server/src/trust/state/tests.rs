@@ -12,7 +12,7 @@ use super::*;
 struct Home {
     folder: tempfile::TempDir,
     config: Config,
-    place: Place,
+    place: LogLocation,
     root_key: SecretKey,
     source: String,
 }
@@ -39,7 +39,8 @@ impl Home {
         let file = folder.path().join("portcullis.toml");
         fs::write(&file, text).unwrap();
         let config = Config::load(&file).unwrap();
-        let place = Place { directory: config.audit.directory.clone(), signer: Arc::new(log) };
+        let place =
+            LogLocation { directory: config.audit.directory.clone(), signer: Arc::new(log) };
         let home = Self { folder, config, place, root_key, source };
         home.sign("root.json", None);
         fs::create_dir(home.folder.path().join("trust-roots")).unwrap();
@@ -65,20 +66,20 @@ impl Home {
 
     fn keeper(&self) -> TrustState {
         let sealing = SymmetricKey::from_bytes([7; 32]);
-        let folder = StateDirLock::hold(&self.config.trust).unwrap();
-        let mut keeper =
+        let folder = StateDirLock::acquire(&self.config.trust).unwrap();
+        let mut trust_state =
             TrustState::prepare(&self.config, &sealing, &self.place, &Clock::system()).unwrap();
-        keeper.hold(folder);
-        keeper
+        trust_state.attach_lock(folder);
+        trust_state
     }
 
     /// A start: keeper and log, with everything said that was to be said.
     fn start(&self) -> (TrustState, Log) {
-        let mut keeper = self.keeper();
+        let mut trust_state = self.keeper();
         let log = self.log();
-        keeper.begin(&self.config, &self.place).unwrap();
-        keeper.record_startup_findings(&log);
-        (keeper, log)
+        trust_state.open(&self.config, &self.place).unwrap();
+        trust_state.record_startup_findings(&log);
+        (trust_state, log)
     }
 
     fn count(&self, kind: &str) -> usize {
@@ -97,36 +98,36 @@ fn revoked(serial: u64) -> RevokedPlugins {
 }
 
 /// A revocation and a trust root arrive while the log takes nothing.
-fn miss(home: &Home, keeper: &mut TrustState, stopped: &Log) {
+fn miss(home: &Home, trust_state: &mut TrustState, stopped: &Log) {
     let new = revoked(3);
-    keeper.memory.history.revoked.merge(&new);
-    keeper.record_revoked(stopped, &new);
-    home.sign("trust-roots/2.json", Some(keeper.root()));
+    trust_state.state.history.revoked.merge(&new);
+    trust_state.record_revoked(stopped, &new);
+    home.sign("trust-roots/2.json", Some(trust_state.root()));
     let arrived = ArrivedRoots::read(&home.config.trust.roots, 1);
-    assert!(keeper.follow(arrived, stopped).0);
-    assert!(keeper.memory.unrecorded, "the file tells that the log lacks something");
-    assert!(keeper.history().revoked.includes(&new) && keeper.root().version == 2);
+    assert!(trust_state.load_new_roots(arrived, stopped).0);
+    assert!(trust_state.state.unrecorded, "the file tells that the log lacks something");
+    assert!(trust_state.history().revoked.includes(&new) && trust_state.root().version == 2);
 }
 
 #[test]
 fn what_the_log_did_not_take_is_recorded_when_it_takes_records_again() {
     let home = Home::new();
-    let (mut keeper, log) = home.start();
-    assert!(!keeper.memory.unrecorded);
+    let (mut trust_state, log) = home.start();
+    assert!(!trust_state.state.unrecorded);
     log.close().unwrap();
-    miss(&home, &mut keeper, &log);
-    keeper.refresh(&log, Learned::default);
-    assert!(keeper.memory.unrecorded, "the log still takes nothing");
+    miss(&home, &mut trust_state, &log);
+    trust_state.refresh(&log, Learned::default);
+    assert!(trust_state.state.unrecorded, "the log still takes nothing");
     drop(log);
     let log = home.log();
-    keeper.refresh(&log, Learned::default);
-    assert!(keeper.memory.unrecorded, "it is not tried again at once");
-    keeper.retried = None;
-    keeper.refresh(&log, Learned::default);
-    assert!(!keeper.memory.unrecorded);
+    trust_state.refresh(&log, Learned::default);
+    assert!(trust_state.state.unrecorded, "it is not tried again at once");
+    trust_state.retried = None;
+    trust_state.refresh(&log, Learned::default);
+    assert!(!trust_state.state.unrecorded);
     // Once is enough.
-    keeper.retried = None;
-    keeper.refresh(&log, Learned::default);
+    trust_state.retried = None;
+    trust_state.refresh(&log, Learned::default);
     log.close().unwrap();
     assert_eq!((home.count("trust.revoked"), home.count("trust.root")), (1, 2));
 }
@@ -134,17 +135,17 @@ fn what_the_log_did_not_take_is_recorded_when_it_takes_records_again() {
 #[test]
 fn what_the_log_did_not_take_is_recorded_by_the_next_start() {
     let home = Home::new();
-    let (mut keeper, log) = home.start();
+    let (mut trust_state, log) = home.start();
     log.close().unwrap();
-    miss(&home, &mut keeper, &log);
-    keeper.end(Learned::default);
-    drop((keeper, log));
+    miss(&home, &mut trust_state, &log);
+    trust_state.close(Learned::default);
+    drop((trust_state, log));
     for _ in 0..2 {
-        let (mut keeper, log) = home.start();
-        assert!(!keeper.memory.unrecorded);
-        assert!(keeper.history().revoked.includes(&revoked(3)));
+        let (mut trust_state, log) = home.start();
+        assert!(!trust_state.state.unrecorded);
+        assert!(trust_state.history().revoked.includes(&revoked(3)));
         log.close().unwrap();
-        keeper.end(Learned::default);
+        trust_state.close(Learned::default);
         assert_eq!((home.count("trust.revoked"), home.count("trust.root")), (1, 2));
     }
 }
@@ -154,14 +155,14 @@ fn what_a_start_found_is_recorded_although_the_log_took_nothing_then() {
     let home = Home::new();
     fs::create_dir_all(&home.config.trust.state).unwrap();
     fs::write(home.config.trust.state.join(STATE_FILE), "not ours").unwrap();
-    let mut keeper = home.keeper();
+    let mut trust_state = home.keeper();
     let log = home.log();
-    keeper.begin(&home.config, &home.place).unwrap();
+    trust_state.open(&home.config, &home.place).unwrap();
     log.close().unwrap();
-    keeper.record_startup_findings(&log);
+    trust_state.record_startup_findings(&log);
     drop(log);
     let log = home.log();
-    keeper.refresh(&log, Learned::default);
+    trust_state.refresh(&log, Learned::default);
     log.close().unwrap();
     assert_eq!((home.count("trust.state-corrupt"), home.count("trust.root")), (1, 1));
 }
@@ -169,48 +170,50 @@ fn what_a_start_found_is_recorded_although_the_log_took_nothing_then() {
 #[test]
 fn a_trust_root_that_could_not_be_kept_is_kept_once_the_disk_takes_it() {
     let home = Home::new();
-    let (mut keeper, log) = home.start();
+    let (mut trust_state, log) = home.start();
     // A file in the place of the folder: whoever the test runs as, nothing can be written there.
     let kept = home.config.trust.state.join("roots");
     fs::remove_dir_all(&kept).unwrap();
     fs::write(&kept, "").unwrap();
-    home.sign("trust-roots/2.json", Some(keeper.root()));
+    home.sign("trust-roots/2.json", Some(trust_state.root()));
     let arrived = ArrivedRoots::read(&home.config.trust.roots, 1);
-    assert!(keeper.follow(arrived, &log).0);
+    assert!(trust_state.load_new_roots(arrived, &log).0);
     fs::remove_file(&kept).unwrap();
-    keeper.persist_roots();
+    trust_state.persist_roots();
     assert!(kept.join("000002.json").exists());
     // It is the host's own copy that the next start goes by.
     fs::remove_file(home.folder.path().join("trust-roots/2.json")).unwrap();
     log.close().unwrap();
-    keeper.end(Learned::default);
-    drop((keeper, log));
+    trust_state.close(Learned::default);
+    drop((trust_state, log));
     assert_eq!(home.start().0.root().version, 2);
 }
 
 #[test]
 fn what_a_trust_root_revokes_that_waits_for_the_clock_holds_whatever_its_folder_answers() {
     let home = Home::new();
-    let (mut keeper, log) = home.start();
-    let confirmed = keeper.trusted_time();
+    let (mut trust_state, log) = home.start();
+    let confirmed = trust_state.trusted_time();
     let now = Clock::system().now();
     let ahead = Arc::new(AtomicU64::new(now.0 + 400 * 24 * 60 * 60 * 1_000));
-    keeper.trusted_time = Arc::new(TrustedTime::new(Clock::fixed(ahead), now, &[]));
-    assert!(keeper.trusted_time.is_unconfirmed());
-    home.sign("trust-roots/2.json", Some(keeper.root()));
+    trust_state.trusted_time = Arc::new(TrustedTime::new(Clock::fixed(ahead), now, &[]));
+    assert!(trust_state.trusted_time.is_unconfirmed());
+    home.sign("trust-roots/2.json", Some(trust_state.root()));
     let read = || ArrivedRoots::read(&home.config.trust.roots, 1);
-    assert!(!keeper.follow(read(), &log).0);
-    let versions = |keeper: &TrustState| (keeper.root().version, keeper.strictest_root().version);
-    assert_eq!(versions(&keeper), (1, 2), "it waits, and what it revokes holds");
+    assert!(!trust_state.load_new_roots(read(), &log).0);
+    let versions = |trust_state: &TrustState| {
+        (trust_state.root().version, trust_state.strictest_root().version)
+    };
+    assert_eq!(versions(&trust_state), (1, 2), "it waits, and what it revokes holds");
     // The folder does not answer in time, and answers then.
-    assert!(!keeper.follow(ArrivedRoots::default(), &log).0);
-    assert_eq!(versions(&keeper), (1, 2));
-    keeper.trusted_time = confirmed;
-    assert!(!keeper.follow(ArrivedRoots::default(), &log).0);
-    assert_eq!(versions(&keeper), (1, 2), "also once the clock is confirmed");
-    assert!(keeper.follow(read(), &log).0);
-    assert_eq!(versions(&keeper), (2, 2));
-    assert!(keeper.pending_root.is_none());
+    assert!(!trust_state.load_new_roots(ArrivedRoots::default(), &log).0);
+    assert_eq!(versions(&trust_state), (1, 2));
+    trust_state.trusted_time = confirmed;
+    assert!(!trust_state.load_new_roots(ArrivedRoots::default(), &log).0);
+    assert_eq!(versions(&trust_state), (1, 2), "also once the clock is confirmed");
+    assert!(trust_state.load_new_roots(read(), &log).0);
+    assert_eq!(versions(&trust_state), (2, 2));
+    assert!(trust_state.pending_root.is_none());
 }
 
 #[test]
@@ -219,63 +222,68 @@ fn what_the_hosts_own_folder_does_not_take_is_in_the_second_copy() {
     let second = home.folder.path().join("second");
     fs::create_dir(&second).unwrap();
     home.config.audit.state_copy = Some(second.clone());
-    let (mut keeper, log) = home.start();
-    let copy = |keeper: &TrustState| {
-        assert!(keeper.state_copy.as_ref().unwrap().flush(Duration::from_secs(60)));
-        let Ok(Kept::Memory(memory)) = Memory::read(&second.join(STATE_FILE), &keeper.seal) else {
+    let (mut trust_state, log) = home.start();
+    let copy = |trust_state: &TrustState| {
+        assert!(trust_state.state_copy.as_ref().unwrap().flush(Duration::from_secs(60)));
+        let Ok(LoadedState::State(memory)) =
+            PersistedState::read(&second.join(STATE_FILE), &trust_state.mac)
+        else {
             panic!("the second copy cannot be read")
         };
         *memory
     };
-    let before = copy(&keeper);
+    let before = copy(&trust_state);
     // A folder in the place of the file: whoever the test runs as, nothing can be written there.
     let file = home.config.trust.state.join(STATE_FILE);
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    keeper.memory.history.revoked.merge(&revoked(3));
-    keeper.record_revoked(&log, &revoked(3));
-    assert!(keeper.saved.is_none(), "the host's own file could not be written");
-    assert!(copy(&keeper).history.revoked.includes(&revoked(3)));
+    trust_state.state.history.revoked.merge(&revoked(3));
+    trust_state.record_revoked(&log, &revoked(3));
+    assert!(trust_state.saved.is_none(), "the host's own file could not be written");
+    assert!(copy(&trust_state).history.revoked.includes(&revoked(3)));
     // And at the end it has the head that the log was closed with.
     log.close().unwrap();
-    keeper.end(Learned::default);
-    let after = copy(&keeper);
+    trust_state.close(Learned::default);
+    let after = copy(&trust_state);
     assert!(after.size() > before.size(), "{} {}", after.size(), before.size());
 }
 
 /// A break-glass document that is spent, as the keeper remembers it.
 fn spent() -> TrustHistory {
-    TrustHistory { spent: [("ab".repeat(16), Millis(9))].into(), ..TrustHistory::default() }
+    TrustHistory {
+        used_documents: [("ab".repeat(16), Millis(9))].into(),
+        ..TrustHistory::default()
+    }
 }
 
 #[test]
 fn what_others_record_counts_as_recorded_only_once_it_is_durable() {
     let home = Home::new();
-    let (mut keeper, log) = home.start();
-    keeper.retried = None;
-    keeper.refresh(&log, || Learned { known: spent(), ..Learned::default() });
-    assert!(keeper.memory.unrecorded, "the file tells that the log lacks something");
+    let (mut trust_state, log) = home.start();
+    trust_state.retried = None;
+    trust_state.refresh(&log, || Learned { known: spent(), ..Learned::default() });
+    assert!(trust_state.state.unrecorded, "the file tells that the log lacks something");
     assert_eq!(home.count("trust.imported"), 0, "whoever gave it to the log sees to it");
-    keeper.refresh(&log, || Learned { recorded: spent(), ..Learned::default() });
-    assert!(!keeper.memory.unrecorded);
+    trust_state.refresh(&log, || Learned { recorded: spent(), ..Learned::default() });
+    assert!(!trust_state.state.unrecorded);
     log.close().unwrap();
-    keeper.end(Learned::default);
+    trust_state.close(Learned::default);
     assert_eq!(home.count("trust.imported"), 0);
 }
 
 #[test]
 fn what_others_could_not_record_is_recorded_by_the_next_start() {
     let home = Home::new();
-    let (mut keeper, log) = home.start();
+    let (mut trust_state, log) = home.start();
     log.close().unwrap();
     // The log takes nothing, and the process ends.
-    keeper.end(|| Learned { known: spent(), ..Learned::default() });
-    drop((keeper, log));
+    trust_state.close(|| Learned { known: spent(), ..Learned::default() });
+    drop((trust_state, log));
     for _ in 0..2 {
-        let (mut keeper, log) = home.start();
-        assert!(!spent().beyond(keeper.history()));
+        let (mut trust_state, log) = home.start();
+        assert!(!spent().minus(trust_state.history()));
         log.close().unwrap();
-        keeper.end(Learned::default);
+        trust_state.close(Learned::default);
         assert_eq!(home.count("trust.imported"), 1);
     }
 }

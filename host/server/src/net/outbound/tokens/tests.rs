@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::engine::general_purpose::STANDARD;
 use portcullis_callers::{Issuer, KeySet, Token};
 
-use crate::net::outbound::{OutboundConfig, address};
+use crate::net::outbound::{OutboundConfig, parse_url};
 
 /// Where it is, what it says next, and the forms that it gets.
 type Endpoint = (Uri, Arc<Lock<(u16, String)>>, mpsc::Receiver<String>);
@@ -21,7 +21,7 @@ type Endpoint = (Uri, Arc<Lock<(u16, String)>>, mpsc::Receiver<String>);
 /// A token endpoint that gives what it is told to, and passes on the forms that it gets.
 fn endpoint() -> Endpoint {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let uri = address(&format!("http://{}/token", listener.local_addr().unwrap())).unwrap();
+    let uri = parse_url(&format!("http://{}/token", listener.local_addr().unwrap())).unwrap();
     let says = Arc::new(Lock::new((200, String::new())));
     let (sender, forms) = mpsc::channel();
     let saying = Arc::clone(&says);
@@ -128,7 +128,7 @@ fn a_token_is_kept_renewed_before_it_ends_and_used_while_it_lasts() {
     say(200, r#"{"access_token":"three","token_type":"Bearer","expires_in":3600}"#);
     assert_eq!(get(&tokens).unwrap(), "Bearer three");
     say(200, r#"{"access_token":"four","token_type":"Bearer","expires_in":3600}"#);
-    tokens.refused();
+    tokens.discard();
     assert_eq!(get(&tokens).unwrap(), "Bearer four");
 }
 
