@@ -45,20 +45,20 @@ pub mod bindings;
 #[doc(hidden)]
 pub mod export;
 pub mod journal;
+mod json_values;
 pub mod search;
 mod settings;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
-mod words;
 
 pub use bindings::portcullis::policy::types::{
     Attribute, Call, Cap, Change, Credential, Decision, Edit, Effect, Entity, Finding, Grant,
     GrantKind, Lifetime, Origin, Place, Principal, PrincipalKind, Severity, Statement, Target,
 };
 pub use bindings::search::exports::portcullis::policy::search::{Found, Page};
+pub use json_values::{strings, text};
 pub use search::{Search, SearchTarget};
 pub use settings::{Problems, unique};
-pub use words::{strings, text};
 
 /// A policy: settings in, decisions out.
 ///

@@ -6,15 +6,15 @@
 //! Fetching, caching and refreshing keys is the server's.
 
 mod algorithm;
+mod auth_error;
 mod discovery;
 mod issuer;
 mod jwks;
 mod token;
-mod unproven;
 
 pub use algorithm::Algorithm;
+pub use auth_error::AuthError;
 pub use discovery::Discovery;
 pub use issuer::{Client, Issuer};
 pub use jwks::{Key, KeySet, KeySetError};
 pub use token::Token;
-pub use unproven::AuthError;

@@ -15,8 +15,8 @@ use portcullis_tlog::{OpenSealed, ReadError, prove, query, verify};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::exit::{CliError, CliResult, Format, count, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, count, print};
 
 /// Read, verify and prove the record.
 #[derive(Subcommand)]

@@ -16,8 +16,8 @@ use portcullis_trust::{BreakGlass as Document, TrustRoot, sign, time};
 use serde_json::{Value, json};
 
 use crate::document::SignDocument;
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, print};
 use crate::release::missing;
 use crate::root::chain;
 

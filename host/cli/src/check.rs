@@ -7,7 +7,7 @@ use portcullis_model::escape::escape;
 use portcullis_server::{FallbackRelease, RefusedFallback, StartupCheck};
 use serde_json::json;
 
-use crate::outcome::{CliResult, Format, print};
+use crate::exit::{CliResult, Format, print};
 use crate::problems::{Problem, all, failed, warning};
 use crate::serve::prepare;
 

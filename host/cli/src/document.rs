@@ -11,8 +11,8 @@ use portcullis_keys::{PublicKey, SecretKey};
 use portcullis_trust::{Refusal, RefusalCode, TrustRoot};
 use serde_json::{Value, json};
 
+use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format};
 use crate::release::still;
 use crate::root::{add_all, chain};
 

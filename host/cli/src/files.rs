@@ -6,7 +6,7 @@ use std::path::Path;
 use portcullis_files::{read_bounded, read_text_bounded, write_atomic};
 use portcullis_keys::PublicKey;
 
-use crate::outcome::{CliError, CliResult};
+use crate::exit::{CliError, CliResult};
 
 /// Reads a file whole.
 pub fn read(path: &Path) -> CliResult<Vec<u8>> {

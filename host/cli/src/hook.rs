@@ -15,8 +15,8 @@ use serde_json::json;
 
 use self::connection::{Answer, ClientAuth, Endpoint};
 use self::no_answer::{Sent, explain, is_answer};
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Call a hook, diagnose one from outside, and list the hook kinds.
 #[derive(Subcommand)]

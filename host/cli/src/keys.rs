@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use portcullis_keys::{SecretKey, SymmetricKey, read_secret_file, write_secret_file};
 use serde_json::json;
 
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Make and list keys.
 #[derive(Subcommand)]

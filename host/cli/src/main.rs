@@ -9,13 +9,13 @@ mod audit;
 mod break_glass;
 mod check;
 mod document;
+mod exit;
 mod files;
 mod hook;
 mod keys;
 mod logging;
 mod near;
 mod notify;
-mod outcome;
 mod plugin;
 mod problems;
 mod registry;
@@ -31,7 +31,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 use portcullis_model::renames::{Format, new_names};
 
-use crate::outcome::report;
+use crate::exit::report;
 
 /// Measured: `docs/performance.md`.
 #[global_allocator]

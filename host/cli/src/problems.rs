@@ -9,7 +9,7 @@ use portcullis_model::escape::escape;
 use portcullis_server::{ReleaseError, StartError};
 use serde_json::{Value, json};
 
-use crate::outcome::CliError;
+use crate::exit::CliError;
 
 /// A problem that is one of perhaps several.
 pub struct Problem {

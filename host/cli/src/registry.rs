@@ -14,7 +14,7 @@ use portcullis_model::escape::escape;
 use portcullis_registry::ImageRef;
 use portcullis_server::registry::{Access, Client, PullError, RegistryError};
 
-use crate::outcome::{CliError, CliResult};
+use crate::exit::{CliError, CliResult};
 use crate::serve::start_failed;
 
 pub use plugin::{PullPlugin, PushPlugin};

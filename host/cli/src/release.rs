@@ -1,12 +1,12 @@
 //! `portcullis release`: release sets, how they come to hosts, and the way back to an older one.
 
+mod bundle;
 mod checks;
-mod difference;
-mod package;
+mod diff;
 mod publish;
+mod release_dir;
 mod replicas;
 mod rollback;
-mod shelf;
 mod status;
 
 use std::path::PathBuf;
@@ -20,8 +20,8 @@ use portcullis_trust::{
 };
 use serde_json::json;
 
+use crate::exit::{CliError, CliResult, Format, count};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, count};
 use crate::registry::{PullRelease, PushRelease};
 use crate::root::{add_all, chain};
 

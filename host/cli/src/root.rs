@@ -12,8 +12,8 @@ use portcullis_trust::{
 };
 use serde_json::json;
 
+use crate::exit::{CliError, CliResult, Format, count};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, count};
 
 /// Sign the trust root, and verify how one follows the other.
 #[derive(Subcommand)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::exit::{CliError, CliResult, print};
 use crate::logging::{LogFormat, LogLines};
-use crate::outcome::{CliError, CliResult, print};
 use clap::Args;
 use portcullis_model::escape::escape;
 use portcullis_server::{

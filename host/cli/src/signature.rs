@@ -12,8 +12,8 @@ use portcullis_model::escape::escape;
 use portcullis_trust::Envelope;
 use serde_json::json;
 
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Make signatures elsewhere and bring them back.
 #[derive(Subcommand)]

@@ -13,8 +13,8 @@ use portcullis_trust::{ClockConfirmation, TimeReset, sign, time};
 use serde_json::json;
 
 use crate::document::{SignDocument, may_sign};
+use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format};
 use crate::release::{missing, still};
 use crate::root::{add_all, chain};
 

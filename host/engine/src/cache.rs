@@ -18,9 +18,9 @@ use portcullis_files::{
 };
 use portcullis_model::Digest;
 
-use crate::child::MAX_ANSWER_BYTES;
-use crate::make::CompiledPlugin;
-use crate::wire;
+use crate::codec;
+use crate::prepare::CompiledPlugin;
+use crate::prepare_child::MAX_ANSWER_BYTES;
 
 /// A folder of compiled plugins.
 pub struct Cache {
@@ -113,7 +113,7 @@ impl Cache {
         body.truncate(length);
         // Only for the order of removal.
         drop(file.set_modified(SystemTime::now()));
-        wire::read_made(body)
+        codec::read_made(body)
             .map_or(CachedPlugin::Corrupt("it has another format"), CachedPlugin::Compiled)
     }
 
@@ -125,7 +125,7 @@ impl Cache {
         let failed = |_| io::Error::other("cryptography");
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(failed)?;
-        let mut body = wire::write_made(made);
+        let mut body = codec::write_made(made);
         let nonce_used = Nonce::assume_unique_for_key(nonce);
         self.entries
             .seal_in_place_append_tag(nonce_used, associated(name), &mut body)

@@ -24,7 +24,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-use crate::child::Confinement;
+use crate::prepare_child::Confinement;
 
 /// The argument behind [`PREPARE_COMMAND`](crate::PREPARE_COMMAND) that makes the child report its layers
 /// instead of preparing a plugin.

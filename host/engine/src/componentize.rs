@@ -7,9 +7,9 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use crate::guarded::catch_panic;
+use crate::catch_panic::catch_panic;
+use crate::error::{PrepareError, line};
 use crate::inspect::{CONTRACT, MAX_BYTES, SEARCH};
-use crate::refused::{PrepareError, line};
 
 /// Makes a component of a core module.
 ///

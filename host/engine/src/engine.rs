@@ -18,19 +18,19 @@ use wasmtime::component::{Component, Linker};
 use crate::bindings::SearchPluginPre;
 use crate::build_id::build_id;
 use crate::cache::{Cache, CacheKey, CachedPlugin};
-use crate::child::Confinement;
+use crate::cancel::CancelToken;
 use crate::entry::Entry;
+use crate::error::{PrepareError, line};
 use crate::fault::Fault;
-use crate::given_up::CancelToken;
 use crate::inspect::{Inspection, inspect};
-use crate::make::{CompiledPlugin, PluginCompiler, PrepareJob};
 use crate::plugin::{Code, Plugin};
-use crate::refused::{PrepareError, line};
+use crate::prepare::{CompiledPlugin, PluginCompiler, PrepareJob};
+use crate::prepare_child::Confinement;
 use crate::reset::Reset;
-use crate::room::StoreState;
 use crate::sandbox;
+use crate::snapshot::linker;
+use crate::store_state::StoreState;
 use crate::ticker;
-use crate::workshop::linker;
 
 /// Runs plugins. Clones share everything.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use wasmtime::{Result, Store};
 
 use crate::bindings::plain::PluginPre;
 use crate::bindings::portcullis::policy::types::{Call, Decision};
-use crate::room::StoreState;
+use crate::store_state::StoreState;
 
 /// What instances are made of.
 pub(crate) struct Entry {

@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{ComponentExternalKind, Parser, Payload, Validator};
 use wit_parser::Resolve;
 
-use crate::guarded::catch_panic;
-use crate::refused::{PrepareError, line};
+use crate::catch_panic::catch_panic;
+use crate::error::{PrepareError, line};
 use crate::sandbox::FEATURES;
 
 /// A component's outside.

@@ -20,46 +20,46 @@
 mod bindings;
 mod build_id;
 mod cache;
-mod child;
+mod cancel;
+mod catch_panic;
 mod child_confinement;
+mod codec;
 mod componentize;
-mod empty;
 mod engine;
 mod entry;
+mod error;
 mod fault;
-mod given_up;
-mod guarded;
 mod inspect;
 mod kernel_clock;
 mod lift;
 mod lower;
-mod make;
 mod meter;
+mod noop_plugin;
 mod plugin;
-mod refused;
+mod prepare;
+mod prepare_child;
 mod reset;
-mod room;
 mod sandbox;
+mod snapshot;
+mod store_state;
 mod ticker;
-mod wire;
-mod workshop;
 
 #[cfg(test)]
 mod tests;
 
 pub use cache::Cache;
-pub use child::{Confinement, PREPARE_COMMAND, prepare_plugin};
+pub use cancel::CancelToken;
 pub use child_confinement::{
     ConfinementReport, Layer as ConfinementLayer, PROBE, probe as probe_confinement,
 };
 pub use componentize::componentize;
-pub use empty::noop_plugin;
 pub use engine::{Engine, EngineError, Options, Preparations, PrepareSettings};
+pub use error::PrepareError;
 pub use fault::Fault;
-pub use given_up::CancelToken;
 pub use inspect::{Inspection, inspect};
 pub use kernel_clock::kernel_clock_is_synchronised;
 pub use meter::{Cost, Meter};
+pub use noop_plugin::noop_plugin;
 pub use plugin::{Evaluation, Plugin, SpentInstance};
-pub use refused::PrepareError;
+pub use prepare_child::{Confinement, PREPARE_COMMAND, prepare_plugin};
 pub use reset::Reset;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use portcullis_model::{Decision, Limits, View};
 
 use crate::engine::EngineError;
+use crate::error::PrepareError;
 use crate::fault::Fault;
 use crate::inspect::inspect;
-use crate::refused::PrepareError;
-use crate::workshop::Snapshotter;
+use crate::snapshot::Snapshotter;
 use crate::{lift, lower, ticker};
 
 /// Measures calls.

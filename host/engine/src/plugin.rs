@@ -16,7 +16,7 @@ use crate::bindings::SearchPluginPre;
 use crate::bindings::portcullis::policy::types::Call;
 use crate::entry::Entry;
 use crate::fault::Fault;
-use crate::room::StoreState;
+use crate::store_state::StoreState;
 use crate::{lift, lower, sandbox};
 
 /// A configured plugin. Clones share the code.

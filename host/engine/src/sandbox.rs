@@ -14,7 +14,7 @@ use wasmtime::{
 
 use crate::engine::Options;
 use crate::reset::Reset;
-use crate::room::StoreState;
+use crate::store_state::StoreState;
 use crate::ticker;
 
 /// The WebAssembly proposals a plugin may use: what Rust, C, JavaScript and Python toolchains emit by

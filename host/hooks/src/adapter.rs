@@ -9,11 +9,11 @@ use std::time::Duration;
 use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, SearchTarget};
 
 use crate::answer::Answer;
-use crate::errand::SideEffect;
-use crate::heard::{
+use crate::capabilities::Support;
+use crate::request::{
     BatchContext, HookRequest, HookSettings, ParseContext, ParseError, Parsed, Request,
 };
-use crate::say::Support;
+use crate::side_effect::SideEffect;
 use crate::{OnFailure, Outcome, RenderError, SafeAnswerInput, SearchPage};
 
 /// One hook kind.

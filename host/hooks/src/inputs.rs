@@ -5,9 +5,9 @@
 //! request may leave out is not named.
 
 use crate::adapter::Need;
-use crate::heard::HookSettings;
 use crate::kind::HookKind;
-use crate::outside;
+use crate::platform_model;
+use crate::request::HookSettings;
 
 /// Those of the paths that no call of the kind ever has.
 pub(crate) fn never_sent<'p>(
@@ -22,7 +22,7 @@ pub(crate) fn never_sent<'p>(
     let is_sent = |path: &&str| match path.split_once(':') {
         Some((of, pointer)) if of == kind.name() => {
             // Encrypted members are not among those that requests are known to have.
-            kind.needs(Need::Decryption) || outside::may_send(kind, pointer)
+            kind.needs(Need::Decryption) || platform_model::may_send(kind, pointer)
         }
         Some(_) => true,
         None => inputs.iter().any(|input| covers(input, path)),

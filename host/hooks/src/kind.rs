@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_model::Effect;
 
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Methods, Need};
-use crate::heard::HookSettings;
+use crate::request::HookSettings;
 use crate::{authzen, entra, generic, inputs, okta, ping};
 
 /// A hook kind.

@@ -12,40 +12,40 @@
 mod adapter;
 mod answer;
 mod authzen;
-mod body;
+pub mod capabilities;
 mod entra;
-mod errand;
 mod generic;
-mod heard;
 mod inputs;
+mod json_body;
 mod kind;
 mod member_names;
 mod object;
 mod okta;
-pub mod outside;
 mod ping;
+pub mod platform_model;
 mod reasons;
-pub mod say;
+mod request;
+mod side_effect;
 
 use portcullis_model::{Cause, Change, ChangeKind, Effect, SearchTarget};
 
 pub use adapter::{Behaviour, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 pub use answer::{Answer, RecordRef};
 pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
-pub use errand::{Message, Resume, SideEffect};
 pub use generic::{
     AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource,
     PrincipalSource,
-};
-pub use heard::{
-    AnswerParts, Batch, BatchContext, HookRequest, HookSettings, PageRequest, ParseContext,
-    ParseError, Parsed, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
 };
 pub use inputs::HELD;
 pub use kind::HookKind;
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
 pub use portcullis_model::SearchPage;
 pub use reasons::MAX_GROUNDS;
+pub use request::{
+    AnswerParts, Batch, BatchContext, HookRequest, HookSettings, PageRequest, ParseContext,
+    ParseError, Parsed, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
+};
+pub use side_effect::{Message, Resume, SideEffect};
 
 /// What to answer, after combination and mapping.
 #[derive(Clone, Copy, Default)]
@@ -193,7 +193,11 @@ pub fn skipped(kind: HookKind, incoming: &HookRequest, outcome: &Outcome<'_>) ->
 }
 
 /// What the host has to do for the platform besides answering it.
-pub fn errand(kind: HookKind, incoming: &HookRequest, outcome: &Outcome<'_>) -> Option<SideEffect> {
+pub fn side_effect(
+    kind: HookKind,
+    incoming: &HookRequest,
+    outcome: &Outcome<'_>,
+) -> Option<SideEffect> {
     kind.adapter().side_effect(incoming, outcome)
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
-use crate::outside::known_members;
+use crate::platform_model::known_members;
 
 /// The text in the place of a member name that must not be shown.
 pub const UNKNOWN_MEMBER: &str = "[unknown member]";

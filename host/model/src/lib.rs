@@ -13,11 +13,11 @@ pub mod escape;
 pub mod json;
 mod limits;
 pub mod messages;
-mod plain;
 mod reads;
 mod redacted;
 pub mod renames;
 mod search;
+mod serde_error;
 mod text;
 pub mod waiver;
 
@@ -33,10 +33,10 @@ pub use emits::{Emits, EmitsError, Overreach};
 pub use json::Document;
 pub use limits::Limits;
 pub use messages::{MessageProblem, Messages, MessagesError};
-pub use plain::humanize;
 pub use reads::{
     AttributeFilter, EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View,
 };
 pub use redacted::Redacted;
 pub use search::{MAX_ID_BYTES, Page, SearchPage, SearchPageError, SearchTarget};
+pub use serde_error::humanize;
 pub use text::Text;

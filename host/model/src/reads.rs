@@ -4,11 +4,11 @@
 //! call holds. Compiled once, at activation, so that a call pays only for what is read. Does not know which
 //! plugin asks, and not which hook kinds there are.
 
+mod attribute_filter;
+mod explain;
 mod path;
 mod payload;
-mod told;
 mod view;
-mod wanted;
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use crate::call::{Attribute, Call, Entity, Origin, Principal};
 
 use path::{Member, OriginMember, Path, Place};
 
+pub use attribute_filter::AttributeFilter;
 pub use view::{EntityView, OriginView, PrincipalView, View};
-pub use wanted::AttributeFilter;
 
 /// A manifest's `reads` and `requires`, compiled.
 #[derive(Default)]

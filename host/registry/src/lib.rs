@@ -8,13 +8,13 @@
 //! layout* (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>).
 
 mod challenge;
-mod document;
+mod manifest;
 mod plugin;
 mod reference;
 mod release;
 
 pub use challenge::{Challenge, challenges};
-pub use document::{
+pub use manifest::{
     DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, MAX_BYTES, ManifestError, TITLE, VERSION,
     named, sha256,
 };

@@ -6,7 +6,7 @@
 use portcullis_model::{Digest, Document};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{
+use crate::manifest::{
     DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, ManifestError, strict, written,
 };
 

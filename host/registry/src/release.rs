@@ -7,7 +7,7 @@
 
 use portcullis_model::Digest;
 
-use crate::document::{
+use crate::manifest::{
     DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, ManifestError, VERSION,
 };
 use crate::plugin::{MANIFEST_ARTIFACT, WASM_CONFIG};

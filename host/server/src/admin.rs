@@ -3,7 +3,7 @@
 //! Invariants: a thread and a runtime of its own, so that it answers when every serving thread is busy; reads only; connections, head
 //! and time are bounded and no body is read; no secret, no name of a person and nothing out of a body is in any answer. It asks nobody
 //! who they are, so it listens on this machine alone unless the operator says otherwise. A connection has one request, and none keeps
-//! another from its answer ([`places`]); web pages of other origins are not answered ([`origin`]).
+//! another from its answer ([`slots`]); web pages of other origins are not answered ([`origin`]).
 
 pub mod origin;
 mod prometheus;

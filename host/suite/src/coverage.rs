@@ -16,7 +16,7 @@ use crate::parse::SuiteError;
 use crate::plan::{Case, Plan};
 use crate::report::Actual;
 use crate::run::{TestLimits, decide};
-use crate::words::value;
+use crate::values::value;
 
 /// What was reached.
 pub struct Coverage {

@@ -9,7 +9,7 @@ use crate::explain::finding_text;
 use crate::format::{ExpectText, FindingTable};
 use crate::parse::SuiteError;
 use crate::report::Actual;
-use crate::words::{change_text, value};
+use crate::values::{change_text, value};
 
 /// What is expected of one case.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use portcullis_model::{Call, Decision, Effect, Finding, Severity};
 use serde_json::{Map, Value, json};
 
 use crate::run::TestLimits;
-use crate::words::{change_text, value};
+use crate::values::{change_text, value};
 
 /// A decision in words.
 pub struct Explanation {

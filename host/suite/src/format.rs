@@ -9,7 +9,7 @@ use portcullis_model::{Effect, GrantKind, Severity, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::words::{FindingText, Names};
+use crate::values::{FindingText, Names};
 
 /// A suite: fixtures, and cases that use them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ mod reads;
 mod report;
 mod run;
 mod schema;
-mod words;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -36,4 +36,4 @@ pub use plan::Plan;
 pub use report::{Actual, Outcome, Report};
 pub use run::{RunBounds, TestLimits, run};
 pub use schema::{SchemaError, SettingError, check_settings};
-pub use words::{change_text, time};
+pub use values::{change_text, time};

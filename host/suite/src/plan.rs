@@ -12,7 +12,7 @@ use crate::call::{TestCall, edited, from_model, lookup};
 use crate::expect::Expect;
 use crate::format::{CallText, CaseText, CoverageText, ExpectText, MatrixText, Suite};
 use crate::parse::SuiteError;
-use crate::words::{self, Names};
+use crate::values::{self, Names};
 
 /// Cases, ready to be tried.
 pub struct Plan {
@@ -265,7 +265,7 @@ impl<'a> Planner<'a> {
         let clock = clock.ok_or_else(|| {
             SuiteError::at(path, "it has no `received`, and the defaults have none either")
         })?;
-        let received = words::time(clock).ok_or_else(|| {
+        let received = values::time(clock).ok_or_else(|| {
             SuiteError::at(
                 &format!("{path}.received"),
                 format!("`{clock}` is not a time; write it as `2026-11-25T10:00:00Z`"),

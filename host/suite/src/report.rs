@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::coverage::Coverage;
 use crate::explain::Explanation;
-use crate::words::time_text;
+use crate::values::time_text;
 
 /// What came of a suite.
 pub struct Report {

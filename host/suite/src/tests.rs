@@ -4,7 +4,7 @@ use portcullis_model::{Change, Effect, Reads};
 use proptest::prelude::*;
 
 use crate::format::ChangeText;
-use crate::words::change_text;
+use crate::values::change_text;
 use crate::{Suite, Syntax, check_settings};
 
 const SMALL: &str = r#"

@@ -12,7 +12,7 @@ use crate::dsse::Envelope;
 use crate::names::is_remark;
 use crate::refusal::{Refusal, RefusalCode};
 use crate::root::{Role, TrustRoot};
-use crate::{strict, time};
+use crate::{strict_json, time};
 
 /// A kind of document.
 pub(crate) trait Document: Clone + Serialize + DeserializeOwned {
@@ -63,7 +63,7 @@ pub(crate) fn unverified<D: Document>(envelope: &[u8]) -> Result<D, Refusal> {
 
 /// The document of a payload.
 pub(crate) fn parse<D: Document>(payload: &[u8]) -> Result<D, Refusal> {
-    let document: D = strict::json(payload).map_err(malformed::<D>)?;
+    let document: D = strict_json::json(payload).map_err(malformed::<D>)?;
     document.check().map_err(malformed::<D>)?;
     Ok(document)
 }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::names::quoted;
 use crate::refusal::{Refusal, RefusalCode};
-use crate::strict;
+use crate::strict_json;
 
 /// A signed document whose signatures nobody has looked at yet.
 pub struct Envelope {
@@ -59,8 +59,8 @@ impl Envelope {
         if bytes.len() > Self::MAX_BYTES {
             return Err(malformed(format!("is larger than {} bytes", Self::MAX_BYTES)));
         }
-        let text: EnvelopeText =
-            strict::json(bytes).map_err(|what| malformed(format!("cannot be read: {what}")))?;
+        let text: EnvelopeText = strict_json::json(bytes)
+            .map_err(|what| malformed(format!("cannot be read: {what}")))?;
         if text.signatures.len() > Self::MAX_SIGNATURES {
             return Err(malformed(format!("has more than {} signatures", Self::MAX_SIGNATURES)));
         }

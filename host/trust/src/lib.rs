@@ -19,7 +19,7 @@ mod revoked;
 mod rollout;
 mod root;
 mod source;
-mod strict;
+mod strict_json;
 pub mod time;
 mod time_documents;
 mod verify;
@@ -38,7 +38,7 @@ pub use root::{Publisher, Role, TrustRoot};
 pub use source::{
     BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,
 };
-pub use strict::sha256;
+pub use strict_json::sha256;
 pub use time_documents::{ClockConfirmation, TimeReset};
 pub use verify::{
     CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, release_is_valid_under, verify_binding,

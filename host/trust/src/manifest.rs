@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::dsse::Envelope;
 use crate::names::{is_hook_kind, is_plugin_id, quoted};
 use crate::refusal::{Refusal, RefusalCode};
-use crate::{strict, time};
+use crate::{strict_json, time};
 
 /// A manifest, compiled.
 pub struct Manifest {
@@ -107,7 +107,7 @@ impl Manifest {
 
     /// Reads and compiles the payload of a manifest.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        let statement: Statement = strict::json(payload).map_err(malformed)?;
+        let statement: Statement = strict_json::json(payload).map_err(malformed)?;
         let types = [
             (&statement.statement_type, Self::STATEMENT_TYPE),
             (&statement.predicate_type, Self::PREDICATE_TYPE),
@@ -148,7 +148,7 @@ impl Manifest {
     /// Refuses a component that has not the size, and then the digest, that the manifest was made for.
     pub fn check_component(&self, wasm: &[u8]) -> Result<(), Refusal> {
         let bytes = u64::try_from(wasm.len()).unwrap_or(u64::MAX);
-        self.check_measured(bytes, || strict::sha256(wasm))
+        self.check_measured(bytes, || strict_json::sha256(wasm))
     }
 
     /// Refuses a component of which only the size in bytes and the digest are known. The digest is
@@ -372,7 +372,7 @@ impl Predicate {
 impl SchemaText {
     fn check(self) -> Result<SettingsSchema, Refusal> {
         let text = self.schema.get();
-        if strict::sha256(text.as_bytes()) != self.digest {
+        if strict_json::sha256(text.as_bytes()) != self.digest {
             return Err(malformed("its settings schema is not the one that its digest names"));
         }
         Ok(SettingsSchema { digest: self.digest, text: text.to_owned() })

@@ -16,7 +16,7 @@ use crate::refusal::{Refusal, RefusalCode};
 use crate::revoked::RevokedPlugins;
 use crate::rollout::{self, Candidate, SignedLimits};
 use crate::sha256;
-use crate::{strict, time};
+use crate::{strict_json, time};
 
 /// A release set that says what its format needs. Whether it is signed is for
 /// [`verify_release`](crate::verify_release).
@@ -104,7 +104,7 @@ impl ReleaseSet {
 
     /// Reads the payload of a release set.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        let mut set: Self = strict::json(payload).map_err(malformed)?;
+        let mut set: Self = strict_json::json(payload).map_err(malformed)?;
         set.bindings.sort();
         set.check()?;
         Ok(set)
@@ -124,7 +124,7 @@ impl ReleaseSet {
 
     /// What the payload of a release set revokes, whatever else stands in it.
     pub(crate) fn revocations(payload: &[u8]) -> Result<RevokedPlugins, Refusal> {
-        let OnlyRevoked { revoked } = strict::json(payload).map_err(malformed)?;
+        let OnlyRevoked { revoked } = strict_json::json(payload).map_err(malformed)?;
         revoked.check().map_err(malformed)?;
         Ok(revoked)
     }

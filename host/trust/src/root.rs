@@ -16,7 +16,7 @@ use crate::manifest::Capability;
 use crate::names::{HookPattern, is_plugin_prefix, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::revoked::RevokedPlugins;
-use crate::{strict, time};
+use crate::{strict_json, time};
 
 /// A trust root that says what its format needs. Whether it is signed is for
 /// [`verify_root`](crate::verify_root).
@@ -93,7 +93,7 @@ impl TrustRoot {
 
     /// Reads the payload of a trust root.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        let text: RootText = strict::json(payload).map_err(malformed)?;
+        let text: RootText = strict_json::json(payload).map_err(malformed)?;
         let mut unused = Keys::read(&text.keys)?;
         let keys: Vec<_> = unused.0.values().cloned().collect();
         let revoked_keys = text.revoked.keys(&keys)?;
@@ -136,7 +136,7 @@ impl TrustRoot {
         if let Some(keyid) = unused.0.keys().next() {
             return Err(malformed(format!("the key {} is of no role", quoted(keyid))));
         }
-        let digest = strict::sha256(payload);
+        let digest = strict_json::sha256(payload);
         let known = keys.iter().chain(&revoked_keys).cloned().collect();
         Ok(Self {
             version: text.version,

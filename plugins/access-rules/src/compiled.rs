@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::hours::Hours;
 use crate::index::Index;
 use crate::path::{Path, Place};
-use crate::scene::{EntityView, EvaluationRequest};
+use crate::request::{EntityView, EvaluationRequest};
 use crate::settings::{self, Otherwise, Properties, RuleEffect, Settings};
 
 /// The settings, made ready for calls.

@@ -9,7 +9,7 @@ use portcullis_guest::Problems;
 use serde_json::Value as Json;
 
 use crate::path::Path;
-use crate::scene::EvaluationRequest;
+use crate::request::EvaluationRequest;
 use crate::settings::Condition as Source;
 use crate::value::{Atom, Number, Value};
 

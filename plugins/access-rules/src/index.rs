@@ -9,7 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::compiled::Rule;
-use crate::scene::EvaluationRequest;
+use crate::request::EvaluationRequest;
 
 /// Rules by what they name.
 #[derive(Clone, Default)]

@@ -13,14 +13,14 @@
 mod compiled;
 mod condition;
 mod directory;
+mod evaluate;
 mod hours;
 mod index;
-mod judge;
 mod path;
-mod scene;
+mod request;
+mod search;
 mod settings;
 mod value;
-mod which;
 
 #[cfg(test)]
 mod tests;
@@ -41,13 +41,13 @@ impl Plugin for AccessRules {
     }
 
     fn evaluate(&self, call: &Call) -> Result<Decision, String> {
-        Ok(judge::judge(&self.0, call))
+        Ok(evaluate::judge(&self.0, call))
     }
 }
 
 impl Search for AccessRules {
     fn find(&self, call: &Call, page: &Page) -> Result<Found, String> {
-        which::find(&self.0, call, page)
+        search::find(&self.0, call, page)
     }
 }
 

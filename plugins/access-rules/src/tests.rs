@@ -373,7 +373,7 @@ fn many_denials_are_cut_short() {
     );
     settings["rules"].as_array_mut().unwrap().extend(denials);
     let decision = decide(&rules(&settings), call("ann", "read", "r1"));
-    assert_eq!(decision.findings.len(), judge::MAX_FINDINGS + 1);
+    assert_eq!(decision.findings.len(), evaluate::MAX_FINDINGS + 1);
     assert_eq!(text(&decision.findings[0], "rule"), "D00");
     assert_eq!(decision.findings.last().unwrap().arguments[0].value, "12");
 }

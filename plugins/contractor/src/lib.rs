@@ -11,8 +11,8 @@
 //! platform's lifecycle rules act on.
 
 mod compiled;
-mod end;
-mod judge;
+mod contract_end;
+mod evaluate;
 mod settings;
 
 #[cfg(test)]
@@ -33,7 +33,7 @@ impl Plugin for Contractor {
     }
 
     fn evaluate(&self, call: &Call) -> Result<Decision, String> {
-        Ok(judge::judge(&self.0, call))
+        Ok(evaluate::judge(&self.0, call))
     }
 }
 

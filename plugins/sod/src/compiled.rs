@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use portcullis_guest::{Effect, Problems, Severity};
 
-use crate::lists::{BitSet, small};
+use crate::bitset::{BitSet, small};
 use crate::names::{Name, NameTable};
 use crate::rules::{Forbidden, Rules};
 use crate::settings::{Exception, Existing, Kind, Rule, Scope, Settings};

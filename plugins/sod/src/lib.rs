@@ -10,9 +10,9 @@
 //! What it does not do: it knows of a subject only what the call carries. Entitlements that the platform does not send
 //! are not judged.
 
+mod bitset;
 mod compiled;
-mod judge;
-mod lists;
+mod evaluate;
 mod minimal;
 mod names;
 mod rules;
@@ -37,7 +37,7 @@ impl Plugin for Sod {
     }
 
     fn evaluate(&self, call: &Call) -> Result<Decision, String> {
-        Ok(judge::judge(&self.0, call))
+        Ok(evaluate::judge(&self.0, call))
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use portcullis_guest::GrantKind;
 use rustc_hash::FxHashMap;
 
-use crate::lists::Lists;
+use crate::bitset::Lists;
 
 /// A name, taken apart: `group:Pharmacy`, or just `Pharmacy`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

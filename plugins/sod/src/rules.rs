@@ -9,7 +9,7 @@
 
 use std::cmp::Reverse;
 
-use crate::lists::{BitSet, Lists, ones, small};
+use crate::bitset::{BitSet, Lists, ones, small};
 
 /// A rule: no `at_least` of these functions together. `set` is sorted, without repetition; `2 ≤ at_least ≤ set.len()`.
 pub(crate) struct Forbidden {

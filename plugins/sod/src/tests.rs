@@ -210,7 +210,7 @@ fn many_conflicts_are_cut_short_without_losing_the_strictest() {
             .subject("u")
             .entitlements((0..12).map(|at| format!("e{at:02}"))),
     );
-    assert_eq!(decision.findings.len(), judge::MAX_FINDINGS + 1);
+    assert_eq!(decision.findings.len(), evaluate::MAX_FINDINGS + 1);
     assert_eq!(texts(&decision.findings[0], "rule"), ["10-11"]);
     let last = decision.findings.last().unwrap();
     assert_eq!(
@@ -363,7 +363,7 @@ fn ten_thousand_entitlements_held_against_five_hundred_rules() {
     let sod = sod(&settings);
     let all = (0..functions).flat_map(|at| (0..20).map(move |copy| format!("e{at}-{copy}")));
     let decision = decide(&sod, testing::call("okta.token").subject("u").entitlements(all));
-    assert_eq!(decision.findings.len(), judge::MAX_FINDINGS + 1);
+    assert_eq!(decision.findings.len(), evaluate::MAX_FINDINGS + 1);
     assert_eq!(decision.findings.last().unwrap().arguments[0].value, "480");
     let one_side = (0..functions).step_by(300).map(|at| format!("e{at}-7"));
     assert!(

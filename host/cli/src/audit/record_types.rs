@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use portcullis_tlog::query::Filter;
 
+use crate::exit::CliError;
 use crate::near;
-use crate::outcome::CliError;
 
 /// Whether this version writes a type that the filter lets through.
 pub fn is_known(filter: &Filter) -> bool {

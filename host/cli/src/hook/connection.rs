@@ -20,8 +20,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::exit::{CliError, CliResult};
 use crate::files;
-use crate::outcome::{CliError, CliResult};
 
 /// Where a hook is, and how to get there.
 pub struct Endpoint {

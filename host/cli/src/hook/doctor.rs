@@ -4,8 +4,8 @@
 //! each, with what to change.
 
 mod certificate;
+mod checks;
 mod findings;
-mod judge;
 mod token;
 
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use clap::Args;
 use hyper::{Method, Uri};
-use portcullis_hooks::outside::sample_request;
+use portcullis_hooks::platform_model::sample_request;
 use portcullis_hooks::{DedupPolicy, HookKind, OnFailure};
 use portcullis_model::escape::escape;
 use portcullis_server::{CallerConfig, Config, CredentialConfig, OauthConfig};
@@ -26,9 +26,9 @@ use serde_json::json;
 use self::findings::{CheckResult, Findings};
 use super::connection::{Answer, ClientAuth, Connection, Endpoint, Identity};
 use super::kinds;
+use crate::exit::{CliError, CliResult, Format, count, print};
 use crate::files;
 use crate::near;
-use crate::outcome::{CliError, CliResult, Format, count, print};
 
 /// Diagnose a hook from outside, as its platform sees it, and report what to change.
 #[derive(Args)]

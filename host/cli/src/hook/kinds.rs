@@ -5,8 +5,8 @@ use portcullis_hooks::{HookKind, OnFailure, safe_answer};
 use portcullis_model::Cause;
 use serde_json::json;
 
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::near;
-use crate::outcome::{CliError, CliResult, Format, print};
 
 /// List the hook kinds that are spoken.
 #[derive(Args)]

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::outcome::CliError;
+use crate::exit::CliError;
 
 /// The parts of a request that hints are about.
 pub struct Sent<'a> {

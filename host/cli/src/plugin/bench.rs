@@ -11,7 +11,7 @@ use portcullis_suite::TestCall;
 use serde_json::json;
 
 use super::run::{CallArguments, cost_json, cost_text};
-use crate::outcome::{CliError, CliResult, Format};
+use crate::exit::{CliError, CliResult, Format};
 
 /// Measure calls.
 #[derive(Args)]

@@ -12,8 +12,8 @@ use portcullis_server::check_capabilities;
 use serde_json::json;
 
 use super::project::{BuildConfig, Project, RECIPE};
+use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format};
 
 /// Build a plugin.
 #[derive(Args)]

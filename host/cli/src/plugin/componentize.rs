@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use crate::exit::{CliResult, Format};
 use crate::files;
-use crate::outcome::{CliResult, Format};
 
 /// Turn a core module into a component.
 #[derive(Args)]

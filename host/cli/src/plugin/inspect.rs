@@ -9,8 +9,8 @@ use portcullis_trust::{Manifest, ManifestSource};
 use serde_json::json;
 
 use super::project;
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Show a component.
 #[derive(Args)]

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use portcullis_keys::SecretKey;
 
-use crate::outcome::CliResult;
+use crate::exit::CliResult;
 use crate::registry::{PullPlugin, PushPlugin};
 
 /// Write, test, sign, verify and inspect plugins.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format};
 
 /// Begin a plugin.
 #[derive(Args)]

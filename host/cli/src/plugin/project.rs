@@ -13,8 +13,8 @@ use portcullis_suite::{Report, RunBounds, Suite, Syntax, check_settings, run};
 use portcullis_trust::{Manifest, ManifestSource};
 use serde::Deserialize;
 
+use crate::exit::{CliError, CliResult};
 use crate::files;
-use crate::outcome::{CliError, CliResult};
 
 /// `portcullis-plugin.toml`: how a plugin is made. Paths are relative to its folder.
 #[derive(Deserialize)]

@@ -12,9 +12,9 @@ use portcullis_trust::Manifest;
 use serde_json::json;
 
 use super::project::{CONFIGURE_TIME, Project, engine};
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
 use crate::hook::kinds;
-use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Ask about one payload.
 #[derive(Args)]

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::project::{self, SuiteRun};
 use super::read_keys;
+use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format};
 
 /// Sign a manifest.
 #[derive(Args)]

@@ -8,8 +8,8 @@ use portcullis_suite::Report;
 use serde_json::json;
 
 use super::project::{Project, try_suite};
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Run suites.
 #[derive(Args)]

@@ -7,8 +7,8 @@ use portcullis_server::{Clock, check_capabilities};
 use portcullis_trust::{PluginEntry, verify_manifest, verify_plugin};
 use serde_json::json;
 
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, print};
 
 /// Verify a plugin.
 #[derive(Args)]

@@ -14,8 +14,8 @@ use portcullis_trust::{Envelope, sha256, verify_manifest};
 use serde_json::json;
 
 use super::{Registry, wait};
+use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format};
 use crate::root::chain;
 
 /// Push a plugin.

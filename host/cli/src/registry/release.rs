@@ -16,8 +16,8 @@ use portcullis_trust::{
 use serde_json::json;
 
 use super::{Registry, wait};
+use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format};
 use crate::root::chain;
 
 /// Push a release.

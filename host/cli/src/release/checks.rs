@@ -14,9 +14,9 @@ use portcullis_model::escape::escape;
 use portcullis_server::{Config, FileIndex, SourceFiles, check_source};
 use portcullis_trust::{Envelope, Manifest, ReleaseSet, ReleaseSource, TrustRoot, sha256};
 
-use super::package::folder_of;
+use super::bundle::folder_of;
+use crate::exit::{CliError, CliResult};
 use crate::files;
-use crate::outcome::{CliError, CliResult};
 
 /// Where what a set needs is looked for. A signature that is added to a set checks none of it: who
 /// signed the set first has.

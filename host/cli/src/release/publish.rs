@@ -8,12 +8,12 @@ use portcullis_server::{Clock, Config, StartupCheck, trusted_by};
 use portcullis_trust::{TrustHistory, TrustRoot};
 use serde_json::json;
 
-use super::difference::ReleaseDiff;
-use super::package::{Bundle, folder_of, history};
+use super::bundle::{Bundle, folder_of, history};
+use super::diff::ReleaseDiff;
+use super::release_dir::{Destination, ReleaseDir};
 use super::replicas::{Replicas, State};
-use super::shelf::{Destination, ReleaseDir};
+use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format};
 use crate::problems::{failed, warning};
 use crate::root::chain;
 use crate::serve::start_failed;

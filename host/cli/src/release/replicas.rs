@@ -12,8 +12,8 @@ use portcullis_model::escape::escape;
 use portcullis_trust::ReleaseSet;
 use serde_json::{Value, json};
 
+use crate::exit::{CliError, CliResult};
 use crate::hook::connection::{ClientAuth, Endpoint};
-use crate::outcome::{CliError, CliResult};
 
 /// Which hosts to ask.
 #[derive(Args)]

@@ -15,14 +15,14 @@ use portcullis_trust::{
 };
 use serde_json::json;
 
-use super::difference::ReleaseDiff;
-use super::package::Bundle;
+use super::bundle::Bundle;
+use super::diff::ReleaseDiff;
 use super::publish::{PublishChecks, follow};
+use super::release_dir::{Destination, ReleaseDir, StoredSet};
 use super::replicas::{Replica, Replicas};
-use super::shelf::{Destination, ReleaseDir, StoredSet};
 use super::{Justification, downgrade_payload, may_sign, missing};
+use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
-use crate::outcome::{CliError, CliResult, Format, print};
 use crate::problems::warning;
 
 /// Go back to a release that was in place before.

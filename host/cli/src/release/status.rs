@@ -5,9 +5,9 @@ use portcullis_model::escape::escape;
 use portcullis_trust::time;
 use serde_json::json;
 
+use super::release_dir::{Destination, StoredSet};
 use super::replicas::{Replicas, State};
-use super::shelf::{Destination, StoredSet};
-use crate::outcome::{CliError, CliResult, Format, print};
+use crate::exit::{CliError, CliResult, Format, print};
 
 /// Show how far a release has come.
 #[derive(Args)]

@@ -14,8 +14,8 @@ use portcullis_model::{Attribution, Cause, Change, ChangeKind, Effect, SearchTar
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Methods, Shown};
 use crate::answer::{Answer, Slot};
+use crate::capabilities::{FallbackTo, Support};
 use crate::object::{Object, array, strings, text};
-use crate::say::{FallbackTo, Support};
 use crate::{
     AnswerParts, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext,
     ParseError, Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, SearchPage,
@@ -273,7 +273,7 @@ impl Adapter for Authzen {
                 Unsupported("the subject is known when it is asked about")
             }
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     Authzen, REQUEST_ID, SEARCH_ACTION as ACTION_ROUTE, SEARCH_RESOURCE, SEARCH_SUBJECT, failed,
 };
 use crate::adapter::{ACTION, Adapter, fill_candidate};
-use crate::body::{JsonBody, attributes, object, string};
+use crate::json_body::{JsonBody, attributes, object, string};
 use crate::object::{Object, array, text};
 use crate::{
     Batch, HookRequest, PageRequest, ParseContext, ParseError, Parsed, Request, ShortCircuit,

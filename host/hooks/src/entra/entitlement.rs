@@ -28,9 +28,9 @@ use super::{
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Need, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{JsonBody, Strings};
-use crate::errand::{Resume, SideEffect};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{JsonBody, Strings};
+use crate::side_effect::{Resume, SideEffect};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -219,7 +219,7 @@ impl Adapter for Entitlement {
             ChangeKind::AddGrant => Unsupported("a request is for one access package"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

@@ -21,9 +21,9 @@ use super::{
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Need, Shown};
 use crate::answer::Answer;
-use crate::body::{JsonBody, attributes};
-use crate::errand::{Resume, SideEffect};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{JsonBody, attributes};
+use crate::side_effect::{Resume, SideEffect};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -154,7 +154,7 @@ impl Adapter for Lifecycle {
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a task"),
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

@@ -28,7 +28,7 @@ use portcullis_model::{
 
 use crate::adapter::{Behaviour, FailureBehaviour};
 use crate::answer::{Answer, Slot};
-use crate::body::{JsonBody, attributes, members, object, string};
+use crate::json_body::{JsonBody, attributes, members, object, string};
 use crate::{HookRequest, ParseContext, ParseError};
 
 /// An authentication event.

@@ -19,9 +19,9 @@ use super::{
 };
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::body::spelling;
-use crate::errand::{Message, SideEffect};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::spelling;
+use crate::side_effect::{Message, SideEffect};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -183,7 +183,7 @@ impl Adapter for OtpSend {
             }
             ChangeKind::Credential => Unsupported("Entra checks the code"),
             ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a code"),
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

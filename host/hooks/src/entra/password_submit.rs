@@ -28,8 +28,8 @@ use super::{
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{object, string};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{object, string};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -124,7 +124,7 @@ impl Adapter for PasswordSubmit {
         let body = heading.body();
         let user = object(heading.data(), "authenticationContext");
         let user = object(user, "user");
-        let mut attributes = crate::body::attributes([user]);
+        let mut attributes = crate::json_body::attributes([user]);
         if let Some(username) = username {
             attributes.retain(|attribute| attribute.name != "username");
             attributes.push(Attribute { name: "username".into(), value: username.into() });
@@ -234,7 +234,7 @@ impl Adapter for PasswordSubmit {
             ChangeKind::AddGrant => Unsupported("a password check grants nothing"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a sign-in"),
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

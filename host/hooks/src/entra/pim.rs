@@ -20,8 +20,8 @@ use portcullis_model::{
 use super::{DENIED, MAX_ID_BYTES, UNCHECKED, document, named};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{JsonBody, members, object, string};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{JsonBody, members, object, string};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -186,7 +186,7 @@ impl Adapter for Pim {
             ChangeKind::AddGrant => Unsupported("an activation is for one role or group"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the principal is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

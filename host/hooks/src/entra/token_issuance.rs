@@ -14,7 +14,7 @@ use portcullis_model::{Attribution, Cause, Change, ChangeKind, Document, Effect,
 use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, reactions, refused};
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -150,7 +150,7 @@ impl Adapter for TokenIssuance {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

@@ -15,8 +15,8 @@ use portcullis_model::{Attribution, Cause, ChangeKind, Effect, Principal, Princi
 use super::{BUDGET, Event, LIMIT, Particulars, act, reactions, refused};
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::body::{attributes, object, string};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{attributes, object, string};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -143,7 +143,7 @@ impl Adapter for VerifiedId {
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a recovery"),
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

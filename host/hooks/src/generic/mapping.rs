@@ -14,7 +14,7 @@ use portcullis_model::{
 use serde::Deserialize;
 
 use super::template::Template;
-use crate::body::{JsonBody, Strings, wanted_attributes};
+use crate::json_body::{JsonBody, Strings, wanted_attributes};
 use crate::{ParseContext, ParseError};
 
 /// A mapping as the operator writes it. Whatever begins with `/` is a JSON Pointer into the body.

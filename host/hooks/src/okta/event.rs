@@ -23,8 +23,8 @@ use portcullis_model::{
 use super::{Envelope, INLINE_LIMIT, envelope};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Methods, Shown};
 use crate::answer::Answer;
-use crate::body::{JsonBody, members, object, string};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{JsonBody, members, object, string};
 use crate::{
     Batch, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError,
     Parsed, RenderError, Request, ShortCircuit, UnparsedItem,

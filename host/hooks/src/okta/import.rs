@@ -19,8 +19,8 @@ use super::profile::Profile;
 use super::{ACTION, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::body::{Strings, members, object, string, wanted_attributes};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{Strings, members, object, string, wanted_attributes};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -133,7 +133,7 @@ impl Adapter for Import {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Report], "Okta carries out no obligations")
             }
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

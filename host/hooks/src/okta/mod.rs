@@ -21,7 +21,7 @@ use portcullis_model::json::{Value, quote};
 use portcullis_model::{Cause, Document, Origin};
 
 use crate::answer::{Answer, Slot};
-use crate::body::{JsonBody, object, string};
+use crate::json_body::{JsonBody, object, string};
 use crate::{HookKind, ParseContext, ParseError, RenderError, RenderErrorKind};
 
 /// The envelope of an event.

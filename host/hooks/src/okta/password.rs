@@ -14,8 +14,8 @@ use portcullis_model::{
 use super::{ACTION, Context, EVENT_REUSED, INLINE_LIMIT, commands, envelope, go_on};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{members, object, string};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{members, object, string};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -158,7 +158,7 @@ impl Adapter for PasswordImport {
             ChangeKind::Statement => Unsupported(
                 "Okta carries out no obligations, and what sees a password says nothing free",
             ),
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

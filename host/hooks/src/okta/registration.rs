@@ -19,8 +19,8 @@ use super::profile::Profile;
 use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on, unchecked};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{attributes, object, string};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{attributes, object, string};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, Reason,
     RenderError, RenderErrorKind, Request,
@@ -139,7 +139,7 @@ impl Adapter for Registration {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "Okta carries out no obligations")
             }
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

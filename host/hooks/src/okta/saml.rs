@@ -20,9 +20,9 @@ use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::body::{JsonBody, Strings, first_of_each, members, object, string};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{JsonBody, Strings, first_of_each, members, object, string};
 use crate::object::array;
-use crate::say::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request,
@@ -166,7 +166,7 @@ impl Adapter for Saml {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "Okta carries out no obligations")
             }
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

@@ -17,8 +17,8 @@ use portcullis_model::{
 use super::{Context, INLINE_LIMIT, commands, envelope, stop, unchecked};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::body::{attributes, members, object, spelled, spelling, string};
-use crate::say::{FallbackTo, Support};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{attributes, members, object, spelled, spelling, string};
 use crate::{
     HookRequest, HookSettings, Message, OnFailure, Outcome, ParseContext, ParseError, Parsed,
     RenderError, RenderErrorKind, Request, SideEffect,

@@ -23,9 +23,9 @@ use portcullis_model::{
 use super::secret::{is_secret_body, is_secret_header, is_secret_query};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::body::{JsonBody, object, spelled, string};
+use crate::capabilities::{FallbackTo, Support};
+use crate::json_body::{JsonBody, object, spelled, string};
 use crate::object::{Object, array, strings, text};
-use crate::say::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -199,7 +199,7 @@ impl Adapter for Sideband {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "the gateway carries out no obligations")
             }
-            ChangeKind::Waive => crate::say::waived(),
+            ChangeKind::Waive => crate::capabilities::waived(),
         }
     }
 }

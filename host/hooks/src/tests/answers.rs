@@ -3,7 +3,7 @@
 use portcullis_model::{Cause, Change, ChangeKind, Credential, Effect, Grant, GrantKind, Target};
 
 use super::{IMPORT, OKTA, SAML, TOKEN, TOKEN_OF_A_CLIENT, golden, incoming};
-use crate::say::{self, Support};
+use crate::capabilities::{self, Support};
 use crate::{
     Answer, HookKind, HookRequest, OnFailure, Outcome, RecordRef, RenderError, RenderErrorKind,
     safe_answer, write,
@@ -329,7 +329,7 @@ fn native_is_what_renders() {
     };
     for (kind, body) in OKTA {
         for change in ChangeKind::all() {
-            let native = matches!(say::change(kind, change), Support::Native(_));
+            let native = matches!(capabilities::change(kind, change), Support::Native(_));
             match answer(kind, body, Effect::Allow, &[sample(change)]) {
                 Ok(answer) => {
                     // A waiver has had its effect before: the platform is told of nothing.

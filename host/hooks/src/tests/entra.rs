@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use self::platform::{Does, does};
 use super::requests::tell;
 use super::{frame, golden};
-use crate::say::{self, Support};
+use crate::capabilities::{self, Support};
 use crate::{
     Answer, Decryptor, HookKind, HookRequest, HookSettings, OnFailure, Outcome, ParseContext,
-    ParseError, Parsed, Reason, RenderError, RenderErrorKind, Request, Resume, SideEffect, errand,
-    preflight, read, safe_answer, write,
+    ParseError, Parsed, Reason, RenderError, RenderErrorKind, Request, Resume, SideEffect,
+    preflight, read, safe_answer, side_effect, write,
 };
 
 /// Every kind with a request of its own, by the name of its files.
@@ -122,7 +122,7 @@ fn request(name: &str) -> (HookKind, Value) {
 }
 
 fn resumed(kind: HookKind, incoming: &HookRequest, outcome: &Outcome<'_>) -> Option<Resume> {
-    match errand(kind, incoming, outcome) {
+    match side_effect(kind, incoming, outcome) {
         Some(SideEffect::Resume(resume)) => Some(resume),
         _ => None,
     }
@@ -355,7 +355,7 @@ fn a_code_is_read_however_its_place_is_spelled_and_is_a_secret_there() {
         let incoming = incoming(kind, &spelled(context, name));
         assert_eq!(incoming.call.secrets.pointers(), [format!("/data/{context}/{name}")]);
         let outcome = Outcome { verdict: Effect::Allow, ..Outcome::default() };
-        let Some(SideEffect::Deliver(message)) = errand(kind, &incoming, &outcome) else {
+        let Some(SideEffect::Deliver(message)) = side_effect(kind, &incoming, &outcome) else {
             panic!("{name}: nothing is delivered")
         };
         assert_eq!(message.code, code);
@@ -470,7 +470,7 @@ fn native_is_what_renders() {
                 continue;
             }
             let sample = [sample(kind, change)];
-            let native = matches!(say::change(kind, change), Support::Native(_));
+            let native = matches!(capabilities::change(kind, change), Support::Native(_));
             let outcome =
                 Outcome { verdict: Effect::Allow, changes: &sample, ..Outcome::default() };
             match write(kind, &incoming, &outcome) {

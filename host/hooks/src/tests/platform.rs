@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{OKTA, frame, golden, incoming};
 use crate::{
     Answer, HookKind, HookSettings, OnFailure, Outcome, Parsed, Reason, Request, SideEffect,
-    errand, preflight, read, render_batch, render_undelivered, safe_answer, write,
+    preflight, read, render_batch, render_undelivered, safe_answer, side_effect, write,
 };
 
 use HookKind::{
@@ -127,7 +127,7 @@ fn where_nothing_stops_a_refusal_carries_nothing() {
                 json["error"]["errorSummary"].is_string() && json.get("commands").is_none(),
                 "{kind:?} {verdict:?}"
             );
-            assert!(errand(kind, &request, &outcome).is_none());
+            assert!(side_effect(kind, &request, &outcome).is_none());
         }
     }
 }
@@ -264,7 +264,7 @@ fn a_message_is_delivered_or_left_to_okta() {
     let allow = Outcome { verdict: Effect::Allow, ..Outcome::default() };
     golden("telephony-allow.json", text(&write(OktaTelephony, &request, &allow).unwrap()));
     golden("telephony-undelivered.json", text(&render_undelivered(OktaTelephony, &request)));
-    let Some(SideEffect::Deliver(message)) = errand(OktaTelephony, &request, &allow) else {
+    let Some(SideEffect::Deliver(message)) = side_effect(OktaTelephony, &request, &allow) else {
         panic!("nothing to deliver")
     };
     let told = (
@@ -296,7 +296,7 @@ fn a_message_is_delivered_or_left_to_okta() {
         let changed = body.replace(from, to);
         assert_ne!(changed, body);
         let Some(SideEffect::Deliver(again)) =
-            errand(OktaTelephony, &incoming(OktaTelephony, &changed), &allow)
+            side_effect(OktaTelephony, &incoming(OktaTelephony, &changed), &allow)
         else {
             panic!("{from}")
         };

@@ -6,7 +6,7 @@ use portcullis_model::Effect;
 use super::mutations::requests;
 use super::{post, text};
 use crate::adapter::Shown;
-use crate::{HookKind, HookRequest, Outcome, Parsed, Reason, SideEffect, errand, write};
+use crate::{HookKind, HookRequest, Outcome, Parsed, Reason, SideEffect, side_effect, write};
 
 /// Everything that the platform gets for a denial with two reasons.
 fn denied(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
@@ -27,7 +27,7 @@ fn denied(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
     let answer =
         write(kind, incoming, &outcome).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
     let mut sent = text(&answer).to_owned();
-    if let Some(SideEffect::Resume(resume)) = errand(kind, incoming, &outcome) {
+    if let Some(SideEffect::Resume(resume)) = side_effect(kind, incoming, &outcome) {
         sent.push_str(&resume.body);
     }
     (answer.status, sent)

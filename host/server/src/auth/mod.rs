@@ -1,7 +1,7 @@
 //! Who calls? A secret, a signed token or a client certificate, checked before the body is read.
 //!
 //! Invariant: a caller is proven by one of the ways that its hook lists, and by nothing else; whatever is wrong becomes one
-//! [`Unproven`]. Secrets, keys and certificates rotate while the host serves. Only a token signed with a key that is not known yet makes
+//! [`AuthError`]. Secrets, keys and certificates rotate while the host serves. Only a token signed with a key that is not known yet makes
 //! a call wait, and that is bounded.
 
 mod bearer;

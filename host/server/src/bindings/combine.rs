@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use portcullis_hooks::HookKind;
-use portcullis_hooks::say::{self, Support};
+use portcullis_hooks::capabilities::{self, Support};
 use portcullis_model::{Change, Decision, Effect, Finding, Grant, Lifetime, Target};
 
 /// What one enforcing binding said, and how its binding maps what the hook kind cannot say.
@@ -102,18 +102,21 @@ pub fn combine<'a>(
     let mut sayable: Vec<&Change> = Vec::new();
     for voice in decisions {
         for finding in &voice.decision.findings {
-            let effect =
-                match map(voice, &finding.effect.name(), say::effect(kind, finding.effect))? {
-                    Mapped::Unchanged => finding.effect,
-                    Mapped::Fallback(verdict) => verdict,
-                };
+            let effect = match map(
+                voice,
+                &finding.effect.name(),
+                capabilities::effect(kind, finding.effect),
+            )? {
+                Mapped::Unchanged => finding.effect,
+                Mapped::Fallback(verdict) => verdict,
+            };
             verdict = verdict.max(effect);
             spoken.push((effect, voice.plugin, finding));
         }
         // A waiver has had its effect: no platform is told of it.
         let sent = |change: &&Change| !matches!(change, Change::Waive(_));
         for change in voice.decision.changes.iter().filter(sent) {
-            match map(voice, &change.kind(), say::change(kind, change.kind()))? {
+            match map(voice, &change.kind(), capabilities::change(kind, change.kind()))? {
                 Mapped::Unchanged => sayable.push(change),
                 Mapped::Fallback(stricter) => verdict = verdict.max(stricter),
             }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use portcullis_engine::Inspection;
-use portcullis_hooks::{HookKind, say};
+use portcullis_hooks::{HookKind, capabilities};
 use portcullis_model::{Digest, Mode};
 use portcullis_trust::{
     Binding, Candidate, Capability, Manifest, PluginEntry, ReleaseSet, verify_binding,
@@ -158,10 +158,12 @@ fn check_known(
         .map_err(|failed| ReleaseError::SelfTest { plugin: plugin(), failed })?;
     // Only what binds must be sayable; the rest is recorded as it was said.
     if source.mode == Mode::Enforce {
-        say::check_binding(kind, &manifest.emits, &source.fallback).map_err(|complaints| {
-            let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
-            invalid_binding(source, lines.join("; "))
-        })?;
+        capabilities::check_binding(kind, &manifest.emits, &source.fallback).map_err(
+            |complaints| {
+                let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
+                invalid_binding(source, lines.join("; "))
+            },
+        )?;
     }
     let Some(component) = component else { return Ok(()) };
     let inspection = portcullis_engine::inspect(component)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_audit::Entry;
-use portcullis_hooks::outside::{Unknown, unknown_members};
+use portcullis_hooks::platform_model::{Unknown, unknown_members};
 use portcullis_hooks::{HookKind, is_shown_member};
 use portcullis_model::Document;
 use portcullis_model::json::quote;

@@ -88,7 +88,7 @@ pub fn copy_is_kept(host: &Host, set: Digest) {
 }
 
 /// Makes the last good release ready where nothing decides: the set that was active last, from
-/// the host's own copy. `wanted` is asked as [`Host::prepare_candidate`] asks it. `None` where there is no
+/// the host's own copy. `wanted` is asked as [`prepare`] asks it. `None` where there is no
 /// such copy, or it may not come into force either.
 ///
 /// # Errors

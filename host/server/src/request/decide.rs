@@ -142,7 +142,7 @@ fn render(
     let kind = hook.config.kind;
     let answer = portcullis_hooks::write(kind, incoming, &outcome)
         .map_err(|unsayable| unsayable_failure(&unsayable, asked, &combined.changes))?;
-    let errand = portcullis_hooks::errand(kind, incoming, &outcome);
+    let errand = portcullis_hooks::side_effect(kind, incoming, &outcome);
     // A denial has no changes.
     let skipped = match verdict > Effect::Allow {
         true => Vec::new(),

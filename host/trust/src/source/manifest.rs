@@ -14,7 +14,7 @@ use crate::manifest::{
     SubjectDigest,
 };
 use crate::refusal::Refusal;
-use crate::strict;
+use crate::strict_json;
 
 /// The source of a manifest.
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ struct LimitsSource {
 impl ManifestSource {
     /// Reads a `manifest.toml`.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        strict::toml(text).map_err(malformed)
+        strict_json::toml(text).map_err(malformed)
     }
 
     /// The payload to sign, as [`Manifest::PAYLOAD_TYPE`], for this component. `schema` is what stands in the
@@ -132,7 +132,7 @@ impl ManifestSource {
             not_before,
             expires,
         };
-        let digest = strict::sha256(wasm).to_string();
+        let digest = strict_json::sha256(wasm).to_string();
         let sha256 = digest.strip_prefix("sha256:").unwrap_or(&digest).to_owned();
         let statement = Statement {
             statement_type: Manifest::STATEMENT_TYPE.to_owned(),
@@ -156,7 +156,7 @@ impl LimitsSource {
 
 fn schema_text(schema: &str) -> Result<SchemaText, Refusal> {
     let schema = schema.trim_matches([' ', '\t', '\r', '\n']);
-    let digest = strict::sha256(schema.as_bytes());
+    let digest = strict_json::sha256(schema.as_bytes());
     let schema = RawValue::from_string(schema.to_owned());
     let schema =
         schema.map_err(|error| malformed(format!("its settings schema is not json: {error}")))?;

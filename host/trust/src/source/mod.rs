@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn windows() {
         let now = Millis(1_700_000_000_999);
-        let of = |text: &str| crate::strict::toml::<Validity>(text).unwrap().window(now);
+        let of = |text: &str| crate::strict_json::toml::<Validity>(text).unwrap().window(now);
         assert_eq!(of("days = 1"), Ok((Millis(1_700_000_000_000), Millis(1_700_086_400_000))));
         let dates = of("not_before = \"2027-01-01T00:00:00Z\"\nexpires = \"2028-01-01T00:00:00Z\"")
             .unwrap();

@@ -17,7 +17,7 @@ use crate::revoked::RevokedPlugins;
 use crate::rollout::SignedLimits;
 use crate::root::TrustRoot;
 use crate::verify::verify_manifest;
-use crate::{strict, time};
+use crate::{strict_json, time};
 
 /// The source of a release set.
 #[derive(Deserialize)]
@@ -61,7 +61,7 @@ pub struct BindingSource {
 impl ReleaseSource {
     /// Reads a `release.toml`.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        strict::toml(text).map_err(malformed)
+        strict_json::toml(text).map_err(malformed)
     }
 
     /// Every file that the source names, as its author wrote the paths; the caller reads them for
@@ -121,7 +121,7 @@ impl ReleaseSource {
                 hook: source.hook.clone(),
                 plugin: source.plugin.clone(),
                 mode: source.mode,
-                settings: strict::sha256(settings),
+                settings: strict_json::sha256(settings),
                 fallback: source.fallback.clone(),
                 bounds: source.bounds,
                 candidate: source

@@ -13,7 +13,7 @@ use crate::manifest::Capability;
 use crate::names::quoted;
 use crate::refusal::Refusal;
 use crate::root::{LogText, PublisherText, RevokedText, RoleText, RolesText, RootText, TrustRoot};
-use crate::{strict, time};
+use crate::{strict_json, time};
 
 /// The source of a trust root.
 #[derive(Deserialize)]
@@ -65,7 +65,7 @@ struct LogSource {
 impl RootSource {
     /// Reads a `trust-root.toml`.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        strict::toml(text).map_err(malformed)
+        strict_json::toml(text).map_err(malformed)
     }
 
     /// The payload to sign, as [`TrustRoot::PAYLOAD_TYPE`]. A root has no beginning: it holds once it is

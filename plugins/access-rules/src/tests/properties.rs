@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::compiled::Applies;
-use crate::judge::evaluate;
-use crate::scene::EvaluationRequest;
+use crate::evaluate::evaluate;
+use crate::request::EvaluationRequest;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use portcullis_callers::{Discovery, Issuer, KeySet, Token};
 use portcullis_hooks::{
     AnswerSource, Decryptor, HookKind, HookRequest, HookSettings, Mapping, MappingSource,
-    OnFailure, Outcome, ParseContext, Parsed, Request, SafeAnswerInput, SideEffect, errand, read,
-    refuse, safe_answer, write,
+    OnFailure, Outcome, ParseContext, Parsed, Request, SafeAnswerInput, SideEffect, read, refuse,
+    safe_answer, side_effect, write,
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{
@@ -137,7 +137,7 @@ pub fn entra(bytes: &[u8]) {
         let approvers = [Change::RequireApprovers(vec!["a".into()])];
         for changes in [&[][..], &approvers] {
             let outcome = Outcome { verdict: Effect::Allow, changes, ..Outcome::default() };
-            if let Some(SideEffect::Resume(resume)) = errand(kind, incoming, &outcome) {
+            if let Some(SideEffect::Resume(resume)) = side_effect(kind, incoming, &outcome) {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
                 assert!(
                     resume.path.bytes().all(plain)
@@ -563,7 +563,7 @@ fn spoken(kind: HookKind, incoming: &HookRequest) {
             if kind == HookKind::OktaTelephony {
                 assert_eq!(
                     text.contains("\"SUCCESSFUL\""),
-                    errand(kind, incoming, &outcome).is_some()
+                    side_effect(kind, incoming, &outcome).is_some()
                 );
             }
         }

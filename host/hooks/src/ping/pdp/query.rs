@@ -11,7 +11,7 @@ use portcullis_model::{Cause, Document};
 
 use super::{MOST_REQUESTS, indeterminate, question};
 use crate::answer::{Answer, Slot};
-use crate::body::{object, spelled, spelling, string};
+use crate::json_body::{object, spelled, spelling, string};
 use crate::object::{Object, array};
 use crate::{Batch, ParseContext, ParseError, Parsed, ShortCircuit, UnparsedItem};
 

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::platform::NONCE;
 use super::{SETTINGS, VECTORS, frame, hear, incoming, request};
-use crate::{HookKind, HookSettings, Outcome, ParseContext, Request, SideEffect, errand, read};
+use crate::{
+    HookKind, HookSettings, Outcome, ParseContext, Request, SideEffect, read, side_effect,
+};
 
 const PASSWORD: &str = "Zwölf Äpfel \"am\" Baum 12!";
 
@@ -100,7 +102,7 @@ fn a_code_is_delivered_to_whom_it_is_for() {
     let kept = heard.call.payload.root().without(&heard.call.secrets.pointers(), "null");
     assert!(!kept.contains("90417352"));
     let allow = Outcome { verdict: Effect::Allow, ..Outcome::default() };
-    let deliver = |incoming: &crate::HookRequest, outcome: &Outcome<'_>| match errand(
+    let deliver = |incoming: &crate::HookRequest, outcome: &Outcome<'_>| match side_effect(
         kind, incoming, outcome,
     ) {
         Some(SideEffect::Deliver(message)) => Some(message),

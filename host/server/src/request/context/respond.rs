@@ -104,7 +104,7 @@ impl RequestContext<'_> {
         self.respond(&answer)
     }
 
-    /// [`turn_away`](Self::turn_away) of a caller that is proven. The answer waits for the
+    /// [`reject`](Self::reject) of a caller that is proven. The answer waits for the
     /// emergency ring, so that the count outlives the end of the process that the answer outlives.
     pub async fn reject_authenticated(mut self, reason: impl Into<Reason>) -> Reply {
         let cause = self.count_rejection(reason.into());
@@ -113,7 +113,7 @@ impl RequestContext<'_> {
         self.respond(&answer)
     }
 
-    /// [`reject_authenticated`](Self::turn_away_proven) of a request that was read whole and is none.
+    /// [`reject_authenticated`](Self::reject_authenticated) of a request that was read whole and is none.
     pub async fn reject_malformed(mut self, malformed: &ParseError) -> Reply {
         let cause = self.count_rejection(malformed.into());
         self.host.rejections.persist(&self.host.recorder).await;

@@ -145,7 +145,7 @@ impl Hook {
         incoming: &HookRequest,
     ) -> Option<SideEffect> {
         let verdict = if *on_failure == OnFailure::Open { Effect::Allow } else { Effect::Deny };
-        let errand = portcullis_hooks::errand(
+        let errand = portcullis_hooks::side_effect(
             self.config.kind,
             incoming,
             &Outcome { verdict, ..Outcome::default() },

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use portcullis_model::json::Value;
 use portcullis_model::{Attribute, AttributeFilter, Call, Cause, Document, Secrets, Text};
 
-use crate::heard::{ParseContext, ParseError};
+use crate::request::{ParseContext, ParseError};
 
 /// A body, and the event that it is about.
 pub(crate) struct JsonBody {

@@ -6,8 +6,8 @@ use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
 use crate::componentize;
+use crate::error::{PrepareError, line};
 use crate::inspect::CONTRACT;
-use crate::refused::{PrepareError, line};
 
 /// The plugin that does nothing, as a component.
 ///

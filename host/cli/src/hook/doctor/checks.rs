@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_hooks::outside::{PlatformReaction, react};
+use portcullis_hooks::platform_model::{PlatformReaction, react};
 use portcullis_hooks::{Behaviour, OnFailure};
 
 use super::super::connection::Answer;

@@ -8,8 +8,8 @@ use portcullis_guest::{
     Attribute, Call, Change, Decision, Effect, Finding, Grant, Severity, strings,
 };
 
+use crate::bitset::BitSet;
 use crate::compiled::{Compiled, Exempt, Facts};
-use crate::lists::BitSet;
 use crate::minimal::smallest;
 use crate::names::Name;
 use crate::settings::{Existing, Of, Scope};
@@ -166,7 +166,7 @@ impl Conflict<'_> {
         let chosen = smallest(&masks, at_least);
         let chosen = || chosen.iter().filter_map(|position| items.get(*position));
         let together = chosen().fold(0, |together, (_, mask)| together | mask);
-        let functions = crate::lists::ones(together).filter_map(|bit| {
+        let functions = crate::bitset::ones(together).filter_map(|bit| {
             set.get(bit as usize).and_then(|function| compiled.functions.get(*function as usize))
         });
         let entitlements: Vec<String> = chosen().map(|(name, _)| name.to_string()).collect();

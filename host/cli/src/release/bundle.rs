@@ -13,8 +13,8 @@ use portcullis_trust::{
     sha256, verify_plugin, verify_release,
 };
 
-use super::shelf::short;
-use crate::outcome::{CliError, CliResult};
+use super::release_dir::short;
+use crate::exit::{CliError, CliResult};
 
 /// A release to be put in place.
 pub struct Bundle {
@@ -159,7 +159,7 @@ impl Artifact {
 /// What would be remembered by a host that had taken all of these sets. `root` revokes what it revokes.
 pub fn history<'s>(
     root: &TrustRoot,
-    sets: impl Iterator<Item = &'s super::shelf::StoredSet>,
+    sets: impl Iterator<Item = &'s super::release_dir::StoredSet>,
 ) -> TrustHistory {
     let mut history = TrustHistory { revoked: root.revoked.clone(), ..TrustHistory::default() };
     for lying in sets {

@@ -9,7 +9,7 @@ use portcullis_model::{Digest, Mode};
 use portcullis_trust::{Binding, ReleaseSet};
 use serde_json::{Value, json};
 
-use super::shelf::short;
+use super::release_dir::short;
 
 /// What changes.
 pub struct ReleaseDiff {

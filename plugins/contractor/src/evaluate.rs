@@ -10,7 +10,7 @@ use portcullis_guest::{
 };
 
 use crate::compiled::Compiled;
-use crate::end::end_of;
+use crate::contract_end::end_of;
 use crate::settings::{Gone, Kind, Sponsor, WhenMissing};
 
 /// Judges one call.

@@ -17,9 +17,9 @@ use portcullis_server::{Config, FileIndex, ReleasePaths};
 use portcullis_trust::{Active, Envelope, ReleaseSet, TrustHistory, sha256};
 use serde::{Deserialize, Serialize};
 
-use super::package::{Bundle, Kind};
+use super::bundle::{Bundle, Kind};
+use crate::exit::{CliError, CliResult};
 use crate::files;
-use crate::outcome::{CliError, CliResult};
 
 /// Where a release goes.
 #[derive(Args)]

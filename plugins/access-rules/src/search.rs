@@ -6,7 +6,7 @@ use portcullis_guest::{Call, Found, Page, SearchTarget, search};
 
 use crate::compiled::Compiled;
 use crate::directory::ACTION;
-use crate::judge::evaluate;
+use crate::evaluate::evaluate;
 
 /// One page of them. Who is not listed, and whose type is not, is not found.
 pub(crate) fn find(compiled: &Compiled, call: &Call, page: &Page) -> Result<Found, String> {

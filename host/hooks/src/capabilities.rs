@@ -11,8 +11,8 @@ use std::time::Duration;
 use portcullis_model::{ChangeKind, Effect, Emits};
 
 use crate::adapter::{FailureBehaviour, Shown};
-use crate::heard::HookSettings;
 use crate::kind::HookKind;
+use crate::request::HookSettings;
 
 /// What a hook kind makes of an effect or a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,7 +292,7 @@ pub(crate) fn waived() -> Support {
 const HEAD: &str = "\
 # Hook kinds: what each can say
 
-Generated from the code (`host/hooks/src/say.rs` and each kind's adapter); a test keeps it so.
+Generated from the code (`host/hooks/src/capabilities.rs` and each kind's adapter); a test keeps it so.
 
 *native*: the platform has a field for it. *fallback*: the platform has none, and the binding must name
 what the host sends instead (`fallback = { step-up = \"deny\" }`). *unsupported*: `portcullis check`

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use portcullis_model::{Digest, Redacted};
 
+use crate::error::PrepareError;
 use crate::fault::Fault;
-use crate::make::{CompiledPlugin, PrepareJob};
-use crate::refused::PrepareError;
+use crate::prepare::{CompiledPlugin, PrepareJob};
 
 /// The beginning of a job.
 pub(crate) const JOB: &[u8; 8] = b"pcjob\0\0\x01";

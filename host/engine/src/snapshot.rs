@@ -20,11 +20,11 @@ use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 
 use crate::bindings::plain::Plugin;
 use crate::bindings::portcullis::policy::{journal, types};
+use crate::catch_panic::catch_panic;
+use crate::error::{PrepareError, line, no_memory};
 use crate::fault::Fault;
-use crate::guarded::catch_panic;
-use crate::refused::{PrepareError, line, no_memory};
-use crate::room::StoreState;
 use crate::sandbox;
+use crate::store_state::StoreState;
 
 /// Makes snapshots.
 pub(crate) struct Snapshotter {

@@ -11,10 +11,10 @@ use portcullis_model::Digest;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, EngineWeak};
 
-use crate::guarded::catch_panic;
-use crate::refused::{PrepareError, line};
+use crate::catch_panic::catch_panic;
+use crate::error::{PrepareError, line};
 use crate::sandbox;
-use crate::workshop::Snapshotter;
+use crate::snapshot::Snapshotter;
 
 /// What is to be made.
 pub(crate) struct PrepareJob<'a> {

@@ -11,10 +11,10 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::given_up::CancelToken;
-use crate::make::{CompiledPlugin, PluginCompiler, PrepareJob};
-use crate::refused::{PrepareError, line, no_memory};
-use crate::{child_confinement, ticker, wire};
+use crate::cancel::CancelToken;
+use crate::error::{PrepareError, line, no_memory};
+use crate::prepare::{CompiledPlugin, PluginCompiler, PrepareJob};
+use crate::{child_confinement, codec, ticker};
 
 /// The argument that makes this program the child. Its `main` must call [`prepare_plugin`] then, before it does anything else.
 pub const PREPARE_COMMAND: &str = "make-plugin";
@@ -61,7 +61,7 @@ impl Confinement {
         if !in_time {
             return Err(PrepareError::CompileTime { what: "time", most: self.wall_s });
         }
-        match wire::read_result(answer) {
+        match codec::read_result(answer) {
             Some(Err(PrepareError::NotCompiled { why } | PrepareError::NoSnapshot { why }))
                 if no_memory(&why) =>
             {
@@ -159,7 +159,7 @@ pub fn prepare_plugin() -> ExitCode {
     no_more_descriptors();
     let mut bytes = Vec::new();
     let read = io::stdin().lock().take(MAX_JOB_BYTES).read_to_end(&mut bytes);
-    let job = read.ok().and_then(|_| wire::read_job(&bytes));
+    let job = read.ok().and_then(|_| codec::read_job(&bytes));
     drop(bytes);
     let Some(job) = job else {
         eprintln!("the host runs this command to prepare a plugin; it has no other use");
@@ -180,7 +180,7 @@ pub fn prepare_plugin() -> ExitCode {
         })
     });
     let mut out = io::stdout().lock();
-    match out.write_all(&wire::write_result(&result)).and_then(|()| out.flush()) {
+    match out.write_all(&codec::write_result(&result)).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -229,7 +229,7 @@ fn converse(
         let write = move || {
             // A child that reads no further has its reasons, and they are found out below.
             drop(
-                [&wire::job_head(job), job.component, job.settings.as_bytes()]
+                [&codec::job_head(job), job.component, job.settings.as_bytes()]
                     .iter()
                     .try_for_each(|it| stdin.write_all(it)),
             );

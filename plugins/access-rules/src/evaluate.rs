@@ -7,7 +7,7 @@ use portcullis_guest::{Attribute, Call, Decision, Effect, Finding, Severity};
 
 use crate::compiled::{Applies, Compiled, Rule};
 use crate::path::Path;
-use crate::scene::EvaluationRequest;
+use crate::request::EvaluationRequest;
 use crate::settings::Otherwise;
 
 /// What the rules say of a call.
