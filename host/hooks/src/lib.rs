@@ -99,7 +99,7 @@ pub struct RenderError {
 /// Why a change is unsayable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderErrorKind {
-    /// This hook kind has no words for it; see [`say::change`].
+    /// This hook kind has no words for it; see [`capabilities::change`].
     #[error("this hook kind does not support it")]
     Kind,
     /// Not a place that can be changed.
@@ -166,7 +166,7 @@ pub fn read(
 ///
 /// # Errors
 /// [`RenderError`] where the platform would not do all of what the outcome wants. The server then sends the
-/// [`safe_answer`] with [`Cause::RenderError`], or denies where it is [`RenderErrorKind::TooShort`].
+/// [`safe_answer`] with [`Cause::UnsupportedChange`], or denies where it is [`RenderErrorKind::TooShort`].
 pub fn write(
     kind: HookKind,
     incoming: &HookRequest,
