@@ -6,8 +6,8 @@
 //! notes it takes.
 //!
 //! The way of a plugin: [`inspect()`] says whether the bytes are a component of our world;
-//! [`Engine::prepare`] has it made (`make`: its `configure` runs once, the memory that leaves is
-//! kept as a *snapshot*, and that is compiled) in a confined [`child`](make_plugin), or finds it in
+//! [`Engine::prepare`] has it made (`prepare`: its `configure` runs once, the memory that leaves is
+//! kept as a *snapshot*, and that is compiled) in a confined [child process](prepare_plugin), or finds it in
 //! the [`Cache`], and loads the code; [`Plugin::evaluate`] and [`Plugin::find`] start from the
 //! snapshot at every call. What this room does not do: decide who may run (`trust`), cut the call
 //! down to what the plugin reads or check what it said (`model`), or retry and refuse (`server`).

@@ -238,7 +238,7 @@ impl EmitsError {
 }
 
 impl Overreach {
-    /// The code in records: the same as of [`Cause::UndeclaredOutput`](crate::Cause::PluginOverreach).
+    /// The code in records: the same as of [`Cause::UndeclaredOutput`](crate::Cause::UndeclaredOutput).
     pub fn code(&self) -> &'static str {
         crate::Cause::UndeclaredOutput.code()
     }

@@ -41,8 +41,8 @@ pub enum MessageProblem {
     /// Not a language tag such as `de` or `pt-BR` (RFC 5646).
     #[error("is under something that is not a language tag")]
     Language,
-    /// See [`LONGEST`].
-    #[error("is empty or longer than {MAX_MESSAGE_BYTES} characters")]
+    /// See [`MAX_MESSAGE_CHARS`].
+    #[error("is empty or longer than {MAX_MESSAGE_CHARS} characters")]
     Length,
     /// Line breaks, other control characters, marks that turn the direction of writing.
     #[error("has a control character")]
@@ -72,7 +72,7 @@ impl Messages {
                 if !is_language(language) {
                     return wrong(Some(language), MessageProblem::Language);
                 }
-                if !(1..=MAX_MESSAGE_BYTES).contains(&template.chars().count()) {
+                if !(1..=MAX_MESSAGE_CHARS).contains(&template.chars().count()) {
                     return wrong(Some(language), MessageProblem::Length);
                 }
                 if template.contains(is_unprintable) {
@@ -105,7 +105,7 @@ impl Messages {
     /// primary language (`pt` for `pt-BR`), else in English; nothing where the code is not in the catalogue.
     ///
     /// Strings are filled in without quotation marks, arrays with ", " between their elements, an
-    /// argument that is missing or `null` as "…". At most [`LONGEST`] characters, without control
+    /// argument that is missing or `null` as "…". At most [`MAX_MESSAGE_CHARS`] characters, without control
     /// characters and marks that turn the direction of writing. Arguments lose `<` and `>` too:
     /// platforms and flows show the text in pages that are not ours, and some show it as HTML. `&`
     /// stays, since names have it and it opens no tag.
@@ -141,7 +141,7 @@ impl Messages {
             tag,
             text.chars()
                 .filter(|&character| !is_unprintable(character))
-                .take(MAX_MESSAGE_BYTES)
+                .take(MAX_MESSAGE_CHARS)
                 .collect(),
         ))
     }
@@ -276,7 +276,7 @@ fn is_unfit_argument(character: char) -> bool {
 }
 
 /// The longest template and the longest filled text, characters.
-pub const MAX_MESSAGE_BYTES: usize = 500;
+pub const MAX_MESSAGE_CHARS: usize = 500;
 
 const FALLBACK: &str = "en";
 const MISSING: char = '…';

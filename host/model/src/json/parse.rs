@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use super::{Kind, MAX_DEPTH, Node, ParseError, text};
 use crate::cause::Cause;
 
-/// Parses a text that is not longer than [`super::LONGEST`].
+/// Parses a text that is not longer than [`super::MAX_BYTES`].
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, ParseError> {
     // Hook bodies have a name or value every twelve bytes or so; one that has more grows its tape.
     let tape = Vec::with_capacity(text.len() / 10 + 1);
@@ -368,7 +368,7 @@ fn plain(rest: &[u8]) -> usize {
     skipped + tail.iter().take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\')).count()
 }
 
-/// Offsets and positions: below [`super::LONGEST`], so they always fit.
+/// Offsets and positions: below [`super::MAX_BYTES`], so they always fit.
 fn narrow(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
 }

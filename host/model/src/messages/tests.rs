@@ -96,7 +96,7 @@ proptest! {
         crate::json::quote(&mut json, &value);
         let (_, text) = messages.fill("A", "de", &[argument("a", &json)]).unwrap();
         prop_assert!(!text.contains(['<', '>']));
-        prop_assert!(text.chars().count() <= MAX_MESSAGE_BYTES && !text.contains(is_unprintable));
+        prop_assert!(text.chars().count() <= MAX_MESSAGE_CHARS && !text.contains(is_unprintable));
         if messages.validate().is_ok() && !template.contains(['{', '}']) {
             prop_assert_eq!(text, template);
         }
