@@ -1,9 +1,11 @@
 //! No name that was given up is left: not of a record, a code, a metric, a setting, an option or a
-//! signed member (`docs/renames.tsv`), and the command line answers each with the new one.
+//! signed member (`docs/renames.tsv`), and the command line answers each with the new one; nor of a
+//! type or a source file (`old_names.tsv`).
 //!
 //! This looks for names that nothing else is called; a single common word (`say`, `calls`) is only
 //! looked for where settings are read.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -70,6 +72,32 @@ fn old_names_are_answered_with_the_new_ones() {
     deployment.write("portcullis.toml", source);
     let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(last_run.err.contains("`say` is now called `fallback`"), "{}", last_run.err);
+}
+
+#[test]
+fn no_old_name_of_a_type_or_a_file_is_left() {
+    let table = fs::read_to_string(checkout().join("tests/interop/old_names.tsv")).unwrap();
+    let rows: Vec<Vec<_>> = table.lines().skip(1).map(|row| row.split('\t').collect()).collect();
+    let old = |kind: &str| -> Vec<_> {
+        rows.iter().filter(|row| row[0] == kind).map(|row| row[1]).collect()
+    };
+    let (types, files) = (old("type"), old("file"));
+    assert!(types.len() > 80 && files.len() > 40, "{table}");
+    let sources = ["host", "guest-sdk", "plugins", "tests", "xtask"];
+    let sources = sources.iter().flat_map(|folder| texts(&checkout().join(folder)));
+    let mut left = Vec::new();
+    for file in sources.filter(|file| file.extension().is_some_and(|it| it == "rs")) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if files.contains(&name) {
+            left.push(file.display().to_string());
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let words: BTreeSet<_> =
+            text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
+        let found = types.iter().filter(|old| words.contains(*old));
+        left.extend(found.map(|old| format!("{}: `{old}`", file.display())));
+    }
+    assert!(left.is_empty(), "old names are left:\n{}", left.join("\n"));
 }
 
 #[test]
