@@ -275,9 +275,8 @@ fn an_open_hook_permits_what_could_not_be_decided_and_says_so() {
         400,
         "a request that is wrong is wrong on every hook"
     );
-    let unauthenticated =
-        host.client().send(&Raw::post(ONE, "not the secret at all", b"{}")).unwrap();
-    assert_eq!(unauthenticated.status, 401);
+    let stranger = host.client().send(&Raw::post(ONE, "not the secret at all", b"{}")).unwrap();
+    assert_eq!(stranger.status, 401);
     host.stop();
 }
 

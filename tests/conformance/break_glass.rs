@@ -117,8 +117,8 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
     let wrong = deployment.run(&[&sign[..7], &["--key", "keys/root.key"]].concat());
     assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");
     deployment.must(&[&sign[..], &["keys/keeper-3.key"]].concat());
-    let last_run = open(&deployment, "one.json");
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = open(&deployment, "one.json");
+    assert_eq!(ran.code, 0, "{ran:?}");
     host.wait_for("break-glass.open");
     let waived = conflict(&host);
     assert!(!waived.stops_a_token());

@@ -203,17 +203,17 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
         ),
     ] {
         deployment.write("portcullis.toml", text.replacen(right, caller, 1));
-        let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-        assert_eq!(last_run.code, 64, "{caller}: {}{}", last_run.out, last_run.err);
-        assert!(last_run.err.contains(why), "{caller}: {}", last_run.err);
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 64, "{caller}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains(why), "{caller}: {}", ran.err);
     }
     let plain = TestDeployment::build(&[]);
     plain.configure("127.0.0.1:0", "0.0.0.0:0");
-    let last_run = plain.run(&["check", "--config", "portcullis.toml"]);
+    let ran = plain.run(&["check", "--config", "portcullis.toml"]);
     assert!(
-        last_run.code == 64 && last_run.err.contains("plain HTTP must not leave this machine"),
+        ran.code == 64 && ran.err.contains("plain HTTP must not leave this machine"),
         "{}",
-        last_run.err
+        ran.err
     );
     plain.configure("[trust]", "allow_remote_plaintext = true\n\n[trust]");
     assert_eq!(plain.run(&["check", "--config", "portcullis.toml"]).code, 0);

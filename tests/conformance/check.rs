@@ -86,13 +86,12 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
     wrong(&deployment, "shorter than 16 characters");
     deployment.write_secret("secrets/token", &secret);
     // Who names a key's file instead of the configuration must not find the key in a log.
-    let last_run = deployment.run(&["check", "--config", "keys/log.key"]);
-    assert_eq!(last_run.code, 64);
+    let ran = deployment.run(&["check", "--config", "keys/log.key"]);
+    assert_eq!(ran.code, 64);
     assert!(
-        !last_run.err.contains("PRIVATE")
-            && !last_run.err.contains(deployment.read("keys/log.key").trim()),
+        !ran.err.contains("PRIVATE") && !ran.err.contains(deployment.read("keys/log.key").trim()),
         "{}",
-        last_run.err
+        ran.err
     );
     fs::remove_file(deployment.path("portcullis.toml")).unwrap();
     wrong(&deployment, "cannot read `portcullis.toml`");
@@ -101,17 +100,12 @@ fn a_wrong_configuration_is_named_and_nothing_is_bound() {
 /// Both commands end with 64, say so, print nothing else and leave nothing.
 fn wrong(deployment: &TestDeployment, says: &str) {
     for command in ["check", "serve"] {
-        let last_run = bounded(deployment, &[command, "--config", "portcullis.toml"]);
-        assert_eq!(
-            (last_run.code, last_run.out.as_str()),
-            (64, ""),
-            "{command}, {says}: {}",
-            last_run.err
-        );
+        let ran = bounded(deployment, &[command, "--config", "portcullis.toml"]);
+        assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{command}, {says}: {}", ran.err);
         assert!(
-            last_run.err.contains("error: ") && last_run.err.contains(says),
+            ran.err.contains("error: ") && ran.err.contains(says),
             "{command} was to say `{says}`: {}",
-            last_run.err
+            ran.err
         );
         assert!(!deployment.path("audit").exists(), "{command}, {says}: a record was begun");
     }
@@ -210,8 +204,8 @@ fn check_names_every_problem_of_a_file_at_once() {
     }
     deployment.write("portcullis.toml", deployment.read("portcullis.toml") + hook);
     for command in ["check", "serve"] {
-        let last_run = bounded(&deployment, &[command, "--config", "portcullis.toml"]);
-        assert_eq!(last_run.code, 64, "{}", last_run.err);
+        let ran = bounded(&deployment, &[command, "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 64, "{}", ran.err);
         for problem in [
             "`header_timeout_ms`",
             "`watch_ms`",
@@ -227,13 +221,9 @@ fn check_names_every_problem_of_a_file_at_once() {
             "plugins.queue is 9999",
             "plugins.failure_threshold is 0",
         ] {
-            assert!(
-                last_run.err.contains(problem),
-                "{command} was to name {problem}: {}",
-                last_run.err
-            );
+            assert!(ran.err.contains(problem), "{command} was to name {problem}: {}", ran.err);
         }
-        assert!(last_run.err.contains("error: `portcullis.toml`: 13 problems"), "{}", last_run.err);
+        assert!(ran.err.contains("error: `portcullis.toml`: 13 problems"), "{}", ran.err);
     }
 }
 
@@ -293,8 +283,8 @@ path = 5
 restricted_applications = []
 "#;
     deployment.write("portcullis.toml", deployment.read("portcullis.toml") + hooks);
-    let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-    assert_eq!(last_run.code, 64, "{}", last_run.err);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(ran.code, 64, "{}", ran.err);
     let problems = [
         "hook `saml`: on_failure = \"restricted\" needs restricted_applications",
         "hook `saml`: okta.saml has no use for `decryption`",
@@ -346,10 +336,10 @@ restricted_applications = []
         "[[hook]] number 6: restricted_applications without",
     ];
     for problem in problems {
-        assert!(last_run.err.contains(problem), "check was to name {problem}: {}", last_run.err);
+        assert!(ran.err.contains(problem), "check was to name {problem}: {}", ran.err);
     }
     let count = format!("{} problems", problems.len());
-    assert!(last_run.err.contains(&count), "{count}: {}", last_run.err);
+    assert!(ran.err.contains(&count), "{count}: {}", ran.err);
 }
 
 #[test]
@@ -361,15 +351,15 @@ fn check_finds_folders_that_cannot_be_written() {
     deployment.write("in-the-way", "a file");
     for directory in ["in-the-way", "in-the-way/audit"] {
         deployment.configure("directory = \"audit\"", &format!("directory = \"{directory}\""));
-        let last_run = check();
-        assert_eq!(last_run.code, 64, "{}", last_run.err);
-        assert!(last_run.err.contains("in-the-way"), "{}", last_run.err);
-        assert!(last_run.err.contains("hint: "), "{}", last_run.err);
+        let ran = check();
+        assert_eq!(ran.code, 64, "{}", ran.err);
+        assert!(ran.err.contains("in-the-way"), "{}", ran.err);
+        assert!(ran.err.contains("hint: "), "{}", ran.err);
         deployment.write("portcullis.toml", &right);
     }
     deployment.write("trust-state", "a file");
-    let last_run = check();
-    assert!(last_run.code == 64 && last_run.err.contains("trust-state"), "{}", last_run.err);
+    let ran = check();
+    assert!(ran.code == 64 && ran.err.contains("trust-state"), "{}", ran.err);
     fs::remove_file(deployment.path("trust-state")).unwrap();
     assert_eq!(check().code, 0, "{}", check().err);
     assert!(!deployment.path("audit").exists() && !deployment.path("trust-state").exists());

@@ -73,12 +73,12 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
         ],
         &["audit", "show", "--log", "audit/log", "--vkey", "log.vkey", "--format", "xml"],
     ] {
-        let last_run = deployment.run(wrong);
-        assert_eq!((last_run.code, last_run.out.as_str()), (2, ""), "{wrong:?}: {}", last_run.err);
+        let ran = deployment.run(wrong);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{wrong:?}: {}", ran.err);
         assert!(
-            last_run.err.contains("Usage:") || last_run.err.contains("try '--help'"),
+            ran.err.contains("Usage:") || ran.err.contains("try '--help'"),
             "{wrong:?}: {}",
-            last_run.err
+            ran.err
         );
     }
     for unreadable in [
@@ -108,14 +108,9 @@ fn wrong_usage_is_2_and_what_cannot_be_read_is_64() {
             "x",
         ],
     ] {
-        let last_run = deployment.run(unreadable);
-        assert_eq!(
-            (last_run.code, last_run.out.as_str()),
-            (64, ""),
-            "{unreadable:?}: {}",
-            last_run.err
-        );
-        assert!(last_run.err.starts_with("error: "), "{unreadable:?}: {}", last_run.err);
+        let ran = deployment.run(unreadable);
+        assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{unreadable:?}: {}", ran.err);
+        assert!(ran.err.starts_with("error: "), "{unreadable:?}: {}", ran.err);
     }
     assert!(
         !deployment.path("x").exists() && !deployment.path("x.key").exists(),
@@ -380,12 +375,12 @@ fn a_hook_is_called_as_its_platform_would() {
 }
 
 /// Exit 1, the code, and what to do.
-fn refused(last_run: &Ran, code: &str) {
-    assert_eq!((last_run.code, last_run.out.as_str()), (1, ""), "{code}: {}", last_run.err);
+fn refused(ran: &Ran, code: &str) {
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{code}: {}", ran.err);
     assert!(
-        last_run.err.contains(&format!("[{code}]")) && last_run.err.contains("\nhint: "),
+        ran.err.contains(&format!("[{code}]")) && ran.err.contains("\nhint: "),
         "{code}: {}",
-        last_run.err
+        ran.err
     );
 }
 

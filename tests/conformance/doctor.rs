@@ -34,7 +34,7 @@ fn a_hook_that_is_well_is_called_well() {
     let host = deployment.serve();
     for hook in ["token", "import"] {
         let url = format!("http://{}/okta/{hook}", host.address());
-        let last_run = deployment.run(&[
+        let ran = deployment.run(&[
             "hook",
             "doctor",
             "--config",
@@ -44,8 +44,8 @@ fn a_hook_that_is_well_is_called_well() {
             "--url",
             &url,
         ]);
-        assert_eq!(last_run.code, 0, "{}{}", last_run.out, last_run.err);
-        let shown = last_run.out.lines().filter(|line| !line.contains(" ms"));
+        assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+        let shown = ran.out.lines().filter(|line| !line.contains(" ms"));
         let shown: Vec<_> = shown
             .map(|line| normal(&line.replace(host.address(), "HOST"), &["hooks/2026#"]))
             .collect();
@@ -129,7 +129,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
     // Nobody listens.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}/okta/token");
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "hook",
         "doctor",
         "--kind",
@@ -139,10 +139,10 @@ fn what_is_wrong_is_named_with_what_to_change() {
         "--secret-file",
         "secrets/token",
     ]);
-    fails(&last_run, "reach", "make sure that the host runs");
+    fails(&ran, "reach", "make sure that the host runs");
     // An open hook lets a stranger's call go on as if there were no hook.
     let url = format!("http://{}/okta/import", host.address());
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "hook",
         "doctor",
         "--kind",
@@ -152,7 +152,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
         "--secret-file",
         "secrets/import",
     ]);
-    fails(&last_run, "stranger", "hook.on_failure");
+    fails(&ran, "stranger", "hook.on_failure");
     drop(host.stop());
     // Wrong in the asking.
     for wrong in [
@@ -169,13 +169,9 @@ fn what_is_wrong_is_named_with_what_to_change() {
         &["hook", "doctor", "--config", "portcullis.toml", "--hook", "token"],
         &["hook", "doctor", "--kind", "okta.token", "--url", "ftp://127.0.0.1:1/"],
     ] {
-        let last_run = deployment.run(wrong);
-        assert_eq!(last_run.code, 64, "{wrong:?}: {}{}", last_run.out, last_run.err);
-        assert!(
-            last_run.err.contains("hint:") || last_run.err.contains("http"),
-            "{wrong:?}: {}",
-            last_run.err
-        );
+        let ran = deployment.run(wrong);
+        assert_eq!(ran.code, 64, "{wrong:?}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains("hint:") || ran.err.contains("http"), "{wrong:?}: {}", ran.err);
     }
     // No secret of ours is ever shown.
     let secret = deployment.read("secrets/token");
@@ -256,8 +252,8 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
     let news = deployment.run(&["hook", "doctor", "--config", "portcullis.toml", "--hook", "news"]);
     assert_eq!(news.code, 0, "{}{}", news.out, news.err);
     assert!(news.out.contains("the verification challenge is answered"), "{}", news.out);
-    let recorded_elsewhere = format!("http://{free}/okta/token");
-    let last_run = deployment.run(&[
+    let elsewhere = format!("http://{free}/okta/token");
+    let ran = deployment.run(&[
         "hook",
         "doctor",
         "--config",
@@ -265,9 +261,9 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
         "--hook",
         "news",
         "--url",
-        &recorded_elsewhere,
+        &elsewhere,
     ]);
-    fails(&last_run, "route", "hook.path");
+    fails(&ran, "route", "hook.path");
     host.stop();
 
     let (servers, clients) = (Authority::new(), Authority::new());
@@ -318,17 +314,17 @@ fn codes(host: &Host) -> Vec<String> {
     reasons.filter_map(|it| it["code"].as_str()).map(str::to_owned).collect()
 }
 
-fn fails(last_run: &Ran, check: &str, hint: &str) {
-    assert_eq!(last_run.code, 1, "{}{}", last_run.out, last_run.err);
-    let mut lines = last_run.out.lines();
+fn fails(ran: &Ran, check: &str, hint: &str) {
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    let mut lines = ran.out.lines();
     assert!(
         lines.any(|line| line.starts_with("FAIL") && line.split_whitespace().nth(1) == Some(check)),
         "{check}: {}",
-        last_run.out
+        ran.out
     );
     assert!(
         lines.next().is_some_and(|line| line.contains("hint:") && line.contains(hint)),
         "{check}: {}",
-        last_run.out
+        ran.out
     );
 }

@@ -150,8 +150,8 @@ fn what_entra_gets() {
         }
     }
     host.stop();
-    let last_run = deployment.verify();
-    assert_eq!(last_run.code, 0, "{}{}", last_run.out, last_run.err);
+    let ran = deployment.verify();
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
 }
 
 #[test]
@@ -225,12 +225,12 @@ fn who_is_not_proven_or_says_nothing_is_refused_in_each_kinds_way() {
         let body = entra(payload, "allow");
         let wrong =
             Raw::post(&path, "a-secret-of-somebody-else-entirely", body.to_string().as_bytes());
-        let unauthenticated = host.client().send(&wrong).unwrap();
-        assert_eq!(unauthenticated.status, 401, "{hook}");
+        let stranger = host.client().send(&wrong).unwrap();
+        assert_eq!(stranger.status, 401, "{hook}");
         if hook != "tokens" {
             continue;
         }
-        assert_eq!(unauthenticated.json["errors"].as_array().map(Vec::len), Some(1));
+        assert_eq!(stranger.json["errors"].as_array().map(Vec::len), Some(1));
         for member in ["source", "data"] {
             let mut without = body.clone();
             without.as_object_mut().unwrap().remove(member);
@@ -284,14 +284,9 @@ fn a_wrong_set_up_is_named() {
     ] {
         assert!(good.contains(from), "{from}");
         deployment.write("portcullis.toml", good.replacen(from, to, 1));
-        let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-        assert_eq!(last_run.code, 64, "{to}: {}{}", last_run.out, last_run.err);
-        assert!(
-            format!("{}{}", last_run.out, last_run.err).contains(says),
-            "{says}: {}{}",
-            last_run.out,
-            last_run.err
-        );
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 64, "{to}: {}{}", ran.out, ran.err);
+        assert!(format!("{}{}", ran.out, ran.err).contains(says), "{says}: {}{}", ran.out, ran.err);
     }
 }
 

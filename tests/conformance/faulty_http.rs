@@ -341,11 +341,11 @@ fn an_answer_to_a_faulty_request_comes_at_once_and_ends_the_connection() {
     // A good call first, on the same connection.
     let good = SignIn::with_groups(&["ward-reader"]).bytes();
     socket.write_all(&post("/okta/token", "", &good)).unwrap();
-    let (first, is_enabled) = read(&mut socket);
-    assert!(first.index().is_some() && is_enabled, "{first:?}");
+    let (first, keeps) = read(&mut socket);
+    assert!(first.index().is_some() && keeps, "{first:?}");
     socket.write_all(b"POST /okta/token HTTP/1.1\r\nhost: a\r\nx y: 1\r\n\r\n").unwrap();
-    let (second, is_enabled) = read(&mut socket);
-    assert!(second.stops_a_token() && !is_enabled, "{second:?}");
+    let (second, keeps) = read(&mut socket);
+    assert!(second.stops_a_token() && !keeps, "{second:?}");
     assert!(second.header("date").is_some(), "RFC 9110, 6.6.1: {}", second.head);
     let mut rest = Vec::new();
     socket.read_to_end(&mut rest).unwrap();

@@ -237,10 +237,10 @@ fn a_release_key_that_a_newer_root_revokes_brings_no_release_back() {
         let vkey = |role: &str| deployment.read(&format!("keys/{role}.vkey")).trim().to_owned();
         let (old, new) = (vkey("release"), vkey("release-2"));
         let host = deployment.serve();
-        let last_run = deployment.next_root(2, &["root"], |source| {
+        let ran = deployment.next_root(2, &["root"], |source| {
             source.replace(&old, &new) + &format!("\n[revoked]\nkeys = [\"{old}\"]\n")
         });
-        assert_eq!(last_run.code, 0, "{last_run:?}");
+        assert_eq!(ran.code, 0, "{ran:?}");
         host.reload_until(["trust.root-accepted"]);
         host.signal("HUP");
         host.wait_for("release.altered");
@@ -460,9 +460,9 @@ fn a_signature_that_somebody_adds_keeps_no_document_from_being_taken() {
 fn check_says_whether_a_start_would_go_on_with_the_last_good_release() {
     let deployment = served_once();
     let check = |deployment: &TestDeployment| {
-        let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-        assert_eq!(last_run.code, 1, "{last_run:?}");
-        last_run.err
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        ran.err
     };
     deployment.back_up(&["trust-state"], "old");
     deployment.write("release/release.json", "{}");

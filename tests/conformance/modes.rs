@@ -32,9 +32,9 @@ fn advice_and_monitoring_are_recorded_and_never_said() {
     // no decision.
     let unread = host.post("import", b"{");
     assert_eq!((unread.status, unread.without_reference().as_str()), (200, "{}"));
-    let unauthenticated =
+    let stranger =
         host.client().send(&Raw::post("/okta/import", "not the secret at all", b"{}")).unwrap();
-    assert_eq!((unauthenticated.status, unauthenticated.body.len()), (401, 0));
+    assert_eq!((stranger.status, stranger.body.len()), (401, 0));
     assert!(host.post("token", b"{").stops_a_token(), "the other hook is enforced, and closed");
 
     for (answer, plugin, mode) in

@@ -63,13 +63,9 @@ fn folders_of_documents_about_the_time_and_of_trust_roots_are_made() {
 #[test]
 fn a_log_folder_that_is_not_there_is_no_damage() {
     let deployment = TestDeployment::build(&[]);
-    let last_run =
-        deployment.run(&["audit", "verify", "--log", "audit/logs", "--vkey", "log.vkey"]);
-    assert!(
-        last_run.code == 64 && last_run.err.contains("there is no folder `audit/logs`"),
-        "{last_run:?}"
-    );
-    assert!(!last_run.err.contains("damaged"), "{last_run:?}");
+    let ran = deployment.run(&["audit", "verify", "--log", "audit/logs", "--vkey", "log.vkey"]);
+    assert!(ran.code == 64 && ran.err.contains("there is no folder `audit/logs`"), "{ran:?}");
+    assert!(!ran.err.contains("damaged"), "{ran:?}");
 }
 
 #[test]
@@ -78,11 +74,10 @@ fn a_rollback_to_a_set_that_was_signed_over_says_which_and_what_to_do() {
     deployment.serve().stop();
     deployment.release(&[Binding::new("token", "sod", duties())]);
     deployment.serve().stop();
-    let last_run =
-        deployment.run(&["release", "rollback", "--config", "portcullis.toml", "--dry-run"]);
-    assert_eq!(last_run.code, 1, "{last_run:?}");
-    assert!(last_run.err.contains("the archive has no release set 1 (sha256:"), "{last_run:?}");
-    assert!(last_run.err.contains("Sign the content of the older set again"), "{last_run:?}");
+    let ran = deployment.run(&["release", "rollback", "--config", "portcullis.toml", "--dry-run"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("the archive has no release set 1 (sha256:"), "{ran:?}");
+    assert!(ran.err.contains("Sign the content of the older set again"), "{ran:?}");
 }
 
 #[test]
@@ -106,8 +101,8 @@ fn the_doctor_tells_no_record_where_no_call_made_one() {
     assert!(wrong.err.contains("1 check found something wrong"), "{wrong:?}");
     let https = url.replace("http://", "https://");
     let arguments = ["hook", "doctor", "--kind", "okta.token", "--url", &https];
-    let last_run = deployment.run(&[&arguments[..], &["--secret-file", "secrets/token"]].concat());
-    assert!(last_run.out.contains("does not use TLS at this port"), "{last_run:?}");
-    assert!(last_run.out.contains("the calls made no record"), "{last_run:?}");
+    let ran = deployment.run(&[&arguments[..], &["--secret-file", "secrets/token"]].concat());
+    assert!(ran.out.contains("does not use TLS at this port"), "{ran:?}");
+    assert!(ran.out.contains("the calls made no record"), "{ran:?}");
     host.stop();
 }

@@ -16,10 +16,10 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
     let deployment = TestDeployment::build(&[]);
     deployment.configure("watch_ms = 500", "watch_ms = \"often\"\nwatch = true");
     deployment.configure("[listen]", "[listen]\ncolour = \"blue\"");
-    let last_run = deployment.run(&CHECK);
-    assert_eq!(last_run.code, 64, "{}", last_run.err);
+    let ran = deployment.run(&CHECK);
+    assert_eq!(ran.code, 64, "{}", ran.err);
     for problem in ["3 problems", "`watch_ms`", "unknown field `watch`", "unknown field `colour`"] {
-        assert!(last_run.err.contains(problem), "{problem}: {}", last_run.err);
+        assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
     }
 
     let deployment = TestDeployment::build(&[]);
@@ -27,10 +27,10 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
     deployment
         .configure("[[hook]]\nname = \"token\"", "[[hook]]\nbudget_ms = 3000\nname = \"token\"");
     deployment.configure("127.0.0.1:0", "0.0.0.0:0");
-    let last_run = deployment.run(&CHECK);
-    assert_eq!(last_run.code, 64, "{}", last_run.err);
+    let ran = deployment.run(&CHECK);
+    assert_eq!(ran.code, 64, "{}", ran.err);
     for problem in ["does not start with `/`", "platform's own limit of 3000", "not a loopback"] {
-        assert!(last_run.err.contains(problem), "{problem}: {}", last_run.err);
+        assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
     }
     assert!(!deployment.path("audit").exists(), "nothing was begun");
 
@@ -41,8 +41,8 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
     );
     deployment
         .configure("[[hook]]\nname = \"token\"", "[[hook]]\nbody_bytes = 0\nname = \"token\"");
-    let last_run = deployment.run(&CHECK);
-    assert_eq!(last_run.code, 64, "{}", last_run.err);
+    let ran = deployment.run(&CHECK);
+    assert_eq!(ran.code, 64, "{}", ran.err);
     for problem in [
         "4 problems",
         "listen.max_in_flight is 0, not 1 to 100000: write `max_in_flight = 1`",
@@ -50,7 +50,7 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
         "listen.header_timeout_ms is 700000, not 100 to 600000: write `header_timeout_ms = 600000`",
         "hook `token`: body_bytes is 0, not 1 to 262144: write `body_bytes = 1`",
     ] {
-        assert!(last_run.err.contains(problem), "{problem}: {}", last_run.err);
+        assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
     }
 }
 
@@ -68,8 +68,8 @@ fn all_problems_of_key_and_secret_files_are_reported_at_once_with_the_command_to
         "[listen.tls]\ncertificate = \"none.pem\"\nkey = \"none.key\"\n\n[trust]",
     );
     for command in ["check", "serve"] {
-        let last_run = deployment.run(&[command, "--config", "portcullis.toml"]);
-        assert_eq!((last_run.code, last_run.out.as_str()), (64, ""), "{}", last_run.err);
+        let ran = deployment.run(&[command, "--config", "portcullis.toml"]);
+        assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{}", ran.err);
         for problem in [
             "7 problems",
             "hint: run `chmod 600 keys/log.key`",
@@ -80,7 +80,7 @@ fn all_problems_of_key_and_secret_files_are_reported_at_once_with_the_command_to
             "TLS certificate `none.pem`",
             "TLS key `none.key`",
         ] {
-            assert!(last_run.err.contains(problem), "{command}, {problem}: {}", last_run.err);
+            assert!(ran.err.contains(problem), "{command}, {problem}: {}", ran.err);
         }
         assert!(!deployment.path("audit").exists(), "nothing was begun");
     }
@@ -126,16 +126,16 @@ fn all_problems_of_log_and_release_are_told_at_once_with_all_warnings() {
     );
     fs::write(deployment.path("release/plugins/x\nwarning: all is well.wasm"), "no component")
         .unwrap();
-    let last_run = deployment.run(&CHECK);
-    assert_eq!(last_run.code, 64, "{}{}", last_run.out, last_run.err);
+    let ran = deployment.run(&CHECK);
+    assert_eq!(ran.code, 64, "{}{}", ran.out, ran.err);
     for problem in ["3 problems", "the checkpoint is not accepted"].iter().chain(&both[1..]) {
-        assert!(last_run.err.contains(problem), "{problem}: {}", last_run.err);
+        assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
     }
     let warned =
-        |end: &str| last_run.out.lines().any(|it| it.starts_with("warning: ") && it.contains(end));
-    assert!(warned("[certificate-expired]"), "{}", last_run.out);
-    assert!(warned("x\\u000awarning: all is well.wasm` is not allowed to run"), "{}", last_run.out);
-    assert!(!last_run.out.contains("\nwarning: all is well"), "{}", last_run.out);
+        |end: &str| ran.out.lines().any(|it| it.starts_with("warning: ") && it.contains(end));
+    assert!(warned("[certificate-expired]"), "{}", ran.out);
+    assert!(warned("x\\u000awarning: all is well.wasm` is not allowed to run"), "{}", ran.out);
+    assert!(!ran.out.contains("\nwarning: all is well"), "{}", ran.out);
     let told = deployment.run(&[&CHECK[..], &["--format", "json"]].concat());
     let told: Value = serde_json::from_str(&told.out).unwrap();
     let abouts: Vec<_> =
@@ -161,18 +161,10 @@ fn a_secret_that_an_editor_changed_is_refused_before_a_call_fails() {
         "tab-after-the-secret\t\n",
     ] {
         deployment.write_secret("secrets/token", text);
-        let last_run = deployment.run(&CHECK);
-        assert_eq!(last_run.code, 64, "{text:?}: {}", last_run.err);
-        assert!(
-            last_run.err.contains("secrets/token") && last_run.err.contains("hint: "),
-            "{}",
-            last_run.err
-        );
-        assert!(
-            !last_run.err.contains(text.trim_matches(['\u{feff}', ' ', '\t', '\n'])),
-            "{}",
-            last_run.err
-        );
+        let ran = deployment.run(&CHECK);
+        assert_eq!(ran.code, 64, "{text:?}: {}", ran.err);
+        assert!(ran.err.contains("secrets/token") && ran.err.contains("hint: "), "{}", ran.err);
+        assert!(!ran.err.contains(text.trim_matches(['\u{feff}', ' ', '\t', '\n'])), "{}", ran.err);
     }
 }
 
@@ -228,10 +220,10 @@ fn settings_that_name_an_input_the_manifest_leaves_out_are_refused() {
         sign.extend(["--key", "keys/release.key", "--output", "signed.json"]);
         deployment.run(&[&sign[..], &["--root", "trust-root.json"]].concat())
     };
-    let last_run = sign("ward");
-    assert_eq!(last_run.code, 1, "{}{}", last_run.out, last_run.err);
+    let ran = sign("ward");
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     for told in ["`/rules/0/scope/attribute`", "does not read \"subject.attributes.ward\""] {
-        assert!(last_run.err.contains(told), "{told}: {}", last_run.err);
+        assert!(ran.err.contains(told), "{told}: {}", ran.err);
     }
     assert_eq!(sign("facility").code, 0, "an attribute that the manifest reads");
 }
@@ -256,11 +248,11 @@ fn a_rule_on_an_attribute_that_narrowed_reads_leave_out_is_refused() {
     assert_eq!(deployment.run(&CHECK).code, 0, "an attribute that the manifest reads");
     deployment.write("release/settings/3-0.json", rules("floor").to_string());
     let sign = ["release", "sign", "--source", "release.toml", "--root", "trust-root.json"];
-    let last_run = deployment
+    let ran = deployment
         .run(&[&sign[..], &["--key", "keys/release.key", "--output", "signed.json"]].concat());
-    assert_eq!(last_run.code, 1, "{}{}", last_run.out, last_run.err);
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     for told in ["`/rules/0/when/0/what`", "does not read \"resource.attributes.floor\""] {
-        assert!(last_run.err.contains(told), "{told}: {}", last_run.err);
+        assert!(ran.err.contains(told), "{told}: {}", ran.err);
     }
 }
 
@@ -322,7 +314,7 @@ fn doctor_decodes_the_token_that_it_was_given() {
     );
     fs::write(deployment.path("doctor.toml"), &configuration).unwrap();
     let url = format!("http://{}/okta/token", host.address());
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "hook",
         "doctor",
         "--config",
@@ -339,8 +331,8 @@ fn doctor_decodes_the_token_that_it_was_given() {
         "`azp` is \"client-b\"; the configuration accepts \"client-a\"",
         "the token expired",
     ] {
-        assert!(last_run.out.contains(told), "{told}: {}{}", last_run.out, last_run.err);
+        assert!(ran.out.contains(told), "{told}: {}{}", ran.out, ran.err);
     }
-    assert!(!last_run.out.contains("alice"), "{}", last_run.out);
-    assert_eq!(last_run.code, 1);
+    assert!(!ran.out.contains("alice"), "{}", ran.out);
+    assert_eq!(ran.code, 1);
 }

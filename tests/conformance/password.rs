@@ -77,11 +77,11 @@ fn only_a_right_password_is_let_in_and_none_is_kept() {
         assert!(answer.status == 200 && !verified(&answer), "{bad}: {answer:?}");
         answers.push(answer);
     }
-    let unauthenticated = host
+    let stranger = host
         .client()
         .send(&Raw::post("/okta/password", "not the secret", text.as_bytes()))
         .unwrap();
-    assert!(!verified(&unauthenticated));
+    assert!(!verified(&stranger));
     for plugin in ["misbehaving-watcher", "misbehaving-witness"] {
         let of =
             |record: &Value| record["bindings"][0]["plugin"] == format!("org.portcullis.{plugin}");

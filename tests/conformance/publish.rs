@@ -58,7 +58,7 @@ fn publish(deployment: &TestDeployment, further: &[&str]) -> Ran {
 }
 
 fn status(deployment: &TestDeployment, host: &str) -> Value {
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "release",
         "status",
         "--config",
@@ -68,7 +68,7 @@ fn status(deployment: &TestDeployment, host: &str) -> Value {
         "--format",
         "json",
     ]);
-    serde_json::from_str(&last_run.out).unwrap_or_else(|_| panic!("{last_run:?}"))
+    serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"))
 }
 
 fn stops(host: &Host) -> bool {
@@ -84,21 +84,21 @@ fn a_release_is_published_watched_and_taken_back() {
 
     // What would change, and nothing does.
     dist(&deployment, 2, &lenient(), |source| source);
-    let last_run = publish(&deployment, &["--dry-run"]);
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = publish(&deployment, &["--dry-run"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
-        last_run.out.contains("release set 1 → 2\n  ~ token: org.portcullis.sod settings "),
+        ran.out.contains("release set 1 → 2\n  ~ token: org.portcullis.sod settings "),
         "{}",
-        last_run.out
+        ran.out
     );
     assert_eq!(deployment.read("release/release.json"), first);
 
-    let last_run = publish(&deployment, &["--host", &admin]);
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = publish(&deployment, &["--host", &admin]);
+    assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
-        last_run.out.contains(": active; generation 2 decides\n  org.portcullis.sod "),
+        ran.out.contains(": active; generation 2 decides\n  org.portcullis.sod "),
         "{}",
-        last_run.out
+        ran.out
     );
     assert!(!stops(&host));
     assert_eq!(deployment.read("release/release.json"), deployment.read("dist/release.json"));
@@ -125,12 +125,10 @@ fn a_release_is_published_watched_and_taken_back() {
         dist(&deployment, version, &settings, |source| {
             if change.is_empty() { source } else { source.replace("hook = \"token\"", change) }
         });
-        let last_run = publish(&deployment, &["--host", &admin]);
+        let ran = publish(&deployment, &["--host", &admin]);
         assert!(
-            last_run.code == 1
-                && last_run.err.contains(&format!("[{code}]"))
-                && last_run.err.contains("hint: "),
-            "{code}: {last_run:?}"
+            ran.code == 1 && ran.err.contains(&format!("[{code}]")) && ran.err.contains("hint: "),
+            "{code}: {ran:?}"
         );
         assert_eq!(deployment.read("release/release.json"), second, "{code}");
     }
@@ -138,8 +136,8 @@ fn a_release_is_published_watched_and_taken_back() {
         "dist/release.json",
         deployment.read("dist/release.json").replacen("sig\":\"", "sig\":\"AA", 1),
     );
-    let last_run = publish(&deployment, &[]);
-    assert!(last_run.code == 1, "{last_run:?}");
+    let ran = publish(&deployment, &[]);
+    assert!(ran.code == 1, "{ran:?}");
     let hidden: Vec<_> = fs::read_dir(deployment.path("release"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -151,43 +149,39 @@ fn a_release_is_published_watched_and_taken_back() {
 
     // Back, which takes a key; without one it says what is missing.
     let back = ["release", "rollback", "--config", "portcullis.toml", "--host", &admin];
-    let last_run = deployment.run(&back);
+    let ran = deployment.run(&back);
     assert!(
-        last_run.code == 1
-            && last_run.err.contains(
+        ran.code == 1
+            && ran.err.contains(
                 "from release set 2 to 1 only with a downgrade that has the signatures of 1 of"
             ),
-        "{last_run:?}"
+        "{ran:?}"
     );
     assert!(
-        last_run.err.contains("test.example/release+")
-            && last_run
-                .err
-                .contains("these options are missing: --person, --reason, --ticket, --key"),
+        ran.err.contains("test.example/release+")
+            && ran.err.contains("these options are missing: --person, --reason, --ticket, --key"),
         "{}",
-        last_run.err
+        ran.err
     );
     assert!(
-        last_run.err.contains("hint: ")
-            && last_run.err.contains("release downgrade --to ")
-            && last_run.err.contains("--from 2"),
+        ran.err.contains("hint: ")
+            && ran.err.contains("release downgrade --to ")
+            && ran.err.contains("--from 2"),
         "{}",
-        last_run.err
+        ran.err
     );
     assert_eq!(deployment.read("release/release.json"), second, "nothing was changed");
     let grounds =
         ["--person", "noor.haddad", "--reason", "2 lets too many through", "--ticket", "CHG-77"];
-    let last_run =
-        deployment.run(&[&back[..], &grounds, &["--key", "keys/publisher.key"]].concat());
-    assert!(last_run.code == 1 && last_run.err.contains("[unknown-signer]"), "{last_run:?}");
+    let ran = deployment.run(&[&back[..], &grounds, &["--key", "keys/publisher.key"]].concat());
+    assert!(ran.code == 1 && ran.err.contains("[unknown-signer]"), "{ran:?}");
     assert!(!stops(&host));
-    let last_run = deployment.run(&[&back[..], &grounds, &["--key", "keys/release.key"]].concat());
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = deployment.run(&[&back[..], &grounds, &["--key", "keys/release.key"]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
-        last_run.out.contains("release set 2 → 1")
-            && last_run.out.contains("active; generation 1 decides"),
+        ran.out.contains("release set 2 → 1") && ran.out.contains("active; generation 1 decides"),
         "{}",
-        last_run.out
+        ran.out
     );
     assert!(stops(&host));
     assert_eq!(deployment.read("release/release.json"), first);
@@ -198,8 +192,8 @@ fn a_release_is_published_watched_and_taken_back() {
 
     // On from there with a version above all that were active; the downgrade goes out of the way.
     dist(&deployment, 2, &duties(), |source| source);
-    let last_run = publish(&deployment, &["--host", &admin]);
-    assert!(last_run.code == 1 && last_run.err.contains("[release-older]"), "{last_run:?}");
+    let ran = publish(&deployment, &["--host", &admin]);
+    assert!(ran.code == 1 && ran.err.contains("[release-older]"), "{ran:?}");
     dist(&deployment, 3, &lenient(), |source| source);
     assert_eq!(publish(&deployment, &["--host", &admin]).code, 0);
     assert!(!stops(&host) && !deployment.path("release/downgrade.json").exists());
@@ -252,11 +246,10 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
         )
     };
     dist(&deployment, 1, &duties(), |source| source);
-    let last_run = publish(&[]);
+    let ran = publish(&[]);
     assert!(
-        last_run.code == 0
-            && last_run.out.contains("release set none → 1\n  + plugin org.portcullis.sod "),
-        "{last_run:?}"
+        ran.code == 0 && ran.out.contains("release set none → 1\n  + plugin org.portcullis.sod "),
+        "{ran:?}"
     );
     for (name, from) in [
         ("release/release.json", "shared/release.json"),
@@ -278,12 +271,9 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     dist(&deployment, 2, &lenient(), |source| {
         source.replace("hook = \"token\"", "hook = \"night-token\"")
     });
-    let last_run = publish(&["--host", &admin, "--format", "json"]);
-    assert!(
-        last_run.code == 1 && last_run.err.contains("not active on 1 of 1 hosts"),
-        "{last_run:?}"
-    );
-    let told: Value = serde_json::from_str(last_run.out.lines().last().unwrap()).unwrap();
+    let ran = publish(&["--host", &admin, "--format", "json"]);
+    assert!(ran.code == 1 && ran.err.contains("not active on 1 of 1 hosts"), "{ran:?}");
+    let told: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
     assert_eq!((&told["state"], &told["generation"]), (&json!("refused"), &json!(1)), "{told}");
     assert!(told["why"].as_str().unwrap().contains("[binding-invalid]"), "{told}");
     assert_eq!(told["plugins"][0]["state"], "refused");
@@ -291,37 +281,32 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
 
     // An older set, and a lower serial than one that was published.
     dist(&deployment, 1, &lenient(), |source| source);
-    let last_run = publish(&[]);
-    assert!(last_run.code == 1 && last_run.err.contains("[release-older]"), "{last_run:?}");
+    let ran = publish(&[]);
+    assert!(ran.code == 1 && ran.err.contains("[release-older]"), "{ran:?}");
     // A file that is nowhere, and a host that is not there.
     let mut settings = lenient();
     settings["rules"][0]["owner"] = json!("nobody yet");
     dist(&deployment, 3, &settings, |source| source);
     fs::rename(deployment.path("dist/sod.json"), deployment.path("sod.json")).unwrap();
-    let last_run = publish(&[]);
+    let ran = publish(&[]);
     assert!(
-        last_run.code == 1
-            && last_run.err.contains("[file-missing]")
-            && last_run.err.contains("--from"),
-        "{last_run:?}"
+        ran.code == 1 && ran.err.contains("[file-missing]") && ran.err.contains("--from"),
+        "{ran:?}"
     );
     fs::rename(deployment.path("sod.json"), deployment.path("dist/sod.json")).unwrap();
-    let last_run = publish(&["--host", &admin]);
+    let ran = publish(&["--host", &admin]);
+    assert!(ran.code == 0 && ran.out.contains("active; generation 3 decides"), "{ran:?}");
+    let ran = publish(&["--host", &admin, "--host", "http://127.0.0.1:1", "--wait", "1"]);
+    assert!(ran.code == 1 && ran.out.contains("published already"), "{ran:?}");
     assert!(
-        last_run.code == 0 && last_run.out.contains("active; generation 3 decides"),
-        "{last_run:?}"
-    );
-    let last_run = publish(&["--host", &admin, "--host", "http://127.0.0.1:1", "--wait", "1"]);
-    assert!(last_run.code == 1 && last_run.out.contains("published already"), "{last_run:?}");
-    assert!(
-        last_run.out.contains("http://127.0.0.1:1: unknown")
-            && last_run.err.contains("not active on 1 of 2 hosts"),
-        "{last_run:?}"
+        ran.out.contains("http://127.0.0.1:1: unknown")
+            && ran.err.contains("not active on 1 of 2 hosts"),
+        "{ran:?}"
     );
     assert!(!stops(&host));
 
-    let last_run = deployment.run(&["release", "status", "--to", "shared", "--host", &admin]);
-    assert!(last_run.code == 0 && last_run.out.contains("archived: 2, 1"), "{last_run:?}");
+    let ran = deployment.run(&["release", "status", "--to", "shared", "--host", &admin]);
+    assert!(ran.code == 0 && ran.out.contains("archived: 2, 1"), "{ran:?}");
     let grounds = [
         "--person",
         "noor.haddad",
@@ -334,11 +319,8 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     ];
     let back = [&["release", "rollback", "--version", "1"][..], &to, &grounds, &["--host", &admin]]
         .concat();
-    let last_run = deployment.run(&back);
-    assert!(
-        last_run.code == 0 && last_run.out.contains("active; generation 1 decides"),
-        "{last_run:?}"
-    );
+    let ran = deployment.run(&back);
+    assert!(ran.code == 0 && ran.out.contains("active; generation 1 decides"), "{ran:?}");
     assert!(stops(&host));
     host.stop();
     let names: Vec<_> = fs::read_dir(deployment.path("shared/plugins"))
@@ -387,8 +369,8 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
         let publish = |version: u64, settings: Value| {
             dist(&deployment, version, &settings, |source| source);
             let set = ["release", "publish", "--set", "dist/release.json"];
-            let last_run = deployment.run(&[&set[..], &place].concat());
-            assert_eq!(last_run.code, 0, "{by}: {last_run:?}");
+            let ran = deployment.run(&[&set[..], &place].concat());
+            assert_eq!(ran.code, 0, "{by}: {ran:?}");
             host.wait_for(release_active(version));
         };
         let back = |further: &[&str]| {
@@ -397,22 +379,19 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
         publish(2, lenient());
         // The output says what would be done and who must sign for it, and nothing else.
         let before = deployment.read("release/release.json");
-        let last_run = back(&["--dry-run"]);
-        assert_eq!(last_run.code, 0, "{by}: {last_run:?}");
+        let ran = back(&["--dry-run"]);
+        assert_eq!(ran.code, 0, "{by}: {ran:?}");
         for said in [
             "release set 2 → 1\n  ~ token: org.portcullis.sod settings ",
             "hosts return from release set 2 to 1 with a downgrade that 1 of test.example/release+",
             "nothing was published",
         ] {
-            assert!(last_run.out.contains(said), "{by}: {said}: {}", last_run.out);
+            assert!(ran.out.contains(said), "{by}: {said}: {}", ran.out);
         }
         assert_eq!(deployment.read("release/release.json"), before, "{by}");
         assert!(!deployment.path("release/downgrade.json").exists(), "{by}");
-        let last_run = back(&GROUNDS);
-        assert!(
-            last_run.code == 0 && last_run.out.contains("release set 2 → 1"),
-            "{by}: {last_run:?}"
-        );
+        let ran = back(&GROUNDS);
+        assert!(ran.code == 0 && ran.out.contains("release set 2 → 1"), "{by}: {ran:?}");
         let until_stops = |wanted: bool| {
             let begin = std::time::Instant::now();
             while stops(&host) != wanted {
@@ -421,26 +400,22 @@ fn the_way_back_leads_to_what_was_active_before_and_never_to_what_was_left() {
         };
         until_stops(true);
         // Further back than the first there is nothing, and 2 was left.
-        let last_run = back(&["--dry-run"]);
-        assert_eq!(last_run.code, 1, "{by}: {last_run:?}");
+        let ran = back(&["--dry-run"]);
+        assert_eq!(ran.code, 1, "{by}: {ran:?}");
         assert!(
-            last_run.err.contains("no other release was active before release set 1"),
-            "{by}: {last_run:?}"
+            ran.err.contains("no other release was active before release set 1"),
+            "{by}: {ran:?}"
         );
         publish(3, lenient());
-        let last_run = back(&["--dry-run", "--format", "json"]);
-        let plan: Value =
-            serde_json::from_str(&last_run.out).unwrap_or_else(|_| panic!("{last_run:?}"));
+        let ran = back(&["--dry-run", "--format", "json"]);
+        let plan: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"));
         assert_eq!(
             (&plan["version"], &plan["needs_downgrade"], &plan["published"]),
             (&json!(1), &json!(true), &json!(false)),
             "{by}: {plan}"
         );
-        let last_run = back(&GROUNDS);
-        assert!(
-            last_run.code == 0 && last_run.out.contains("release set 3 → 1"),
-            "{by}: {last_run:?}"
-        );
+        let ran = back(&GROUNDS);
+        assert!(ran.code == 0 && ran.out.contains("release set 3 → 1"), "{by}: {ran:?}");
         until_stops(true);
         host.stop();
     }
@@ -463,23 +438,20 @@ fn a_release_that_hosts_refuse_is_left_without_a_downgrade() {
     deployment.write("release/release.json", third);
     host.wait_for(release_refused("binding-invalid"));
     let back = ["release", "rollback", "--config", "portcullis.toml"];
-    let last_run = deployment.run(&[&back[..], &["--dry-run"]].concat());
-    assert_eq!(last_run.code, 1, "2 is in no archive: {last_run:?}");
+    let ran = deployment.run(&[&back[..], &["--dry-run"]].concat());
+    assert_eq!(ran.code, 1, "2 is in no archive: {ran:?}");
     fs::copy(deployment.path("second.json"), deployment.path("release/archive/release-2.json"))
         .unwrap();
     // Nor does a newer set need one, which is not the one that hosts have.
     set["version"] = json!(4);
     let fourth = deployment.forge("release", portcullis_tests::RELEASE_SET, &set.to_string());
     deployment.write("release/archive/release-4.json", fourth);
-    let last_run = deployment.run(&[&back[..], &["--version", "4", "--dry-run"]].concat());
+    let ran = deployment.run(&[&back[..], &["--version", "4", "--dry-run"]].concat());
+    assert!(ran.out.contains("newer than every one that was active on the hosts"), "{ran:?}");
+    let ran = deployment.run(&back);
     assert!(
-        last_run.out.contains("newer than every one that was active on the hosts"),
-        "{last_run:?}"
-    );
-    let last_run = deployment.run(&back);
-    assert!(
-        last_run.code == 0 && last_run.out.contains("because this release is active on the hosts"),
-        "{last_run:?}"
+        ran.code == 0 && ran.out.contains("because this release is active on the hosts"),
+        "{ran:?}"
     );
     assert_eq!(deployment.read("release/release.json"), deployment.read("second.json"));
     host.stop();
@@ -549,9 +521,9 @@ fn what_a_host_would_refuse_is_not_signed() {
     ];
     for (code, change, further) in cases {
         let _ = fs::remove_file(deployment.path("dist/release.json"));
-        let last_run = sign(change, further);
-        assert_ne!(last_run.code, 0, "{code}: {last_run:?}");
-        assert!(last_run.err.contains(code), "{code}: {last_run:?}");
+        let ran = sign(change, further);
+        assert_ne!(ran.code, 0, "{code}: {ran:?}");
+        assert!(ran.err.contains(code), "{code}: {ran:?}");
         assert!(!deployment.path("dist/release.json").exists(), "{code}: nothing was signed");
     }
     // The component is elsewhere: named, or left to whoever publishes.
@@ -563,6 +535,6 @@ fn what_a_host_would_refuse_is_not_signed() {
         let more = binding.replace("\"token\"", "\"import\"").replace("step-up", "drop-grant");
         format!("{}\n[[binding]]{more}", source.replace("review = \"deny\", ", ""))
     };
-    let last_run = sign(&twice, &["--without-components"]);
-    assert_eq!(last_run.err.matches("[binding-invalid]").count(), 2, "{last_run:?}");
+    let ran = sign(&twice, &["--without-components"]);
+    assert_eq!(ran.err.matches("[binding-invalid]").count(), 2, "{ran:?}");
 }

@@ -97,7 +97,7 @@ fn an_older_set_in_the_registry_changes_nothing() {
             .code,
         0
     );
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "release",
         "push",
         &live,
@@ -107,7 +107,7 @@ fn an_older_set_in_the_registry_changes_nothing() {
         "trust-root.json",
         "--plain-http",
     ]);
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    assert_eq!(ran.code, 0, "{ran:?}");
     host.reload_until([log_event("registry.not-pulled").field("code", "release-older")]);
     let refused =
         deployment.until_record("release.pull-refused", |record| record["code"] == "release-older");
@@ -117,7 +117,7 @@ fn an_older_set_in_the_registry_changes_nothing() {
     host.stop();
     assert_eq!(deployment.records_of("release.pull-refused").len(), 1, "said once");
     // Nor does the command go back in a folder.
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "release",
         "pull",
         &old,
@@ -127,7 +127,7 @@ fn an_older_set_in_the_registry_changes_nothing() {
         "trust-root.json",
         "--plain-http",
     ]);
-    assert!(last_run.code == 1 && last_run.err.contains("[release-older]"), "{last_run:?}");
+    assert!(ran.code == 1 && ran.err.contains("[release-older]"), "{ran:?}");
 }
 
 #[test]
@@ -175,9 +175,8 @@ fn a_trust_root_comes_with_the_release_that_needs_it() {
     // Another release key, let in by the next root: without that root the set is nobody's.
     deployment.generate("release-2");
     let (old, new) = (deployment.read("keys/release.vkey"), deployment.read("keys/release-2.vkey"));
-    let last_run =
-        deployment.next_root(2, &["root"], |source| source.replace(old.trim(), new.trim()));
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = deployment.next_root(2, &["root"], |source| source.replace(old.trim(), new.trim()));
+    assert_eq!(ran.code, 0, "{ran:?}");
     fs::copy(deployment.path("keys/release-2.key"), deployment.path("keys/release.key")).unwrap();
     deployment.release(&[Binding::new("token", "sod", lenient())]);
     let mut command = push(&live).to_vec();
@@ -299,7 +298,7 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
     let mut other = wasm.clone();
     other.extend([0, 2, 1, b'x']);
     deployment.write("other.wasm", &other);
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "plugin",
         "push",
         &place,
@@ -309,7 +308,7 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
         "release/plugins/sod.manifest.json",
         "--plain-http",
     ]);
-    assert!(last_run.code == 1 && last_run.err.contains("[digest-mismatch]"), "{last_run:?}");
+    assert!(ran.code == 1 && ran.err.contains("[digest-mismatch]"), "{ran:?}");
 
     // What lies on the registry's disk is altered: found out, and the folder stays as it was.
     for (bytes, code) in [
@@ -317,18 +316,15 @@ fn a_plugin_is_pushed_and_pulled_with_its_manifest_as_a_referrer() {
         (wasm[..wasm.len() / 2].to_vec(), "registry-wrong-size"),
     ] {
         fs::write(registry.blob(&digest(&wasm)), bytes).unwrap();
-        let last_run =
-            deployment.run(&["plugin", "pull", &place, "--output", "bad", "--plain-http"]);
-        assert!(last_run.code == 1 && last_run.err.contains(code), "{last_run:?}");
+        let ran = deployment.run(&["plugin", "pull", &place, "--output", "bad", "--plain-http"]);
+        assert!(ran.code == 1 && ran.err.contains(code), "{ran:?}");
         assert!(!deployment.path("bad").exists());
     }
     let gone = format!("{}/plugins/sod:9.9.9", registry.address());
-    let last_run = deployment.run(&["plugin", "pull", &gone, "--output", "bad", "--plain-http"]);
+    let ran = deployment.run(&["plugin", "pull", &gone, "--output", "bad", "--plain-http"]);
     assert!(
-        last_run.code == 1
-            && last_run.err.contains("[registry-lacks]")
-            && last_run.err.contains("hint:"),
-        "{last_run:?}"
+        ran.code == 1 && ran.err.contains("[registry-lacks]") && ran.err.contains("hint:"),
+        "{ran:?}"
     );
 }
 
@@ -344,14 +340,12 @@ fn a_registry_with_a_password_and_one_over_tls() {
     };
     for (command, why) in [(push(&live).to_vec(), "none is set"), (with("wrong"), "does not take")]
     {
-        let last_run = deployment.run(&command);
+        let ran = deployment.run(&command);
         assert!(
-            last_run.code == 1
-                && last_run.err.contains("[registry-denied]")
-                && last_run.err.contains(why),
-            "{last_run:?}"
+            ran.code == 1 && ran.err.contains("[registry-denied]") && ran.err.contains(why),
+            "{ran:?}"
         );
-        assert!(!last_run.err.contains("another-password"));
+        assert!(!ran.err.contains("another-password"));
     }
     deployment.must(&with("right"));
     follow(&deployment, &live, "username = \"ci\"\npassword_file = \"right\"\n");
@@ -360,16 +354,16 @@ fn a_registry_with_a_password_and_one_over_tls() {
     let log = host.stop();
     assert!(!log.contains(PASSWORD));
 
-    let (authority, unauthenticated) = (Authority::new(), Authority::new());
+    let (authority, stranger) = (Authority::new(), Authority::new());
     let registry = require_tool!(Registry::with_tls(&authority.server()));
     deployment.write("ca.pem", authority.pem());
-    deployment.write("stranger.pem", unauthenticated.pem());
+    deployment.write("stranger.pem", stranger.pem());
     let live = format!("{}/hooks:live", registry.address());
     let push = |ca: &'static str| {
         ["release", "push", &live, "--from", "release", "--root", "trust-root.json", "--ca", ca]
     };
-    let last_run = deployment.run(&push("stranger.pem"));
-    assert!(last_run.code == 1 && last_run.err.contains("[registry-unreachable]"), "{last_run:?}");
+    let ran = deployment.run(&push("stranger.pem"));
+    assert!(ran.code == 1 && ran.err.contains("[registry-unreachable]"), "{ran:?}");
     deployment.must(&push("ca.pem"));
     let pull = [
         "release",
@@ -463,19 +457,17 @@ fn tokens_are_fetched_and_the_password_goes_nowhere_else() {
     // A challenge names another port of the same host: that is another server.
     let port = Shelf::start();
     shelf.want_tokens(&format!("http://{}/token", port.address()));
-    let last_run = deployment.run(&with);
-    assert!(last_run.code == 1 && last_run.err.contains("[registry-denied]"), "{last_run:?}");
+    let ran = deployment.run(&with);
+    assert!(ran.code == 1 && ran.err.contains("[registry-denied]"), "{ran:?}");
     assert!(port.heard().is_empty(), "the password stays here");
 
     // A challenge names another host: the operator has not.
     let realm = format!("http://{}/token", other.address());
     shelf.want_tokens(&realm);
-    let last_run = deployment.run(&with);
+    let ran = deployment.run(&with);
     assert!(
-        last_run.code == 1
-            && last_run.err.contains("[registry-denied]")
-            && last_run.err.contains("token_realm"),
-        "{last_run:?}"
+        ran.code == 1 && ran.err.contains("[registry-denied]") && ran.err.contains("token_realm"),
+        "{ran:?}"
     );
     assert!(other.heard().is_empty(), "nobody was asked");
     deployment.must(&[&with[..], &["--token-realm", &realm]].concat());
@@ -485,7 +477,7 @@ fn tokens_are_fetched_and_the_password_goes_nowhere_else() {
             .iter()
             .all(|(_, path, shown)| path.starts_with("/token") && shown.starts_with("Basic"))
     );
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "release",
         "pull",
         &live,
@@ -496,8 +488,8 @@ fn tokens_are_fetched_and_the_password_goes_nowhere_else() {
         "--plain-http",
     ]);
     assert!(
-        last_run.code == 1 && last_run.err.contains("[registry-denied]"),
-        "asked as nobody, and not let in: {last_run:?}"
+        ran.code == 1 && ran.err.contains("[registry-denied]"),
+        "asked as nobody, and not let in: {ran:?}"
     );
 }
 
@@ -528,8 +520,8 @@ fn what_cannot_be_is_said_before_anything_is_called() {
     ] {
         let before = deployment.read("portcullis.toml");
         deployment.configure("[admin]", &section(registry));
-        let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-        assert!(last_run.code == 64 && last_run.err.contains(why), "{registry}: {last_run:?}");
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+        assert!(ran.code == 64 && ran.err.contains(why), "{registry}: {ran:?}");
         deployment.write("portcullis.toml", before);
     }
     for (reference, further, code) in [
@@ -538,7 +530,7 @@ fn what_cannot_be_is_said_before_anything_is_called() {
         ("registry.example/hooks:live", "--allow-remote-plaintext", 2),
         ("registry.example/hooks:live", "--username=ci", 2),
     ] {
-        let last_run = deployment.run(&[
+        let ran = deployment.run(&[
             "release",
             "pull",
             reference,
@@ -548,7 +540,7 @@ fn what_cannot_be_is_said_before_anything_is_called() {
             "trust-root.json",
             further,
         ]);
-        assert_eq!(last_run.code, code, "{last_run:?}");
+        assert_eq!(ran.code, code, "{ran:?}");
     }
 }
 

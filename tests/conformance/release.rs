@@ -47,15 +47,15 @@ fn a_refused_release_changes_nothing_and_says_why() {
     // It looks when it is told to, so that it never sees half of what a test writes.
     deployment.configure("watch_ms = 500", "watch_ms = 0");
     let host = deployment.serve();
-    let mut probe = Trial { host: &host, codes: Vec::new() };
+    let mut trial = Trial { host: &host, codes: Vec::new() };
     let good = Kept::of(
         &deployment,
         &["release/release.json", MANIFEST_FILE, COMPONENT, "release/settings/1-0.json"],
     );
 
-    wrong_sets(&deployment, &mut probe);
+    wrong_sets(&deployment, &mut trial);
     good.restore(&deployment);
-    wrong_plugins(&deployment, &good, &mut probe);
+    wrong_plugins(&deployment, &good, &mut trial);
     good.restore(&deployment);
 
     // What the publisher and the operator sign in good faith can still be of no use here.
@@ -64,7 +64,7 @@ fn a_refused_release_changes_nothing_and_says_why() {
     unsayable["bindings"][0]["fallback"] = json!({});
     let unsayable = deployment.forge("release", RELEASE_SET, &unsayable.to_string());
     deployment.write("release/release.json", unsayable);
-    probe.refused("binding-invalid");
+    trial.refused("binding-invalid");
     for (bindings, code) in [
         (vec![Binding::new("night-token", "sod", duties())], "binding-invalid"),
         (
@@ -78,7 +78,7 @@ fn a_refused_release_changes_nothing_and_says_why() {
         ),
     ] {
         deployment.release(&bindings);
-        probe.refused(code);
+        trial.refused(code);
     }
     deployment.release(&[Binding::new("token", "sod", lenient())]);
     let settings: Vec<_> = fs::read_dir(deployment.path("release/settings"))
@@ -86,7 +86,7 @@ fn a_refused_release_changes_nothing_and_says_why() {
         .map(|file| file.unwrap().path())
         .collect();
     settings.iter().for_each(|file| fs::remove_file(file).unwrap());
-    probe.refused("file-missing");
+    trial.refused("file-missing");
 
     // The last good one went on all the while; the next good one comes into force.
     deployment.release(&[Binding::new("token", "sod", lenient())]);
@@ -94,12 +94,12 @@ fn a_refused_release_changes_nothing_and_says_why() {
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     let active = deployment.opened_text("release/release.json");
     good.restore(&deployment);
-    probe.codes.push("release-older");
+    trial.codes.push("release-older");
     assert!(
         host.reload_until(["release.refused"]).has(release_refused("release-older")),
         "an older one does not come back"
     );
-    let codes = probe.codes;
+    let codes = trial.codes;
     let log = host.stop();
     assert!(
         !log.contains("PATIENT-DOE"),
@@ -121,7 +121,7 @@ fn a_refused_release_changes_nothing_and_says_why() {
 }
 
 /// Release sets that the host must not take.
-fn wrong_sets(deployment: &TestDeployment, probe: &mut Trial<'_>) {
+fn wrong_sets(deployment: &TestDeployment, trial: &mut Trial<'_>) {
     let set = deployment.opened("release/release.json");
     let next = |change: &dyn Fn(&mut Value)| {
         let mut set = set.clone();
@@ -132,7 +132,7 @@ fn wrong_sets(deployment: &TestDeployment, probe: &mut Trial<'_>) {
     let envelope = deployment.forge("release", RELEASE_SET, &next(&|_| {}));
     let mut wrong = |code, text: String| {
         deployment.write("release/release.json", text);
-        probe.refused(code);
+        trial.refused(code);
     };
     wrong("envelope-malformed", "{}".to_owned());
     wrong("envelope-malformed", envelope.replacen('{', "{\"note\":1,", 1));
@@ -162,7 +162,7 @@ fn wrong_sets(deployment: &TestDeployment, probe: &mut Trial<'_>) {
 }
 
 /// Plugins that the host must not run, in sets that are in order.
-fn wrong_plugins(deployment: &TestDeployment, good: &Kept, probe: &mut Trial<'_>) {
+fn wrong_plugins(deployment: &TestDeployment, good: &Kept, trial: &mut Trial<'_>) {
     let text = deployment.opened_text(MANIFEST_FILE);
     let statement = deployment.opened(MANIFEST_FILE);
     // As text: what is signed has one spelling, and the schema in it is named by its digest.
@@ -179,7 +179,7 @@ fn wrong_plugins(deployment: &TestDeployment, good: &Kept, probe: &mut Trial<'_>
             &deployment.opened(MANIFEST_FILE)["predicate"],
             &digest(text.as_bytes()),
         );
-        probe.refused(code);
+        trial.refused(code);
     };
     let hooks = r#""hooks":["okta.saml","okta.token","okta.user-import"]"#;
     wrong(
@@ -224,7 +224,7 @@ fn wrong_plugins(deployment: &TestDeployment, good: &Kept, probe: &mut Trial<'_>
             &statement["predicate"],
             &digest(deployment.opened_text(MANIFEST_FILE).as_bytes()),
         );
-        probe.refused(code);
+        trial.refused(code);
         // The file itself is reported too, whether or not a set names it.
         deployment.until_record("plugin.refused", |record| record["component"] == digest(bytes));
     }

@@ -57,8 +57,8 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
         deployment
             .run(&[&PAPER[..], &["--from", from, "--to", "first.json", "--key", key]].concat())
     };
-    let last_run = permission("2", "keys/publisher.key");
-    assert!(last_run.code == 1 && last_run.err.contains("[unknown-signer]"), "{last_run:?}");
+    let ran = permission("2", "keys/publisher.key");
+    assert!(ran.code == 1 && ran.err.contains("[unknown-signer]"), "{ran:?}");
     assert!(!deployment.path("release/downgrade.json").exists());
     // By somebody who knew of version 1 only; for another set; over; altered.
     assert_eq!(permission("1", "keys/release.key").code, 0);
@@ -146,9 +146,9 @@ fn nothing_is_forgotten_with_the_file_that_remembers_it() {
     deployment.write("release/release.json", deployment.read("first.json"));
     let memory = deployment.read("trust-state/memory");
     let code = |deployment: &TestDeployment| {
-        let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-        assert_eq!(last_run.code, 1, "{last_run:?}");
-        last_run.err
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        ran.err
     };
     assert!(code(&deployment).contains("[release-older]"));
     // Gone, cut, altered: the log knows.
@@ -193,12 +193,10 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         );
         let before = deployment.read("audit/log/checkpoint");
         if !ready {
-            let last_run = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
+            let ran = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
             assert!(
-                last_run.code == 70
-                    && last_run.err.contains("old backup")
-                    && last_run.err.contains("hint: "),
-                "{last_run:?}"
+                ran.code == 70 && ran.err.contains("old backup") && ran.err.contains("hint: "),
+                "{ran:?}"
             );
             assert_eq!(deployment.read("audit/log/checkpoint"), before, "nothing was signed");
             let again = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
@@ -223,10 +221,10 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         deployment.must(&held_ready);
         let (first, second) = (deployment.read("log.vkey"), deployment.read("log-b.vkey"));
         let both = format!("keys = [\"{}\", \"{}\"]", first.trim(), second.trim());
-        let last_run = deployment.next_root(2, &["root"], |source| {
+        let ran = deployment.next_root(2, &["root"], |source| {
             source.replace(&format!("keys = [\"{}\"]", first.trim()), &both)
         });
-        assert_eq!(last_run.code, 0, "{last_run:?}");
+        assert_eq!(ran.code, 0, "{ran:?}");
         deployment.configure(
             "[[hook]]\nname = \"token\"",
             "[audit.next]\ndirectory = \"audit-b\"\norigin = \"test.example/hooks/2026-b\"\nsigning_key = \"keys/log-b.key\"\n\n[[hook]]\nname = \"token\"",
@@ -307,8 +305,8 @@ fn a_log_that_was_rewritten_is_not_signed() {
         deployment.serve().stop();
     }
     deployment.restore(&["trust-state"], "kept");
-    let last_run = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
-    assert!(last_run.code == 70 && last_run.err.contains("rewritten"), "{last_run:?}");
+    let ran = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
+    assert!(ran.code == 70 && ran.err.contains("rewritten"), "{ran:?}");
 }
 
 #[test]
@@ -323,12 +321,10 @@ fn a_state_copy_that_must_be_there_and_is_not_stops_the_start() {
         "state_copy = \"second-copy\"",
         "state_copy = \"second-copy\"\nstate_copy_required = true",
     );
-    let last_run = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(
-        last_run.code == 64
-            && last_run.err.contains("state-copy")
-            && last_run.err.contains("hint: "),
-        "{last_run:?}"
+        ran.code == 64 && ran.err.contains("state-copy") && ran.err.contains("hint: "),
+        "{ran:?}"
     );
     fs::create_dir(deployment.path("second-copy")).unwrap();
     deployment.serve().stop();

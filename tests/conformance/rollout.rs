@@ -434,9 +434,9 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
             "--key",
             "keys/release.key",
         ];
-        let last_run = deployment.run(&[&sign[..], &["--output", "other.json"]].concat());
-        assert_eq!(last_run.code, i32::from(!says.is_empty()), "{to}: {}", last_run.err);
-        assert!(last_run.err.contains(says), "{to}: {}", last_run.err);
+        let ran = deployment.run(&[&sign[..], &["--output", "other.json"]].concat());
+        assert_eq!(ran.code, i32::from(!says.is_empty()), "{to}: {}", ran.err);
+        assert!(ran.err.contains(says), "{to}: {}", ran.err);
     }
     // A canary in the place of one that only advises would decide more than it.
     let advised = source.replacen("mode = \"enforce\"", "mode = \"advise\"", 1).replacen(
@@ -455,12 +455,8 @@ fn what_observes_can_have_a_shadow_and_what_is_wrong_with_a_candidate_is_named()
         "--key",
         "keys/release.key",
     ];
-    let last_run = deployment.run(&[&sign[..], &["--output", "other.json"]].concat());
-    assert!(
-        last_run.code == 1 && last_run.err.contains("the mode of this one is advise"),
-        "{}",
-        last_run.err
-    );
+    let ran = deployment.run(&[&sign[..], &["--output", "other.json"]].concat());
+    assert!(ran.code == 1 && ran.err.contains("the mode of this one is advise"), "{}", ran.err);
 }
 
 fn live_binding() -> Binding {

@@ -131,16 +131,13 @@ fn several_plugins_search_together_and_every_one_of_them_decides() {
     }
     assert_eq!(told, ["alice"], "the search says what evaluations say");
     host.stop();
-    let search_counts = deployment
+    let searched = deployment
         .records_of("hook.decision")
         .into_iter()
         .find(|record| record.get("search").is_some())
         .unwrap();
-    assert_eq!(search_counts["bindings"].as_array().unwrap().len(), 2);
-    assert_eq!(
-        search_counts["search"],
-        json!({"for": "search-subject", "evaluated": 3, "returned": 1})
-    );
+    assert_eq!(searched["bindings"].as_array().unwrap().len(), 2);
+    assert_eq!(searched["search"], json!({"for": "search-subject", "evaluated": 3, "returned": 1}));
 }
 
 #[test]
@@ -166,11 +163,9 @@ fn a_search_that_runs_out_of_time_tells_what_it_has_and_where_to_go_on() {
         token = next.to_owned();
     }
     host.stop();
-    let search_counts = deployment.records_of("hook.decision");
-    let judged: Vec<_> = search_counts
-        .iter()
-        .map(|record| record["search"]["evaluated"].as_u64().unwrap())
-        .collect();
+    let searched = deployment.records_of("hook.decision");
+    let judged: Vec<_> =
+        searched.iter().map(|record| record["search"]["evaluated"].as_u64().unwrap()).collect();
     assert!(
         judged.len() == 2 && judged.iter().all(|judged| (1..50).contains(judged)),
         "{judged:?}"

@@ -25,13 +25,9 @@ fn the_librarys_suites_pass_and_their_snapshots_hold() {
         if std::env::var_os("BLESS").is_some() {
             words.push("--bless");
         }
-        let last_run = portcullis(&checkout(), &words);
-        assert_eq!(last_run.code, 0, "{name}\n{}{}", last_run.out, last_run.err);
-        assert!(
-            last_run.out.contains(" 0 failed") && !last_run.out.contains("no snapshot"),
-            "{}",
-            last_run.out
-        );
+        let ran = portcullis(&checkout(), &words);
+        assert_eq!(ran.code, 0, "{name}\n{}{}", ran.out, ran.err);
+        assert!(ran.out.contains(" 0 failed") && !ran.out.contains("no snapshot"), "{}", ran.out);
     }
 }
 
@@ -399,7 +395,7 @@ fn test(deployment: &TestDeployment, folder: &str) -> Ran {
 }
 
 fn sign(deployment: &TestDeployment, code: i32) -> Ran {
-    let last_run = deployment.run(&[
+    let ran = deployment.run(&[
         "plugin",
         "sign",
         "--source",
@@ -411,8 +407,8 @@ fn sign(deployment: &TestDeployment, code: i32) -> Ran {
         "--output",
         "release/plugins/hours.manifest.json",
     ]);
-    assert_eq!(last_run.code, code, "{}{}", last_run.out, last_run.err);
-    last_run
+    assert_eq!(ran.code, code, "{}{}", ran.out, ran.err);
+    ran
 }
 
 /// Signs a manifest that says that this text is a suite which it passed, by other means than `plugin sign`.

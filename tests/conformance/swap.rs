@@ -101,10 +101,9 @@ fn two_hundred_swaps_fail_no_call_and_hide_none() {
 /// Signs this component as the plugin's next version.
 fn sign_version(deployment: &TestDeployment, component: &[u8], serial: usize) {
     deployment.write("release/plugins/sod.wasm", component);
-    let previous_metrics = deployment.read("manifest.toml");
-    let line = previous_metrics.lines().find(|line| line.starts_with("serial = ")).unwrap();
-    deployment
-        .write("manifest.toml", previous_metrics.replace(line, &format!("serial = {serial}")));
+    let former = deployment.read("manifest.toml");
+    let line = former.lines().find(|line| line.starts_with("serial = ")).unwrap();
+    deployment.write("manifest.toml", former.replace(line, &format!("serial = {serial}")));
     let arguments =
         ["plugin", "sign", "--source", "manifest.toml", "--component", "release/plugins/sod.wasm"];
     let key = ["--key", "keys/publisher.key", "--output", "release/plugins/sod.manifest.json"];

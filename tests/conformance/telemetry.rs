@@ -118,9 +118,9 @@ fn a_collector_that_takes_nothing_costs_traces_and_no_answers() {
     assert!(host.sign_in(&SignIn::with_groups(&[]).event(&event())).index().is_some());
     drop(host.stop());
     deployment.configure("http://127.0.0.1:1", "http://collector.example:4318");
-    let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-    assert_eq!(last_run.code, 64);
-    assert!(last_run.err.contains("telemetry.otlp"), "{}", last_run.err);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(ran.code, 64);
+    assert!(ran.err.contains("telemetry.otlp"), "{}", ran.err);
 }
 
 #[test]

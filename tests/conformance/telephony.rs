@@ -213,12 +213,10 @@ fn a_delivery_that_cannot_be_is_refused_before_anything_is_bound() {
         let text = deployment.read("portcullis.toml");
         assert!(text.contains(from), "{from}");
         deployment.write("portcullis.toml", text.replace(from, to));
-        let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
         assert!(
-            last_run.code == 64
-                && last_run.err.contains(says)
-                && !last_run.err.contains("gateway-token"),
-            "{from}: {last_run:?}"
+            ran.code == 64 && ran.err.contains(says) && !ran.err.contains("gateway-token"),
+            "{from}: {ran:?}"
         );
         deployment.write("portcullis.toml", text);
     };

@@ -58,8 +58,8 @@ fn both_versions_both_protocols_and_resumption() {
             "{version:?}: {right:?}"
         );
     }
-    let unauthenticated = Trust::new(&[&Authority::new()], None);
-    assert!(unauthenticated.connect(host.address()).is_err(), "another authority");
+    let stranger = Trust::new(&[&Authority::new()], None);
+    assert!(stranger.connect(host.address()).is_err(), "another authority");
     // Plain HTTP is not spoken here.
     let mut socket = host.client().connect().unwrap();
     socket

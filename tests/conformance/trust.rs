@@ -81,20 +81,18 @@ fn a_host_follows_the_trust_roots_and_never_goes_back() {
     let pinned = deployment.read("trust-root.json");
     let other = deployment.opened_text("trust-root.json").replace("security-team", "somebody-else");
     deployment.write("trust-root.json", deployment.forge("root", TRUST_ROOT, &other));
-    let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
-        last_run.code == 64 && last_run.err.contains("[root-forked]"),
-        "another root 1 than the accepted one: {last_run:?}"
+        ran.code == 64 && ran.err.contains("[root-forked]"),
+        "another root 1 than the accepted one: {ran:?}"
     );
     deployment.write("trust-root.json", pinned);
     assert_eq!(deployment.run(&["check", "--config", "portcullis.toml"]).code, 0);
     fs::remove_dir_all(deployment.path("trust-state/roots")).unwrap();
-    let last_run = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(
-        last_run.code == 70
-            && last_run.err.contains("[root-lost]")
-            && last_run.err.contains("hint: "),
-        "{last_run:?}"
+        ran.code == 70 && ran.err.contains("[root-lost]") && ran.err.contains("hint: "),
+        "{ran:?}"
     );
 }
 
@@ -196,9 +194,9 @@ fn a_revoked_key_stops_what_it_published_and_releases_nothing_more() {
         source.replace(&vkey(deployment, role), &vkey(deployment, &format!("{role}-2")))
     };
     // The publisher's key changes hands without a bad word: what was published goes on.
-    let last_run =
+    let ran =
         deployment.next_root(2, &["root"], |source| exchange(&deployment, source, "publisher"));
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    assert_eq!(ran.code, 0, "{ran:?}");
     host.reload_until(["trust.root-accepted"]);
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     // Then it turns out to be stolen, and so does the release key.
@@ -207,9 +205,9 @@ fn a_revoked_key_stops_what_it_published_and_releases_nothing_more() {
         vkey(&deployment, "publisher"),
         vkey(&deployment, "release")
     );
-    let last_run = deployment
+    let ran = deployment
         .next_root(3, &["root"], |source| exchange(&deployment, source, "release") + &revoked);
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    assert_eq!(ran.code, 0, "{ran:?}");
     let said = host.reload_until(["release.refused", "plugin.revoked"]);
     assert!(said.has("plugin.revoked"), "{said}");
     assert!(host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
@@ -242,8 +240,8 @@ fn two_people_stand_behind_a_plugin_where_the_root_asks_for_it() {
     deployment.sign_plugin("sod", |source| source);
     let manifest = "release/plugins/sod.manifest.json";
     let verify = ["plugin", "verify", "--root", "trust-root.json", "--manifest", manifest];
-    let last_run = deployment.run(&verify);
-    assert!(last_run.code == 1 && last_run.err.contains("[review-missing]"), "{last_run:?}");
+    let ran = deployment.run(&verify);
+    assert!(ran.code == 1 && ran.err.contains("[review-missing]"), "{ran:?}");
 
     // The reviewer's key is on a token: it sees the bytes, and gives 64 back.
     deployment.must(&["signature", "export", manifest, "--output", "to-sign"]);
@@ -263,8 +261,8 @@ fn two_people_stand_behind_a_plugin_where_the_root_asks_for_it() {
     let mut wrong = signature;
     wrong[7] ^= 1;
     deployment.write("signature", wrong);
-    let last_run = deployment.run(&add);
-    assert!(last_run.code == 1 && last_run.err.contains("[bad-signature]"), "{last_run:?}");
+    let ran = deployment.run(&add);
+    assert!(ran.code == 1 && ran.err.contains("[bad-signature]"), "{ran:?}");
     deployment.write("signature", &signature[1..]);
     assert_eq!(deployment.run(&add).code, 64);
     deployment.write("signature", signature);
@@ -375,15 +373,10 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
         assert_eq!((ready.status, told), (200, !starts), "{}", ready.json);
         host.stop();
         if !starts {
-            let last_run =
-                deployment.run_by(clock.command(), &["check", "--config", "portcullis.toml"]);
+            let ran = deployment.run_by(clock.command(), &["check", "--config", "portcullis.toml"]);
             let would_not = "`serve` could not restart release set 1, which was active last";
-            assert!(last_run.code == 1 && last_run.err.contains(would_not), "{}", last_run.err);
-            assert!(
-                last_run.err.contains("every call would get its safe answer"),
-                "{}",
-                last_run.err
-            );
+            assert!(ran.code == 1 && ran.err.contains(would_not), "{}", ran.err);
+            assert!(ran.err.contains("every call would get its safe answer"), "{}", ran.err);
         }
         let host = clock.serve(&deployment);
         assert_eq!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(), starts);
@@ -401,8 +394,8 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
                 fresh.write(file, deployment.read(file));
             }
             fresh.write("release/release.json", &envelope);
-            let last_run = fresh.run_by(clock.command(), &["check", "--config", "portcullis.toml"]);
-            assert_ne!(last_run.code, 0, "{last_run:?}");
+            let ran = fresh.run_by(clock.command(), &["check", "--config", "portcullis.toml"]);
+            assert_ne!(ran.code, 0, "{ran:?}");
         }
     }
 }

@@ -185,10 +185,10 @@ fn check_names_the_hooks_that_a_start_from_the_copy_stops() {
     deployment.release(&[Binding::new("token", "sod", duties())]);
     deployment.serve().stop();
     let check = |deployment: &TestDeployment| {
-        let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-        assert_eq!(last_run.code, 1, "{last_run:?}");
-        assert!(last_run.err.contains("would restart release set"), "{last_run:?}");
-        last_run.err
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.err.contains("would restart release set"), "{ran:?}");
+        ran.err
     };
     // It was open under the release that was accepted, and another binds it.
     deployment.release(&[

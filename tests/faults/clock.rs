@@ -190,12 +190,12 @@ fn a_host_that_was_off_for_a_month_serves_and_believes_its_clock_when_a_platform
     assert!(warns(&host, "clock-unconfirmed"));
     // Nor does somebody without the secret.
     let event = SignIn::with_groups(&["ward-reader"]).at(clock.now());
-    let unauthenticated = portcullis_tests::Raw::post(
+    let stranger = portcullis_tests::Raw::post(
         "/okta/token",
         "wrong-secret-of-thirty-two-chars",
         &event.bytes(),
     );
-    host.client().send(&unauthenticated).unwrap();
+    host.client().send(&stranger).unwrap();
     assert!(warns(&host, "clock-unconfirmed"));
     // One that agrees: from this very call on the clock is believed.
     let first = harmless(&host, clock.now() - 2);
@@ -226,7 +226,7 @@ fn a_set_that_was_signed_today_confirms_the_clock_of_a_host_that_was_off() {
     assert!(warns(&host, "clock-unconfirmed"));
     // Signed elsewhere by a clock of today, which is in a month.
     deployment.release(&[Binding::new("token", "sod", duties())]);
-    let last_run = deployment.run_by(
+    let ran = deployment.run_by(
         clock.command(),
         &[
             "release",
@@ -241,7 +241,7 @@ fn a_set_that_was_signed_today_confirms_the_clock_of_a_host_that_was_off() {
             "release/release.json",
         ],
     );
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    assert_eq!(ran.code, 0, "{ran:?}");
     assert!(host.reload_until(["release.active", "release.refused"]).has("release.active"));
     decides(&host, now());
     host.wait_for("clock.confirmed");
@@ -369,8 +369,8 @@ fn a_time_reset_heals_a_log_that_got_times_of_the_future() {
     fs::remove_file(deployment.path("time-documents/unsigned.json")).unwrap();
     let wrong = sign("reset.json", "keys/release.key", "no.json");
     assert!(wrong.code == 1 && wrong.err.contains("[unknown-signer]"), "{wrong:?}");
-    let last_run = sign("reset.json", "keys/root.key", "signed.json");
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = sign("reset.json", "keys/root.key", "signed.json");
+    assert_eq!(ran.code, 0, "{ran:?}");
     deployment.write("time-documents/reset.json", deployment.read("signed.json"));
     assert!(host.reload_until(["release.active"]).has("clock.reset"));
     decides(&host, now());

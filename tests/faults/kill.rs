@@ -8,7 +8,7 @@ use super::{Chance, deployment};
 fn twenty_lives_end_at_any_moment_and_nothing_that_was_answered_is_lost() {
     let deployment = deployment();
     let mut chance = Chance::new();
-    let stages = Ledger::default();
+    let ledger = Ledger::default();
     for life in 0..LIVES {
         let host = deployment.serve();
         if life > 0 {
@@ -16,12 +16,12 @@ fn twenty_lives_end_at_any_moment_and_nothing_that_was_answered_is_lost() {
             let verified = deployment.verify_against("retained");
             assert_eq!(verified.code, 0, "life {life}: {}{}", verified.out, verified.err);
         }
-        let enough = stages.len() + 35 + usize::try_from(chance.below(25)).unwrap();
+        let enough = ledger.len() + 35 + usize::try_from(chance.below(25)).unwrap();
         let enough = if life + 1 == LIVES { enough.max(ANSWERS) } else { enough };
         let moment = Moment::of_life(life, &mut chance);
-        stages.under_load(host, |host| {
-            stages.until(enough);
-            moment.wait(&deployment, &stages);
+        ledger.under_load(host, |host| {
+            ledger.until(enough);
+            moment.wait(&deployment, &ledger);
             host.kill();
         });
         deployment.write("retained", deployment.read("audit/log/checkpoint"));
@@ -31,8 +31,8 @@ fn twenty_lives_end_at_any_moment_and_nothing_that_was_answered_is_lost() {
     let host = deployment.serve();
     drop(host.stop());
     assert_eq!(deployment.verify_against("retained").code, 0);
-    assert!(stages.len() >= ANSWERS, "{} answers", stages.len());
-    stages.hold_against(&deployment);
+    assert!(ledger.len() >= ANSWERS, "{} answers", ledger.len());
+    ledger.hold_against(&deployment);
     let starts = deployment.records_of("host.start");
     let recovered = starts.iter().filter(|start| start["recovered"].as_u64().unwrap() > 0).count();
     assert_eq!(starts.iter().filter(|start| start["unclean"] == true).count(), LIVES);

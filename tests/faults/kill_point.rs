@@ -34,7 +34,7 @@ impl Moment {
     }
 
     /// Waits for it, under load.
-    pub fn wait(&self, deployment: &TestDeployment, stages: &Ledger) {
+    pub fn wait(&self, deployment: &TestDeployment, ledger: &Ledger) {
         match self {
             Self::After(pause) => thread::sleep(*pause),
             Self::Roll => {
@@ -50,8 +50,8 @@ impl Moment {
                 until(|| fresh.exists() || fs::read(&kept).unwrap() != before);
             }
             Self::SinceCheckpoint(answers) => {
-                Self::Checkpoint.wait(deployment, stages);
-                stages.until(stages.len() + answers);
+                Self::Checkpoint.wait(deployment, ledger);
+                ledger.until(ledger.len() + answers);
             }
         }
     }

@@ -11,8 +11,8 @@ use portcullis_tests::{Binding, CONFLICT, Host, SignIn, TestDeployment, binary, 
 /// A deployment that has accepted trust root 2, which is only in the host's own folder by now.
 fn accepted() -> TestDeployment {
     let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
-    let last_run = deployment.next_root(2, &["root"], |source| source);
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = deployment.next_root(2, &["root"], |source| source);
+    assert_eq!(ran.code, 0, "{ran:?}");
     deployment.serve().stop();
     fs::rename(deployment.path("trust-roots"), deployment.path("away")).unwrap();
     fs::create_dir(deployment.path("trust-roots")).unwrap();

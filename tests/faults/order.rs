@@ -12,10 +12,10 @@ fn no_answer_is_written_before_its_record_is_synced() {
     let deployment = deployment();
     let output = deployment.path("trace");
     let command = require_tool!(trace::traced(&output));
-    let stages = Ledger::default();
+    let ledger = Ledger::default();
     let host = Host::start_with(&deployment.path(""), command);
-    stages.under_load(host, |host| {
-        stages.until(150);
+    ledger.under_load(host, |host| {
+        ledger.until(150);
         drop(host.stop());
     });
 
@@ -45,8 +45,8 @@ fn no_answer_is_written_before_its_record_is_synced() {
         answers += 1;
     }
     // Every answer that arrived was seen leaving; more may have left than arrived.
-    assert!(answers >= stages.len(), "{answers} of {}", stages.len());
-    stages.hold_against(&deployment);
+    assert!(answers >= ledger.len(), "{answers} of {}", ledger.len());
+    ledger.hold_against(&deployment);
 }
 
 /// A commit of the write-ahead log: records `first` to `end`, whole in `file` when line `ended` of the trace was written.

@@ -455,13 +455,13 @@ impl Platform {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             let ends = SetOnDrop(&done);
-            for is_enabled in [true, false] {
+            for keeps in [true, false] {
                 let done = &done;
                 scope.spawn(move || {
                     let mut client = Client::new(&self.address);
                     let mut next = Instant::now();
                     while !done.load(Ordering::Relaxed) {
-                        if !is_enabled {
+                        if !keeps {
                             client = Client::new(&self.address);
                         }
                         self.call(&mut client);

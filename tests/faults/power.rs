@@ -20,7 +20,7 @@ use super::{Chance, deployment};
 fn what_was_answered_survives_the_loss_of_every_byte_that_was_not_synced() {
     let deployment = deployment();
     let mut chance = Chance::new();
-    let stages = Ledger::default();
+    let ledger = Ledger::default();
     // The first start is given to the disk whole, so that lives begin from a known one.
     drop(deployment.serve().stop());
     let audit = fs::canonicalize(deployment.path("audit")).unwrap();
@@ -34,11 +34,11 @@ fn what_was_answered_survives_the_loss_of_every_byte_that_was_not_synced() {
             let verified = deployment.verify_against("retained");
             assert_eq!(verified.code, 0, "life {life}: {}{}", verified.out, verified.err);
         }
-        let enough = stages.len() + 20 + usize::try_from(chance.below(20)).unwrap();
+        let enough = ledger.len() + 20 + usize::try_from(chance.below(20)).unwrap();
         let moment = Moment::of_life(life, &mut chance);
-        stages.under_load(host, |host| {
-            stages.until(enough);
-            moment.wait(&deployment, &stages);
+        ledger.under_load(host, |host| {
+            ledger.until(enough);
+            moment.wait(&deployment, &ledger);
             host.kill();
         });
         // An auditor may have kept a checkpoint whose name was not durable yet.
@@ -49,10 +49,10 @@ fn what_was_answered_survives_the_loss_of_every_byte_that_was_not_synced() {
     }
     drop(deployment.serve().stop());
     assert_eq!(deployment.verify_against("retained").code, 0);
-    stages.hold_against(&deployment);
+    ledger.hold_against(&deployment);
     // Otherwise this showed nothing.
     assert!(lost > 0, "the power took nothing");
-    println!("{} answers, {lost} files and directories not as the kernel had them", stages.len());
+    println!("{} answers, {lost} files and directories not as the kernel had them", ledger.len());
 }
 
 /// A disk that keeps what it was told to, and what it must.
@@ -173,12 +173,11 @@ impl Disk {
             }
             other => {
                 let descriptor = PathBuf::from(call.descriptor());
-                let recorded_elsewhere = |path: &PathBuf| !path.starts_with(root);
+                let elsewhere = |path: &PathBuf| !path.starts_with(root);
                 // Written bytes need not be a path, but a path must not be below the
                 // root.
                 let writes = ["write", "writev", "sendto", "sendmsg"].contains(&other);
-                let knows = recorded_elsewhere(&descriptor)
-                    && (writes || paths.iter().all(recorded_elsewhere));
+                let knows = elsewhere(&descriptor) && (writes || paths.iter().all(elsewhere));
                 assert!(knows, "the disk does not know `{other}`");
             }
         }

@@ -11,13 +11,13 @@ use super::deployment;
 #[test]
 fn a_stop_lets_calls_in_progress_end_and_loses_nothing() {
     let deployment = deployment();
-    let stages = Ledger::default();
+    let ledger = Ledger::default();
     for life in 0..2 {
         let host = deployment.serve();
         let address = host.address().to_owned();
-        let before = stages.len();
-        stages.under_load(host, |host| {
-            stages.until(before + 50);
+        let before = ledger.len();
+        ledger.under_load(host, |host| {
+            ledger.until(before + 50);
             let in_progress: Vec<_> = (0..8)
                 .map(|_| {
                     let body = sign_in().event(&portcullis_tests::event()).bytes();
@@ -27,15 +27,15 @@ fn a_stop_lets_calls_in_progress_end_and_loses_nothing() {
             host.signal("TERM");
             host.wait_for("stop.draining");
             for call in in_progress {
-                let (answer, is_enabled) = call.finish().expect("a call in progress was cut off");
-                assert!(!is_enabled, "a host that stops keeps a connection");
-                stages.note(&answer);
+                let (answer, keeps) = call.finish().expect("a call in progress was cut off");
+                assert!(!keeps, "a host that stops keeps a connection");
+                ledger.note(&answer);
             }
             drop(host.stop());
         });
         assert!(std::net::TcpStream::connect(address).is_err());
         assert_eq!(deployment.verify().code, 0);
-        stages.hold_against(&deployment);
+        ledger.hold_against(&deployment);
         let records = deployment.records();
         assert_eq!(records.last().unwrap()["t"], json!("host.stop"));
         let starts: Vec<_> = records.iter().filter(|record| record["t"] == "host.start").collect();

@@ -234,7 +234,7 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
         let source = std::fs::read_to_string(manifest).unwrap();
         let source = source.replace("okta.token:drop-grant", &format!("okta.token:{change}"));
         deployment.write("manifest.toml", source.replace(r#"["journal"]"#, capability));
-        let last_run = deployment.run(&[
+        let ran = deployment.run(&[
             "plugin",
             "sign",
             "--source",
@@ -246,8 +246,8 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
             "--output",
             "waiver.json",
         ]);
-        assert_eq!(last_run.code, 1, "{last_run:?}");
-        assert!(last_run.err.contains(says), "{}", last_run.err);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.err.contains(says), "{}", ran.err);
     }
 }
 

@@ -55,7 +55,7 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
     let deployment =
         hanging("on_failure = \"restricted\"\nrestricted_applications = [\"0oaportal\"]\n");
     let host = deployment.serve();
-    let recorded_elsewhere = {
+    let elsewhere = {
         let mut sign_in = clean_sign_in();
         for place in ["request/client_id", "client/id"] {
             *sign_in.body.pointer_mut(&format!("/data/context/protocol/{place}")).unwrap() =
@@ -66,7 +66,7 @@ fn where_care_depends_on_it_the_least_is_given_in_time() {
     let machine = Lateness::watch();
     thread::scope(|scope| {
         let care = scope.spawn(|| all_at_once(&host, "token", 16, &clean_sign_in()));
-        let others = scope.spawn(|| all_at_once(&host, "token", 16, &recorded_elsewhere));
+        let others = scope.spawn(|| all_at_once(&host, "token", 16, &elsewhere));
         for (answer, took) in care.join().unwrap() {
             let in_time = PLATFORM_WAITS + machine.allowance();
             assert!(took < in_time, "an answer came after {took:?}");

@@ -246,8 +246,8 @@ fn round(seed: u64, planted: usize, many: usize) {
     lenient["rules"][0]["action"] = json!("allow");
     deployment.release(&[Binding::new("token", "sod", lenient)]);
     host.wait_for(release_active(2));
-    let last_run = deployment.next_root(2, &["root"], |source| source);
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = deployment.next_root(2, &["root"], |source| source);
+    assert_eq!(ran.code, 0, "{ran:?}");
     host.wait_for("trust.root-accepted");
     replace(&deployment.path("secrets/token"), fifo);
     host.reload_until(["files.not-taken"]);
@@ -287,15 +287,15 @@ fn somebody_elses_log(planter: &mut Planter, deployment: &TestDeployment) {
         replace(victim, plant);
         let mut verify = Command::new("timeout");
         verify.arg("60").arg(binary()).args(["audit", "verify", "--log", "copied/audit/log"]);
-        let last_run =
+        let ran =
             verify.args(["--vkey", "log.vkey"]).current_dir(deployment.path("")).output().unwrap();
-        let said = String::from_utf8_lossy(&last_run.stdout);
+        let said = String::from_utf8_lossy(&ran.stdout);
         // A superseded tile may be missing; whatever else is not what was signed is named.
         assert!(
-            matches!(last_run.status.code(), Some(0 | 1)),
+            matches!(ran.status.code(), Some(0 | 1)),
             "{what} in {}: {:?} {said}",
             victim.display(),
-            last_run.status
+            ran.status
         );
         replace(victim, |path| fs::write(path, good).unwrap());
     }
@@ -336,9 +336,9 @@ fn a_start_with_something_else_in_a_files_place_ends_or_serves_and_never_hangs()
             replace(&deployment.path(name), plant);
             let mut serve = Command::new("timeout");
             serve.arg("60").arg(binary()).args(["serve", "--config", "portcullis.toml"]);
-            let last_run = serve.current_dir(deployment.path("")).output().unwrap();
-            let said = String::from_utf8_lossy(&last_run.stderr);
-            assert_eq!(last_run.status.code(), Some(64), "{what} in place of {name}: {said}");
+            let ran = serve.current_dir(deployment.path("")).output().unwrap();
+            let said = String::from_utf8_lossy(&ran.stderr);
+            assert_eq!(ran.status.code(), Some(64), "{what} in place of {name}: {said}");
             assert!(said.contains(name), "{what} in place of {name}: {said}");
             replace(&deployment.path(name), |path| {
                 fs::write(path, good).unwrap();

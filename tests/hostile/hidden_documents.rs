@@ -77,8 +77,8 @@ fn junk_hides_no_trust_root() {
     deployment.configure("watch_ms = 500", "watch_ms = 0");
     junk(&deployment, "trust-roots", 10_100);
     let host = deployment.serve();
-    let last_run = deployment.next_root(2, &["root"], |source| source);
-    assert_eq!(last_run.code, 0, "{last_run:?}");
+    let ran = deployment.next_root(2, &["root"], |source| source);
+    assert_eq!(ran.code, 0, "{ran:?}");
     host.reload_until([log_event("trust.root-accepted").field("version", 2)]);
     assert!(warnings(&host).contains(&"trust-roots-overfull".to_owned()), "{:?}", warnings(&host));
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());

@@ -79,18 +79,12 @@ fn what_takes_too_long_to_compile_is_ended() {
     let mut deployment = deployment("compile_cpu_s = 5\ncompile_wall_s = 45");
     refused(&mut deployment, &[("misbehaving-bomb", bomb(), "compile-time")]);
     // `check` goes the same way.
-    let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
-        last_run.code == 1
-            && last_run.err.contains("[compile-time]")
-            && last_run.err.contains(" seconds of "),
-        "{last_run:?}"
+        ran.code == 1 && ran.err.contains("[compile-time]") && ran.err.contains(" seconds of "),
+        "{ran:?}"
     );
-    assert!(
-        last_run.err.contains("hint: ") && last_run.err.contains("engine.compile_cpu_s"),
-        "{}",
-        last_run.err
-    );
+    assert!(ran.err.contains("hint: ") && ran.err.contains("engine.compile_cpu_s"), "{}", ran.err);
 }
 
 #[test]
@@ -157,14 +151,14 @@ fn a_file_of_500_megabytes_is_not_even_read() {
     deployment.release(&[Binding::new("token", "misbehaving-huge", json!({}))]);
     let huge = File::create(deployment.path("release/plugins/misbehaving-huge.wasm")).unwrap();
     huge.set_len(500 << 20).unwrap();
-    let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
-        last_run.code == 1
-            && last_run.err.contains("misbehaving-huge.wasm")
-            && last_run.err.contains("larger than 67108864 bytes"),
-        "{last_run:?}"
+        ran.code == 1
+            && ran.err.contains("misbehaving-huge.wasm")
+            && ran.err.contains("larger than 67108864 bytes"),
+        "{ran:?}"
     );
-    assert!(last_run.err.contains("[unreadable]"), "{}", last_run.err);
+    assert!(ran.err.contains("[unreadable]"), "{}", ran.err);
 }
 
 /// The child itself tries to open a file, a socket and a program; the kernel refuses each.

@@ -130,9 +130,9 @@ fn settings_that_cannot_be_are_refused() {
         ("first_bytes_timeout_ms = 1", "listen.first_bytes_timeout_ms is 1"),
     ] {
         deployment.configure("#listen", listen);
-        let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-        assert_eq!(last_run.code, 64, "{listen}: {last_run:?}");
-        assert!(last_run.err.contains(why), "{listen}: {}", last_run.err);
+        let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+        assert_eq!(ran.code, 64, "{listen}: {ran:?}");
+        assert!(ran.err.contains(why), "{listen}: {}", ran.err);
         deployment.configure(listen, "#listen");
     }
 }

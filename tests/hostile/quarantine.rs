@@ -219,9 +219,9 @@ fn bounds_that_are_signed_only_tighten() {
             "--key",
             "keys/release.key",
         ];
-        let last_run = deployment.run(&[&sign[..], &["--output", "wrong.json"]].concat());
-        assert_eq!(last_run.code, 1, "{wrong}: {}", last_run.err);
-        assert!(last_run.err.contains(wrong.split(' ').next().unwrap()), "{}", last_run.err);
+        let ran = deployment.run(&[&sign[..], &["--output", "wrong.json"]].concat());
+        assert_eq!(ran.code, 1, "{wrong}: {}", ran.err);
+        assert!(ran.err.contains(wrong.split(' ').next().unwrap()), "{}", ran.err);
     }
     deployment.configure("failure_threshold = 100000", "failure_threshold = 0");
     let checked = deployment.run(&["check", "--config", "portcullis.toml"]);

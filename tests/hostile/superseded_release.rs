@@ -68,11 +68,11 @@ fn a_newer_set_takes_the_place_of_one_that_is_being_made() {
     deployment.release(&[live_binding(), Binding::new("token", ENDLESS, json!({}))]);
     let mut set = deployment.opened("release/release.json");
     set["revoked"] = json!({"serials": {"org.portcullis.contractor": [1]}});
-    let previous_metrics = until_made(&host, None);
+    let former = until_made(&host, None);
     deployment
         .write("release/release.json", deployment.forge("release", RELEASE_SET, &set.to_string()));
     host.wait_for("plugin.revoked");
-    until_made(&host, Some(&previous_metrics));
+    until_made(&host, Some(&former));
     assert!(
         !host.sign_in(&harmless()).stops_a_token(),
         "generation 1 decides where nothing is revoked"
@@ -100,11 +100,9 @@ fn another_configuration_comes_into_force_and_a_host_stops_while_a_plugin_is_bei
     assert_eq!(host.metric("portcullis_requests_in_flight_limit"), 100.0);
     let child = until_made(&host, Some(&child));
     // One that needs a set of its own: neither comes before the other, and a revocation before both.
-    let previous_metrics = deployment.read("portcullis.toml");
-    deployment.write(
-        "portcullis.toml",
-        previous_metrics.split("\n[[hook]]\nname = \"import\"").next().unwrap(),
-    );
+    let former = deployment.read("portcullis.toml");
+    deployment
+        .write("portcullis.toml", former.split("\n[[hook]]\nname = \"import\"").next().unwrap());
     deployment.release(&[live_binding(), Binding::new("token", ENDLESS, json!({}))]);
     let child = until_made(&host, Some(&child));
     let revoking = |source: String| {
@@ -202,10 +200,8 @@ fn harmless() -> SignIn {
 }
 
 /// Waits until a plugin is being made, by another process than the former one, and gives that process.
-fn until_made(host: &Host, previous_metrics: Option<&String>) -> String {
-    until(host, |children| {
-        children.first().filter(|child| Some(*child) != previous_metrics).cloned()
-    })
+fn until_made(host: &Host, former: Option<&String>) -> String {
+    until(host, |children| children.first().filter(|child| Some(*child) != former).cloned())
 }
 
 /// Waits until none is.

@@ -99,13 +99,13 @@ fn every_command_of_every_page_parses() {
                 if let Some(rest) = line.strip_prefix("portcullis ") {
                     let words: Vec<_> =
                         rest.trim_end_matches('&').split_whitespace().chain(["--help"]).collect();
-                    let last_run = deployment.run(&words);
+                    let ran = deployment.run(&words);
                     assert_eq!(
-                        last_run.code,
+                        ran.code,
                         0,
                         "{}: `{line}` does not parse: {}",
                         page.display(),
-                        last_run.err
+                        ran.err
                     );
                     tried += 1;
                 } else if let Some(rest) = line.strip_prefix("cargo xtask ") {

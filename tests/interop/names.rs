@@ -53,16 +53,16 @@ fn old_names_are_answered_with_the_new_ones() {
     let old = format!("{}{}", "head", "_ms");
     deployment
         .write("portcullis.toml", source.replace("[listen]", &format!("[listen]\n{old} = 1000")));
-    let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-    assert_eq!(last_run.code, 64, "{}", last_run.err);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(ran.code, 64, "{}", ran.err);
     let hint = format!("`{old}` is now called `header_timeout_ms`");
-    assert!(last_run.err.contains(&hint), "{}", last_run.err);
+    assert!(ran.err.contains(&hint), "{}", ran.err);
 
     let option = format!("--{}", "lift");
-    let last_run = deployment.run(&["break-glass", "prepare", &option, "A", "--hook", "token"]);
-    assert_eq!(last_run.code, 2, "{}", last_run.err);
+    let ran = deployment.run(&["break-glass", "prepare", &option, "A", "--hook", "token"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
     let hint = format!("hint: `{option}` is now called `--waive`");
-    assert!(last_run.err.contains(&hint), "{}", last_run.err);
+    assert!(ran.err.contains(&hint), "{}", ran.err);
 
     let mut set = deployment.opened("release/release.json");
     let fallback = set["bindings"][0].as_object_mut().unwrap().remove("fallback");
@@ -70,8 +70,8 @@ fn old_names_are_answered_with_the_new_ones() {
     deployment
         .write("release/release.json", deployment.forge("release", RELEASE_SET, &set.to_string()));
     deployment.write("portcullis.toml", source);
-    let last_run = deployment.run(&["check", "--config", "portcullis.toml"]);
-    assert!(last_run.err.contains("`say` is now called `fallback`"), "{}", last_run.err);
+    let ran = deployment.run(&["check", "--config", "portcullis.toml"]);
+    assert!(ran.err.contains("`say` is now called `fallback`"), "{}", ran.err);
 }
 
 #[test]

@@ -38,8 +38,8 @@ impl Client {
             None => self.connect()?,
         };
         socket.write_all(&request.bytes(&self.address))?;
-        let (answer, is_enabled) = read(&mut socket)?;
-        if is_enabled {
+        let (answer, keeps) = read(&mut socket)?;
+        if keeps {
             self.socket = Some(socket);
         }
         Ok(answer)
@@ -156,8 +156,8 @@ pub fn read(socket: &mut impl Read) -> std::io::Result<(Answer, bool)> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 8 << 10];
     loop {
-        if let Some((answer, is_enabled)) = parse(&bytes) {
-            return Ok((answer, is_enabled));
+        if let Some((answer, keeps)) = parse(&bytes) {
+            return Ok((answer, keeps));
         }
         let count = socket.read(&mut chunk)?;
         if count == 0 {
@@ -183,8 +183,8 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
         .map_or(Some(0), |length| length.parse().ok())?;
     let body = bytes.get(end + 4..)?.get(..length)?.to_vec();
     let json = serde_json::from_slice(&body).unwrap_or_default();
-    let is_enabled = !head.contains("connection: close");
-    Some((Answer { status, json, body, head }, is_enabled))
+    let keeps = !head.contains("connection: close");
+    Some((Answer { status, json, body, head }, keeps))
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -439,16 +439,9 @@ impl TestDeployment {
 
     /// Runs `portcullis` and demands that it succeeds.
     pub fn must(&self, arguments: &[&str]) -> String {
-        let last_run = self.run(arguments);
-        assert_eq!(
-            last_run.code,
-            0,
-            "portcullis {}\n{}{}",
-            arguments.join(" "),
-            last_run.out,
-            last_run.err
-        );
-        last_run.out
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, 0, "portcullis {}\n{}{}", arguments.join(" "), ran.out, ran.err);
+        ran.out
     }
 
     /// Serves the deployment.

@@ -100,18 +100,16 @@ impl TestDeployment {
             format!("release/plugins/{name}.wasm"),
             format!("release/plugins/{name}.manifest.json"),
         );
-        let previous_metrics = std::fs::read(self.path(&component)).unwrap();
+        let former = std::fs::read(self.path(&component)).unwrap();
         let hex = |bytes: &[u8]| digest(bytes).trim_start_matches("sha256:").to_owned();
         let statement = self.opened_text(&manifest);
         let size = |bytes: &[u8]| format!("\"wasm_size\":{}", bytes.len());
         assert!(
-            statement.contains(&hex(&previous_metrics))
-                && statement.contains(&size(&previous_metrics)),
+            statement.contains(&hex(&former)) && statement.contains(&size(&former)),
             "{statement}"
         );
-        let statement = statement
-            .replace(&hex(&previous_metrics), &hex(bytes))
-            .replace(&size(&previous_metrics), &size(bytes));
+        let statement =
+            statement.replace(&hex(&former), &hex(bytes)).replace(&size(&former), &size(bytes));
         self.write(&component, bytes);
         self.write(&manifest, self.forge("publisher", MANIFEST, &statement));
     }

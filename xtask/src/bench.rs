@@ -126,13 +126,13 @@ pub fn call(profile: Profile) -> Result {
         Lane::new("one plugin, disk", &disk, "/okta/one"),
         Lane::new("two plugins, disk", &disk, "/okta/two"),
     ];
-    for pool in &lanes {
-        pool.load(&env.home, WARM_UP_MS)?;
+    for lane in &lanes {
+        lane.load(&env.home, WARM_UP_MS)?;
     }
     for _ in 0..ROUNDS {
-        for pool in &mut lanes {
-            let result = pool.load(&env.home, ROUND_MS)?;
-            pool.results.push(result);
+        for lane in &mut lanes {
+            let result = lane.load(&env.home, ROUND_MS)?;
+            lane.results.push(result);
         }
     }
     println!(
@@ -140,12 +140,12 @@ pub fn call(profile: Profile) -> Result {
         "medians", "requests/s", "p50 µs", "p99 µs", "cpu µs/call", "ratio", "by cpu"
     );
     let [base, ours @ ..] = &lanes;
-    for pool in &lanes {
-        println!("{}", pool.line(base));
+    for lane in &lanes {
+        println!("{}", lane.line(base));
     }
     let summary: Vec<_> = ours
         .iter()
-        .map(|pool| format!("{} {:.2}", pool.name, pool.ratio(base, |result| result.per_second)))
+        .map(|lane| format!("{} {:.2}", lane.name, lane.ratio(base, |result| result.per_second)))
         .collect();
     let floor_us = base.median(|result| result.cpu_us);
     for server in [kernel, disk] {

@@ -243,10 +243,10 @@ impl Language {
                 run_ok(&mut command)
             };
             portcullis(&["plugin", "new", "--language", self.name, "trial"])?;
-            let probe = stage.join("trial");
+            let trial = stage.join("trial");
             let mut native = match self.name {
                 "javascript" => {
-                    self.link(&probe)?;
+                    self.link(&trial)?;
                     let mut node = Command::new("node");
                     node.args(["--test", "tests/"]);
                     node
@@ -262,7 +262,7 @@ impl Language {
                     sh
                 }
             };
-            run_ok(native.current_dir(&probe))?;
+            run_ok(native.current_dir(&trial))?;
             if self.name == "javascript" {
                 // A test follows the page for authors in JavaScript to its end; once is enough.
                 return Ok(());

@@ -52,7 +52,7 @@ pub fn run(built: &Built, filters: &[&str]) -> Result {
         });
     }
     fs::write(root().join("docs/long-tests.md"), table(&all))?;
-    let failed = all.iter().filter(|last_run| !last_run.passed).count();
+    let failed = all.iter().filter(|ran| !ran.passed).count();
     println!(
         "\n{} passed, {failed} failed; docs/long-tests.md has what they saw",
         all.len() - failed
@@ -91,13 +91,10 @@ fn table(all: &[Ran]) -> String {
         today(),
         machine()
     );
-    for last_run in all {
-        let result = if last_run.passed { "passed" } else { "failed" };
-        let printed = last_run.printed.join("<br>").replace('|', "\\|");
-        text.push_str(&format!(
-            "| `{}` | {result} | {} | {printed} |\n",
-            last_run.name, last_run.seconds
-        ));
+    for ran in all {
+        let result = if ran.passed { "passed" } else { "failed" };
+        let printed = ran.printed.join("<br>").replace('|', "\\|");
+        text.push_str(&format!("| `{}` | {result} | {} | {printed} |\n", ran.name, ran.seconds));
     }
     text
 }

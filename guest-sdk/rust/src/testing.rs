@@ -415,9 +415,9 @@ mod tests {
             .change(Change::DropGrant(grant(GrantKind::Group)))
             .change(Change::AddGrant(grant(GrantKind::Scope)));
         assert_declared(MANIFEST, "okta.token", &decision);
-        let recorded_elsewhere =
+        let elsewhere =
             std::panic::catch_unwind(|| assert_declared(MANIFEST, "okta.user-import", &decision));
-        assert!(recorded_elsewhere.is_err(), "the cap is declared for tokens only");
+        assert!(elsewhere.is_err(), "the cap is declared for tokens only");
     }
 
     #[test]

@@ -442,9 +442,9 @@ impl State {
         if let Some(pair) = (0..OLD_PAIRS + PAIRS).find(is_free) {
             return Some(Place { pair, written: 0, answers: 0, empty: true });
         }
-        let (previous_metrics, place) = self.places.iter().find(|(_, place)| place.empty)?;
-        let (previous_metrics, place) = (previous_metrics.clone(), *place);
-        self.places.remove(&previous_metrics);
+        let (former, place) = self.places.iter().find(|(_, place)| place.empty)?;
+        let (former, place) = (former.clone(), *place);
+        self.places.remove(&former);
         Some(place)
     }
 }

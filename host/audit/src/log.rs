@@ -337,7 +337,7 @@ impl Log {
         drop(ended);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let last_run = !threads.is_empty();
+        let ran = !threads.is_empty();
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
         if let Some(cause) = self.shared.failure().or_else(|| self.shared.suspension()) {
@@ -346,7 +346,7 @@ impl Log {
         if panicked > 0 {
             return Err(AuditError::Stopped(Arc::from("a thread of the log ended early")));
         }
-        if last_run {
+        if ran {
             self.shared.ring.close().map_err(AuditError::disk(Path::new(RING), "written"))?;
         }
         drop(lock);

@@ -333,9 +333,9 @@ fn a_token_without_kid_counts_where_exactly_one_key_fits() {
         assert_eq!(prove(&named, &nameless), ok);
     }
     // A name that a key has goes before a key without one, whoever of them signed.
-    let mut unauthenticated = makers()[1].jwk();
-    unauthenticated["kid"] = json!(rsa.kid());
-    let both = set(&[without(rsa.jwk()), unauthenticated]);
+    let mut stranger = makers()[1].jwk();
+    stranger["kid"] = json!(rsa.kid());
+    let both = set(&[without(rsa.jwk()), stranger]);
     assert_eq!(prove(&named, &both), Err(AuthError::TokenAlgorithm));
     // Two that fit: which of them is meant would be a guess, although one of them verifies.
     let mut twin = rsa.jwk();

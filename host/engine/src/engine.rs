@@ -117,9 +117,9 @@ impl Engine {
         let compiler = wasmtime::Engine::new(&sandbox::code()).map_err(EngineError::Sandbox)?;
         let PrepareSettings { confinement, cache } = workplace;
         let build = build_id().map_err(EngineError::Program)?;
-        let recorded_elsewhere =
+        let elsewhere =
             ChildPreparer { confinement, cache, compiler: compiler_digest(&compiler), build };
-        Self::set_up(options, Reset::probe(), Preparer::Child(Box::new(recorded_elsewhere)), None)
+        Self::set_up(options, Reset::probe(), Preparer::Child(Box::new(elsewhere)), None)
     }
 
     fn set_up(

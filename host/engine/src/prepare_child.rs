@@ -235,7 +235,7 @@ fn converse(
             );
         };
         name("make-job").spawn_scoped(scope, write).inspect_err(|_| drop(child.kill()))?;
-        let log_failure = move || {
+        let complain = move || {
             let mut complaint = Vec::new();
             drop((&mut stderr).take(MAX_ERROR_BYTES).read_to_end(&mut complaint));
             // Read on, so that it never waits for us.
@@ -243,7 +243,7 @@ fn converse(
             complaint
         };
         let listener = name("make-errors")
-            .spawn_scoped(scope, log_failure)
+            .spawn_scoped(scope, complain)
             .inspect_err(|_| drop(child.kill()))?;
         let waits = || Instant::now() < until && !given_up.is_cancelled();
         let mut in_time = loop {

@@ -472,8 +472,8 @@ mod tests {
                 Err(Fault::Error(text)) => text.expose().clone(),
                 other => panic!("{language}, {misbehaviour}: {other:?}"),
             };
-            let recovered_at = asked("nothing");
-            assert_eq!(recovered_at.as_deref(), Ok("[], 0 changes, risk None"), "{language}");
+            let healthy = asked("nothing");
+            assert_eq!(healthy.as_deref(), Ok("[], 0 changes, risk None"), "{language}");
             assert_eq!(asked("loop"), Err(Fault::Deadline), "{language}");
             // An interpreter that gets no more memory may still say so itself, or end.
             let eaten = asked("eat");
@@ -520,10 +520,9 @@ mod tests {
                 engine_of_its_own().prepare(&component, r#"{"secret":"x"}"#, limits).unwrap();
             assert_eq!(second.snapshot_digest(), plugin.snapshot_digest(), "{language}");
             let sign_in = SignIn::of("order", "", 1_795_600_800_000);
-            let recorded_elsewhere =
-                second.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome;
-            assert_eq!(recorded_elsewhere.map(|decision| told(&decision)), order, "{language}");
-            assert_eq!(asked("nothing"), recovered_at, "{language} is as well as before");
+            let elsewhere = second.evaluate(&sign_in.view(), Duration::from_secs(1)).outcome;
+            assert_eq!(elsewhere.map(|decision| told(&decision)), order, "{language}");
+            assert_eq!(asked("nothing"), healthy, "{language} is as well as before");
         }
     }
 

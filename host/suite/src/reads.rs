@@ -179,12 +179,12 @@ impl<'a> Walk<'a> {
 
     fn check(&mut self, mark: &Value, text: &str, pointer: &str) {
         let beginnings = mark.as_object().into_iter().flatten();
-        let max_backoff = beginnings
+        let longest = beginnings
             .filter_map(|(start, paths)| {
                 Some((start.len(), paths, text.strip_prefix(start.as_str())?))
             })
             .max_by_key(|(length, ..)| *length);
-        let (mark, text) = max_backoff.map_or((mark, text), |(_, paths, rest)| (paths, rest));
+        let (mark, text) = longest.map_or((mark, text), |(_, paths, rest)| (paths, rest));
         let one = mark.as_str();
         let several = mark.as_array().into_iter().flatten().filter_map(Value::as_str);
         let paths: Vec<_> =

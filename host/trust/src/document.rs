@@ -72,10 +72,10 @@ pub(crate) fn parse<D: Document>(payload: &[u8]) -> Result<D, Refusal> {
 /// that is.
 pub(crate) fn check_validity(
     (issued, expires): (Millis, Millis),
-    max_backoff: Millis,
+    longest: Millis,
     words: &str,
 ) -> Result<(), String> {
-    if issued >= expires || expires.0 - issued.0 > max_backoff.0 {
+    if issued >= expires || expires.0 - issued.0 > longest.0 {
         return Err(format!("its end is before its beginning, or more than {words} after it"));
     }
     Ok(())

@@ -39,12 +39,14 @@ pub struct TrustHistory {
     pub serials: BTreeMap<String, u64>,
     /// The floors that active sets have signed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(rename = "floors")]
     pub min_serials: BTreeMap<String, u64>,
     /// What must never run again.
     #[serde(skip_serializing_if = "RevokedPlugins::is_empty")]
     pub revoked: RevokedPlugins,
     /// Break-glass documents that were opened, by id, and until when they could have been.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(rename = "spent")]
     pub used_documents: BTreeMap<String, Millis>,
     /// Candidates of a release set that were stopped: digests of which one in which set. A later set begins anew.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]

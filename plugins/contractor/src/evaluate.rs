@@ -148,8 +148,8 @@ fn cap(settings: &Compiled, call: &Call, end: &End, left: i64, mut decision: Dec
     let left = u32::try_from(left).unwrap_or(u32::MAX);
     let mut shortest = None;
     for lifetime in &call.lifetimes {
-        let max_backoff = settings.longest_seconds.unwrap_or(u32::MAX).max(lifetime.least);
-        let seconds = left.min(max_backoff);
+        let longest = settings.longest_seconds.unwrap_or(u32::MAX).max(lifetime.least);
+        let seconds = left.min(longest);
         if lifetime.seconds > seconds {
             decision =
                 decision.change(Change::CapLifetime(Cap { target: lifetime.target, seconds }));

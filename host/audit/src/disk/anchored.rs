@@ -128,8 +128,8 @@ mod tests {
         disk.create(&below.join("one")).unwrap();
         disk.check_place().unwrap();
         for exchanged in [&below, &dir] {
-            let recorded_elsewhere = home.path().join("elsewhere");
-            fs::rename(exchanged, &recorded_elsewhere).unwrap();
+            let elsewhere = home.path().join("elsewhere");
+            fs::rename(exchanged, &elsewhere).unwrap();
             assert!(disk.check_place().is_err(), "gone");
             fs::create_dir_all(&below).unwrap();
             assert!(disk.check_place().is_err(), "another one");
@@ -139,7 +139,7 @@ mod tests {
             disk.sync_dir(&below).unwrap();
             assert_eq!(fs::read_dir(&below).unwrap().count(), 0);
             fs::remove_dir_all(exchanged).unwrap();
-            fs::rename(&recorded_elsewhere, exchanged).unwrap();
+            fs::rename(&elsewhere, exchanged).unwrap();
             disk.check_place().unwrap();
             assert_eq!(disk.list(&below).unwrap(), ["one"]);
         }

@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn an_operation_without_a_descriptor_takes_one_of_the_stock_and_the_stock_is_filled_up() {
         let disk = SpareDisk::new(OsDisk, Arc::default());
-        let has_candidates = AtomicU64::new(0);
-        let open = || match has_candidates.fetch_add(1, Ordering::Relaxed) {
+        let tries = AtomicU64::new(0);
+        let open = || match tries.fetch_add(1, Ordering::Relaxed) {
             0 => Err(Errno::MFILE.into()),
             1 => Err(Errno::INTR.into()),
             2 => Err(Errno::NFILE.into()),

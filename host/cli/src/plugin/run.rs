@@ -120,8 +120,8 @@ impl Prompt {
         let TestCall::Evaluate(incoming) = &self.question else { return Ok(None) };
         let Ok(view) = self.manifest.reads.view(&incoming.call) else { return Ok(None) };
         let meter = Meter::new(CONFIGURE_TIME).map_err(CliError::host)?;
-        let started = meter.measure(&self.wasm, &self.settings, self.manifest.limits, &view)?;
-        Ok(started.ok().map(|(_, cost)| cost))
+        let measured = meter.measure(&self.wasm, &self.settings, self.manifest.limits, &view)?;
+        Ok(measured.ok().map(|(_, cost)| cost))
     }
 }
 

@@ -24,12 +24,12 @@ impl ReleaseDiff {
     pub fn between(old: Option<&ReleaseSet>, new: &ReleaseSet) -> Self {
         let mut lines = Vec::new();
         let empty = BTreeMap::new();
-        let previous_metrics = old.map_or(&empty, |old| &old.plugins);
-        for id in previous_metrics.keys().chain(new.plugins.keys()).collect::<BTreeSet<_>>() {
+        let former = old.map_or(&empty, |old| &old.plugins);
+        for id in former.keys().chain(new.plugins.keys()).collect::<BTreeSet<_>>() {
             let said = |entry: &portcullis_trust::PluginEntry| {
                 format!("{} (serial {})", entry.version, entry.serial)
             };
-            match (previous_metrics.get(id), new.plugins.get(id)) {
+            match (former.get(id), new.plugins.get(id)) {
                 (None, Some(is)) => lines.push(('+', format!("plugin {id} {}", said(is)))),
                 (Some(was), None) => lines.push(('-', format!("plugin {id} {}", said(was)))),
                 (Some(was), Some(is)) if was != is => {
@@ -195,7 +195,7 @@ mod tests {
              \n  - token: org.b monitor, settings 000000000000, review = deny"
         );
         let same = ReleaseDiff::between(Some(&old), &ReleaseSet { version: 5, ..old.clone() });
-        assert!(same.text().contains("nothing that decides changes"));
+        assert!(same.text().contains("the decisions stay as they are"));
         assert_eq!(ReleaseDiff::between(None, &old).json()["from"], Value::Null);
     }
 }

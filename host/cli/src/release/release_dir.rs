@@ -163,11 +163,10 @@ impl ReleaseDir {
         }
         put(&self.paths.set, &package.envelope)?;
         if package.downgrade.is_none()
-            && let Ok(previous_metrics) =
-                read_bounded(&self.paths.downgrade, Envelope::MAX_BYTES as u64)
+            && let Ok(former) = read_bounded(&self.paths.downgrade, Envelope::MAX_BYTES as u64)
         {
             // It was for another set, and lies in nobody's way; but whoever looks here should see what is meant.
-            self.keep(&previous_metrics, "downgrade", package.set.version)?;
+            self.keep(&former, "downgrade", package.set.version)?;
             drop(fs::remove_file(&self.paths.downgrade));
         }
         Ok(archived)

@@ -13,10 +13,10 @@ fn attribute() -> Attribute {
 
 fn cost(evaluate: &str) -> Cost {
     let meter = Meter::new(PLENTY).unwrap();
-    let started = meter
+    let measured = meter
         .measure(&evaluating(evaluate, ""), "{}", Limits::DEFAULT, &view("u1", &attribute()))
         .unwrap();
-    started.unwrap_or_else(|fault| panic!("{fault}")).1
+    measured.unwrap_or_else(|fault| panic!("{fault}")).1
 }
 
 #[test]

@@ -349,9 +349,9 @@ fn native_is_what_renders() {
         for verdict in Effect::ALL {
             let answer = write(kind, &request, &Outcome { verdict, ..Outcome::default() }).unwrap();
             let text = String::from_utf8_lossy(answer.body());
-            let would_reject = text.contains("\"error\":") || text.contains("UNVERIFIED");
+            let refuses = text.contains("\"error\":") || text.contains("UNVERIFIED");
             assert_eq!(
-                would_reject,
+                refuses,
                 verdict > Effect::Allow || kind == HookKind::OktaPasswordImport,
                 "{kind:?} {verdict:?}"
             );

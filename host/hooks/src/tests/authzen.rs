@@ -641,9 +641,8 @@ fn metadata_names_what_is_answered_and_only_by_the_operators_url() {
         })
     );
     assert_eq!(get(true, &settings(None)).unwrap().status, 404);
-    let recorded_elsewhere =
-        Request { get: true, route: ONE, header: &|_| None, searches: true, body: &[] };
-    assert!(preflight(Authzen, &recorded_elsewhere, &SETTINGS).is_none());
+    let elsewhere = Request { get: true, route: ONE, header: &|_| None, searches: true, body: &[] };
+    assert!(preflight(Authzen, &elsewhere, &SETTINGS).is_none());
     let routes =
         |path: &str| Authzen.routes(path).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     assert_eq!(routes("/")[0], "/access/v1/evaluation");

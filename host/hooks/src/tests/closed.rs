@@ -199,8 +199,8 @@ fn no_closed_flow_goes_on() {
                 generic_goes_on(&refuse(HookKind::Generic, &open)),
                 "the model can see an allowance"
             );
-            let unauthenticated = SafeAnswerInput { cause: Cause::Unauthenticated, ..open };
-            assert_eq!(refuse(HookKind::Generic, &unauthenticated).status, 401);
+            let stranger = SafeAnswerInput { cause: Cause::Unauthenticated, ..open };
+            assert_eq!(refuse(HookKind::Generic, &stranger).status, 401);
         }
     }
 }

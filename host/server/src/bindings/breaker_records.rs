@@ -62,7 +62,7 @@ pub fn record(
             tracing::info!(
                 hook,
                 plugin,
-                probes,
+                trials = probes,
                 after_ms,
                 event = "plugin.readmitted",
                 "the plugin stood its trial: it is asked again"

@@ -335,13 +335,13 @@ impl BreakGlassState {
             return spent.check_unused(&claimed).map_err(refused);
         }
         let document = BreakGlass::verify(&context.root, envelope, at).map_err(refused)?;
-        let recorded_elsewhere = |what: String| ("break-glass-wrong-target", what);
+        let elsewhere = |what: String| ("break-glass-wrong-target", what);
         if document.tenant != context.config.tenant {
-            return Err(recorded_elsewhere(format!("it is for the tenant `{}`", document.tenant)));
+            return Err(elsewhere(format!("it is for the tenant `{}`", document.tenant)));
         }
         let hook = context.hooks.iter().find(|(name, _)| **name == *document.hook);
         let (_, place) = hook.ok_or_else(|| {
-            recorded_elsewhere(format!("it is for the hook `{}`, which is not here", document.hook))
+            elsewhere(format!("it is for the hook `{}`, which is not here", document.hook))
         })?;
         if current(place).is_some() {
             return Ok(());

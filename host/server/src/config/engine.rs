@@ -60,7 +60,7 @@ impl EngineConfig {
         &self,
         workers: usize,
         sealing: &SymmetricKey,
-        is_enabled: bool,
+        keeps: bool,
     ) -> Result<Engine, StartError> {
         let configure_time = Duration::from_millis(self.configure_ms);
         let options = Options { workers, configure_time, ..Options::default() };
@@ -69,10 +69,10 @@ impl EngineConfig {
             cpu_s: self.compile_cpu_s,
             wall_s: self.compile_wall_s,
         };
-        if is_enabled {
+        if keeps {
             log_confinement(confinement);
         }
-        let cache = Cache::new(self.cache.clone(), self.cache_bytes, is_enabled, sealing.expose());
+        let cache = Cache::new(self.cache.clone(), self.cache_bytes, keeps, sealing.expose());
         let cache = cache.map_err(|_| StartError::Random)?;
         Ok(Engine::with_prepare_settings(options, PrepareSettings { confinement, cache })?)
     }

@@ -355,17 +355,15 @@ fn deliver_ms(
         wrong.add(format!("{} has no messages to deliver", kind.name()));
     }
     wrong.keep(chosen.check());
-    let mut max_backoff = Some(0);
+    let mut longest = Some(0);
     for name in chosen.names() {
         match around.deliveries.get(name) {
-            Some(Some(service)) => {
-                max_backoff = max_backoff.map(|most| service.timeout_ms.max(most))
-            }
-            Some(None) => max_backoff = None,
+            Some(Some(service)) => longest = longest.map(|most| service.timeout_ms.max(most)),
+            Some(None) => longest = None,
             None => wrong.add(format!("there is no [delivery.{name}]")),
         }
     }
-    max_backoff
+    longest
 }
 
 impl HookConfig {

@@ -152,9 +152,8 @@ fn ends_connection(bytes: &[u8]) -> bool {
     let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).to_ascii_lowercase();
     // 100 (Continue) is no answer.
     let is_final = !head.get("http/1.1 ".len()..).is_some_and(|status| status.starts_with('1'));
-    let is_enabled = head.contains("\r\nconnection: keep-alive");
-    is_final
-        && (head.contains("\r\nconnection: close") || (head.starts_with("http/1.0") && !is_enabled))
+    let keeps = head.contains("\r\nconnection: keep-alive");
+    is_final && (head.contains("\r\nconnection: close") || (head.starts_with("http/1.0") && !keeps))
 }
 
 /// One watch, shared by the connection and what answers its requests.

@@ -21,10 +21,10 @@ pub fn log(hook: &HookConfig, incoming: &HookRequest, clock: &Clock) {
     for place in hook.kind.default_entitlements() {
         let value = incoming.call.payload.pointer(place);
         if value.is_some_and(is_unread)
-            && LOG_LIMITS.allows(UNREAD_REASONS, &hook.name, clock.instant())
+            && LOG_LIMITS.allows(PASSED_OVER, &hook.name, clock.instant())
         {
             tracing::debug!(
-                event = UNREAD_REASONS,
+                event = PASSED_OVER,
                 hook = hook.name,
                 place,
                 "a value at a place of entitlements is neither a string nor a list of strings, \
@@ -47,7 +47,7 @@ fn is_unread(value: Value<'_>) -> bool {
 }
 
 /// The event of a value that is no entitlement.
-const UNREAD_REASONS: &str = "hook.entitlement-passed-over";
+const PASSED_OVER: &str = "hook.entitlement-passed-over";
 
 #[cfg(test)]
 mod tests {

@@ -262,12 +262,10 @@ impl Client {
         if answer.status() != 202 {
             return Err(error_response(answer, &place, until).await);
         }
-        let recorded_elsewhere = |why| RegistryError::Redirect { place: place.clone(), why };
-        let to = target(&url, &answer).ok_or_else(|| recorded_elsewhere("no place to put it"))?;
+        let elsewhere = |why| RegistryError::Redirect { place: place.clone(), why };
+        let to = target(&url, &answer).ok_or_else(|| elsewhere("no place to put it"))?;
         if origin(&to) != origin(&url) {
-            return Err(recorded_elsewhere(
-                "another host to put it, which would see what proves us",
-            ));
+            return Err(elsewhere("another host to put it, which would see what proves us"));
         }
         let mark = if to.contains('?') { '&' } else { '?' };
         let to = format!("{to}{mark}digest={}", it.digest);
@@ -335,23 +333,23 @@ impl Client {
         until: Instant,
     ) -> Result<Response<Incoming>, RegistryError> {
         let own = origin(&url);
-        let recorded_elsewhere = |why| RegistryError::Redirect { place: call.place.clone(), why };
+        let elsewhere = |why| RegistryError::Redirect { place: call.place.clone(), why };
         for _ in 0..=MAX_REDIRECTS {
             let answer = self.send(call, &url, origin(&url) == own, until).await?;
             match answer.status().as_u16() {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => {
                     let next = target(&url, &answer)
-                        .ok_or_else(|| recorded_elsewhere("no place that can be called"))?;
+                        .ok_or_else(|| elsewhere("no place that can be called"))?;
                     if url.starts_with("https:") && !next.starts_with("https:") {
-                        return Err(recorded_elsewhere("plain HTTP"));
+                        return Err(elsewhere("plain HTTP"));
                     }
                     url = next;
                 }
                 _ => return Err(error_response(answer, &call.place, until).await),
             }
         }
-        Err(recorded_elsewhere("one place after the other"))
+        Err(elsewhere("one place after the other"))
     }
 
     /// Sends a request, and once more with what it is asked for.

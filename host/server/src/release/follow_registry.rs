@@ -369,10 +369,10 @@ fn log_failure(
 
 /// How long until the next look: longer after each that brought nothing good, and never the same for two hosts.
 fn pause(poll_ms: u64, failures: u32) -> Duration {
-    let max_backoff = MAX_PAUSE_MS.max(poll_ms);
+    let longest = MAX_PAUSE_MS.max(poll_ms);
     let wait = poll_ms
         .saturating_mul(1_u64.checked_shl(failures.min(MAX_DOUBLINGS)).unwrap_or(1))
-        .min(max_backoff);
+        .min(longest);
     let mut random = [0; 2];
     // Without randomness it is the middle.
     let part = match aws_lc_rs::rand::fill(&mut random) {

@@ -185,10 +185,10 @@ impl ClockMachine {
         let seen = Observation { ahead, at: reading.monotonic };
         // An event that is sent again is older than its platform's clock: within a minute the one
         // that is furthest ahead counts.
-        let is_enabled = self.platform.is_some_and(|known| {
+        let keeps = self.platform.is_some_and(|known| {
             reading.monotonic.saturating_sub(known.at) <= SUPERSEDE && known.ahead > ahead
         });
-        if !is_enabled {
+        if !keeps {
             self.platform = Some(seen);
         }
     }

@@ -30,8 +30,8 @@ fn one_key_under_two_names_counts_once() {
 
 #[test]
 fn a_stranger_s_signature_neither_counts_nor_harms() {
-    let (one, unauthenticated) = (key("one", 1), key("stranger", 9));
-    let envelope = Envelope::parse(&sign("t", b"{}", &[&unauthenticated, &one])).unwrap();
+    let (one, stranger) = (key("one", 1), key("stranger", 9));
+    let envelope = Envelope::parse(&sign("t", b"{}", &[&stranger, &one])).unwrap();
     let known = [one.public().clone()];
     let verified = envelope.verify("t", &known).unwrap();
     assert_eq!((verified.signers.len(), verified.unknown), (1, 1));
@@ -74,8 +74,8 @@ fn key_ids_are_hints_that_must_not_lie() {
     for lie in [&named_two, &named_nobody] {
         assert_eq!(verify(lie), (0, vec!["keyid-mismatch"]), "{lie}");
     }
-    for timeout in [text.replace(&keyid, ""), text.replace(&format!(r#""keyid":"{keyid}","#), "")] {
-        assert_eq!(verify(&timeout), (1, vec![]), "{timeout}");
+    for silence in [text.replace(&keyid, ""), text.replace(&format!(r#""keyid":"{keyid}","#), "")] {
+        assert_eq!(verify(&silence), (1, vec![]), "{silence}");
     }
 }
 

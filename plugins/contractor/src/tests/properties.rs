@@ -88,11 +88,11 @@ proptest! {
     #[test]
     fn nothing_outlives_the_end_whatever_the_clock_skew(
         items in items(), minute in 0..40 * 1440_i64, asked in 300..86_400_u32, skew in 0..=600_i64, share in -1000..=1000_i64,
-        max_backoff in prop::option::of(60..40_000_u32),
+        longest in prop::option::of(60..40_000_u32),
     ) {
         let mut settings = settings();
         settings["clock_skew_seconds"] = json!(skew);
-        settings["longest_seconds"] = json!(max_backoff);
+        settings["longest_seconds"] = json!(longest);
         let plugin = contractor(&settings);
         let really = base() + jiff::Span::new().minutes(minute);
         // The host's clock is ahead or behind by no more than the skew.

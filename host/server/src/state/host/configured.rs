@@ -256,14 +256,14 @@ impl Configured {
     ///
     /// # Errors
     /// [`StartError::Engine`].
-    pub fn engine(&self, is_enabled: bool) -> Result<Engine, StartError> {
+    pub fn engine(&self, keeps: bool) -> Result<Engine, StartError> {
         let config = &self.config;
         // Serving threads, and every binding's own: an instance is given back before its call waits
         // for the log or a lane, so what runs at once is bounded by threads, not by calls in
         // progress.
         let own = config.plugins.limits(config.listen.workers).concurrency;
         let workers = config.listen.workers.saturating_add(own).saturating_add(1);
-        config.engine.start(workers, &self.sealing, is_enabled)
+        config.engine.start(workers, &self.sealing, keeps)
     }
 
     /// Opens the spools of resume calls.

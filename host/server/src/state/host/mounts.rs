@@ -96,10 +96,8 @@ mod tests {
         assert_eq!(awaited(ROOT, "/srv/audit"), audit);
         assert_eq!(awaited(ROOT, "/srv/audit/portcullis/log"), audit);
         assert_eq!(awaited(ROOT, "/with blank/audit"), Some(PathBuf::from("/with blank")));
-        for recorded_elsewhere in
-            ["/srv/auditor", "/srv/other", "/var/lib/portcullis/audit", "/none"]
-        {
-            assert_eq!(awaited(ROOT, recorded_elsewhere), None, "{recorded_elsewhere}");
+        for elsewhere in ["/srv/auditor", "/srv/other", "/var/lib/portcullis/audit", "/none"] {
+            assert_eq!(awaited(ROOT, elsewhere), None, "{elsewhere}");
         }
         let mounted = format!(
             "{ROOT}23 22 8:2 / /srv/audit rw - ext4 /dev/sdb1 rw\n\
