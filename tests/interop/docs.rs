@@ -208,7 +208,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     let corrections = checkout().join("host/audit/src/corrections.rs");
     for file in sources(&checkout().join("host/server/src")).into_iter().chain([corrections]) {
         let text = fs::read_to_string(&file).unwrap_or_default();
-        let in_server = !file.ends_with("corrections.rs");
+        let in_server = file.starts_with(checkout().join("host/server"));
         // Events of the host's log are named alike: where they are written, limited or kept as
         // constants. A constant that names a record begins with `RECORD_`.
         let is_event = |before: &str| {
@@ -216,7 +216,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
             if before.lines().last().is_some_and(|line| line.contains("const RECORD_")) {
                 return false;
             }
-            in_server && ["event =", "admit(", ": &str ="].iter().any(|end| before.ends_with(end))
+            in_server && ["event =", "allows(", ": &str ="].iter().any(|end| before.ends_with(end))
         };
         let pieces: Vec<_> = text.split('"').collect();
         let words = pieces.windows(2).filter(|pair| !is_event(pair[0])).map(|pair| pair[1]);
@@ -279,7 +279,7 @@ fn the_operating_page_lists_every_metric_and_every_reason() {
     host.stop();
     let listed: BTreeSet<_> = rows(&page, "### Metrics").into_iter().flatten().collect();
     assert_eq!(listed, families, "the metrics of the page, and those of the host");
-    let source = ["admin/ready.rs", "expiry.rs"]
+    let source = ["admin/readiness.rs", "loading/expiry.rs"]
         .map(|file| fs::read_to_string(checkout().join("host/server/src").join(file)).unwrap());
     let source = source.concat();
     let words = source
