@@ -20,7 +20,8 @@ const TENANT: &str = "0f0b5b1e-6d5c-4f7a-9d55-0d7c7a3f5a10";
 const AUDIENCE: &str = "7d2b7b8e-0000-4444-8888-0a1b2c3d4e5f";
 const MICROSOFT: &str = "99045fe1-7639-4a75-9d4a-577b6ca3810f";
 
-/// A deployment whose hook `token` has this `caller`, and a second hook, `open`, likewise that goes on without.
+/// A deployment whose hook `token` has this `caller`, and a second hook, `open`, likewise that goes
+/// on without.
 fn deployment(caller: &str) -> TestDeployment {
     let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     deployment

@@ -89,7 +89,8 @@ fn what_entra_gets() {
         );
     }
 
-    // Nobody delivers in this deployment: Microsoft's own provider is to send the code, where the listener says so.
+    // No service delivers in this deployment: Microsoft's own provider is to send the code, where
+    // the listener says so.
     assert_eq!(ask("codes", "otp", "allow").status, 500);
     assert_eq!(ask("codes", "otp", "deny").status, 403);
 

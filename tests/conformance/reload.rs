@@ -206,7 +206,8 @@ fn the_admin_listener_moves_and_the_file_is_watched() {
     drop(host.stop());
 }
 
-/// A deployment whose host looks only when it is told to: a test that waits for a look must know which one it was.
+/// A deployment whose host looks only when it is told to: a test that waits for a look must know
+/// which one it was.
 fn unwatched() -> TestDeployment {
     let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     deployment.configure("watch_ms = 500", "watch_ms = 0");

@@ -378,7 +378,8 @@ fn a_new_plugin_says_what_is_missing() {
     assert!(missing.err.contains("`no-such-tool` is not installed\nhint: "), "{}", missing.err);
 }
 
-/// The shared example in a folder `hours` of the deployment, with its component; its manifest's source.
+/// The shared example in a folder `hours` of the deployment, with its component; its manifest's
+/// source.
 fn hours(deployment: &TestDeployment) -> String {
     copy(&checkout().join("plugins/examples/hours"), &deployment.path("hours"));
     fs::copy(component("hours"), deployment.path("hours/hours.wasm")).unwrap();

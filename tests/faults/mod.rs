@@ -23,7 +23,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use portcullis_tests::{Binding, TestDeployment};
 use serde_json::json;
 
-/// A deployment whose write-ahead segments are as small as they can be, so that they roll all the time.
+/// A deployment whose write-ahead segments are as small as they can be, so that they roll all the
+/// time.
 fn deployment() -> TestDeployment {
     let deployment =
         TestDeployment::build(&[Binding::new("token", "misbehaving", json!({"do": "allow"}))]);

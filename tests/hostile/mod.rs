@@ -21,8 +21,8 @@ mod unknown_paths;
 use portcullis_tests::{Binding, SignIn};
 use serde_json::{Value, json};
 
-/// A plugin that misbehaves as the settings say for the entitlement that somebody signs in with, and
-/// allows everybody else.
+/// A plugin that misbehaves as the settings say for the entitlement that somebody signs in with,
+/// and allows everybody else.
 fn misbehaving_binding(hook: &str, misbehaviours: &Value) -> Binding {
     Binding::new(
         hook,
@@ -36,7 +36,7 @@ fn with_group(entitlement: &str) -> SignIn {
     SignIn::with_groups(&[entitlement])
 }
 
-/// Somebody signs in for whom no misbehaviour is set.
+/// Signs in a person for whom no misbehaviour is set.
 fn clean_sign_in() -> SignIn {
     with_group("nurses")
 }

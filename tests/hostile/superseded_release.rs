@@ -177,7 +177,8 @@ fn what_a_registry_offers_revokes_while_what_it_offered_before_is_being_made() {
     assert_eq!(deployment.verify().code, 0);
 }
 
-/// A deployment whose folders are looked at twice a second, and in which making a plugin may take longer than anybody waits.
+/// A deployment whose folders are looked at twice a second, and in which making a plugin may take
+/// longer than anybody waits.
 fn deployment() -> TestDeployment {
     let deployment =
         TestDeployment::build(&[live_binding(), Binding::new("import", "contractor", contract())]);

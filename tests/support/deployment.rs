@@ -1,4 +1,5 @@
-//! A deployment: throw-away keys, signed plugins, a signed release and a configuration, in a directory of their own.
+//! A deployment: throw-away keys, signed plugins, a signed release and a configuration, in a
+//! directory of their own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -61,8 +62,9 @@ impl Ran {
 }
 
 impl Binding {
-    /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests (`misbehaving`) to a hook, enforcing. A name such as
-    /// `misbehaving-guard` is a twin: the same component and manifest under an id of its own.
+    /// Binds a plugin of the library (`sod`, `contractor`, `access-rules`) or of the tests
+    /// (`misbehaving`) to a hook, enforcing. A name such as `misbehaving-guard` is a twin: the same
+    /// component and manifest under an id of its own.
     pub fn new(hook: &str, plugin: &str, settings: Value) -> Self {
         let fallback = match hook {
             "event" => vec![("deny", "record"), ("review", "record"), ("step-up", "record")],
@@ -123,7 +125,8 @@ impl Candidate {
         Self { version: None, settings: Some(settings), terms: terms.to_owned() }
     }
 
-    /// Another version of a plugin, signed as this file ([`TestDeployment::sign_as`]), with the live settings.
+    /// Another version of a plugin, signed as this file ([`TestDeployment::sign_as`]), with the
+    /// live settings.
     pub fn version(plugin: &str, file: &str, terms: &str) -> Self {
         Self {
             version: Some((plugin.to_owned(), file.to_owned())),
@@ -424,8 +427,8 @@ impl TestDeployment {
         self.must(&sign);
     }
 
-    /// Runs `portcullis` in the deployment. One that does not end is ended, with the code 124, so that a
-    /// test which expects an end fails and does not wait.
+    /// Runs `portcullis` in the deployment. One that does not end is ended, with the code 124, so
+    /// that a test which expects an end fails and does not wait.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=10", RUN_LIMIT_S]).arg(binary());

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::kinds::with_list;
 use crate::{Answer, Binding, Host, Raw, SECRET, TestDeployment, checkout};
 
-/// The hooks of [`entra_deployment`]: name and kind's last word, where the body says what to do, and settings of the kind.
+/// The hooks of [`entra_deployment`]: name and kind's last word, where the body says what to do,
+/// and settings of the kind.
 const HOOKS: [(&str, &str, &str); 9] = [
     ("tokens", "token-issuance-start", MARKET),
     ("sign-up", "attribute-collection-start", MARKET),
@@ -22,8 +23,8 @@ const HOOKS: [(&str, &str, &str); 9] = [
 
 const MARKET: &str = r#"["/data/authenticationContext/client/market"]"#;
 
-/// Builds a deployment with a hook of every kind of Entra, each named as in [`entra`]; `interface` is where resume calls go. Each
-/// binding is a hook and the settings of `misbehaving` on it.
+/// Builds a deployment with a hook of every kind of Entra, each named as in [`entra`]; `interface`
+/// is where resume calls go. Each binding is a hook and the settings of `misbehaving` on it.
 #[expect(clippy::unwrap_used, reason = "a deployment that cannot be built is a failed test")]
 pub fn entra_deployment(interface: &str, bindings: &[(&str, Value)]) -> TestDeployment {
     let mut deployment = TestDeployment::build(&[]);
@@ -76,7 +77,8 @@ pub fn entra_deployment(interface: &str, bindings: &[(&str, Value)]) -> TestDepl
     deployment
 }
 
-/// What Entra sends: a payload of the hooks' own tests, by its name, for the misbehaviour of that name.
+/// Returns what Entra sends: a payload of the hooks' own tests, by its name, for the misbehaviour
+/// of that name.
 #[expect(clippy::unwrap_used, reason = "a payload that is not there is a failed test")]
 pub fn entra(payload: &str, misbehaviour: &str) -> Value {
     let read =

@@ -1,5 +1,5 @@
-//! Documents that `portcullis` refuses to make: signed with the deployment's own keys, by another hand (DSSE
-//! 1.0.2, Ed25519).
+//! Documents that `portcullis` refuses to make: signed with the deployment's own keys, by another
+//! hand (DSSE 1.0.2, Ed25519).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -28,7 +28,8 @@ impl TestDeployment {
         serde_json::from_str(&self.opened_text(file)).unwrap()
     }
 
-    /// An envelope for any payload, signed with a key of the deployment (`release`, `publisher`, …).
+    /// An envelope for any payload, signed with a key of the deployment (`release`, `publisher`,
+    /// …).
     pub fn forge(&self, key: &str, payload_type: &str, payload: &str) -> String {
         self.forge_by(&[key], payload_type, payload)
     }
@@ -47,7 +48,8 @@ impl TestDeployment {
         json!({"payload": BASE64.encode(payload), "payloadType": payload_type, "signatures": signatures}).to_string()
     }
 
-    /// The id of a key of the deployment, and its signature over a message: as a token would make it.
+    /// The id of a key of the deployment, and its signature over a message: as a token would make
+    /// it.
     pub fn signature(&self, key: &str, message: &[u8]) -> (String, [u8; 64]) {
         let text = self.read(&format!("keys/{key}.key"));
         let mut parts = text.trim().strip_prefix("PRIVATE+KEY+").unwrap().splitn(3, '+');

@@ -29,8 +29,8 @@ pub fn golden(name: &str, text: &str) {
     );
 }
 
-/// A text with what differs in every deployment replaced: digests and keys by `…`, times by `TIME`, and
-/// the number behind each of these texts by `N`. Every other number stays, so that a status, a
+/// A text with what differs in every deployment replaced: digests and keys by `…`, times by `TIME`,
+/// and the number behind each of these texts by `N`. Every other number stays, so that a status, a
 /// version or a count that changes is found.
 pub fn normal(text: &str, volatile: &[&str]) -> String {
     let mut out = String::new();

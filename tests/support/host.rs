@@ -235,8 +235,8 @@ impl Host {
         })
     }
 
-    /// Waits until its log has what is looked for. A host that has ended logs no more, and fails the
-    /// test at once.
+    /// Waits until its log has what is looked for. A host that has ended logs no more, and fails
+    /// the test at once.
     #[track_caller]
     fn wait<T>(&self, what: &str, patience: Duration, found: impl Fn(&Log) -> Option<T>) -> T {
         let begin = Instant::now();

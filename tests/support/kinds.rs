@@ -3,8 +3,9 @@
 use crate::{Binding, SECRET, TestDeployment};
 
 impl TestDeployment {
-    /// A deployment with a hook `asked` of this kind besides the usual ones, and these bindings. `more` are further lines of the hook. The
-    /// tests' own plugin reads these paths there besides what every call has, and may want these changes.
+    /// A deployment with a hook `asked` of this kind besides the usual ones, and these bindings.
+    /// `more` are further lines of the hook. The tests' own plugin reads these paths there besides
+    /// what every call has, and may want these changes.
     pub fn speaking(
         kind: &str,
         path: &str,

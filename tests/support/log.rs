@@ -8,8 +8,8 @@ use std::ops::Deref;
 
 use serde_json::Value;
 
-/// What a host has logged, as JSON lines. It is text as well, in which a test searches for what must
-/// not be there.
+/// The lines that a host has logged, as JSON. It is text as well, in which a test searches for what
+/// must not be there.
 #[derive(Clone, Debug, Default)]
 pub struct Log(String);
 
@@ -125,7 +125,7 @@ impl LogLine {
 }
 
 impl Log {
-    /// What a host has written.
+    /// The lines that a host has written.
     pub(crate) fn of(text: &str) -> Self {
         Self(text.to_owned())
     }

@@ -1,7 +1,7 @@
 //! Tools that a test needs and a machine may lack: nothing is skipped without being counted.
 //!
-//! Invariant: a test without its tool fails, except where `PORTCULLIS_SKIP_MISSING=1` allows to skip
-//! it; then a line in the file that `PORTCULLIS_SKIPPED` names has the test and the tool, and
+//! Invariant: a test without its tool fails, except where `PORTCULLIS_SKIP_MISSING=1` allows to
+//! skip it; then a line in the file that `PORTCULLIS_SKIPPED` names has the test and the tool, and
 //! `cargo xtask test` counts those lines. Only the standard library is used here: the tests of the
 //! host's crates include this file by its path.
 
@@ -11,10 +11,10 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::thread;
 
-/// What is missing, and where it comes from.
+/// The missing tool, and where it comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct MissingTool {
-    /// What a test asked for.
+    /// The tool that a test asked for.
     pub name: &'static str,
     /// Where it comes from, such as a Debian package.
     pub source: &'static str,

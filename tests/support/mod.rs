@@ -1,4 +1,5 @@
-//! The vocabulary of the black-box tests: a deployment (keys, signed release, configuration), a host that serves it, calls and answers.
+//! The vocabulary of the black-box tests: a deployment (keys, signed release, configuration), a
+//! host that serves it, calls and answers.
 //!
 //! Invariant: everything goes through the `portcullis` binary and real sockets on 127.0.0.1, as an operator and a platform would;
 //! nothing here knows a crate of the host. What a test does not say is the ordinary.

@@ -1,5 +1,5 @@
-//! What the demonstration and the benchmarks serve: throw-away keys, signed plugins, a signed release,
-//! a configuration and a server.
+//! The deployment that the demonstration and the benchmarks serve: throw-away keys, signed plugins,
+//! a signed release, a configuration and a server.
 //!
 //! Invariant: every step is a command that a user could type, and is shown as it is run.
 

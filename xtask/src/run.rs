@@ -9,7 +9,7 @@ use std::{env, fs, thread};
 /// Why a command cannot go on; printed once, at the end.
 pub struct Error(pub String);
 
-/// What every step returns.
+/// The result of every step.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
 impl<E: std::error::Error> From<E> for Error {
@@ -129,8 +129,8 @@ pub fn cargo() -> Command {
 ///
 /// Optimising ours would be three quarters of the time that a test run takes, since each crate is
 /// compiled a second time with its unit tests. Nothing that a test checks depends on speed;
-/// benchmarks run what users run. Crates of other projects keep their settings, so they are built once
-/// for all commands.
+/// benchmarks run what users run. Crates of other projects keep their settings, so they are built
+/// once for all commands.
 pub fn test_cargo() -> Result<Command> {
     let members = ["tree", "--workspace", "--depth", "0", "--prefix", "none", "--locked"];
     let members = output(cargo().args(members))?;

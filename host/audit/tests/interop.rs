@@ -1,7 +1,7 @@
 //! A log of ours before a verifier that we did not write: Go's `golang.org/x/mod/sumdb`.
 //!
-//! It fails where Go or its package is missing (Debian: `golang-go`, `golang-golang-x-mod-dev`), unless
-//! `PORTCULLIS_SKIP_MISSING=1` allows to skip it.
+//! It fails where Go or its package is missing (Debian: `golang-go`, `golang-golang-x-mod-dev`),
+//! unless `PORTCULLIS_SKIP_MISSING=1` allows to skip it.
 
 #![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]

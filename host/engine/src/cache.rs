@@ -51,8 +51,9 @@ pub(crate) enum CachedPlugin {
 }
 
 impl Cache {
-    /// The cache in `folder`, of at most `max_bytes` (nothing is kept at 0), under keys derived from one of the host's. One that does
-    /// not `keep` only looks up: for those who are not the host.
+    /// The cache in `folder`, of at most `max_bytes` (nothing is kept at 0), under keys derived
+    /// from one of the host's. One that does not `keep` only looks up: for those who are not the
+    /// host.
     ///
     /// # Errors
     ///

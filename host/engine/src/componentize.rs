@@ -18,8 +18,8 @@ use crate::inspect::{CONTRACT, MAX_BYTES, SEARCH};
 ///
 /// # Errors
 ///
-/// [`PrepareError::TooLarge`]; [`PrepareError::Invalid`] where it is no core module or its imports and exports are not
-/// those of its world.
+/// [`PrepareError::TooLarge`]; [`PrepareError::Invalid`] where it is no core module or its imports
+/// and exports are not those of its world.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, PrepareError> {
     if module.len() > MAX_BYTES {
         return Err(PrepareError::TooLarge { bytes: module.len(), most: MAX_BYTES });

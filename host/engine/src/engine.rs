@@ -1,8 +1,9 @@
 //! The engine: one per process, holding the sandboxes and the code of the plugins in use.
 //!
-//! Invariant: one compiled snapshot for each pair of component and settings, as long as some plugin uses it;
-//! and one preparation at a time, so that activating many plugins takes no more memory than activating the
-//! largest. With a [`PrepareSettings`], nothing is configured or compiled in this process: it loads what its child or its cache has.
+//! Invariant: one compiled snapshot for each pair of component and settings, as long as some plugin
+//! uses it; and one preparation at a time, so that activating many plugins takes no more memory
+//! than activating the largest. With a [`PrepareSettings`], nothing is configured or compiled in
+//! this process: it loads what its child or its cache has.
 
 use std::collections::HashMap;
 use std::hash::{Hash as _, Hasher};
@@ -198,7 +199,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`PrepareError`], for everything that is wrong with the component, its settings or its limits.
+    /// [`PrepareError`], for everything that is wrong with the component, its settings or its
+    /// limits.
     pub fn prepare(
         &self,
         component: &[u8],
@@ -357,10 +359,13 @@ impl Inner {
     ) -> Result<Code, PrepareError> {
         let not_compiled =
             |error: wasmtime::Error| PrepareError::NotCompiled { why: line(&format!("{error:#}")) };
-        // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. Only three places make a `CompiledPlugin`, which never leaves
-        // this crate and is never changed: `PluginCompiler::make`, with what that function gave; `wire::read_made` on what our own child, the
-        // program that runs here, wrote into a pipe that nobody else holds, having called `PluginCompiler::make`; and `wire::read_made` on an entry of
-        // the cache whose tag was verified under the host's key, so that it is what `Cache::store` was given: one of the former two.
+        // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. Only three
+        // places make a `CompiledPlugin`, which never leaves this crate and is never changed:
+        // `PluginCompiler::make`, with what that function gave; `codec::read_made` on what our own
+        // child, the program that runs here, wrote into a pipe that nobody else holds, having
+        // called `PluginCompiler::make`; and `codec::read_made` on an entry of the cache whose tag
+        // was verified under the host's key, so that it is what `Cache::store` was given: one of
+        // the former two.
         let component =
             unsafe { Component::deserialize(&self.pool, &made.code) }.map_err(not_compiled)?;
         component.initialize_copy_on_write_image().map_err(not_compiled)?;

@@ -1,8 +1,8 @@
 //! Why a component does not become a plugin, in words an operator can act on.
 //!
-//! Invariant: names the guilty party and what to do; holds no settings and no text that a plugin made, except
-//! the complaints about its settings, which only [`PrepareError::setting_errors`] gives out, because settings name
-//! people.
+//! Invariant: names the guilty party and what to do; holds no settings and no text that a plugin
+//! made, except the complaints about its settings, which only [`PrepareError::setting_errors`]
+//! gives out, because settings name people.
 
 use portcullis_model::Redacted;
 
@@ -11,7 +11,7 @@ use crate::fault::Fault;
 /// Why a component was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
-    /// More bytes than this room takes.
+    /// More bytes than this crate takes.
     #[error("the component has {bytes} bytes, more than the {most} that are allowed")]
     TooLarge {
         /// What it has.
@@ -19,7 +19,7 @@ pub enum PrepareError {
         /// What is allowed.
         most: usize,
     },
-    /// More of something than this room compiles.
+    /// More of something than this crate compiles.
     #[error("the component has {count} {what}, more than the {most} that are allowed")]
     TooMany {
         /// Of what.

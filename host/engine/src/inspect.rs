@@ -1,7 +1,7 @@
 //! What a component is, before anything of it is compiled or run.
 //!
 //! Invariant: nothing that passes imports anything outside the contract, uses what the sandbox has switched
-//! off, or is larger than this room compiles. The sizes are checked first, so that hostile bytes cost little.
+//! off, or is larger than this crate compiles. The sizes are checked first, so that hostile bytes cost little.
 
 use portcullis_model::Digest;
 use sha2::{Digest as _, Sha256};
@@ -36,9 +36,10 @@ pub(crate) const MAX_BYTES: usize = 32 << 20;
 ///
 /// # Errors
 ///
-/// [`PrepareError`]: too large, not a component, over-complex, using what the sandbox has switched off, importing
-/// what is not in the contract (`wasi:*` included) or what has no store yet, or not of the world
-/// `portcullis:policy/plugin@0.2.0`, or, where it exports `search`, not of `search-plugin`.
+/// [`PrepareError`]: too large, not a component, over-complex, using what the sandbox has switched
+/// off, importing what is not in the contract (`wasi:*` included) or what has no store yet, or not
+/// of the world `portcullis:policy/plugin@0.2.0`, or, where it exports `search`, not of
+/// `search-plugin`.
 pub fn inspect(component: &[u8]) -> Result<Inspection, PrepareError> {
     if component.len() > MAX_BYTES {
         return Err(PrepareError::TooLarge { bytes: component.len(), most: MAX_BYTES });

@@ -1,4 +1,4 @@
-//! The engine room: runs plugins in WebAssembly sandboxes, one fresh instance a call.
+//! The engine: runs plugins in WebAssembly sandboxes, one fresh instance a call.
 //!
 //! Invariant: the same snapshot and the same call give the same bytes, whatever ran before, beside, or in
 //! another process; and nothing that a plugin does reaches another call, another plugin or the host, beyond
@@ -7,10 +7,11 @@
 //!
 //! The way of a plugin: [`inspect()`] says whether the bytes are a component of our world;
 //! [`Engine::prepare`] has it made (`prepare`: its `configure` runs once, the memory that leaves is
-//! kept as a *snapshot*, and that is compiled) in a confined [child process](prepare_plugin), or finds it in
-//! the [`Cache`], and loads the code; [`Plugin::evaluate`] and [`Plugin::find`] start from the
-//! snapshot at every call. What this room does not do: decide who may run (`trust`), cut the call
-//! down to what the plugin reads or check what it said (`model`), or retry and refuse (`server`).
+//! kept as a *snapshot*, and that is compiled) in a confined [child process](prepare_plugin), or
+//! finds it in the [`Cache`], and loads the code; [`Plugin::evaluate`] and [`Plugin::find`] start
+//! from the snapshot at every call. This crate does not decide who may run (`trust`), cut
+//! the call down to what the plugin reads or check what it said (`model`), or retry and refuse
+//! (`server`).
 
 #![cfg_attr(
     test,

@@ -28,7 +28,8 @@ pub struct Plugin {
 
 /// What came of one call: a decision, or a page of a search.
 pub struct Evaluation<T = Decision> {
-    /// What the plugin gave. A decision is unchecked against its manifest; a page has passed [`SearchPage::check`](portcullis_model::SearchPage::check).
+    /// The plugin's output. A decision is unchecked against its manifest; a page has passed
+    /// [`SearchPage::check`](portcullis_model::SearchPage::check).
     pub outcome: Result<T, Fault>,
     /// The notes it took, also where it failed. For the sealed part of the record only.
     pub notes: Vec<String>,
@@ -79,9 +80,10 @@ impl Plugin {
         self.code.searching.is_some()
     }
 
-    /// Asks the plugin which ones: one page of what it finds, in an instance of its own, on this thread, within
-    /// the same limits as [`Plugin::evaluate`]. The view's phase says what is searched
-    /// ([`SearchTarget::phase`](portcullis_model::SearchTarget::phase)). A plugin that does not search finds nothing.
+    /// Asks the plugin which ones: one page of what it finds, in an instance of its own, on this
+    /// thread, within the same limits as [`Plugin::evaluate`]. The view's phase says what is
+    /// searched ([`SearchTarget::phase`](portcullis_model::SearchTarget::phase)). A plugin that
+    /// does not search finds nothing.
     ///
     /// More results than the page may have are a [`Fault::Output`]; what is not well-formed
     /// ([`SearchPage::check`](portcullis_model::SearchPage::check)) is a [`Fault::Malformed`].

@@ -1,8 +1,10 @@
 //! Making plugins in a process of their own: the same program, started anew for one job, with nothing but what the job says.
 //!
-//! Invariant: before the child runs a single instruction of the program, and so before it reads a byte of anybody, its memory, processor
-//! time, files and descriptors are limited; it inherits no environment and no descriptor but its three pipes, and dies with its
-//! parent. Whatever becomes of it, the host goes on and has one [`PrepareError`] to show. One at a time: the [`Engine`](crate::Engine) sees to it.
+//! Invariant: before the child runs a single instruction of the program, and so before it reads a
+//! byte of anybody, its memory, processor time, files and descriptors are limited; it inherits no
+//! environment and no descriptor but its three pipes, and dies with its parent. Whatever becomes of
+//! it, the host goes on and has one [`PrepareError`] to show. One at a time: the
+//! [`Engine`](crate::Engine) sees to it.
 
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -16,7 +18,8 @@ use crate::error::{PrepareError, line, no_memory};
 use crate::prepare::{CompiledPlugin, PluginCompiler, PrepareJob};
 use crate::{child_confinement, codec, ticker};
 
-/// The argument that makes this program the child. Its `main` must call [`prepare_plugin`] then, before it does anything else.
+/// The argument that makes this program the child. Its `main` must call [`prepare_plugin`] then,
+/// before it does anything else.
 pub const PREPARE_COMMAND: &str = "make-plugin";
 
 /// What a child may take.

@@ -1,8 +1,9 @@
 //! Plugins in JavaScript, Python and C: that they decide what the Rust one decides, that a snapshot of them is a snapshot, and that
 //! their misfortunes are theirs.
 //!
-//! Takes `hours.wasm`, `hours-LANGUAGE.wasm` and `misbehaving-LANGUAGE.wasm` from the directory `PORTCULLIS_PLUGINS`. A language whose
-//! tools were missing there fails, unless `PORTCULLIS_SKIP_MISSING=1` allows to leave it out.
+//! Takes `hours.wasm`, `hours-LANGUAGE.wasm` and `misbehaving-LANGUAGE.wasm` from the directory
+//! `PORTCULLIS_PLUGINS`. A language whose tools were missing there fails, unless
+//! `PORTCULLIS_SKIP_MISSING=1` allows to leave it out.
 
 #![expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")]
 

@@ -30,7 +30,7 @@ pub(crate) trait Adapter: Sync {
     /// What the safe answers are, for people.
     fn description(&self) -> &'static str;
 
-    /// Who reads the text that an answer or a resume call carries, and where.
+    /// Returns who reads the text that an answer or a resume call carries, and where.
     fn shown(&self) -> Shown;
 
     /// Where the hook is reached, given its path: whole paths, and the route that each of them is.
@@ -185,7 +185,7 @@ impl Methods {
     }
 }
 
-/// Who reads the text of an answer: the message of a finding, or a fixed text where there is no
+/// The reader of the text of an answer: the message of a finding, or a fixed text where there is no
 /// decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -193,9 +193,9 @@ pub enum Shown {
     Person(&'static str),
     /// The person, if the application that gets the answer shows it: where the text stands.
     Application(&'static str),
-    /// Nobody but an operator: where.
+    /// An operator alone reads it: where.
     Operator(&'static str),
-    /// Nobody: why.
+    /// No person reads it: why.
     Nobody(&'static str),
 }
 

@@ -165,8 +165,9 @@ pub fn read(
 /// Writes an answer, without the record's reference.
 ///
 /// # Errors
-/// [`RenderError`] where the platform would not do all of what the outcome wants. The server then sends the
-/// [`safe_answer`] with [`Cause::UnsupportedChange`], or denies where it is [`RenderErrorKind::TooShort`].
+/// [`RenderError`] where the platform would not do all of what the outcome wants. The server then
+/// sends the [`safe_answer`] with [`Cause::UnsupportedChange`], or denies where it is
+/// [`RenderErrorKind::TooShort`].
 pub fn write(
     kind: HookKind,
     incoming: &HookRequest,

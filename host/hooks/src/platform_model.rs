@@ -20,7 +20,8 @@ pub enum PlatformReaction {
     Proceeds,
     /// It stops, or reports where the kind has nothing that stops.
     Blocks,
-    /// It does not take the answer, for this reason, and does what it does then: see [`HookKind::failure_behaviour`].
+    /// It does not take the answer, for this reason, and does what it does then: see
+    /// [`HookKind::failure_behaviour`].
     Rejects(&'static str),
 }
 

@@ -1,6 +1,7 @@
 //! What is heard: a request on its way to a call, or to several.
 //!
-//! Invariant: what cannot be read is [`ParseError`] and repeats nothing of the body; what was read owns its text.
+//! Invariant: what cannot be read is [`ParseError`] and repeats nothing of the body; what was read
+//! owns its text.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -164,7 +165,8 @@ pub struct PageRequest {
 /// A request that could be read. Without `Debug`: it names people.
 #[derive(Clone)]
 pub struct HookRequest {
-    /// It, in words that no platform owns. `received`, `seed` and `tenant` are those of the [`ParseContext`].
+    /// It, in words that no platform owns. `received`, `seed` and `tenant` are those of the
+    /// [`ParseContext`].
     pub call: Call,
     /// The platform's own tenant that the body says it is from; where the caller's token names one too, they must be the same.
     pub platform_tenant: Option<String>,

@@ -1,9 +1,10 @@
 //! Keys as text: Ed25519 keys in the form of C2SP signed notes (and Go's `x/mod/sumdb/note`), 32-byte symmetric keys, and the
 //! files that hold them.
 //!
-//! Invariant: one spelling and one check for every key of the project, whoever uses it; secret text is wiped when dropped, has no
-//! `Debug`, and is read only from files that nobody else may read. What a key may sign is not decided here. On a target without files and
-//! randomness (wasm32, for verifiers) keys are read from text and checked, and nothing else.
+//! Invariant: one spelling and one check for every key of the project, whoever uses it; secret text
+//! is wiped when dropped, has no `Debug`, and is read only from files that nobody else may read.
+//! This crate does not decide what a key may sign. On a target without files and randomness (wasm32, for
+//! verifiers) keys are read from text and checked, and nothing else.
 
 #![cfg_attr(
     test,

@@ -1,6 +1,6 @@
 //! A SHA-256 digest as it is written everywhere: `sha256:` and 64 lower-case hexadecimal digits.
 //!
-//! Invariant: one spelling, so that equal digests are equal text. Computing digests is for the rooms that hold the bytes.
+//! Invariant: one spelling, so that equal digests are equal text. Computing digests is for the crates that hold the bytes.
 
 use std::fmt;
 use std::str::FromStr;

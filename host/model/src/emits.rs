@@ -238,7 +238,8 @@ impl EmitsError {
 }
 
 impl Overreach {
-    /// The code in records: the same as of [`Cause::UndeclaredOutput`](crate::Cause::UndeclaredOutput).
+    /// The code in records: the same as of
+    /// [`Cause::UndeclaredOutput`](crate::Cause::UndeclaredOutput).
     pub fn code(&self) -> &'static str {
         crate::Cause::UndeclaredOutput.code()
     }

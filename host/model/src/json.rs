@@ -1,10 +1,10 @@
 //! JSON as it was sent: strict RFC 8259, parsed once into a compact tape that points back into the text.
 //!
-//! Invariant: a [`Document`] is valid UTF-8, valid JSON, at most [`MAX_DEPTH`] levels deep and without
-//! duplicate members, so that no two readers of it can understand it differently; every [`Value`] can show
-//! the exact text it came from. Ours, because it is the call path: one allocation for the text and one for
-//! the tape, whatever the number of values. Does not convert numbers (a value keeps its spelling) and does
-//! not serialise; [`quote`] is for those who render.
+//! Invariant: a [`Document`] is valid UTF-8, valid JSON, at most [`MAX_DEPTH`] levels deep and
+//! without duplicate members, so that no two readers of it can understand it differently; every
+//! [`Value`] can show the exact text it came from. Ours, because it is the call path: one
+//! allocation for the text and one for the tape, whatever the number of values. Does not convert
+//! numbers (a value keeps its spelling) and does not serialise; [`quote`] is for those who render.
 
 mod parse;
 mod pointer;

@@ -105,10 +105,10 @@ impl Messages {
     /// primary language (`pt` for `pt-BR`), else in English; nothing where the code is not in the catalogue.
     ///
     /// Strings are filled in without quotation marks, arrays with ", " between their elements, an
-    /// argument that is missing or `null` as "…". At most [`MAX_MESSAGE_CHARS`] characters, without control
-    /// characters and marks that turn the direction of writing. Arguments lose `<` and `>` too:
-    /// platforms and flows show the text in pages that are not ours, and some show it as HTML. `&`
-    /// stays, since names have it and it opens no tag.
+    /// argument that is missing or `null` as "…". At most [`MAX_MESSAGE_CHARS`] characters, without
+    /// control characters and marks that turn the direction of writing. Arguments lose `<` and `>`
+    /// too: platforms and flows show the text in pages that are not ours, and some show it as HTML.
+    /// `&` stays, since names have it and it opens no tag.
     pub fn fill(
         &self,
         code: &str,

@@ -1,8 +1,9 @@
 //! Search: "which ones?" The subjects, resources or actions for which the answer would be yes (OpenID AuthZEN
 //! Authorization API 1.0, *Search APIs*).
 //!
-//! Invariant: what passed [`SearchPage::check`] is at most a page, in order, each result once, and has nothing in it that
-//! is not well-formed. Whether the answer for a result really is yes is for the pipeline, which asks again.
+//! Invariant: what passed [`SearchPage::check`] is at most a page, in order, each result once, and
+//! has nothing in it that is not well-formed. Whether the answer for a result really is yes is for
+//! the pipeline, which asks again.
 
 use crate::call::Entity;
 use crate::json::Document;

@@ -1,6 +1,6 @@
 //! The host's clock, injected so that tests never wait for it.
 //!
-//! Invariant: wall time for records and plugins, monotonic time for budgets; nothing else in this crate asks the system.
+//! Invariant: wall time for records and plugins, monotonic time for budgets; decisions and records take their time from here. Limits of threads, sockets and files read the system's monotonic clock themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -542,8 +542,9 @@ impl ReleaseFiles {
         Ok(())
     }
 
-    /// Prepares every binding: checks it, and configures, compiles and snapshots its plugin. Returns
-    /// the bindings of each hook, and those of the last good release that could not be prepared.
+    /// Prepares every binding: checks it, and configures, compiles and snapshots its plugin.
+    /// Returns the bindings of each hook, and those of the last good release that could not be
+    /// prepared.
     fn prepare_bindings(
         &self,
         trusted: &Trusted<'_>,

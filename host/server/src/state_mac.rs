@@ -9,7 +9,7 @@ use aws_lc_rs::{hkdf, hmac};
 use portcullis_keys::SymmetricKey;
 use serde::Serialize;
 
-/// Authenticates memories.
+/// Authenticates files of the host.
 #[derive(Clone)]
 pub struct Seal(hmac::Key);
 

@@ -51,7 +51,8 @@ impl Downgrade {
     /// 3. It says what its format needs.
     /// 4. Its time has begun and is not over.
     ///
-    /// Whether it is for this set and this host's past is for [`TrustHistory`](crate::TrustHistory).
+    /// Whether it is for this set and this host's past is for
+    /// [`TrustHistory`](crate::TrustHistory).
     pub fn verify(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<Self, Refusal> {
         root.fresh(now)?;
         let downgrade: Self = document::signed(root, (&root.release, "release"), envelope)?;

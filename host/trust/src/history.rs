@@ -1,8 +1,9 @@
 //! What a host remembers of trust, and what of a release set that decides.
 //!
-//! Invariant: a history only grows: [`TrustHistory::merge`] of two is what both know, whichever is older, so that a record, a file and a second
-//! copy can each be brought back without anything being forgotten or believed twice. Nothing here is a secret; that it was not altered is
-//! for whoever keeps it.
+//! Invariant: a history only grows: [`TrustHistory::merge`] of two is what both know, whichever is
+//! older, so that a record, a file and a second copy can each be brought back without anything
+//! being forgotten or believed twice. Nothing here is a secret; that it was not altered is for
+//! whoever keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

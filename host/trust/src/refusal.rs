@@ -60,7 +60,7 @@ impl Refusal {
 /// One row a code, in the order in which the load algorithm meets them: its name in records and output, what it means, what to do.
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident = $name:literal, $meaning:literal, $remedy:literal;)*) => {
-        /// Every way in which this room refuses.
+        /// Every way in which this crate refuses.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum RefusalCode {
             $($(#[$doc])* $code,)*

@@ -1,7 +1,8 @@
 //! The smallest set of entitlements that still breaks a rule: what a person has to look at.
 //!
-//! Invariant: always the same answer for the same entitlements in the same order, always enough to break the rule, and no
-//! smaller set is, as long as the search stays within [`MAX_STEPS`]; beyond that none of its members can be left out.
+//! Invariant: always the same answer for the same entitlements in the same order, always enough to
+//! break the rule, and no smaller set is, as long as the search stays within [`MAX_STEPS`]; beyond
+//! that none of its members can be left out.
 
 use std::collections::BTreeMap;
 

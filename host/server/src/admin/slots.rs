@@ -1,9 +1,9 @@
 //! Places for the admin listener's connections, and which of them ends when there are too many.
 //!
-//! Invariant: a connection always gets a place at once, and at most [`MAX_ADMIN_CONNECTIONS`] have one.
-//! The oldest that has not sent its request ends first, then the oldest that still reads a page,
-//! and only then one that asks whether the host lives or is ready. So clients that send nothing, or
-//! read slowly, cannot keep a supervisor or a load balancer from its answer.
+//! Invariant: a connection always gets a place at once, and at most [`MAX_ADMIN_CONNECTIONS`] have
+//! one. The oldest that has not sent its request ends first, then the oldest that still reads a
+//! page, and only then one that asks whether the host lives or is ready. So clients that send
+//! nothing, or read slowly, cannot keep a supervisor or a load balancer from its answer.
 
 use crate::config::MAX_ADMIN_CONNECTIONS;
 use std::cell::RefCell;

@@ -1,9 +1,10 @@
 //! Issuers' keys: fetched, kept, renewed, and still good for a while when their issuer cannot be reached.
 //!
-//! Invariants: a call waits for keys only when its token has said all the right things and names a key that is not known; then it joins the
-//! one look that is under way, or starts one if that is due: strangers with invented `kid`s cause one look every [`TOKEN_EVERY_MS`] and no
-//! more, and at most so many calls wait. An answer that is of no use never replaces keys that are. Keys that are older than the operator
-//! trusts verify nothing.
+//! Invariants: a call waits for keys only when its token has said all the right things and names a
+//! key that is not known; then it joins the one look that is under way, or starts one if that is
+//! due: strangers with invented `kid`s cause one look every [`TOKEN_EVERY_MS`] and no more, and at
+//! most so many calls wait. An answer that is of no use never replaces keys that are. Keys that are
+//! older than the operator trusts verify nothing.
 
 mod cache;
 mod floor;
@@ -77,7 +78,8 @@ struct FetchedKeys {
 struct FetchState {
     /// The one under way.
     running: Option<watch::Receiver<bool>>,
-    /// When calls have used up their looks: at most [`MAX_TOKENS`] times [`TOKEN_EVERY_MS`] ahead (a leaky bucket).
+    /// When calls have used up their looks: at most [`MAX_TOKENS`] times [`TOKEN_EVERY_MS`] ahead
+    /// (a leaky bucket).
     tokens_until: Millis,
     /// When the next one is due, whether or not anybody calls.
     due: Millis,

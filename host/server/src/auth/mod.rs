@@ -1,8 +1,9 @@
 //! Who calls? A secret, a signed token or a client certificate, checked before the body is read.
 //!
-//! Invariant: a caller is proven by one of the ways that its hook lists, and by nothing else; whatever is wrong becomes one
-//! [`AuthError`]. Secrets, keys and certificates rotate while the host serves. Only a token signed with a key that is not known yet makes
-//! a call wait, and that is bounded.
+//! Invariant: a caller is proven by one of the ways that its hook lists, and by nothing else;
+//! whatever is wrong becomes one [`AuthError`]. Secrets, keys and certificates rotate while the
+//! host serves. Only a token signed with a key that is not known yet makes a call wait, and that is
+//! bounded.
 
 mod bearer;
 mod certificate;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariants: what was begun before a change of state says nothing about the state after it; one trial at a time; the time is passed in.
-//! What counts as a failure is `ask`'s to say: never a denial. A failure budget is a part of all runs besides a number, so that somebody
+//! What counts as a failure is `evaluate`'s to say: never a denial. A failure budget is a part of all runs besides a number, so that somebody
 //! who can make a plugin fail on calls of his own cannot have it left alone for everybody.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -23,7 +23,8 @@ use crate::worker_pool::WorkerPool;
 
 /// One release set in force.
 ///
-/// The one thing that changes in it is that a revoked plugin stops ([`Generation::revoke`]): at once, for calls in flight too, and for good.
+/// The one thing that changes in it is that a revoked plugin stops ([`Generation::revoke`]): at
+/// once, for calls in flight too, and for good.
 pub struct Generation {
     /// The release set's version.
     pub number: u64,

@@ -18,11 +18,11 @@ pub struct ReleasePaths {
     pub plugins: PathBuf,
     /// Settings (`*.json`).
     pub settings: PathBuf,
-    /// A signed downgrade: the release role's word that an older set may come back. Default `downgrade.json` beside the set; it may be
-    /// missing.
+    /// A signed downgrade: the release role's word that an older set may come back. Default
+    /// `downgrade.json` beside the set; it may be missing.
     #[serde(default)]
     pub downgrade: PathBuf,
-    /// What becomes of a set in force when its grace is over. Default `serve`.
+    /// The fate of the active set when its grace is over. Default `serve`.
     #[serde(default)]
     pub after_grace: AfterGrace,
     /// How often to look for changes, milliseconds; 0 looks only at SIGHUP. Default 1,000.
@@ -69,7 +69,7 @@ impl ReleasePaths {
     }
 }
 
-/// What becomes of a set in force when its grace is over.
+/// The fate of the active set when its grace is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AfterGrace {

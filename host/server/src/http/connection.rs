@@ -2,10 +2,10 @@
 //!
 //! Invariant: what is to be done after a reply is done when its last byte was given to the kernel
 //! (delivered), or when the connection is dropped first (not delivered), and exactly once. A peer
-//! that reads nothing for [`WRITE_STALL_TIMEOUT`] is given up. Over HTTP/2 a reply counts as delivered with the
-//! first flush after the protocol took its last byte, which the client's window may still hold
-//! back. The end of an HTTP/2 peer's side reaches the library when every reply has left: it would
-//! drop those that have not.
+//! that reads nothing for [`WRITE_STALL_TIMEOUT`] is given up. Over HTTP/2 a reply counts as
+//! delivered with the first flush after the protocol took its last byte, which the client's window
+//! may still hold back. The end of an HTTP/2 peer's side reaches the library when every reply has
+//! left: it would drop those that have not.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;

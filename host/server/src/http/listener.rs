@@ -3,7 +3,7 @@
 //! Invariants: a connection on which bytes were sent stays on one thread, so that a call is never
 //! handed over; a stop lets calls in progress end, and every connection that was accepted is served
 //! before that. How many connections there may be is `net::connection_limit`'s, how they are
-//! accepted is `net::acceptor`'s, and what happens on one of them is `serve`'s.
+//! accepted is `net::acceptor`'s, and what happens on one of them is `protocol`'s.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

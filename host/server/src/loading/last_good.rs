@@ -1,11 +1,13 @@
-//! The last good release: a copy of what is in force, in the host's own folder, which a start falls back to.
+//! The last good release: a copy of what is in force, in the host's own folder, which a start falls
+//! back to.
 //!
-//! Invariant: a copy is complete and durable before its release is recorded as active, and an older one is removed
-//! only afterwards, so that a crash at any point leaves the copy of the release that the log names as active. An index
-//! names each file; it is authenticated with the key of the host's memory, and every file is found by the digest that
-//! a signed document demands. No link below the host's own folder is followed where a file is written or removed. The
-//! copy gives a release no right of its own: it is verified like a release folder,
-//! and only the set that was active last may start again. Nothing here decides when that happens.
+//! Invariant: a copy is complete and durable before its release is recorded as active, and an older
+//! one is removed only afterwards, so that a crash at any point leaves the copy of the release that
+//! the log names as active. An index names each file; it is authenticated with the key of the
+//! host's memory, and every file is found by the digest that a signed document demands. No link
+//! below the host's own folder is followed where a file is written or removed. The copy gives a
+//! release no right of its own: it is verified like a release folder, and only the set that was
+//! active last may start again. Nothing here decides when that happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -63,11 +65,11 @@ pub enum NotKept {
     },
 }
 
-/// What a copy consists of.
+/// The content of a copy.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Index {
-    /// What kind of document this is: other documents are authenticated with the same key.
+    /// The kind of this document: other documents are authenticated with the same key.
     kind: String,
     /// The digest of the release set's signed bytes.
     set: Digest,
@@ -123,11 +125,12 @@ impl LastGood {
         })
     }
 
-    /// Copies what a verified release consists of, durably. Files that are there already are not written again.
+    /// Copies what a verified release consists of, durably. Files that are there already are not
+    /// written again.
     ///
     /// # Errors
-    /// The release is too large, the disk has no room for it beside [`MIN_FREE_BYTES`], or refuses; the copies that were
-    /// there are whole, and nothing is left of this one.
+    /// The release is too large, the disk has no room for it beside [`MIN_FREE_BYTES`], or refuses;
+    /// the copies that were there are whole, and nothing is left of this one.
     pub fn keep(&self, found: &ReleaseFiles, release: &ReleaseSet) -> Result<(), NotKept> {
         self.keep_with(found, release, &|| free_bytes(&self.folder))
     }
@@ -189,7 +192,8 @@ impl LastGood {
         self.write_index(&Index { kind, set, version, files: sizes, unenforced })
     }
 
-    /// The hooks on which nothing enforced when this set was in force from the folders, as far as that is known.
+    /// The hooks on which nothing enforced when this set was in force from the folders, as far as
+    /// that is known.
     pub fn unenforced(&self, set: Digest) -> Vec<HookIdentity> {
         self.index(set).map(|index| index.unenforced).unwrap_or_default()
     }
@@ -263,7 +267,8 @@ impl LastGood {
     /// # Errors
     /// The disk refuses; what is left is removed the next time.
     pub fn prune(&self, set: Digest) -> io::Result<()> {
-        // A copy that cannot be read is replaced by the next one that is kept, never removed beforehand.
+        // A copy that cannot be read is replaced by the next one that is kept, never removed
+        // beforehand.
         let Ok(index) = self.index(set) else { return Ok(()) };
         let Folders { copies, plugins, settings } = self.folders().map_err(io::Error::other)?;
         let mut needed: BTreeSet<PathBuf> = index.files.keys().map(PathBuf::from).collect();
@@ -321,12 +326,12 @@ const FOLDER: &str = "last-good";
 const PLUGINS: &str = "plugins";
 /// Settings, below that.
 const SETTINGS: &str = "settings";
-/// What an index says that it is.
+/// The kind of an index.
 const KIND: &str = "portcullis last good release v1";
 /// The most bytes of one copy: 512 MiB, as much as a registry's release may have.
 const MAX_KEPT_BYTES: u64 = 512 << 20;
-/// What a copy must leave free on the disk that holds `trust.state`: 1 GiB. The host's memory of trust, and often
-/// the log, are on the same disk, and matter more than a copy.
+/// The space that a copy must leave free on the disk that holds `trust.state`: 1 GiB. The host's
+/// memory of trust, and often the log, are on the same disk, and matter more than a copy.
 const MIN_FREE_BYTES: u64 = 1 << 30;
 /// The largest index: room for some hundred files.
 const MAX_INDEX_BYTES: u64 = 1 << 20;

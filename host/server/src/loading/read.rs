@@ -3,8 +3,8 @@
 //! Invariant: a file's bytes are held only where a set lists their digest and the release role of a
 //! trust root of this host has signed that set, and no more than [`MAX_HELD_BYTES`] together; all
 //! other files cost a stamp, and hashing within a budget. Nothing is verified here: that is
-//! [`ReleaseFiles::prepare`]'s matter. A network file system can hang here, so this runs on a thread that
-//! may hang.
+//! [`ReleaseFiles::prepare`]'s matter. A network file system can hang here, so this runs on a
+//! thread that may hang.
 
 use crate::trust::view::Trusted;
 use std::collections::HashMap;

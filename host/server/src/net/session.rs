@@ -3,7 +3,7 @@
 //!
 //! Invariant: a caller that is authenticated opens both in the same step, wherever the check of the
 //! caller ends: a call that still waits (for plugins, for its record) never keeps the other calls
-//! of an authenticated client behind the gate. How callers are checked is `caller`'s matter.
+//! of an authenticated client behind the gate. How callers are checked is `auth`'s matter.
 
 use std::rc::Rc;
 use std::sync::Arc;

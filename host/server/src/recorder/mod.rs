@@ -54,8 +54,9 @@ impl Recorder {
         Self { tenant, log, clock, pseudonyms, ring_lane, waiting, salts }
     }
 
-    /// Appends a record that nothing waits for. Where the log takes nothing now, it is kept and given again when the log goes on.
-    /// Returns whether that is so: beyond [`MAX_WAITING`] records that wait, the log takes it at once or not at all.
+    /// Appends a record that nothing waits for. Where the log takes nothing now, it is kept and
+    /// given again when the log goes on. Returns whether that is so: beyond [`MAX_WAITING`] records
+    /// that wait, the log takes it at once or not at all.
     pub fn append(&self, entry: Entry) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MAX_WAITING {
@@ -99,8 +100,9 @@ impl Recorder {
     pub fn salt(&self) -> [u8; 16] {
         let mut salts = self.salts.lock().unwrap_or_else(PoisonError::into_inner);
         if salts.is_empty() {
-            // In bulk: a call of the generator costs more than the bytes. It does not fail once it is up, and it was at the start; a
-            // constant salt hides less, and is no reason to keep an answer back.
+            // In bulk: a call of the generator costs more than the bytes. It does not fail once it
+            // is up, and it was at the start; a constant salt hides less, and is no reason to keep
+            // an answer back.
             let mut bulk = [0; 16 * SALTS_AT_ONCE];
             let _ = aws_lc_rs::rand::fill(&mut bulk);
             salts.extend_from_slice(bulk.as_chunks().0);
@@ -109,8 +111,8 @@ impl Recorder {
     }
 }
 
-/// Records that nothing waits for and that are kept until they are durable; a delivery record takes some 100 KiB, all
-/// others far less.
+/// Records that nothing waits for and that are kept until they are durable; a delivery record takes
+/// some 100 KiB, all others far less.
 const MAX_WAITING: usize = 256;
 /// Salts that are made together.
 const SALTS_AT_ONCE: usize = 64;

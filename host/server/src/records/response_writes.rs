@@ -31,7 +31,8 @@ impl ResponseWrites {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
     }
 
-    /// Gives the log all of them, in records of up to [`MAX_PER_RECORD`]. What it does not take is kept for the next round.
+    /// Gives the log all of them, in records of up to [`MAX_PER_RECORD`]. What it does not take is
+    /// kept for the next round.
     pub fn report(&self, say: impl Fn(Entry) -> bool) {
         loop {
             let batch = self.take();

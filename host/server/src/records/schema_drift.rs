@@ -1,9 +1,9 @@
 //! The drift alarm: a platform sends members that its hook kind is not known to have.
 //!
-//! Invariant: each unknown member of a hook is spoken of once a run, and at most [`MAX_MEMBERS`] are;
-//! only calls that could be read are looked at, a sample of them, after their answer has left. A
-//! name that may be a person's is in the sealed part of the record alone; the leaf, the host's log
-//! and `/status` have a salted hash of it, whose salt is sealed with the name.
+//! Invariant: each unknown member of a hook is spoken of once a run, and at most [`MAX_MEMBERS`]
+//! are; only calls that could be read are looked at, a sample of them, after their answer has left.
+//! A name that may be a person's is in the sealed part of the record alone; the leaf, the host's
+//! log and `/status` have a salted hash of it, whose salt is sealed with the name.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

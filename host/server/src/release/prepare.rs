@@ -1,8 +1,9 @@
 //! Making a release ready, while whoever has it made goes on with what cannot wait for that.
 //!
-//! Invariant: plugins are made on a thread of their own under no lock, so that what is revoked meanwhile, and a newer trust root, hold at once.
-//! What was held against anything else than what holds when it is ready is dropped: it has never been in force, and nothing is said
-//! of it. To begin again is for whoever wants it. What is being made and wanted no more is ended, its process with it.
+//! Invariant: plugins are made on a thread of their own under no lock, so that what is revoked
+//! meanwhile, and a newer trust root, hold at once. A preparation that was checked against an older
+//! root or history is dropped: it has never been active, and nothing is said of it. To begin again
+//! is for whoever wants it. What is being made and wanted no more is ended, its process with it.
 
 use crate::trust::view::{Against, Trusted};
 use std::panic::resume_unwind;
@@ -47,11 +48,12 @@ pub fn try_release(
     prepare(host, &found, &config.hooks, Completeness::Everything, wanted).map(drop)
 }
 
-/// Readies what was found for these hooks. Time and again asks whether it is `wanted`, until it is made or ended: whoever asks for it
-/// does there what cannot wait.
+/// Readies what was found for these hooks. Time and again asks whether it is `wanted`, until it is
+/// made or ended: whoever asks for it does there what cannot wait.
 ///
 /// # Errors
-/// What is wrong with it; [`ReleaseError::Superseded`] where it is wanted no more, or was held against what does not hold any more.
+/// The problem with it; [`ReleaseError::Superseded`] where it is not wanted any more, or trust has
+/// changed.
 pub fn prepare(
     host: &Host,
     found: &ReleaseFiles,

@@ -20,14 +20,16 @@ use crate::state::host::{Hook, Host};
 pub struct Doubled {
     /// The live binding.
     pub live: Arc<Binding>,
-    /// What the one said who was asked in the call: the live one, or the candidate in its place.
+    /// The result of the one that was evaluated in the call: the live one, or the candidate in its
+    /// place.
     pub first: BindingResult,
-    /// What the candidate had said before it where it came to nothing.
+    /// The result of a canary that failed before it.
     pub canary_failure: Option<BindingResult>,
 }
 
 impl Doubled {
-    /// Asks the other one, in a lane of its own, and compares. Nobody waits for it, and where the lane is full it is not done.
+    /// Asks the other one, in a lane of its own, and compares. Nobody waits for it, and where the
+    /// lane is full it is not done.
     pub fn compare_later(
         self,
         host: &Arc<Host>,
@@ -53,8 +55,8 @@ impl Doubled {
         }
         let by_candidate = Arc::ptr_eq(&first.binding, &rollout.binding);
         let other = if by_candidate { &live } else { &rollout.binding };
-        // In its own time: what it takes is nobody's but its plugin's limit. Only the candidate's breaker hears of it: how the live
-        // one fares in calls that bind is for those to say.
+        // In its own time: what it takes is nobody's but its plugin's limit. Only the candidate's
+        // breaker hears of it: how the live one fares in calls that bind is for those to say.
         let limit = other.plugin.time();
         let seen = as_asked(other, incoming);
         let second = if by_candidate {
@@ -72,7 +74,8 @@ impl Doubled {
     }
 }
 
-/// A question as this binding is asked it: one that may want more than restrictions is asked before anything is proposed.
+/// A question as this binding is asked it: one that may want more than restrictions is asked before
+/// anything is proposed.
 fn as_asked(binding: &Binding, incoming: &Arc<HookRequest>) -> Arc<HookRequest> {
     if !binding.proposes() || incoming.call.proposed.is_empty() {
         return Arc::clone(incoming);

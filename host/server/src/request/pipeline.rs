@@ -1,10 +1,11 @@
-//! The life of a hook call that has its place, top to bottom: caller, read, retry, propose, guard, waive,
-//! combine, render, record, deliver, bytes out. Admission comes before, in `http::preflight`.
+//! The life of a hook call that has its place, top to bottom: caller, read, retry, propose, guard,
+//! waive, combine, render, record, deliver, bytes out. Admission comes before, in
+//! `http::preflight`.
 //!
-//! Invariants: whatever happens on the way, an answer leaves in time and in the platform's own words, and no decision leaves
-//! before its record is durable. Every failure becomes a [`Failure`], and `RequestContext::fail_safe` alone turns one into the answer and the
-//! record. Each stage is a function of `context` or `decide`; what runs once the response has left is in
-//! `post_response`.
+//! Invariants: whatever happens on the way, an answer leaves in time and in the platform's own
+//! words, and no decision leaves before its record is durable. Every failure becomes a [`Failure`],
+//! and `RequestContext::fail_safe` turns one into the answer and the record (`record_batch_item` for an item of a batch). Each stage is a
+//! function of `context` or `decide`; what runs once the response has left is in `post_response`.
 
 use std::sync::Arc;
 
@@ -99,7 +100,8 @@ async fn handle_single(
 ) -> Reply {
     let incoming = Arc::new(incoming);
 
-    // A platform that asks again hears the same: before any plugin runs, so that a retry costs nothing and changes nothing.
+    // A platform that asks again hears the same: before any plugin runs, so that a retry costs
+    // nothing and changes nothing.
     let first = match call.deduplicate(&caller, &incoming) {
         Dedup::New(first) => Some(first),
         Dedup::Untracked => None,
@@ -114,7 +116,8 @@ async fn handle_single(
     };
     let Decided { incoming, asked, outcome, errand, skipped } = decide(&mut call, incoming).await;
 
-    // The record is durable before the first byte of a decision leaves, and before a message that it promises is on its way.
+    // The record is durable before the first byte of a decision leaves, and before a message that
+    // it promises is on its way.
     match outcome {
         Ok((verdict, answer)) => {
             let verdict = (Ok(verdict), skipped.as_slice());
@@ -124,7 +127,8 @@ async fn handle_single(
     }
 }
 
-/// Many questions, decided and recorded each for itself, in one answer. What lies behind the deciding one is not asked.
+/// Many questions, decided and recorded each for itself, in one answer. What lies behind the
+/// deciding one is not asked.
 async fn handle_batch(
     mut call: RequestContext<'_>,
     caller: Identity,
@@ -137,7 +141,7 @@ async fn handle_batch(
         Some((_, Dedup::New(first))) => Some(first),
         Some((_, Dedup::Untracked)) | None => None,
         Some((id, Dedup::Duplicate(flight))) => return call.replay(flight, id, None).await,
-        // What only tells that things have happened is never turned away: it would be lost.
+        // An event that only tells what has happened is never rejected: it would be lost.
         Some((_, Dedup::IdReused)) if !call.hook.config.kind.is_binding() => None,
         Some((_, Dedup::IdReused)) => return call.reject_authenticated(Cause::EventIdReused).await,
     };
@@ -151,7 +155,8 @@ async fn handle_batch(
             Err(unread) => (false, call.unparsed_item(number, unread)),
         };
         parts.push(part);
-        // The thread is other calls' too: a request holds it no longer at a time than one question does.
+        // The thread is other calls' too: a request holds it no longer at a time than one question
+        // does.
         tokio::task::yield_now().await;
         match batch.until {
             ShortCircuit::OnDeny if !permitted => break,

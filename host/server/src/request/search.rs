@@ -3,9 +3,10 @@
 //! Bindings that search propose candidates; each of them is then decided like a question of its own, by every enforcing binding of
 //! the hook, and only those that are permitted are told.
 //!
-//! Invariants: search never contradicts evaluation, because it is evaluation; results come in the order of their ids, each once, whoever
-//! proposed them; and a page is bounded by its limit, by [`MAX_CANDIDATES`] and by the call's budget, and says where to go on. A search
-//! holds its connection's thread no longer at a time than a call does.
+//! Invariants: search never contradicts evaluation, because it is evaluation; results come in the
+//! order of their ids, each once, whoever proposed them; and a page is bounded by its limit, by
+//! [`MAX_CANDIDATES`] and by the call's budget, and says where to go on. A search holds its
+//! connection's thread no longer at a time than a call does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

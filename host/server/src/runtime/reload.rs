@@ -94,9 +94,9 @@ impl ReloadError {
     }
 }
 
-/// Puts the file's configuration in force if it is another than the one in force; says whether it did. Where it needs a release made ready,
-/// `wanted` is asked time and again, as [`prepare`] asks. Blocks on the log; runs on housekeeping's thread, which alone
-/// exchanges what is in force.
+/// Puts the file's configuration in force if it is another than the one in force; says whether it
+/// did. Where it needs a release made ready, `wanted` is asked time and again, as [`prepare`] asks.
+/// Blocks on the log; runs on housekeeping's thread, which alone exchanges what is in force.
 pub fn reload(
     host: &Arc<Host>,
     admin: &mut Option<Admin>,

@@ -1,7 +1,8 @@
 //! What is in force: the hooks of one configuration, and the generation that decides on them.
 //!
-//! Invariant: both are exchanged as one, so that a hook's place always names its own bindings; a call keeps to the end what was in
-//! force when it began. What outlives a configuration (debts, counts) belongs to the hook's name: see [`HookState`].
+//! Invariant: both are exchanged as one, so that a hook's place always names its own bindings; a
+//! call keeps to the end what was in force when it began. What outlives a configuration (debts,
+//! counts) belongs to the hook's name: see [`HookState`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,9 @@
 //! Retried events: the platform asks again, and hears the same.
 //!
-//! Invariant: within [`RETENTION`], a second call with the same tenant, hook, caller, event id and body joins the first one in
-//! flight or gets its answer; the same event id with another body is refused. What is remembered dies with its generation.
-//! Bounded: [`MAX_ENTRIES`] events and [`MAX_BYTES`]; the oldest go first. Holds answers and pseudonyms, never bodies.
+//! Invariant: within [`RETENTION`], a second call with the same tenant, hook, caller, event id and
+//! body joins the first one in flight or gets its answer; the same event id with another body is
+//! refused. What is remembered dies with its generation. Bounded: [`MAX_ENTRIES`] events and
+//! [`MAX_BYTES`]; the oldest go first. Holds answers and pseudonyms, never bodies.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -2,9 +2,9 @@
 //! log is open.
 //!
 //! Invariant: there is an answer to every call at any moment. Until the [`Host`] is complete the
-//! answer is the hook's safe answer ([`starting`](crate::request::starting)), from then on the pipeline's;
-//! the change is one pointer that is set once. The counters (admission, refusals, what hooks owe
-//! the log) is shared with the host, so that nothing is lost in between.
+//! answer is the hook's safe answer ([`starting`](crate::request::starting)), from then on the
+//! pipeline's; the change is one pointer that is set once. The counters (admission, refusals, what
+//! hooks owe the log) is shared with the host, so that nothing is lost in between.
 
 use std::sync::{Arc, OnceLock};
 

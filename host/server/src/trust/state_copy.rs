@@ -1,7 +1,7 @@
 //! The second copy: what the host remembers, and the head of its log, in a folder on another disk or machine.
 //!
 //! Invariant: written by a thread of its own, newest first, so that a folder that hangs delays neither a call nor a revocation; a copy that
-//! could not be written is said once, and tried again with the next. Read once, at the start, by `keeper`.
+//! could not be written is said once, and tried again with the next. Read once, at the start, by `trust::state`.
 
 use std::io;
 use std::path::{Path, PathBuf};

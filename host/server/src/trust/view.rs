@@ -1,4 +1,4 @@
-//! What a release is checked against: trust roots and history, as they are at a moment.
+//! The view of trust that a release is checked against: roots and history at one moment.
 //!
 //! Invariant: a view borrows and changes nothing. A snapshot of it tells whether what matters to a
 //! release has changed since.
@@ -10,11 +10,11 @@ use portcullis_trust::{RevokedPlugins, TrustHistory, TrustRoot, verify_issued};
 
 use crate::trust::roots::Roots;
 
-/// What a release is held against.
+/// The trust that a release is checked against.
 pub struct Trusted<'a> {
     /// The trust roots.
     pub roots: &'a Roots,
-    /// What the host remembers.
+    /// The history that the host remembers.
     pub history: &'a TrustHistory,
 }
 
@@ -27,7 +27,7 @@ impl Trusted<'_> {
     }
 }
 
-/// What a generation was held against, as far as that changes while one is made.
+/// The parts of trust that may change while a release is prepared.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Against {
     root: u64,
@@ -35,7 +35,7 @@ pub struct Against {
 }
 
 impl Against {
-    /// What it is held against now.
+    /// Returns the snapshot of now.
     pub fn new(trusted: &Trusted<'_>) -> Self {
         Self { root: trusted.roots.newest().version, revoked: trusted.history.revoked.clone() }
     }

@@ -1,4 +1,5 @@
-//! Misbehaving: a plugin that does what its settings tell it, from an honest `allow` to a loop without end.
+//! Misbehaving: a plugin that does what its settings tell it, from an honest `allow` to a loop
+//! without end.
 //!
 //! ```json
 //! { "do": "by-entitlement", "misbehaviours": { "asks-for-trouble": { "do": "trap" } } }

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a file counts only under a MAC of this host's key over its place, time and content,
 //! so that whoever can write to the folder can at most take keys away, and not bring back older
-//! ones ([`MinFetchTimes`]); and never beyond the age that the operator trusts, which counts from when
-//! they were fetched.
+//! ones ([`MinFetchTimes`]); and never beyond the age that the operator trusts, which counts from
+//! when they were fetched.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -116,7 +116,8 @@ impl Outbound {
         self
     }
 
-    /// Sends a request to an absolute address and reads the answer, up to [`MAX_RESPONSE_BYTES`] bytes, whatever its status.
+    /// Sends a request to an absolute address and reads the answer, up to [`MAX_RESPONSE_BYTES`]
+    /// bytes, whatever its status.
     pub async fn send(
         &self,
         request: Request<Bytes>,

@@ -1,7 +1,8 @@
 //! The exporter: batches of traces to a collector by OTLP over HTTP.
 //!
-//! Invariant: a thread of its own; one request at a time, each within [`EXPORT_TIMEOUT`]; what the collector does not take is dropped and counted, never kept
-//! for long and never waited for by a call.
+//! Invariant: a thread of its own; one request at a time, each within [`EXPORT_TIMEOUT`]; what the
+//! collector does not take is dropped and counted, never kept for long and never waited for by a
+//! call.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

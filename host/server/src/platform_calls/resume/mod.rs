@@ -1,8 +1,9 @@
 //! Resume calls: what a platform waits for after we answered that we heard.
 //!
-//! Invariants: a call is on disk before the answer that promises it leaves ([`spool`]), is made after that answer has left, and its
-//! outcome is a record (`resume.done`, `resume.failed`) before it is taken off the disk. A crash between makes a call twice, never
-//! not at all; the platform refuses the second. At most [`MAX_CONCURRENT`] run at once, and each attempt has its time.
+//! Invariants: a call is on disk before the answer that promises it leaves ([`spool`]), is made
+//! after that answer has left, and its outcome is a record (`resume.done`, `resume.failed`) before
+//! it is taken off the disk. A crash between makes a call twice, never not at all; the platform
+//! refuses the second. At most [`MAX_CONCURRENT`] run at once, and each attempt has its time.
 
 pub mod config;
 mod spool;

@@ -142,7 +142,8 @@ impl PendingCorrections {
 
     /// Gives the log everything that it was not given yet.
     pub fn append_all(&mut self, hook: &str, log: &Log) -> Result<(), AppendError> {
-        // First, so that at a start no debt that names a tally can settle an answer that was counted.
+        // First, so that at a start no debt that names a tally can settle an answer that was
+        // counted.
         let open = |(_, counted): &(&String, &mut CountedAnswers)| counted.open.answers > 0;
         for (cause, counted) in self.counted.iter_mut().filter(open) {
             counted.tally.begins_at(log.health().durable);

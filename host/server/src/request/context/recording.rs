@@ -1,8 +1,8 @@
 //! The record of what was decided: made, appended, waited for, and owed where it is late.
 //!
 //! Invariant: whoever gives a record to the log gives it first what the hook owes, and waits for it
-//! no longer than the budget lets it. Which answer leaves then is `leave`'s and `batch`'s matter;
-//! what the record says is `evidence`'s.
+//! no longer than the budget lets it. Which answer leaves then is `respond`'s and `batch`'s matter;
+//! what the record says is `decision_record`'s.
 
 use std::task::Poll;
 

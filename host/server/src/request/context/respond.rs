@@ -1,7 +1,7 @@
 //! The ways in which a call ends: turned away, refused, recorded and answered, said again.
 //!
-//! Invariant: every way out goes through `leave`, and none of a decision's before its record is
-//! durable. A decision whose record is late is not given. What was decided and asked is `call`'s
+//! Invariant: every way out goes through `respond_with`, and none of a decision's before its record is
+//! durable. A decision whose record is late is not given. What was decided and asked is `context`'s
 //! and `pipeline`'s matter, the parts of a batch are `batch`'s, and the record itself is
 //! `recording`'s.
 
@@ -113,7 +113,8 @@ impl RequestContext<'_> {
         self.respond(&answer)
     }
 
-    /// [`reject_authenticated`](Self::reject_authenticated) of a request that was read whole and is none.
+    /// [`reject_authenticated`](Self::reject_authenticated) of a request that was read whole and is
+    /// none.
     pub async fn reject_malformed(mut self, malformed: &ParseError) -> Reply {
         let cause = self.count_rejection(malformed.into());
         self.host.rejections.persist(&self.host.recorder).await;
@@ -173,7 +174,8 @@ impl RequestContext<'_> {
         self.hook.side_effect(self.on_failure(Some(cause)), incoming)
     }
 
-    /// The one place that turns a failure of a call into its answer and its record.
+    /// Turns the failure of a call into its answer and its record. An item of a batch has
+    /// `record_batch_item`.
     pub async fn fail_safe(
         self,
         failure: Failure,

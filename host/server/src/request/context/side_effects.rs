@@ -1,7 +1,7 @@
 //! What has to be done before an answer leaves that promises it: a message delivered, a later call spooled.
 //!
 //! Invariant: an answer that promises something leaves only when it is done or safely kept; else one leaves that does not make the platform
-//! wait, and the log is owed that fact. Delivering itself is `courier`'s, later calls are `resume`'s.
+//! wait, and the log is owed that fact. Delivering itself is `platform_calls::delivery`'s, later calls are `resume`'s.
 
 use std::sync::Arc;
 use std::time::Instant;

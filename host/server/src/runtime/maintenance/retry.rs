@@ -1,7 +1,7 @@
 //! When it is looked again although nothing has changed.
 //!
-//! Invariant: where nothing decides, it is tried again every [`RETRY_EVERY`]. A copy of the release in
-//! force that could not be made costs a reading of the whole release each time: it is tried less
+//! Invariant: where nothing decides, it is tried again every [`RETRY_EVERY`]. A copy of the release
+//! in force that could not be made costs a reading of the whole release each time: it is tried less
 //! and less often, down to once in [`MAX_COPY_PAUSE`]. What could not be read when somebody asked
 //! for it is read in the end, also where nothing is watched. Time is handed in.
 

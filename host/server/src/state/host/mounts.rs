@@ -2,7 +2,8 @@
 //! mounted.
 //!
 //! Invariant: only what is listed is found out; where there is no list, nothing is. Nothing is
-//! written, and no file system but those of `/etc` and `/proc` is waited for.
+//! written. The path of a folder is resolved where the folder's own start touches it as well; no
+//! other file system but those of `/etc` and `/proc` is waited for.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The answers that an earlier run owed the log, as the emergency ring knows them, taken up at a start.
+//! The answers that an earlier run owed the log, as the emergency ring knows them, taken up at a
+//! start.
 //!
 //! Invariant: what the ring holds stays there until its record is durable. Decides nothing.
 
@@ -112,6 +113,6 @@ fn known_cause(cause: &str) -> &str {
     if known { cause } else { Cause::InternalError.code() }
 }
 
-/// How long a start waits for the checkpoint over what it recovered. Without it the next start finds
-/// the same again; tiles that cannot be written must not keep a host from deciding.
+/// How long a start waits for the checkpoint over what it recovered. Without it the next start
+/// finds the same again; tiles that cannot be written must not keep a host from deciding.
 const START_CHECKPOINT: Duration = Duration::from_secs(2);

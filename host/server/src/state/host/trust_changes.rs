@@ -83,8 +83,9 @@ impl Default for LateTrust {
 }
 
 impl Host {
-    /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at once, whatever becomes of the rest.
-    /// `folders` is how the folders are now; where one of them does not answer in time, [`LateTrust::are_revocations_applied`] tells so.
+    /// Takes trust roots that have arrived, and stops what they or the set in the folder revoke: at
+    /// once, whatever becomes of the rest. `folders` is how the folders are now; where one of them
+    /// does not answer in time, [`LateTrust::are_revocations_applied`] tells so.
     pub fn apply_trust_changes(&self, folders: Folders) -> Option<RejectedRoot> {
         // Read before the keeper is held, on threads that may hang: what hangs holds up nobody else.
         let config = Arc::clone(&self.active_config.load().config);

@@ -1,9 +1,9 @@
 //! Records about trust: what is remembered goes into the log, in pieces that fit a record.
 //!
-//! Invariant: nothing counts as recorded before its record is durable. What must hold at once is remembered
-//! although its record is not; what is remembered and in no record is given to the log again, in this run
-//! ([`TrustState::retry_records`]) or by the next start. A record that became durable unnoticed is made twice, never
-//! left out. Writes no file of its own.
+//! Invariant: nothing counts as recorded before its record is durable. What must hold at once is
+//! remembered although its record is not; what is remembered and in no record is given to the log
+//! again, in this run ([`TrustState::retry_records`]) or by the next start. A record that became
+//! durable unnoticed is made twice, never left out. Writes no file of its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
