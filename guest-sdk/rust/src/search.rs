@@ -1,7 +1,7 @@
 //! Search: "which ones?" The subjects, resources or actions for which a plugin's answer would be yes.
 //!
 //! ```
-//! use portcullis_guest::{Call, Decision, Effect, Finding, Found, Page, Plugin, Search, Sought, search};
+//! use portcullis_guest::{Call, Decision, Effect, Finding, Found, Page, Plugin, Search, SearchTarget, search};
 //!
 //! /// Everybody on the list may read, and nobody else may do anything.
 //! struct Readers(Vec<String>);
@@ -27,19 +27,20 @@
 //!     fn find(&self, call: &Call, page: &Page) -> Result<Found, String> {
 //!         let actions = ["read".to_owned()];
 //!         let candidates = match call.sought() {
-//!             Some(Sought::Subject) => &self.0[..],
-//!             Some(Sought::Action) => &actions,
+//!             Some(SearchTarget::Subject) => &self.0[..],
+//!             Some(SearchTarget::Action) => &actions,
 //!             _ => &[],
 //!         };
-//!         search::by_asking(call, page, candidates, |call| Ok(self.evaluate(call)?.verdict() == Effect::Allow))
+//!         search::filter_candidates(call, page, candidates, |call| Ok(self.evaluate(call)?.verdict() == Effect::Allow))
 //!     }
 //! }
 //!
 //! portcullis_guest::plugin!(Readers, search);
 //! ```
 //!
-//! Invariant: what [`filter_candidates`] finds are exactly the candidates about whom the plugin says yes, whichever pages they are asked
-//! for in; so a plugin that uses it never contradicts itself.
+//! Invariant: what [`filter_candidates`] finds are exactly the candidates about whom the plugin
+//! says yes, whichever pages they are asked for in; so a plugin that uses it never contradicts
+//! itself.
 
 use crate::{Call, Entity, Found, Page, Plugin, Principal, PrincipalKind};
 
@@ -105,9 +106,10 @@ impl Call {
 
 /// A page of the candidates about whom the answer is yes, found by asking about one after the other.
 ///
-/// `candidates` are ids, sorted by their bytes, each once, all of the type that is sought. `yes` is asked about the call with
-/// the candidate in its place, as the host would ask `evaluate`. A page looks at no more than [`MAX_EVALUATED`] of them and
-/// tells no more than [`MAX_BYTES`], and may then be short.
+/// `candidates` are ids, sorted by their bytes, each once, all of the type that is sought. `yes` is
+/// asked about the call with the candidate in its place, as the host would ask `evaluate`. A page
+/// looks at no more than [`MAX_EVALUATED`] of them and tells no more than [`MAX_BYTES`], and may
+/// then be short.
 ///
 /// # Errors
 /// The first that `yes` gives.
