@@ -6,8 +6,8 @@
 //! needs neither the log nor the network. This thread writes to these two places, both on the
 //! host's own disks: one that hangs holds it up. The folder of documents is read and its files are
 //! renamed on a thread that may hang, for which this one waits no longer than [`POLL_LIMIT`] at a
-//! time. What happened is in the log once the log takes records; of refusals beyond [`MAX_PENDING_RECORDS`]
-//! that wait for it only the host's log tells.
+//! time. What happened is in the log once the log takes records; of refusals beyond
+//! [`MAX_PENDING_RECORDS`] that wait for it only the host's log tells.
 
 mod folder;
 
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_audit::{Entry, Log, Slot};
 use portcullis_files::{HeldFolder, read_bounded};
 use portcullis_model::json::quote;
@@ -26,7 +26,7 @@ use portcullis_trust::{BreakGlass, Envelope, Refusal, TrustHistory, TrustRoot};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::fs::file_worker::{FileWorker, FileWorkers, Heartbeat, POLL_LIMIT};
+use crate::fs::file_worker::{FileWorker, FileWorkers, POLL_LIMIT};
 use crate::fs::late_read::{LateRead, unchanged};
 use crate::recorder::pending_records::PendingRecords;
 use crate::state_mac::Seal;
@@ -40,12 +40,10 @@ pub struct BreakGlassContext<'a> {
     pub config: &'a Config,
     /// Threads for file operations that may hang.
     pub files: &'a FileWorkers,
-    /// When a round began last.
-    pub beat: &'a Heartbeat,
     /// Trusted time.
     pub now: Millis,
-    /// The trust root.
-    pub root: Arc<TrustRoot>,
+    /// The trust root, as it is when a document is opened.
+    pub root: &'a ArcSwap<TrustRoot>,
     /// The audit log.
     pub log: &'a Log,
     /// The hooks of the active configuration, and what is open on each.
@@ -232,7 +230,7 @@ impl BreakGlassState {
     /// or was looked at a moment ago. A look that takes longer is taken up by a later round,
     /// without the files that are not as they were any more. The second part says whether that is
     /// known.
-    fn poll(
+    pub fn poll(
         &self,
         worker: &FileWorker,
         limit: Duration,
@@ -255,17 +253,17 @@ impl BreakGlassState {
     }
 
     /// Takes up what a look found, ends what is over, and gives the log what it has not taken yet.
-    pub fn tick(&self, context: &BreakGlassContext<'_>, looks: bool) {
-        context.beat.beat();
-        let look = || {
-            let path = context.config.trust.break_glass.clone();
-            self.poll(&context.files.break_glass, POLL_LIMIT, path)
-        };
-        let looked = looks.then(look).flatten();
+    /// `polled` is `None` where the folder has not answered, and at the end of the process.
+    pub fn tick(
+        &self,
+        context: &BreakGlassContext<'_>,
+        polled: Option<(FolderPoll, bool)>,
+        is_last: bool,
+    ) {
         let mut state = self.state();
         let now = context.now;
         self.count_use(context, &mut state);
-        if let Some((looked, is_known)) = looked {
+        if let Some((looked, is_known)) = polled {
             let mut refused = BTreeSet::new();
             for (name, content) in &looked.openings {
                 let result = match content {
@@ -297,7 +295,7 @@ impl BreakGlassState {
                 );
             }
         }
-        state.record_rejected(now, !looks);
+        state.record_rejected(now, is_last);
         let lasts = |opened: &OpenedDocument| opened.until.0.saturating_sub(opened.opened.0);
         let is_over = |opened: &OpenedDocument| {
             !opened.closed && (opened.until <= now || opened.used >= lasts(opened))
@@ -334,7 +332,7 @@ impl BreakGlassState {
             };
             return spent.check_unused(&claimed).map_err(refused);
         }
-        let document = BreakGlass::verify(&context.root, envelope, at).map_err(refused)?;
+        let document = BreakGlass::verify(&context.root.load(), envelope, at).map_err(refused)?;
         let elsewhere = |what: String| ("break-glass-wrong-target", what);
         if document.tenant != context.config.tenant {
             return Err(elsewhere(format!("it is for the tenant `{}`", document.tenant)));

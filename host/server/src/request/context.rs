@@ -1,6 +1,6 @@
 //! One request on its way: its deadlines, what it may cost, what is made of its body, and whom it asks.
 //!
-//! Invariant: a call keeps to what was in force when it began, to its end. The ways in which it ends are `leave`'s; in which order all
+//! Invariant: a call keeps to what was in force when it began, to its end. The ways in which it ends are `respond`'s; in which order all
 //! this happens is `pipeline`'s.
 
 pub mod account;
@@ -348,7 +348,7 @@ impl<'a> RequestContext<'a> {
     }
 
     /// Takes the candidates' attempt if it came to a decision; else it is put aside, and there are none.
-    pub fn discard_canary_attempt(&mut self, decided: Decided) -> Option<Decided> {
+    pub fn accept_canary_attempt(&mut self, decided: Decided) -> Option<Decided> {
         self.cast.clear();
         self.budget = self.whole_budget.take().unwrap_or(self.budget);
         let Decided { outcome: Err(failure), asked, .. } = decided else { return Some(decided) };
@@ -365,10 +365,10 @@ impl<'a> RequestContext<'a> {
 
 /// Whether everything that a body asks is asked for the tenant that the caller's token was issued in.
 pub fn tenant_matches(caller: &Identity, parsed: &Parsed) -> Result<(), AuthError> {
-    let Some(identity) = caller.tenant() else { return Ok(()) };
+    let Some(tenant) = caller.tenant() else { return Ok(()) };
     let same = |incoming: &HookRequest| {
         // Ids of tenants are hexadecimal: their case means nothing.
-        incoming.platform_tenant.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(identity))
+        incoming.platform_tenant.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(tenant))
     };
     let all = match parsed {
         Parsed::Single(incoming) | Parsed::Search(incoming, _) => same(incoming),

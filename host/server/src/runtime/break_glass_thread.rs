@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::error::StartError;
+use crate::fs::file_worker::POLL_LIMIT;
 use crate::state::host::Host;
 
 /// The thread.
@@ -23,10 +24,14 @@ impl Watch {
         let (host, theirs) = (Arc::clone(host), Arc::clone(&stop));
         let run = move || {
             while !theirs.load(Ordering::Acquire) {
-                host.break_glass.tick(&host.break_glass_context(), true);
+                host.break_glass_beat.beat();
+                // The folder may take its time: the state that decides is taken after it.
+                let folder = host.config.trust.break_glass.clone();
+                let polled = host.break_glass.poll(&host.files.break_glass, POLL_LIMIT, folder);
+                host.break_glass.tick(&host.break_glass_context(), polled, false);
                 thread::park_timeout(ROUND);
             }
-            host.break_glass.tick(&host.break_glass_context(), false);
+            host.break_glass.tick(&host.break_glass_context(), None, true);
             host.break_glass.write_use(&host.break_glass_context());
         };
         let thread = thread::Builder::new()
