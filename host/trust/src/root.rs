@@ -166,6 +166,14 @@ impl TrustRoot {
         self.revoked_keys.iter().any(|revoked| revoked.bytes() == key.bytes())
     }
 
+    /// Returns this root with further keys revoked.
+    #[must_use]
+    pub fn without_keys(&self, revoked: &[PublicKey]) -> Self {
+        let mut root = self.clone();
+        root.revoked_keys.extend(revoked.iter().cloned());
+        root
+    }
+
     /// Who signed this envelope, of those whom this root knows.
     pub(crate) fn signers(
         &self,

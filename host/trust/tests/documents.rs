@@ -139,6 +139,12 @@ fn revocations_are_read_from_a_set_of_which_nothing_else_is_taken() {
     let revoking =
         r#"{"revoked":{"serials":{"org.hospital.sod":[7]}},"version":"of a later format"}"#;
     let revoked = verify_revocations(&root, &hospital.sign_release(revoking)).unwrap();
+    // Not by the keys that another root has revoked since.
+    let keys = root.release.keys.clone();
+    refused(
+        "revoked",
+        verify_revocations(&root.without_keys(&keys), &hospital.sign_release(revoking)),
+    );
     assert!(revoked.covers(Digest([0; 32]), "org.hospital.sod", 7));
     refused(
         "unknown-signer",

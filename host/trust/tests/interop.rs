@@ -66,7 +66,7 @@ fn securesystemslib_agrees() {
 }
 
 #[cfg(test)]
-const PACKAGES: &str = "the Python packages that `cargo xtask test` fetches";
+const PACKAGES: &str = "the Python packages that `cargo xtask test` fetches, for the Python that PORTCULLIS_PYTHON names (`python/python` in the target directory)";
 
 /// Which keys a root has, by the byte that their seeds are made of, how many of them must sign, and its number.
 #[cfg(test)]

@@ -21,7 +21,7 @@ use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
 use portcullis_model::json::quote;
 use portcullis_model::{Digest, Millis};
 use portcullis_tlog::Record;
-use portcullis_trust::{TrustHistory, TrustRoot, verify_revocations};
+use portcullis_trust::{TrustHistory, TrustRoot};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -206,8 +206,7 @@ impl TrustState {
         trust_state.findings.extend(stopped.as_ref().map(refused_root));
         trust_state.state.history.revoked.merge(&trust_state.strictest_root().revoked.clone());
         let set = set.unwrap_or_default();
-        let by_set = verify_revocations(trust_state.strictest_root(), &set).unwrap_or_default();
-        trust_state.state.history.revoked.merge(&by_set);
+        trust_state.revoked_by(&set);
         trust_state.state.history.root = Some(mark(trust_state.roots.newest()));
         Ok((trust_state, log_read.err()))
     }

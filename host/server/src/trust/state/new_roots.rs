@@ -87,9 +87,12 @@ impl TrustState {
 
     /// What a set revokes that lies in no folder, where it was not revoked before: nothing, where the release role has not signed it.
     pub fn revoked_by(&mut self, set: &[u8]) -> RevokedPlugins {
-        let mut by_set = verify_revocations(self.strictest_root(), set).unwrap_or_default();
-        // A root that only waits does not take their word from those who may sign sets until then.
-        by_set.merge(&verify_revocations(self.root(), set).unwrap_or_default());
+        let strictest = self.strictest_root();
+        let mut by_set = verify_revocations(strictest, set).unwrap_or_default();
+        // A root that only waits does not take the right to revoke from those who may sign sets
+        // until then; only the keys that it revokes count no more.
+        let until_then = self.root().without_keys(&strictest.revoked_keys);
+        by_set.merge(&verify_revocations(&until_then, set).unwrap_or_default());
         self.state.history.revoked.merge(&by_set)
     }
 }
