@@ -70,9 +70,9 @@ impl<T: Send + 'static> LateRead<T> {
     }
 }
 
-/// Returns which of these files are as they were when they were read, in order, as far as their file
-/// system tells: each within the limit, and all within [`CHECK_LIMITS`] times that. A folder that is
-/// slow and answers is told in the end; one that hangs costs one limit.
+/// Returns which of these files are as they were when they were read, in order, as far as their
+/// file system tells: each within the limit, and all within [`CHECK_LIMITS`] times that. A folder
+/// that is slow and answers is told in the end; one that hangs costs one limit.
 pub fn unchanged(
     worker: &FileWorker,
     limit: Duration,
@@ -82,12 +82,10 @@ pub fn unchanged(
     let mut told = Vec::new();
     for (path, stamp) in files {
         let is_unchanged = move || stamp.is_some() && Stamp::of(&path) == stamp;
-        match worker.run(limit, is_unchanged) {
+        let left = (limit * CHECK_LIMITS).saturating_sub(begin.elapsed());
+        match worker.run(limit.min(left), is_unchanged) {
             Some(is_unchanged) => told.push(is_unchanged),
             None => break,
-        }
-        if begin.elapsed() > limit * CHECK_LIMITS {
-            break;
         }
     }
     told

@@ -1,9 +1,11 @@
 //! Housekeeping: twice a second, counts and deliveries go to the log, and the configuration file and the release's folders are looked at.
 //!
-//! Invariant: runs on a thread of its own and holds nothing that a call waits for. Folders and files that others write are read on threads
-//! that may hang ([`FileWorkers`](crate::fs::file_worker)): what hangs there keeps nothing else waiting for longer than a poll's limit. A release or configuration that is refused
-//! changes nothing; each refusal is recorded once, not every second. What is in force is exchanged here and nowhere else. While a release
-//! is made ready everything else goes on, revocations first.
+//! Invariant: runs on a thread of its own and holds nothing that a call waits for. Folders and
+//! files that others write are read on threads that may hang
+//! ([`FileWorkers`](crate::fs::file_worker)): what hangs there keeps nothing else waiting for
+//! longer than a poll's limit. A release or configuration that is refused changes nothing; each
+//! refusal is recorded once, not every second. What is in force is exchanged here and nowhere else.
+//! While a release is made ready everything else goes on, revocations first.
 
 mod alarms;
 mod reconcile;
@@ -170,8 +172,9 @@ impl MaintenanceLoop {
             self.is_poll_requested |= self.is_retry_due();
             if let Some(asked) = self.poll_due() {
                 self.reload_secrets(asked);
-                let asked = self.apply_time_documents() || asked;
                 self.reconcile(asked);
+                // After revocations, which wait for no folder of documents about the time.
+                self.is_poll_requested |= self.apply_time_documents();
                 self.is_poll_requested |= std::mem::take(&mut self.is_repeat_requested);
             }
             self.tick();

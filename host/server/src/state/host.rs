@@ -188,7 +188,8 @@ impl Host {
         alarms.iter().any(|alarm| matches!(alarm, ClockAlarm::Confirmed { .. }))
     }
 
-    /// Takes the release that is active out of use: every call gets its safe answer. Its counters stay.
+    /// Takes the release that is active out of use: every call gets its safe answer. The counters
+    /// of its bindings stay; those of candidates begin anew with the next release.
     pub fn withdraw(&self) {
         let active_config = self.active_config.load_full();
         if let Some(generation) = &active_config.generation {
@@ -335,9 +336,8 @@ impl Host {
         BreakGlassContext {
             config: &self.config,
             files: &self.files,
-            beat: &self.break_glass_beat,
             now: self.trusted_time.now(),
-            root: self.root.load_full(),
+            root: &self.root,
             log: &self.recorder.log,
             hooks: active_config.hooks.iter().map(place).collect(),
             names: &*self.hook_states,

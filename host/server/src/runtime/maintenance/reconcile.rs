@@ -127,7 +127,6 @@ impl MaintenanceLoop {
             // All of it is looked at when this one is made.
             self.is_repeat_requested |= asked;
             self.reload_secrets(asked);
-            self.is_repeat_requested |= self.apply_time_documents();
             let folders = self.folders();
             if asked
                 || folders != self.seen.revocations_applied_at
@@ -140,6 +139,8 @@ impl MaintenanceLoop {
                 let there = self.host.files.release.run(POLL_LIMIT, read);
                 wanted = set.is_none() || there.is_none_or(|there| there == set);
             }
+            // After revocations, which wait for no folder of documents about the time.
+            self.is_repeat_requested |= self.apply_time_documents();
             wanted &= self.seen.file == self.file();
         }
         self.tick();
