@@ -299,15 +299,14 @@ fn run<T>(
             return (asked(Err(fault), Vec::new(), Duration::ZERO), None);
         }
     };
-    let Evaluation { outcome, notes, elapsed: spent, spent_instance: spent_instances } =
-        ask(&binding.plugin, &view);
+    let Evaluation { outcome, notes, elapsed: spent, spent_instance } = ask(&binding.plugin, &view);
     let outcome = match outcome {
         // It was revoked while it ran: what it says counts no more.
         Ok(_) if binding.is_revoked() => Err(revoked()),
         Ok(said) => check(&said).map(|()| said),
         Err(fault) => Err(BindingError::from(fault)),
     };
-    (asked(outcome, notes, spent), Some(spent_instances))
+    (asked(outcome, notes, spent), Some(spent_instance))
 }
 
 impl From<Fault> for BindingError {

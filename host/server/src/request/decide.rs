@@ -1,8 +1,8 @@
 //! The decision on one question: which bindings are asked, in which order, and what their decisions
 //! come to.
 //!
-//! Invariant: no decision without every enforcing binding. Guards see everything that is proposed. A
-//! failure becomes a [`Failure`] and nothing else; the caller turns it into the safe answer.
+//! Invariant: no decision without every enforcing binding. Guards see everything that is proposed.
+//! A failure becomes a [`Failure`] and nothing else; the caller turns it into the safe answer.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub struct Failure {
     pub culprit: Option<String>,
 }
 
-/// What was decided of one question: what everybody said, and the verdict and answer, or why there is none.
+/// The decision on one question: every result, and the verdict and answer, or why there is none.
 pub struct Decided {
     /// The question, with everything proposed.
     pub incoming: Arc<HookRequest>,
@@ -36,7 +36,7 @@ pub struct Decided {
     pub asked: Vec<BindingResult>,
     /// The verdict and the answer without the record's reference, or why there is none.
     pub outcome: Result<(Effect, Answer), Failure>,
-    /// What is to be done before or after that answer leaves.
+    /// The side effect before or after that answer leaves.
     pub errand: Option<SideEffect>,
     /// The changes that the answer leaves out, since what they would change is not there.
     pub skipped: Vec<ChangeKind>,
@@ -50,13 +50,14 @@ struct Rendered {
     skipped: Vec<ChangeKind>,
 }
 
-/// Asks everybody, and makes one outcome of what they say. In its cohort a canary answers in a live binding's place; where that comes to
-/// no decision it is as if there were no canary, and the live one decides.
+/// Asks everybody, and makes one outcome of what they say. In its cohort a canary answers in a live
+/// binding's place; where that comes to no decision it is as if there were no canary, and the live
+/// one decides.
 pub async fn decide(call: &mut RequestContext<'_>, incoming: Arc<HookRequest>) -> Decided {
     if call.select_canaries(&incoming) {
         // On the heap: calls without canaries should not carry it.
         let decided = Box::pin(decide_as_cast(call, Arc::clone(&incoming))).await;
-        if let Some(decided) = call.discard_canary_attempt(decided) {
+        if let Some(decided) = call.accept_canary_attempt(decided) {
             return decided;
         }
     }
@@ -106,7 +107,10 @@ async fn evaluate(
         asked.push(call.evaluate(binding, incoming).await);
     }
     check_failed(asked)?;
-    *incoming = with_proposed(Arc::clone(incoming), merge(changes(asked))?);
+    let proposed = merge(changes(asked))?;
+    if !proposed.is_empty() {
+        Arc::make_mut(incoming).call.proposed = proposed;
+    }
     call.record_stage(Stage::Propose);
 
     // Guards see the call with everything proposed, so no earlier grant escapes them; they do not
@@ -185,7 +189,8 @@ impl Failure {
         Self { cause, culprit: Some(binding.manifest().id.clone()) }
     }
 
-    /// What a binding's fault comes to. Only what is a plugin's fault is put down to one: the record cannot be taken back.
+    /// Returns the failure of a binding's fault. It names the plugin only where the fault is the
+    /// plugin's: a record cannot be taken back.
     pub fn of_fault(fault: &BindingError, binding: &Binding) -> Self {
         match fault.cause.attribution() {
             Attribution::Plugin => Self::of_plugin(fault.cause, binding),
@@ -221,7 +226,7 @@ fn decisions(asked: &[BindingResult]) -> impl Iterator<Item = &Decision> {
     asked.iter().filter_map(|asked| asked.outcome.as_ref().ok())
 }
 
-/// What was combined, the texts of its grounds, and the tag of the first text's language.
+/// The combined decision, the texts of its reasons, and the tag of the first text's language.
 type Told<'a> = (Combined<'a>, Vec<Reason<'a>>, &'a str);
 
 fn combined<'a>(
@@ -245,7 +250,7 @@ fn combined<'a>(
     let ground = |(plugin, finding): &(&str, &'a Finding)| {
         let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
         let manifest = catalogue.binding.manifest();
-        // What sees a secret could say it in an argument: its messages go without.
+        // A plugin that sees a secret could put it into an argument: its messages have none.
         let (arguments, field) = match manifest.reads.sees_secret(call) {
             true => (&[][..], None),
             false => (finding.arguments.as_slice(), finding.field.as_deref()),
@@ -260,7 +265,7 @@ fn combined<'a>(
     Ok((combined, grounds, tags.first().copied().unwrap_or_default()))
 }
 
-/// Whose wish the platform would not take: of the first who has it, in the bindings' order.
+/// Attributes an unsupported change to the first binding that proposed it.
 fn unsayable_failure(
     unsayable: &RenderError,
     asked: &[BindingResult],
@@ -284,13 +289,4 @@ fn language(call: &HookCall) -> String {
     });
     locale
         .map_or_else(|| "en".to_owned(), |locale| locale.value.trim_matches('"').replace('_', "-"))
-}
-
-fn with_proposed(incoming: Arc<HookRequest>, proposed: Vec<Change>) -> Arc<HookRequest> {
-    if proposed.is_empty() {
-        return incoming;
-    }
-    let mut own = Arc::unwrap_or_clone(incoming);
-    own.call.proposed = proposed;
-    Arc::new(own)
 }

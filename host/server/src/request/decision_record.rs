@@ -4,7 +4,6 @@
 //! else goes to the sealed part, whole, so that the call can be run again. Knows nothing of how records become durable.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use portcullis_audit::{OVERHEAD, Pseudonym};
 use portcullis_hooks::{Answer, HookRequest, OnFailure};
@@ -13,8 +12,9 @@ use portcullis_model::{Attribute, Change, ChangeKind, Decision, Document, Effect
 
 use crate::bindings::candidate::cohort;
 use crate::bindings::evaluate::BindingResult;
+use crate::bindings::leaf::{write_list, write_to};
 use crate::break_glass::ActiveOverride;
-use crate::observe::budget::{StageTimer, micros};
+use crate::observe::budget::StageTimer;
 use crate::request::decide::Failure;
 use crate::request::search::SearchCounts;
 use crate::state::host::{Hook, Host};
@@ -285,55 +285,6 @@ impl BindingResult {
         wants && self.binding.manifest().reads.sees_secret(call)
     }
 
-    /// Who was asked, by digest, and what they found, by code.
-    pub fn write_leaf(&self, leaf: &mut String) {
-        write_to(
-            leaf,
-            format_args!(
-                r#"{{{},"elapsed_us":{},"#,
-                self.binding.record_prefix(),
-                micros(self.spent)
-            ),
-        );
-        if let Some(why) = self.cohort {
-            write_to(leaf, format_args!(r#""cohort":{},"#, why.json()));
-        }
-        match &self.outcome {
-            Ok(decision) => {
-                write_to(
-                    leaf,
-                    format_args!(r#""verdict":"{}","codes":["#, decision.verdict().name()),
-                );
-                let mut codes: Vec<_> =
-                    decision.findings.iter().map(|finding| finding.code.as_str()).collect();
-                codes.sort_unstable();
-                codes.dedup();
-                write_list(leaf, codes.into_iter().take(MAX_CODES), quote);
-                if !self.waived.is_empty() {
-                    leaf.push_str(r#"],"waived":["#);
-                    let mut codes: Vec<_> =
-                        self.waived.iter().map(|finding| finding.code.as_str()).collect();
-                    codes.sort_unstable();
-                    codes.dedup();
-                    write_list(leaf, codes.into_iter().take(MAX_CODES), quote);
-                }
-                leaf.push_str(r#"],"changes":["#);
-                let mut kinds: Vec<_> =
-                    decision.changes.iter().map(|change| change.kind().to_string()).collect();
-                kinds.sort_unstable();
-                kinds.dedup();
-                write_list(leaf, kinds.iter(), |leaf, kind| quote(leaf, kind));
-                leaf.push_str(r#"],"risk":"#);
-                match decision.risk {
-                    Some(risk) => write_to(leaf, format_args!("{risk}")),
-                    None => leaf.push_str("null"),
-                }
-            }
-            Err(fault) => write_to(leaf, format_args!(r#""fault":"{}""#, fault.code)),
-        }
-        leaf.push('}');
-    }
-
     /// Findings with their arguments, changes with their values, notes and errors; of a hushed plugin, codes and kinds.
     fn write_sealed(&self, sealed: &mut String, hushed: bool) {
         sealed.push_str(r#"{"plugin":"#);
@@ -454,19 +405,6 @@ fn write_change(out: &mut String, change: &Change, hushed: bool) {
     out.push('}');
 }
 
-fn write_list<T>(
-    out: &mut String,
-    items: impl Iterator<Item = T>,
-    mut write: impl FnMut(&mut String, T),
-) {
-    for (position, item) in items.enumerate() {
-        if position > 0 {
-            out.push(',');
-        }
-        write(out, item);
-    }
-}
-
 fn write_option(out: &mut String, text: Option<&str>) {
     match text {
         Some(text) => quote(out, text),
@@ -474,13 +412,6 @@ fn write_option(out: &mut String, text: Option<&str>) {
     }
 }
 
-fn write_to(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = out.write_fmt(text);
-}
-
-/// Codes of one plugin in a leaf; all of them are in the sealed part.
-const MAX_CODES: usize = 8;
 /// Room for a usual leaf, to allocate once.
 const LEAF_CAPACITY: usize = 1_536;
 /// Room for what a sealed part holds besides body and answer.

@@ -129,8 +129,8 @@ impl PostResponse {
             let fell = fell.map(|place| canary_failure.swap_remove(place));
             // Who is in no cohort is decided by the live one alone.
             if rollout.cohort.is_none() || of_rollout(rollout) || fell.is_some() {
-                let comparisons = Doubled { live: Arc::clone(live), first, canary_failure: fell };
-                self.comparisons.push((Arc::clone(hook), Arc::clone(incoming), index, comparisons));
+                let comparison = Doubled { live: Arc::clone(live), first, canary_failure: fell };
+                self.comparisons.push((Arc::clone(hook), Arc::clone(incoming), index, comparison));
             }
         }
     }
@@ -158,8 +158,8 @@ impl PostResponse {
         }
         self.start_resume_call();
         self.run_observers();
-        for (hook, incoming, index, comparisons) in self.comparisons.drain(..) {
-            comparisons.compare_later(&self.host, &hook, &incoming, index);
+        for (hook, incoming, index, comparison) in self.comparisons.drain(..) {
+            comparison.compare_later(&self.host, &hook, &incoming, index);
         }
     }
 
@@ -261,9 +261,8 @@ fn run_observer(
     incoming: &Arc<HookRequest>,
     of: Option<u64>,
 ) {
-    let (asked, spent_instances) =
-        evaluate::evaluate_once(binding, incoming, binding.plugin.time());
-    drop(spent_instances);
+    let (asked, spent_instance) = evaluate::evaluate_once(binding, incoming, binding.plugin.time());
+    drop(spent_instance);
     evaluate::report_to_breaker(&host.recorder, pass, &asked, true);
     asked.count();
     let mut fields = match of {
@@ -279,7 +278,7 @@ fn run_observer(
         host.reject(hook, host.clock.now(), Cause::ObserverSkipped);
     }
     if binding.candidate.is_some() {
-        let comparisons = Doubled { live: Arc::clone(binding), first: asked, canary_failure: None };
-        comparisons.compare_later(host, hook, incoming, of);
+        let comparison = Doubled { live: Arc::clone(binding), first: asked, canary_failure: None };
+        comparison.compare_later(host, hook, incoming, of);
     }
 }

@@ -103,9 +103,9 @@ impl<'a> StartupCall<'a> {
         let caller = match caller {
             Some(caller) => caller,
             None => {
-                let (caller, until) = (&self.hook.authenticator, self.budget.keys_until());
+                let (authenticator, until) = (&self.hook.authenticator, self.budget.keys_until());
                 let headers = &self.head.headers;
-                match caller.check(headers, session.peer(), self.received, until).await {
+                match authenticator.check(headers, session.peer(), self.received, until).await {
                     Ok(caller) => caller,
                     Err(unproven) => return self.reject(unproven),
                 }
