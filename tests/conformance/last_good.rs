@@ -162,7 +162,7 @@ fn a_release_folder_in_any_disorder_does_not_end_the_release_at_a_restart() {
         // The repair is noticed, and the warning is over.
         deployment.restore(&["release"], "whole");
         host.signal("HUP");
-        host.wait_for("release.whole_again");
+        host.wait_for("release.whole-again");
         assert!(!warnings(&host).contains(&"last-good-release".to_owned()), "{what}");
         assert!(!warnings(&host).contains(&"release-refused".to_owned()), "{what}");
         host.stop();
@@ -410,7 +410,7 @@ fn folders_that_no_longer_hold_the_release_in_force_are_a_warning_at_once() {
         host.signal("HUP");
         host.signal("HUP");
         deployment.restore(&["release"], "whole");
-        host.reload_until(["release.whole_again"]);
+        host.reload_until(["release.whole-again"]);
         assert!(!warnings(&host).contains(&"release-altered".to_owned()), "{code}");
         // While the files are put back one by one, something else may be wrong for a moment.
         let log = host.log().after(before);

@@ -48,7 +48,7 @@ fn a_hook_that_was_renamed_is_stopped_by_the_last_good_release() {
     let answer = post(&host, "token");
     assert!(answer.stops_a_token(), "{answer:?}");
     assert_eq!(unenforced(&host), ["tokens"]);
-    assert!(host.log().has("release.hook_unenforced"), "{}", host.log());
+    assert!(host.log().has("release.hook-unenforced"), "{}", host.log());
     let status: Value = serde_json::from_slice(&host.admin("/status").body).unwrap();
     assert!(status["readiness"].to_string().contains("hook-unenforced"), "{status}");
     // A further change of the name opens nothing either.

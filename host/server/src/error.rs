@@ -189,8 +189,8 @@ impl StartError {
                 Some("stop the other process, or give this one a folder of its own with `trust.state`".to_owned())
             }
             Self::Foreign { .. } => Some(
-                "put back the directory that this host wrote last; if that is lost, keep this one as decision_record and begin a new log \
-                 (`audit.directory`, `audit.origin`, `audit.signing_key`, or `audit.next` beforehand)"
+                "put back the directory that this host wrote last; if that is lost, keep this one as \
+                 evidence and begin a new log (`audit.directory`, `audit.origin`, `audit.signing_key`, or `audit.next` beforehand)"
                     .to_owned(),
             ),
             Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),

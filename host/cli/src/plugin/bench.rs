@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use portcullis_engine::Plugin as StartupCheck;
+use portcullis_engine::Plugin as PreparedPlugin;
 use portcullis_model::{Limits, View};
 use portcullis_suite::TestCall;
 use serde_json::json;
@@ -71,7 +71,7 @@ impl Bench {
 }
 
 /// One call, its cleaning up included, in microseconds.
-fn ask(plugin: &StartupCheck, view: &View<'_>) -> CliResult<f64> {
+fn ask(plugin: &PreparedPlugin, view: &View<'_>) -> CliResult<f64> {
     let begun = Instant::now();
     let evaluation = plugin.evaluate(view, plugin.time());
     let outcome = evaluation.outcome.map(drop);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_engine::{Cost, Engine, Meter, Plugin as StartupCheck};
+use portcullis_engine::{Cost, Engine, Meter, Plugin as PreparedPlugin};
 use portcullis_model::Millis;
 use portcullis_model::escape::escape;
 use portcullis_server::{Clock, test_terms};
@@ -68,7 +68,7 @@ pub struct Prompt {
     /// Where it runs.
     pub engine: Engine,
     /// It, configured.
-    pub plugin: StartupCheck,
+    pub plugin: PreparedPlugin,
 }
 
 impl CallArguments {

@@ -48,7 +48,7 @@ impl Generation {
             }
             bindings.stop_unenforced();
             tracing::error!(
-                event = "release.hook_unenforced",
+                event = "release.hook-unenforced",
                 generation = self.number,
                 hook = hook.name,
                 "the release in force has no enforcing binding for this hook, and the release folders hold no accepted \

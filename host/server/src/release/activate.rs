@@ -1,8 +1,9 @@
 //! The steps of an activation: read, verify, self-test, prepare, record, swap.
 //!
-//! Two steps come before these and wait for none of them: `runtime::maintenance` polls the folders, and
-//! stops what is revoked (`Host::apply_trust_changes`). Verifying, the self-test and preparing are
-//! [`ReleaseFiles::prepare`](crate::loading::ReleaseFiles::prepare), which `prepare` runs on a thread of its own.
+//! Two steps come before these and wait for none of them: `runtime::maintenance` polls the folders,
+//! and stops what is revoked (`Host::apply_trust_changes`). Verifying, the self-test and preparing
+//! are [`ReleaseFiles::prepare`](crate::loading::ReleaseFiles::prepare), which `prepare` runs on a
+//! thread of its own.
 //!
 //! Invariant: a release is active as a whole or not at all. Its record is durable before anything
 //! changes, and the swap is one exchange of a pointer; calls in flight finish on the release that
@@ -38,9 +39,9 @@ pub enum Activated {
     NotRecorded,
 }
 
-/// Activates the release that the folders hold, unless it is active already. `wanted` is asked again
-/// and again whether the set of this digest, from these folders, is still wanted; without a digest
-/// while it is being read. `is_start` says that nothing decides yet.
+/// Activates the release that the folders hold, unless it is active already. `wanted` is asked
+/// again and again whether the set of this digest, from these folders, is still wanted; without a
+/// digest while it is being read. `is_start` says that nothing decides yet.
 ///
 /// # Errors
 /// The reason that the release is refused; [`ReleaseError::Superseded`] where something newer came.
@@ -52,7 +53,7 @@ pub fn activate_from_folders(
     let active_config = host.active_config.load_full();
     let (paths, hooks) = (&active_config.config.release, &active_config.config.hooks);
 
-    // 1. Read the set and the files that it lists.
+    // Read the set and the files that it lists.
     let mut found = read_release(host, paths, || wanted(paths, None))?;
     found.report_to(&host.progress);
     observe_documents(host, &found);
@@ -68,15 +69,17 @@ pub fn activate_from_folders(
     // Another set lies there; its problems are told of that one.
     host.conditions.set_altered_release(None);
 
-    // 2. to 4. Verify, self-test and prepare.
+    // Verify, self-test and prepare.
     let generation =
         prepare(host, &found, hooks, Completeness::Everything, || wanted(paths, Some(set)))?;
     keep_release(host, &found, &generation.release);
     if is_start {
+        // The copy is compared with the folders once more: they may have changed while plugins were
+        // compiled, and the next start may have nothing but the copy.
         keep_from_folders(host, &generation);
     }
 
-    // 5. and 6. Record and swap.
+    // Record and swap.
     match activate(host, generation) {
         Ok(()) => Ok(Activated::Active),
         Err(NotActivated::Superseded) => Err(ReleaseError::Superseded),
@@ -117,8 +120,8 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
     }
 }
 
-/// Puts the last good release in force where nothing decides, after the one in the folders was refused. Says
-/// whether that was overtaken, and is to be begun again.
+/// Puts the last good release in force where nothing decides, after the one in the folders was
+/// refused. Says whether that was superseded, and is to be begun again.
 pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bool) -> bool {
     host.conditions.set_refused_release(Some(refused.code()));
     host.release_status.set_rejected(refused);
@@ -134,8 +137,9 @@ pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bo
     }
 }
 
-/// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one exchange. Calls in flight finish on
-/// theirs. Without the record, or where what it was held against does not hold any more, it does not come into force. Blocks on the log.
+/// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one
+/// exchange. Calls in flight finish on theirs. Without the record, or where what it was held
+/// against does not hold any more, it does not come into force. Blocks on the log.
 pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated> {
     let (number, active_config) = (generation.number, host.active_config.load_full());
     let put = |generation| active_config.with_generation(Some(generation));
@@ -178,10 +182,10 @@ pub fn record_and_swap(
     for warning in generation.warnings(&config.hooks) {
         tracing::warn!(generation = number, event = "release.warning", "{warning}");
     }
-    // What its bindings counted must not be lost with it.
-    if let Some(previous_metrics) = &host.active_config.load().generation {
-        host.record_ends(&mut trust_state, previous_metrics);
-        let ended = previous_metrics.transfer_metrics(&generation, &host.previous_metrics.load());
+    // The counts of its bindings must not be lost with it.
+    if let Some(previous) = &host.active_config.load().generation {
+        host.record_ends(&mut trust_state, previous);
+        let ended = previous.transfer_metrics(&generation, &host.previous_metrics.load());
         host.previous_metrics.store(Arc::new(ended));
     } else {
         // The one before was withdrawn.
@@ -206,8 +210,8 @@ pub fn record_and_swap(
     Ok(())
 }
 
-/// What is remembered of a generation as the active one. A set that starts again keeps the moment at which it was let in; a later one
-/// never has an earlier moment, whatever the clock does.
+/// Returns the activation that is remembered of a generation. A set that starts again keeps the
+/// moment at which it was let in; a later one never has an earlier moment, whatever the clock does.
 fn active_after(host: &Host, generation: &Generation, history: &TrustHistory) -> Active {
     if let Activation::Restart(active) = generation.activation {
         return active;
@@ -215,8 +219,8 @@ fn active_after(host: &Host, generation: &Generation, history: &TrustHistory) ->
     let resets = history.resets();
     let before = history.active.filter(|active| active.resets == resets);
     let after = before.map_or(0, |active| active.since.0.saturating_add(1));
-    // Not now: compiling takes its time, and its end may have come meanwhile. Nor by a clock that is
-    // not confirmed: this moment is kept for good.
+    // Not now: compiling takes its time, and its end may have come meanwhile. Nor by a clock that
+    // is not confirmed: this moment is kept for good.
     let verified = generation.verified.min(host.trusted_now());
     let since = Millis(verified.0.max(after));
     let (version, set, root) = (generation.number, generation.set, generation.root);
@@ -227,7 +231,7 @@ fn active_after(host: &Host, generation: &Generation, history: &TrustHistory) ->
 fn log_rejected_signatures(host: &Host, found: &ReleaseFiles) {
     for (file, refusal) in found.rejected_signatures(host.trust_state().root()) {
         tracing::warn!(
-            event = "trust.signature_ignored",
+            event = "trust.signature-ignored",
             file = %file.display(),
             code = refusal.code(),
             error = %refusal,

@@ -41,7 +41,8 @@ pub fn may_stay_open(
 /// copied keeps it from nothing else.
 pub fn keep_release(host: &Host, found: &ReleaseFiles, release: &ReleaseSet) {
     let set = found.set_digest();
-    // What is not the active one any more is of no use, and may be in the way of the new copy.
+    // A copy of a release that is not active any more is useless, and may take the room of the new
+    // one.
     if let Some(active) = host.trust_state().history().active {
         drop(host.last_good.prune(active.set));
     }
@@ -51,7 +52,7 @@ pub fn keep_release(host: &Host, found: &ReleaseFiles, release: &ReleaseSet) {
         && host.conditions.set_copy_failure(why)
     {
         tracing::warn!(
-            event = "release.not_kept",
+            event = "release.not-kept",
             %set,
             %error,
             "there is no copy of the release for a start whose release folder is damaged; see \
@@ -102,7 +103,7 @@ pub fn prepare_last_good(
         Ok(found) => found,
         Err(why) => {
             tracing::error!(
-                event = "release.last_good_missing",
+                event = "release.last-good-missing",
                 version = active.version,
                 why,
                 "the release that was active last cannot start from the host's own copy"
@@ -116,7 +117,7 @@ pub fn prepare_last_good(
             generation
                 .stop_unenforced(&config.hooks, &places_that_may_stay_open(host, generation.set));
             tracing::warn!(
-                event = "release.last_good",
+                event = "release.last-good",
                 generation = generation.number,
                 "the release folders hold nothing that may come into force: the release that was active last starts \
                  from the host's own copy"
@@ -124,7 +125,7 @@ pub fn prepare_last_good(
             for left in &generation.left_out {
                 let (hook, plugin, code) = (&left.hook, &left.plugin, left.code);
                 tracing::error!(
-                    event = "release.binding_left_out",
+                    event = "release.binding-left-out",
                     hook,
                     plugin,
                     code,
@@ -138,7 +139,7 @@ pub fn prepare_last_good(
         Err(ReleaseError::Superseded) => Err(ReleaseError::Superseded),
         Err(error) => {
             tracing::error!(
-                event = "release.last_good_refused",
+                event = "release.last-good-refused",
                 code = error.code(), %error, hint = error.hint(),
                 "the release that was active last may not start either"
             );
@@ -147,16 +148,17 @@ pub fn prepare_last_good(
     }
 }
 
-/// The hooks on which nothing need enforce under the copy of this set: those on which nothing enforced when it was
-/// in force from the folders, and to which no other signed set that lies there binds anything.
+/// The hooks on which nothing need enforce under the copy of this set: those on which nothing
+/// enforced when it was in force from the folders, and to which no other signed set that lies there
+/// binds anything.
 fn places_that_may_stay_open(host: &Host, set: Digest) -> Vec<HookIdentity> {
     let paths = host.active_config.load().config.release.clone();
     let there = host.files.release.run(POLL_LIMIT, move || set_bytes(&paths)).flatten();
     may_stay_open(&host.last_good, set, there.as_deref(), &host.root.load())
 }
 
-/// Keeps with the copy of the release in force on which hooks nothing enforces, for a start from that copy. Under a
-/// release that came from the copy itself, what was kept stays.
+/// Keeps with the copy of the release in force on which hooks nothing enforces, for a start from
+/// that copy. Under a release that came from the copy itself, what was kept stays.
 pub fn note_unenforced(host: &Host) {
     let active_config = host.active_config.load_full();
     let Some(generation) = active_config.generation.as_ref().filter(|it| !it.is_last_good()) else {
@@ -165,7 +167,7 @@ pub fn note_unenforced(host: &Host) {
     let hooks = generation.unenforced_places(active_config.hooks.iter().map(|hook| &hook.config));
     if let Err(error) = host.last_good.note_unenforced(generation.set, hooks) {
         tracing::warn!(
-            event = "release.not_kept",
+            event = "release.not-kept",
             set = %generation.set,
             %error,
             "hooks that no plugin binds would give their safe answer after a start from the host's own copy; see to \
@@ -186,7 +188,7 @@ pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
             let was_last_good = generation.last_good.swap(false, Ordering::AcqRel);
             if host.conditions.set_altered_release(None) || was_last_good {
                 tracing::info!(
-                    event = "release.whole_again",
+                    event = "release.whole-again",
                     generation = generation.number,
                     "the release folders hold the release in force again"
                 );

@@ -145,8 +145,8 @@ async fn an_eviction_that_a_call_overtook_is_not_told() {
 #[test]
 fn a_client_from_where_a_caller_proved_itself_is_kept_in_a_flood() {
     let (limiter, now) = (limiter(32), Instant::now());
-    let identity = limiter.acquire(ip("10.1.1.1"), true, now).unwrap();
-    identity.mark_authenticated("hook", "a");
+    let proven = limiter.acquire(ip("10.1.1.1"), true, now).unwrap();
+    proven.mark_authenticated("hook", "a");
     let mut kept = flood(&limiter, 40, now);
     let known = limiter.acquire(ip("10.1.1.1"), false, now).unwrap();
     kept.extend(flood(&limiter, 10_000, now));
@@ -217,8 +217,8 @@ fn a_source_full_of_slow_senders_makes_room_for_its_own_newcomers() {
     let limiter = ConnectionLimiter::new(limits, Networks::default(), Networks::default());
     let start = Instant::now();
     let at = |millis| start + Duration::from_millis(millis);
-    let identity = limiter.acquire(ip("10.1.1.9"), true, start).unwrap();
-    identity.mark_authenticated("hook", "a");
+    let proven = limiter.acquire(ip("10.1.1.9"), true, start).unwrap();
+    proven.mark_authenticated("hook", "a");
     let other = limiter.acquire(ip("10.2.1.1"), true, start).unwrap();
     // The address is known since: its neighbour is not, and is held to the limit.
     let calling = limiter.acquire(ip("10.1.1.1"), true, at(1)).unwrap();
@@ -231,7 +231,7 @@ fn a_source_full_of_slow_senders_makes_room_for_its_own_newcomers() {
     let idle = limiter.acquire(ip("10.1.1.3"), false, at(7)).unwrap();
     let last = limiter.acquire(ip("10.1.1.4"), true, at(8)).unwrap();
     assert!(evicted(&slow[1]) && evicted(&idle), "what is idle goes first");
-    for slot in [&slow[2], &newcomer, &last, &calling, &identity, &other] {
+    for slot in [&slow[2], &newcomer, &last, &calling, &proven, &other] {
         assert!(!evicted(slot));
     }
     assert_eq!(limiter.snapshot().rejected_source, 0);
@@ -393,11 +393,11 @@ proptest! {
                 }
                 Step::Authenticate(slot, name) => {
                     let at = at(slot);
-                    if let Some((slot, calls, identity)) = open.get_mut(at)
+                    if let Some((slot, calls, is_authenticated)) = open.get_mut(at)
                         && !calls.is_empty()
                     {
                         slot.mark_authenticated("hook", &name.to_string());
-                        *identity = true;
+                        *is_authenticated = true;
                     }
                 }
                 Step::Client(slot, source) => {
@@ -419,14 +419,14 @@ proptest! {
                 }
                 Step::Pass(millis) => now += Duration::from_millis(millis),
             }
-            for (slot, calls, identity) in &open {
-                prop_assert!(!evicted(slot) || (calls.is_empty() && !identity));
+            for (slot, calls, is_authenticated) in &open {
+                prop_assert!(!evicted(slot) || (calls.is_empty() && !is_authenticated));
             }
             prop_assert_eq!(limiter.existing(), open.len());
             let held = open.iter().filter(|(slot, ..)| !evicted(slot)).count();
             prop_assert_eq!(limiter.lock().held, held);
-            let identity = open.iter().filter(|(_, _, identity)| *identity).count();
-            prop_assert_eq!(limiter.snapshot().authenticated, identity);
+            let authenticated = open.iter().filter(|(_, _, is_authenticated)| *is_authenticated).count();
+            prop_assert_eq!(limiter.snapshot().authenticated, authenticated);
         }
         open.clear();
         drop(limiter.acquire(ip("10.1.1.1"), false, now + 100 * SECOND));
