@@ -9,8 +9,8 @@ fn a_test_is_skipped_only_where_it_is_counted() {
     let folders = ["conformance", "faults", "hostile", "interop", "support"];
     let mut files: Vec<_> =
         folders.iter().flat_map(|it| below(&checkout().join("tests").join(it))).collect();
-    for one in ["audit", "engine", "hooks", "trust"] {
-        files.extend(below(&checkout().join("host").join(one).join("tests")));
+    for one in fs::read_dir(checkout().join("host")).unwrap() {
+        files.extend(below(&one.unwrap().path().join("tests")));
     }
     let counted = checkout().join("tests/support/missing_tool.rs");
     let mut wrong = Vec::new();

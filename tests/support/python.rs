@@ -16,5 +16,8 @@ pub fn python(module: &'static str) -> Result<String, MissingTool> {
     if found.is_ok_and(|status| status.success()) {
         return Ok(python);
     }
-    Err(MissingTool { name: module, source: "the Python packages that `cargo xtask test` fetches" })
+    Err(MissingTool {
+        name: module,
+        source: "the Python packages that `cargo xtask test` fetches, for the Python that PORTCULLIS_PYTHON names (`python/python` in the target directory)",
+    })
 }

@@ -62,8 +62,21 @@ pub fn go_verifier() -> Option<PathBuf> {
 
 /// strace, which shows in what order bytes and records leave.
 pub fn strace() -> bool {
-    let found = || succeeds(Command::new("strace").arg("--version"));
-    found() || (apt(&["strace"]).is_ok() && found())
+    program("strace", "--version", "strace")
+}
+
+/// Programs that single tests run beside that: OpenSSL signs as an operator's token would, and
+/// systemd checks the unit files. A test that lacks one says so.
+pub fn programs() {
+    strace();
+    program("openssl", "version", "openssl");
+    program("systemd-analyze", "--version", "systemd");
+}
+
+/// Whether a program is here, by now.
+fn program(name: &str, argument: &str, package: &str) -> bool {
+    let found = || succeeds(Command::new(name).arg(argument));
+    found() || (apt(&[package]).is_ok() && found())
 }
 
 /// Debian's OCI registry, and skopeo, which copies from one to another.
