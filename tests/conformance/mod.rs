@@ -19,6 +19,7 @@ mod entra_resume;
 mod events;
 mod faulty_http;
 mod generic;
+mod help_desk;
 mod http2;
 mod import;
 mod languages;

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use portcullis_audit::SealKey;
 use portcullis_audit::disk::OsDisk;
 use portcullis_keys::{PublicKey, SymmetricKey};
+use portcullis_model::HelpDeskReference;
 use portcullis_model::escape::escape;
 use portcullis_tlog::query::{Filter, QueryRow, Unreadable};
 use portcullis_tlog::verify::VerifyOptions;
@@ -32,10 +33,12 @@ pub enum Audit {
     #[command(
         after_help = "Examples:\n  portcullis audit show --log audit/log --vkey log.vkey --type \
                       hook.decision\n  portcullis audit show --log audit/log --vkey log.vkey \
-                      --index 17 \\\n    --sealing-key keys/sealing.key\n\nExit 1: a record is not \
+                      --index 17 \\\n    --sealing-key keys/sealing.key\n  portcullis audit show \
+                      --log audit/log --vkey log.vkey \\\n    --help-desk-reference K7QF2MXA\n\nExit 1: a record is not \
                       what was signed. Exit 2: no record has that type, or no time is between \
-                      these. Exit 3: there is no record `--index`, or the other options do not \
-                      let it through. Exit 4: it is durable, and no checkpoint covers it yet."
+                      these. Exit 3: there is no record `--index` or \
+                      no decision with the help-desk reference, or the other options do not let it \
+                      through. Exit 4: it is durable, and no checkpoint covers it yet."
     )]
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof) and the record beside it, or check a proof.
@@ -90,6 +93,10 @@ pub struct Show {
     /// Show records before this time.
     #[arg(long)]
     until: Option<String>,
+    /// Show decisions with this help-desk reference only: the eight characters that a person sees
+    /// below a denial.
+    #[arg(long)]
+    help_desk_reference: Option<String>,
     /// The sealing key, to show the sealed parts.
     #[arg(long)]
     sealing_key: Option<PathBuf>,
@@ -197,6 +204,7 @@ impl Show {
             since: self.since.as_deref().map(instant).transpose()?,
             until: self.until.as_deref().map(instant).transpose()?,
             kind: self.kind.clone(),
+            help_desk_reference: self.help_desk_reference.as_deref().map(reference).transpose()?,
         };
         if let (Some(since), Some(until)) = (filter.since, filter.until)
             && since >= until
@@ -241,7 +249,12 @@ impl Show {
         if let Some(kind) = filter.kind.as_deref().filter(|_| !record_types::is_known(filter)) {
             return Err(record_types::unknown(kind));
         }
-        let Some(index) = self.index else { return Ok(()) };
+        let Some(index) = self.index else {
+            return match &filter.help_desk_reference {
+                Some(reference) => Err(no_decision_with(reference)),
+                None => Ok(()),
+            };
+        };
         let only = Filter { from: filter.from, to: filter.to, ..Filter::default() };
         let mut found = String::new();
         let look = |shown: QueryRow| {
@@ -345,6 +358,23 @@ fn unreadable(error: ReadError) -> CliError {
         _ => CliError::wrong(message),
     };
     failed.hint(hint)
+}
+
+/// Reads a help-desk reference as a person dictates it.
+fn reference(text: &str) -> CliResult<String> {
+    let reference = HelpDeskReference::parse(text).map_err(|error| {
+        CliError::configuration(format!("`{}` is no help-desk reference: {error}", escape(text)))
+    })?;
+    Ok(reference.to_string())
+}
+
+fn no_decision_with(reference: &str) -> CliError {
+    let message = format!("no decision in this log has the help-desk reference {reference}");
+    CliError::missing(message).hint(Some(
+        "check the characters with the caller, leave out the other options, and look into the \
+         logs of the other hosts; a decision of the last seconds is shown once a checkpoint covers \
+         it",
+    ))
 }
 
 /// Milliseconds since 1970, or an RFC 3339 time in UTC.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use portcullis_model::{Call, Cause, Change, ChangeKind, Effect, Entity, SearchTarget};
+use portcullis_model::{Call, Change, ChangeKind, Effect, Entity, SearchTarget};
 
 use crate::answer::Answer;
 use crate::capabilities::Support;
@@ -14,7 +14,7 @@ use crate::request::{
     BatchContext, HookRequest, HookSettings, ParseContext, ParseError, Parsed, Request,
 };
 use crate::side_effect::SideEffect;
-use crate::{OnFailure, Outcome, RenderError, SafeAnswerInput, SearchPage};
+use crate::{Outcome, RenderError, SafeAnswerInput, SearchPage};
 
 /// One hook kind.
 pub(crate) trait Adapter: Sync {
@@ -118,13 +118,8 @@ pub(crate) trait Adapter: Sync {
         None
     }
 
-    /// The answer where there is no decision. `incoming` is the request, where it could be read. Open is decided before.
-    fn safe_answer(
-        &self,
-        on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer;
+    /// Returns the answer where there is no decision. A hook that is open has another one.
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer;
 
     /// The platform's default, where the hook is open: what lets it go on as if there were no hook.
     fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer;

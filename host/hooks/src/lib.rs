@@ -27,7 +27,7 @@ mod reasons;
 mod request;
 mod side_effect;
 
-use portcullis_model::{Cause, Change, ChangeKind, Effect, SearchTarget};
+use portcullis_model::{Cause, Change, ChangeKind, Effect, HelpDeskReference, SearchTarget};
 
 pub use adapter::{Behaviour, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 pub use answer::{Answer, RecordRef};
@@ -60,8 +60,11 @@ pub struct Outcome<'a> {
     pub text: Option<&'a str>,
     /// The language of that text: a tag of the catalogue.
     pub language: &'a str,
-    /// Every finding that the verdict rests on, the gravest first: for hook kinds that can point at more than one thing.
+    /// Every finding that the verdict rests on, the gravest first: for hook kinds that can point at
+    /// more than one thing.
     pub reasons: &'a [Reason<'a>],
+    /// The reference that the text of a denial ends with.
+    pub reference: Option<HelpDeskReference>,
 }
 
 impl Outcome<'_> {
@@ -204,7 +207,7 @@ pub fn side_effect(
 
 /// The answer where the platform was about to hear that somebody took its message, and nobody did: what makes it send the message itself.
 pub fn render_undelivered(kind: HookKind, incoming: &HookRequest) -> Answer {
-    kind.adapter().safe_answer(&OnFailure::Closed, Cause::MessageUndelivered, Some(incoming))
+    safe_answer(kind, &OnFailure::Closed, Cause::MessageUndelivered, Some(incoming))
 }
 
 /// One answer out of many, each as it was [written](write()) and has its reference.
@@ -234,7 +237,7 @@ pub fn refuse(kind: HookKind, refusal: &SafeAnswerInput<'_>) -> Answer {
         return answer;
     }
     if *on_failure != OnFailure::Open {
-        return kind.adapter().safe_answer(on_failure, cause, incoming);
+        return kind.adapter().safe_answer(refusal);
     }
     // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a wrong
     // secret, treats a 401 as that default.
@@ -276,6 +279,7 @@ pub fn safe_answer(
             detail: "",
             route: "",
             incoming,
+            reference: None,
         },
     )
 }

@@ -1,12 +1,14 @@
-//! The sentence that says how many reasons an answer leaves out.
+//! The sentences behind the text of an answer: how many reasons it leaves out, and the help-desk
+//! reference.
 //!
-//! Invariant: a text that stands for several reasons says so, in its own language. The sentence
-//! holds a number and nothing that a plugin wrote.
+//! Invariant: a text that stands for several reasons says so, in its own language, and the text of
+//! a denial ends with its reference. The sentences hold a number, a reference and nothing that a
+//! plugin wrote.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use portcullis_model::Effect;
+use portcullis_model::{Effect, HelpDeskReference};
 
 use crate::{Outcome, Reason};
 
@@ -16,28 +18,45 @@ pub const MAX_GROUNDS: usize = 16;
 
 impl Outcome<'_> {
     /// Returns the text that an answer shows, or `otherwise` where there is none. Where the outcome
-    /// stops for other reasons too, the text says how many.
+    /// stops for other reasons too, the text says how many; that of a denial ends with its
+    /// reference.
     pub fn text_or<'t>(&'t self, otherwise: &'t str) -> Cow<'t, str> {
-        self.shown_text().unwrap_or(Cow::Borrowed(otherwise))
+        match self.text {
+            Some(text) => self.with_count(text, |_| false),
+            None => self.with_reference(Cow::Borrowed(otherwise)),
+        }
     }
 
-    /// Returns the text that an answer shows. Where the outcome stops for other reasons too, the
-    /// text says how many. `None` where the outcome has no text.
+    /// Returns the text that an answer shows, as [`text_or`](Self::text_or) does. `None` where the
+    /// outcome has neither a text nor a reference.
     pub fn shown_text(&self) -> Option<Cow<'_, str>> {
-        self.text.map(|text| self.with_count(text, |_| false))
+        Some(self.text_or("")).filter(|text| !text.is_empty())
+    }
+
+    /// Returns the language of the text that an answer shows: English where the outcome has no text
+    /// of its own.
+    pub(crate) fn shown_language(&self) -> &str {
+        if self.text.is_none() { "en" } else { self.language }
     }
 
     /// Adds to a text how many reasons there are besides it and those that the answer shows
-    /// elsewhere.
+    /// elsewhere, and the reference.
     pub(crate) fn with_count<'t>(
         &self,
         text: &'t str,
         shown: impl Fn(&Reason<'_>) -> bool,
     ) -> Cow<'t, str> {
-        match self.more(self.left_out(text, shown)) {
+        let text = match self.more(self.left_out(text, shown)) {
             Some(sentence) => Cow::Owned(format!("{text} {sentence}")),
             None => Cow::Borrowed(text),
-        }
+        };
+        self.with_reference(text)
+    }
+
+    /// Adds the reference to the text of a denial.
+    pub(crate) fn with_reference<'t>(&self, text: Cow<'t, str>) -> Cow<'t, str> {
+        let reference = self.reference.filter(|_| self.verdict > Effect::Allow);
+        with_reference(text, reference, self.shown_language())
     }
 
     /// Returns the sentence that this many reasons are left out. `None` where none is.
@@ -45,9 +64,7 @@ impl Outcome<'_> {
         if left_out == 0 {
             return None;
         }
-        let primary = self.language.split('-').next().unwrap_or_default();
-        let sentences = SENTENCES.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(primary));
-        let [one, many, at_least] = sentences.map_or(WITHOUT_WORDS, |(_, sentences)| *sentences);
+        let [one, many, at_least, _] = sentences(self.language);
         let sentence = match left_out {
             _ if self.reasons.len() >= MAX_GROUNDS => at_least,
             1 => one,
@@ -74,8 +91,28 @@ impl Outcome<'_> {
     }
 }
 
-/// Per language: the sentence for one reason, for several, and for at least as many.
-const SENTENCES: [(&str, [&str; 3]); 7] = [
+/// Adds a help-desk reference to a text, in the text's language.
+pub(crate) fn with_reference<'t>(
+    text: Cow<'t, str>,
+    reference: Option<HelpDeskReference>,
+    language: &str,
+) -> Cow<'t, str> {
+    let Some(reference) = reference else { return text };
+    let [.., sentence] = sentences(language);
+    let sentence = sentence.replace("{}", reference.as_str());
+    Cow::Owned(if text.is_empty() { sentence } else { format!("{text} {sentence}") })
+}
+
+/// Returns the sentences of a language, given its tag.
+fn sentences(language: &str) -> [&'static str; 4] {
+    let primary = language.split('-').next().unwrap_or_default();
+    let known = SENTENCES.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(primary));
+    known.map_or(WITHOUT_WORDS, |(_, sentences)| *sentences)
+}
+
+/// Per language: the sentence for one reason, for several, for at least as many, and the one with
+/// the help-desk reference.
+const SENTENCES: [(&str, [&str; 4]); 7] = [
     ("", ENGLISH),
     ("en", ENGLISH),
     (
@@ -84,6 +121,7 @@ const SENTENCES: [(&str, [&str; 3]); 7] = [
             "Es gibt {} weiteren Grund.",
             "Es gibt {} weitere Gründe.",
             "Es gibt mindestens {} weitere Gründe.",
+            "Referenz für den Helpdesk: {}.",
         ],
     ),
     (
@@ -92,28 +130,47 @@ const SENTENCES: [(&str, [&str; 3]); 7] = [
             "Il y a {} autre raison.",
             "Il y a {} autres raisons.",
             "Il y a au moins {} autres raisons.",
+            "Référence pour l’assistance : {}.",
         ],
     ),
-    ("es", ["Hay {} motivo más.", "Hay {} motivos más.", "Hay al menos {} motivos más."]),
-    ("it", ["C’è {} altro motivo.", "Ci sono {} altri motivi.", "Ci sono almeno {} altri motivi."]),
+    (
+        "es",
+        [
+            "Hay {} motivo más.",
+            "Hay {} motivos más.",
+            "Hay al menos {} motivos más.",
+            "Referencia para el soporte técnico: {}.",
+        ],
+    ),
+    (
+        "it",
+        [
+            "C’è {} altro motivo.",
+            "Ci sono {} altri motivi.",
+            "Ci sono almeno {} altri motivi.",
+            "Riferimento per l’assistenza: {}.",
+        ],
+    ),
     (
         "nl",
         [
             "Er is nog {} andere reden.",
             "Er zijn nog {} andere redenen.",
             "Er zijn nog minstens {} andere redenen.",
+            "Referentie voor de helpdesk: {}.",
         ],
     ),
 ];
 
-const ENGLISH: [&str; 3] = [
+const ENGLISH: [&str; 4] = [
     "There is {} more reason.",
     "There are {} more reasons.",
     "There are at least {} more reasons.",
+    "Help-desk reference: {}.",
 ];
 
 /// For a language that has no sentence here.
-const WITHOUT_WORDS: [&str; 3] = ["(+{})", "(+{})", "(+{}…)"];
+const WITHOUT_WORDS: [&str; 4] = ["(+{})", "(+{})", "(+{}…)", "({})"];
 
 #[cfg(test)]
 mod tests {
@@ -123,7 +180,7 @@ mod tests {
         let ground = |text: &&str| Reason { code: "X", text: (*text).to_owned(), field: None };
         let grounds: Vec<_> = texts.iter().map(ground).collect();
         let text = texts.first().copied();
-        let outcome = Outcome { verdict, text, language, reasons: &grounds, changes: &[] };
+        let outcome = Outcome { verdict, text, language, reasons: &grounds, ..Outcome::default() };
         outcome.text_or("No text.").into_owned()
     }
 
@@ -143,6 +200,24 @@ mod tests {
         assert_eq!(shown(Effect::Deny, "en", &["One.", "One.", "One."]), "One.");
         let twice = shown(Effect::Deny, "en", &["One.", "Two.", "Two."]);
         assert_eq!(twice, "One. There is 1 more reason.");
+    }
+
+    #[test]
+    fn a_denial_ends_with_its_reference_in_the_language_of_its_text() {
+        let reference = HelpDeskReference::parse("K7QF2MXA").ok();
+        let shown = |verdict, text, language| {
+            let outcome = Outcome { verdict, text, language, reference, ..Outcome::default() };
+            (outcome.text_or("No text.").into_owned(), outcome.shown_text().map(Cow::into_owned))
+        };
+        let german = "Nein. Referenz für den Helpdesk: K7QF2MXA.".to_owned();
+        assert_eq!(shown(Effect::Deny, Some("Nein."), "de-CH"), (german.clone(), Some(german)));
+        assert_eq!(shown(Effect::Review, Some("Hapana."), "sw").0, "Hapana. (K7QF2MXA)");
+        // A text that the host writes is English, whatever language the person reads.
+        let (fixed, alone) = shown(Effect::Deny, None, "de");
+        assert_eq!(fixed, "No text. Help-desk reference: K7QF2MXA.");
+        assert_eq!(alone.as_deref(), Some("Help-desk reference: K7QF2MXA."));
+        assert_eq!(shown(Effect::Allow, Some("Yes."), "en").0, "Yes.");
+        assert_eq!(shown(Effect::Allow, None, "en").1, None);
     }
 
     #[test]

@@ -6,12 +6,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_model::{AttributeFilter, Call, Cause, Millis};
+use portcullis_model::{AttributeFilter, Call, Cause, HelpDeskReference, Millis};
 
 use crate::OnFailure;
 use crate::answer::Answer;
 use crate::entra::jwe::Decryptor;
 use crate::generic::Mapping;
+use crate::reasons::with_reference;
 
 /// A request as it came over HTTP.
 pub struct Request<'a> {
@@ -190,6 +191,15 @@ pub struct SafeAnswerInput<'a> {
     pub route: &'static str,
     /// The request, where it could be read.
     pub incoming: Option<&'a HookRequest>,
+    /// The reference that the text ends with, where there is a record that it leads to.
+    pub reference: Option<HelpDeskReference>,
+}
+
+impl SafeAnswerInput<'_> {
+    /// Returns a text with the help-desk reference behind it. Texts of safe answers are English.
+    pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        with_reference(Cow::Borrowed(text), self.reference, "en")
+    }
 }
 
 /// Caller: a request that cannot be read. Holds nothing of the body but the event id.

@@ -30,9 +30,18 @@ pub struct Filter {
     pub until: Option<u64>,
     /// The type, such as `hook.decision`; with a dot at its end all types that begin so.
     pub kind: Option<String>,
+    /// The help-desk reference, as records have it: in capitals, without blanks.
+    pub help_desk_reference: Option<String>,
 }
 
 impl Filter {
+    /// Returns whether it lets a record through, wherever and whenever that is.
+    fn lets_record(&self, record: &Record) -> bool {
+        let reference = &self.help_desk_reference;
+        self.lets_type(&record.kind)
+            && (reference.is_none() || *reference == record.help_desk_reference)
+    }
+
     /// Returns whether it lets records of this type through.
     pub fn lets_type(&self, name: &str) -> bool {
         self.kind.as_ref().is_none_or(|kind| {
@@ -111,7 +120,7 @@ fn query_stretch(
         if filter.until.is_some_and(|until| record.at >= until) {
             return Ok(true);
         }
-        if filter.lets_type(&record.kind) {
+        if filter.lets_record(record) {
             *handed += 1;
             let sealed = seal_key
                 .filter(|_| record.sealed.is_some())

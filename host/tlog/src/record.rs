@@ -36,6 +36,9 @@ pub struct Record {
     /// The key that opens it.
     #[serde(default)]
     pub seal_key: Option<String>,
+    /// The help-desk reference of a decision: eight characters of base32.
+    #[serde(default)]
+    pub help_desk_reference: Option<String>,
 }
 
 impl Record {

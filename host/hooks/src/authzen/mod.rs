@@ -147,7 +147,10 @@ impl Adapter for Authzen {
                 context = context.json("codes", &strings(outcome.codes()));
             }
             context = context.optional(outcome.shown_text(), |context, reason| {
-                context.json("reason_user", &Object::new().text(outcome.language, &reason).end())
+                context.json(
+                    "reason_user",
+                    &Object::new().text(outcome.shown_language(), &reason).end(),
+                )
             });
         }
         if !statements.is_empty() {
@@ -182,13 +185,9 @@ impl Adapter for Authzen {
         (cause.attribution() == Attribution::Caller || !readable && !open).then(answer)
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
-        failed(parts_of(incoming), 500, cause.code())
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, incoming, .. } = *refusal;
+        failed(parts_of(incoming), 500, cause.code(), &refusal.text(UNCHECKED))
     }
 
     fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer {
@@ -288,10 +287,16 @@ fn decision(parts: AnswerParts, permitted: bool, context: Object) -> Answer {
     Answer::ok(head.json("context", &context.end()).end(), Slot::Within(RECORD))
 }
 
-/// No decision, where there is a place for one.
-fn failed(parts: AnswerParts, status: u16, message: &str) -> Answer {
+/// No decision, where there is a place for one. The reason for the user is left out where it is
+/// empty.
+fn failed(parts: AnswerParts, status: u16, message: &str, reason: &str) -> Answer {
     let error = Object::new().json("status", &status.to_string()).text("message", message).end();
-    decision(parts, false, Object::new().json("error", &error))
+    let context = Object::new().json("error", &error);
+    let reason = Some(reason).filter(|reason| !reason.is_empty());
+    let context = context.optional(reason, |context, reason| {
+        context.json("reason_user", &Object::new().text("en", reason).end())
+    });
+    decision(parts, false, context)
 }
 
 fn parts_of(incoming: Option<&HookRequest>) -> AnswerParts {
@@ -345,6 +350,9 @@ const RECORD: &str = "record";
 /// What answers to evaluations begin with.
 const PERMITTED: &str = r#"{"decision":true,"#;
 const DENIED: &str = r#"{"decision":false,"#;
+/// The text for the user where there is no decision.
+const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. \
+     If that does not help, call the help desk.";
 
 /// The inputs that a call can have.
 const INPUTS: &[&str] = &[

@@ -64,7 +64,7 @@ pub(super) fn evaluations(
             read.item(item).and_then(|item| item.question(frame.seed_of(number), Some(number)));
         question.map_err(|malformed| {
             let message = format!("{}: {}", malformed.code(), malformed.detail);
-            let answer = failed(frame.settings.answer, 400, &message);
+            let answer = failed(frame.settings.answer, 400, &message, "");
             Box::new(UnparsedItem { answer, malformed, question: None })
         })
     });

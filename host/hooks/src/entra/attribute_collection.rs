@@ -9,13 +9,13 @@
 //! Saying. A denial that is only about fields of the form sends the person back to it with a text for each field; any other shows
 //! the block page. Before the form there is only the block page.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portcullis_model::json::{Kind, Value, quote, split_pointer};
 use portcullis_model::{
-    Attribute, Attribution, Cause, Change, ChangeKind, Document, Effect, Principal, PrincipalKind,
-    Target,
+    Attribute, Attribution, Change, ChangeKind, Document, Effect, Principal, PrincipalKind, Target,
 };
 
 use super::{
@@ -26,9 +26,10 @@ use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{members, object};
+use crate::reasons::with_reference;
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// Both hook kinds.
@@ -175,16 +176,12 @@ impl Adapter for AttributeCollection {
         Ok(self.act(action, &members))
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        _incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, .. } = *refusal;
         if cause.attribution() == Attribution::Caller {
             refused(cause)
         } else {
-            self.block(UNCHECKED)
+            self.block(&refusal.text(UNCHECKED))
         }
     }
 
@@ -276,7 +273,8 @@ impl AttributeCollection {
         if errors.is_empty() {
             return self.block(&outcome.text_or(DENIED));
         }
-        let mut members = text_member("message", FIX) + ",\"attributeErrors\":{";
+        let message = with_reference(Cow::Borrowed(FIX), outcome.reference, "en");
+        let mut members = text_member("message", &message) + ",\"attributeErrors\":{";
         for (position, (field, text)) in errors.iter().enumerate() {
             if position > 0 {
                 members.push(',');

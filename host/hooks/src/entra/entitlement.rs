@@ -32,8 +32,8 @@ use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, Strings};
 use crate::side_effect::{Resume, SideEffect};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -113,12 +113,8 @@ impl Adapter for Entitlement {
         Ok(accepted())
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, incoming, .. } = *refusal;
         if incoming.is_some() && cause.attribution() != Attribution::Caller {
             accepted()
         } else {

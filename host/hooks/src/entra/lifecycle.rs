@@ -25,8 +25,8 @@ use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, attributes};
 use crate::side_effect::{Resume, SideEffect};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -86,12 +86,8 @@ impl Adapter for Lifecycle {
         }
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, incoming, .. } = *refusal;
         if incoming.is_some() && cause.attribution() != Attribution::Caller {
             accepted()
         } else {

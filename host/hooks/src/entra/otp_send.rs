@@ -23,8 +23,8 @@ use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::spelling;
 use crate::side_effect::{Message, SideEffect};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -114,12 +114,8 @@ impl Adapter for OtpSend {
         }
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        _incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, .. } = *refusal;
         refused(cause)
     }
 

@@ -31,8 +31,8 @@ use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{object, string};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -175,15 +175,11 @@ impl Adapter for PasswordSubmit {
         })
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, incoming, .. } = *refusal;
         match incoming {
             Some(incoming) if cause.attribution() != Attribution::Caller => {
-                text_claim(incoming, "Block", UNCHECKED)
+                text_claim(incoming, "Block", &refusal.text(UNCHECKED))
             }
             _ => refused(cause),
         }

@@ -9,6 +9,7 @@
 //! scope or the Azure scope. The action is what is asked for (`selfActivate`), and its attributes are `status`, `accessId`,
 //! `scheduleInfo` (when and how long) and `ticketInfo`. The purpose is the justification.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
@@ -23,8 +24,8 @@ use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, members, object, string};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -121,25 +122,24 @@ impl Adapter for Pim {
             false => None,
         };
         reasons.extend(more.as_deref());
+        let last = reasons.pop().map(|last| outcome.with_reference(Cow::Borrowed(last)));
+        reasons.extend(last.as_deref());
         Ok(evaluation(word, &reasons))
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, incoming, .. } = *refusal;
+        let text = refusal.text(UNCHECKED);
         if cause == Cause::NotDurable || incoming.is_none() {
             // There is no record whose reference could be put in.
-            let body = evaluation_body("Denied", &[UNCHECKED]).replacen(
+            let body = evaluation_body("Denied", &[&text]).replacen(
                 '{',
                 r#"{"evaluationId":"unrecorded","#,
                 1,
             );
             return Answer::ok(body, Slot::Nowhere);
         }
-        evaluation("Denied", &[UNCHECKED])
+        evaluation("Denied", &[&text])
     }
 
     fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_model::json::{Kind, quote, split_pointer};
-use portcullis_model::{Attribution, Cause, Change, ChangeKind, Document, Effect, Target};
+use portcullis_model::{Attribution, Change, ChangeKind, Document, Effect, Target};
 
 use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, reactions, refused};
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
@@ -17,7 +17,7 @@ use crate::answer::Answer;
 use crate::capabilities::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 use std::time::Duration;
 
@@ -81,12 +81,8 @@ impl Adapter for TokenIssuance {
         claims.answer()
     }
 
-    fn safe_answer(
-        &self,
-        on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { on_failure, cause, incoming, .. } = *refusal;
         if let (OnFailure::Restricted { applications }, Some(incoming)) = (on_failure, incoming)
             // Where the request itself is wrong, nobody is owed a way around.
             && cause.attribution() != Attribution::Caller

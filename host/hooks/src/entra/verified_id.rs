@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use portcullis_model::json::{Value, quote};
-use portcullis_model::{Attribution, Cause, ChangeKind, Effect, Principal, PrincipalKind};
+use portcullis_model::{Attribution, ChangeKind, Effect, Principal, PrincipalKind};
 
 use super::{BUDGET, Event, LIMIT, Particulars, act, reactions, refused};
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
@@ -18,8 +18,8 @@ use crate::answer::Answer;
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{attributes, object, string};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -93,12 +93,8 @@ impl Adapter for VerifiedId {
         }
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, incoming, .. } = *refusal;
         match incoming {
             Some(incoming) if cause.attribution() != Attribution::Caller => {
                 failed(incoming, std::iter::empty())

@@ -117,9 +117,10 @@ impl Adapter for Generic {
         }
         let codes = [refusal.cause.code()];
         let verdict = if open { Effect::Allow } else { Effect::Deny };
+        let text = refusal.text(UNCHECKED);
         let filled = Filled {
             verdict: verdict.name(),
-            text: (!open).then_some(UNCHECKED),
+            text: (!open).then_some(&*text),
             codes: if open { &[] } else { &codes },
             id: refusal.incoming.map_or("", |incoming| &incoming.call.id),
         };
@@ -128,12 +129,7 @@ impl Adapter for Generic {
         Some(answer(status, template.fill(&filled), mapping))
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        _cause: Cause,
-        _incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, _refusal: &SafeAnswerInput<'_>) -> Answer {
         // A hook of this kind has a mapping, and then this is never asked.
         Answer::status(503)
     }

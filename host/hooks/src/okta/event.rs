@@ -26,8 +26,8 @@ use crate::answer::Answer;
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, members, object, string};
 use crate::{
-    Batch, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError,
-    Parsed, RenderError, Request, ShortCircuit, UnparsedItem,
+    Batch, BatchContext, HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed,
+    RenderError, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
 };
 
 /// The hook kind.
@@ -134,12 +134,8 @@ impl Adapter for Event {
         Ok(arrived())
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        _incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, .. } = *refusal;
         match cause.attribution() {
             Attribution::Caller if cause == Cause::Unauthenticated => Answer::status(401),
             // It would fail the second time too.

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use portcullis_model::json::quote;
 use portcullis_model::{
-    Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind,
-    Target,
+    Call, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target,
 };
 
 use super::profile::Profile;
@@ -22,8 +21,8 @@ use crate::answer::Answer;
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{Strings, members, object, string, wanted_attributes};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -74,13 +73,9 @@ impl Adapter for Import {
         render(outcome)
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        _incoming: Option<&HookRequest>,
-    ) -> Answer {
-        stop(unchecked(cause, UNCHECKED))
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, .. } = *refusal;
+        stop(&refusal.text(unchecked(cause, UNCHECKED)))
     }
 
     fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {

@@ -7,7 +7,6 @@
 //! Reading. A call without `requestType` is a self-service registration, as the Classic Engine sends it. The subject is who registers: what
 //! the form says, over what the profile says where there is one already. What the form says alone is the action's.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use portcullis_model::json::{Kind, Value, quote};
@@ -22,8 +21,8 @@ use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{attributes, object, string};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, Reason,
-    RenderError, RenderErrorKind, Request,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, Reason, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -78,13 +77,10 @@ impl Adapter for Registration {
         render(&incoming.call, outcome)
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        _incoming: Option<&HookRequest>,
-    ) -> Answer {
-        deny(&Outcome { text: Some(unchecked(cause, UNCHECKED)), ..Outcome::default() }, None)
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, .. } = *refusal;
+        let text = refusal.text(unchecked(cause, UNCHECKED));
+        deny(&Outcome { text: Some(&text), ..Outcome::default() }, None)
     }
 
     fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
@@ -222,7 +218,7 @@ fn deny(outcome: &Outcome<'_>, form: Option<&Entity>) -> Answer {
     let is_cause = |ground: &Reason<'_>| field_of(ground).is_some();
     let text = match outcome.text {
         Some(text) => outcome.with_count(text, is_cause),
-        None => Cow::Borrowed(DENIED),
+        None => outcome.text_or(DENIED),
     };
     let mut body = format!(
         "{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"registration\":\"DENY\"}}}}],\"error\":{{\"errorSummary\":"

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Attribute, Attribution, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind,
-    Lifetime, Principal, PrincipalKind, Target, Text,
+    Attribute, Attribution, Call, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime,
+    Principal, PrincipalKind, Target, Text,
 };
 
 use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
@@ -25,7 +25,7 @@ use crate::json_body::{JsonBody, Strings, first_of_each, members, object, string
 use crate::object::array;
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -93,12 +93,8 @@ impl Adapter for Saml {
         render(&incoming.call, outcome)
     }
 
-    fn safe_answer(
-        &self,
-        on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { on_failure, cause, incoming, .. } = *refusal;
         let restricted = match (on_failure, incoming) {
             // Where the request itself is wrong, nobody is owed a way around.
             (OnFailure::Restricted { applications }, Some(incoming))
@@ -108,7 +104,7 @@ impl Adapter for Saml {
             }
             _ => None,
         };
-        restricted.unwrap_or_else(|| stop(unchecked(cause, UNCHECKED)))
+        restricted.unwrap_or_else(|| stop(&refusal.text(unchecked(cause, UNCHECKED))))
     }
 
     fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {

@@ -20,8 +20,8 @@ use crate::answer::Answer;
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{attributes, members, object, spelled, spelling, string};
 use crate::{
-    HookRequest, HookSettings, Message, OnFailure, Outcome, ParseContext, ParseError, Parsed,
-    RenderError, RenderErrorKind, Request, SideEffect,
+    HookRequest, HookSettings, Message, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    RenderErrorKind, Request, SafeAnswerInput, SideEffect,
 };
 
 /// The hook kind.
@@ -113,17 +113,13 @@ impl Adapter for Telephony {
         commands(&[("com.okta.telephony.action", value)])
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        _incoming: Option<&HookRequest>,
-    ) -> Answer {
-        stop(if cause == Cause::MessageUndelivered {
-            UNDELIVERED
-        } else {
-            unchecked(cause, UNCHECKED)
-        })
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, .. } = *refusal;
+        let text = match cause {
+            Cause::MessageUndelivered => UNDELIVERED,
+            _ => unchecked(cause, UNCHECKED),
+        };
+        stop(&refusal.text(text))
     }
 
     fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use portcullis_model::json::Value;
 use portcullis_model::{
-    Attribution, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime,
-    Principal, PrincipalKind, Target,
+    Attribution, Call, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime, Principal,
+    PrincipalKind, Target,
 };
 
 use super::patch::{LIFETIME, Patch, expiration};
@@ -25,7 +25,7 @@ use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{members, object, string, wanted_attributes};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
-    RenderErrorKind, Request,
+    RenderErrorKind, Request, SafeAnswerInput,
 };
 
 /// The hook kind.
@@ -91,12 +91,8 @@ impl Adapter for Token {
         render(&incoming.call, outcome)
     }
 
-    fn safe_answer(
-        &self,
-        on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { on_failure, cause, incoming, .. } = *refusal;
         let restricted = match (on_failure, incoming) {
             // Where the request itself is wrong, nobody is owed a way around.
             (OnFailure::Restricted { applications }, Some(incoming))
@@ -106,7 +102,7 @@ impl Adapter for Token {
             }
             _ => None,
         };
-        restricted.unwrap_or_else(|| stop(unchecked(cause, UNCHECKED)))
+        restricted.unwrap_or_else(|| stop(&refusal.text(unchecked(cause, UNCHECKED))))
     }
 
     fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {

@@ -110,7 +110,7 @@ impl Adapter for Pdp {
                 .and_then(|document| question(document, frame, Some(number)));
             question.map_err(|malformed| {
                 let wrong = format!("{}: {}", malformed.code(), malformed.detail);
-                let answer = indeterminate(Some(frame.received), "BAD_REQUEST", &wrong);
+                let answer = indeterminate(Some(frame.received), "BAD_REQUEST", "", &wrong);
                 Box::new(UnparsedItem { answer, malformed, question: None })
             })
         });
@@ -186,15 +186,13 @@ impl Adapter for Pdp {
         Some(Answer::json(status, error))
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, incoming, .. } = *refusal;
+        let reference = refusal.text("");
         indeterminate(
             incoming.map(|incoming| incoming.call.received),
             "PROCESSING_ERROR",
+            &reference,
             cause.code(),
         )
     }
@@ -349,10 +347,12 @@ fn held_in(held: &str, into: &mut Vec<String>) -> bool {
     whole
 }
 
-fn indeterminate(received: Option<Millis>, code: &str, error: &str) -> Answer {
+/// Returns the answer without a decision. The message is left out where it is empty.
+fn indeterminate(received: Option<Millis>, code: &str, message: &str, error: &str) -> Answer {
+    let messages = Some(message).filter(|message| !message.is_empty());
     let status = Object::new()
         .text("code", code)
-        .json("messages", "[]")
+        .json("messages", &strings(messages))
         .json("errors", &strings([error]))
         .end();
     answer(received, "INDETERMINATE", &[], &status)

@@ -27,7 +27,7 @@ use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, object, spelled, string};
 use crate::object::{Object, array, strings, text};
 use crate::{
-    HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
+    HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
 };
 
@@ -132,13 +132,10 @@ impl Adapter for Sideband {
         ))
     }
 
-    fn safe_answer(
-        &self,
-        _on_failure: &OnFailure,
-        cause: Cause,
-        incoming: Option<&HookRequest>,
-    ) -> Answer {
-        stop(incoming.is_some_and(is_response), "503", UNCHECKED, &[cause.code()])
+    fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
+        let SafeAnswerInput { cause, incoming, .. } = *refusal;
+        let text = refusal.text(UNCHECKED);
+        stop(incoming.is_some_and(is_response), "503", &text, &[cause.code()])
     }
 
     fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer {

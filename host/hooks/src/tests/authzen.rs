@@ -527,6 +527,7 @@ fn decisions_are_as_ever() {
                 text,
                 language: "de",
                 reasons: &grounds(&["A_CODE", "B_CODE"]),
+                reference: None,
             },
         )
     };
@@ -670,6 +671,7 @@ fn errors_are_a_status_and_a_string() {
                 detail: "subject.id",
                 route: MANY,
                 incoming: None,
+                reference: None,
             };
             let answer = refuse(Authzen, &refusal);
             assert_eq!(answer.status, status, "{cause:?} {on_failure:?}");

@@ -65,6 +65,7 @@ fn closed(
             detail: "",
             route,
             incoming,
+            reference: None,
         };
         (cause, refuse(kind, &refusal))
     };
@@ -109,6 +110,7 @@ fn no_closed_authzen_hook_permits() {
         detail: "",
         route: "/access/v1/evaluation",
         incoming: None,
+        reference: None,
     };
     assert!(authzen_goes_on(&refuse(HookKind::Authzen, &open)), "the model can see a permission");
 }
@@ -130,6 +132,7 @@ fn no_closed_pdp_authorizes() {
         detail: "",
         route: "",
         incoming: Some(&incoming),
+        reference: None,
     };
     assert!(pdp_goes_on(&refuse(HookKind::PingPdp, &open)), "the model can see a permission");
 }
@@ -151,6 +154,7 @@ fn no_closed_gateway_goes_on() {
             detail: "",
             route,
             incoming: Some(&incoming),
+            reference: None,
         };
         assert!(
             sideband_goes_on(&refuse(HookKind::PingSideband, &open), is_response),
@@ -194,6 +198,7 @@ fn no_closed_flow_goes_on() {
                 detail: "",
                 route: "",
                 incoming,
+                reference: None,
             };
             assert!(
                 generic_goes_on(&refuse(HookKind::Generic, &open)),
@@ -216,6 +221,7 @@ fn only_kinds_whose_platform_could_go_on_answer_faulty_http_themselves() {
             detail: "",
             route: "",
             incoming: None,
+            reference: None,
         };
         // Other kinds may tell the fault with a status that stops their platform.
         stop_answer(*kind, &refusal).is_some_and(|answer| answer.status == 200)

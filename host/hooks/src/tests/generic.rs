@@ -71,6 +71,7 @@ fn say(verdict: Effect, changes: &[Change]) -> Result<Answer, RenderError> {
         text: Some("Nein: \"so\" nicht.\\"),
         language: "de",
         reasons: &grounds(&["A", "B"]),
+        reference: None,
     };
     write(Generic, &ask(BODY), &outcome)
 }

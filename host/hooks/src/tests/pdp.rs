@@ -192,6 +192,7 @@ fn decisions_are_as_ever() {
             text: Some("Not now."),
             language: "en",
             reasons: &grounds(&["A", "B"]),
+            reference: None,
         };
         let answer = write(PingPdp, &incoming, &outcome).unwrap();
         let permitted = verdict == Effect::Allow;

@@ -202,6 +202,7 @@ fn answers_are_as_ever() {
                 text: Some("Nein: \"4b\"."),
                 language: "de",
                 reasons: &grounds(&["WARD"]),
+                reference: None,
                 changes: &[],
             };
             let answer = write(PingSideband, incoming, &outcome).unwrap();

@@ -1,12 +1,15 @@
 //! Texts for people: each kind's answer carries them exactly where its adapter says that somebody
 //! reads them, and an answer that names one reason of several says so.
 
-use portcullis_model::Effect;
+use portcullis_model::{Cause, Effect, HelpDeskReference};
 
 use super::mutations::requests;
 use super::{post, text};
 use crate::adapter::Shown;
-use crate::{HookKind, HookRequest, Outcome, Parsed, Reason, SideEffect, side_effect, write};
+use crate::{
+    HookKind, HookRequest, HookSettings, OnFailure, Outcome, Parsed, Reason, SafeAnswerInput,
+    SideEffect, refuse, side_effect, write,
+};
 
 /// Everything that the platform gets for a denial with two reasons.
 fn denied(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
@@ -23,10 +26,35 @@ fn denied(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
         language: "en",
         reasons: &grounds,
         changes: &[],
+        reference: HelpDeskReference::parse(REFERENCE).ok(),
     };
     let answer =
         write(kind, incoming, &outcome).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
     let mut sent = text(&answer).to_owned();
+    if let Some(SideEffect::Resume(resume)) = side_effect(kind, incoming, &outcome) {
+        sent.push_str(&resume.body);
+    }
+    (answer.status, sent)
+}
+
+/// Returns everything that the platform gets for a question without a decision on a closed hook.
+fn undecided(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
+    let (settings, reference) = (HookSettings::default(), HelpDeskReference::parse(REFERENCE).ok());
+    let settings = HookSettings { mapping: incoming.mapping.clone(), ..settings };
+    let answer = refuse(
+        kind,
+        &SafeAnswerInput {
+            settings: &settings,
+            on_failure: &OnFailure::Closed,
+            cause: Cause::BudgetExhausted,
+            detail: "",
+            route: "",
+            incoming: Some(incoming),
+            reference,
+        },
+    );
+    let mut sent = text(&answer).to_owned();
+    let outcome = Outcome { verdict: Effect::Deny, reference, ..Outcome::default() };
     if let Some(SideEffect::Resume(resume)) = side_effect(kind, incoming, &outcome) {
         sent.push_str(&resume.body);
     }
@@ -73,5 +101,20 @@ fn a_denial_for_two_reasons_shows_both_or_says_that_there_is_another() {
     }
 }
 
+#[test]
+fn a_denial_and_a_safe_answer_show_the_reference_where_somebody_reads_a_text() {
+    for kind in HookKind::ALL {
+        for incoming in questions(kind) {
+            let (_, denied) = denied(kind, &incoming);
+            assert_eq!(denied.contains(REFERENCE), denied.contains(FIRST), "{}", kind.name());
+        }
+        let read = !matches!(kind.adapter().shown(), Shown::Nobody(_));
+        let sent: Vec<_> = questions(kind).iter().map(|it| undecided(kind, it)).collect();
+        let shows = |(_, sent): &(u16, String)| sent.contains(REFERENCE);
+        assert_eq!(sent.iter().any(shows), read, "{}: {sent:?}", kind.name());
+    }
+}
+
+const REFERENCE: &str = "K7QF2MXA";
 const FIRST: &str = "The first reason.";
 const SECOND: &str = "The second reason.";

@@ -50,7 +50,7 @@ use crate::request::pipeline;
 use crate::request::starting;
 use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
-use crate::state::host::Hook;
+use crate::state::host::{Hook, UndecidedRequest};
 
 /// What all calls of one connection share.
 struct ConnectionContext {
@@ -567,7 +567,11 @@ async fn panic_response(
     }
     let cause = Cause::InternalError;
     let (generation, glass) = (active_config.generation.as_deref(), hook.glass());
-    let answer = hook.safe_answer(generation, glass.as_deref(), cause, "", route, None);
+    let answer = {
+        let (detail, incoming, reference) = ("", None, None);
+        let undecided = UndecidedRequest { cause, detail, route, incoming, reference };
+        hook.safe_answer(generation, glass.as_deref(), undecided)
+    };
     match (account.outstanding(), frontend.host()) {
         (Outstanding::Superseded(records), Some(host)) => {
             let (digest, at) = (sha256(answer.body()), frontend.clock.now());

@@ -125,7 +125,7 @@ async fn evaluate(
     // record lists them.
     set_aside_waived(asked, call.glass.as_deref().map(ActiveOverride::waives));
 
-    let rendered = render(hook, incoming, asked);
+    let rendered = render(call, incoming, asked);
     call.record_stage(Stage::Render);
     // It may have been revoked meanwhile: calls in flight are no exception.
     check_stopped()?;
@@ -135,14 +135,17 @@ async fn evaluate(
 /// Makes one outcome of many decisions, and the platform's answer of the outcome, still without the
 /// record's reference.
 fn render(
-    hook: &Hook,
+    call: &RequestContext<'_>,
     incoming: &HookRequest,
     asked: &[BindingResult],
 ) -> Result<Rendered, Failure> {
+    let hook = call.hook;
     let (combined, grounds, language) = combined(hook, asked, &incoming.call)?;
     let text = grounds.first().map(|ground| ground.text.as_str());
     let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
-    let outcome = Outcome { verdict, changes, text, language, reasons: &grounds };
+    let reference =
+        (verdict > Effect::Allow).then(|| hook.help_desk_reference(&call.host.recorder, incoming));
+    let outcome = Outcome { verdict, changes, text, language, reasons: &grounds, reference };
     let kind = hook.config.kind;
     let answer = portcullis_hooks::write(kind, incoming, &outcome)
         .map_err(|unsayable| unsayable_failure(&unsayable, asked, &combined.changes))?;

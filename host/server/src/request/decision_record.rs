@@ -67,11 +67,12 @@ impl DecisionRecord<'_> {
         write_to(
             &mut leaf,
             format_args!(
-                r#""received":{},"hook":{{"name":"{}","kind":"{}","event":"{}"}},"subject":"#,
+                r#""received":{},"hook":{{"name":"{}","kind":"{}","event":"{}"}},"help_desk_reference":"{}","subject":"#,
                 call.received,
                 self.hook.config.name,
                 call.hook,
-                self.host.recorder.pseudonym("event", &call.id)
+                self.host.recorder.pseudonym("event", &call.id),
+                self.hook.help_desk_reference(&self.host.recorder, self.incoming),
             ),
         );
         let pseudonym = |leaf: &mut String, namespace, value: Option<&str>| match value {

@@ -22,7 +22,7 @@ use crate::request::context::account::Account;
 use crate::request::context::{Reply, body, tenant_matches};
 use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
-use crate::state::host::Hook;
+use crate::state::host::{Hook, UndecidedRequest};
 
 /// One call that came before the host was complete.
 pub struct StartupCall<'a> {
@@ -187,7 +187,7 @@ impl<'a> StartupCall<'a> {
     fn respond_unrecorded(&self, incoming: &HookRequest) -> Answer {
         // A platform that would wait for a call of ours is told that its call failed: no call can
         // be kept yet.
-        let answer = match self.hook.side_effect(self.on_failure(), incoming) {
+        let answer = match self.hook.side_effect(self.on_failure(), incoming, None) {
             Some(_) => {
                 let kind = self.hook.config.kind;
                 portcullis_hooks::safe_answer(kind, &OnFailure::Closed, Cause::InternalError, None)
@@ -214,7 +214,10 @@ impl<'a> StartupCall<'a> {
     }
 
     fn safe(&self, cause: Cause, detail: &str, incoming: Option<&HookRequest>) -> Answer {
-        self.hook.safe_answer(None, None, cause, detail, self.route, incoming)
+        // No record is written of this answer, so no reference would lead to one.
+        let (route, reference) = (self.route, None);
+        let undecided = UndecidedRequest { cause, detail, route, incoming, reference };
+        self.hook.safe_answer(None, None, undecided)
     }
 
     fn on_failure(&self) -> &OnFailure {

@@ -54,7 +54,7 @@ use crate::trust::state::TrustState;
 use crate::trust::{ClockAlarm, TrustedTime};
 
 pub use configured::{Configured, Opened, log_place};
-pub use hook::Hook;
+pub use hook::{Hook, UndecidedRequest};
 pub use trust_changes::LateTrust;
 
 /// What all calls share.

@@ -469,6 +469,7 @@ fn answered(
                 detail: "",
                 route,
                 incoming,
+                reference: None,
             };
             let answer = refuse(kind, &refusal);
             assert!(answer.body().is_empty() || Document::parse(answer.body()).is_ok());

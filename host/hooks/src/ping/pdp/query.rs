@@ -32,7 +32,7 @@ pub(super) fn read(document: &Document, frame: &ParseContext<'_>) -> Result<Pars
             .map_err(|error| ParseError { cause: error.cause, detail: "query".into(), event: None })
             .and_then(|document| question(document, frame, Some(number)));
         question.map_err(|malformed| {
-            let answer = indeterminate(Some(frame.received), "BAD_REQUEST", malformed.code());
+            let answer = indeterminate(Some(frame.received), "BAD_REQUEST", "", malformed.code());
             Box::new(UnparsedItem { answer, malformed, question: None })
         })
     });

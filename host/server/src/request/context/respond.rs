@@ -23,6 +23,7 @@ use crate::records::rejections::Reason;
 use crate::request::decide::Failure;
 use crate::request::post_response::PostResponse;
 use crate::state::dedup::{CachedResponse, DedupClaim, InFlightCall};
+use crate::state::host::UndecidedRequest;
 
 /// What goes back, and what is to be done once it has.
 pub struct Reply {
@@ -155,14 +156,10 @@ impl RequestContext<'_> {
         detail: &str,
         incoming: Option<&HookRequest>,
     ) -> Answer {
-        self.hook.safe_answer(
-            self.generation.as_deref(),
-            self.glass.as_deref(),
-            cause,
-            detail,
-            self.route,
-            incoming,
-        )
+        let recorder = &self.host.recorder;
+        let reference = incoming.map(|incoming| self.hook.help_desk_reference(recorder, incoming));
+        let undecided = UndecidedRequest { cause, detail, route: self.route, incoming, reference };
+        self.hook.safe_answer(self.generation.as_deref(), self.glass.as_deref(), undecided)
     }
 
     /// What leaves when there is no decision, and why.
@@ -171,7 +168,8 @@ impl RequestContext<'_> {
     }
 
     fn side_effect(&self, cause: Cause, incoming: &HookRequest) -> Option<SideEffect> {
-        self.hook.side_effect(self.on_failure(Some(cause)), incoming)
+        let reference = self.hook.help_desk_reference(&self.host.recorder, incoming);
+        self.hook.side_effect(self.on_failure(Some(cause)), incoming, Some(reference))
     }
 
     /// Turns the failure of a call into its answer and its record. An item of a batch has

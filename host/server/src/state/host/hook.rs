@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_hooks::{Answer, HookRequest, OnFailure, Outcome, SafeAnswerInput, SideEffect};
-use portcullis_model::{Attribution, Cause, Effect};
+use portcullis_model::{Attribution, Cause, Effect, HelpDeskReference};
 
 use super::Host;
 use crate::auth::Authenticator;
@@ -18,6 +18,7 @@ use crate::error::StartError;
 use crate::observe::metrics::HookMetrics;
 use crate::platform_calls::decryption::DecryptionKeys;
 use crate::platform_calls::delivery::DeliveryService;
+use crate::recorder::Recorder;
 use crate::records::corrections::Corrections;
 use crate::records::schema_drift::SchemaDrift;
 use crate::state::active::{HookState, HookStates};
@@ -44,6 +45,20 @@ pub struct Hook {
     pub drift: Arc<SchemaDrift>,
     /// What it did.
     pub metrics: Arc<HookMetrics>,
+}
+
+/// A request without a decision, and all that is known of it.
+pub struct UndecidedRequest<'a> {
+    /// The cause.
+    pub cause: Cause,
+    /// The problem of a malformed request; empty where that is not known.
+    pub detail: &'a str,
+    /// The route of the hook's kind that the request came by.
+    pub route: &'static str,
+    /// The request, where it could be read.
+    pub incoming: Option<&'a HookRequest>,
+    /// The help-desk reference, where a record has it.
+    pub reference: Option<HelpDeskReference>,
 }
 
 impl Hook {
@@ -111,14 +126,13 @@ impl Hook {
         &self,
         generation: Option<&Generation>,
         glass: Option<&ActiveOverride>,
-        cause: Cause,
-        detail: &str,
-        route: &'static str,
-        incoming: Option<&HookRequest>,
+        undecided: UndecidedRequest<'_>,
     ) -> Answer {
+        let UndecidedRequest { cause, detail, route, incoming, reference } = undecided;
         let (settings, on_failure) =
             (&self.config.settings, self.on_failure(generation, Some(cause), glass));
-        let refusal = SafeAnswerInput { settings, on_failure, cause, detail, route, incoming };
+        let refusal =
+            SafeAnswerInput { settings, on_failure, cause, detail, route, incoming, reference };
         portcullis_hooks::refuse(self.config.kind, &refusal)
     }
 
@@ -132,9 +146,33 @@ impl Hook {
     ) -> Option<Answer> {
         let on_failure = self.on_failure(generation, Some(cause), glass);
         let settings = &self.config.settings;
-        let refusal =
-            SafeAnswerInput { settings, on_failure, cause, detail: "", route, incoming: None };
+        let refusal = SafeAnswerInput {
+            settings,
+            on_failure,
+            cause,
+            detail: "",
+            route,
+            incoming: None,
+            reference: None,
+        };
         portcullis_hooks::stop_answer(self.config.kind, &refusal)
+    }
+
+    /// Returns the help-desk reference of a question. It is known before the question is decided,
+    /// and the same where the platform sends the event once more.
+    pub fn help_desk_reference(
+        &self,
+        recorder: &Recorder,
+        incoming: &HookRequest,
+    ) -> HelpDeskReference {
+        let call = &incoming.call;
+        // A name of a hook has no line break, so that no two hooks and ids are written alike.
+        let event = if call.id.is_empty() {
+            format!("{}\n{:016x}", self.config.name, call.seed)
+        } else {
+            format!("{}\n{}", self.config.name, call.id)
+        };
+        HelpDeskReference::of_hash(recorder.pseudonym("help-desk", &event).bits())
     }
 
     /// What is to be done where there is no decision: a platform that waits for a call is told to go on where the hook is open, and
@@ -143,12 +181,13 @@ impl Hook {
         &self,
         on_failure: &OnFailure,
         incoming: &HookRequest,
+        reference: Option<HelpDeskReference>,
     ) -> Option<SideEffect> {
         let verdict = if *on_failure == OnFailure::Open { Effect::Allow } else { Effect::Deny };
         let errand = portcullis_hooks::side_effect(
             self.config.kind,
             incoming,
-            &Outcome { verdict, ..Outcome::default() },
+            &Outcome { verdict, reference, ..Outcome::default() },
         );
         errand.filter(|errand| matches!(errand, SideEffect::Resume(_)))
     }
