@@ -273,9 +273,9 @@ pub enum Behaviour {
 impl fmt::Display for Behaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FailsOpen(how) => write!(f, "goes on: {how}"),
+            Self::FailsOpen(how) => write!(f, "proceeds: {how}"),
             Self::FailsClosed(how) => write!(f, "stops: {how}"),
-            Self::Undocumented(known) => write!(f, "may go on: {known}"),
+            Self::Undocumented(known) => write!(f, "may proceed: {known}"),
         }
     }
 }

@@ -135,7 +135,7 @@ pub fn table() -> String {
             Shown::Person(place) => ("the person", place),
             Shown::Application(place) => ("the application, which may show it", place),
             Shown::Operator(place) => ("an operator", place),
-            Shown::Nobody(why) => ("**nobody**", why),
+            Shown::Nobody(why) => ("**no person**", why),
         };
         let _ = writeln!(text, "| [`{0}`](#{1}) | {reader} | {note} |", kind.name(), anchor(kind));
     }
@@ -153,28 +153,28 @@ pub fn table() -> String {
         if !required.is_empty() {
             let _ = writeln!(
                 text,
-                "\nA request is refused, and the member named, where one of these is missing or \
+                "\nA request is refused, with the member's name, where one of these is missing or \
                  cannot be read: {}.",
                 required.join(", ")
             );
         }
         let _ = writeln!(
             text,
-            "\nA plugin can read {} and what it names of the payload.",
+            "\nA plugin can read {} and the members of the payload that its manifest names.",
             inputs(kind)
         );
         text.push_str("\n| answered with | the platform |\n|---|---|\n");
         let FailureBehaviour { empty, client_error, server_error, timeout } =
             kind.failure_behaviour();
         for (answer, reaction) in [
-            ("204, or nothing", empty),
+            ("204, or no body", empty),
             ("4xx", client_error),
             ("5xx", server_error),
-            ("silence", timeout),
+            ("no answer", timeout),
         ] {
             let _ = writeln!(text, "| {answer} | {reaction} |");
         }
-        text.push_str("\n| effect or change | support | how, or why not |\n|---|---|---|\n");
+        text.push_str("\n| effect or change | support | form, or reason |\n|---|---|---|\n");
         for (what, saying) in sayings(kind) {
             let (word, note) = match saying {
                 Support::Native(how) => ("native".to_owned(), how),
@@ -238,7 +238,7 @@ impl CapabilityError {
 /// The inputs that calls of a kind can have, where its hook is set up for all of it.
 fn inputs(kind: HookKind) -> String {
     if kind == HookKind::Generic {
-        return "what the hook's `mapping` names".to_owned();
+        return "the members that the hook's `mapping` names".to_owned();
     }
     let everything = HookSettings { subject: Some(String::new()), ..HookSettings::default() };
     let mut inputs = kind.adapter().inputs(&everything);
@@ -290,36 +290,40 @@ pub(crate) fn waived() -> Support {
 }
 
 const HEAD: &str = "\
-# Hook kinds: what each can say
+# Hook kinds
 
-Generated from the code (`host/hooks/src/capabilities.rs` and each kind's adapter); a test keeps it so.
+This page is generated from the code (`host/hooks/src/capabilities.rs` and each kind's adapter); a
+test compares them.
 
-*native*: the platform has a field for it. *fallback*: the platform has none, and the binding must name
-what the host sends instead (`fallback = { step-up = \"deny\" }`). *unsupported*: `portcullis check`
-refuses a binding whose plugin may emit it.
+*native*: the platform has a field for it. *fallback*: the platform has none, and the binding must
+name the effect that replaces it (`fallback = { step-up = \"deny\" }`). *unsupported*:
+`portcullis check` refuses a binding whose plugin may emit it.
 
-Requests are read tolerantly. A member that is not listed as required may be absent, `null` or of any JSON type, and
-counts only where it has the type that its contract gives it. What the subject holds is read the same way at the places
-that a kind knows by itself: a string is an entitlement, and so is each string of a list; anything else is none. At a
-place that the setting `entitlements` names (for `generic` also `requested`) a value that is neither refuses the request,
-since to pass it over would be to overlook what somebody holds. A refusal names the member in the host's log, in the
-metric `portcullis_rejected_members_total`, at `/status` and in `hook.rejected`.
+Requests are read tolerantly. A member that is not listed as required may be absent, `null` or of
+any JSON type, and counts only where it has the type that its contract gives it. The subject's
+entitlements are read the same way at the places that a kind has by itself: a string is an
+entitlement, and so is each string of a list; no other value is one. At a place that the setting
+`entitlements` names (for `generic` also `requested`) any other value makes the host refuse the
+request, since ignoring it could hide an entitlement of the subject. A refusal names the member in
+the host's log, in the metric `portcullis_rejected_members_total`, at `/status` and in
+`hook.rejected`.
 
-The inputs that a plugin can read are spelled as in its manifest's `reads`. Everything else is absent
-from every call of the kind, and `portcullis check` warns of a plugin that enforces and reads it.
-`subject.entitlements` is there only where the kind knows a place for it or the hook's setting
+The inputs that a plugin can read are spelled as in its manifest's `reads`. All others are absent
+from every call of the kind, and `portcullis check` warns of a plugin that enforces and reads one.
+`subject.entitlements` is present only where the kind has a place for it or the hook's setting
 `entitlements` names one, and `subject.id` of `ping.pdp` where `subject` does.
 ";
 
 const TEXTS: &str = "
 ## Texts for people
 
-An answer that stops carries the message of the gravest finding. Where other findings stop the
-request too, the text says how many (\"There are 2 more reasons.\"). `okta.registration`,
-`entra.attribute-collection-submit` and `entra.pim` show several texts and count only those that are
-left out. Where there is no decision, a fixed text says so. This is who reads it:
+An answer that stops carries the message of the finding with the highest severity. Where other
+findings stop the request too, the text has their number (\"There are 2 more reasons.\").
+`okta.registration`, `entra.attribute-collection-submit` and `entra.pim` show several texts and
+count only those that are left out. Where there is no decision, the answer has a fixed text. The
+table lists the readers:
 
-| hook kind | the text reaches | where, or why not |
+| hook kind | the text reaches | place, or reason |
 |---|---|---|
 ";
 

@@ -30,7 +30,7 @@ impl Kinds {
                         if kind.offers_restricted() { "; restricted is offered" } else { "" };
                     print(format!(
                         "{} ({})\n  the platform waits {limit} ms, the default budget is \
-                         {budget} ms{restricted}\n  after silence it {}\n  the safe answer \
+                         {budget} ms{restricted}\n  without an answer it {}\n  the safe answer \
                          when closed: {} {body}",
                         kind.name(),
                         platform(kind),

@@ -68,11 +68,14 @@ impl Adapter for Authzen {
     }
 
     fn description(&self) -> &'static str {
-        "The standard sets no time limit; the one here is ours. We are asked whether it may be, so only `allow` permits: \
-         `abstain` is `decision: false`, also where nothing enforces. A request that is wrong as a whole gets 400, 401 or 413 \
-         with a JSON string that says what is wrong, whatever the safe answer is. Closed: `200` with `decision: false` and `context.error`; \
-         500, or 503 when there are too many calls, where the request could not be read before the failure, and for a search, since a list that is \
-         empty by mistake would be a wrong answer. Open: `decision: true` with `context.degraded`. Restricted is not offered."
+        "The standard sets no time limit; the one here is the host's. The request asks for a \
+         permission, so only `allow` permits: `abstain` is `decision: false`, also without an \
+         enforcing binding. A request that is invalid as a whole gets 400, 401 or 413 with a JSON \
+         string that names the error, whatever the safe answer is. Closed: `200` with `decision: \
+         false` and `context.error`; 500, or 503 when there are too many calls, where the request \
+         could not be read before the failure, and for a search, since a list that is empty by \
+         mistake would be a wrong answer. Open: `decision: true` with `context.degraded`. \
+         Restricted is not offered."
     }
 
     fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
@@ -240,10 +243,10 @@ impl Adapter for Authzen {
 
     fn effect_support(&self, effect: Effect) -> Support {
         Support::Native(match effect {
-            Effect::Abstain => "`decision: false`: nobody says that it may be",
+            Effect::Abstain => "`decision: false`: no finding permits the request",
             Effect::Allow => "`decision: true`",
             Effect::StepUp | Effect::Review => {
-                "`decision: false`; `context.verdict` says what would help, to callers who know to ask for it"
+                "`decision: false`; `context.verdict` has the remedy for callers that read it"
             }
             Effect::Deny => "`decision: false`, with `codes` and `reason_user` in `context`",
         })
@@ -253,7 +256,8 @@ impl Adapter for Authzen {
         use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Statement => Native(
-                "in `context.statements`; one that is obligatory only beside a denial, since nothing obliges a caller",
+                "in `context.statements`; an obligatory one only beside a denial, since a caller \
+                 may ignore it",
             ),
             ChangeKind::DropGrant => {
                 Fallback(&[FallbackTo::Deny], "an access is permitted or not, never less of it")
@@ -269,7 +273,7 @@ impl Adapter for Authzen {
                 Unsupported("a decision grants nothing beyond the access")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsupported("the subject is known when it is asked about")
+                Unsupported("the subject is known when the request is sent")
             }
             ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::Waive => crate::capabilities::waived(),

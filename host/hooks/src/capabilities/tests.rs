@@ -51,8 +51,9 @@ fn what_is_mapped_must_be_mapped_to_what_can_be() {
             ("fallback-wrong", "`report` is not a fallback for `step-up` on `okta.token`".to_owned()),
             (
                 "fallback-missing",
-                "`okta.token` has no field for `drop-grant`, and the binding names no fallback for it: `scp`, `scope` and \
-                 `groups` are reserved, so nothing can be taken out of them"
+                "`okta.token` has no field for `drop-grant`, and the binding names no fallback for \
+                 it: `scp`, `scope` and `groups` are reserved, so no value can be removed from \
+                 them"
                     .to_owned()
             ),
         ]

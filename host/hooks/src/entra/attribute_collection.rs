@@ -91,7 +91,7 @@ impl Adapter for AttributeCollection {
     }
 
     fn failure_behaviour(&self) -> FailureBehaviour {
-        reactions("nobody signs up, and the person sees an error")
+        reactions("no account is created, and the person sees an error")
     }
 
     fn shown(&self) -> Shown {
@@ -105,13 +105,16 @@ impl Adapter for AttributeCollection {
 
     fn description(&self) -> &'static str {
         if self.filled {
-            "A denial that is about fields of the form sends the person back to it; every other shows the block page, and so does a \
-             closed hook whose fault it is, while 401 and 400, which stop too, are for who is not proven and what cannot be read. \
-             Restricted is not offered. Open: `200` with `continueWithDefaultBehavior`, but 401 to a caller who is not proven."
+            "A denial that is about fields of the form sends the person back to it; every other \
+             denial shows the block page, and so does a failure of a closed hook. An \
+             unauthenticated caller gets 401, and an unreadable request 400; both stop too. \
+             Restricted is not offered. Open: `200` with `continueWithDefaultBehavior`, but 401 to \
+             an unauthenticated caller."
         } else {
-            "A denial shows the block page, and so does a closed hook whose fault it is, while 401 and 400, which stop too, are for \
-             who is not proven and what cannot be read. Restricted is not offered. Open: `200` with \
-             `continueWithDefaultBehavior`, but 401 to a caller who is not proven."
+            "A denial shows the block page, and so does a failure of a closed hook. An \
+             unauthenticated caller gets 401, and an unreadable request 400; both stop too. \
+             Restricted is not offered. Open: `200` with `continueWithDefaultBehavior`, but 401 to \
+             an unauthenticated caller."
         }
     }
 
@@ -219,7 +222,7 @@ impl Adapter for AttributeCollection {
                  it has in the request; a list of texts becomes one text with commas",
             ),
             ChangeKind::Remove(Target::User) => {
-                Fallback(&[FallbackTo::Deny], "an answer sets attributes and takes none away")
+                Fallback(&[FallbackTo::Deny], "an answer sets attributes and removes none")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsupported("the hook sets the new user's attributes only")
@@ -229,13 +232,13 @@ impl Adapter for AttributeCollection {
                 Unsupported("a sign-up grants nothing; set an attribute that a group rule reads")
             }
             ChangeKind::DropGrant => {
-                Fallback(&[FallbackTo::Deny], "a sign-up grants nothing that could be taken away")
+                Fallback(&[FallbackTo::Deny], "a sign-up grants nothing that could be removed")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsupported("whether there is such a user, Entra finds itself")
+                Unsupported("Entra itself looks up the user")
             }
             ChangeKind::Credential => Unsupported("no password is checked during a sign-up"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a sign-up"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a sign-up"),
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Deny], "a sign-up cannot wait for approvers")
             }

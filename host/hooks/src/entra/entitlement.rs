@@ -68,12 +68,15 @@ impl Adapter for Entitlement {
     }
 
     fn description(&self) -> &'static str {
-        "The answer is 202 at once, and what was decided follows by a resume call (`[resume]` in the settings): without `state` to go \
-         on, with `state` `Denied` to stop, which the platform knows at the stage assignmentRequestCreated only. A denial at another \
-         stage is not resumed: the request waits until the platform's own time is over. A closed hook whose fault it is denies likewise; \
-         401 and 400 are for who is not proven and what cannot be read. Where nothing waits, because the extension is launched and not waited \
-         for, the decision stands in the record alone and there is no resume call. Restricted is not offered. Open: 202, and the resume call goes \
-         on; 401 to a caller who is not proven. Connection tests are answered 200 without a decision."
+        "The answer is 202 at once, and the decision follows by a resume call (`[resume]` in the \
+         settings): without `state` the request proceeds; with `state` `Denied`, which the \
+         platform supports at the stage assignmentRequestCreated only, it stops. A denial at \
+         another stage is not resumed: the request waits until the platform's own time limit. A \
+         failure of a closed hook denies likewise. An unauthenticated caller gets 401, and an \
+         unreadable request 400. Where the platform does not wait, because the extension is only \
+         launched, the decision is only recorded and there is no resume call. Restricted is not \
+         offered. Open: 202, and a resume call without `state`; 401 to an unauthenticated caller. \
+         Connection tests are answered 200 without a decision."
     }
 
     fn needs(&self) -> &'static [Need] {
@@ -176,7 +179,7 @@ impl Adapter for Entitlement {
 
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Support::Native("a resume call that goes on"),
+            Effect::Abstain | Effect::Allow => Support::Native("a resume call without `state`"),
             Effect::Deny => Support::Native(
                 "a resume call with `state` `Denied` at assignmentRequestCreated; none at any other stage, so that the request waits",
             ),
@@ -201,7 +204,7 @@ impl Adapter for Entitlement {
             ),
             ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Deny],
-                "a request is for one access package: without it nothing is left",
+                "a request is for one access package: without that it is empty",
             ),
             ChangeKind::CapLifetime(_) => {
                 Fallback(&[FallbackTo::Deny], "an assignment's time is set by its policy")
@@ -210,7 +213,7 @@ impl Adapter for Entitlement {
                 Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsupported("a request goes on or is denied as it is")
+                Unsupported("a request proceeds or is denied unchanged")
             }
             ChangeKind::AddGrant => Unsupported("a request is for one access package"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),

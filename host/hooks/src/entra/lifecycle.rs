@@ -54,15 +54,17 @@ impl Adapter for Lifecycle {
     }
 
     fn shown(&self) -> Shown {
-        Shown::Nobody("the resume call says `Completed` or `Failed` and has no field for a text")
+        Shown::Nobody("the resume call has `Completed` or `Failed` and no field for a text")
     }
 
     fn description(&self) -> &'static str {
-        "The answer is 202 at once, and what was decided follows by a resume call (`[resume]` in the settings): `Completed`, or `Failed`, \
-         with which the task fails and, unless it is set to continue on error, the workflow ends. A closed hook whose fault it is lets the \
-         task fail; 401 and 400 are for who is not proven and what cannot be read. Where nothing waits, because the extension is launched and \
-         not waited for, the decision stands in the record alone and there is no resume call. Restricted is not offered. Open: 202, and \
-         `Completed`; 401 to a caller who is not proven."
+        "The answer is 202 at once, and the decision follows by a resume call (`[resume]` in the \
+         settings): `Completed`, or `Failed`, with which the task fails and, unless it is set to \
+         continue on error, the workflow ends. A failure of a closed hook makes the task fail. An \
+         unauthenticated caller gets 401, and an unreadable request 400. Where the platform does \
+         not wait, because the extension is only launched, the decision is only recorded and there \
+         is no resume call. Restricted is not offered. Open: 202, and `Completed`; 401 to an \
+         unauthenticated caller."
     }
 
     fn needs(&self) -> &'static [Need] {
@@ -149,7 +151,7 @@ impl Adapter for Lifecycle {
             ChangeKind::AddGrant => Unsupported("a task grants nothing by itself"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a task"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a task"),
             ChangeKind::Waive => crate::capabilities::waived(),
         }
     }

@@ -315,8 +315,8 @@ pub(crate) fn accepted() -> Answer {
 /// What the governance products do with what is no answer to a callout.
 pub(crate) fn resume_reactions() -> FailureBehaviour {
     let unknown = Behaviour::Undocumented(
-        "what becomes of a request whose callout fails is not documented; one that waits for a resume call does not go on \
-         before its own time is over",
+        "the effect of a failed callout is not documented; a request that waits for a resume call \
+         does not proceed before its own time limit",
     );
     FailureBehaviour {
         empty: unknown,

@@ -67,10 +67,12 @@ impl Adapter for OtpSend {
     }
 
     fn description(&self) -> &'static str {
-        "The answer says that the code is on its way, so the host delivers it first; a code that could not be delivered is 500. A \
-         denial is 403, and a closed hook refuses with 401, 400 or 500: nobody gets the code, unless the listener is set to \
-         `fallbackToMicrosoftProviderOnError`, with which Microsoft sends it; leave that out where a denial must hold. Restricted is not \
-         offered. Open: 500 too, since nobody has sent anything: Microsoft's own provider is the platform's default, where it is set."
+        "The answer states that the code was sent, so the host delivers it first; a failed \
+         delivery is 500. A denial is 403, and a closed hook refuses with 401, 400 or 500. The \
+         code is then not sent, unless the listener is set to \
+         `fallbackToMicrosoftProviderOnError`, with which Microsoft sends it; omit that setting \
+         where a denial must hold. Restricted is not offered. Open: 500 too, since no service sent \
+         the code: Microsoft's own provider is the platform's default, where it is set."
     }
 
     fn may_deliver(&self) -> bool {
@@ -178,7 +180,7 @@ impl Adapter for OtpSend {
                 Unsupported("the answer names no user")
             }
             ChangeKind::Credential => Unsupported("Entra checks the code"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a code"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a code"),
             ChangeKind::Waive => crate::capabilities::waived(),
         }
     }

@@ -63,7 +63,7 @@ impl Adapter for PasswordSubmit {
     }
 
     fn failure_behaviour(&self) -> FailureBehaviour {
-        reactions("the password is not taken over, and the person is not signed in")
+        reactions("the password is not migrated, and the person is not signed in")
     }
 
     fn shown(&self) -> Shown {
@@ -71,10 +71,11 @@ impl Adapter for PasswordSubmit {
     }
 
     fn description(&self) -> &'static str {
-        "Without a `credential` change the answer is `Retry`: nobody said that the password is right. A denial is `Block`, and so is a \
-         closed hook's answer whose fault it is, while 401 and 400, which stop too, are for who is not proven and what cannot be read \
-         or decrypted. Restricted is not offered. Open: `Retry`, since no answer takes over a password that nobody has checked; 401 to \
-         a caller who is not proven. `GET` is answered 200."
+        "Without a `credential` change the answer is `Retry`: no plugin verified the password. A \
+         denial is `Block`, and so is the answer after a failure of a closed hook. An \
+         unauthenticated caller gets 401, and a request that cannot be read or decrypted 400; both \
+         stop too. Restricted is not offered. Open: `Retry`, since no answer migrates an \
+         unverified password; 401 to an unauthenticated caller. `GET` is answered 200."
     }
 
     fn needs(&self) -> &'static [Need] {
@@ -196,7 +197,7 @@ impl Adapter for PasswordSubmit {
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
-                Support::Native("what the `credential` change says; `Retry` without one")
+                Support::Native("the value of the `credential` change; `Retry` without one")
             }
             Effect::Deny => Support::Native("`Block`"),
             Effect::StepUp => {
@@ -212,8 +213,9 @@ impl Adapter for PasswordSubmit {
         use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Credential => Native(
-                "`migrate`: `MigratePassword`; `update`: `UpdatePassword`; `retry` and `unverified`: `Retry`; `block`: `Block`. \
-                 `verified` is not said: whether the password is to be taken over must be",
+                "`migrate`: `MigratePassword`; `update`: `UpdatePassword`; `retry` and \
+                 `unverified`: `Retry`; `block`: `Block`. `verified` is not supported: the change \
+                 must state whether the password is migrated",
             ),
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
                 Fallback(&[FallbackTo::Deny], "a password check grants nothing")
@@ -229,7 +231,7 @@ impl Adapter for PasswordSubmit {
             }
             ChangeKind::AddGrant => Unsupported("a password check grants nothing"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a sign-in"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a sign-in"),
             ChangeKind::Waive => crate::capabilities::waived(),
         }
     }

@@ -49,9 +49,7 @@ impl Adapter for Pim {
     }
 
     fn failure_behaviour(&self) -> FailureBehaviour {
-        let unknown = Behaviour::Undocumented(
-            "what becomes of an activation whose extension fails is not documented",
-        );
+        let unknown = Behaviour::Undocumented("the effect of a failed extension is not documented");
         FailureBehaviour {
             empty: unknown,
             client_error: unknown,
@@ -65,10 +63,12 @@ impl Adapter for Pim {
     }
 
     fn description(&self) -> &'static str {
-        "An extension waits 1 to 60 s, as it is set; the budget is for the least. What PIM does when an extension fails is not \
-         documented, so a closed hook refuses with `200` and `Denied`, whatever the cause: also a caller who is not proven, which \
-         could be PIM itself after a mistake in the set-up. Restricted is not offered. Open: `200` with `Approved`, but 401 to a \
-         caller who is not proven. `evaluationId`, which PIM logs, is the record's reference."
+        "An extension waits 1 to 60 s, by its own setting; the budget fits the shortest. The \
+         reaction of PIM to a failed extension is not documented. So a closed hook refuses with \
+         `200` and `Denied`, whatever the cause, and also an unauthenticated caller, which could \
+         be PIM itself after a configuration error. Restricted is not offered. Open: `200` with \
+         `Approved`, but 401 to an unauthenticated caller. `evaluationId`, which PIM logs, is the \
+         record's reference."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {
@@ -152,7 +152,8 @@ impl Adapter for Pim {
                 Support::Native("`Approved`: the activation goes its normal way, approval included")
             }
             Effect::Review => Support::Native(
-                "`Approved`, even where another plugin wants nobody asked: whoever is set to approve has to",
+                "`Approved`, even where another plugin skips approval: the configured approvers \
+                 must approve",
             ),
             Effect::StepUp => Support::Native("`Denied`: the answer cannot ask for a factor"),
             Effect::Deny => Support::Native("`Denied`, with the texts as reasons"),
@@ -163,7 +164,7 @@ impl Adapter for Pim {
         use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::AutoApprove => {
-                Native("`AutoApproved`: whoever is set to approve is not asked")
+                Native("`AutoApproved`: the configured approvers are skipped")
             }
             ChangeKind::CapLifetime(_) => Fallback(
                 &[FallbackTo::Deny],
@@ -171,17 +172,17 @@ impl Adapter for Pim {
             ),
             ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Deny],
-                "an activation is for one role or group: without it nothing is left",
+                "an activation is for one role or group: without that it is empty",
             ),
             ChangeKind::RequireApprovers => Fallback(
                 &[FallbackTo::Deny],
-                "the answer cannot name who approves; PIM's own settings do",
+                "the answer cannot name approvers; PIM's own settings do",
             ),
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "PIM carries out no obligations")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsupported("an activation is approved or denied as it is")
+                Unsupported("an activation is approved or denied unchanged")
             }
             ChangeKind::AddGrant => Unsupported("an activation is for one role or group"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the principal is known"),

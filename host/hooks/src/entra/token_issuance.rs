@@ -50,9 +50,10 @@ impl Adapter for TokenIssuance {
     }
 
     fn description(&self) -> &'static str {
-        "An answer adds claims, which the application's claims mapping policy puts into tokens and assertions; no answer says no. \
-         So a denial is 403, and a closed hook refuses with 401, 400 or 500, which all stop. Restricted: a claim `degraded`, for \
-         named applications; all others are refused. Open: `200` without claims, but 401 to a caller who is not proven."
+        "An answer adds claims, which the application's claims mapping policy puts into tokens and \
+         assertions; no answer refuses a token. So a denial is 403, and a closed hook refuses with \
+         401, 400 or 500, which all stop. Restricted: a claim `degraded`, for named applications; \
+         all others are refused. Open: `200` without claims, but 401 to an unauthenticated caller."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {
@@ -121,7 +122,7 @@ impl Adapter for TokenIssuance {
                  where the claims mapping policy has it, whichever of the three is named",
             ),
             ChangeKind::Remove(Target::IdToken | Target::AccessToken | Target::Assertion) => {
-                Fallback(&[FallbackTo::Deny], "an answer adds claims and takes none away")
+                Fallback(&[FallbackTo::Deny], "an answer adds claims and removes none")
             }
             ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken | Target::Assertion) => {
                 Fallback(&[FallbackTo::Deny], "lifetimes are set by policy, not by an answer")
@@ -133,13 +134,13 @@ impl Adapter for TokenIssuance {
                 Unsupported("an answer grants nothing; set a claim that the application reads")
             }
             ChangeKind::DropGrant => {
-                Fallback(&[FallbackTo::Deny], "an answer takes no scope, role or group away")
+                Fallback(&[FallbackTo::Deny], "an answer removes no scope, role or group")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsupported("the user is known when a token is issued")
             }
             ChangeKind::Credential => Unsupported("no password is checked when a token is issued"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a token"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a token"),
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Deny], "a token cannot wait for approvers")
             }

@@ -51,10 +51,11 @@ impl Adapter for VerifiedId {
     }
 
     fn description(&self) -> &'static str {
-        "A denial is `failed`, with the claims that the findings name as fields, or with all claims where they name none. A closed \
-         hook whose fault it is answers so too, while 401 and 400, which stop too, are for who is not proven and what cannot be read. \
-         Restricted is not offered. Open: `200` with `pass`, but 401 to a caller who is not proven: think twice before a hook that \
-         guards account recovery is open."
+        "A denial is `failed`, with the claims that the findings name as fields, or with all \
+         claims where they name none. A failure of a closed hook has that answer too. An \
+         unauthenticated caller gets 401, and an unreadable request 400; both stop too. Restricted \
+         is not offered. Open: `200` with `pass`, but 401 to an unauthenticated caller. Consider \
+         the risk before you open a hook that guards account recovery."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {
@@ -138,7 +139,7 @@ impl Adapter for VerifiedId {
             ChangeKind::AddGrant => Unsupported("a recovery grants nothing"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a recovery"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a recovery"),
             ChangeKind::Waive => crate::capabilities::waived(),
         }
     }

@@ -47,7 +47,7 @@ impl Adapter for Generic {
     }
 
     fn failure_behaviour(&self) -> FailureBehaviour {
-        let unknown = Behaviour::Undocumented("it is the caller's flow that decides");
+        let unknown = Behaviour::Undocumented("the caller's flow decides");
         FailureBehaviour {
             empty: unknown,
             client_error: unknown,
@@ -58,15 +58,15 @@ impl Adapter for Generic {
 
     fn shown(&self) -> Shown {
         Shown::Application(
-            "where the operator's template has `{text}`; nobody reads it where no \
-                 template has",
+            "where the operator's template has `{text}`; it is not shown without one",
         )
     }
 
     fn description(&self) -> &'static str {
-        "The caller sets its own time limit; the one here is ours. What stands where in a request and what is answered, the operator says \
-         (`mapping`). Closed: the template `deny` with `failure_status`, whatever the cause, also where the caller is not proven or \
-         the request is wrong. Open: the template `allow`, but 401 to a caller who is not proven. Restricted is not offered."
+        "The caller sets its own time limit; the one here is the host's. The operator's `mapping` \
+         describes requests and answers. Closed: the template `deny` with `failure_status`, \
+         whatever the cause, also for an unauthenticated caller or an invalid request. Open: the \
+         template `allow`, but 401 to an unauthenticated caller. Restricted is not offered."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {
@@ -151,30 +151,28 @@ impl Adapter for Generic {
         use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::Response) => Native(
-                "a new member of the answer, or of an object that the template has; never one that the template says",
+                "a new member of the answer, or of an object of the template; never a member of \
+                 the template",
             ),
             ChangeKind::DropGrant => {
-                Fallback(&[FallbackTo::Deny], "the answer has no grants that could be taken away")
+                Fallback(&[FallbackTo::Deny], "the answer has no grants that could be removed")
             }
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Deny], "an answer cannot wait for approvers")
             }
-            ChangeKind::Statement => Fallback(
-                &[FallbackTo::Deny],
-                "nobody knows whether the caller carries out obligations",
-            ),
+            ChangeKind::Statement => {
+                Fallback(&[FallbackTo::Deny], "the caller may ignore obligations")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsupported("members can be added to the answer, and nothing else")
+                Unsupported("only members can be added to the answer")
             }
-            ChangeKind::CapLifetime(_) => {
-                Unsupported("nobody knows what the caller lets live for how long")
-            }
+            ChangeKind::CapLifetime(_) => Unsupported("the lifetimes of the caller are unknown"),
             ChangeKind::AddGrant => Unsupported("the answer has no grants; set a member of it"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsupported("nobody knows how the caller says it")
+                Unsupported("the caller's form for it is unknown")
             }
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a request"),
             ChangeKind::Waive => crate::capabilities::waived(),
         }
     }

@@ -52,9 +52,7 @@ impl Adapter for Event {
 
     fn failure_behaviour(&self) -> FailureBehaviour {
         FailureBehaviour {
-            empty: Behaviour::FailsOpen(
-                "the batch has arrived; what it tells has happened already",
-            ),
+            empty: Behaviour::FailsOpen("the batch has arrived; its events have happened already"),
             client_error: Behaviour::FailsOpen("the batch is lost: it is not sent again"),
             server_error: Behaviour::FailsOpen("the batch is sent once more, then lost"),
             timeout: Behaviour::FailsOpen("the batch is sent once more, then lost"),
@@ -66,13 +64,16 @@ impl Adapter for Event {
     }
 
     fn description(&self) -> &'static str {
-        "What an event tells has happened: nothing here decides, whatever a binding's mode. Every event of a batch is put before the hook's \
-         plugins and has a record of its own; one that cannot be read has a record with the cause `schema-mismatch` instead. A batch that Okta \
-         sends again is known by its `eventId` for 30 s and not looked at twice. The answer is an \
-         empty `204` once every record is durable, and `503` where the host could not see to that or the batch as a whole could not be \
-         read or is larger than `body_bytes`, so that Okta sends it once more. Closed and open differ in that alone: an open hook always says \
-         `204`. A caller who is not proven gets 401. The first look (`GET` with \
-         `x-okta-verification-challenge`) is answered without proof and says nothing that the caller did not."
+        "An event reports a fact that cannot be changed: no binding decides, whatever its mode. \
+         The hook's plugins evaluate every event of a batch, and each event has a record of its \
+         own; an event that cannot be read has a record with the cause `schema-mismatch` instead. \
+         A batch that Okta sends again is recognised by its `eventId` for 30 s and not evaluated \
+         twice. The answer is an empty `204` once every record is durable. It is `503` where a \
+         record is not durable, or where the batch as a whole cannot be read or is larger than \
+         `body_bytes`, so that Okta sends it once more. Closed and open differ in that alone: an \
+         open hook always answers `204`. An unauthenticated caller gets 401. The verification \
+         request (`GET` with `x-okta-verification-challenge`) is answered without authentication, \
+         with the caller's own text."
     }
 
     fn is_binding(&self) -> bool {
@@ -156,10 +157,10 @@ impl Adapter for Event {
 
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Support::Native("204; the record has it"),
+            Effect::Abstain | Effect::Allow => Support::Native("204, and a record"),
             Effect::StepUp | Effect::Review | Effect::Deny => Support::Fallback(
                 &[FallbackTo::Record],
-                "what an event tells has happened: the finding stands in the record alone",
+                "an event reports a fact that cannot be changed: the finding is only recorded",
             ),
         }
     }
@@ -167,7 +168,7 @@ impl Adapter for Event {
     fn change_support(&self, _change: ChangeKind) -> Support {
         Support::Fallback(
             &[FallbackTo::Record],
-            "what an event tells has happened: the wish stands in the record alone",
+            "an event reports a fact that cannot be changed: the change is only recorded",
         )
     }
 }

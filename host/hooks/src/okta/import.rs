@@ -56,13 +56,14 @@ impl Adapter for Import {
     }
 
     fn shown(&self) -> Shown {
-        Shown::Operator("in Okta's System Log (`errorSummary`); nobody waits for an import")
+        Shown::Operator("in Okta's System Log (`errorSummary`); no person waits for an import")
     }
 
     fn description(&self) -> &'static str {
-        "Okta imports the user whatever the answer: no answer stops an import. The strictest is `200` with `error`, which \
-         Okta logs as a failure; so are a mapped effect and a closed hook's safe answer, and no command goes with them. \
-         Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not proven."
+        "Okta imports the user whatever the answer: no answer stops an import. The strictest \
+         answer is `200` with `error`, which Okta logs as a failure. A fallback and a closed \
+         hook's safe answer are the same, and have no commands. Restricted is not offered. Open: \
+         `200` and `{}`, but 401 to an unauthenticated caller."
     }
 
     fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
@@ -101,10 +102,9 @@ impl Adapter for Import {
             ChangeKind::Set(Target::AppUser) => {
                 Native("`com.okta.appUser.profile.update`; the place is one profile member")
             }
-            ChangeKind::Remove(Target::User | Target::AppUser) => Fallback(
-                &[FallbackTo::Report],
-                "an answer sets profile members and takes none away",
-            ),
+            ChangeKind::Remove(Target::User | Target::AppUser) => {
+                Fallback(&[FallbackTo::Report], "an answer sets profile members and removes none")
+            }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsupported("the hook changes the user and the application's user only")
             }
@@ -114,14 +114,14 @@ impl Adapter for Import {
             ),
             ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Report],
-                "an answer sets profile members and takes no group away",
+                "an answer sets profile members and removes no group",
             ),
             ChangeKind::LinkUser => {
                 Native("`com.okta.action.update` with `LINK_USER`, and `com.okta.user.update`")
             }
             ChangeKind::CreateUser => Native("`com.okta.action.update` with `CREATE_USER`"),
             ChangeKind::Credential => Unsupported("no password is checked during an import"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve an import"),
+            ChangeKind::AutoApprove => Unsupported("no person approves an import"),
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Report], "an import cannot wait for approvers")
             }

@@ -48,7 +48,7 @@ impl Adapter for PasswordImport {
 
     fn failure_behaviour(&self) -> FailureBehaviour {
         let failed = Behaviour::FailsClosed(
-            "the sign-in fails and the password is not imported; Okta asks again at the next one",
+            "the sign-in fails and the password is not imported; Okta calls again at the next one",
         );
         FailureBehaviour {
             empty: Behaviour::FailsClosed("its default, `UNVERIFIED`: the sign-in fails"),
@@ -66,11 +66,13 @@ impl Adapter for PasswordImport {
     }
 
     fn description(&self) -> &'static str {
-        "`VERIFIED` needs a plugin that says `credential(verified)`, and nobody who denies; everything else is `UNVERIFIED`: the sign-in \
-         fails. `error` is never sent, since Okta does not say what it does with one. The password is a secret: only a plugin whose manifest \
-         reads `okta.password-import:/data/context/credential/password` sees it, nobody keeps it, and of what such a plugin says only codes are \
-         kept. A closed hook says `UNVERIFIED`. Restricted is not offered. Open: `200` and `{}`, Okta's default, which is `UNVERIFIED` \
-         too: this hook has no answer that lets everybody in."
+        "`VERIFIED` requires a plugin with the change `credential(verified)`, and no plugin that \
+         denies; every other decision is `UNVERIFIED`: the sign-in fails. `error` is never sent, \
+         since Okta does not document its effect. The password is a secret: only a plugin whose \
+         manifest reads `okta.password-import:/data/context/credential/password` gets it, no \
+         record holds it, and of such a plugin's output only codes are recorded. A closed hook \
+         answers `UNVERIFIED`. Restricted is not offered. Open: `200` and `{}`, Okta's default, \
+         which is `UNVERIFIED` too: this hook has no answer that permits every sign-in."
     }
 
     fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
@@ -137,8 +139,9 @@ impl Adapter for PasswordImport {
         use Support::{Native, Unsupported};
         match change {
             ChangeKind::Credential => Native(
-                "`verified` as `VERIFIED`; `unverified`, `retry` and `block` as `UNVERIFIED`; `migrate` and `update` cannot be said, since \
-                 Okta takes a verified password over by itself and asks for no other",
+                "`verified` as `VERIFIED`; `unverified`, `retry` and `block` as `UNVERIFIED`; \
+                 `migrate` and `update` are not supported, since Okta itself migrates a verified \
+                 password and requests no other",
             ),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsupported("the hook changes nothing"),
             ChangeKind::CapLifetime(_) => Unsupported("a password has no lifetime here"),
@@ -149,10 +152,11 @@ impl Adapter for PasswordImport {
                 Unsupported("the user is there already")
             }
             ChangeKind::AutoApprove | ChangeKind::RequireApprovers => {
-                Unsupported("nobody is asked to approve a password")
+                Unsupported("no person approves a password")
             }
             ChangeKind::Statement => Unsupported(
-                "Okta carries out no obligations, and what sees a password says nothing free",
+                "Okta carries out no obligations, and a plugin that gets a password emits no free \
+                 text",
             ),
             ChangeKind::Waive => crate::capabilities::waived(),
         }

@@ -48,7 +48,7 @@ impl Adapter for Registration {
     fn failure_behaviour(&self) -> FailureBehaviour {
         let denied = Behaviour::FailsClosed("the registration or the update is denied");
         FailureBehaviour {
-            empty: Behaviour::FailsOpen("the registration or the update proceeds"),
+            empty: Behaviour::FailsOpen("the registration or the update continues"),
             client_error: denied,
             server_error: denied,
             timeout: denied,
@@ -63,10 +63,11 @@ impl Adapter for Registration {
     }
 
     fn description(&self) -> &'static str {
-        "Self-service registration, and progressive profile where the call's `requestType` says so. A denial is `200` with the command \
-         `DENY` and `error`; a finding with a `field` that the form has becomes an `errorCauses` of that field, which the sign-in \
-         widget shows beside it. A closed hook denies. Restricted is not offered. Open: `200` and `{}`, but 401 to a caller who is not \
-         proven, which denies."
+        "The hook is for self-service registration, and for progressive profile where the call has \
+         that `requestType`. A denial is `200` with the command `DENY` and `error`; a finding with \
+         a `field` that the form has becomes an `errorCauses` of that field, which the sign-in \
+         widget shows beside it. A closed hook denies. Restricted is not offered. Open: `200` and \
+         `{}`, but 401 to an unauthenticated caller, which denies."
     }
 
     fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
@@ -91,7 +92,7 @@ impl Adapter for Registration {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
             Effect::Deny => Support::Native(
-                "200 with `DENY` and `error`: nobody is registered and the person sees the text",
+                "200 with `DENY` and `error`: the person is not registered and sees the text",
             ),
             Effect::StepUp => {
                 Support::Fallback(&[FallbackTo::Deny], "a hook cannot ask for a factor")
@@ -110,7 +111,7 @@ impl Adapter for Registration {
                  profile member that Okta knows, never the password; the value is plain, or a list of plain values",
             ),
             ChangeKind::Remove(Target::User) => {
-                Fallback(&[FallbackTo::Deny], "an answer sets profile members and takes none away")
+                Fallback(&[FallbackTo::Deny], "an answer sets profile members and removes none")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
                 Unsupported("the hook changes the user only")
@@ -120,15 +121,14 @@ impl Adapter for Registration {
                 "a registration grants nothing by itself; set a profile member that a group rule \
                  reads",
             ),
-            ChangeKind::DropGrant => Fallback(
-                &[FallbackTo::Deny],
-                "an answer sets profile members and takes no group away",
-            ),
+            ChangeKind::DropGrant => {
+                Fallback(&[FallbackTo::Deny], "an answer sets profile members and removes no group")
+            }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsupported("Okta knows itself whether the user is new")
+                Unsupported("Okta itself determines whether the user is new")
             }
             ChangeKind::Credential => Unsupported("no password is checked during a registration"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a registration"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a registration"),
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Deny], "a registration cannot wait for approvers")
             }

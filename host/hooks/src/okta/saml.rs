@@ -60,17 +60,19 @@ impl Adapter for Saml {
 
     fn shown(&self) -> Shown {
         Shown::Person(
-            "on Okta's error page (`errorSummary`), by its release notes of 2019; its \
-                 reference tells of an entry in the log only",
+            "on Okta's error page (`errorSummary`), by its release notes of 2019; its reference \
+             mentions only an entry in the log",
         )
     }
 
     fn description(&self) -> &'static str {
-        "Okta lets the assertion leave unmodified when the hook is late or answers anything but 200, so a closed hook refuses with `200` \
-         and `error`, whatever the cause. What Okta does with `error` its documents tell differently: the release notes of 2019 say that the \
-         person is refused and sees the text, the reference only that a failure is logged; try it in your own organisation before you \
-         rely on it. Restricted: the shortest session and a statement `degraded`, for named applications (by application id); all others are \
-         refused. Open: `200` and `{}`, but 401 to a caller who is not proven."
+        "Okta sends the assertion unmodified when the hook is late or answers with another status \
+         than 200, so a closed hook refuses with `200` and `error`, whatever the cause. Okta's \
+         documents differ about the effect of `error`: by the release notes of 2019 the person is \
+         refused and sees the text, by the reference only a failure is logged. Try it in your own \
+         organisation before you rely on it. Restricted: the shortest session and a statement \
+         `degraded`, for named applications (by application id); all others are refused. Open: \
+         `200` and `{}`, but 401 to an unauthenticated caller."
     }
 
     fn offers_restricted(&self) -> bool {
@@ -131,14 +133,15 @@ impl Adapter for Saml {
         use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::Assertion) => Native(
-                "`add` of a statement `/claims/NAME`, from a plain value, a list of them, or Okta's form; `replace` of what is there below \
-                 `/claims/`, `/subject/`, `/authentication/` and `/conditions/`, in the same shape",
+                "`add` of a statement `/claims/NAME`, from a plain value, a list of them, or \
+                 Okta's form; `replace` of a present value below `/claims/`, `/subject/`, \
+                 `/authentication/` and `/conditions/`, in the same shape",
             ),
             ChangeKind::CapLifetime(Target::Assertion) => Native(
                 "`/authentication/sessionLifetime`, which becomes `SessionNotOnOrAfter`; 300 to 86,400 s; a cap under 300 s is a denial",
             ),
             ChangeKind::Remove(Target::Assertion) => {
-                Fallback(&[FallbackTo::Deny], "an answer adds and replaces and takes nothing away")
+                Fallback(&[FallbackTo::Deny], "an answer adds and replaces, and removes nothing")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) | ChangeKind::CapLifetime(_) => {
                 Unsupported("the hook changes the assertion only")
@@ -147,7 +150,7 @@ impl Adapter for Saml {
                 "an assertion grants nothing by itself; set a statement that the application reads",
             ),
             ChangeKind::DropGrant => {
-                Fallback(&[FallbackTo::Deny], "an answer takes nothing out of an assertion")
+                Fallback(&[FallbackTo::Deny], "an answer removes no part of an assertion")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsupported("the user is known when an assertion is made")
@@ -155,7 +158,7 @@ impl Adapter for Saml {
             ChangeKind::Credential => {
                 Unsupported("no password is checked when an assertion is made")
             }
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve an assertion"),
+            ChangeKind::AutoApprove => Unsupported("no person approves an assertion"),
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Deny], "an assertion cannot wait for approvers")
             }

@@ -71,11 +71,13 @@ impl Adapter for Telephony {
     }
 
     fn description(&self) -> &'static str {
-        "Where the verdict does not stop, the hook's delivery client takes the message before the answer says `SUCCESSFUL`; where nobody takes \
-         it, or the hook has no delivery client, the answer is `error`. No answer stops a code: with `error`, as after a denial or a failure, \
-         open or closed, Okta's own provider sends it. The code and the text are secrets: only a plugin whose manifest reads \
-         `okta.telephony:/data/messageProfile/otpCode` sees the code, nobody keeps it, and of what such a plugin says only codes of findings \
-         are kept. Restricted is not offered."
+        "Where the verdict does not stop, the hook's delivery service gets the message before the \
+         answer `SUCCESSFUL` leaves. Where the service does not accept the message, or the hook \
+         has no delivery service, the answer is `error`. No answer stops a code: with `error`, as \
+         after a denial or a failure, open or closed, Okta's own provider sends it. The code and \
+         the text are secrets: only a plugin whose manifest reads \
+         `okta.telephony:/data/messageProfile/otpCode` gets the code, no record holds it, and of \
+         such a plugin's output only codes of findings are recorded. Restricted is not offered."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {
@@ -134,7 +136,8 @@ impl Adapter for Telephony {
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native(
-                "200 with `SUCCESSFUL`, once the delivery client took the message; else `error`",
+                "200 with `SUCCESSFUL`, once the delivery service accepted the message; else \
+                 `error`",
             ),
             Effect::StepUp | Effect::Review | Effect::Deny => Support::Fallback(
                 &[FallbackTo::Report],
@@ -144,7 +147,7 @@ impl Adapter for Telephony {
     }
 
     fn change_support(&self, _change: ChangeKind) -> Support {
-        Support::Unsupported("the message is delivered as Okta wrote it, or not at all")
+        Support::Unsupported("the message is delivered unchanged, or not at all")
     }
 }
 

@@ -63,9 +63,10 @@ impl Adapter for Token {
     }
 
     fn description(&self) -> &'static str {
-        "Okta issues the token unmodified when the hook is late or answers anything but 200, so a closed hook \
-         refuses with `200` and `error`, whatever the cause. Restricted: the shortest lifetime and a claim `degraded`, for \
-         named applications; all others are refused. Open: `200` and `{}`, but 401 to a caller who is not proven."
+        "Okta issues the token unmodified when the hook is late or answers with another status \
+         than 200, so a closed hook refuses with `200` and `error`, whatever the cause. \
+         Restricted: the shortest lifetime and a claim `degraded`, for named applications; all \
+         others are refused. Open: `200` and `{}`, but 401 to an unauthenticated caller."
     }
 
     fn offers_restricted(&self) -> bool {
@@ -141,7 +142,7 @@ impl Adapter for Token {
                 "`add` or `replace` below `/claims/`; not on reserved claims; `sub` and `aud` in access tokens only",
             ),
             ChangeKind::Remove(Target::IdToken | Target::AccessToken) => Native(
-                "`remove` below `/claims/`, of what is in the request; not on reserved claims",
+                "`remove` below `/claims/`, of a claim in the request; not on reserved claims",
             ),
             ChangeKind::CapLifetime(Target::IdToken | Target::AccessToken) => Native(
                 "`replace` of the expiration, 300 to 86,400 s; a cap under 300 s is a denial",
@@ -150,17 +151,17 @@ impl Adapter for Token {
                 Unsupported("the hook changes ID tokens and access tokens only")
             }
             ChangeKind::AddGrant => Unsupported(
-                "`scp`, `scope` and `groups` are reserved, so nothing can be added to them",
+                "`scp`, `scope` and `groups` are reserved, so no value can be added to them",
             ),
             ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Deny],
-                "`scp`, `scope` and `groups` are reserved, so nothing can be taken out of them",
+                "`scp`, `scope` and `groups` are reserved, so no value can be removed from them",
             ),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsupported("the user is known when a token is issued")
             }
             ChangeKind::Credential => Unsupported("no password is checked when a token is issued"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a token"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a token"),
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Deny], "a token cannot wait for approvers")
             }

@@ -58,16 +58,19 @@ impl Adapter for Pdp {
     }
 
     fn shown(&self) -> Shown {
-        Shown::Application("`payload` of the first statement, which the gateway hands on")
+        Shown::Application("`payload` of the first statement, which the gateway forwards")
     }
 
     fn description(&self) -> &'static str {
-        "The contract sets no time limit; the one here is ours. We are asked whether it may be, so only `allow` permits: \
-         `abstain` is `NOT_APPLICABLE`, also where nothing enforces. A query is decided for each combination of its values, at most \
-         256, and its answer lists those that are permitted; an attribute without `values` gets 400, since the host has no list of \
-         them. A request that is wrong as a whole gets 400, 401 or 413, whatever the safe \
-         answer is. Closed: `200` with `INDETERMINATE` and `authorized: false`; 500, or 503 when there are too many calls, where the request could \
-         not be read before the failure. Open: `PERMIT`. Restricted is not offered. `deploymentPackageId` is the generation, `id` the record."
+        "The contract sets no time limit; the one here is the host's. The request asks for a \
+         permission, so only `allow` permits: `abstain` is `NOT_APPLICABLE`, also without an \
+         enforcing binding. A query is decided for each combination of its values, at most 256, \
+         and its answer lists those that are permitted; an attribute without `values` gets 400, \
+         since the host has no list of them. A request that is invalid as a whole gets 400, 401 or \
+         413, whatever the safe answer is. Closed: `200` with `INDETERMINATE` and `authorized: \
+         false`; 500, or 503 when there are too many calls, where the request could not be read \
+         before the failure. Open: `PERMIT`. Restricted is not offered. `deploymentPackageId` is \
+         the generation, `id` the record."
     }
 
     fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
@@ -216,7 +219,10 @@ impl Adapter for Pdp {
 
     fn effect_support(&self, effect: Effect) -> Support {
         Support::Native(match effect {
-            Effect::Abstain => "`NOT_APPLICABLE`, `authorized: false`: nobody says that it may be",
+            Effect::Abstain => {
+                "`NOT_APPLICABLE`, `authorized: false`: no finding permits the \
+                request"
+            }
             Effect::Allow => "`PERMIT`, `authorized: true`",
             Effect::StepUp => "`DENY`, with a statement `step-up`",
             Effect::Review => "`DENY`, with a statement `review`",
@@ -237,7 +243,7 @@ impl Adapter for Pdp {
                 Fallback(&[FallbackTo::Deny], "a decision cannot wait for approvers")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsupported("a decision changes nothing itself; a statement can ask for it")
+                Unsupported("a decision makes no change itself; a statement can request one")
             }
             ChangeKind::CapLifetime(_) => Unsupported("a decision has no lifetime"),
             ChangeKind::AddGrant | ChangeKind::AutoApprove => {

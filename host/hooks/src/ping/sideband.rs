@@ -64,11 +64,13 @@ impl Adapter for Sideband {
     }
 
     fn description(&self) -> &'static str {
-        "The gateway goes on with what is echoed, so an allowance repeats all of it. A request that is wrong gets 400, 401 or 413 with \
-         `{id, message}`, whatever the safe answer is, since there would be nothing to echo; 500, or 503 when there are too many \
-         calls, where the request could not be read before the failure. Closed: `200` with a `response` of 503; in the response phase, that \
-         in place of the response. Open: everything as it came. Restricted is not offered. A denial is a `response` of 403. 429 is never sent: \
-         the gateway would refuse all calls until `Retry-After`."
+        "The gateway continues with the echoed request or response, so an allowance repeats all of \
+         it. An invalid request gets 400, 401 or 413 with `{id, message}`, whatever the safe \
+         answer is, since the host has nothing to echo; 500, or 503 when there are too many calls, \
+         where the request could not be read before the failure. Closed: `200` with a `response` \
+         of 503; in the response phase, that in place of the response. Open: the request or \
+         response unchanged. Restricted is not offered. A denial is a `response` of 403. 429 is \
+         never sent: the gateway would refuse all calls until `Retry-After`."
     }
 
     fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
@@ -149,7 +151,7 @@ impl Adapter for Sideband {
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
-                Support::Native("everything echoed, with the changes")
+                Support::Native("the request echoed, with the changes")
             }
             Effect::StepUp => Support::Native(
                 "a `response` of 401 that challenges with `insufficient_user_authentication` (RFC \
@@ -178,18 +180,20 @@ impl Adapter for Sideband {
                 Native("in the response phase: `/headers/NAME` or `/body`")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsupported("a request and its response are all that passes")
+                Unsupported("only a request and its response pass the gateway")
             }
-            ChangeKind::CapLifetime(_) => Unsupported("what passes has no lifetime"),
+            ChangeKind::CapLifetime(_) => Unsupported("a request has no lifetime"),
             ChangeKind::AddGrant => {
-                Unsupported("nothing is granted; set a header that the API reads")
+                Unsupported("the answer grants nothing; set a header that the API reads")
             }
-            ChangeKind::DropGrant => {
-                Fallback(&[FallbackTo::Deny], "nothing is granted, so nothing can be taken away")
-            }
+            ChangeKind::DropGrant => Fallback(
+                &[FallbackTo::Deny],
+                "the answer grants nothing, so no grant can be \
+                    removed",
+            ),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("a request makes no user"),
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::AutoApprove => Unsupported("nobody is asked to approve a request"),
+            ChangeKind::AutoApprove => Unsupported("no person approves a request"),
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Deny], "a request cannot wait for approvers")
             }

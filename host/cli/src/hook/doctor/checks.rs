@@ -40,7 +40,7 @@ impl Findings {
             PlatformReaction::Proceeds => {
                 self.error(
                     "stranger",
-                    format!("{what} gets an answer on which the platform goes on"),
+                    format!("{what} gets an answer on which the platform proceeds"),
                     hint,
                 );
             }
@@ -85,7 +85,7 @@ impl Findings {
         }
         match react(target.kind, answer.status, &answer.body) {
             PlatformReaction::Proceeds => {
-                self.ok("preview", "the platform accepts the answer and goes on".to_owned())
+                self.ok("preview", "the platform accepts the answer and proceeds".to_owned())
             }
             PlatformReaction::Blocks => self.warn(
                 "preview",
