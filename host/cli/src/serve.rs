@@ -73,7 +73,7 @@ impl Serve {
         let listen = frontend.active_config().config.listen.drain_timeout_ms;
         tracing::info!(
             event = "stop.draining",
-            "the host is stopping: it ends once the calls in progress have their answers"
+            "the host is stopping: it ends once the calls in flight have their answers"
         );
         end_within(Duration::from_millis(listen) + CLOSING, lines.clone());
         listener.stop();

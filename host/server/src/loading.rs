@@ -105,11 +105,11 @@ pub enum ReleaseError {
     /// This machine's clock is not confirmed.
     #[error(
         "this machine's clock is more than a day ahead of all that the host knows, and nothing has \
-         confirmed it: no other release set comes into force until then"
+         confirmed it: no other release set becomes active until then"
     )]
     ClockUnconfirmed,
     /// What it was held against has changed while it was made ready, or something newer is there. Nothing is wrong with it.
-    #[error("something newer has come while it was made ready")]
+    #[error("something newer has come while it was prepared")]
     Superseded,
     /// The file system of a folder does not answer.
     #[error("the file system of `{}` has not answered within {} \

@@ -285,7 +285,7 @@ impl Doctor {
         let Some((body, answer)) = first else { return Ok(()) };
         findings.preview(target, &answer, strangers.first().map(|(_, answer)| answer));
         if findings.has_errors("caller") {
-            findings.skip("repeat", "the caller is not proven");
+            findings.skip("repeat", "the caller is not authenticated");
             findings.latency(target, times);
             return Ok(());
         }

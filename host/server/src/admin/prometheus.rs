@@ -60,13 +60,13 @@ pub fn write(context: &AdminContext) -> String {
     page.one("portcullis_ready", READY, u8::from(readiness.ready()));
     page.one(
         "portcullis_active_generation",
-        "The release set in force; 0 without one",
+        "The active release set; 0 without one",
         generation.map_or(0, |it| it.number),
     );
     let ends = generation.map_or(0, |it| it.expires_at().0 / 1_000);
     page.one(
         "portcullis_release_expires_timestamp_seconds",
-        "When the release in force or a manifest of it ends",
+        "When the active release or a manifest of it expires",
         ends,
     );
     let root = host.root.load().expires.0 / 1_000;
@@ -112,7 +112,7 @@ pub fn write(context: &AdminContext) -> String {
     page.one("portcullis_requests_in_flight", IN_PROGRESS, host.admission.in_flight());
     page.one(
         "portcullis_requests_in_flight_limit",
-        "Calls that may be in progress; further ones get the safe answer",
+        "Calls that may be in flight; further ones get the safe answer",
         host.admission.limit(),
     );
     let name = "portcullis_unrouted_requests_total";
@@ -127,7 +127,7 @@ pub fn write(context: &AdminContext) -> String {
     page.connections(&host.connections);
     page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
     let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
-    page.family(name, "counter", "Plugins made ready, by where their code came from");
+    page.family(name, "counter", "Plugins prepared, by the source of their code");
     for (source, count) in
         [("compiled", done.compiled), ("cache", done.cached), ("cache-rejected", done.corrupt)]
     {
@@ -267,7 +267,7 @@ impl Page {
             }
         }
         let name = "portcullis_duplicate_requests_total";
-        self.family(name, "counter", "Answers given again to a platform that asked again");
+        self.family(name, "counter", "Cached responses to retries");
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.duplicates()));
         let name = "portcullis_response_write_failures_total";
         self.family(name, "counter", "Answers whose last byte did not leave");
@@ -311,7 +311,7 @@ impl Page {
         self.family(
             name,
             "counter",
-            "How often a plugin was left alone because it failed too often",
+            "How often a plugin was quarantined because it failed too often",
         );
         bindings
             .iter()
@@ -324,7 +324,7 @@ impl Page {
     /// How the bindings in force stand at this moment.
     fn breakers(&mut self, bindings: &[&Binding], now: Instant) {
         let name = "portcullis_plugin_quarantined";
-        self.family(name, "gauge", "1 while a plugin is left alone because it failed too often");
+        self.family(name, "gauge", "1 while a plugin is quarantined because it failed too often");
         for binding in bindings {
             let quarantined = binding.breaker.state(now) != BreakerState::Closed;
             self.sample(name, &binding.metrics.labels, u8::from(quarantined));
@@ -378,7 +378,7 @@ impl Page {
     fn connections(&mut self, limiter: &ConnectionLimiter) {
         let now = limiter.snapshot();
         let name = "portcullis_connections";
-        self.family(name, "gauge", "Connections, by whether a caller has proved itself");
+        self.family(name, "gauge", "Connections, by whether a caller has authenticated");
         for (state, count) in
             [("authenticated", now.authenticated), ("unauthenticated", now.unauthenticated)]
         {
@@ -492,4 +492,4 @@ const NANOS: u64 = 1_000_000_000;
 const PAGE: u64 = 4_096;
 
 const READY: &str = "1 if calls sent here get decisions";
-const IN_PROGRESS: &str = "Calls in progress";
+const IN_PROGRESS: &str = "Calls in flight";

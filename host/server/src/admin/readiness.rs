@@ -204,7 +204,7 @@ impl Readiness {
         }
         if host.admission.in_flight() >= host.admission.limit() {
             let what = format!(
-                "{} calls are in progress: further ones get the safe answer",
+                "{} calls are in flight: further ones get the safe answer",
                 host.admission.in_flight()
             );
             warning("overload", what, "raise listen.max_in_flight, or find out who calls");
@@ -238,7 +238,7 @@ impl Readiness {
                 let (hook, plugin, role) =
                     (&binding.hook, &binding.manifest().id, binding.mode_name);
                 let what = format!(
-                    "hook `{hook}`: `{plugin}` ({role}) failed too often and is left alone for a \
+                    "hook `{hook}`: `{plugin}` ({role}) failed too often and is quarantined for a \
                      while"
                 );
                 warning(
@@ -317,8 +317,8 @@ fn last_good(
     let number = generation.number;
     if generation.is_last_good() {
         let what = format!(
-            "release {number} was started from the host's own copy: the release folders hold \
-             nothing that may come into force"
+            "release {number} was started from the host's own copy: the release folders hold no \
+             release that may become active"
         );
         let hint = "publish the release again with `portcullis release publish`, or a new one";
         warning("last-good-release", what, hint);
@@ -326,7 +326,7 @@ fn last_good(
     for left in &generation.left_out {
         let (hook, plugin, code) = (&left.hook, &left.plugin, left.code);
         let what = format!(
-            "hook `{hook}`: `{plugin}` of the last good release {number} could not be made ready: \
+            "hook `{hook}`: `{plugin}` of the last good release {number} could not be prepared: \
              {code}"
         );
         warning(
@@ -389,8 +389,8 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
             "clock-unconfirmed",
             format!(
                 "this machine's clock ({}) is more than a day ahead of all that the host knows \
-                 (last {}), and nothing has confirmed it: nothing expires, and no other release \
-                 set or trust root comes into force",
+                 (last {}), and nothing has confirmed it: no document expires, and no other \
+                 release set or trust root becomes active",
                 text(it.clock),
                 text(it.trusted)
             ),

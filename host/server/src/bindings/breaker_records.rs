@@ -39,7 +39,7 @@ pub fn record(
                 fault,
                 for_ms,
                 event = "plugin.quarantined",
-                "the plugin failed too often: it is left alone for a while"
+                "the plugin failed too often: it is quarantined"
             );
             fields.push_str(&format!(r#","failures":{failures},"runs":{runs},"for_ms":{for_ms}"#));
             "plugin.quarantined"
@@ -52,7 +52,7 @@ pub fn record(
                 fault,
                 for_ms,
                 event = "plugin.quarantined-again",
-                "the plugin failed its trial: it is left alone for longer"
+                "the plugin failed its probe: it stays in quarantine for longer"
             );
             fields.push_str(&format!(r#","for_ms":{for_ms}"#));
             "plugin.probe-failed"
@@ -65,7 +65,7 @@ pub fn record(
                 trials = probes,
                 after_ms,
                 event = "plugin.readmitted",
-                "the plugin stood its trial: it is asked again"
+                "the plugin passed its probe: it is called again"
             );
             fields.push_str(&format!(r#","trials":{probes},"after_ms":{after_ms}"#));
             "plugin.recovered"

@@ -255,7 +255,7 @@ fn quarantined() -> BindingError {
     BindingError::new(
         Cause::PluginQuarantined,
         "plugin-quarantined",
-        "the plugin failed too often and is left alone",
+        "the plugin failed too often and is quarantined",
     )
 }
 

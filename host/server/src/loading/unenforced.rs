@@ -51,8 +51,9 @@ impl Generation {
                 event = "release.hook-unenforced",
                 generation = self.number,
                 hook = hook.name,
-                "the release in force has no enforcing binding for this hook, and the release folders hold no accepted \
-                 release that leaves the hook open: it gives its safe answer"
+                "the active release has no enforcing binding for this hook, and the release \
+                 folders hold no accepted release that leaves the hook open: it gives its safe \
+                 answer"
             );
             self.unenforced.push(hook.name.clone());
         }

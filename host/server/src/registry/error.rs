@@ -112,7 +112,7 @@ pub enum PullError {
     #[error(transparent)]
     Release(#[from] ReleaseError),
     /// The same release was not ready under the same configuration a while ago, and need not be tried again.
-    #[error("the release would not come into force, as was found before")]
+    #[error("the release could not become active, as was found before")]
     NotReady {
         /// The code of what was found then.
         code: &'static str,

@@ -149,7 +149,7 @@ pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated>
             generation = number,
             why,
             event = "release.not-recorded",
-            "the release is not in force: its record is not durable"
+            "the release is not active: its record is not durable"
         );
     }
     done

@@ -289,7 +289,8 @@ async fn try_release(
             Ok(_) => {}
             // Said by the next look, if it lasts.
             Err(error) => {
-                tracing::debug!(code = error.code(), %error, "the registry was asked while a release is made ready")
+                tracing::debug!(code = error.code(), %error, "the registry was polled while a \
+                    release is prepared")
             }
         }
     }

@@ -119,8 +119,8 @@ pub fn prepare_last_good(
             tracing::warn!(
                 event = "release.last-good",
                 generation = generation.number,
-                "the release folders hold nothing that may come into force: the release that was active last starts \
-                 from the host's own copy"
+                "the release folders hold no release that may become active: the release that was \
+                 active last starts from the host's own copy"
             );
             for left in &generation.left_out {
                 let (hook, plugin, code) = (&left.hook, &left.plugin, left.code);
@@ -130,8 +130,8 @@ pub fn prepare_last_good(
                     plugin,
                     code,
                     error = left.sentence,
-                    "a binding of the last good release could not be made ready; all other \
-                     bindings go on"
+                    "a binding of the last good release could not be prepared; all other bindings \
+                     continue"
                 );
             }
             Ok(Some(generation))
@@ -190,7 +190,7 @@ pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
                 tracing::info!(
                     event = "release.whole-again",
                     generation = generation.number,
-                    "the release folders hold the release in force again"
+                    "the release folders hold the active release again"
                 );
             }
             host.release_status.set_active(generation.set, 0);
@@ -208,7 +208,7 @@ pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
                     event = "release.altered",
                     generation = generation.number,
                     code = error.code(), %error, hint = error.hint(),
-                    "the release folders no longer hold the release in force, which goes on"
+                    "the release folders no longer hold the active release, which continues"
                 );
                 host.recorder.append(altered_record(generation.number, &error));
             }

@@ -314,7 +314,8 @@ impl MaintenanceLoop {
 /// Takes up secrets, keys and certificates that were replaced. A wrong one changes nothing, and is said once.
 fn reload_secrets(host: &Host, asked: bool) {
     let wrong = |error: &StartError| {
-        tracing::warn!(%error, hint = error.hint(), event = "files.not-taken", "not taken; what is in force goes on");
+        tracing::warn!(%error, hint = error.hint(), event = "files.not-taken", "refused; the files \
+            in use stay as they are");
     };
     for hook in &host.active_config.load_full().hooks {
         hook.authenticator.reload(&hook.config.name, asked).iter().for_each(wrong);

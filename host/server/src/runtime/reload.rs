@@ -42,7 +42,7 @@ pub enum ReloadError {
     Start(#[from] StartError),
     /// The release in force binds plugins to a hook that would be gone.
     #[error(
-        "the release in force binds plugins to hook `{hook}`, which the file no longer has as that \
+        "the active release binds plugins to hook `{hook}`, which the file no longer has as that \
          kind"
     )]
     Bound {

@@ -18,9 +18,9 @@ impl ClockAlarm {
                 clock = %text(clock),
                 last_known = %text(trusted),
                 "this machine's clock is more than a day ahead of the last record and of every \
-                 signed document: calls are decided by it, nothing expires, and no other release \
-                 set or trust root comes into force until a platform, a newly signed document or \
-                 `portcullis trust confirm-clock` agrees with it"
+                 signed document: calls are decided by it, no document expires, and no other \
+                 release set or trust root becomes active until a platform, a newly signed \
+                 document or `portcullis trust confirm-clock` agrees with it"
             ),
             Self::Behind { clock, trusted } => tracing::error!(
                 event = "clock.behind",

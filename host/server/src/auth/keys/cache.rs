@@ -80,8 +80,7 @@ impl Cache {
             tracing::warn!(
                 event = "issuer-keys.older",
                 issuer = self.place,
-                "kept keys of an issuer are older than the newest that were kept, and are not \
-                 taken up"
+                "kept keys of an issuer are older than the newest that were kept, and are not used"
             );
             return None;
         }

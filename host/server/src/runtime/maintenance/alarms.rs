@@ -98,7 +98,7 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
         tracing::error!(
             generation = generation.number,
             event = "release.expired",
-            "the release in force has expired; sign a new one: once its grace is over it does not \
+            "the active release has expired; sign a new one: once its grace is over it does not \
              start again"
         );
         host.recorder.append(Entry {
@@ -118,7 +118,7 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
             generation = generation.number,
             stop,
             event = "release.grace-over",
-            "the grace of the release in force is over; sign a new one"
+            "the grace of the active release is over; sign a new one"
         );
         let fields = format!(r#""generation":{},"code":"grace-over""#, generation.number);
         if stop {

@@ -37,7 +37,7 @@ impl MaintenanceLoop {
         while !self.stopping && !self.reconcile_once(asked) {
             tracing::info!(
                 event = "release.overtaken",
-                "something newer came while a release was made ready: it is looked at again"
+                "something newer came while a release was prepared: it is checked again"
             );
             asked = true;
         }

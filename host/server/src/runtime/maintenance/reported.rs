@@ -14,8 +14,8 @@ use crate::runtime::reload::ReloadError;
 use crate::state::host::Host;
 
 pub(super) fn reject_configuration(host: &Host, seen: &mut Reported, error: &ReloadError) {
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "config.refused", "configuration refused; what \
-         is in force goes on");
+    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "config.refused", "configuration refused; \
+         the active one continues");
     host.conditions.set_refused_configuration(Some(error.to_string()));
     if seen.reported.insert((seen.file, error.to_string())) {
         host.recorder.append(error.entry());

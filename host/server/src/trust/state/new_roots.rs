@@ -70,8 +70,8 @@ impl TrustState {
                 event = "trust.root-not-kept",
                 %error,
                 folder = %self.file.parent().unwrap_or(&self.file).display(),
-                "an accepted trust root is in force and could not be written to the host's own folder; the host \
-                 tries again by itself: leave the file in trust.roots until then"
+                "an accepted trust root is active and could not be written to the host's own \
+                 folder; the host tries again by itself: leave the file in trust.roots until then"
             );
         }
     }
