@@ -2,6 +2,7 @@
 
 mod docs;
 mod folders;
+mod glossary;
 mod log_events;
 mod names;
 mod skips;

@@ -100,30 +100,6 @@ fn no_old_name_of_a_type_or_a_file_is_left() {
     assert!(left.is_empty(), "old names are left:\n{}", left.join("\n"));
 }
 
-#[test]
-fn the_glossary_is_in_order_and_has_the_words_of_the_formats() {
-    let page = fs::read_to_string(checkout().join("docs/glossary.md")).unwrap();
-    let rows: Vec<_> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
-        .skip(1)
-        .collect();
-    assert!(rows.len() >= 60, "{} terms", rows.len());
-    let terms: Vec<_> = rows.iter().map(|(term, _)| term.to_lowercase()).collect();
-    assert!(terms.is_sorted() && terms.windows(2).all(|pair| pair[0] != pair[1]), "{terms:?}");
-    for (file, words) in [
-        ("host/model/src/decision.rs", &["abstain", "allow", "step-up", "review", "deny"][..]),
-        ("host/trust/src/manifest.rs", &["journal", "search", "waive"]),
-        ("host/model/src/decision.rs", &["enforce", "advise", "monitor"]),
-    ] {
-        let code = fs::read_to_string(checkout().join(file)).unwrap();
-        for word in words {
-            assert!(code.contains(&format!("\"{word}\"")), "{file} does not have `{word}`");
-            assert!(page.contains(word), "the glossary does not have `{word}`");
-        }
-    }
-}
-
 /// Whether nothing else can be called so.
 fn is_telling(kind: &str, name: &str) -> bool {
     match kind {
