@@ -145,24 +145,23 @@ pub fn table() -> String {
         let seconds = |time: Duration| time.as_secs_f64();
         let (limit, budget) = (seconds(kind.platform_limit()), seconds(kind.default_budget()));
         let about = kind.adapter().description();
-        let _ = writeln!(
-            text,
-            "The platform waits {limit} s; the default budget is {budget} s. {about}"
-        );
+        let about =
+            format!("The platform waits {limit} s; the default budget is {budget} s. {about}");
+        let _ = writeln!(text, "{}", wrap(&about));
         let required: Vec<_> = kind.required().iter().map(|member| format!("`{member}`")).collect();
         if !required.is_empty() {
-            let _ = writeln!(
-                text,
-                "\nA request is refused, with the member's name, where one of these is missing or \
+            let required = format!(
+                "A request is refused, with the member's name, where one of these is missing or \
                  cannot be read: {}.",
                 required.join(", ")
             );
+            let _ = writeln!(text, "\n{}", wrap(&required));
         }
-        let _ = writeln!(
-            text,
-            "\nA plugin can read {} and the members of the payload that its manifest names.",
+        let inputs = format!(
+            "A plugin can read {} and the members of the payload that its manifest names.",
             inputs(kind)
         );
+        let _ = writeln!(text, "\n{}", wrap(&inputs));
         text.push_str("\n| answered with | the platform |\n|---|---|\n");
         let FailureBehaviour { empty, client_error, server_error, timeout } =
             kind.failure_behaviour();
@@ -247,6 +246,25 @@ fn inputs(kind: HookKind) -> String {
     inputs.join(", ")
 }
 
+/// Breaks a paragraph into lines of at most [`COLUMNS`], at its spaces.
+fn wrap(paragraph: &str) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for word in paragraph.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > COLUMNS {
+            text.push('\n');
+            column = 0;
+        }
+        if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text
+}
+
 /// The anchor of a kind's heading.
 fn anchor(kind: HookKind) -> String {
     kind.name().replace('.', "")
@@ -288,6 +306,9 @@ pub(crate) fn waived() -> Support {
         "the host sets the findings aside before it answers, and records them as `waived`",
     )
 }
+
+/// The width of the page's paragraphs.
+const COLUMNS: usize = 100;
 
 const HEAD: &str = "\
 # Hook kinds
