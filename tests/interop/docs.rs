@@ -358,6 +358,29 @@ fn every_link_leads_somewhere() {
     assert!(followed > 40, "{followed} links: the pages were not read");
 }
 
+#[test]
+fn the_security_page_names_files_and_tests_that_exist() {
+    let page = fs::read_to_string(checkout().join("docs/security.md")).unwrap();
+    let spans: Vec<_> = page.split('`').skip(1).step_by(2).collect();
+    let files: BTreeSet<_> = spans.iter().filter(|span| span.ends_with(".rs")).collect();
+    assert!(files.len() > 30, "the page was not read: {files:?}");
+    let mut sources = String::new();
+    for file in files {
+        let text = fs::read_to_string(checkout().join(file));
+        sources.push_str(&text.unwrap_or_else(|error| panic!("security.md: `{file}`: {error}")));
+    }
+    let is_test = |span: &str| {
+        let is_name = span.bytes().all(|byte| byte.is_ascii_lowercase() || b"_".contains(&byte));
+        is_name && span.matches('_').count() > 2 && !span.starts_with("portcullis_")
+    };
+    let tests: Vec<_> = spans.iter().filter(|span| is_test(span)).collect();
+    assert!(tests.len() > 15, "the page was not read: {tests:?}");
+    for test in tests {
+        let function = format!("fn {test}(");
+        assert!(sources.contains(&function), "security.md: no file of the page has `{test}`");
+    }
+}
+
 /// The targets of inline links outside code.
 fn links(text: &str) -> Vec<String> {
     let mut links = Vec::new();
