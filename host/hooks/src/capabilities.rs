@@ -341,8 +341,9 @@ const TEXTS: &str = "
 An answer that stops carries the message of the finding with the highest severity. Where other
 findings stop the request too, the text has their number (\"There are 2 more reasons.\").
 `okta.registration`, `entra.attribute-collection-submit` and `entra.pim` show several texts and
-count only those that are left out. Where there is no decision, the answer has a fixed text. The
-table lists the readers:
+count only those that are left out. Where there is no decision, the answer has a fixed text. Both
+end with the [help-desk reference](operating.md#when-a-person-calls-the-help-desk). The table lists
+the readers:
 
 | hook kind | the text reaches | place, or reason |
 |---|---|---|

@@ -83,8 +83,8 @@ pub enum HelpDeskReferenceError {
     Character,
 }
 
-/// Characters of a reference: eight of five bits each. A million events have one pair in two
-/// with the same reference, and a hospital looks for one of a known day and hook.
+/// Characters of a reference, each of five bits. Among a million events the chance that any two have
+/// the same reference is about one in three; the help desk looks for one of a known day and hook.
 const LENGTH: usize = 8;
 
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
