@@ -11,7 +11,7 @@ fn every_line_of_the_log_has_an_event() {
     let mut without = Vec::new();
     for file in sources() {
         let text = fs::read_to_string(&file).unwrap();
-        for level in ["info", "warn", "error"] {
+        for level in ["debug", "info", "warn", "error"] {
             let call = format!("tracing::{level}!(");
             let mut parts = text.split(call.as_str());
             let mut line = parts.next().unwrap_or_default().matches('\n').count() + 1;

@@ -272,7 +272,13 @@ impl Keys {
         if let Some(cache) = &self.cache
             && let Err(error) = cache.store(fetched, &bytes)
         {
-            tracing::warn!(path = %cache.path().display(), %error, event = "keys.not-kept", "keys are not kept for the next start");
+            tracing::warn!(
+                path = %cache.path().display(),
+                %error,
+                event = "keys.not-kept",
+                "the issuer's keys could not be stored on the disk; a restart has to fetch them \
+                 again"
+            );
         }
         Ok(FetchedKeys { keys, digest: sha256(&bytes), fetched, place: Some(place) })
     }
@@ -306,7 +312,7 @@ impl Keys {
                         issuer = self.place(),
                         keys = known.keys.len(),
                         event = "keys.fetched",
-                        "the issuer's keys are here"
+                        "the host fetched the issuer's keys"
                     );
                 }
                 looks.last_error = None;
@@ -316,7 +322,14 @@ impl Keys {
                 looks.due = Millis(now.0 + RETRY_MS);
                 if looks.last_error.as_ref() != Some(&why) {
                     let age_ms = self.age_ms();
-                    tracing::warn!(issuer = self.place(), %why, age_ms, event = "keys.unavailable", "the issuer's keys could not be had");
+                    tracing::warn!(
+                        issuer = self.place(),
+                        %why,
+                        age_ms,
+                        event = "keys.unavailable",
+                        "the issuer's keys could not be fetched; check that the host reaches the \
+                         issuer"
+                    );
                     looks.last_error = Some(why);
                 }
             }

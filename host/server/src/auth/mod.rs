@@ -125,7 +125,7 @@ impl Authenticator {
                         hook,
                         secrets = count,
                         event = "caller.secret-changed",
-                        "the caller's secret changed"
+                        "the hook's caller secrets changed and are in use"
                     )
                 }
                 Ok(None) => {}

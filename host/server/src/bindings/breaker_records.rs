@@ -39,7 +39,7 @@ pub fn record(
                 fault,
                 for_ms,
                 event = "plugin.quarantined",
-                "the plugin failed too often: it is quarantined"
+                "the plugin failed too often and is quarantined: it is not called for `for_ms`"
             );
             fields.push_str(&format!(r#","failures":{failures},"runs":{runs},"for_ms":{for_ms}"#));
             "plugin.quarantined"
@@ -52,7 +52,7 @@ pub fn record(
                 fault,
                 for_ms,
                 event = "plugin.quarantined-again",
-                "the plugin failed its probe: it stays in quarantine for longer"
+                "the plugin failed its probe: its quarantine is extended by `for_ms`"
             );
             fields.push_str(&format!(r#","for_ms":{for_ms}"#));
             "plugin.probe-failed"
@@ -65,7 +65,7 @@ pub fn record(
                 trials = probes,
                 after_ms,
                 event = "plugin.readmitted",
-                "the plugin passed its probe: it is called again"
+                "the plugin passed its probe: its quarantine is over"
             );
             fields.push_str(&format!(r#","trials":{probes},"after_ms":{after_ms}"#));
             "plugin.recovered"

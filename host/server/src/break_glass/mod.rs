@@ -161,7 +161,13 @@ impl BreakGlassState {
         let file = state.join(LIST);
         let book = match read_bounded(&file, MAX_LIST_BYTES) {
             Ok(bytes) => seal.open(&bytes).unwrap_or_else(|why| {
-                tracing::error!(file = %file.display(), why, event = "break-glass.list-not-believed", "the list of opened break-glass documents is not believed");
+                tracing::error!(
+                    file = %file.display(),
+                    why,
+                    event = "break-glass.list-not-believed",
+                    "the list of used break-glass documents failed its check; the host uses the \
+                     audit log and the emergency ring instead"
+                );
                 OpenedDocuments::default()
             }),
             Err(_) => OpenedDocuments::default(),
@@ -291,7 +297,8 @@ impl BreakGlassState {
                 tracing::error!(
                     event = "break-glass.overfull",
                     overlooked = looked.overlooked,
-                    "the break-glass folder holds more documents than are read: the newest are read"
+                    "the break-glass folder holds too many files: only the newest are read; remove \
+                     the others"
                 );
             }
         }
@@ -339,7 +346,10 @@ impl BreakGlassState {
         }
         let hook = context.hooks.iter().find(|(name, _)| **name == *document.hook);
         let (_, place) = hook.ok_or_else(|| {
-            elsewhere(format!("it is for the hook `{}`, which is not here", document.hook))
+            elsewhere(format!(
+                "it is for the hook `{}`, which the configuration does not have",
+                document.hook
+            ))
         })?;
         if current(place).is_some() {
             return Ok(());
@@ -374,7 +384,7 @@ impl BreakGlassState {
             id = document.id,
             minutes = left / 60_000,
             event = "break-glass.open",
-            "BREAK-GLASS: this hook is held open"
+            "BREAK-GLASS: a document is active on this hook"
         );
         if known.is_none() {
             self.save(state);
@@ -404,7 +414,7 @@ impl BreakGlassState {
             state.documents.documents.remove(&document.id);
             return Err((
                 "break-glass-not-kept",
-                "neither the emergency ring nor the disk can remember that it was opened"
+                "its use could be stored neither in the emergency ring nor in trust.state"
                     .to_owned(),
             ));
         }
@@ -498,7 +508,7 @@ impl BreakGlassState {
             why,
             calls,
             event = "break-glass.over",
-            "break-glass is over"
+            "the break-glass document is no longer active on this hook"
         );
     }
 
@@ -508,7 +518,12 @@ impl BreakGlassState {
         let written =
             self.mac.close(&state.documents).and_then(|bytes| write_durably(&place, &bytes));
         if let Err(error) = &written {
-            tracing::error!(%error, event = "break-glass.list-not-written", "the list of opened break-glass documents could not be written; the emergency ring has it");
+            tracing::error!(
+                %error,
+                event = "break-glass.list-not-written",
+                "the list of used break-glass documents could not be written to trust.state; check \
+                 its disk"
+            );
         }
         written.is_ok()
     }
@@ -529,7 +544,7 @@ impl State {
             file = name,
             sentence,
             event = "break-glass.refused",
-            "break-glass refused"
+            "a break-glass document was refused"
         );
         let sealed = Some(format!("{name}: {sentence}").into_bytes());
         self.queue_record(
@@ -553,7 +568,7 @@ impl State {
                 code,
                 count,
                 event = "break-glass.refused-further",
-                "further break-glass files were refused within a minute"
+                "further break-glass documents were refused within the same minute"
             );
             let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
             self.queue_record(RECORD_REFUSED, fields, None, RecordTag::default());
@@ -587,7 +602,7 @@ impl State {
                     id = open.id,
                     calls,
                     event = "break-glass.still-open",
-                    "BREAK-GLASS: this hook is still held open"
+                    "BREAK-GLASS: a document is still active on this hook"
                 );
             }
         }

@@ -87,15 +87,19 @@ fn log_confinement(confinement: Confinement) {
     let event = "engine.confinement";
     match confinement.probe() {
         Ok(report) => {
-            tracing::info!(event, %report, "the child that compiles plugins is confined");
+            tracing::info!(event, %report, "the process that compiles plugins runs confined");
             for missing in report.missing() {
-                tracing::warn!(event, missing, "the child that compiles plugins is confined less");
+                tracing::warn!(
+                    event,
+                    missing,
+                    "the process that compiles plugins runs without one layer of confinement"
+                );
             }
         }
         Err(error) => tracing::warn!(
             event,
             %error,
-            "the confinement of the child that compiles plugins could not be probed"
+            "the host could not find out how the process that compiles plugins is confined"
         ),
     }
 }

@@ -74,7 +74,10 @@ pub async fn write<S: AsyncWrite + Unpin>(socket: &mut S, answer: &Response<Byte
         socket.flush().await
     };
     if !matches!(timeout(WRITE_TIMEOUT, written).await, Ok(Ok(()))) {
-        tracing::debug!("an answer to a request that is not valid HTTP could not be written");
+        tracing::debug!(
+            event = "http.answer-not-written",
+            "an answer to a request that is not valid HTTP could not be written"
+        );
     }
 }
 

@@ -41,7 +41,7 @@ pub fn give_up_without_date(watch: &Http1Watch) {
         tracing::error!(
             event = NO_DATE,
             "this machine's clock shows a year before 1970 or after 9999: calls over HTTP/1.1 get \
-             their safe answers; put the clock right"
+             their safe answers; set the clock"
         );
     }
 }

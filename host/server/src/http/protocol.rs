@@ -73,7 +73,10 @@ pub async fn serve(
         // The ordinary first: asking the others costs, and they hardly ever have something to say.
         biased;
         () = serve_connection(&frontend, stream, slot, stop) => {}
-        () = leaving.evicted() => tracing::debug!("a connection was closed for another"),
+        () = leaving.evicted() => tracing::debug!(
+            event = "connection.evicted",
+            "the host closed a connection to make room for another"
+        ),
     }
 }
 
@@ -111,8 +114,16 @@ async fn serve_connection(
     let accepted = TlsAcceptor::from(tls.server()).accept(stream);
     let stream = match timeout(tls.handshake_timeout(), accepted).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+        Ok(Err(error)) => {
+            return tracing::debug!(
+                event = "tls.handshake-failed",
+                %error,
+                "a TLS handshake failed"
+            );
+        }
+        Err(_) => {
+            return tracing::debug!(event = "tls.handshake-late", "a TLS handshake took too long");
+        }
     };
     let (_, session) = stream.get_ref();
     if let Some(chain) = session.peer_certificates().filter(|chain| !chain.is_empty()) {
@@ -149,8 +160,8 @@ async fn client_behind_proxy(
                     event = NO_PROXY_HEADER,
                     proxy,
                     %error,
-                    "a connection of a listed proxy was closed: listen.proxy_protocol is on, and it \
-                     has no header that can be read"
+                    "a connection from a listed proxy was closed, because it had no valid PROXY \
+                     header: make the proxy send one, or turn off listen.proxy_protocol"
                 );
             }
             return false;
@@ -261,7 +272,7 @@ async fn serve_http1<S>(
         }
     };
     if let Some(Err(error)) = &ended {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(event = "connection.ended-early", %error, "a connection ended early");
     }
     let parts = connection.into_parts();
     let mut socket = parts.io.into_socket();
@@ -350,7 +361,11 @@ async fn serve_http2<S>(
         tokio::select! {
             ended = turn => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended early");
+                    tracing::debug!(
+                        event = "connection.ended-early",
+                        %error,
+                        "a connection ended early"
+                    );
                 }
                 return;
             }
@@ -383,7 +398,10 @@ async fn serve_http2<S>(
                     if goodbye_at() > Instant::now() {
                         continue;
                     }
-                    return tracing::debug!("a connection did not end when it was asked to");
+                    return tracing::debug!(
+                        event = "connection.not-ended",
+                        "a client did not end its connection in time; the host closed it"
+                    );
                 }
                 if idle_deadline() <= Instant::now() {
                     connection.as_mut().graceful_shutdown();

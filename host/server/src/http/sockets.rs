@@ -123,8 +123,8 @@ impl Inherited {
         if let Some(why) = not_ours {
             tracing::warn!(
                 event = "listen.sockets-ignored",
-                "LISTEN_FDS is set, and its sockets are not this process's: {why}. The host binds \
-                 its own ports"
+                "LISTEN_FDS is set, but its sockets are not for this process ({why}); the host \
+                 binds its own ports"
             );
         }
         let mut names = names.split(':');
@@ -185,8 +185,8 @@ fn warn_of_another_address(setting: &str, wanted: SocketAddr, socket: &TcpListen
         setting,
         %wanted,
         %address,
-        "the socket that the supervisor handed over has another address than the configuration; the \
-         host listens on the socket's"
+        "the inherited socket has another address than the configuration; the host listens on the \
+         socket's address"
     );
 }
 

@@ -103,8 +103,8 @@ fn answer_to(
         tracing::warn!(
             event = STOPPED,
             kind = kind.name(),
-            "Okta called a path that is no hook's; it got the answer that stops: compare the \
-             address at Okta with `hook.path`"
+            "Okta called a path that no hook has and got an answer that stops the operation: \
+             compare the address at Okta with `hook.path`"
         );
     }
     response(safe_answer(kind, &OnFailure::Closed, Cause::WrongPath, None))
@@ -119,8 +119,8 @@ fn log_busy(frontend: &Frontend) {
     if LOG_LIMITS.allows(BUSY, "", frontend.clock.instant()) {
         tracing::warn!(
             event = BUSY,
-            "too many requests to unknown paths send their bodies slowly: the oldest was \
-             answered from the part of its body that had arrived"
+            "too many requests to unknown paths send their bodies slowly: the host answered the \
+             oldest before its body was complete"
         );
     }
 }

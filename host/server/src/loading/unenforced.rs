@@ -51,9 +51,8 @@ impl Generation {
                 event = "release.hook-unenforced",
                 generation = self.number,
                 hook = hook.name,
-                "the active release has no enforcing binding for this hook, and the release \
-                 folders hold no accepted release that leaves the hook open: it gives its safe \
-                 answer"
+                "the active release has no enforcing binding for this hook: the hook gives its \
+                 safe answer until a release binds a plugin to it"
             );
             self.unenforced.push(hook.name.clone());
         }

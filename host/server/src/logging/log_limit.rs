@@ -121,7 +121,7 @@ impl SuppressedLines {
             of = self.event,
             subject = self.subject,
             lines = self.lines,
-            "further lines of the same event were left out within {} seconds",
+            "the host left out further lines of this event within {} seconds",
             INTERVAL.as_secs()
         );
     }

@@ -212,7 +212,8 @@ impl Acceptor {
             tracing::warn!(
                 event = ACCEPT_FAILED,
                 %error,
-                "a connection cannot be accepted; connections without a caller are closed instead"
+                "a connection could not be accepted; the host closes unauthenticated connections \
+                 to make room"
             );
         }
         if self.limiter.evict_one(now) {
@@ -298,7 +299,8 @@ pub fn log_rejected(rejected: Rejected) {
         tracing::warn!(
             event = REJECTED,
             why = rejected.code(),
-            "a new connection was closed: its source, or the host, has as many as there may be"
+            "a new connection was closed, because its source or the host has reached its limit of \
+             connections"
         );
     }
 }
@@ -309,7 +311,7 @@ pub fn log_unserved(error: &io::Error) {
         tracing::error!(
             event = UNSERVED,
             %error,
-            "a connection was accepted and closed again: this machine cannot serve it"
+            "a connection was accepted and closed again, because the host could not set it up"
         );
     }
 }

@@ -63,9 +63,9 @@ impl Progress {
         let mut current = self.current();
         // The steps of a further attempt say nothing new.
         if current.failure.is_none() {
-            tracing::info!(event = "start.step", step, "the start goes on with this step");
+            tracing::info!(event = "start.step", step, "the host began this step of its start");
         } else {
-            tracing::debug!(event = "start.step", step, "the start goes on with this step");
+            tracing::debug!(event = "start.step", step, "the host began this step of its start");
         }
         (current.step, current.since) = (step, Instant::now());
     }
@@ -86,7 +86,7 @@ impl Progress {
     pub fn finish(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
             let total_ms = millis(self.begun.elapsed());
-            tracing::info!(event = "start.finished", total_ms, "the start has finished");
+            tracing::info!(event = "start.finished", total_ms, "the host finished its start");
         }
     }
 

@@ -74,7 +74,7 @@ impl Recorder {
                 event = "log.append-failed",
                 kind,
                 %refused,
-                "a record could not be appended"
+                "a record could not be appended to the audit log"
             );
         }
         refused.is_none()

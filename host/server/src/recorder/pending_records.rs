@@ -74,7 +74,7 @@ impl<T> PendingRecords<T> {
                     event = "log.append-failed",
                     kind,
                     refused = %why,
-                    "a record could not be appended"
+                    "a record could not be appended to the audit log"
                 );
             }
         }

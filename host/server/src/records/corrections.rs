@@ -240,7 +240,8 @@ pub fn log_ring_failure(recorder: &Recorder, hook: &str, error: &std::io::Error)
             event = "log.ring-failed",
             hook,
             %error,
-            "the emergency ring cannot be written; until it can, memory alone knows of some answers"
+            "the emergency ring cannot be written: some corrections are only in memory and would \
+             be lost in a crash; check the log's disk"
         );
     }
 }
@@ -253,7 +254,7 @@ pub fn free(recorder: &Recorder, slot: Slot) {
         tracing::error!(
             event = "log.ring-slot-kept",
             %error,
-            "a slot of the emergency ring could not be freed"
+            "a slot of the emergency ring could not be freed; check the log's disk"
         );
     }
 }

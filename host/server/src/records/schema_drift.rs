@@ -49,7 +49,7 @@ impl SchemaDrift {
                 event = "hook.drift",
                 hook,
                 member = shown,
-                "the platform sends a member that this hook kind is not known to have"
+                "the platform sent a member that the host does not know for this hook kind"
             );
             let mut fields = format!(r#""hook":"{}","kind":"{}","member":"#, hook, kind.name());
             quote(&mut fields, &shown);

@@ -27,9 +27,8 @@ pub fn log(hook: &HookConfig, incoming: &HookRequest, clock: &Clock) {
                 event = PASSED_OVER,
                 hook = hook.name,
                 place,
-                "a value at a place of entitlements is neither a string nor a list of strings, \
-                 and counts as no entitlement; with the place in hook.entitlements it refuses the \
-                 request"
+                "a value in the entitlements is neither a string nor a list of strings and was \
+                 ignored; list its place in hook.entitlements to reject such requests"
             );
         }
     }

@@ -108,7 +108,7 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
                     code = error.code(),
                     %error,
                     hint = error.hint(),
-                    "release refused"
+                    "the release was refused"
                 );
                 host.recorder.append(rejection_record(&error));
                 fall_back(host, &error, || true)
@@ -130,7 +130,13 @@ pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bo
             matches!(activate(host, generation), Err(NotActivated::Superseded))
         }
         Ok(None) => {
-            tracing::error!(code = refused.code(), error = %refused, hint = refused.hint(), event = "release.none", "no release is active; every call gets its safe answer");
+            tracing::error!(
+                code = refused.code(),
+                error = %refused,
+                hint = refused.hint(),
+                event = "release.none",
+                "no release is active: every call gets its safe answer"
+            );
             false
         }
         Err(_) => true,
@@ -149,7 +155,7 @@ pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated>
             generation = number,
             why,
             event = "release.not-recorded",
-            "the release is not active: its record is not durable"
+            "the release was not activated, because its record is not durable; check the log's disk"
         );
     }
     done
@@ -206,7 +212,7 @@ pub fn record_and_swap(
     drop(trust_state);
     copy_is_kept(host, set);
     note_unenforced(host);
-    tracing::info!(generation = number, event = "release.active", "release active");
+    tracing::info!(generation = number, event = "release.active", "the release is active");
     Ok(())
 }
 
@@ -235,7 +241,7 @@ fn log_rejected_signatures(host: &Host, found: &ReleaseFiles) {
             file = %file.display(),
             code = refusal.code(),
             error = %refusal,
-            "a signature counts for nothing; enough others are needed"
+            "a signature was ignored; enough others must be valid"
         );
     }
 }

@@ -99,7 +99,8 @@ impl RegistryWatch {
             if begin.elapsed() >= STOP_LIMIT {
                 tracing::warn!(
                     event = "registry.stop-stalled",
-                    "the registry's thread is left behind: a folder that it fills does not answer"
+                    "the host stops without waiting for the registry's thread, because a folder \
+                     does not respond"
                 );
                 return;
             }
@@ -125,7 +126,11 @@ async fn follow(host: &Arc<Host>, reload: &impl Fn(), look: &Notify) {
                 if *outcome == Outcome::Pulled {
                     reload();
                 } else if changed {
-                    tracing::info!(release = %source.reference, event = "registry.current", "the registry has what is here");
+                    tracing::info!(
+                        release = %source.reference,
+                        event = "registry.current",
+                        "the registry offers the release that the release folders hold"
+                    );
                 }
             }
             Err(error) => {
@@ -289,8 +294,12 @@ async fn try_release(
             Ok(_) => {}
             // Said by the next look, if it lasts.
             Err(error) => {
-                tracing::debug!(code = error.code(), %error, "the registry was polled while a \
-                    release is prepared")
+                tracing::debug!(
+                    event = "registry.poll-failed",
+                    code = error.code(),
+                    %error,
+                    "the registry could not be polled while a release was being prepared"
+                )
             }
         }
     }
@@ -345,9 +354,22 @@ fn log_failure(
 ) {
     let (code, hint) = (error.code(), error.hint());
     if changed {
-        tracing::warn!(code, %error, hint, release = %source.reference, event = "registry.not-pulled", "nothing pulled; what is here goes on");
+        tracing::warn!(
+            code,
+            %error,
+            hint,
+            release = %source.reference,
+            event = "registry.not-pulled",
+            "no release was pulled from the registry; the release folders are unchanged"
+        );
     } else {
-        tracing::debug!(code, %error, release = %source.reference, event = "registry.still-not-pulled", "nothing pulled");
+        tracing::debug!(
+            code,
+            %error,
+            release = %source.reference,
+            event = "registry.still-not-pulled",
+            "no release was pulled from the registry"
+        );
     }
     let artifact = seen.artifact;
     let said = (artifact, code.to_owned());

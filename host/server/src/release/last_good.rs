@@ -55,8 +55,8 @@ pub fn keep_release(host: &Host, found: &ReleaseFiles, release: &ReleaseSet) {
             event = "release.not-kept",
             %set,
             %error,
-            "there is no copy of the release for a start whose release folder is damaged; see \
-             to the disk that holds trust.state"
+            "the host could not copy the release, so a start with a damaged release folder would \
+             have none; check the disk of trust.state"
         );
     }
 }
@@ -83,7 +83,11 @@ pub fn copy_is_kept(host: &Host, set: Digest) {
     if host.last_good.holds(set) {
         host.conditions.set_copy_failure(None);
         if let Err(error) = host.last_good.prune(set) {
-            tracing::debug!(%error, "copies of earlier releases are left; they are removed later");
+            tracing::debug!(
+                event = "release.copies-left",
+                %error,
+                "copies of earlier releases could not be removed; the host tries again later"
+            );
         }
     }
 }
@@ -106,7 +110,7 @@ pub fn prepare_last_good(
                 event = "release.last-good-missing",
                 version = active.version,
                 why,
-                "the release that was active last cannot start from the host's own copy"
+                "the host's own copy of the release that was active last cannot be used"
             );
             return Ok(None);
         }
@@ -119,8 +123,8 @@ pub fn prepare_last_good(
             tracing::warn!(
                 event = "release.last-good",
                 generation = generation.number,
-                "the release folders hold no release that may become active: the release that was \
-                 active last starts from the host's own copy"
+                "the release folders hold no acceptable release: the host activates its own copy \
+                 of the last active release; publish a release"
             );
             for left in &generation.left_out {
                 let (hook, plugin, code) = (&left.hook, &left.plugin, left.code);
@@ -130,8 +134,8 @@ pub fn prepare_last_good(
                     plugin,
                     code,
                     error = left.sentence,
-                    "a binding of the last good release could not be prepared; all other bindings \
-                     continue"
+                    "a binding of the last good release could not be prepared; the other bindings \
+                     are active"
                 );
             }
             Ok(Some(generation))
@@ -141,7 +145,7 @@ pub fn prepare_last_good(
             tracing::error!(
                 event = "release.last-good-refused",
                 code = error.code(), %error, hint = error.hint(),
-                "the release that was active last may not start either"
+                "the host's own copy of the release that was active last was refused too"
             );
             Ok(None)
         }
@@ -170,8 +174,8 @@ pub fn note_unenforced(host: &Host) {
             event = "release.not-kept",
             set = %generation.set,
             %error,
-            "hooks that no plugin binds would give their safe answer after a start from the host's own copy; see to \
-             the disk that holds trust.state"
+            "after a start from the host's own copy, hooks without an enforcing binding would give \
+             their safe answer; check the disk of trust.state"
         );
     }
 }
@@ -207,8 +211,11 @@ pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
                 tracing::warn!(
                     event = "release.altered",
                     generation = generation.number,
-                    code = error.code(), %error, hint = error.hint(),
-                    "the release folders no longer hold the active release, which continues"
+                    code = error.code(),
+                    %error,
+                    hint = error.hint(),
+                    "the release folders no longer hold the active release, which stays active; \
+                     publish it again"
                 );
                 host.recorder.append(altered_record(generation.number, &error));
             }

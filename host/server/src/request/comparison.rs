@@ -113,7 +113,7 @@ fn record(
             way,
             why,
             event = "candidate.stopped",
-            "the candidate has spent its budget: it is asked no more"
+            "the candidate exceeded its divergence budget and is not called any more"
         );
     }
 }

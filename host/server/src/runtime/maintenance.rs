@@ -158,8 +158,8 @@ impl MaintenanceLoop {
         if host.config.listen.tls.is_none() && !host.config.listen.address.ip().is_loopback() {
             tracing::warn!(
                 event = "listen.plain-http",
-                "plain HTTP on an address that others can reach (listen.allow_remote_plaintext): whoever is on the way reads secrets \
-                 and payloads and can change answers"
+                "the host serves plain HTTP to other machines (listen.allow_remote_plaintext): \
+                 anybody on the network path can read secrets and payloads and change answers"
             );
         }
         while !self.stopping {
@@ -314,8 +314,13 @@ impl MaintenanceLoop {
 /// Takes up secrets, keys and certificates that were replaced. A wrong one changes nothing, and is said once.
 fn reload_secrets(host: &Host, asked: bool) {
     let wrong = |error: &StartError| {
-        tracing::warn!(%error, hint = error.hint(), event = "files.not-taken", "refused; the files \
-            in use stay as they are");
+        tracing::warn!(
+            %error,
+            hint = error.hint(),
+            event = "files.not-taken",
+            "a changed key, certificate or secret file was refused; the previous content stays in \
+             use"
+        );
     };
     for hook in &host.active_config.load_full().hooks {
         hook.authenticator.reload(&hook.config.name, asked).iter().for_each(wrong);
@@ -323,7 +328,7 @@ fn reload_secrets(host: &Host, asked: bool) {
             Some(Ok(true)) => tracing::info!(
                 hook = hook.config.name,
                 event = "hook.decryption-keys-read",
-                "decryption keys read"
+                "the hook's decryption keys changed and are in use"
             ),
             Some(Err(error)) => wrong(&error),
             Some(Ok(false)) | None => {}
@@ -335,7 +340,7 @@ fn reload_secrets(host: &Host, asked: bool) {
                 tracing::info!(
                     delivery = delivery_service.name,
                     event = "delivery.secrets-read",
-                    "a delivery service's secrets read"
+                    "the delivery service's secrets changed and are in use"
                 )
             }
             Ok(false) => {}
@@ -346,7 +351,7 @@ fn reload_secrets(host: &Host, asked: bool) {
         Some(Ok(true)) => {
             tracing::info!(
                 event = "tls.changed",
-                "the TLS certificate, its key or the client authorities changed"
+                "the TLS certificate, its key or the client authorities changed and are in use"
             )
         }
         Some(Err(error)) => wrong(&error),

@@ -153,7 +153,13 @@ pub fn reload(
     {
         previous_metrics.stop();
     }
-    tracing::info!(%digest, hooks = count, generation = number, event = "config.active", "configuration active");
+    tracing::info!(
+        %digest,
+        hooks = count,
+        generation = number,
+        event = "config.active",
+        "the configuration is active"
+    );
     Ok(true)
 }
 
@@ -244,7 +250,13 @@ fn generation(
         Some(Ok(generation)) => Ok(NextGeneration::New(Box::new(generation))),
         Some(Err(ReleaseError::Superseded)) => Err(NotActivated::Superseded.into()),
         Some(Err(error)) => {
-            tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "the release that came with the configuration is refused");
+            tracing::warn!(
+                code = error.code(),
+                %error,
+                hint = error.hint(),
+                event = "release.refused",
+                "the configuration is active, but its release was refused"
+            );
             stopped(moved)
         }
         None => stopped(moved),
@@ -312,7 +324,11 @@ fn rebind_hook(
         (_, Some(address)) => {
             let socket = bind_admin(address)?;
             let admin = Admin::start(&Arc::new(Frontend::of(host)), socket)?;
-            tracing::info!(address = %admin.address(), event = "admin.moves", "the admin listener moves");
+            tracing::info!(
+                address = %admin.address(),
+                event = "admin.moves",
+                "the host moves the admin listener to another address"
+            );
             Ok(Some(Some(admin)))
         }
     }

@@ -97,7 +97,7 @@ impl Startup {
         if self.ended.recv_timeout(STOP_LIMIT) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!(
                 event = "start.abandoned",
-                "a step of the start hangs and is left behind"
+                "the host stops without waiting for a step of its start that hangs"
             );
         }
     }
@@ -194,7 +194,11 @@ impl Work {
             Some(engine) => engine,
             None => {
                 let ready = configured.engine(true)?;
-                tracing::info!(reset = %ready.reset(), event = "engine.reset", "instances of plugins are reset in this way");
+                tracing::info!(
+                    reset = %ready.reset(),
+                    event = "engine.reset",
+                    "the host chose how it resets plugin instances"
+                );
                 ready
             }
         };
@@ -244,8 +248,8 @@ impl Work {
             event = "start.failed",
             error = why,
             hint,
-            "the host cannot start yet: every call gets its safe answer, and the host tries again by \
-             itself"
+            "the host cannot finish its start: every call gets its safe answer, and the host tries \
+             again"
         );
         self.logged = Some((Instant::now(), why));
     }

@@ -131,7 +131,8 @@ impl Frontend {
                     event = "start.unrecorded",
                     hook = hook.config.name,
                     answers,
-                    "safe answers left before the log could be opened: the log does not hold them"
+                    "safe answers were sent before the audit log was open; the log has no records \
+                     of them"
                 );
             }
         }

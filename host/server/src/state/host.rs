@@ -244,7 +244,8 @@ impl Host {
                     cause = cause.code(),
                     member = &**member,
                     count,
-                    "requests were rejected: this member is missing or is not what its contract says"
+                    "requests were rejected, because this member is missing or does not match the \
+                     hook kind's contract"
                 );
             }
         }
@@ -304,7 +305,8 @@ impl Host {
             tracing::error!(
                 event = "log.ring-unsynced",
                 %error,
-                "the emergency ring cannot be synced; a power loss could take what it holds"
+                "the emergency ring cannot be synced, so a power loss could lose its content; \
+                 check the log's disk"
             );
         }
     }
@@ -352,7 +354,11 @@ impl Host {
             telemetry.stop();
         }
         if let Err(error) = self.recorder.log.close() {
-            tracing::error!(%error, event = "log.not-closed", "the log did not close in order; it recovers at the next start");
+            tracing::error!(
+                %error,
+                event = "log.not-closed",
+                "the audit log was not closed properly; it recovers at the next start"
+            );
         }
         // The head that the log was closed with is what the next start holds it against.
         self.break_glass.collect_durable(&self.recorder.log);

@@ -18,34 +18,33 @@ impl ClockAlarm {
                 clock = %text(clock),
                 last_known = %text(trusted),
                 "this machine's clock is more than a day ahead of the last record and of every \
-                 signed document: calls are decided by it, no document expires, and no other \
-                 release set or trust root becomes active until a platform, a newly signed \
-                 document or `portcullis trust confirm-clock` agrees with it"
+                 signed document: no other release set or trust root is activated, and nothing \
+                 expires; set the clock, or confirm it with `portcullis trust confirm-clock`"
             ),
             Self::Behind { clock, trusted } => tracing::error!(
                 event = "clock.behind",
                 clock = %text(clock),
                 last_known = %text(trusted),
-                "this machine's clock is more than a day behind the last record: time goes on from \
-                 that record. Set the clock; if the records have the wrong time, have a time reset \
-                 signed with `portcullis trust time-reset`"
+                "this machine's clock is more than a day behind the last record, so the host \
+                 counts time from that record. Set the clock; if the records are wrong, sign a \
+                 time reset with `portcullis trust time-reset`"
             ),
             Self::Confirmed { by, clock, before } => tracing::info!(
                 event = "clock.confirmed",
                 by = by.name(),
                 clock = %text(clock),
                 before = %text(before),
-                "this machine's clock is believed again"
+                "this machine's clock is confirmed again"
             ),
             Self::Skew { ahead } => tracing::warn!(
                 event = "clock.skew",
                 ahead_ms = ahead,
-                "this machine's clock is more than five minutes away from a platform's: check its \
-                 time synchronisation"
+                "this machine's clock differs from a platform's by more than five minutes: check \
+                 its time synchronisation"
             ),
             Self::NoSkew => tracing::info!(
                 event = "clock.agrees",
-                "this machine's clock agrees with the platforms' again"
+                "this machine's clock matches the platforms' clocks again"
             ),
         }
     }

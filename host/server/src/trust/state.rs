@@ -138,7 +138,13 @@ impl TrustState {
                     return Err(unusable("state-copy", folder, &error.to_string(), Some(hint)));
                 }
                 Err(error) => {
-                    tracing::error!(%error, folder = %folder.display(), event = "state-copy.unreadable", "the state copy cannot be read: a restored backup would not be found out");
+                    tracing::error!(
+                        %error,
+                        folder = %folder.display(),
+                        event = "state-copy.unreadable",
+                        "the state copy cannot be read, so the host could not detect a restored \
+                         backup; make its folder reachable"
+                    );
                     findings.push(StartupFinding {
                         kind: "trust.state-copy-unreadable",
                         fields: r#""code":"unreadable""#.to_owned(),
@@ -392,7 +398,8 @@ impl TrustState {
                     event = "trust.state-not-written",
                     %error,
                     file = %self.file.display(),
-                    "what must not be forgotten could not be written to the host's own folder; the host tries again by itself"
+                    "the trust state could not be written to trust.state; the host tries again; \
+                     check the disk"
                 );
             }
         }
@@ -400,7 +407,7 @@ impl TrustState {
         if unseen {
             tracing::warn!(
                 event = "state-copy.late",
-                "the state copy has not taken the last change yet"
+                "the state copy does not hold the last change yet"
             );
         }
     }
@@ -446,7 +453,12 @@ fn load_copy(
         LoadedState::Absent => {}
         LoadedState::State(memory) => copies.push(*memory),
         LoadedState::Corrupt(why) => {
-            tracing::error!(file = %path.display(), why, event = "trust.state-not-believed", "a memory of trust is not believed; the log is read instead");
+            tracing::error!(
+                file = %path.display(),
+                why,
+                event = "trust.state-not-believed",
+                "a file of trust state failed its check; the host reads the audit log instead"
+            );
             let fields = format!(r#""code":"memory-spoilt","copy":"{which}""#);
             findings.push(StartupFinding { kind: "trust.state-corrupt", fields });
         }

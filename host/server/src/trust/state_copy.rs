@@ -90,13 +90,23 @@ fn write(shared: &Shared, folder: &Path) {
         match written {
             Ok(()) => {
                 if std::mem::take(&mut failing) {
-                    tracing::info!(folder = %folder.display(), event = "state-copy.resumed", "the state copy is written again");
+                    tracing::info!(
+                        folder = %folder.display(),
+                        event = "state-copy.resumed",
+                        "the host writes the state copy again"
+                    );
                 }
                 shared.state().written = given;
                 shared.changed.notify_all();
             }
             Err(error) if !std::mem::replace(&mut failing, true) => {
-                tracing::error!(%error, folder = %folder.display(), event = "state-copy.unwritable", "the state copy cannot be written: a backup that is restored meanwhile would not be found out");
+                tracing::error!(
+                    %error,
+                    folder = %folder.display(),
+                    event = "state-copy.unwritable",
+                    "the state copy cannot be written, so the host could not detect a restored \
+                     backup; check its folder"
+                );
             }
             Err(_) => {}
         }

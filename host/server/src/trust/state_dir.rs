@@ -40,7 +40,7 @@ impl StateDirLock {
             tracing::warn!(
                 event = "trust.state-folder-closed",
                 folder = %path.display(),
-                "other users could use the host's own folder; its mode is 0700 from now on"
+                "other users had access to the folder trust.state; the host set its mode to 0700"
             );
         }
         let folder = HeldFolder::open(path).map_err(unusable)?;

@@ -80,7 +80,8 @@ impl Cache {
             tracing::warn!(
                 event = "issuer-keys.older",
                 issuer = self.place,
-                "kept keys of an issuer are older than the newest that were kept, and are not used"
+                "the stored keys of an issuer are older than keys that were stored before; the \
+                 host ignores them and fetches new ones"
             );
             return None;
         }

@@ -52,7 +52,8 @@ impl MinFetchTimes {
                     event = "issuer-keys.list-corrupt",
                     file = %file.display(),
                     why,
-                    "the list of kept issuers' keys is not believed"
+                    "the list of stored issuers' keys failed its check; the host ignores stored \
+                     keys and fetches new ones"
                 );
                 StoredTimes::default()
             }),

@@ -120,7 +120,12 @@ impl Tokens {
                 Ok(header)
             }
             (Err(why), Some(current)) => {
-                tracing::warn!(%why, issuer = %self.config.token_uri, event = "outbound.token-not-renewed", "a token could not be renewed; the one there is goes on");
+                tracing::warn!(
+                    %why,
+                    issuer = %self.config.token_uri,
+                    event = "outbound.token-not-renewed",
+                    "a token could not be renewed; the host uses the present one until it expires"
+                );
                 Ok(current.header.clone())
             }
             (Err(why), None) => Err(why),

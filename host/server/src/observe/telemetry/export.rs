@@ -66,7 +66,7 @@ impl Exporter {
                         if std::mem::take(&mut failing) {
                             tracing::info!(
                                 event = "telemetry.resumed",
-                                "the trace collector takes traces again"
+                                "the trace collector accepts traces again"
                             );
                         }
                     }
@@ -76,8 +76,8 @@ impl Exporter {
                             tracing::warn!(
                                 why,
                                 event = "telemetry.unavailable",
-                                "the trace collector takes nothing; traces are dropped until it \
-                                 does"
+                                "the trace collector does not accept traces; the host drops traces \
+                                 until it does"
                             );
                         }
                     }

@@ -139,7 +139,13 @@ impl ResumeCalls {
             Ok(Ok(Ok(spooled))) => Some(spooled),
             Ok(Ok(Err(error))) => {
                 if LOG_LIMITS.allows(SPOOL_FAILED, hook, context.recorder.clock.instant()) {
-                    tracing::error!(event = SPOOL_FAILED, hook, %error, "the platform is told that its callout failed");
+                    tracing::error!(
+                        event = SPOOL_FAILED,
+                        hook,
+                        %error,
+                        "a resume call could not be stored: the hook answered that its callout \
+                         failed; check the spool's disk"
+                    );
                 }
                 None
             }
@@ -153,7 +159,12 @@ impl ResumeCalls {
             match platform.spool.pending() {
                 Ok((left, aside)) => {
                     for file in &aside {
-                        tracing::error!(file = %file.display(), event = "resume.unreadable", "a resume call of the last run cannot be read and was put aside: the platform waits until its own time is over");
+                        tracing::error!(
+                            file = %file.display(),
+                            event = "resume.unreadable",
+                            "a stored resume call cannot be read and was moved aside: the platform \
+                             waits until its own timeout"
+                        );
                         context.recorder.append(Entry {
                             kind: "resume.failed",
                             fields: format!(
@@ -166,7 +177,12 @@ impl ResumeCalls {
                     left.into_iter().for_each(|spooled| start(context, platform, spooled));
                 }
                 Err(error) => {
-                    tracing::error!(platform = platform.name, %error, event = "resume.spool-unreadable", "the spool of resume calls cannot be read")
+                    tracing::error!(
+                        platform = platform.name,
+                        %error,
+                        event = "resume.spool-unreadable",
+                        "the spool of resume calls cannot be read; check its folder"
+                    )
                 }
             }
         }
@@ -224,7 +240,7 @@ impl Platform {
                 platform = self.name,
                 hook = job.hook,
                 status = end.status,
-                "a resume call failed for good: the platform waits until its own time is over"
+                "a resume call failed and is not retried: the platform waits until its own timeout"
             );
         }
         finish(&context.recorder.log, &self.name, &end.entry(&self.name, &job, attempts), kept)
@@ -234,14 +250,20 @@ impl Platform {
     async fn attempt(&self, context: &ResumeContext, job: &Job) -> Attempt {
         let again = |what: &str, error: &dyn std::fmt::Display| {
             if LOG_LIMITS.allows(RESUME_RETRIED, &self.name, context.recorder.clock.instant()) {
-                tracing::warn!(event = RESUME_RETRIED, platform = self.name, hook = job.hook, %error, "{what}; it is tried again");
+                tracing::warn!(
+                    event = RESUME_RETRIED,
+                    platform = self.name,
+                    hook = job.hook,
+                    %error,
+                    "{what}; the host tries again"
+                );
             }
             Attempt::Retry(None, Duration::ZERO)
         };
         let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
         let bearer = match self.tokens.get(until).await {
             Ok(bearer) => bearer,
-            Err(error) => return again("no token for a resume call", &error),
+            Err(error) => return again("the host got no token for a resume call", &error),
         };
         let request = Request::builder()
             .method(Method::POST)
@@ -254,7 +276,7 @@ impl Platform {
         let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
         let answer = match context.outbound.send(request, until).await {
             Ok(answer) => answer,
-            Err(error) => return again("a resume call did not come through", &error),
+            Err(error) => return again("a resume call failed", &error),
         };
         let status = answer.status();
         if status.is_success() {
@@ -266,7 +288,7 @@ impl Platform {
                 platform = self.name,
                 hook = job.hook,
                 status = status.as_u16(),
-                "a resume call was refused"
+                "the platform refused a resume call"
             );
         }
         let after =
@@ -335,7 +357,8 @@ async fn finish(log: &Log, platform: &str, entry: &Entry, kept: CommittedCall) {
                 event = RESUME_UNRECORDED,
                 platform,
                 why,
-                "a resume call ended and its record is not durable: the call stays on the disk until it is"
+                "a resume call ended, but its record is not durable yet: the call stays in the \
+                 spool until it is"
             );
         }
         tokio::time::sleep(wait).await;

@@ -164,7 +164,13 @@ impl CommittedCall {
     /// The call has been made or given up, and that is recorded.
     pub fn done(self) {
         if let Err(error) = fs::remove_file(&self.file) {
-            tracing::warn!(file = %self.file.display(), %error, event = "resume.not-removed", "a resume call that was made could not be taken off the disk; the next start makes it again");
+            tracing::warn!(
+                file = %self.file.display(),
+                %error,
+                event = "resume.not-removed",
+                "a finished resume call could not be removed from the spool; the next start makes \
+                 it again"
+            );
         }
     }
 }

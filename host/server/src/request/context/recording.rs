@@ -166,7 +166,7 @@ impl RequestContext<'_> {
                         event = "log.append-refused",
                         hook,
                         %refused,
-                        "a record was not taken; the safe answer leaves"
+                        "the audit log did not accept a record; the call gets its safe answer"
                     );
                 }
                 None

@@ -144,8 +144,8 @@ impl RequestContext<'_> {
                 hook = self.hook.config.name,
                 body_bytes = self.hook.config.body_bytes,
                 count,
-                "batches of events are larger than body_bytes and are not read; the platform sends each once \
-                 more and then drops it: raise body_bytes, or subscribe the hook to fewer types of events"
+                "batches of events are larger than body_bytes and were not read; the platform \
+                 drops each after one retry: raise body_bytes, or subscribe to fewer events"
             );
         }
     }

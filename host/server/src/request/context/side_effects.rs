@@ -83,8 +83,12 @@ impl RequestContext<'_> {
         if LOG_LIMITS.allows(UNDELIVERED, &self.hook.config.name, self.host.clock.instant()) {
             tracing::warn!(
                 event = UNDELIVERED,
-                hook = self.hook.config.name, delivery = delivery_service.name, code = error.code(), %error, record = record.map(|record| record.index),
-                "nobody took a message; it is left to the platform"
+                hook = self.hook.config.name,
+                delivery = delivery_service.name,
+                code = error.code(),
+                %error,
+                record = record.map(|record| record.index),
+                "the delivery service did not accept a message; the platform sends it itself"
             );
         }
         let fallback = portcullis_hooks::render_undelivered(self.hook.config.kind, incoming);

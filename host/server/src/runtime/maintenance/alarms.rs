@@ -21,8 +21,8 @@ pub(super) fn check_health(host: &Host, seen: &mut Reported) {
         host.withdraw();
         tracing::error!(
             event = "release.withdrawn",
-            "swap was turned on: what one call leaves in memory could reach the next; every call \
-             gets its safe answer until swap is off and the host restarted"
+            "swap was turned on, so plugin memory cannot be wiped safely: every call gets its safe \
+             answer; turn swap off and restart the host"
         );
         host.recorder.append(Entry {
             kind: "release.withdrawn",
@@ -42,13 +42,14 @@ fn check_log(host: &Host, seen: &mut Reported) {
             tracing::warn!(
                 event = "log.delayed",
                 why = &**why,
-                "records are durable, and tiles and checkpoints wait: they follow by themselves"
+                "tiles and checkpoints cannot be written at the moment; records are durable, and \
+                 the host tries again"
             );
         }
         None if seen.log_delayed && LOG_LIMITS.allows("log.caught-up", "", now) => tracing::info!(
             event = "log.caught-up",
             published = health.published,
-            "tiles and checkpoints have caught up"
+            "tiles and checkpoints are written again"
         ),
         _ => {}
     }
@@ -57,15 +58,15 @@ fn check_log(host: &Host, seen: &mut Reported) {
     if !std::mem::replace(&mut seen.log_stopped, true) && LOG_LIMITS.allows("log.stopped", "", now)
     {
         let next = if health.resumes {
-            "it resumes by itself once there is room"
+            "free space on its disk; the log then resumes by itself"
         } else {
-            "see to the disk and its mounts, then restart: the start finds out what is on the disk"
+            "check the disk and its mounts, then restart the host"
         };
         tracing::error!(
             event = "log.stopped",
             why = &*why,
             resumes = health.resumes,
-            "the record has stopped; every call gets its safe answer: {next}"
+            "the audit log has stopped and every call gets its safe answer: {next}"
         );
     }
     if !health.resumes {
@@ -78,7 +79,7 @@ fn check_log(host: &Host, seen: &mut Reported) {
                 tracing::info!(
                     event = "log.resumed",
                     next = host.recorder.log.health().next,
-                    "the record has resumed: nothing that was promised was lost"
+                    "the audit log has resumed; no durable record was lost"
                 );
             }
         }
@@ -98,8 +99,8 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
         tracing::error!(
             generation = generation.number,
             event = "release.expired",
-            "the active release has expired; sign a new one: once its grace is over it does not \
-             start again"
+            "the active release has expired; sign a new one: after the grace, this one cannot be \
+             started again"
         );
         host.recorder.append(Entry {
             kind: "release.expired",
@@ -118,7 +119,7 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
             generation = generation.number,
             stop,
             event = "release.grace-over",
-            "the grace of the active release is over; sign a new one"
+            "the grace of the active release is over; sign a new release"
         );
         let fields = format!(r#""generation":{},"code":"grace-over""#, generation.number);
         if stop {

@@ -37,7 +37,8 @@ impl MaintenanceLoop {
         while !self.stopping && !self.reconcile_once(asked) {
             tracing::info!(
                 event = "release.overtaken",
-                "something newer came while a release was prepared: it is checked again"
+                "something newer arrived while a release was being prepared; the host prepares \
+                 again"
             );
             asked = true;
         }
@@ -192,7 +193,7 @@ impl MaintenanceLoop {
                 // Before it is said: whoever reads that line finds the host as it is.
                 host.conditions.set_refused_configuration(None);
                 if !reloaded {
-                    tracing::debug!(event = "config.unchanged", "configuration unchanged");
+                    tracing::debug!(event = "config.unchanged", "the configuration is unchanged");
                 }
                 Some(reloaded)
             }

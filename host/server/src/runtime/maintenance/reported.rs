@@ -14,8 +14,13 @@ use crate::runtime::reload::ReloadError;
 use crate::state::host::Host;
 
 pub(super) fn reject_configuration(host: &Host, seen: &mut Reported, error: &ReloadError) {
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "config.refused", "configuration refused; \
-         the active one continues");
+    tracing::warn!(
+        code = error.code(),
+        %error,
+        hint = error.hint(),
+        event = "config.refused",
+        "the configuration was refused; the active configuration stays active"
+    );
     host.conditions.set_refused_configuration(Some(error.to_string()));
     if seen.reported.insert((seen.file, error.to_string())) {
         host.recorder.append(error.entry());
@@ -26,7 +31,17 @@ pub(super) fn reject_release(host: &Host, seen: &mut Reported, error: &ReleaseEr
     // Before it is said: whoever hears of it may look at the status page next.
     host.conditions.set_refused_release(Some(error.code()));
     host.release_status.set_rejected(error);
-    tracing::warn!(code = error.code(), %error, hint = error.hint(), event = "release.refused", "{}", if host.active_config.load().generation.is_some() { "release refused; the last good one goes on" } else { "release refused" });
+    let outcome = match host.active_config.load().generation {
+        Some(_) => "the release was refused; the active release stays active",
+        None => "the release was refused",
+    };
+    tracing::warn!(
+        code = error.code(),
+        %error,
+        hint = error.hint(),
+        event = "release.refused",
+        "{outcome}"
+    );
     if seen.reported.insert((seen.folders.release, error.to_string())) {
         host.recorder.append(rejection_record(error));
     }
@@ -50,14 +65,21 @@ pub(super) fn report_rejected_components(
         }
         seen.reported.insert((Some(stray.component), stray.code.to_owned()));
         let (file, hint) = (stray.path.display(), &stray.hint);
-        tracing::warn!(code = stray.code, %file, hint, event = "plugin.refused", "plugin refused: {}", stray.sentence);
+        tracing::warn!(
+            code = stray.code,
+            %file,
+            hint,
+            event = "plugin.refused",
+            "a plugin was refused: {}",
+            stray.sentence
+        );
         host.recorder.append(rejected_component_record(&stray));
     }
     if host.conditions.set_unlisted_rejected(more) && more > 0 {
         tracing::warn!(
             event = "plugin.more-refused",
             more,
-            "more files in the plugins' folder may not run than are named here"
+            "more files in the plugins' folder were refused than the log names"
         );
     }
     // Bounded: past that, some of it may be said again.

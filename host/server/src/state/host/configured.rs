@@ -327,8 +327,8 @@ impl Configured {
                             event = "log.begun",
                             folder = %place.directory.display(),
                             origin = place.signer.public().name(),
-                            "there was no log, and a new one was begun; where this is not the first start, the \
-                             disk of the log is not mounted: stop the host and mount it"
+                            "the host found no audit log and began a new one; if this is not the \
+                             first start, stop the host and mount the log's disk"
                         );
                     }
                     return Ok((log, recovery));
@@ -604,7 +604,8 @@ fn kernel_synchronised() -> Option<bool> {
     if synchronised == Some(false) {
         tracing::info!(
             event = "clock.unsynchronised",
-            "the kernel says that nothing synchronises this machine's clock: make sure that chrony, systemd-timesyncd or the hypervisor does"
+            "according to the kernel, this machine's clock is not synchronised: set up chrony, \
+             systemd-timesyncd or the hypervisor's time service"
         );
     }
     synchronised

@@ -67,7 +67,8 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                     event = "log.ring-damaged",
                     slots,
                     answers,
-                    "parts of the emergency ring cannot be read: more answers may have left without a record than the log says"
+                    "parts of the emergency ring cannot be read: more answers than counted may \
+                     have been sent without a record"
                 );
                 if say(host, audit_corrections::ring_damaged(*answers, *slots))
                     && let Err(error) = host.recorder.log.ring().settle_damaged()
@@ -86,8 +87,8 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
             code = error.code(),
             %error,
             hint = error.hint(),
-            "no checkpoint covers yet what the last run owed the log; the host goes on, and a start before there is \
-             one looks for it again"
+            "no checkpoint covers the last run's corrections yet; the host continues, and a start \
+             before the next checkpoint records them again"
         ),
     }
 }
@@ -98,10 +99,18 @@ fn say(host: &Host, entry: portcullis_audit::Entry) -> bool {
     match host.recorder.log.append(entry).map(Pending::wait) {
         Ok(Ok(_)) => return true,
         Ok(Err(error)) => {
-            tracing::error!(%error, event = "owed.not-durable", "what the last run owed the log is not durable yet")
+            tracing::error!(
+                %error,
+                event = "owed.not-durable",
+                "a correction of the last run is not durable yet; the next start records it again"
+            )
         }
         Err(refused) => {
-            tracing::error!(%refused, event = "owed.not-recorded", "what the last run owed the log could not be said")
+            tracing::error!(
+                %refused,
+                event = "owed.not-recorded",
+                "a correction of the last run could not be recorded; the next start tries again"
+            )
         }
     }
     false

@@ -166,7 +166,7 @@ impl Host {
             event = "clock.reset",
             serial = reset.serial,
             floor = %time::format(reset.floor),
-            "trusted time was taken back by a signed time reset"
+            "a signed time reset set trusted time back"
         );
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Host {
         tracing::warn!(
             event = "clock.confirmation",
             issued = %time::format(it.issued),
-            "this machine's clock was confirmed by a signed document"
+            "a signed document confirmed this machine's clock"
         );
         Ok(())
     }
@@ -207,7 +207,13 @@ impl RefusedDocument {
     pub fn log(&self) {
         let (code, sentence, hint) = (self.code, &self.sentence, &self.hint);
         let file = self.path.display();
-        tracing::warn!(event = "clock.document-refused", code, hint, %file, "a document about the time is refused: {sentence}");
+        tracing::warn!(
+            event = "clock.document-refused",
+            code,
+            hint,
+            %file,
+            "a time document was refused: {sentence}"
+        );
     }
 
     /// The record of it.

@@ -61,7 +61,8 @@ impl LateTrust {
                 event = "trust.folder-overfull",
                 folder,
                 overlooked,
-                "a folder of trust documents holds more files than are read: the newest are read"
+                "a folder of trust documents holds too many files: only the newest are read; \
+                 remove the others"
             );
         }
     }
@@ -146,7 +147,8 @@ impl Host {
                 hook,
                 plugin,
                 event = "plugin.revoked",
-                "plugin revoked: it is asked no more, and where it binds every call gets the safe answer"
+                "a plugin was revoked: it is not called any more, and hooks where it enforces give \
+                 their safe answer"
             );
             let mut fields =
                 format!(r#""generation":{},"hook":"{hook}","plugin":"#, generation.number);

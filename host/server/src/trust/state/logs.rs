@@ -67,7 +67,8 @@ impl TrustState {
             event = "log.retired",
             origin,
             why,
-            "this log is not the one that this host has written: it is not signed again"
+            "the host retired this audit log, because it is not the log that the host wrote last; \
+             it does not sign it again"
         );
         self.state.retired.insert(origin.to_owned());
         let mut fields = String::from(r#""origin":"#);

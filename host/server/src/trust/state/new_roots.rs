@@ -49,7 +49,7 @@ impl TrustState {
             tracing::info!(
                 version = root.version,
                 event = "trust.root-accepted",
-                "trust root accepted"
+                "a trust root was accepted"
             );
             let piece = TrustHistory { root: Some(mark(root)), ..TrustHistory::default() };
             self.record(log, "trust.root", &root_fields(root), &piece);
@@ -70,8 +70,8 @@ impl TrustState {
                 event = "trust.root-not-kept",
                 %error,
                 folder = %self.file.parent().unwrap_or(&self.file).display(),
-                "an accepted trust root is active and could not be written to the host's own \
-                 folder; the host tries again by itself: leave the file in trust.roots until then"
+                "an accepted trust root could not be written to trust.state; the host tries again: \
+                 leave the file in trust.roots until then"
             );
         }
     }
@@ -106,6 +106,13 @@ pub fn refused_entry(stopped: &RejectedRoot) -> Entry {
 
 pub(super) fn refused_root(stopped: &RejectedRoot) -> StartupFinding {
     let (code, error, hint) = (stopped.refusal.code(), &stopped.refusal, stopped.refusal.hint());
-    tracing::warn!(code, %error, hint, file = %stopped.path.display(), event = "trust.root-refused", "trust root refused");
+    tracing::warn!(
+        code,
+        %error,
+        hint,
+        file = %stopped.path.display(),
+        event = "trust.root-refused",
+        "a trust root was refused"
+    );
     StartupFinding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
 }

@@ -167,7 +167,12 @@ impl TrustState {
                 }
             }
             Err(error) => {
-                tracing::error!(kind, %error, event = "log.record-not-written", "a record could not be written")
+                tracing::error!(
+                    kind,
+                    %error,
+                    event = "log.record-not-written",
+                    "a record of trust state could not be encoded"
+                )
             }
         }
     }
@@ -228,7 +233,8 @@ fn append(log: &Log, kind: &'static str, fields: String) -> bool {
             event = "trust.not-recorded",
             kind,
             why,
-            "a record about trust is not in the log; what it tells of holds, and it is recorded when the log takes records again"
+            "a trust change is in effect, but its record is not in the audit log yet; the host \
+             records it when the log accepts records again"
         );
     }
     false
