@@ -24,10 +24,10 @@ pub(crate) trait Adapter: Sync {
     /// The budget of a hook that sets none: well under the platform's limit, so that the network has its share.
     fn default_budget(&self) -> Duration;
 
-    /// What the platform does when it does not get an answer that it understands.
+    /// Returns the platform's behaviour if it gets no answer that it understands.
     fn failure_behaviour(&self) -> FailureBehaviour;
 
-    /// What the safe answers are, for people.
+    /// Describes the safe answers, for people.
     fn description(&self) -> &'static str;
 
     /// Returns who reads the text that an answer or a resume call carries, and where.
@@ -43,7 +43,7 @@ pub(crate) trait Adapter: Sync {
         Methods::Post
     }
 
-    /// What the operator has to set up besides, for the kind to work at all.
+    /// Returns the further settings that the kind needs.
     fn needs(&self) -> &'static [Need] {
         &[]
     }
@@ -79,7 +79,7 @@ pub(crate) trait Adapter: Sync {
     /// in a call.
     fn inputs(&self, settings: &HookSettings) -> Vec<&'static str>;
 
-    /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
+    /// Returns the default places of the subject's entitlements in the body: JSON Pointers.
     fn default_entitlements(&self) -> &'static [&'static str] {
         &[]
     }
@@ -124,7 +124,7 @@ pub(crate) trait Adapter: Sync {
     /// The platform's default, where the hook is open: what lets it go on as if there were no hook.
     fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer;
 
-    /// What the host has to do for the platform besides answering it.
+    /// The work that the host does for the platform besides answering it.
     fn side_effect(&self, _incoming: &HookRequest, _outcome: &Outcome<'_>) -> Option<SideEffect> {
         None
     }
@@ -146,10 +146,10 @@ pub(crate) trait Adapter: Sync {
         Answer::status(500)
     }
 
-    /// What becomes of an effect.
+    /// Returns the support for an effect.
     fn effect_support(&self, effect: Effect) -> Support;
 
-    /// What becomes of a change.
+    /// Returns the support for a change.
     fn change_support(&self, change: ChangeKind) -> Support;
 }
 
@@ -194,7 +194,7 @@ pub enum Shown {
     Nobody(&'static str),
 }
 
-/// What a hook kind needs of the operator.
+/// A setting that a hook kind needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Keys that decrypt what it is sent.
@@ -237,7 +237,7 @@ pub enum DedupPolicy {
     Never,
 }
 
-/// What the platform does when it does not get an answer that it understands.
+/// Returns the platform's behaviour if it gets no answer that it understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureBehaviour {
     /// To 204 or an empty body.
@@ -259,7 +259,7 @@ impl FailureBehaviour {
     }
 }
 
-/// What a platform does.
+/// The behaviour of a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Goes on as if there were no hook: how.

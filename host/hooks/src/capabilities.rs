@@ -14,7 +14,7 @@ use crate::adapter::{FailureBehaviour, Shown};
 use crate::kind::HookKind;
 use crate::request::HookSettings;
 
-/// What a hook kind makes of an effect or a change.
+/// The support of a hook kind for an effect or a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
     /// The platform has words for it: how.
@@ -25,7 +25,7 @@ pub enum Support {
     Unsupported(&'static str),
 }
 
-/// What something can be mapped to.
+/// The possible targets of a fallback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FallbackTo {
     /// The answer that stops.
@@ -60,7 +60,7 @@ pub enum CapabilityError {
         kind: HookKind,
         /// The effect or change.
         what: String,
-        /// What it can be mapped to.
+        /// The possible targets.
         to: &'static [FallbackTo],
         /// Why it has to be.
         why: &'static str,
@@ -72,9 +72,9 @@ pub enum CapabilityError {
         kind: HookKind,
         /// The effect or change.
         what: String,
-        /// What the binding maps it to.
+        /// The target that the binding names.
         mapped: String,
-        /// What it can be mapped to.
+        /// The possible targets.
         to: &'static [FallbackTo],
     },
     /// A mapping of something that needs none or is nothing.
@@ -82,17 +82,17 @@ pub enum CapabilityError {
     UnusedFallback {
         /// On which hook kind.
         kind: HookKind,
-        /// What the binding maps.
+        /// The effect or change that the binding maps.
         what: String,
     },
 }
 
-/// What a hook kind makes of an effect.
+/// Returns the support of a hook kind for an effect.
 pub fn effect(kind: HookKind, effect: Effect) -> Support {
     kind.adapter().effect_support(effect)
 }
 
-/// What a hook kind makes of a change.
+/// Returns the support of a hook kind for a change.
 pub fn change(kind: HookKind, change: ChangeKind) -> Support {
     match change {
         // The host carries it out itself, whatever the platform.
@@ -150,19 +150,20 @@ pub fn table() -> String {
         let _ = writeln!(text, "{}", wrap(&about));
         let required: Vec<_> = kind.required().iter().map(|member| format!("`{member}`")).collect();
         if !required.is_empty() {
-            let required = format!(
-                "A request is refused, with the member's name, where one of these is missing or \
+            let _ = writeln!(
+                text,
+                "\nThe host refuses a request, and names the member, if one of these is missing or \
                  cannot be read: {}.",
                 required.join(", ")
             );
             let _ = writeln!(text, "\n{}", wrap(&required));
         }
-        let inputs = format!(
-            "A plugin can read {} and the members of the payload that its manifest names.",
+        let _ = writeln!(
+            text,
+            "\nA plugin can read {} and the parts of the payload that its manifest names.",
             inputs(kind)
         );
-        let _ = writeln!(text, "\n{}", wrap(&inputs));
-        text.push_str("\n| answered with | the platform |\n|---|---|\n");
+        text.push_str("\n| answer | the platform |\n|---|---|\n");
         let FailureBehaviour { empty, client_error, server_error, timeout } =
             kind.failure_behaviour();
         for (answer, reaction) in [
@@ -216,7 +217,7 @@ impl CapabilityError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the hint: what to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unsupported { .. } => {
@@ -237,7 +238,7 @@ impl CapabilityError {
 /// The inputs that calls of a kind can have, where its hook is set up for all of it.
 fn inputs(kind: HookKind) -> String {
     if kind == HookKind::Generic {
-        return "the members that the hook's `mapping` names".to_owned();
+        return "the places that the hook's `mapping` names".to_owned();
     }
     let everything = HookSettings { subject: Some(String::new()), ..HookSettings::default() };
     let mut inputs = kind.adapter().inputs(&everything);
@@ -320,14 +321,12 @@ test compares them.
 name the effect that replaces it (`fallback = { step-up = \"deny\" }`). *unsupported*:
 `portcullis check` refuses a binding whose plugin may emit it.
 
-Requests are read tolerantly. A member that is not listed as required may be absent, `null` or of
-any JSON type, and counts only where it has the type that its contract gives it. The subject's
-entitlements are read the same way at the places that a kind has by itself: a string is an
-entitlement, and so is each string of a list; no other value is one. At a place that the setting
-`entitlements` names (for `generic` also `requested`) any other value makes the host refuse the
-request, since ignoring it could hide an entitlement of the subject. A refusal names the member in
-the host's log, in the metric `portcullis_rejected_members_total`, at `/status` and in
-`hook.rejected`.
+Requests are read tolerantly. A member that is not listed as required may be absent, `null` or of any JSON type, and
+counts only where it has the type that its contract gives it. What the subject holds is read the same way at the places
+that a kind knows by itself: a string is an entitlement, and so is each string of a list; anything else is none. At a
+place that the setting `entitlements` names (for `generic` also `requested`) the host refuses a request with a value that
+is neither, because ignoring the value could hide an entitlement. A refusal names the member in the host's log, in the
+metric `portcullis_rejected_members_total`, at `/status` and in `hook.rejected`.
 
 The inputs that a plugin can read are spelled as in its manifest's `reads`. All others are absent
 from every call of the kind, and `portcullis check` warns of a plugin that enforces and reads one.
@@ -338,12 +337,10 @@ from every call of the kind, and `portcullis check` warns of a plugin that enfor
 const TEXTS: &str = "
 ## Texts for people
 
-An answer that stops carries the message of the finding with the highest severity. Where other
-findings stop the request too, the text has their number (\"There are 2 more reasons.\").
-`okta.registration`, `entra.attribute-collection-submit` and `entra.pim` show several texts and
-count only those that are left out. Where there is no decision, the answer has a fixed text. Both
-end with the [help-desk reference](operating.md#when-a-person-calls-the-help-desk). The table lists
-the readers:
+An answer that stops carries the message of the gravest finding. Where other findings stop the
+request too, the text says how many (\"There are 2 more reasons.\"). `okta.registration`,
+`entra.attribute-collection-submit` and `entra.pim` show several texts and count only those that are
+left out. If there is no decision, the text is a fixed one. The table shows who reads it:
 
 | hook kind | the text reaches | place, or reason |
 |---|---|---|

@@ -47,7 +47,7 @@ pub use request::{
 };
 pub use side_effect::{Message, Resume, SideEffect};
 
-/// What to answer, after combination and mapping.
+/// The outcome to answer, after combination and mapping.
 #[derive(Clone, Copy, Default)]
 pub struct Outcome<'a> {
     /// The strictest effect. One that this hook kind cannot say, and that the binding maps, is said as it is
@@ -109,7 +109,7 @@ pub enum RenderErrorKind {
     #[error("this hook kind does not allow changes at its place")]
     Place,
     /// A claim or profile member that the platform keeps for itself.
-    #[error("the platform keeps that place for itself")]
+    #[error("the platform reserves its place")]
     Reserved,
     /// The place, or what would have to stand around it, is not in the request.
     #[error("the request has nothing at its place")]
@@ -196,7 +196,7 @@ pub fn skipped(kind: HookKind, incoming: &HookRequest, outcome: &Outcome<'_>) ->
     outcome.changes.iter().filter(skips).map(Change::kind).collect()
 }
 
-/// What the host has to do for the platform besides answering it.
+/// The work that the host does for the platform besides answering it.
 pub fn side_effect(
     kind: HookKind,
     incoming: &HookRequest,
@@ -290,7 +290,7 @@ impl RenderError {
         Cause::UnsupportedChange.code()
     }
 
-    /// What to do about it.
+    /// Returns the hint: what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self.why {
             RenderErrorKind::Kind => {

@@ -13,7 +13,7 @@ use portcullis_model::json::{Value, quote};
 
 use crate::kind::HookKind;
 
-/// What a platform makes of an answer.
+/// The reaction of a platform to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlatformReaction {
     /// It goes on, with the changes that the answer asks for.
@@ -28,7 +28,7 @@ pub enum PlatformReaction {
 /// A member that a request has and its kind is not known to have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unknown {
-    /// Where it stands: known members, joined by dots; empty at the top.
+    /// Its place: known members, joined by dots; empty at the top.
     pub parent: String,
     /// Its name, as the platform wrote it.
     pub name: String,
@@ -46,7 +46,7 @@ pub fn sample_request(kind: HookKind, id: &str) -> Option<String> {
         .or_else(|| decisions::sample(kind, &quoted))
 }
 
-/// What the platform makes of an answer.
+/// Returns the platform's reaction to an answer.
 pub fn react(kind: HookKind, status: u16, body: &[u8]) -> PlatformReaction {
     match kind.name().split('.').next() {
         Some("okta") => okta::taken(kind, status, body),
@@ -109,11 +109,11 @@ pub(crate) fn object(status: u16, body: &[u8]) -> Result<Document, PlatformReact
         return Err(PlatformReaction::Rejects("its status is not 200"));
     }
     let document =
-        Document::parse(body).map_err(|_| PlatformReaction::Rejects("its body is not json"))?;
+        Document::parse(body).map_err(|_| PlatformReaction::Rejects("its body is not JSON"))?;
     if document.root().is_object() {
         Ok(document)
     } else {
-        Err(PlatformReaction::Rejects("its body is not a json object"))
+        Err(PlatformReaction::Rejects("its body is not a JSON object"))
     }
 }
 

@@ -29,9 +29,9 @@ impl Kinds {
                     let restricted =
                         if kind.offers_restricted() { "; restricted is offered" } else { "" };
                     print(format!(
-                        "{} ({})\n  the platform waits {limit} ms, the default budget is \
-                         {budget} ms{restricted}\n  without an answer it {}\n  the safe answer \
-                         when closed: {} {body}",
+                        "{} ({})\n  the platform waits {limit} ms, the default budget is {budget} \
+                         ms{restricted}\n  without an answer it {}\n  the safe answer when closed: \
+                         {} {body}",
                         kind.name(),
                         platform(kind),
                         reactions.timeout,
@@ -54,7 +54,7 @@ impl Kinds {
 pub fn named(name: &str) -> CliResult<HookKind> {
     HookKind::from_name(name).ok_or_else(|| {
         let names = HookKind::ALL.iter().map(|kind| kind.name());
-        CliError::usage(format!("there is no hook kind `{name}`")).hint(Some(near::hint(
+        CliError::usage(format!("the hook kind `{name}` does not exist")).hint(Some(near::hint(
             name,
             names,
             "`portcullis hook kinds` lists them",
@@ -62,7 +62,7 @@ pub fn named(name: &str) -> CliResult<HookKind> {
     })
 }
 
-/// Whose hook it is.
+/// Returns the name of the hook's platform.
 fn platform(kind: HookKind) -> &'static str {
     match kind.name().split('.').next() {
         Some("okta") => "Okta",

@@ -68,14 +68,13 @@ impl Adapter for Authzen {
     }
 
     fn description(&self) -> &'static str {
-        "The standard sets no time limit; the one here is the host's. The request asks for a \
-         permission, so only `allow` permits: `abstain` is `decision: false`, also without an \
-         enforcing binding. A request that is invalid as a whole gets 400, 401 or 413 with a JSON \
-         string that names the error, whatever the safe answer is. Closed: `200` with `decision: \
-         false` and `context.error`; 500, or 503 when there are too many calls, where the request \
-         could not be read before the failure, and for a search, since a list that is empty by \
-         mistake would be a wrong answer. Open: `decision: true` with `context.degraded`. \
-         Restricted is not offered."
+        "The standard sets no time limit; this one is the host's. The caller asks for permission, \
+         so only `allow` permits: `abstain` is `decision: false`, also if no binding enforces. A \
+         request that is invalid as a whole gets 400, 401 or 413 with a JSON string that names the \
+         problem, whatever the safe answer is. Closed: `200` with `decision: false` and \
+         `context.error`. A search, and a request that could not be read before the failure, gets \
+         500, or 503 if there are too many calls, because an empty list would be a wrong answer. \
+         Open: `decision: true` with `context.degraded`. Restricted is not offered."
     }
 
     fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
@@ -243,10 +242,10 @@ impl Adapter for Authzen {
 
     fn effect_support(&self, effect: Effect) -> Support {
         Support::Native(match effect {
-            Effect::Abstain => "`decision: false`: no finding permits the request",
+            Effect::Abstain => "`decision: false`, because no plugin permits the access",
             Effect::Allow => "`decision: true`",
             Effect::StepUp | Effect::Review => {
-                "`decision: false`; `context.verdict` has the remedy for callers that read it"
+                "`decision: false`; `context.verdict` tells callers that read it what would help"
             }
             Effect::Deny => "`decision: false`, with `codes` and `reason_user` in `context`",
         })
@@ -256,8 +255,8 @@ impl Adapter for Authzen {
         use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Statement => Native(
-                "in `context.statements`; an obligatory one only beside a denial, since a caller \
-                 may ignore it",
+                "in `context.statements`; an obligation only with a denial, because callers need \
+                 not carry it out",
             ),
             ChangeKind::DropGrant => {
                 Fallback(&[FallbackTo::Deny], "an access is permitted or not, never less of it")
@@ -351,7 +350,7 @@ const METADATA: &str = "/.well-known/authzen-configuration";
 const REQUEST_ID: &str = "x-request-id";
 /// The member of `context` that names the record.
 const RECORD: &str = "record";
-/// What answers to evaluations begin with.
+/// The beginning of answers to evaluations.
 const PERMITTED: &str = r#"{"decision":true,"#;
 const DENIED: &str = r#"{"decision":false,"#;
 /// The text for the user where there is no decision.

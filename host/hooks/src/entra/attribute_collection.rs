@@ -36,7 +36,7 @@ use crate::{
 pub(crate) struct AttributeCollection {
     event: Event,
     response: &'static str,
-    /// What its actions begin with.
+    /// The beginning of its actions' types.
     actions: &'static str,
     /// Puts values in: the action and its member.
     puts: (&'static str, &'static str),
@@ -105,16 +105,14 @@ impl Adapter for AttributeCollection {
 
     fn description(&self) -> &'static str {
         if self.filled {
-            "A denial that is about fields of the form sends the person back to it; every other \
-             denial shows the block page, and so does a failure of a closed hook. An \
-             unauthenticated caller gets 401, and an unreadable request 400; both stop too. \
-             Restricted is not offered. Open: `200` with `continueWithDefaultBehavior`, but 401 to \
-             an unauthenticated caller."
+            "A denial about fields of the form sends the person back to the form; every other \
+             denial shows the block page. Closed: the block page; an unauthenticated caller gets \
+             401 and an unreadable request 400, which stop too. Restricted is not offered. Open: \
+             `200` with `continueWithDefaultBehavior`, but 401 for an unauthenticated caller."
         } else {
-            "A denial shows the block page, and so does a failure of a closed hook. An \
-             unauthenticated caller gets 401, and an unreadable request 400; both stop too. \
-             Restricted is not offered. Open: `200` with `continueWithDefaultBehavior`, but 401 to \
-             an unauthenticated caller."
+            "A denial shows the block page. Closed: the block page; an unauthenticated caller gets \
+             401 and an unreadable request 400, which stop too. Restricted is not offered. Open: \
+             `200` with `continueWithDefaultBehavior`, but 401 for an unauthenticated caller."
         }
     }
 
@@ -235,7 +233,7 @@ impl Adapter for AttributeCollection {
                 Fallback(&[FallbackTo::Deny], "a sign-up grants nothing that could be removed")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsupported("Entra itself looks up the user")
+                Unsupported("Entra itself finds out whether the user exists")
             }
             ChangeKind::Credential => Unsupported("no password is checked during a sign-up"),
             ChangeKind::AutoApprove => Unsupported("no person approves a sign-up"),
@@ -362,10 +360,10 @@ fn spell(value: Value<'_>, wanted: Option<Kind>) -> Option<String> {
     wanted.is_none_or(|wanted| wanted == kind).then_some(spelled)
 }
 
-/// What stands over a block page.
+/// The title of a block page.
 const TITLE: &str = "Sign-up is not possible";
 
-/// What stands over a form with errors.
+/// The heading of a form with errors.
 const FIX: &str = "Please correct the fields below.";
 
 /// The longest changes, bytes. Entra refuses answers that are too large (error 1003024) and does not say which; a form is far smaller.

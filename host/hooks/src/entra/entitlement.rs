@@ -68,15 +68,15 @@ impl Adapter for Entitlement {
     }
 
     fn description(&self) -> &'static str {
-        "The answer is 202 at once, and the decision follows by a resume call (`[resume]` in the \
-         settings): without `state` the request proceeds; with `state` `Denied`, which the \
-         platform supports at the stage assignmentRequestCreated only, it stops. A denial at \
-         another stage is not resumed: the request waits until the platform's own time limit. A \
-         failure of a closed hook denies likewise. An unauthenticated caller gets 401, and an \
-         unreadable request 400. Where the platform does not wait, because the extension is only \
-         launched, the decision is only recorded and there is no resume call. Restricted is not \
-         offered. Open: 202, and a resume call without `state`; 401 to an unauthenticated caller. \
-         Connection tests are answered 200 without a decision."
+        "The answer is 202 at once, and the decision follows in a resume call (`[resume]` in the \
+         settings): without `state` to proceed, with `state` `Denied` to stop, which the platform \
+         supports at the stage assignmentRequestCreated only. A denial at another stage is not \
+         resumed: the request waits until the platform's own timeout. Closed: a denial in the same \
+         way; an unauthenticated caller gets 401 and an unreadable request 400. If the platform \
+         launches the extension without waiting for it, the decision is in the record only and \
+         there is no resume call. Restricted is not offered. Open: 202, and a resume call that \
+         proceeds; 401 for an unauthenticated caller. Connection tests are answered 200 without a \
+         decision."
     }
 
     fn needs(&self) -> &'static [Need] {
@@ -179,7 +179,7 @@ impl Adapter for Entitlement {
 
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Support::Native("a resume call without `state`"),
+            Effect::Abstain | Effect::Allow => Support::Native("a resume call that proceeds"),
             Effect::Deny => Support::Native(
                 "a resume call with `state` `Denied` at assignmentRequestCreated; none at any other stage, so that the request waits",
             ),
@@ -213,7 +213,7 @@ impl Adapter for Entitlement {
                 Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsupported("a request proceeds or is denied unchanged")
+                Unsupported("a request proceeds or is denied as it is")
             }
             ChangeKind::AddGrant => Unsupported("a request is for one access package"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),

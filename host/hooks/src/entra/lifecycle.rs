@@ -58,13 +58,12 @@ impl Adapter for Lifecycle {
     }
 
     fn description(&self) -> &'static str {
-        "The answer is 202 at once, and the decision follows by a resume call (`[resume]` in the \
-         settings): `Completed`, or `Failed`, with which the task fails and, unless it is set to \
-         continue on error, the workflow ends. A failure of a closed hook makes the task fail. An \
-         unauthenticated caller gets 401, and an unreadable request 400. Where the platform does \
-         not wait, because the extension is only launched, the decision is only recorded and there \
-         is no resume call. Restricted is not offered. Open: 202, and `Completed`; 401 to an \
-         unauthenticated caller."
+        "The answer is 202 at once, and the decision follows in a resume call (`[resume]` in the \
+         settings): `Completed`, or `Failed`. With `Failed` the task fails and, unless it is set \
+         to continue on error, the workflow ends. Closed: `Failed`; an unauthenticated caller gets \
+         401 and an unreadable request 400. If the platform launches the extension without waiting \
+         for it, the decision is in the record only and there is no resume call. Restricted is not \
+         offered. Open: 202, and `Completed`; 401 for an unauthenticated caller."
     }
 
     fn needs(&self) -> &'static [Need] {

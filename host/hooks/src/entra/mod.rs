@@ -39,11 +39,11 @@ pub(crate) struct Event {
     pub(crate) name: &'static str,
     /// `data.@odata.type`.
     pub(crate) data: &'static str,
-    /// What is being done, as the call's action.
+    /// The name of the call's action.
     pub(crate) action: &'static str,
 }
 
-/// What all authentication events say, read.
+/// The common members of all authentication events.
 pub(crate) struct Heading {
     body: JsonBody,
     platform_tenant: Option<String>,
@@ -55,12 +55,12 @@ pub(crate) struct Heading {
     context: Vec<Attribute>,
 }
 
-/// What a kind adds to the heading.
+/// The members that a kind adds to the heading.
 #[derive(Default)]
 pub(crate) struct Particulars {
-    /// Who, where it is not `authenticationContext.user`.
+    /// The subject, if it is not `authenticationContext.user`.
     pub(crate) subject: Option<Principal>,
-    /// What would be granted.
+    /// The resource that would be granted.
     pub(crate) requested: Vec<Grant>,
     /// JSON Pointers to secrets in the payload.
     pub(crate) secrets: Vec<String>,
@@ -312,11 +312,11 @@ pub(crate) fn accepted() -> Answer {
     Answer::json(202, "{}".into())
 }
 
-/// What the governance products do with what is no answer to a callout.
+/// The behaviour of the governance products if a callout gets no valid answer.
 pub(crate) fn resume_reactions() -> FailureBehaviour {
     let unknown = Behaviour::Undocumented(
         "the effect of a failed callout is not documented; a request that waits for a resume call \
-         does not proceed before its own time limit",
+         does not proceed before its own timeout",
     );
     FailureBehaviour {
         empty: unknown,
@@ -363,11 +363,11 @@ pub(crate) const BUDGET: Duration = Duration::from_millis(700);
 /// The longest id that is taken, bytes. Entra's are GUIDs.
 pub(crate) const MAX_ID_BYTES: usize = 256;
 
-/// What a person reads where there is no decision.
+/// The text for a person if there is no decision.
 pub(crate) const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please \
      try again. If that does not help, call the help desk.";
 
-/// What a person reads where a denial has no text.
+/// The text for a person if a denial has no text.
 pub(crate) const DENIED: &str =
     "You do not have access here. Please call the help desk if you need it.";
 

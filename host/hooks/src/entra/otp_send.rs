@@ -57,7 +57,8 @@ impl Adapter for OtpSend {
 
     fn failure_behaviour(&self) -> FailureBehaviour {
         let stops = Behaviour::FailsClosed(
-            "no code is sent; where the listener is set to `fallbackToMicrosoftProviderOnError`, Microsoft sends it",
+            "no code is sent, unless the listener has `fallbackToMicrosoftProviderOnError`, with \
+             which Microsoft sends it",
         );
         FailureBehaviour { empty: stops, client_error: stops, server_error: stops, timeout: stops }
     }
@@ -67,12 +68,12 @@ impl Adapter for OtpSend {
     }
 
     fn description(&self) -> &'static str {
-        "The answer states that the code was sent, so the host delivers it first; a failed \
-         delivery is 500. A denial is 403, and a closed hook refuses with 401, 400 or 500. The \
-         code is then not sent, unless the listener is set to \
-         `fallbackToMicrosoftProviderOnError`, with which Microsoft sends it; omit that setting \
-         where a denial must hold. Restricted is not offered. Open: 500 too, since no service sent \
-         the code: Microsoft's own provider is the platform's default, where it is set."
+        "The answer confirms the delivery, so the host delivers the code first; a code that could \
+         not be delivered is answered 500. A denial is 403, and a closed hook refuses with 401, \
+         400 or 500: no code is sent, unless the listener has \
+         `fallbackToMicrosoftProviderOnError`, with which Microsoft sends it; do not set it if a \
+         denial must hold. Restricted is not offered. Open: 500 too, because no code was sent: \
+         Microsoft's own provider is the platform's default, if it is set."
     }
 
     fn may_deliver(&self) -> bool {

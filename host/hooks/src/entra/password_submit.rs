@@ -71,11 +71,11 @@ impl Adapter for PasswordSubmit {
     }
 
     fn description(&self) -> &'static str {
-        "Without a `credential` change the answer is `Retry`: no plugin verified the password. A \
-         denial is `Block`, and so is the answer after a failure of a closed hook. An \
-         unauthenticated caller gets 401, and a request that cannot be read or decrypted 400; both \
-         stop too. Restricted is not offered. Open: `Retry`, since no answer migrates an \
-         unverified password; 401 to an unauthenticated caller. `GET` is answered 200."
+        "Without a `credential` change the answer is `Retry`, because no plugin has confirmed the \
+         password. A denial is `Block`. Closed: `Block`; an unauthenticated caller gets 401, and a \
+         request that cannot be read or decrypted gets 400, which stop too. Restricted is not \
+         offered. Open: `Retry`, because an unchecked password must not be migrated; 401 for an \
+         unauthenticated caller. `GET` is answered 200."
     }
 
     fn needs(&self) -> &'static [Need] {
@@ -197,7 +197,7 @@ impl Adapter for PasswordSubmit {
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
-                Support::Native("the value of the `credential` change; `Retry` without one")
+                Support::Native("the answer of the `credential` change; `Retry` without one")
             }
             Effect::Deny => Support::Native("`Block`"),
             Effect::StepUp => {
@@ -214,8 +214,8 @@ impl Adapter for PasswordSubmit {
         match change {
             ChangeKind::Credential => Native(
                 "`migrate`: `MigratePassword`; `update`: `UpdatePassword`; `retry` and \
-                 `unverified`: `Retry`; `block`: `Block`. `verified` is not supported: the change \
-                 must state whether the password is migrated",
+                 `unverified`: `Retry`; `block`: `Block`. `verified` has no answer, because it \
+                 does not tell whether to migrate the password",
             ),
             ChangeKind::DropGrant | ChangeKind::CapLifetime(_) => {
                 Fallback(&[FallbackTo::Deny], "a password check grants nothing")
@@ -327,7 +327,7 @@ const PASSWORD: &str = "/data/encryptedPasswordContext/user-password";
 
 const NONCE: &str = "/data/encryptedPasswordContext/nonce";
 
-/// What stands over a text for the person.
+/// The title above a text for the person.
 const TITLE: &str = "Sign-in";
 
 /// How far two clocks may be apart.

@@ -49,7 +49,9 @@ impl Adapter for Pim {
     }
 
     fn failure_behaviour(&self) -> FailureBehaviour {
-        let unknown = Behaviour::Undocumented("the effect of a failed extension is not documented");
+        let unknown = Behaviour::Undocumented(
+            "the effect of a failed extension on an activation is not documented",
+        );
         FailureBehaviour {
             empty: unknown,
             client_error: unknown,
@@ -63,11 +65,11 @@ impl Adapter for Pim {
     }
 
     fn description(&self) -> &'static str {
-        "An extension waits 1 to 60 s, by its own setting; the budget fits the shortest. The \
-         reaction of PIM to a failed extension is not documented. So a closed hook refuses with \
-         `200` and `Denied`, whatever the cause, and also an unauthenticated caller, which could \
-         be PIM itself after a configuration error. Restricted is not offered. Open: `200` with \
-         `Approved`, but 401 to an unauthenticated caller. `evaluationId`, which PIM logs, is the \
+        "PIM waits 1 to 60 s for an extension, as it is set; the default budget fits the shortest \
+         time. The effect of a failed extension is not documented, so a closed hook refuses with \
+         `200` and `Denied`, whatever the cause: also an unauthenticated caller, which could be \
+         PIM itself after a mistake in the set-up. Restricted is not offered. Open: `200` with \
+         `Approved`, but 401 for an unauthenticated caller. `evaluationId`, which PIM logs, is the \
          record's reference."
     }
 
@@ -149,11 +151,11 @@ impl Adapter for Pim {
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => {
-                Support::Native("`Approved`: the activation goes its normal way, approval included")
+                Support::Native("`Approved`: the activation continues normally, including approval")
             }
             Effect::Review => Support::Native(
-                "`Approved`, even where another plugin skips approval: the configured approvers \
-                 must approve",
+                "`Approved`, even if another plugin skips approval: the configured approvers have \
+                 to approve",
             ),
             Effect::StepUp => Support::Native("`Denied`: the answer cannot ask for a factor"),
             Effect::Deny => Support::Native("`Denied`, with the texts as reasons"),
@@ -164,7 +166,7 @@ impl Adapter for Pim {
         use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::AutoApprove => {
-                Native("`AutoApproved`: the configured approvers are skipped")
+                Native("`AutoApproved`: the configured approvers are not asked")
             }
             ChangeKind::CapLifetime(_) => Fallback(
                 &[FallbackTo::Deny],

@@ -51,9 +51,10 @@ impl Adapter for TokenIssuance {
 
     fn description(&self) -> &'static str {
         "An answer adds claims, which the application's claims mapping policy puts into tokens and \
-         assertions; no answer refuses a token. So a denial is 403, and a closed hook refuses with \
-         401, 400 or 500, which all stop. Restricted: a claim `degraded`, for named applications; \
-         all others are refused. Open: `200` without claims, but 401 to an unauthenticated caller."
+         assertions; no answer can refuse the token. So a denial is 403, and a closed hook refuses \
+         with 401, 400 or 500, which all stop. Restricted: a claim `degraded`, for named \
+         applications; all others are refused. Open: `200` without claims, but 401 for an \
+         unauthenticated caller."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {

@@ -52,10 +52,10 @@ impl Adapter for VerifiedId {
 
     fn description(&self) -> &'static str {
         "A denial is `failed`, with the claims that the findings name as fields, or with all \
-         claims where they name none. A failure of a closed hook has that answer too. An \
-         unauthenticated caller gets 401, and an unreadable request 400; both stop too. Restricted \
-         is not offered. Open: `200` with `pass`, but 401 to an unauthenticated caller. Consider \
-         the risk before you open a hook that guards account recovery."
+         claims if they name none. Closed: `failed`; an unauthenticated caller gets 401 and an \
+         unreadable request 400, which stop too. Restricted is not offered. Open: `200` with \
+         `pass`, but 401 for an unauthenticated caller; an open hook does not protect account \
+         recovery during a failure."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {

@@ -47,7 +47,7 @@ impl Adapter for Generic {
     }
 
     fn failure_behaviour(&self) -> FailureBehaviour {
-        let unknown = Behaviour::Undocumented("the caller's flow decides");
+        let unknown = Behaviour::Undocumented("the caller's own flow decides");
         FailureBehaviour {
             empty: unknown,
             client_error: unknown,
@@ -58,15 +58,16 @@ impl Adapter for Generic {
 
     fn shown(&self) -> Shown {
         Shown::Application(
-            "where the operator's template has `{text}`; it is not shown without one",
+            "at the place of `{text}` in the operator's template; if no template has it, the text \
+             is not sent",
         )
     }
 
     fn description(&self) -> &'static str {
-        "The caller sets its own time limit; the one here is the host's. The operator's `mapping` \
+        "The caller sets its own time limit; this one is the host's. The setting `mapping` \
          describes requests and answers. Closed: the template `deny` with `failure_status`, \
-         whatever the cause, also for an unauthenticated caller or an invalid request. Open: the \
-         template `allow`, but 401 to an unauthenticated caller. Restricted is not offered."
+         whatever the cause, also for an unauthenticated caller and an invalid request. Open: the \
+         template `allow`, but 401 for an unauthenticated caller. Restricted is not offered."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {
@@ -151,8 +152,8 @@ impl Adapter for Generic {
         use Support::{Fallback, Native, Unsupported};
         match change {
             ChangeKind::Set(Target::Response) => Native(
-                "a new member of the answer, or of an object of the template; never a member of \
-                 the template",
+                "a new member of the answer, or of an object that the template has; never a member \
+                 that the template sets",
             ),
             ChangeKind::DropGrant => {
                 Fallback(&[FallbackTo::Deny], "the answer has no grants that could be removed")
@@ -160,16 +161,20 @@ impl Adapter for Generic {
             ChangeKind::RequireApprovers => {
                 Fallback(&[FallbackTo::Deny], "an answer cannot wait for approvers")
             }
-            ChangeKind::Statement => {
-                Fallback(&[FallbackTo::Deny], "the caller may ignore obligations")
-            }
+            ChangeKind::Statement => Fallback(
+                &[FallbackTo::Deny],
+                "the host does not know whether the caller carries out obligations",
+            ),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsupported("only members can be added to the answer")
+                Unsupported("members can be added to the answer, and nothing else")
+            }
+            ChangeKind::CapLifetime(_) => {
+                Unsupported("the host does not know which lifetimes the caller has")
             }
             ChangeKind::CapLifetime(_) => Unsupported("the lifetimes of the caller are unknown"),
             ChangeKind::AddGrant => Unsupported("the answer has no grants; set a member of it"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsupported("the caller's form for it is unknown")
+                Unsupported("the host does not know the caller's format for it")
             }
             ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::AutoApprove => Unsupported("no person approves a request"),
@@ -190,6 +195,6 @@ fn apply(body: &str, change: &Change) -> Result<String, RenderErrorKind> {
     }
 }
 
-/// What stands for the text where there is no decision.
+/// The text if there is no decision.
 const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. \
      If that does not help, call the help desk.";

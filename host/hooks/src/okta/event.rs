@@ -52,7 +52,7 @@ impl Adapter for Event {
 
     fn failure_behaviour(&self) -> FailureBehaviour {
         FailureBehaviour {
-            empty: Behaviour::FailsOpen("the batch has arrived; its events have happened already"),
+            empty: Behaviour::FailsOpen("the batch has arrived; its events have already happened"),
             client_error: Behaviour::FailsOpen("the batch is lost: it is not sent again"),
             server_error: Behaviour::FailsOpen("the batch is sent once more, then lost"),
             timeout: Behaviour::FailsOpen("the batch is sent once more, then lost"),
@@ -64,16 +64,16 @@ impl Adapter for Event {
     }
 
     fn description(&self) -> &'static str {
-        "An event reports a fact that cannot be changed: no binding decides, whatever its mode. \
-         The hook's plugins evaluate every event of a batch, and each event has a record of its \
-         own; an event that cannot be read has a record with the cause `schema-mismatch` instead. \
-         A batch that Okta sends again is recognised by its `eventId` for 30 s and not evaluated \
-         twice. The answer is an empty `204` once every record is durable. It is `503` where a \
-         record is not durable, or where the batch as a whole cannot be read or is larger than \
-         `body_bytes`, so that Okta sends it once more. Closed and open differ in that alone: an \
-         open hook always answers `204`. An unauthenticated caller gets 401. The verification \
-         request (`GET` with `x-okta-verification-challenge`) is answered without authentication, \
-         with the caller's own text."
+        "Events have already happened, so the hook decides nothing, whatever a binding's mode. The \
+         plugins see every event of a batch, and each event has a record of its own; an event that \
+         cannot be read has a record with the cause `schema-mismatch` instead. A retried batch is \
+         recognised by its `eventId` for 30 s and not processed again. The answer is an empty \
+         `204` once every record is durable. If the records could not be made durable, or the \
+         batch could not be read or is larger than `body_bytes`, it is `503`, and Okta sends the \
+         batch once more. An open hook differs from a closed one in one point: it always answers \
+         `204`. An unauthenticated caller gets 401. The verification (`GET` with \
+         `x-okta-verification-challenge`) is answered without authentication and repeats only the \
+         caller's value."
     }
 
     fn is_binding(&self) -> bool {
@@ -157,10 +157,10 @@ impl Adapter for Event {
 
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
-            Effect::Abstain | Effect::Allow => Support::Native("204, and a record"),
+            Effect::Abstain | Effect::Allow => Support::Native("204; the finding is in the record"),
             Effect::StepUp | Effect::Review | Effect::Deny => Support::Fallback(
                 &[FallbackTo::Record],
-                "an event reports a fact that cannot be changed: the finding is only recorded",
+                "the event has already happened: the finding is in the record only",
             ),
         }
     }
@@ -168,7 +168,7 @@ impl Adapter for Event {
     fn change_support(&self, _change: ChangeKind) -> Support {
         Support::Fallback(
             &[FallbackTo::Record],
-            "an event reports a fact that cannot be changed: the change is only recorded",
+            "the event has already happened: the change is in the record only",
         )
     }
 }

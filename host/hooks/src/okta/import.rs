@@ -60,10 +60,10 @@ impl Adapter for Import {
     }
 
     fn description(&self) -> &'static str {
-        "Okta imports the user whatever the answer: no answer stops an import. The strictest \
-         answer is `200` with `error`, which Okta logs as a failure. A fallback and a closed \
-         hook's safe answer are the same, and have no commands. Restricted is not offered. Open: \
-         `200` and `{}`, but 401 to an unauthenticated caller."
+        "Okta imports the user whatever the answer is: no answer stops an import. The strictest \
+         answer is `200` with `error`, which Okta logs as a failure. A mapped effect and a closed \
+         hook's safe answer are of this form, without commands. Restricted is not offered. Open: \
+         `200` and `{}`, but 401 for an unauthenticated caller."
     }
 
     fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
@@ -200,7 +200,7 @@ fn render(outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
     commands(&answer.commands())
 }
 
-/// What the answer shall say.
+/// The content of the answer.
 #[derive(Default)]
 struct Wanted<'a> {
     user: Profile<'a>,
@@ -265,11 +265,11 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// What administrators read in the platform's log where there is no decision.
+/// The text in the platform's log if there is no decision.
 const UNCHECKED: &str = "Portcullis could not check this user, and Okta imported the user \
      unchecked. Please check the user by hand.";
 
-/// What administrators read where a report has no text.
+/// The text in the platform's log if a report has no text.
 const REPORTED: &str = "A rule forbids this user, but Okta imported the user, since no answer \
      stops an import. Please check the user by hand.";
 

@@ -66,13 +66,13 @@ impl Adapter for PasswordImport {
     }
 
     fn description(&self) -> &'static str {
-        "`VERIFIED` requires a plugin with the change `credential(verified)`, and no plugin that \
-         denies; every other decision is `UNVERIFIED`: the sign-in fails. `error` is never sent, \
-         since Okta does not document its effect. The password is a secret: only a plugin whose \
-         manifest reads `okta.password-import:/data/context/credential/password` gets it, no \
-         record holds it, and of such a plugin's output only codes are recorded. A closed hook \
-         answers `UNVERIFIED`. Restricted is not offered. Open: `200` and `{}`, Okta's default, \
-         which is `UNVERIFIED` too: this hook has no answer that permits every sign-in."
+        "`VERIFIED` needs a plugin that returns `credential(verified)`, and no plugin that denies; \
+         everything else is `UNVERIFIED`: the sign-in fails. `error` is never sent, because its \
+         effect is not documented. The password is a secret: only a plugin whose manifest reads \
+         `okta.password-import:/data/context/credential/password` sees it, it is not stored, and \
+         of the output of such a plugin only codes are stored. Closed: `UNVERIFIED`. Restricted is \
+         not offered. Open: `200` and `{}`, Okta's default, which is `UNVERIFIED` too: no answer \
+         of this hook lets every person in."
     }
 
     fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
@@ -122,8 +122,8 @@ impl Adapter for PasswordImport {
     fn effect_support(&self, effect: Effect) -> Support {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native(
-                "`VERIFIED` with `credential(verified)`, else `UNVERIFIED`: to allow is not to \
-                 verify",
+                "`VERIFIED` with `credential(verified)`, else `UNVERIFIED`, because `allow` does \
+                 not verify a password",
             ),
             Effect::Deny => Support::Native("`UNVERIFIED`: the sign-in fails"),
             Effect::StepUp => {
@@ -140,23 +140,21 @@ impl Adapter for PasswordImport {
         match change {
             ChangeKind::Credential => Native(
                 "`verified` as `VERIFIED`; `unverified`, `retry` and `block` as `UNVERIFIED`; \
-                 `migrate` and `update` are not supported, since Okta itself migrates a verified \
-                 password and requests no other",
+                 `migrate` and `update` have no answer, because Okta imports a verified password \
+                 by itself and asks for no other",
             ),
             ChangeKind::Set(_) | ChangeKind::Remove(_) => Unsupported("the hook changes nothing"),
             ChangeKind::CapLifetime(_) => Unsupported("a password has no lifetime here"),
             ChangeKind::AddGrant | ChangeKind::DropGrant => {
                 Unsupported("a password grants nothing")
             }
-            ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsupported("the user is there already")
-            }
+            ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user exists already"),
             ChangeKind::AutoApprove | ChangeKind::RequireApprovers => {
                 Unsupported("no person approves a password")
             }
             ChangeKind::Statement => Unsupported(
-                "Okta carries out no obligations, and a plugin that gets a password emits no free \
-                 text",
+                "Okta carries out no obligations, and a plugin that sees a password returns no \
+                 free text",
             ),
             ChangeKind::Waive => crate::capabilities::waived(),
         }

@@ -63,11 +63,11 @@ impl Adapter for Registration {
     }
 
     fn description(&self) -> &'static str {
-        "The hook is for self-service registration, and for progressive profile where the call has \
-         that `requestType`. A denial is `200` with the command `DENY` and `error`; a finding with \
-         a `field` that the form has becomes an `errorCauses` of that field, which the sign-in \
+        "This hook serves self-service registration, and progressive profile if the call's \
+         `requestType` has it. A denial is `200` with the command `DENY` and `error`; a finding \
+         with a `field` of the form becomes an `errorCauses` of that field, which the sign-in \
          widget shows beside it. A closed hook denies. Restricted is not offered. Open: `200` and \
-         `{}`, but 401 to an unauthenticated caller, which denies."
+         `{}`, but 401 for an unauthenticated caller, which denies."
     }
 
     fn read(&self, request: &Request<'_>, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
@@ -125,7 +125,7 @@ impl Adapter for Registration {
                 Fallback(&[FallbackTo::Deny], "an answer sets profile members and removes no group")
             }
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
-                Unsupported("Okta itself determines whether the user is new")
+                Unsupported("Okta itself knows whether the user is new")
             }
             ChangeKind::Credential => Unsupported("no password is checked during a registration"),
             ChangeKind::AutoApprove => Unsupported("no person approves a registration"),
@@ -250,7 +250,7 @@ fn is_password(path: &str) -> bool {
     path.trim_start_matches('/').eq_ignore_ascii_case("password")
 }
 
-/// What Okta's profile attributes can hold.
+/// The values that Okta's profile attributes can hold.
 fn is_attribute(value: Value<'_>) -> bool {
     let plain = |value: Value<'_>| matches!(value.kind(), Kind::String | Kind::Number | Kind::Bool);
     plain(value) || (value.is_array() && value.elements().all(plain))
@@ -259,11 +259,11 @@ fn is_attribute(value: Value<'_>) -> bool {
 /// The phase of a progressive profile.
 const PROGRESSIVE: &str = "progressive-profile";
 
-/// What a person reads where there is no decision.
+/// The text for a person if there is no decision.
 const UNCHECKED: &str = "Your details could not be checked, so nothing was saved. Please try \
      again. If that does not help, call the help desk.";
 
-/// What a person reads where a denial has no text.
+/// The text for a person if a denial has no text.
 const DENIED: &str =
     "Your details were not accepted. Please check them and try again, or call the help desk.";
 

@@ -49,7 +49,7 @@ impl Adapter for Saml {
     }
 
     fn failure_behaviour(&self) -> FailureBehaviour {
-        let unmodified = Behaviour::FailsOpen("the assertion leaves unmodified");
+        let unmodified = Behaviour::FailsOpen("the assertion is sent unmodified");
         FailureBehaviour {
             empty: unmodified,
             client_error: unmodified,
@@ -61,18 +61,18 @@ impl Adapter for Saml {
     fn shown(&self) -> Shown {
         Shown::Person(
             "on Okta's error page (`errorSummary`), by its release notes of 2019; its reference \
-             mentions only an entry in the log",
+             describes an entry in the log only",
         )
     }
 
     fn description(&self) -> &'static str {
-        "Okta sends the assertion unmodified when the hook is late or answers with another status \
-         than 200, so a closed hook refuses with `200` and `error`, whatever the cause. Okta's \
-         documents differ about the effect of `error`: by the release notes of 2019 the person is \
-         refused and sees the text, by the reference only a failure is logged. Try it in your own \
-         organisation before you rely on it. Restricted: the shortest session and a statement \
-         `degraded`, for named applications (by application id); all others are refused. Open: \
-         `200` and `{}`, but 401 to an unauthenticated caller."
+        "Okta sends the assertion unmodified if the hook is late or answers anything but 200, so a \
+         closed hook refuses with `200` and `error`, whatever the cause. Okta's documents differ \
+         about `error`: by the release notes of 2019 the person is refused and sees the text, by \
+         the reference a failure is logged; try it in your own organisation before you rely on it. \
+         Restricted: the shortest session and a statement `degraded`, for named applications (by \
+         application id); all others are refused. Open: `200` and `{}`, but 401 for an \
+         unauthenticated caller."
     }
 
     fn offers_restricted(&self) -> bool {
@@ -117,7 +117,7 @@ impl Adapter for Saml {
         match effect {
             Effect::Abstain | Effect::Allow => Support::Native("200, and the changes as commands"),
             Effect::Deny => Support::Native(
-                "200 with `error`: no assertion leaves, as far as Okta's documents agree; see \
+                "200 with `error`: no assertion is sent, as far as Okta's documents agree; see \
                  above",
             ),
             Effect::StepUp => {
@@ -259,7 +259,7 @@ fn plain(claim: Value<'_>) -> Text {
     }
 }
 
-/// What statements list, or plain lists elsewhere in the body.
+/// Reads the values that statements list, or plain lists elsewhere in the body.
 fn entitlements(read: &JsonBody, pointers: &[String]) -> Result<Vec<Text>, ParseError> {
     let mut found = Strings::default();
     if pointers.is_empty() {
@@ -338,11 +338,11 @@ fn assertion(call: &Call) -> Option<Value<'_>> {
     call.payload.root().get("data")?.get("assertion").filter(|assertion| assertion.is_object())
 }
 
-/// What a person reads where there is no decision.
+/// The text for a person if there is no decision.
 const UNCHECKED: &str = "Your access could not be checked, so you are not signed in. Please try \
      again. If that does not help, call the help desk.";
 
-/// What a person reads where a denial has no text.
+/// The text for a person if a denial has no text.
 const DENIED: &str =
     "You are not allowed to sign in here. Please call the help desk if you should be.";
 

@@ -47,7 +47,7 @@ impl Adapter for Telephony {
         INLINE_LIMIT
     }
 
-    /// Somebody has to take the message within it.
+    /// The time in which a delivery service has to accept the message.
     fn default_budget(&self) -> Duration {
         Duration::from_millis(2_500)
     }
@@ -71,13 +71,13 @@ impl Adapter for Telephony {
     }
 
     fn description(&self) -> &'static str {
-        "Where the verdict does not stop, the hook's delivery service gets the message before the \
-         answer `SUCCESSFUL` leaves. Where the service does not accept the message, or the hook \
-         has no delivery service, the answer is `error`. No answer stops a code: with `error`, as \
-         after a denial or a failure, open or closed, Okta's own provider sends it. The code and \
-         the text are secrets: only a plugin whose manifest reads \
-         `okta.telephony:/data/messageProfile/otpCode` gets the code, no record holds it, and of \
-         such a plugin's output only codes of findings are recorded. Restricted is not offered."
+        "If the verdict does not stop, the delivery service gets the message before the answer is \
+         `SUCCESSFUL`; if it does not accept the message, or the hook has no delivery service, the \
+         answer is `error`. No answer stops a code: after `error`, which a denial and a failure \
+         get too, open or closed, Okta's own provider sends it. The code and the text are secrets: \
+         only a plugin whose manifest reads `okta.telephony:/data/messageProfile/otpCode` sees the \
+         code, it is not stored, and of the output of such a plugin only codes of findings are \
+         stored. Restricted is not offered."
     }
 
     fn dedup_policy(&self) -> DedupPolicy {
@@ -233,21 +233,21 @@ fn channel(message: Option<Value<'_>>) -> Option<&'static str> {
     }
 }
 
-/// What administrators read in the platform's log where there is no decision.
+/// The text in the platform's log if there is no decision.
 const UNCHECKED: &str = "Portcullis could not check this message and did not send it. Okta's own \
      provider sends the code.";
 
-/// What they read where nobody took the message.
+/// The text in the platform's log if no delivery service accepted the message.
 const UNDELIVERED: &str =
-    "No delivery service took this message. Okta's own provider sends the code.";
+    "No delivery service accepted this message. Okta's own provider sends the code.";
 
-/// What they read where a report has no text.
+/// The text in the platform's log if a report has no text.
 const REPORTED: &str = "A rule forbids this message, so Portcullis did not send it. Okta's own \
      provider sends the code.";
 
 pub(super) const EVENT_TYPE: &str = "com.okta.telephony.provider";
 
-/// What every request type begins with.
+/// The beginning of every request type.
 const REQUEST_TYPE: &str = "com.okta.user.telephony.";
 
 /// The inputs that a call can have.

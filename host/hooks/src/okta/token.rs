@@ -63,10 +63,10 @@ impl Adapter for Token {
     }
 
     fn description(&self) -> &'static str {
-        "Okta issues the token unmodified when the hook is late or answers with another status \
-         than 200, so a closed hook refuses with `200` and `error`, whatever the cause. \
-         Restricted: the shortest lifetime and a claim `degraded`, for named applications; all \
-         others are refused. Open: `200` and `{}`, but 401 to an unauthenticated caller."
+        "Okta issues the token unmodified if the hook is late or answers anything but 200, so a \
+         closed hook refuses with `200` and `error`, whatever the cause. Restricted: the shortest \
+         lifetime and a claim `degraded`, for named applications; all others are refused. Open: \
+         `200` and `{}`, but 401 for an unauthenticated caller."
     }
 
     fn offers_restricted(&self) -> bool {
@@ -308,11 +308,11 @@ fn is_there(value: Value<'_>) -> bool {
     !value.is_null()
 }
 
-/// What a person reads where there is no decision.
+/// The text for a person if there is no decision.
 const UNCHECKED: &str = "Your access could not be checked, so you are not signed in. Please try \
      again. If that does not help, call the help desk.";
 
-/// What a person reads where a denial has no text.
+/// The text for a person if a denial has no text.
 const DENIED: &str =
     "You are not allowed to sign in here. Please call the help desk if you should be.";
 

@@ -58,19 +58,19 @@ impl Adapter for Pdp {
     }
 
     fn shown(&self) -> Shown {
-        Shown::Application("`payload` of the first statement, which the gateway forwards")
+        Shown::Application("`payload` of the first statement, which the gateway passes on")
     }
 
     fn description(&self) -> &'static str {
-        "The contract sets no time limit; the one here is the host's. The request asks for a \
-         permission, so only `allow` permits: `abstain` is `NOT_APPLICABLE`, also without an \
-         enforcing binding. A query is decided for each combination of its values, at most 256, \
-         and its answer lists those that are permitted; an attribute without `values` gets 400, \
-         since the host has no list of them. A request that is invalid as a whole gets 400, 401 or \
-         413, whatever the safe answer is. Closed: `200` with `INDETERMINATE` and `authorized: \
-         false`; 500, or 503 when there are too many calls, where the request could not be read \
-         before the failure. Open: `PERMIT`. Restricted is not offered. `deploymentPackageId` is \
-         the generation, `id` the record."
+        "The contract sets no time limit; this one is the host's. The caller asks for permission, \
+         so only `allow` permits: `abstain` is `NOT_APPLICABLE`, also if no binding enforces. A \
+         query is decided for each combination of its values, at most 256, and its answer lists \
+         those that are permitted; an attribute without `values` gets 400, because the host has no \
+         list of them. A request that is invalid as a whole gets 400, 401 or 413, whatever the \
+         safe answer is. Closed: `200` with `INDETERMINATE` and `authorized: false`; a request \
+         that could not be read before the failure gets 500, or 503 if there are too many calls. \
+         Open: `PERMIT`. Restricted is not offered. `deploymentPackageId` is the generation, `id` \
+         the record."
     }
 
     fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
@@ -220,8 +220,7 @@ impl Adapter for Pdp {
     fn effect_support(&self, effect: Effect) -> Support {
         Support::Native(match effect {
             Effect::Abstain => {
-                "`NOT_APPLICABLE`, `authorized: false`: no finding permits the \
-                request"
+                "`NOT_APPLICABLE`, `authorized: false`, because no plugin permits the access"
             }
             Effect::Allow => "`PERMIT`, `authorized: true`",
             Effect::StepUp => "`DENY`, with a statement `step-up`",
@@ -392,7 +391,7 @@ fn timestamp(at: Millis) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// What a client reads where a denial has no text.
+/// The text for a client if a denial has no text.
 const DENIED: &str = "You do not have access here. Please call the help desk if you need it.";
 
 const SINGLE: &str = "/governance-engine";

@@ -64,13 +64,13 @@ impl Adapter for Sideband {
     }
 
     fn description(&self) -> &'static str {
-        "The gateway continues with the echoed request or response, so an allowance repeats all of \
-         it. An invalid request gets 400, 401 or 413 with `{id, message}`, whatever the safe \
-         answer is, since the host has nothing to echo; 500, or 503 when there are too many calls, \
-         where the request could not be read before the failure. Closed: `200` with a `response` \
-         of 503; in the response phase, that in place of the response. Open: the request or \
-         response unchanged. Restricted is not offered. A denial is a `response` of 403. 429 is \
-         never sent: the gateway would refuse all calls until `Retry-After`."
+        "The gateway continues with the echoed request or response, so an answer that allows \
+         repeats all of it. An invalid request gets 400, 401 or 413 with `{id, message}`, whatever \
+         the safe answer is, because it cannot be echoed; a request that could not be read before \
+         the failure gets 500, or 503 if there are too many calls. Closed: `200` with a `response` \
+         of 503; in the response phase, this one replaces the response. Open: everything as it \
+         came. Restricted is not offered. A denial is a `response` of 403. 429 is never sent: the \
+         gateway would refuse all calls until `Retry-After`."
     }
 
     fn routes(&self, path: &str) -> Vec<(String, &'static str)> {
@@ -180,16 +180,15 @@ impl Adapter for Sideband {
                 Native("in the response phase: `/headers/NAME` or `/body`")
             }
             ChangeKind::Set(_) | ChangeKind::Remove(_) => {
-                Unsupported("only a request and its response pass the gateway")
+                Unsupported("the hook changes a request and its response only")
             }
-            ChangeKind::CapLifetime(_) => Unsupported("a request has no lifetime"),
+            ChangeKind::CapLifetime(_) => Unsupported("requests and responses have no lifetime"),
             ChangeKind::AddGrant => {
-                Unsupported("the answer grants nothing; set a header that the API reads")
+                Unsupported("the hook grants nothing; set a header that the API reads")
             }
             ChangeKind::DropGrant => Fallback(
                 &[FallbackTo::Deny],
-                "the answer grants nothing, so no grant can be \
-                    removed",
+                "the hook grants nothing, so nothing can be taken away",
             ),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("a request makes no user"),
             ChangeKind::Credential => Unsupported("no password is checked"),
@@ -684,11 +683,11 @@ fn is_status(text: &str) -> bool {
         && matches!(text.as_bytes(), [b'2'..=b'5', ..])
 }
 
-/// What an API's client reads where a denial has no text.
+/// The text for an API's client if a denial has no text.
 const DENIED: &str = "You do not have access here. Please call the help desk if you need it.";
-/// What it reads where a stronger proof is wanted and there is no text.
+/// The text for an API's client if a step-up has no text.
 const STRONGER: &str = "This needs a stronger sign-in. Please sign in again with a second factor.";
-/// What it reads where there is no decision.
+/// The text for an API's client if there is no decision.
 const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. \
      If that does not help, call the help desk.";
 /// RFC 9470 section 3.
