@@ -60,21 +60,25 @@ pub fn write(context: &AdminContext) -> String {
     page.one("portcullis_ready", READY, u8::from(readiness.ready()));
     page.one(
         "portcullis_active_generation",
-        "The active release set; 0 without one",
+        "The version of the active release set; 0 without one",
         generation.map_or(0, |it| it.number),
     );
     let ends = generation.map_or(0, |it| it.expires_at().0 / 1_000);
     page.one(
         "portcullis_release_expires_timestamp_seconds",
-        "When the active release or a manifest of it expires",
+        "The time at which the active release or a manifest of it expires",
         ends,
     );
     let root = host.root.load().expires.0 / 1_000;
-    page.one("portcullis_trust_root_expires_timestamp_seconds", "When the trust root ends", root);
+    page.one(
+        "portcullis_trust_root_expires_timestamp_seconds",
+        "The time at which the trust root expires",
+        root,
+    );
     page.family(
         "portcullis_certificate_expires_timestamp_seconds",
         "gauge",
-        "When the TLS certificate ends",
+        "The time at which the TLS certificate expires",
     );
     if let Some(tls) = &host.tls {
         page.sample(
@@ -86,7 +90,7 @@ pub fn write(context: &AdminContext) -> String {
     page.family(
         "portcullis_issuer_keys_age_seconds",
         "gauge",
-        "How old the keys of an issuer of tokens are; none where there are none",
+        "The age of the keys of an issuer of tokens; no sample without keys",
     );
     for keys in host.keys.load().iter() {
         if let Some(age) = keys.age_ms() {
@@ -100,7 +104,7 @@ pub fn write(context: &AdminContext) -> String {
     page.family(
         "portcullis_break_glass_open",
         "gauge",
-        "1 while a break-glass document holds the hook open",
+        "1 while a break-glass document is active on the hook",
     );
     for hook in &active_config.hooks {
         page.sample(
@@ -112,22 +116,18 @@ pub fn write(context: &AdminContext) -> String {
     page.one("portcullis_requests_in_flight", IN_PROGRESS, host.admission.in_flight());
     page.one(
         "portcullis_requests_in_flight_limit",
-        "Calls that may be in flight; further ones get the safe answer",
+        "The limit of calls in progress; further calls get the safe answer",
         host.admission.limit(),
     );
     let name = "portcullis_unrouted_requests_total";
-    page.family(
-        name,
-        "counter",
-        "Requests that belong to no hook, by what they were answered with",
-    );
+    page.family(name, "counter", "Requests that belong to no hook, by their answer");
     for (answer, count) in host.unrouted.all() {
         page.sample(name, &labels(&[("answer", answer)]), count);
     }
     page.connections(&host.connections);
     page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
     let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
-    page.family(name, "counter", "Plugins prepared, by the source of their code");
+    page.family(name, "counter", "Prepared plugins, by the source of their code");
     for (source, count) in
         [("compiled", done.compiled), ("cache", done.cached), ("cache-rejected", done.corrupt)]
     {
@@ -135,10 +135,10 @@ pub fn write(context: &AdminContext) -> String {
     }
     page.one(
         "portcullis_dedup_entries",
-        "Events whose answer would be given again",
+        "Events in the cache of responses for retries",
         host.dedup.len(),
     );
-    page.one("portcullis_log_next", "The next record's place in the log", health.next);
+    page.one("portcullis_log_next", "The index of the next record in the log", health.next);
     page.one("portcullis_log_durable", "Records that survive a power loss", health.durable);
     page.one(
         "portcullis_log_published",
@@ -148,7 +148,7 @@ pub fn write(context: &AdminContext) -> String {
     page.one("portcullis_log_queued", "Records that wait for the disk", health.queued);
     page.one(
         "portcullis_log_stopped",
-        "1 once the record has stopped",
+        "1 once the audit log has stopped",
         u8::from(health.stopped.is_some()),
     );
     page.one(
@@ -160,7 +160,7 @@ pub fn write(context: &AdminContext) -> String {
         host.hook_states.all().iter().map(|lasting| lasting.corrections.counted()).sum();
     page.one(
         "portcullis_log_pending_corrections",
-        "Answers that left without a record and are not in the log yet",
+        "Answers that were sent without a record and are not in the log yet",
         counted,
     );
     let unkept: usize =
@@ -175,12 +175,13 @@ pub fn write(context: &AdminContext) -> String {
         for (name, help, count) in [
             (
                 "portcullis_traces_exported_total",
-                "Traces that the collector took",
+                "Traces that the collector accepted",
                 &counts.exported,
             ),
             (
                 "portcullis_traces_dropped_total",
-                "Traces for which there was no room, or that the collector did not take",
+                "Traces that were dropped, because the queue was full or the collector did not \
+                 accept them",
                 &counts.dropped,
             ),
         ] {
@@ -189,7 +190,7 @@ pub fn write(context: &AdminContext) -> String {
         }
     }
     let name = "portcullis_log_lines_lost_total";
-    page.family(name, "counter", "Log lines that standard error did not take");
+    page.family(name, "counter", "Log lines that could not be written to standard error");
     page.sample(name, "", lost_lines());
     page.registry(host.registry.as_ref());
     page.family("portcullis_build_info", "gauge", "The build");
@@ -221,7 +222,7 @@ pub fn early(frontend: &Frontend) -> String {
 impl Page {
     fn hooks(&mut self, hooks: &[&Hook]) {
         let name = "portcullis_decisions_total";
-        self.family(name, "counter", "Decisions that left, by verdict");
+        self.family(name, "counter", "Decisions that were sent, by verdict");
         for hook in hooks {
             for verdict in Effect::ALL {
                 self.hook(name, hook, ("verdict", verdict.name()), hook.metrics.decisions(verdict));
@@ -235,14 +236,18 @@ impl Page {
             }
         }
         let name = "portcullis_rejections_total";
-        self.family(name, "counter", "What was counted and not recorded, by reason");
+        self.family(
+            name,
+            "counter",
+            "Rejections, which are counted and not recorded one by one, by reason",
+        );
         for hook in hooks {
             for cause in Cause::ALL {
                 self.hook(name, hook, ("reason", cause.code()), hook.metrics.rejections(cause));
             }
         }
         let name = "portcullis_rejected_members_total";
-        let help = "Requests rejected for the shape of a member, by member; none before the first";
+        let help = "Requests rejected because of a member, by member; no sample before the first";
         self.family(name, "counter", help);
         for hook in hooks {
             for (cause, member, count) in hook.metrics.members.all() {
@@ -251,11 +256,7 @@ impl Page {
             }
         }
         let name = "portcullis_auth_failures_total";
-        self.family(
-            name,
-            "counter",
-            "Callers that did not prove themselves, by what was wrong with their proof",
-        );
+        self.family(name, "counter", "Calls whose caller could not be authenticated, by reason");
         for hook in hooks {
             for unproven in AuthError::ALL {
                 self.hook(
@@ -267,10 +268,10 @@ impl Page {
             }
         }
         let name = "portcullis_duplicate_requests_total";
-        self.family(name, "counter", "Cached responses to retries");
+        self.family(name, "counter", "Retries that got the cached response");
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.duplicates()));
         let name = "portcullis_response_write_failures_total";
-        self.family(name, "counter", "Answers whose last byte did not leave");
+        self.family(name, "counter", "Answers that could not be sent completely");
         hooks
             .iter()
             .for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.undelivered_total()));
@@ -278,11 +279,11 @@ impl Page {
         self.family(
             name,
             "gauge",
-            "Members that the platform sends and the hook kind is not known to have",
+            "Members of requests that the host does not know for the hook kind",
         );
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.drift.seen().len()));
         let name = "portcullis_stage_duration_seconds";
-        self.family(name, "histogram", "What each stage of a call took");
+        self.family(name, "histogram", "The time that each stage of a call took");
         for hook in hooks {
             for stage in Stage::ALL {
                 self.times(name, &of(hook, &[("stage", stage.name())]), &hook.metrics.times(stage));
@@ -292,7 +293,7 @@ impl Page {
 
     fn bindings(&mut self, bindings: &[&BindingMetrics]) {
         let name = "portcullis_plugin_evaluations_total";
-        self.family(name, "counter", "What plugins answered, by verdict or fault");
+        self.family(name, "counter", "Plugin runs, by verdict or fault");
         for binding in bindings {
             for (outcome, count) in binding.outcomes() {
                 self.sample(
@@ -308,23 +309,19 @@ impl Page {
             .iter()
             .for_each(|binding| self.sample(name, &binding.labels, binding.offloaded_runs()));
         let name = "portcullis_plugin_quarantines_total";
-        self.family(
-            name,
-            "counter",
-            "How often a plugin was quarantined because it failed too often",
-        );
+        self.family(name, "counter", "How often a plugin was quarantined");
         bindings
             .iter()
             .for_each(|binding| self.sample(name, &binding.labels, binding.quarantines()));
         let name = "portcullis_plugin_duration_seconds";
-        self.family(name, "histogram", "What asking a plugin took, all runs of a call together");
+        self.family(name, "histogram", "The time that a plugin took, all runs of a call together");
         bindings.iter().for_each(|binding| self.times(name, &binding.labels, &binding.times()));
     }
 
     /// How the bindings in force stand at this moment.
     fn breakers(&mut self, bindings: &[&Binding], now: Instant) {
         let name = "portcullis_plugin_quarantined";
-        self.family(name, "gauge", "1 while a plugin is quarantined because it failed too often");
+        self.family(name, "gauge", "1 while a plugin is quarantined");
         for binding in bindings {
             let quarantined = binding.breaker.state(now) != BreakerState::Closed;
             self.sample(name, &binding.metrics.labels, u8::from(quarantined));
@@ -341,7 +338,7 @@ impl Page {
             .for_each(|binding| self.sample(name, &binding.metrics.labels, binding.pool.waiting()));
     }
 
-    /// What is tried, and how it compares.
+    /// Writes the candidates and their comparisons.
     fn candidates(&mut self, candidates: &[(&Arc<Binding>, &CandidateBinding)]) {
         let name = "portcullis_candidate_comparisons_total";
         self.family(
@@ -356,7 +353,11 @@ impl Page {
             }
         }
         let name = "portcullis_candidate_differences_total";
-        self.family(name, "counter", "In what a candidate and the live plugin differed");
+        self.family(
+            name,
+            "counter",
+            "Differences between a candidate and the live plugin, by kind",
+        );
         for (_, rollout) in candidates {
             for (what, count) in rollout.differences() {
                 let own = &rollout.binding.metrics.labels;
@@ -367,7 +368,7 @@ impl Page {
         self.family(
             name,
             "gauge",
-            "1 once a candidate has spent its divergence budget and is asked no more",
+            "1 once a candidate has exceeded its divergence budget and is not called any more",
         );
         for (_, rollout) in candidates {
             self.sample(name, &rollout.binding.metrics.labels, u8::from(rollout.is_stopped()));
@@ -378,14 +379,14 @@ impl Page {
     fn connections(&mut self, limiter: &ConnectionLimiter) {
         let now = limiter.snapshot();
         let name = "portcullis_connections";
-        self.family(name, "gauge", "Connections, by whether a caller has authenticated");
+        self.family(name, "gauge", "Connections, by whether the caller is authenticated");
         for (state, count) in
             [("authenticated", now.authenticated), ("unauthenticated", now.unauthenticated)]
         {
             self.sample(name, &labels(&[("state", state)]), count);
         }
         let most = limiter.limits().connections;
-        self.one("portcullis_connections_limit", "Connections that there may be at once", most);
+        self.one("portcullis_connections_limit", "The limit of connections", most);
         let name = "portcullis_connections_closed_total";
         self.family(name, "counter", "Connections that were closed because of a limit, by reason");
         for (reason, count) in [
@@ -404,22 +405,22 @@ impl Page {
             "portcullis_registry_polls_total",
             "portcullis_registry_last_contact_timestamp_seconds",
         );
-        self.family(polls, "counter", "Looks at the release in the registry, by what they came to");
+        self.family(polls, "counter", "Polls of the release in the registry, by outcome");
         for outcome in source.iter().flat_map(|_| Outcome::ALL) {
             let count = source.map_or(0, |source| source.count(outcome));
             self.sample(polls, &labels(&[("outcome", outcome.name())]), count);
         }
-        self.family(contact, "gauge", "When the registry last gave something that could be judged");
+        self.family(contact, "gauge", "The time of the registry's last usable answer");
         if let Some(contacted) = source.and_then(|source| source.state().contact) {
             self.sample(contact, "", contacted.0 / 1_000);
         }
     }
 
-    /// What every process is asked for, under the names that every process uses.
+    /// Writes the metrics of the process under their standard names.
     fn process(&mut self, context: &AdminContext) {
         self.one(
             "process_start_time_seconds",
-            "When the host came up",
+            "The time at which the host started",
             context.started_at.0 / 1_000,
         );
         if let Some(pages) =
