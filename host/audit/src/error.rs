@@ -96,7 +96,7 @@ impl AuditError {
     /// Returns advice for the operator. `None`: there is none.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::InUse(_) => "stop the other process, or give this one a directory of its own",
+            Self::InUse(_) => "stop the other process, or set another directory for this one",
             Self::Checkpoint { cause: NoteError::Unsigned(_), .. } => {
                 "use the key with which this log was begun, or begin a new log"
             }

@@ -38,9 +38,9 @@ pub(crate) struct Place {
 pub(crate) enum Unreadable {
     #[error("it could not be read: {0}")]
     Disk(#[from] io::Error),
-    #[error("it is not what was written there")]
+    #[error("its content differs from what was written")]
     Changed,
-    #[error("it holds what this version does not know")]
+    #[error("it has a format that this version does not support")]
     Unknown,
 }
 

@@ -16,7 +16,7 @@ pub enum Fault {
     #[error("the plugin did not finish in time")]
     Deadline,
     /// It asked for more memory than its limit.
-    #[error("the plugin asked for more memory than its limit")]
+    #[error("the plugin exceeded its memory limit")]
     Memory,
     /// It recursed too deep.
     #[error("the plugin used up its stack")]
@@ -24,7 +24,7 @@ pub enum Fault {
     /// It said more than its output limit: in its decision, or in notes.
     #[error("the plugin's output is larger than its limit")]
     Output,
-    /// What it returned is not well-formed: not UTF-8, outside its memory, an unknown case.
+    /// Its output is malformed: not UTF-8, outside its memory, or an unknown case.
     #[error("the plugin's output is malformed")]
     Malformed,
     /// It returned an error. Its text goes to the sealed part of the record only.
@@ -50,7 +50,7 @@ impl Fault {
         }
     }
 
-    /// What to do about it.
+    /// Returns the hint: what to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Trap(_) | Self::Stack | Self::Malformed => {
@@ -65,7 +65,7 @@ impl Fault {
         Some(hint.to_owned())
     }
 
-    /// What an error from inside the sandbox means.
+    /// Classifies an error from inside the sandbox.
     pub(crate) fn from_wasmtime(error: &wasmtime::Error) -> Self {
         if let Some(fault) = error.downcast_ref::<Self>() {
             return fault.clone();

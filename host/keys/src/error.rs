@@ -1,4 +1,4 @@
-//! What can be wrong with a key or its file, in the operator's words.
+//! Errors of a key or its file, in the operator's words.
 //!
 //! Invariant: no message holds any part of a secret; a key is named by its name or its file.
 
@@ -36,7 +36,7 @@ pub enum KeyError {
         mode: u32,
     },
     /// The file is larger than any key.
-    #[error("the key file `{path}` is larger than any key")]
+    #[error("the key file `{path}` is too large for a key")]
     TooLarge {
         /// The file, as the operator gave it.
         path: String,
@@ -50,7 +50,7 @@ pub enum KeyError {
         why: &'static str,
     },
     /// The operating system gave no random bytes.
-    #[error("the operating system did not give random bytes")]
+    #[error("the operating system provides no random bytes")]
     Randomness,
 }
 
@@ -70,7 +70,7 @@ impl KeyError {
         }
     }
 
-    /// What to do about it, where there is something to do.
+    /// Returns the hint: what to do about it, if anything can be done.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name(_) => Some(

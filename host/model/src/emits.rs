@@ -1,4 +1,4 @@
-//! What a manifest's `emits` lets a plugin say.
+//! The effects and changes that a manifest's `emits` allows a plugin.
 //!
 //! Invariant: a decision that passed [`Emits::check`] holds declared effects, codes of the catalogue,
 //! declared changes and well-formed values, nothing else. Whether a platform can say it is for `hooks`.
@@ -20,13 +20,13 @@ pub struct Emits {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmitsError {
     /// No change is called that, or none with that target.
-    #[error("`{0}` in `emits` is no change")]
+    #[error("`{0}` in `emits` is not a change")]
     UnknownChange(String),
     /// A change to a place, without the place or with a malformed one.
-    #[error("`{0}` in `emits` does not say at which place")]
+    #[error("`{0}` in `emits` has no place")]
     Path(String),
     /// A grant of an unknown kind.
-    #[error("`{0}` in `emits` names no kind of grant")]
+    #[error("`{0}` in `emits` does not name a kind of grant")]
     GrantKind(String),
     /// A waiver of what nobody may waive.
     #[error("`{0}` in `emits` would waive a finding about audit, termination or revocation")]
@@ -38,11 +38,11 @@ pub enum EmitsError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Overreach {
     /// An effect that is not in `emits`.
-    #[error("finding {at} says `{}`, which the manifest does not declare", effect.name())]
+    #[error("finding {at} has the effect `{}`, which the manifest does not declare", effect.name())]
     Effect {
         /// Which finding.
         at: usize,
-        /// What it says.
+        /// The effect.
         effect: Effect,
     },
     /// A code that is not in the message catalogue.
@@ -64,7 +64,7 @@ pub enum Overreach {
     MalformedFinding {
         /// Which finding.
         at: usize,
-        /// What is wrong.
+        /// The problem.
         what: &'static str,
     },
     /// A part of a change that is not well-formed.
@@ -72,7 +72,7 @@ pub enum Overreach {
     MalformedChange {
         /// Which change.
         at: usize,
-        /// What is wrong.
+        /// The problem.
         what: &'static str,
     },
     /// A risk above 100.
@@ -119,7 +119,7 @@ impl Emits {
             if finding.arguments.iter().any(|Attribute { value, .. }| !is_json(value)) {
                 return Err(Overreach::MalformedFinding {
                     at,
-                    what: "the value of an argument is not json",
+                    what: "the value of an argument is not JSON",
                 });
             }
         }
@@ -220,19 +220,20 @@ impl EmitsError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the hint: what to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::UnknownChange(_) => {
                 "write it like `set:access-token:/claims/until`, `cap-lifetime:id-token` or `create-user`".into()
             }
             Self::Path(_) => {
-                "end it with a json pointer, or with one and `/*`, like `set:access-token:/claims/*`".into()
+                "end it with a JSON Pointer, or with one and `/*`, like \
+                 `set:access-token:/claims/*`".into()
             }
             Self::GrantKind(_) => {
                 format!("use one of {}", GRANT_KINDS.map(|kind| format!("`{}`", kind.name())).join(", "))
             }
-            Self::Waiver(_) => "leave it out: such a finding stands whatever a plugin says".into(),
+            Self::Waiver(_) => "remove it: such a finding cannot be waived by a plugin".into(),
         })
     }
 }
@@ -244,7 +245,7 @@ impl Overreach {
         crate::Cause::UndeclaredOutput.code()
     }
 
-    /// What to do about it.
+    /// Returns the hint: what to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Effect { effect, .. } => {
@@ -271,7 +272,7 @@ struct Pattern {
     narrowed: Narrowed,
 }
 
-/// What narrows a declared change further than its kind.
+/// The restriction of a declared change beyond its kind.
 enum Narrowed {
     No,
     /// At exactly that place.
@@ -346,11 +347,11 @@ impl Pattern {
 fn well_formed(change: &Change) -> Result<(), &'static str> {
     match change {
         Change::Set { path, .. } | Change::Remove { path, .. } if split_pointer(path).is_none() => {
-            Err("its path is not a json pointer")
+            Err("its path is not a JSON Pointer")
         }
-        Change::Set { value, .. } if !is_json(value) => Err("its value is not json"),
+        Change::Set { value, .. } if !is_json(value) => Err("its value is not JSON"),
         Change::Statement(statement) if !is_json(&statement.payload) => {
-            Err("its payload is not json")
+            Err("its payload is not JSON")
         }
         Change::Waive(codes) if !codes.iter().all(|code| waiver::may_be_waived(code)) => {
             Err("it waives a finding about audit, termination or revocation")

@@ -27,7 +27,7 @@ pub struct MessagesError {
     pub problem: MessageProblem,
 }
 
-/// What is wrong with a message.
+/// A problem of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageProblem {
     /// Codes are `[A-Z][A-Z0-9_]{0,63}`.
@@ -39,7 +39,7 @@ pub enum MessageProblem {
     #[error("has no text in `en`")]
     NoEnglish,
     /// Not a language tag such as `de` or `pt-BR` (RFC 5646).
-    #[error("is under something that is not a language tag")]
+    #[error("has a language tag that is not valid")]
     Language,
     /// See [`MAX_MESSAGE_CHARS`].
     #[error("is empty or longer than {MAX_MESSAGE_CHARS} characters")]
@@ -160,7 +160,7 @@ impl MessagesError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the hint: what to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self.problem {
             MessageProblem::Code => "rename it, like `SOD_CONFLICT`".into(),

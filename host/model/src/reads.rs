@@ -40,22 +40,22 @@ pub struct Reads {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadsError {
     /// Not a path of the model.
-    #[error("`{0}` in `reads` is not something a call has")]
+    #[error("`{0}` in `reads` is not an input of a call")]
     Unknown(String),
     /// A payload pointer that is not `KIND:POINTER`.
-    #[error("`{0}` in `reads` is not a hook kind, a colon and a json pointer")]
+    #[error("`{0}` in `reads` is not a hook kind, a colon and a JSON Pointer")]
     Pointer(String),
     /// A table column.
     #[error(
-        "`{0}` in `reads` looks like a column of a reference table, and tables come with a later \
-         version"
+        "`{0}` in `reads` looks like a column of a reference table, which this version does not \
+         support"
     )]
     Table(String),
     /// Required, but not read.
     #[error("`{0}` is in `requires` and not in `reads`")]
     NotRead(String),
     /// Required, but a wildcard.
-    #[error("`{0}` in `requires` is a wildcard, which nothing can fail to have")]
+    #[error("`{0}` in `requires` is a wildcard, which cannot be missing")]
     Wildcard(String),
 }
 
@@ -229,7 +229,7 @@ impl ReadsError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the hint: what to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unknown(_) => {
@@ -244,7 +244,7 @@ impl ReadsError {
     }
 }
 
-/// What is read of a principal or an entity.
+/// The inputs of a principal or an entity.
 #[derive(Default)]
 struct Members {
     any: bool,

@@ -8,7 +8,7 @@
 use crate::call::Entity;
 use crate::json::Document;
 
-/// What a search is for: the one of the three that its call leaves open.
+/// The target of a search: the one of the three that its call leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SearchTarget {
     /// Who may do it?
@@ -33,7 +33,7 @@ pub struct Page<'a> {
 pub struct SearchPage {
     /// In the order of their ids. May be short, even empty, and not be the last.
     pub results: Vec<Entity>,
-    /// Where this page ends: every result up to this id has been told. `None` at the end.
+    /// The end of this page: the search has returned every result up to this id. `None` at the end.
     pub next: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub enum SearchPageError {
         at: usize,
     },
     /// An attribute whose value is not JSON.
-    #[error("result {at} has an attribute whose value is not json")]
+    #[error("result {at} has an attribute whose value is not JSON")]
     Attribute {
         /// Which result, counted from 1.
         at: usize,

@@ -34,7 +34,7 @@ pub enum ReadError {
     #[error("the checkpoint is not accepted: {0}")]
     Checkpoint(NoteError),
     /// The log has fewer entries.
-    #[error("there is no record {index}: the log has {size}")]
+    #[error("the log has no record {index}: it has {size} records")]
     NoSuchRecord {
         /// The record that was asked for.
         index: u64,
@@ -70,7 +70,7 @@ impl ReadError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File { .. } => Some(
-                "name the log's directory: the one that holds `checkpoint`, or the one above it"
+                "give the log's directory, which holds `checkpoint`, or its parent directory"
                     .into(),
             ),
             Self::Checkpoint(NoteError::Unsigned(_)) => {
@@ -80,8 +80,8 @@ impl ReadError {
                 Some("check the number, and that this is the log that the answer names".into())
             }
             Self::NotYetCovered { .. } => Some(
-                "try again: a checkpoint covers a record about a second after it was made, and \
-                 while the log's disk is full once there is room again"
+                "try again: a checkpoint covers a record after about a second, or, if the log's \
+                 disk is full, once it has room again"
                     .into(),
             ),
             Self::Checkpoint(_) | Self::Damaged(_) => {

@@ -30,17 +30,17 @@ pub struct Manifest {
     pub wasm_size: u64,
     /// The hook kinds it is made for.
     pub hooks: Vec<String>,
-    /// What it sees of a call.
+    /// The inputs of a call that it reads.
     pub reads: Reads,
-    /// What it can say.
+    /// The effects and changes that it may emit.
     pub emits: Emits,
-    /// What it asks of the host, and does beyond deciding.
+    /// The capabilities that it requests.
     pub capabilities: BTreeSet<Capability>,
-    /// What one call may use.
+    /// The limits of one call.
     pub limits: Limits,
     /// The text for people, by finding code.
     pub messages: Messages,
-    /// What its settings look like.
+    /// The schema of its settings.
     pub settings_schema: Option<SettingsSchema>,
     /// The suite that it passed before it was signed, and must pass before it decides.
     pub suite: Option<PassedSuite>,
@@ -57,7 +57,7 @@ pub struct Manifest {
 pub enum Capability {
     /// Notes for the sealed part of the record.
     Journal,
-    /// What the plugin remembers. Its store comes with a later version.
+    /// The memory of the plugin. This version has no store for it.
     Memory,
     /// Read-only tables. Their store comes with a later version.
     Reference,
@@ -315,7 +315,7 @@ impl Predicate {
         }
         if self.world != Manifest::WORLD {
             let sentence = format!(
-                "the plugin {} is built for {}, this host speaks `{}`",
+                "the plugin {} is built for {}, but this host supports `{}`",
                 quoted(&self.id),
                 quoted(&self.world),
                 Manifest::WORLD
@@ -344,7 +344,7 @@ impl Predicate {
             self.capabilities.iter().find(|capability| !capability.available())
         {
             let sentence = format!(
-                "the plugin {} asks for `{}`, whose store comes with a later version of this host",
+                "the plugin {} requests `{}`, which this version of the host does not support",
                 quoted(&self.id),
                 capability.name()
             );

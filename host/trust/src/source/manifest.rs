@@ -37,7 +37,7 @@ pub struct ManifestSource {
     requires: Vec<String>,
     #[serde(default)]
     emits: EmitsText,
-    /// What it asks of the host, and does beyond deciding.
+    /// The capabilities that it requests.
     #[serde(default)]
     pub capabilities: BTreeSet<Capability>,
     #[serde(default)]
@@ -159,6 +159,6 @@ fn schema_text(schema: &str) -> Result<SchemaText, Refusal> {
     let digest = strict_json::sha256(schema.as_bytes());
     let schema = RawValue::from_string(schema.to_owned());
     let schema =
-        schema.map_err(|error| malformed(format!("its settings schema is not json: {error}")))?;
+        schema.map_err(|error| malformed(format!("its settings schema is not JSON: {error}")))?;
     Ok(SchemaText { digest, schema })
 }
