@@ -96,7 +96,7 @@ fn a_release_is_published_watched_and_taken_back() {
     let ran = publish(&deployment, &["--host", &admin]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
-        ran.out.contains(": active; generation 2 decides\n  org.portcullis.sod "),
+        ran.out.contains(": active; generation 2 is active\n  org.portcullis.sod "),
         "{}",
         ran.out
     );
@@ -179,7 +179,7 @@ fn a_release_is_published_watched_and_taken_back() {
     let ran = deployment.run(&[&back[..], &grounds, &["--key", "keys/release.key"]].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
-        ran.out.contains("release set 2 → 1") && ran.out.contains("active; generation 1 decides"),
+        ran.out.contains("release set 2 → 1") && ran.out.contains("active; generation 1 is active"),
         "{}",
         ran.out
     );
@@ -295,7 +295,7 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     );
     fs::rename(deployment.path("sod.json"), deployment.path("dist/sod.json")).unwrap();
     let ran = publish(&["--host", &admin]);
-    assert!(ran.code == 0 && ran.out.contains("active; generation 3 decides"), "{ran:?}");
+    assert!(ran.code == 0 && ran.out.contains("active; generation 3 is active"), "{ran:?}");
     let ran = publish(&["--host", &admin, "--host", "http://127.0.0.1:1", "--wait", "1"]);
     assert!(ran.code == 1 && ran.out.contains("published already"), "{ran:?}");
     assert!(
@@ -320,7 +320,7 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
     let back = [&["release", "rollback", "--version", "1"][..], &to, &grounds, &["--host", &admin]]
         .concat();
     let ran = deployment.run(&back);
-    assert!(ran.code == 0 && ran.out.contains("active; generation 1 decides"), "{ran:?}");
+    assert!(ran.code == 0 && ran.out.contains("active; generation 1 is active"), "{ran:?}");
     assert!(stops(&host));
     host.stop();
     let names: Vec<_> = fs::read_dir(deployment.path("shared/plugins"))

@@ -31,14 +31,7 @@ pub enum Audit {
     /// Show records, each proved against the signed checkpoint. With the sealing key their sealed
     /// parts are shown too.
     #[command(
-        after_help = "Examples:\n  portcullis audit show --log audit/log --vkey log.vkey --type \
-                      hook.decision\n  portcullis audit show --log audit/log --vkey log.vkey \
-                      --index 17 \\\n    --sealing-key keys/sealing.key\n  portcullis audit show \
-                      --log audit/log --vkey log.vkey \\\n    --help-desk-reference K7QF2MXA\n\nExit 1: a record is not \
-                      what was signed. Exit 2: no record has that type, or no time is between \
-                      these. Exit 3: there is no record `--index` or \
-                      no decision with the help-desk reference, or the other options do not let it \
-                      through. Exit 4: it is durable, and no checkpoint covers it yet."
+        after_help = "Examples:\n  portcullis audit show --log audit/log --vkey log.vkey --type hook.decision\n  portcullis audit show --log audit/log --vkey log.vkey --index 17 \\\n    --sealing-key keys/sealing.key\n\nExit 1: a record differs from what was signed. Exit 2: no record can have that type, or a time between these. Exit 3: the log has no record `--index`, or the other options leave it out. Exit 4: the record is durable, but no checkpoint covers it yet."
     )]
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof) and the record beside it, or check a proof.
@@ -144,7 +137,7 @@ impl Verify {
     fn run(self) -> CliResult {
         let key = files::read_public_key(&self.vkey)?;
         if !self.log.exists() {
-            let message = format!("there is no folder `{}`", self.log.display());
+            let message = format!("the folder `{}` does not exist", self.log.display());
             return Err(CliError::configuration(message).hint(Some(
                 "give `--log` the folder that holds `checkpoint`, such as `audit/log`",
             )));

@@ -29,12 +29,12 @@ pub enum BreakGlass {
         after_help = "Example:\n  portcullis break-glass prepare --hook token --waive SOD_CONFLICT --fail-open --minutes 30 \\\n    --person physician-in-charge --reason sign-in-stops-care --ticket PLAN-7 --output plan-7.json"
     )]
     Prepare(Prepare),
-    /// Add the signature of a break-glass key. The trust root says how many are needed.
+    /// Add the signature of a break-glass key. The trust root sets how many are needed.
     #[command(
         after_help = "Example:\n  portcullis break-glass sign plan-7.json --root trust-root.json --key cmio.key --output plan-7.json"
     )]
     Sign(SignDocument),
-    /// Open a signed document. It works once, and from now on.
+    /// Open a signed document. A document works once.
     #[command(
         after_help = "Example:\n  portcullis break-glass open plan-7.json --root trust-root.json --folder break-glass \\\n    --person noor.haddad --reason ward-4-cannot-sign-in --ticket INC-12"
     )]
@@ -233,7 +233,7 @@ impl Close {
 impl List {
     fn run(self) -> CliResult {
         if !self.state.is_dir() {
-            let message = format!("there is no folder `{}`", self.state.display());
+            let message = format!("the folder `{}` does not exist", self.state.display());
             return Err(CliError::configuration(message).hint(Some(
                 "give `--state` the host's state folder, `trust.state` of its configuration",
             )));

@@ -23,7 +23,7 @@ use crate::files;
 pub enum Hook {
     /// Post a payload file to a hook and show the answer.
     #[command(
-        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json\n\nExit 0: the answer is one of a hook. Exit 1: it is not, and the hint says what to check."
+        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json\n\nExit 0: the answer is one of a hook. Exit 1: it is not, and the hint names what to check."
     )]
     Send(Send),
     /// Diagnose a hook from outside, as its platform sees it, and report what to change. Its calls
@@ -104,7 +104,7 @@ impl Send {
         connection
             .send(request)
             .await
-            .map_err(|why| broken(why).hint(Some("read the host's log, which says what happened")))
+            .map_err(|why| broken(why).hint(Some("read the host's log for the reason")))
     }
 
     fn show(&self, answer: &Answer) -> CliResult {

@@ -48,7 +48,7 @@ impl LogFormat {
             tracing::warn!(
                 event = "log.filter-invalid",
                 %error,
-                "the host uses the default log filter, because PORTCULLIS_LOG is not a valid one"
+                "the host uses the default log filter, because PORTCULLIS_LOG is not a valid filter"
             );
         }
         Ok(lines)

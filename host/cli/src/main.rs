@@ -48,15 +48,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer hooks until the process is stopped (SIGTERM or SIGINT). SIGHUP reads configuration
-    /// and release again at once.
+    /// Answer hooks until the process is stopped (SIGTERM or SIGINT). At SIGHUP it reads
+    /// configuration and release again.
     Serve(serve::Serve),
     /// Check configuration, release and log as `serve` would, without listening.
     Check(check::Check),
     /// Make and list keys.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Sign and verify trust roots, which say who may sign what.
+    /// Sign and verify trust roots, which list who may sign what.
     #[command(subcommand)]
     Root(root::Root),
     /// Make signatures with a hardware token or on another machine, and add them to a document.

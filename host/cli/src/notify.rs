@@ -16,8 +16,8 @@ pub fn ready() {
         tracing::warn!(
             event = "listen.not-notified",
             %error,
-            "the host could not tell the service manager of NOTIFY_SOCKET that it answers, so \
-             that the manager may end it: check `Type=` of the unit"
+            "the host could not notify the service manager (NOTIFY_SOCKET) of its start, so the \
+             manager may stop it: check `Type=` of the unit"
         );
     }
 }

@@ -30,7 +30,7 @@ pub struct Registry {
     /// The file whose first line is the password or access token.
     #[arg(long, requires = "username")]
     password_file: Option<PathBuf>,
-    /// The token service of the registry, if it is on another host. It gets the password.
+    /// The token service of the registry, if it is on another host. The password is sent to it.
     #[arg(long)]
     token_realm: Option<String>,
     /// The file with the certificate authorities to trust instead of the machine's own (PEM).

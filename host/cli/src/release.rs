@@ -55,7 +55,7 @@ pub enum Release {
     /// Return every host to a release that was active before. The command signs the downgrade and
     /// publishes both.
     #[command(
-        after_help = "Examples:\n  portcullis release rollback --config portcullis.toml --person noor.haddad \\\n    --reason night-shift --ticket CHG-77 --key release.key --host http://127.0.0.1:8601\n  portcullis release rollback --config portcullis.toml --version 410 --downgrade downgrade.json\n\nWithout keys the command changes nothing and says what is missing. A rollback lifts neither a signed minimum serial nor\na revocation. The next release needs a version above all that were active, not above this one."
+        after_help = "Examples:\n  portcullis release rollback --config portcullis.toml --person noor.haddad \\\n    --reason night-shift --ticket CHG-77 --key release.key --host http://127.0.0.1:8601\n  portcullis release rollback --config portcullis.toml --version 410 --downgrade downgrade.json\n\nWithout keys the command changes nothing and lists what is missing. A rollback lifts neither a signed minimum serial nor\na revocation. The next release needs a version above all that were active, not above this one."
     )]
     Rollback(rollback::Rollback),
     /// Push a signed release with all that it names to an OCI registry.
@@ -271,7 +271,7 @@ fn may_sign(root: &TrustRoot, keys: &[SecretKey], what: &str) -> CliResult {
     }
 }
 
-/// What signatures are still missing; anything else that is wrong is an error.
+/// Returns the refusal if only signatures are missing; any other problem is an error.
 pub fn missing(verified: Result<(), Refusal>) -> CliResult<Option<Refusal>> {
     match verified {
         Ok(()) => Ok(None),

@@ -20,9 +20,7 @@ use tokio::sync::oneshot::Receiver;
 /// Answer hooks until stopped.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address, the second with that of the admin listener; logs go to standard error. \
-    From then on the host answers every call, and `/ready` says when calls get decisions. \
-    PORTCULLIS_LOG sets what is logged (default `info`; of the libraries h2, hyper and rustls only errors, unless it names them)."
+    after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address, the second with that of the admin listener; logs go to standard error. From then on the host answers every call, and `/ready` shows when calls get decisions. PORTCULLIS_LOG is the log filter (default `info`; of the libraries h2, hyper and rustls only errors, unless it names them)."
 )]
 pub struct Serve {
     /// The configuration file.
@@ -112,7 +110,7 @@ pub fn prepare(path: &std::path::Path) -> CliResult<StartupCheck> {
     StartupCheck::new(config, Clock::system()).map_err(start_failed)
 }
 
-/// What the operator gave is of no use (64), or the machine does not let us (70).
+/// Returns the error of a failed start: exit code 64 for wrong settings or files, else 70.
 pub fn start_failed(error: StartError) -> CliError {
     let hint = error.hint();
     // Several problems are a list, whose parts are escaped.

@@ -29,9 +29,9 @@ pub enum Trust {
                       off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  \
                       portcullis trust confirm-clock --add-to clock.json --root trust-root.json \
                       --key second.key \\\n    --output time-documents/clock.json\n\nThe document \
-                      says that it is now what this machine's clock shows. It confirms the clock \
-                      of a host\nthat shows the same, to a day, and moves nothing. It works once, \
-                      for the host with this log, for\nat most 24 hours.")]
+                      has the time of this machine's clock. It confirms the clock of a host that \
+                      shows\nthe same time, to a day, and changes no clock. It works once, for the \
+                      host with this log, for at\nmost 24 hours.")]
     ConfirmClock(ConfirmClock),
     /// Set a host's time back after its records got a time in the future (role `root`).
     #[command(subcommand)]
@@ -49,7 +49,7 @@ pub enum TimeResetCommand {
                       the host shows under `time` the serial that was used last."
     )]
     Prepare(Prepare),
-    /// Add signatures of root keys. The trust root says how many are needed.
+    /// Add signatures of root keys. The trust root sets how many are needed.
     #[command(after_help = "Example:\n  portcullis trust time-reset sign reset.json --root \
                       trust-root.json --key root.key \\\n    --output time-documents/reset.json")]
     Sign(SignDocument),

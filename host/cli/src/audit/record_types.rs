@@ -22,8 +22,8 @@ pub fn unknown(given: &str) -> CliError {
     let begins = if given.ends_with('.') { "begins with" } else { "is named" };
     let all: Vec<_> = families.iter().map(|family| format!("`{family}`")).collect();
     let all = format!(
-        "docs/operating.md lists all types under \"Records\"; they begin with {}, and such a \
-         beginning with its dot shows all that begin so",
+        "docs/operating.md lists all types under \"Records\"; they begin with {}, and one of these \
+         with its dot selects all types that begin so",
         all.join(", ")
     );
     CliError::usage(format!("no record type {begins} `{given}`, and the log has no such record"))

@@ -76,7 +76,7 @@ pub struct Doctor {
     format: Format,
 }
 
-/// What is known of the hook before it is looked at.
+/// The facts about the hook that are known before the first call.
 struct Target {
     name: String,
     kind: HookKind,
@@ -85,7 +85,7 @@ struct Target {
     proof: Option<(String, String)>,
     /// The issuers whose tokens the configuration accepts.
     issuers: Vec<Arc<OauthConfig>>,
-    /// Where the configuration says so: what leaves without a decision.
+    /// The safe answer, if a configuration is given.
     on_failure: Option<OnFailure>,
     budget: Option<Duration>,
 }
@@ -139,7 +139,7 @@ impl Doctor {
             Some(url) => url.clone(),
             None if config.listen.address.port() == 0 => {
                 return Err(CliError::configuration("listen.address has port 0")
-                    .hint(Some("say with `--url` where the hook is, as `serve` printed it")));
+                    .hint(Some("give the hook's address with `--url`, as `serve` printed it")));
             }
             None => {
                 // A kind with several routes is asked on its first, a single question.
@@ -247,7 +247,8 @@ impl Doctor {
         if target.proof.is_none() && !target.place.has_identity() {
             findings.skip(
                 "preview",
-                "no proof was given: use `--secret-file`, `--bearer-file`, `--basic-file` or `--client-certificate`",
+                "no credentials were given: use `--secret-file`, `--bearer-file`, `--basic-file` \
+                 or `--client-certificate`",
             );
             return Ok(());
         }
@@ -349,7 +350,7 @@ impl Doctor {
         match sample_request(target.kind, &event) {
             Some(body) => Ok(body.into()),
             None => Err(CliError::configuration(format!(
-                "there is no built-in request for the hook kind {}",
+                "the hook kind {} has no built-in request",
                 target.kind.name()
             ))
             .hint(Some("give one with `--payload`"))),
@@ -423,7 +424,7 @@ fn issuer_of(caller: &CallerConfig) -> Option<Arc<OauthConfig>> {
     }
 }
 
-/// What every event id of this command begins with.
+/// The beginning of every event id of this command.
 const MARK: &str = "portcullis-hook-doctor";
 /// The header of Okta's verification challenge ("Event hooks" of its concepts).
 const CHALLENGE: &str = "x-okta-verification-challenge";

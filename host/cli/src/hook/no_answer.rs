@@ -87,9 +87,9 @@ pub fn explain(status: u16, sent: &Sent<'_>) -> CliError {
                 .to_owned(),
         ),
         503 => (
-            "the host gives no decisions now".to_owned(),
-            "the host starts, stops or has too many calls, or a proxy found no host; `/ready` \
-             of the admin listener and the host's log say which"
+            "the host gives no decisions at the moment".to_owned(),
+            "the host is starting or stopping or has too many calls, or a proxy found no host; \
+             `/ready` of the admin listener and the host's log show which"
                 .to_owned(),
         ),
         300..=399 => (
@@ -126,7 +126,7 @@ fn rejected(sent: &Sent<'_>) -> String {
         ),
     };
     format!(
-        "{first}; the host's log says why (`hook.caller-rejected`), and `portcullis hook \
+        "{first}; the host's log has the reason (`hook.caller-rejected`), and `portcullis hook \
          doctor` checks the rest"
     )
 }

@@ -17,7 +17,7 @@ use crate::files;
 pub struct Inspect {
     /// The component.
     component: PathBuf,
-    /// The source of its manifest (TOML), to show what it asks for too.
+    /// The source of its manifest (TOML), to show what the manifest requests too.
     #[arg(long)]
     source: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -60,7 +60,7 @@ impl Inspect {
     }
 }
 
-/// What a manifest asks for, below what the component is.
+/// Returns the requests of a manifest, for the lines below the component's properties.
 fn asks(manifest: &Manifest) -> String {
     let limits = manifest.limits;
     format!(

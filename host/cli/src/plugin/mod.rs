@@ -72,7 +72,7 @@ pub enum Plugin {
         after_help = "Example:\n  portcullis plugin pull registry.example/plugins/sod:2.0.0 --output plugins \\\n    --root trust-root.json"
     )]
     Pull(PullPlugin),
-    /// Show a component's properties and what it asks for.
+    /// Show a component's properties, and what its manifest requests.
     #[command(
         after_help = "Examples:\n  portcullis plugin inspect sod.wasm --format json\n  portcullis plugin inspect sod.wasm --source manifest.toml"
     )]

@@ -45,7 +45,7 @@ impl New {
         let language =
             LANGUAGES.iter().find(|language| language.name == self.language).ok_or_else(|| {
                 let known: Vec<_> = LANGUAGES.iter().map(|language| language.name).collect();
-                CliError::configuration(format!("there is no template for `{}`", self.language))
+                CliError::configuration(format!("no template exists for `{}`", self.language))
                     .hint(Some(format!("use one of: {}", known.join(", "))))
             })?;
         if !is_name(&self.name) {

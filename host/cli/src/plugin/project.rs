@@ -20,12 +20,12 @@ use crate::files;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildConfig {
-    /// What it is written in.
+    /// The language that it is written in.
     pub language: String,
     /// The manifest's source.
     #[serde(default = "manifest")]
     pub manifest: PathBuf,
-    /// Where the component is put.
+    /// The path of the component.
     pub component: PathBuf,
     /// Programs and their arguments, one after the other.
     #[serde(default)]
@@ -54,11 +54,11 @@ pub struct BuiltPlugin {
     pub wasm: Vec<u8>,
 }
 
-/// What came of a suite.
+/// The result of a suite.
 pub struct SuiteRun {
     /// It, with everything in it that its files hold.
     pub suite: Suite,
-    /// What came of it.
+    /// The result.
     pub report: Report,
 }
 
@@ -117,7 +117,7 @@ impl Project {
             (None, Some(recipe)) => self.path(&recipe.component),
             (None, None) => {
                 let message = format!(
-                    "`{}` lacks the file `{RECIPE}`, which says where its component is",
+                    "`{}` lacks the file `{RECIPE}`, which names its component",
                     self.folder.display()
                 );
                 return Err(CliError::configuration(message)
@@ -125,7 +125,7 @@ impl Project {
             }
         };
         if !file.exists() {
-            let message = format!("there is no component `{}`", file.display());
+            let message = format!("the component `{}` does not exist", file.display());
             return Err(CliError::configuration(message)
                 .hint(Some("build it with `portcullis plugin build`")));
         }

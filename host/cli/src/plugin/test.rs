@@ -61,10 +61,12 @@ impl Test {
         }
         match failed {
             0 => Ok(()),
-            _ => Err(CliError::wrong("the plugin does not do what its suites expect").hint(Some(
-                "correct the plugin or the suite; if only the snapshot differs and \
+            _ => {
+                Err(CliError::wrong("the plugin does not decide as its suites expect").hint(Some(
+                    "correct the plugin or the suite; if only the snapshot differs and \
                  the new decisions are right, run the command with `--bless`",
-            ))),
+                )))
+            }
         }
     }
 
@@ -87,7 +89,7 @@ impl Test {
     }
 }
 
-/// What became of the snapshot.
+/// The state of the snapshot.
 enum Snapshot {
     Same,
     Differs(String),
@@ -112,7 +114,9 @@ impl Snapshot {
             Self::Differs(what) => {
                 format!("\nthe snapshot {} differs from the decisions now:\n{what}", file.display())
             }
-            Self::None => format!("\nthere is no snapshot; `--bless` writes `{}`", file.display()),
+            Self::None => {
+                format!("\nthe suite has no snapshot; `--bless` writes `{}`", file.display())
+            }
             Self::Written => format!("\n{} written", file.display()),
         }
     }

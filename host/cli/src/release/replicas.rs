@@ -189,8 +189,8 @@ impl Replica {
     /// Text for people.
     pub fn text(&self) -> String {
         let generation = self.generation.map_or_else(
-            || "no generation decides".to_owned(),
-            |number| format!("generation {number} decides"),
+            || "no generation is active".to_owned(),
+            |number| format!("generation {number} is active"),
         );
         let mut text = format!("{}: {}; {generation}", self.host, self.state.name());
         if let Some(why) = &self.why {
@@ -237,7 +237,7 @@ fn reason(refused: &Value) -> Option<String> {
     Some(format!("{} [{}]{hint}", word("sentence")?, word("code")?))
 }
 
-/// What a host's admin listener says.
+/// Returns the answer of a host's admin listener.
 async fn status(host: &Uri, ca: Option<&std::path::Path>) -> Result<Value, String> {
     let url: Uri = format!("{}/status", host.to_string().trim_end_matches('/'))
         .parse()

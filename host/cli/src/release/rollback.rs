@@ -241,7 +241,7 @@ impl Rollback {
         }
     }
 
-    /// What is missing before hosts go back.
+    /// Returns the error that names what is missing for a rollback.
     fn wanting(
         &self,
         root: &TrustRoot,
@@ -324,10 +324,7 @@ fn before(
     }
     let Some(digest) = first else { return Ok(Before::Nothing) };
     digest.parse().map(Before::Known).map_err(|_| {
-        CliError::wrong(
-            "a host names the release before this one by something that is not a \
-         digest",
-        )
+        CliError::wrong("a host names the release before this one, but not by a digest")
     })
 }
 

@@ -94,7 +94,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         },
     );
     let names: Vec<_> = names.take(MAX_NAMES).collect();
-    if names.is_empty() { vec!["nobody by name".to_owned()] } else { names }
+    if names.is_empty() { vec!["no names".to_owned()] } else { names }
 }
 
 fn ip(bytes: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! What came back, judged: each answer as the platform would take it, with what to change.
+//! Judges answers as the platform would, and names what to change.
 
 use std::time::Duration;
 
@@ -32,15 +32,15 @@ impl Findings {
     /// what it had instead.
     pub fn unauthenticated(&mut self, target: &Target, what: &str, answer: &Answer) {
         let open = target.on_failure == Some(OnFailure::Open);
-        let hint = "Portcullis itself must answer a call without a proof; make sure that no \
-         proxy answers in its place, and check `hook.on_failure`";
+        let hint = "Portcullis itself must answer a call without credentials; make sure that no \
+                    proxy answers in its place, and check `hook.on_failure`";
         match react(target.kind, answer.status, &answer.body) {
             PlatformReaction::Blocks => self
                 .ok("stranger", format!("{what} is answered with {}, which stops", answer.status)),
             PlatformReaction::Proceeds => {
                 self.error(
                     "stranger",
-                    format!("{what} gets an answer on which the platform proceeds"),
+                    format!("{what} gets an answer with which the platform proceeds"),
                     hint,
                 );
             }
@@ -67,7 +67,7 @@ impl Findings {
         }
     }
 
-    /// What the platform itself gets.
+    /// Judges the answer to the platform's own call.
     pub fn preview(&mut self, target: &Target, answer: &Answer, unauthenticated: Option<&Answer>) {
         let text = String::from_utf8_lossy(&answer.body);
         let same = unauthenticated.is_some_and(|unauthenticated| {
@@ -126,7 +126,7 @@ impl Findings {
             self.error(
                 "latency",
                 said,
-                "read `spent_us` in the calls' records, which says which stage took the time",
+                "read `spent_us` in the calls' records to find the slow stage",
             );
         } else if *worst * 2 >= limit {
             self.warn(
@@ -157,7 +157,7 @@ fn shorten(text: &str) -> String {
     if line.len() < text.len() { format!("{line}…") } else { line }
 }
 
-/// What the network between platform and host is given.
+/// The time that is left for the network between platform and host.
 const NETWORK: Duration = Duration::from_millis(500);
 /// Characters of an answer that are shown.
 const MAX_SHOWN_CHARS: usize = 200;
