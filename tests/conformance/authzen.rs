@@ -247,11 +247,11 @@ fn where_nothing_enforces_nothing_is_permitted() {
     let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert_eq!(checked.code, 0, "{}", checked.err);
     assert!(
-        checked.out.contains("hook `asked`: nothing enforces, so it permits nothing"),
+        checked.out.contains("hook `asked`: no binding enforces, so the hook permits nothing"),
         "{}",
         checked.out
     );
-    assert!(checked.out.contains("without public_url it publishes no metadata"), "{}", checked.out);
+    assert!(checked.out.contains("it publishes no metadata without public_url"), "{}", checked.out);
     let host = deployment.serve();
     let answer = post(&host, ONE, &question("ward"));
     assert_eq!(
@@ -287,7 +287,7 @@ fn settings_that_make_no_sense_are_refused_whole() {
         ("authzen", "public_url = \"https://pdp.example?x\"", "is not an https URL"),
         ("authzen", "public_url = \"https://\"", "is not an https URL"),
         ("authzen", "subject = \"/a\"", "authzen has no subject"),
-        ("authzen", "secrets = [\"context\"]", "is not a json pointer"),
+        ("authzen", "secrets = [\"context\"]", "is not a JSON Pointer"),
         (
             "authzen",
             "mapping = { answer = { allow = '{}', deny = '{}' } }",

@@ -165,7 +165,7 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
     let text = deployment.read("portcullis.toml");
     for (caller, why) in [
         ("{}", "anybody could call"),
-        ("[]", "nobody could call"),
+        ("[]", "no caller could be authenticated"),
         (
             "{ secret_file = \"secrets/token\", secret_files = [\"secrets/token\"] }",
             "exclude each other",
@@ -173,7 +173,7 @@ fn what_cannot_be_a_caller_is_refused_before_anything_is_bound() {
         ("{ secret_files = [] }", "lists 0 files"),
         (
             "{ secret_file = \"secrets/token\", basic = { user = \"u\", password_file = \"x\" } }",
-            "list them",
+            "write a list",
         ),
         ("{ basic = { user = \"a:b\", password_file = \"x\" } }", "colon"),
         ("{ secret_file = \"secrets/token\", nothing = 1 }", "unknown field `nothing`"),
@@ -438,7 +438,7 @@ fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_
     assert!(call(&host, &first).stops_a_token(), "withdrawn with the last look");
     host.stop();
     let again = deployment.serve();
-    assert_eq!(call(&again, &third).without_reference(), "{}", "kept for the next start");
+    assert_eq!(call(&again, &third).without_reference(), "{}", "stored for the next start");
     again.wait_for("keys.unavailable");
     // Whoever writes a key into the folder has not made it the issuer's.
     again.stop();

@@ -272,14 +272,14 @@ fn a_wrong_set_up_is_named() {
     let good = deployment.read("portcullis.toml");
     for (from, to, says) in [
         ("resume = \"graph\"", "", "needs `resume`"),
-        ("resume = \"graph\"", "resume = \"other\"", "there is no [resume.other]"),
+        ("resume = \"graph\"", "resume = \"other\"", "the configuration has no [resume.other]"),
         ("decryption = { key_files = [\"keys/passwords.pem\"] }", "", "needs `decryption`"),
         ("keys/passwords.pem", "keys/log.key", "`PRIVATE KEY`"),
         ("base_url = \"http://127.0.0.1:9\"", "base_url = \"http://graph.example\"", "not https"),
         (
             "kind = \"entra.pim\"",
             "resume = \"graph\"\nkind = \"entra.pim\"",
-            "has no use for `resume`",
+            "does not use `resume`",
         ),
         ("secrets/graph", "secrets/nothing", "client secret"),
     ] {

@@ -179,7 +179,7 @@ fn a_plugin_that_can_never_decide_on_a_hook_is_a_warning() {
             .fallback(&[("review", "deny")])],
     );
     let told = nothing_held.must(&CHECK);
-    assert!(told.contains("which ping.sideband never sends, so it can never decide"), "{told}");
+    assert!(told.contains("which ping.sideband never sends, so it can never use"), "{told}");
     let held = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     assert!(!held.must(&CHECK).contains("never sends"));
 }
@@ -203,10 +203,10 @@ fn a_plugin_that_reads_what_its_hook_never_sends_is_a_warning() {
     for input in ["`origin.device`", "`purpose`", "`okta.token:/data/weather`"] {
         assert!(warned.contains(input), "{input}: {warned}");
     }
-    assert!(warned.contains("which okta.token never sends, so it can never decide"), "{warned}");
+    assert!(warned.contains("which okta.token never sends, so it can never use"), "{warned}");
     let warned = told(never, r#""purpose""#);
     assert!(warned.contains("requires `purpose`, which okta.token never sends"), "{warned}");
-    assert!(warned.contains("every call gets the hook's safe answer"), "{warned}");
+    assert!(warned.contains("every call gets its safe answer"), "{warned}");
 }
 
 #[test]

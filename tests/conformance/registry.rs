@@ -338,7 +338,8 @@ fn a_registry_with_a_password_and_one_over_tls() {
     let with = |file: &'static str| {
         [push(&live).as_slice(), &["--username", "ci", "--password-file", file]].concat()
     };
-    for (command, why) in [(push(&live).to_vec(), "none is set"), (with("wrong"), "does not take")]
+    for (command, why) in
+        [(push(&live).to_vec(), "none is configured"), (with("wrong"), "refused the credentials")]
     {
         let ran = deployment.run(&command);
         assert!(
@@ -502,14 +503,14 @@ fn what_cannot_be_is_said_before_anything_is_called() {
         ("hooks:live\"", "it does not name a registry"),
         ("hospital/hooks:live\"", "does not begin with a registry's host"),
         ("registry.example/hooks\"", "it lacks a tag or a digest"),
-        (by_digest.as_str(), "name a tag"),
-        ("registry.example/hooks:live\"\nplain_http = true", "would leave this machine"),
+        (by_digest.as_str(), "use a tag"),
+        ("registry.example/hooks:live\"\nplain_http = true", "would send plain HTTP"),
         (
             "registry.example/hooks:live\"\nplain_http = true\nallow_remote_plaintext = true\nusername = \"ci\"\npassword_file = \"x\"",
             "must not leave",
         ),
-        ("registry.example/hooks:live\"\nallow_remote_plaintext = true", "without plain_http"),
-        ("registry.example/hooks:live\"\nusername = \"ci\"", "go together"),
+        ("registry.example/hooks:live\"\nallow_remote_plaintext = true", "needs plain_http"),
+        ("registry.example/hooks:live\"\nusername = \"ci\"", "must be set together"),
         ("registry.example/hooks:live\"\ntoken_realm = \"http://auth.example/\"", "not https"),
         ("registry.example/hooks:live\"\npoll_ms = 1", "not 500 to"),
         ("registry.example/hooks:live\"\npoll = 1", "unknown"),

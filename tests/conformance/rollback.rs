@@ -255,12 +255,14 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         assert!(!answer.stops_a_token());
         host.stop();
         let check = ["check", "--config", "portcullis.toml"];
-        let warning = "is not signed: this host has given it up before";
+        let warning = "is not signed: this host has retired it before";
         assert!(deployment.must(&check).contains(warning), "as `serve` it goes on in the next log");
         // Nor is a log read that is given up.
         deployment.write("audit/log/checkpoint", "damaged");
         assert!(
-            deployment.must(&check).contains("would go on in the log `test.example/hooks/2026-b`")
+            deployment
+                .must(&check)
+                .contains("would continue in the log `test.example/hooks/2026-b`")
         );
         let show =
             ["audit", "show", "--log", "audit-b/log", "--vkey", "log-b.vkey", "--format", "json"];
@@ -323,7 +325,7 @@ fn a_state_copy_that_must_be_there_and_is_not_stops_the_start() {
     );
     let ran = deployment.run(&["serve", "--strict", "--config", "portcullis.toml"]);
     assert!(
-        ran.code == 64 && ran.err.contains("state-copy") && ran.err.contains("hint: "),
+        ran.code == 64 && ran.err.contains("state copy") && ran.err.contains("hint: "),
         "{ran:?}"
     );
     fs::create_dir(deployment.path("second-copy")).unwrap();

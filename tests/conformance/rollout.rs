@@ -27,8 +27,8 @@ fn a_shadow_is_compared_and_binds_nobody() {
     let checked = deployment.must(&["check", "--config", "portcullis.toml"]);
     for said in [
         "misbehaving 0.1.0, shadow",
-        "binds nobody",
-        "of the last 200 compared more than 4 differ, 2 fail or 40 are 5 ms slower",
+        "its decisions have no effect",
+        "of the last 200 compared calls more than 4 differ, 2 fail or 40 are 5 ms slower",
     ] {
         assert!(checked.contains(said), "`check` never said `{said}`:\n{checked}");
     }
@@ -206,7 +206,7 @@ fn what_diverges_too_often_stops_by_itself_and_stays_so_until_another_set_is_sig
     assert!(
         deployment
             .must(&["check", "--config", "portcullis.toml"])
-            .contains("it was stopped in this set")
+            .contains("it was stopped in this release set")
     );
 
     // Another set, signed by those who have seen why, begins anew; and the candidate is promoted like anything else.

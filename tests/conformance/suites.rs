@@ -165,7 +165,7 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
     let failed = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
         failed.err.contains("[suite-failed]")
-            && failed.err.contains("cases came out otherwise, the first `"),
+            && failed.err.contains("cases differ, the first is `"),
         "{}",
         failed.err
     );
@@ -181,7 +181,7 @@ fn a_plugin_passes_its_suite_here_before_it_decides() {
     fs::remove_file(&suite).unwrap();
     publish(&deployment, 2);
     fs::write(deployment.path("release/plugins/anything.suite.json"), &kept).unwrap();
-    assert_eq!(checked().code, 0, "its name is free");
+    assert_eq!(checked().code, 0, "a suite may have any name");
 
     // Wherever the release goes, the suite goes along: to folders, and through a registry.
     let only = |folder: &str| {

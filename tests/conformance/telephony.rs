@@ -220,19 +220,19 @@ fn a_delivery_that_cannot_be_is_refused_before_anything_is_bound() {
         );
         deployment.write("portcullis.toml", text);
     };
-    wrong("delivery = \"gateway\"", "delivery = \"pigeon\"", "there is no [delivery.pigeon]");
+    wrong(
+        "delivery = \"gateway\"",
+        "delivery = \"pigeon\"",
+        "the configuration has no [delivery.pigeon]",
+    );
     wrong(
         "delivery = \"gateway\"",
         "delivery = { pigeon = \"gateway\" }",
-        "`pigeon` is no channel",
+        "`pigeon` is not a channel",
     );
-    wrong("delivery = \"gateway\"", "", "delivery `gateway` serves no hook");
-    wrong("timeout_ms = 700", "timeout_ms = 2200", "leave nothing of budget_ms");
-    wrong(
-        "{ secret_file = \"secrets/gateway\" }",
-        "\"Bearer gateway-token\"",
-        "belongs into a file",
-    );
+    wrong("delivery = \"gateway\"", "", "delivery `gateway` is used by no hook");
+    wrong("timeout_ms = 700", "timeout_ms = 2200", "together use up budget_ms");
+    wrong("{ secret_file = \"secrets/gateway\" }", "\"Bearer gateway-token\"", "must be in a file");
     wrong("secrets/gateway", "secrets/nowhere", "delivery secret");
 }
 

@@ -129,14 +129,14 @@ fn a_log_is_not_begun_while_the_folder_above_it_is_missing_and_never_silently() 
     let check = || deployment.run(&["check", "--config", "portcullis.toml"]);
     let missing = check();
     assert_eq!(missing.code, 64, "{}{}", missing.out, missing.err);
-    assert!(missing.err.contains("the folder above it"), "{}", missing.err);
+    assert!(missing.err.contains("its parent folder"), "{}", missing.err);
     fs::create_dir(deployment.path("disk")).unwrap();
     let first = check();
     assert_eq!(first.code, 0, "{}{}", first.out, first.err);
-    assert!(first.out.contains("there is no log in `disk/audit`"), "{}", first.out);
+    assert!(first.out.contains("the folder `disk/audit` has no log"), "{}", first.out);
     fs::remove_dir(deployment.path("disk")).unwrap();
     let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
-    until("the reason", &host, || ready(&host).contains("the folder above it"));
+    until("the reason", &host, || ready(&host).contains("its parent folder"));
     assert!(!harmless(&host), "the safe answer");
     assert!(!deployment.path("disk").exists(), "nothing is made");
     // The disk is there, and this is its first start: the host goes on by itself, and says what it
@@ -146,7 +146,7 @@ fn a_log_is_not_begun_while_the_folder_above_it_is_missing_and_never_silently() 
     host.wait_for("log.begun");
     host.stop();
     let later = check();
-    assert!(later.code == 0 && !later.out.contains("there is no log"), "{}", later.out);
+    assert!(later.code == 0 && !later.out.contains("has no log"), "{}", later.out);
     let host = deployment.serve();
     let log = host.stop();
     assert!(!log.has("log.begun"), "{log}");
@@ -155,7 +155,7 @@ fn a_log_is_not_begun_while_the_folder_above_it_is_missing_and_never_silently() 
     let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
     deployment.configure("[trust]\n", "[trust]\nstate = \"disk/state\"\n");
     let host = Host::begin_with(&deployment.path(""), Command::new(binary()));
-    until("the reason", &host, || ready(&host).contains("the folder above it"));
+    until("the reason", &host, || ready(&host).contains("its parent folder"));
     assert!(
         !deployment.path("disk").exists() && !deployment.path("audit").exists(),
         "nothing is made"

@@ -264,7 +264,7 @@ fn a_socket_that_the_host_has_no_use_for_is_refused_before_anything_is_bound() {
     let connection = TcpStream::connect(supervisor.address()).unwrap();
     let said = ends_with_64(supervisor.command_with(connection.into(), "hooks"), &deployment);
     assert!(said.contains("it is a connection to 127.0.0.1:"), "{said}");
-    assert!(said.contains("hint: the socket unit has one TCP socket"), "{said}");
+    assert!(said.contains("hint: give the socket unit one TCP socket"), "{said}");
 
     // Counts that no supervisor hands over.
     for count in ["200000000", "65", "-1", "many", ""] {

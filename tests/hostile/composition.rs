@@ -82,7 +82,8 @@ fn two_wishes_for_one_place_are_a_conflict_and_the_same_wish_twice_is_none() {
     // What can conflict is said before it does.
     let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
     assert!(
-        checked.code == 0 && format!("{}{}", checked.out, checked.err).contains("are a conflict"),
+        checked.code == 0
+            && format!("{}{}", checked.out, checked.err).contains("their values differ"),
         "{checked:?}"
     );
     let host = deployment.serve();

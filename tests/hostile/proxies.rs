@@ -124,8 +124,8 @@ fn settings_that_cannot_be_are_refused() {
     deployment.configure("[trust]", "#listen\n\n[trust]");
     for (listen, why) in [
         ("proxy_protocol = true", "needs listen.proxies"),
-        ("proxies = [\"10.0.0.1/8\", \"x\"]", "beyond its prefix length; `x` is no network"),
-        ("platform_networks = [\"10.0.0.0/40\"]", "no prefix length"),
+        ("proxies = [\"10.0.0.1/8\", \"x\"]", "beyond its prefix length; `x` is not a network"),
+        ("platform_networks = [\"10.0.0.0/40\"]", "not a prefix length"),
         ("max_connections_per_source = 0", "listen.max_connections_per_source is 0"),
         ("first_bytes_timeout_ms = 1", "listen.first_bytes_timeout_ms is 1"),
     ] {

@@ -116,7 +116,7 @@ impl Check {
         }
         if prepared.begins_log() {
             print(format!(
-                "there is no log in `{}`: `serve` will begin one there. Make sure that the disk \
+                "the folder `{}` has no log: `serve` will begin one there. Make sure that the disk \
                  is mounted, and set `must_exist = true` in [audit] once the log exists",
                 prepared.config().audit.directory.display()
             ));
@@ -161,7 +161,7 @@ fn warnings(prepared: &StartupCheck) -> Vec<String> {
     warnings
 }
 
-/// What `serve` would do where the release folders hold nothing that may come into force.
+/// Describes what `serve` would do if the release folders hold no acceptable release.
 fn fall_back(last_good: &FallbackRelease) -> String {
     let FallbackRelease { version, outcome } = last_good;
     match outcome {
@@ -186,7 +186,7 @@ fn fall_back(last_good: &FallbackRelease) -> String {
             }
             for hook in &generation.unenforced {
                 text.push_str(&format!(
-                    "\n  with the safe answer on hook `{hook}`, on which nothing enforces there \
+                    "\n  with the safe answer on hook `{hook}`, on which no binding enforces \
                      [hook-unenforced]"
                 ));
             }

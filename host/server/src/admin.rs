@@ -54,7 +54,7 @@ pub struct Admin {
     thread: JoinHandle<()>,
 }
 
-/// What its answers are made of, once the host is complete.
+/// The sources of its answers, once the host is complete.
 struct AdminContext {
     host: Arc<Host>,
     begin: Instant,
@@ -63,7 +63,7 @@ struct AdminContext {
     log: Mutex<readiness::LogProgress>,
 }
 
-/// What its answers are made of at any time.
+/// The sources of its answers at any time.
 struct AdminServer {
     frontend: Arc<Frontend>,
     begin: Instant,
@@ -114,7 +114,7 @@ impl Admin {
         Ok(Self { address, stop, thread })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -243,15 +243,19 @@ fn answer(
     };
     place.set(phase);
     if !known {
-        return plain(StatusCode::NOT_FOUND, "there are /health, /ready, /metrics and /status\n");
+        return plain(
+            StatusCode::NOT_FOUND,
+            "the paths are /health, /ready, /metrics and /status\n",
+        );
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+        let mut response =
+            plain(StatusCode::METHOD_NOT_ALLOWED, "this listener answers GET only\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     if !request.body().is_end_stream() {
-        return plain(StatusCode::BAD_REQUEST, "no body is read here\n");
+        return plain(StatusCode::BAD_REQUEST, "this listener accepts no request bodies\n");
     }
     page(server, path).map(Full::new)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong before the first call: configuration, keys, the record's directory, the port.
+//! Errors before the first call: configuration, keys, the log's directory, the port.
 //!
 //! Invariant: every error names the file or setting, what is wrong and, where there is one, a hint. Failures of calls are
 //! [`Cause`](portcullis_model::Cause)s and live in the pipeline.
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use portcullis_trust::Refusal;
 use thiserror::Error;
 
-/// The configuration file is of no use.
+/// The configuration file cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// It cannot be read.
@@ -22,12 +22,12 @@ pub enum ConfigError {
         /// Why.
         cause: io::Error,
     },
-    /// It says something that cannot be.
+    /// Its content is invalid.
     #[error("`{}`: {what}", path.display())]
     Wrong {
         /// Which file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The problem, and its place.
         what: String,
     },
 }
@@ -35,14 +35,14 @@ pub enum ConfigError {
 /// The host cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A key or secret file is of no use.
+    /// A key or secret file cannot be used.
     #[error("{what} `{}`: {why}", path.display())]
     File {
-        /// What the file is for.
+        /// The purpose of the file.
         what: &'static str,
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         why: String,
         /// Returns what to do, where that is known.
         hint: Option<String>,
@@ -59,35 +59,35 @@ pub enum StartError {
     /// The log that this host has written is not in its directory.
     #[error("audit: the folder `{}` holds no log of this host: {why}", directory.display())]
     LogMissing {
-        /// Where it should be.
+        /// The place where it should be.
         directory: PathBuf,
         /// Why there must be one.
         why: String,
     },
-    /// Several files are of no use.
+    /// Several files cannot be used.
     #[error("{}", list(.0))]
     Several(Vec<Self>),
-    /// The record cannot be opened.
+    /// The audit log cannot be opened.
     #[error("audit: {0}")]
     Audit(#[from] portcullis_audit::AuditError),
-    /// The record's public part cannot be read.
+    /// The audit log's public part cannot be read.
     #[error("audit: {0}")]
     Reading(portcullis_tlog::ReadError),
     /// Another process has the host's own folder.
     #[error("trust: the folder `{}` is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// The record is not the one that this host has written, and must not be signed.
+    /// The audit log is not the one that this host wrote last, and must not be signed.
     #[error("audit: the log `{origin}` is not signed: {why}")]
     Foreign {
         /// The log's origin.
         origin: String,
-        /// How it differs from what is remembered.
+        /// The difference from the log that the host wrote.
         why: String,
     },
-    /// The sandbox cannot be made.
+    /// The engine cannot be created.
     #[error("engine: {0}")]
     Engine(#[from] portcullis_engine::EngineError),
-    /// The port cannot be had.
+    /// The port cannot be bound.
     #[error("cannot listen on {address}: {cause}")]
     Bind {
         /// Which address.
@@ -95,13 +95,13 @@ pub enum StartError {
         /// Why.
         cause: io::Error,
     },
-    /// A socket that a supervisor handed over is of no use.
+    /// An inherited socket cannot be used.
     #[error("LISTEN_FDS: {0}")]
     Inherited(String),
     /// An issuer of callers' tokens cannot be asked for its keys, whatever the network says.
     #[error("caller.oauth: `{place}`: {why}")]
     Issuer {
-        /// Where its keys are.
+        /// The place of its keys.
         place: String,
         /// Why.
         why: String,
@@ -112,20 +112,20 @@ pub enum StartError {
     /// The registry cannot be followed, whatever the network says.
     #[error("registry.release `{release}`: {why}")]
     Registry {
-        /// What is to be followed.
+        /// The reference to follow.
         release: String,
         /// Why not.
         why: String,
     },
-    /// Traces cannot go where they are to go.
+    /// The collector of traces cannot be used.
     #[error("telemetry.otlp `{place}`: {why}")]
     Collector {
-        /// Where.
+        /// The place.
         place: String,
         /// Why.
         why: String,
     },
-    /// The admin port cannot be had.
+    /// The admin port cannot be bound.
     #[error("cannot listen on {address} for [admin]: {cause}")]
     BindAdmin {
         /// Which address.
@@ -136,7 +136,7 @@ pub enum StartError {
     /// The limit of file descriptors leaves no room for the least that a host needs.
     #[error(
         "the limit of file descriptors is {limit}; the host needs at least {least}, and {needed} \
-         for listen.max_connections as configured"
+         for the configured listen.max_connections"
     )]
     Descriptors {
         /// The limit.
@@ -153,7 +153,7 @@ pub enum StartError {
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
+    #[error("the operating system provides no random numbers")]
     Random,
 }
 
@@ -172,34 +172,43 @@ impl StartError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the hint: what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File { hint, .. } => hint.clone(),
             Self::RootLost { refusal, .. } => refusal.hint(),
             Self::LogMissing { .. } => Some(
-                "mount the disk that holds it: the host goes on by itself. Where this host never had a log, make the \
-                 folder above it or correct `audit.directory`. If the log is lost for good, begin another one, \
-                 with another key (`audit.directory`, `audit.origin`, `audit.signing_key`)"
+                "mount the disk that holds it; the host then continues. If this host never had a \
+                 log, create the parent folder or correct `audit.directory`. If the log is lost, \
+                 begin a new log with a new key (`audit.directory`, `audit.origin`, \
+                 `audit.signing_key`)"
                     .to_owned(),
             ),
             Self::Audit(error) => error.hint(),
             Self::Reading(error) => error.hint(),
-            Self::InUse(_) => {
-                Some("stop the other process, or give this one a folder of its own with `trust.state`".to_owned())
-            }
-            Self::Foreign { .. } => Some(
-                "put back the directory that this host wrote last; if that is lost, keep this one as \
-                 evidence and begin a new log (`audit.directory`, `audit.origin`, `audit.signing_key`, or `audit.next` beforehand)"
+            Self::InUse(_) => Some(
+                "stop the other process, or set another folder as `trust.state` for this one"
                     .to_owned(),
             ),
-            Self::Bind { .. } => Some("choose another `listen.address`, or end what listens there".to_owned()),
-            Self::BindAdmin { .. } => Some("choose another `admin.address`, or end what listens there".to_owned()),
-            Self::Inherited(_) => Some(
-                "the socket unit has one TCP socket for calls, and may have one with \
-                 `FileDescriptorName=admin`".to_owned(),
+            Self::Foreign { .. } => Some(
+                "restore the directory that this host wrote last; if it is lost, keep this one as \
+                 evidence and begin a new log (`audit.directory`, `audit.origin`, \
+                 `audit.signing_key`, or `audit.next` beforehand)"
+                    .to_owned(),
             ),
-            Self::Collector { .. } => Some("plain HTTP may call a collector on this machine only".to_owned()),
+            Self::Bind { .. } => Some(
+                "choose another `listen.address`, or stop the process that listens there"
+                    .to_owned(),
+            ),
+            Self::BindAdmin { .. } => Some(
+                "choose another `admin.address`, or stop the process that listens there".to_owned(),
+            ),
+            Self::Inherited(_) => Some(
+                "give the socket unit one TCP socket for calls and at most one with \
+                 `FileDescriptorName=admin`"
+                    .to_owned(),
+            ),
+            Self::Collector { .. } => Some("use https, or a collector on this machine".to_owned()),
             Self::Descriptors { needed, .. } => Some(how_to_raise(*needed)),
             Self::Several(_)
             | Self::Engine(_)

@@ -71,7 +71,7 @@ pub enum ReleaseError {
         /// Why.
         refusal: Refusal,
     },
-    /// A plugin could not be made ready.
+    /// A plugin could not be prepared.
     #[error("plugin `{plugin}`: {refused}")]
     Engine {
         /// Which.
@@ -79,19 +79,23 @@ pub enum ReleaseError {
         /// Why.
         refused: PrepareError,
     },
-    /// A file that the set names is not there.
-    #[error("plugin `{plugin}`: no file under `{}` has the digest {digest} that the release set names for its {what}", folder.display())]
+    /// A file that the set names is missing.
+    #[error(
+        "plugin `{plugin}`: no file in `{}` has the digest {digest}, which the release set names \
+         for its {what}",
+        folder.display()
+    )]
     Missing {
         /// Which plugin.
         plugin: String,
-        /// What is missing.
+        /// The kind of file that is missing.
         what: &'static str,
         /// Its digest.
         digest: Digest,
-        /// Where it was looked for.
+        /// The folder that was searched.
         folder: PathBuf,
     },
-    /// A plugin does not pass what it must pass before it decides.
+    /// A plugin failed a test that it must pass before it decides.
     #[error("plugin `{plugin}`: {failed}")]
     SelfTest {
         /// Which.
@@ -100,28 +104,32 @@ pub enum ReleaseError {
         failed: self_test::SelfTestError,
     },
     /// Memory can be swapped out by now, which makes the quick reset of instances unsafe.
-    #[error("swap was configured after the start: instances could no longer be wiped safely")]
+    #[error("swap was turned on after the start, so plugin memory cannot be wiped safely")]
     Swap,
     /// This machine's clock is not confirmed.
     #[error(
-        "this machine's clock is more than a day ahead of all that the host knows, and nothing has \
-         confirmed it: no other release set becomes active until then"
+        "this machine's clock is more than a day ahead of the last record and of every signed \
+         document: no other release set is activated until the clock is confirmed"
     )]
     ClockUnconfirmed,
-    /// What it was held against has changed while it was made ready, or something newer is there. Nothing is wrong with it.
-    #[error("something newer has come while it was prepared")]
+    /// The trust state changed while it was being prepared, or something newer arrived. The release
+    /// itself has no problem.
+    #[error("something newer arrived while the release was being prepared")]
     Superseded,
     /// The file system of a folder does not answer.
-    #[error("the file system of `{}` has not answered within {} \
-             seconds", path.display(), limit.as_secs())]
+    #[error(
+        "the file system of `{}` did not respond within {} seconds",
+        path.display(),
+        limit.as_secs()
+    )]
     Stalled {
         /// The folder or file that was to be read.
         path: PathBuf,
         /// For how long the host waited.
         limit: std::time::Duration,
     },
-    /// There is no thread to make it on.
-    #[error("cannot start a thread to make it ready: {why}")]
+    /// The thread that prepares it could not be started.
+    #[error("cannot start a thread to prepare the release: {why}")]
     ThreadSpawn {
         /// Why.
         why: String,
@@ -161,7 +169,7 @@ pub struct ReleaseFiles {
     altered: HashMap<Digest, AlteredComponent>,
     settings: HashMap<Digest, String>,
     suites: HashMap<Digest, Vec<u8>>,
-    /// Where listed components, settings and suites were found, whether or not they are held.
+    /// The paths of listed components, settings and suites, whether or not they are held.
     present: HashMap<Digest, PathBuf>,
     /// Files that could not be read, and why.
     unreadable: Vec<(PathBuf, String)>,
@@ -299,23 +307,26 @@ impl ReleaseError {
             Self::Engine { refused, .. } => refused.hint(),
             Self::SelfTest { failed, .. } => Some(failed.hint()),
             Self::Missing { folder, .. } => {
-                Some(format!("copy the file into `{}`; its name is free", folder.display()))
+                Some(format!("copy the file into `{}`, under any name", folder.display()))
             }
             Self::Swap => {
-                Some("turn swap off, or restart the host, which then resets instances the slow way".to_owned())
+                Some("turn swap off, or restart the host, which then resets instances in a slower \
+                      way".to_owned())
             }
             Self::ClockUnconfirmed => Some(
-                "put the clock right, or confirm it with `portcullis trust confirm-clock`; the \
-                 release is looked at again by itself"
+                "set the clock, or confirm it with `portcullis trust confirm-clock`; the host then \
+                 tries the release again"
                     .to_owned(),
             ),
             Self::Superseded => None,
             Self::ThreadSpawn { .. } => {
-                Some("let the host have more threads and memory; the release is looked at again at a SIGHUP".to_owned())
+                Some("raise the host's limits of threads and memory, then send SIGHUP to try the \
+                      release again".to_owned())
             }
-            Self::Stalled { .. } => Some("see to the network file system; the host looks again by \
-                                          itself".to_owned()),
-            Self::Unreadable { .. } => Some("see that the file is there and that the host may read it".to_owned()),
+            Self::Stalled { .. } => Some("check the network file system; the host tries \
+                                          again".to_owned()),
+            Self::Unreadable { .. } => Some("check that the file exists and that the host may read \
+                                             it".to_owned()),
             Self::Binding { .. } => {
                 Some("correct the binding in the release source (`hook`, `fallback`) and sign a new release set".to_owned())
             }
@@ -329,12 +340,13 @@ impl ReleaseError {
             Self::Engine { refused, .. } => refused.to_string(),
             Self::SelfTest { failed, .. } => failed.to_string(),
             Self::Binding { why, .. } => why.clone(),
-            Self::Missing { what, digest, .. } => format!("its {what} ({digest}) is not here"),
+            Self::Missing { what, digest, .. } => format!("its {what} ({digest}) is missing"),
             _ => self.to_string(),
         }
     }
 
-    /// What the plugin says is wrong with its settings. For the operator's eyes, not for logs: settings name people.
+    /// Returns the plugin's complaints about its settings. They are for the operator and not for
+    /// logs, because settings name people.
     pub fn setting_errors(&self) -> &[String] {
         match self {
             Self::Engine { refused, .. } => refused.setting_errors(),
@@ -489,7 +501,8 @@ impl ReleaseFiles {
                 hook: name(|source| &source.hook),
                 plugin: name(|source| &source.plugin),
                 why: format!(
-                    "the release set has {count} bindings and candidates; at most {MAX_BINDINGS} fit its record"
+                    "the release set has {count} bindings and candidates; its record holds at most \
+                     {MAX_BINDINGS}"
                 ),
             })?;
         }
@@ -604,8 +617,8 @@ impl ReleaseFiles {
                 problems.add(invalid_binding(
                     source,
                     format!(
-                        "a hook has at most {MAX_HOOK_BINDINGS} bindings and candidates, so that its \
-                         record stays small"
+                        "the hook has more than {MAX_HOOK_BINDINGS} bindings and candidates, which \
+                         is the limit"
                     ),
                 ))?;
                 continue;

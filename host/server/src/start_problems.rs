@@ -79,9 +79,9 @@ fn how_to_make(what: &str, path: &Path) -> String {
         DECRYPTION_KEY => format!(
             "(umask 077; openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out {path})"
         ),
-        _ => return format!("put the file there with mode 0600, or correct the setting: {path}"),
+        _ => return format!("create the file with mode 0600, or correct the setting: {path}"),
     };
-    format!("correct the setting, or make the file: `{command}`")
+    format!("correct the setting, or create the file: `{command}`")
 }
 
 /// The key that signs checkpoints.

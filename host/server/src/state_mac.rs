@@ -23,13 +23,15 @@ impl Seal {
     /// Reads what was written by [`close`](Self::close); the error says what is wrong with it.
     pub fn open<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut short")?;
+        let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is truncated")?;
         let tag = tag
             .strip_prefix(TAG)
             .and_then(unhex)
             .ok_or("its last line is not an authentication tag")?;
-        hmac::verify(&self.0, body.as_bytes(), &tag)
-            .map_err(|_| "its authentication tag is not this host's: it was altered, or the sealing key was changed")?;
+        hmac::verify(&self.0, body.as_bytes(), &tag).map_err(|_| {
+            "its authentication tag is not valid: the file was altered, or the sealing key was \
+             changed"
+        })?;
         serde_json::from_str(body).map_err(|error| error.to_string())
     }
 

@@ -51,7 +51,7 @@ fn is_ours(host: &str, hosts: &[String]) -> bool {
 }
 
 const MISDIRECTED: &str =
-    "this listener does not go by that name: use its address, or add the name to admin.hosts\n";
+    "this listener does not have that name: use its address, or add the name to admin.hosts\n";
 const FORBIDDEN: &str = "this listener does not answer web pages of other origins\n";
 
 #[cfg(test)]

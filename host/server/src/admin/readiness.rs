@@ -23,7 +23,7 @@ use crate::trust::{ClockState, MAX_SKEW};
 pub struct Readiness {
     /// With any of these, calls sent here do not get decisions, or must not.
     pub reasons: Vec<Reason>,
-    /// What will be a reason, or keeps a change from coming into force.
+    /// Problems that will become reasons, or that keep a change from being activated.
     pub warnings: Vec<Reason>,
 }
 
@@ -33,14 +33,14 @@ pub struct Reason {
     pub code: &'static str,
     /// The problem.
     pub what: String,
-    /// What to do.
+    /// The hint: what to do.
     pub hint: &'static str,
 }
 
 /// Whether the log makes headway.
 #[derive(Default)]
 pub struct LogProgress {
-    /// What was durable, and since when nothing more is although something waits.
+    /// The durable count, and the time since which it has not grown although records wait.
     stuck: Option<(u64, Instant)>,
 }
 
@@ -57,7 +57,7 @@ impl Readiness {
         }
         let starting = super::starting::reason(&host.progress);
         if !host.reset_still_holds() {
-            let what = "swap was turned on: what one call leaves in memory could reach the next";
+            let what = "swap was turned on, so plugin memory cannot be wiped safely";
             reason("swap-configured", what.to_owned(), "turn swap off, then restart the host");
         } else if let Some(Reason { code, what, hint }) = starting {
             reason(code, what, hint);
@@ -65,32 +65,32 @@ impl Readiness {
             let refused = host
                 .conditions
                 .refused_release()
-                .map(|code| format!("; the one in the folders was refused: {code}"));
+                .map(|code| format!("; the release in the folders was refused: {code}"));
             let what = format!("no release is active{}", refused.unwrap_or_default());
             reason("no-active-release", what, "see the host's log, or run `portcullis check`");
         }
         if !clock_has_date() {
             let what = "this machine's clock shows a year before 1970 or after 9999: calls over \
                         HTTP/1.1 get their safe answers";
-            reason("clock-out-of-range", what.to_owned(), "put the clock right");
+            reason("clock-out-of-range", what.to_owned(), "set the clock");
         }
         let health = host.recorder.log.health();
         if let Some(why) = &health.stopped {
             reason(
                 "log-stopped",
-                format!("the record has stopped: {why}"),
+                format!("the audit log has stopped: {why}"),
                 if health.resumes {
-                    "make room on the disk that holds audit.directory: the record resumes by itself"
+                    "free space on the disk of audit.directory: the log then resumes by itself"
                 } else {
-                    "see to the disk, then restart the host"
+                    "check the disk, then restart the host"
                 },
             );
         } else if let Some(since) = stuck_since(context) {
             let what = format!(
-                "nothing has become durable for {} ms although records wait",
+                "records are waiting, but none has become durable for {} ms",
                 since.as_millis()
             );
-            reason("log-stalled", what, "see to the disk that holds audit.directory");
+            reason("log-stalled", what, "check the disk of audit.directory");
         }
         let certificate = host.tls.as_ref().map(|tls| tls.not_after());
         for ending in
@@ -111,29 +111,28 @@ impl Readiness {
             && now >= generation.release.grace
         {
             let what = format!(
-                "the grace of the release set {} ended at {}: it decides until this host stops, and \
-                 after a restart every call gets its safe answer",
+                "the grace of the release set {} ended at {}: it stays active until this host \
+                 stops; after a restart every call gets its safe answer",
                 generation.number,
                 time::format(generation.release.grace)
             );
-            let hint = "sign a new release set before anything restarts this host";
+            let hint = "sign a new release set before this host is restarted";
             warnings.push(Reason { code: "grace-over", what, hint });
         }
         // Without an issuer's keys its callers are nobody's. All hosts share their issuers: a load
         // balancer that left them all would stop every other hook's decisions too.
         for keys in host.keys.load().iter().filter(|keys| keys.age_ms().is_none()) {
-            let what = format!(
-                "the keys of `{}` could not be had, or are older than is trusted",
-                keys.place()
-            );
-            let hint =
-                "see that the host reaches it: every call with its tokens is refused until then";
+            let what =
+                format!("the keys of `{}` could not be fetched, or are too old", keys.place());
+            let hint = "check that the host reaches the issuer: until then every call with its \
+                        tokens is refused";
             warnings.push(Reason { code: "keys-unavailable", what, hint });
         }
         let mut warning = |code, what: String, hint| warnings.push(Reason { code, what, hint });
         for stall in host.files.stalled() {
-            let what = format!("{} has not answered for {} s", stall.place, stall.lasts.as_secs());
-            let hint = "see to its file system; what was read before goes on meanwhile";
+            let what =
+                format!("reading {} has taken {} s so far", stall.place, stall.lasts.as_secs());
+            let hint = "check its file system; until then the host uses the previous content";
             warning(stall.code, what, hint);
         }
         for (code, beat) in [
@@ -141,40 +140,47 @@ impl Readiness {
             ("break-glass-thread-stalled", &host.break_glass_beat),
         ] {
             if let Some(silent) = beat.silent_for() {
-                let what = format!("a thread has not come round for {} s", silent.as_secs());
-                warning(code, what, "see to the disks of trust.state and audit.directory");
+                let what = format!("a maintenance thread has not run for {} s", silent.as_secs());
+                warning(code, what, "check the disks of trust.state and audit.directory");
             }
         }
         let facts = host.release_status.facts();
         let rejected_components = host.conditions.unlisted_rejected();
         if facts.overfull || facts.unexamined > 0 || rejected_components > 0 {
             let what = format!(
-                "the release folders hold more files than are looked at ({} not examined, {rejected_components} \
+                "the release folders hold too many files ({} not examined, {rejected_components} \
                  refused and not named)",
                 facts.unexamined
             );
-            warning("release-folder-overfull", what, "remove what no release set lists");
+            warning("release-folder-overfull", what, "remove the files that no release set lists");
         }
         let more = host.break_glass.overlooked();
         if more > 0 {
-            let what = format!("the break-glass folder holds {more} documents more than are read");
-            warning("break-glass-overfull", what, "remove what is no document of yours");
+            let what =
+                format!("the break-glass folder holds {more} files more than the host reads");
+            warning("break-glass-overfull", what, "remove the files that are not your documents");
         }
         let [roots, documents] = host.late_trust.overlooked();
         if roots > 0 {
-            let what = format!("the folder of trust roots holds {roots} files more than are read");
-            warning("trust-roots-overfull", what, "remove what is no trust root of yours");
+            let what =
+                format!("the folder of trust roots holds {roots} files more than the host reads");
+            warning("trust-roots-overfull", what, "remove the files that are not your trust roots");
         }
         if documents > 0 {
-            let what =
-                format!("the folder of time documents holds {documents} files more than are read");
-            warning("time-documents-overfull", what, "remove what is no document of yours");
+            let what = format!(
+                "the folder of time documents holds {documents} files more than the host reads"
+            );
+            warning(
+                "time-documents-overfull",
+                what,
+                "remove the files that are not your documents",
+            );
         }
         if let (Some(code), Some(generation)) =
             (host.conditions.refused_release(), &active_config.generation)
         {
             let what = format!(
-                "the release in the folders was refused: {code}; {} goes on",
+                "the release in the folders was refused: {code}; release {} stays active",
                 generation.number
             );
             warning("release-refused", what, "see the host's log, or run `portcullis check`");
@@ -182,21 +188,19 @@ impl Readiness {
         if let Some((source, code, outcome)) =
             host.registry.as_ref().and_then(|it| Some((it, it.state().code?, it.state().outcome?)))
         {
-            let what =
-                format!("`{}` brings nothing: {code}; what is here goes on", source.reference);
+            let what = format!(
+                "no release was pulled from `{}`: {code}; the release folders are unchanged",
+                source.reference
+            );
             let warned =
                 if outcome == Outcome::Refused { "registry-refused" } else { "registry-failed" };
-            warning(
-                warned,
-                what,
-                "see the host's log, and whether the registry has what it should",
-            );
+            warning(warned, what, "see the host's log, and check the content of the registry");
         }
         if let Some(why) = host.conditions.refused_configuration() {
             warning(
                 "configuration-refused",
                 why,
-                "correct the file, or restart the host where a setting needs it",
+                "correct the file, or restart the host if a changed setting needs it",
             );
         }
         for (code, what, hint) in clock_warnings(host) {
@@ -204,14 +208,19 @@ impl Readiness {
         }
         if host.admission.in_flight() >= host.admission.limit() {
             let what = format!(
-                "{} calls are in flight: further ones get the safe answer",
+                "{} calls are in progress, which is the limit: further calls get their safe \
+                 answers",
                 host.admission.in_flight()
             );
-            warning("overload", what, "raise listen.max_in_flight, or find out who calls");
+            warning(
+                "overload",
+                what,
+                "raise listen.max_in_flight, or find the source of the calls",
+            );
         }
         for hook in active_config.hooks.iter().filter(|hook| hook.glass().is_some()) {
-            let what = format!("hook `{}` is held open by a break-glass document", hook.name);
-            warning("break-glass", what, "close it as soon as it is not needed");
+            let what = format!("a break-glass document is active on the hook `{}`", hook.name);
+            warning("break-glass", what, "close the document as soon as it is not needed");
         }
         let revoked = active_config
             .generation
@@ -225,10 +234,11 @@ impl Readiness {
                 && let Some(plugin) = &stopped.plugin
             {
                 let what = format!(
-                    "hook `{}` decides nothing: `{plugin}`, which binds there, is revoked",
+                    "hook `{}` gives its safe answer, because its enforcing plugin `{plugin}` is \
+                     revoked",
                     hook.name
                 );
-                warning("plugin-revoked", what, "sign a release set without it");
+                warning("plugin-revoked", what, "sign a release set without the plugin");
             }
         }
         last_good(host, active_config.generation.as_deref(), &mut warning);
@@ -238,13 +248,12 @@ impl Readiness {
                 let (hook, plugin, role) =
                     (&binding.hook, &binding.manifest().id, binding.mode_name);
                 let what = format!(
-                    "hook `{hook}`: `{plugin}` ({role}) failed too often and is quarantined for a \
-                     while"
+                    "hook `{hook}`: `{plugin}` ({role}) failed too often and is quarantined"
                 );
                 warning(
                     "plugin-quarantined",
                     what,
-                    "see its `plugin.quarantined` record for the fault",
+                    "see the `plugin.quarantined` record for the fault",
                 );
             }
         }
@@ -257,22 +266,25 @@ impl Readiness {
             warning(
                 "candidate-stopped",
                 what,
-                "see its `hook.diverged` records, and sign a set without it or with a better one",
+                "see its `hook.diverged` records, then sign a release set with a corrected \
+                 candidate or without it",
             );
         }
         if let Some(why) = &health.delayed {
-            let what = format!("{why}; records are durable and cannot be proved yet");
-            let hint = "make room on the disk that holds audit.directory, or raise the limit of \
-                        open files: they follow by themselves";
+            let what = format!("{why}; records are durable, but have no proofs yet");
+            let hint = "free space on the disk of audit.directory, or raise the limit of open \
+                        files: the host then continues";
             warning("log-delayed", what, hint);
         }
         for hook in active_config.hooks.iter().filter(|hook| hook.corrections.is_pending()) {
-            let what =
-                format!("hook `{}` owes the log answers that left without their record", hook.name);
+            let what = format!(
+                "hook `{}` has sent answers whose records are not in the audit log yet",
+                hook.name
+            );
             warning(
                 "corrections-pending",
                 what,
-                "it pays by itself once the disk takes records again",
+                "the host records them when the audit log accepts records again",
             );
         }
         Self { reasons, warnings }
@@ -317,8 +329,8 @@ fn last_good(
     let number = generation.number;
     if generation.is_last_good() {
         let what = format!(
-            "release {number} was started from the host's own copy: the release folders hold no \
-             release that may become active"
+            "release {number} was started from the host's own copy, because the release folders \
+             hold no acceptable release"
         );
         let hint = "publish the release again with `portcullis release publish`, or a new one";
         warning("last-good-release", what, hint);
@@ -332,30 +344,30 @@ fn last_good(
         warning(
             "binding-left-out",
             what,
-            "see the host's log, and publish a release that binds what there is",
+            "see the host's log, and publish a release whose plugins are available",
         );
     }
     for hook in &generation.unenforced {
         let what = format!(
-            "hook `{hook}` gives its safe answer: release {number} has no enforcing binding for it, and the release \
-             folders hold no accepted release that leaves the hook open"
+            "hook `{hook}` gives its safe answer, because release {number} has no enforcing \
+             binding for it"
         );
-        let hint = "publish a release that binds a plugin to the hook, or give the hook its former name and path";
+        let hint = "publish a release that binds a plugin to the hook, or restore the hook's \
+                    former name and path";
         warning("hook-unenforced", what, hint);
     }
     if let Some(altered) = host.conditions.altered_release() {
         let what = format!(
-            "the release folders no longer hold release {number}, which goes on: {}",
+            "the release folders no longer hold release {number}, which stays active: {}",
             altered.code
         );
-        let hint = "publish it again with `portcullis release publish`, and find out who changed \
+        let hint = "publish it again with `portcullis release publish`, and find out what changed \
                     the folders";
         warning("release-altered", what, hint);
     }
     if let Some(why) = host.conditions.copy_failure() {
-        let what = format!("there is no copy of release {number} in trust.state: {why}");
-        let hint =
-            "see to the disk that holds trust.state; until then a start needs the release folders";
+        let what = format!("the host has no copy of release {number} in trust.state: {why}");
+        let hint = "check the disk of trust.state; until then a start needs the release folders";
         warning("release-not-kept", what, hint);
     }
 }
@@ -388,13 +400,12 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
         ClockState::Unconfirmed => warnings.push((
             "clock-unconfirmed",
             format!(
-                "this machine's clock ({}) is more than a day ahead of all that the host knows \
-                 (last {}), and nothing has confirmed it: no document expires, and no other \
-                 release set or trust root becomes active",
+                "this machine's clock ({}) is more than a day ahead of the last confirmed time \
+                 ({}): nothing expires, and no other release set or trust root is activated",
                 text(it.clock),
                 text(it.trusted)
             ),
-            "put it right; if it is right, a platform's next call confirms it, or sign a \
+            "set the clock; if it is right, a platform's next call confirms it, or sign a \
              confirmation with `portcullis trust confirm-clock`",
         )),
         ClockState::Behind => warnings.push((
@@ -404,7 +415,7 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
                 text(it.clock),
                 text(it.trusted)
             ),
-            "put it right; if it is right and the records are wrong, have a time reset signed with \
+            "set the clock; if it is right and the records are wrong, sign a time reset with \
              `portcullis trust time-reset`",
         )),
     }
@@ -419,8 +430,8 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
     // start and at `/status`; here only a change for the worse.
     let was = host.kernel_synchronised == Some(true);
     if was && portcullis_engine::kernel_clock_is_synchronised() == Some(false) {
-        let what = "nothing synchronises this machine's clock any more".to_owned();
-        let hint = "see to chrony, systemd-timesyncd or the hypervisor's time service";
+        let what = "this machine's clock is no longer synchronised".to_owned();
+        let hint = "check chrony, systemd-timesyncd or the hypervisor's time service";
         warnings.push(("clock-unsynchronised", what, hint));
     }
     warnings

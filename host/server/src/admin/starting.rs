@@ -27,8 +27,8 @@ pub fn readiness(frontend: &Frontend) -> Readiness {
 pub fn reason(progress: &Progress) -> Option<Reason> {
     let unfinished = progress.unfinished()?;
     let hint = match unfinished.failure {
-        None => "wait; every call gets its safe answer until then",
-        Some(_) => "repair what the last attempt names; the host tries again by itself",
+        None => "wait; until the start has finished, every call gets its safe answer",
+        Some(_) => "correct the problem that the last attempt names; the host tries again",
     };
     Some(Reason { code: "starting", what: unfinished.sentence(), hint })
 }

@@ -19,13 +19,13 @@ use crate::net::outbound::parse_url;
 /// One way in which a caller proves itself: all of it must hold.
 #[derive(Clone, Debug)]
 pub struct CallerConfig {
-    /// What it knows or was given.
+    /// The credential that the caller sends.
     pub credential: Option<CredentialConfig>,
     /// Which client certificate it has.
     pub certificate: Option<CertificateConfig>,
 }
 
-/// What a caller sends in a header.
+/// The credential that a caller sends in a header.
 #[derive(Clone, Debug)]
 pub enum CredentialConfig {
     /// A secret: a header's whole value.
@@ -46,23 +46,23 @@ pub enum CredentialConfig {
     Oauth(Arc<OauthConfig>),
 }
 
-/// Whose bearers are taken.
+/// The issuer whose bearer tokens are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OauthConfig {
-    /// What a token must say.
+    /// The claims that a token must have.
     pub issuer: Issuer,
-    /// Where the issuer's keys are found.
+    /// The place of the issuer's keys.
     pub keys: KeysConfig,
 }
 
-/// Where an issuer's keys are found.
+/// The place of an issuer's keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeysConfig {
     /// The discovery document, or the keys themselves.
     pub place: KeysLocation,
-    /// Who may be named by the discovery document.
+    /// The issuers that the discovery document may name.
     pub issuers: Vec<String>,
-    /// What stands for `{tenantid}` in the issuers that keys name.
+    /// The value of `{tenantid}` in the issuers that keys name.
     pub tenant: Option<Arc<str>>,
     /// How long fetched keys are used while no newer ones can be had, milliseconds.
     pub stale_ms: u64,
@@ -161,7 +161,7 @@ impl CallerSources {
         wrong: &mut Vec<String>,
     ) -> Vec<CallerConfig> {
         if self.0.is_empty() {
-            wrong.push("caller lists nothing: nobody could call".to_owned());
+            wrong.push("caller is an empty list, so no caller could be authenticated".to_owned());
         }
         let check = |source: CallerSource| source.check(kind, base, wrong);
         self.0.into_iter().filter_map(check).collect()
@@ -188,13 +188,15 @@ impl CallerSource {
         let given = given.into_iter().filter(|given| *given).count();
         if given > 1 {
             wrong.push(
-                "caller names several of secret_file, basic and oauth in one table; list them, `caller = [{ … }, { … }]`, to accept either"
+                "caller has several of secret_file, basic and oauth in one table; to accept \
+                 either, write a list: `caller = [{ … }, { … }]`"
                     .to_owned(),
             );
         }
         if given == 0 && self.certificate.is_none() {
             wrong.push(
-                "caller has none of secret_file, basic, oauth and certificate: anybody could call"
+                "caller has none of secret_file, basic, oauth and certificate, so anybody could \
+                 call"
                     .to_owned(),
             );
         }
@@ -203,11 +205,11 @@ impl CallerSource {
         let takes_header = secret.as_ref().is_none_or(Option::is_some);
         let header = self.header.map(|name| {
             if !takes_header {
-                return Err("caller.header goes with secret_file alone".to_owned());
+                return Err("caller.header can only be used with secret_file".to_owned());
             }
             name.to_ascii_lowercase()
                 .parse()
-                .map_err(|_| format!("caller.header `{name}` is no header name"))
+                .map_err(|_| format!("caller.header `{name}` is not a header name"))
         });
         let header = keep(wrong, header.transpose());
         if let (Some(Some(files)), Some(header)) = (secret, header) {
@@ -266,7 +268,7 @@ impl OauthSource {
     fn check(self, kind: Option<&str>, wrong: &mut Vec<String>) -> Option<OauthConfig> {
         let listed = |name: &str, list: &[String]| {
             if list.is_empty() || list.iter().any(String::is_empty) {
-                return Err(format!("caller.oauth.{name} is empty, or lists something empty"));
+                return Err(format!("caller.oauth.{name} is empty, or has an empty entry"));
             }
             Ok(())
         };
@@ -320,10 +322,10 @@ impl OauthSource {
         Some(OauthConfig { issuer, keys })
     }
 
-    /// What `iss` may be, and which claim then names the client.
+    /// The accepted values of `iss`, and the claim that then names the client.
     fn names(&self, wrong: &mut Vec<String>) -> Option<Vec<(String, String)>> {
         let unwanted = |name: &str, value: &Option<String>| match value {
-            Some(_) => Err(format!("caller.oauth.{name} does not go with this profile")),
+            Some(_) => Err(format!("caller.oauth.{name} cannot be used with this profile")),
             None => Ok(()),
         };
         match self.profile {
@@ -374,7 +376,7 @@ impl OauthSource {
         }
     }
 
-    /// Where an Entra tenant signs people in: without a slash at its end.
+    /// The address at which an Entra tenant signs people in: without a slash at its end.
     fn authority(&self) -> Result<String, String> {
         let usual = match self.profile {
             Profile::EntraExternal => {
@@ -393,7 +395,7 @@ impl OauthSource {
         Ok(authority)
     }
 
-    /// Where the keys are. Nothing where that follows from names that are wrong.
+    /// The place of the keys. `None` if it follows from names that are wrong.
     fn place(&self, names: Option<&[(String, String)]>) -> Result<Option<KeysLocation>, String> {
         let place = match (&self.discovery, &self.jwks_uri) {
             (Some(_), Some(_)) => {
@@ -427,7 +429,7 @@ impl CertificateSource {
         };
         if self.dns.len() + self.uri.len() + self.spki.len() == 0 {
             wrong.push(
-                "caller.certificate lists no dns, uri or spki: every certificate would do"
+                "caller.certificate has no dns, uri or spki, so every certificate would be accepted"
                     .to_owned(),
             );
         }
@@ -435,7 +437,8 @@ impl CertificateSource {
         for name in self.dns.iter().chain(&self.uri) {
             if name.is_empty() || name.contains('*') {
                 wrong.push(format!(
-                    "caller.certificate: `{name}` is not a whole name; there are no wildcards"
+                    "caller.certificate: `{name}` is not a complete name; wildcards are not \
+                     supported"
                 ));
             }
         }
@@ -478,7 +481,13 @@ fn entra_client(kind: &str) -> Result<&'static str, String> {
         "entra.lifecycle" => "ce79fdc4-cd1d-4ea5-8139-e74d7dbe0bb7",
         // learn.microsoft.com/entra/identity-platform/custom-extension-overview
         kind if kind.starts_with("entra.") => "99045fe1-7639-4a75-9d4a-577b6ca3810f",
-        _ => return Err("caller.oauth.clients must list the client ids that may call: Microsoft calls no hook of this kind by itself".to_owned()),
+        _ => {
+            return Err(
+                "caller.oauth.clients must list the client ids that may call, because this hook \
+                 kind has no fixed Microsoft client"
+                    .to_owned(),
+            );
+        }
     })
 }
 

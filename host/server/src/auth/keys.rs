@@ -33,7 +33,7 @@ use cache::Cache;
 pub use cache::CacheKey;
 pub use floor::MinFetchTimes;
 
-/// Where keys are kept for the next start.
+/// The store of keys for the next start.
 pub struct KeyCacheConfig {
     /// The folder.
     pub folder: std::path::PathBuf,
@@ -70,7 +70,7 @@ struct FetchedKeys {
     /// Of the document as it came.
     digest: Digest,
     fetched: Millis,
-    /// Where they were, if that is known since this start.
+    /// The address of the keys, if it is known since this start.
     place: Option<Uri>,
 }
 
@@ -83,7 +83,7 @@ struct FetchState {
     tokens_until: Millis,
     /// When the next one is due, whether or not anybody calls.
     due: Millis,
-    /// What went wrong the last time, so as to say it once.
+    /// The last problem, so that it is logged once.
     last_error: Option<String>,
 }
 
@@ -212,7 +212,7 @@ impl Keys {
         (age <= self.config.stale_ms).then_some(age)
     }
 
-    /// Where they come from.
+    /// Returns the place that they come from.
     pub fn place(&self) -> &str {
         let (KeysLocation::Discovery(place) | KeysLocation::Keys(place)) = &self.config.place;
         place
@@ -266,7 +266,7 @@ impl Keys {
             _ => keys,
         };
         if keys.is_empty() {
-            return Err(format!("`{place}`: all its keys are for other issuers"));
+            return Err(format!("`{place}`: none of its keys is for this issuer"));
         }
         let fetched = self.clock.now();
         if let Some(cache) = &self.cache
@@ -286,14 +286,14 @@ impl Keys {
     async fn get(&self, place: Uri, until: Instant) -> Result<Bytes, String> {
         let request =
             Request::get(place.clone()).header(ACCEPT, "application/json").body(Bytes::new());
-        let request = request.map_err(|_| format!("`{place}` cannot be asked for"))?;
+        let request = request.map_err(|_| format!("`{place}` cannot be requested"))?;
         let answer = self
             .outbound
             .send(request, until)
             .await
             .map_err(|error| format!("`{place}`: {error}"))?;
         if answer.status() != StatusCode::OK {
-            return Err(format!("`{place}`: it answered {}", answer.status().as_u16()));
+            return Err(format!("`{place}`: the issuer answered {}", answer.status().as_u16()));
         }
         Ok(answer.into_body())
     }

@@ -1,4 +1,5 @@
-//! Who calls? A secret, a signed token or a client certificate, checked before the body is read.
+//! Authentication of callers by a secret, a signed token or a client certificate, before the body
+//! is read.
 //!
 //! Invariant: a caller is proven by one of the ways that its hook lists, and by nothing else;
 //! whatever is wrong becomes one [`AuthError`]. Secrets, keys and certificates rotate while the

@@ -120,7 +120,7 @@ fn read_file(form: &Form, path: &Path) -> Result<Vec<Digest>, StartError> {
         Form::Basic(_) => CALLER_PASSWORD,
     };
     let wrong = |why: String| {
-        let hint = "take a random one, as `portcullis keys generate --kind secret` makes";
+        let hint = "generate a random one with `portcullis keys generate --kind secret`";
         StartError::File { what, path: path.to_owned(), why, hint: Some(hint.to_owned()) }
     };
     let text =
@@ -128,7 +128,9 @@ fn read_file(form: &Form, path: &Path) -> Result<Vec<Digest>, StartError> {
     let lines: Vec<&str> = text.iter().collect();
     if lines.is_empty() || lines.len() > MAX_SECRETS {
         let count = lines.len();
-        return Err(wrong(format!("it holds {count} secrets, not 1 to {MAX_SECRETS}, one a line")));
+        return Err(wrong(format!(
+            "it holds {count} secrets, not 1 to {MAX_SECRETS}; write one on each line"
+        )));
     }
     if lines.iter().any(|line| line.len() < MIN_SECRET_BYTES) {
         return Err(wrong(format!("shorter than {MIN_SECRET_BYTES} characters")));

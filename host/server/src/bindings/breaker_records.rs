@@ -1,4 +1,4 @@
-//! What is said of a plugin that is left alone because it failed too often: the records of it.
+//! The log lines and records about quarantined plugins.
 //!
 //! Invariant: every quarantine, every trial that failed and every recovery is a record, made where it happens; a record names the binding
 //! by digest and the fault by code, nothing of a call.

@@ -40,7 +40,7 @@ pub struct Generation {
     pub root: u64,
     /// The moment that it was verified at.
     pub verified: Millis,
-    /// What it was held against.
+    /// The trust state against which it was verified.
     pub trust_snapshot: Arc<Against>,
     /// Hook's place in the configuration → its bindings.
     pub hooks: Vec<Bindings>,
@@ -91,13 +91,13 @@ pub struct Binding {
     pub settings: Digest,
     /// Whether it binds.
     pub mode: Mode,
-    /// What is said instead of what the hook kind cannot say.
+    /// The fallbacks for effects and changes that the hook kind does not support.
     pub fallback: BTreeMap<String, String>,
     /// The configured snapshot.
     pub plugin: Plugin,
     /// Whether it may want more than restrictions on its hook.
     proposes: bool,
-    /// What it did.
+    /// The counters of its work.
     pub metrics: Arc<BindingMetrics>,
     /// The hook's name.
     pub hook: String,
@@ -109,7 +109,7 @@ pub struct Binding {
     pub breaker: Arc<Breaker>,
     /// Where it runs when it is slow, or is nobody's to wait for.
     pub pool: WorkerPool,
-    /// What is tried beside it.
+    /// The candidate beside it.
     pub candidate: Option<CandidateBinding>,
     record_prefix: String,
     /// How often it outran the inline slice.
@@ -243,11 +243,14 @@ impl Generation {
                 ));
             }
             if !bindings.enforced() && !hook.kind.is_permit(Effect::Abstain) {
-                warnings
-                    .push(format!("hook `{}`: nothing enforces, so it permits nothing", hook.name));
+                warnings.push(format!(
+                    "hook `{}`: no binding enforces, so the hook permits nothing",
+                    hook.name
+                ));
             } else if !bindings.enforced() && hook.kind.is_binding() {
                 warnings.push(format!(
-                    "hook `{}`: nothing enforces, so its safe answer is the platform's default",
+                    "hook `{}`: no binding enforces, so the hook's safe answer is the platform's \
+                     default",
                     hook.name
                 ));
             }
@@ -261,7 +264,8 @@ impl Generation {
                 for place in binding.manifest().emits.places(hook.kind.name()) {
                     match wanted.insert(place.clone(), id) {
                         Some(other) if other != id => warnings.push(format!(
-                            "hook `{}`: `{other}` and `{id}` may both change `{place}`; different values there are a conflict and get the safe answer",
+                            "hook `{}`: `{other}` and `{id}` may both change `{place}`; a call for \
+                             which their values differ gets its safe answer",
                             hook.name
                         )),
                         _ => {}
@@ -349,7 +353,7 @@ impl Bindings {
         self.has_candidates
     }
 
-    /// What is tried, and beside whom.
+    /// Returns the candidates, each with its live binding.
     pub fn candidates(&self) -> impl Iterator<Item = (&Arc<Binding>, &CandidateBinding)> {
         self.iter().filter_map(|live| Some((live, live.candidate.as_ref()?)))
     }
@@ -441,7 +445,7 @@ impl Binding {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
     }
 
-    /// Who this is, as every leaf says it: written once.
+    /// The identity of the binding as it is in every leaf: written once.
     pub fn record_prefix(&self) -> &str {
         &self.record_prefix
     }

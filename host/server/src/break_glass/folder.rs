@@ -28,7 +28,7 @@ pub struct BreakGlassFolder {
     next: Option<Instant>,
 }
 
-/// What one look found.
+/// The result of one poll.
 #[derive(Default)]
 pub struct FolderPoll {
     /// Files that open documents, by their names, the newest first.
@@ -41,11 +41,11 @@ pub struct FolderPoll {
     pub overlooked: u64,
 }
 
-/// What a file says that opens a document.
+/// The content of a file that opens a document.
 pub struct OpenRequest {
     /// The document's envelope.
     pub envelope: Vec<u8>,
-    /// Whoever opens it.
+    /// The person who opens it.
     pub person: String,
     /// Why.
     pub reason: String,
@@ -127,7 +127,7 @@ fn read(path: &Path) -> Result<Arc<OpenRequest>, Refused> {
     let file: File =
         serde_json::from_slice(&bytes).map_err(|error| malformed(&error.to_string()))?;
     let envelope =
-        BASE64.decode(&file.document).map_err(|_| malformed("its document is not base64"))?;
+        BASE64.decode(&file.document).map_err(|_| malformed("the document in it is not base64"))?;
     let File { person, reason, ticket, .. } = file;
     Ok(Arc::new(OpenRequest { envelope, person, reason, ticket }))
 }
@@ -136,7 +136,7 @@ fn read(path: &Path) -> Result<Arc<OpenRequest>, Refused> {
 const OPEN: &str = ".open.json";
 /// How the name of a file ends that closes one, after its id.
 const CLOSE: &str = ".close";
-/// What the first ends with when the document is over.
+/// The ending of the first file's name when the document is closed.
 const DONE: &str = ".over.json";
 /// The most files that are read.
 const MAX_DOCUMENTS: usize = 256;

@@ -649,7 +649,7 @@ pub fn recovered(
 
 /// Longer than any document can be opened: ten years.
 const MAX_VALIDITY: Millis = Millis(3_660 * 24 * 60 * 60 * 1_000);
-/// What the emergency ring calls an opening: its answer's hash is the document's id.
+/// The cause of an opening in the emergency ring: its answer's hash is the document's id.
 pub const RING_CAUSE: &str = "break-glass";
 /// How often the host's log says that a hook is held open.
 const REMIND_EVERY: Duration = Duration::from_secs(60);

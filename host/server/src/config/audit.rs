@@ -22,7 +22,7 @@ pub struct Audit {
     pub sealing_key: PathBuf,
     /// The key of the pseudonyms.
     pub pseudonym_key: PathBuf,
-    /// What a record survives before its answer leaves. Default `disk`.
+    /// The failure that a record survives before its answer is sent. Default `disk`.
     #[serde(default)]
     pub commit: Commit,
     /// Size of a segment of the write-ahead log, bytes: a multiple of 4,096 from 2 MiB to 1 GiB. Two are written at the first start, and up to
@@ -58,7 +58,7 @@ pub struct NextLog {
     pub signing_key: PathBuf,
 }
 
-/// What a record survives before its answer leaves.
+/// The failure that a record survives before its answer is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Commit {
@@ -103,14 +103,13 @@ impl Audit {
             && (next.directory == self.directory || next.origin == self.origin)
         {
             problems.add(
-                "audit.next has the directory or the origin of the log that it is to follow: give \
-                 it others"
+                "audit.next has the directory or the origin of the present log: set others"
                     .to_owned(),
             );
         }
         if self.state_copy_required && self.state_copy.is_none() {
             problems.add(
-                "audit.state_copy_required without audit.state_copy: write `state_copy = \"FOLDER\"`"
+                "audit.state_copy_required needs audit.state_copy: write `state_copy = \"FOLDER\"`"
                     .to_owned(),
             );
         }

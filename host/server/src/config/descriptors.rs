@@ -72,8 +72,8 @@ impl DescriptorBudget {
     pub fn warning(&self) -> Option<String> {
         (self.connections < self.asked).then(|| {
             format!(
-                "listen.max_connections is {}, and {} fit: the host needs {} file descriptors for that \
-                 many, and its limit is {}. {}",
+                "listen.max_connections is {}, but the host can serve only {}: it would need {} \
+                 file descriptors, and its limit is {}. {}",
                 self.asked,
                 self.connections,
                 self.needed,
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(little.connections, 106);
         let warning = little.warning().unwrap();
         assert!(warning.contains("LimitNOFILE=1174"), "{warning}");
-        assert!(warning.contains("106 fit"), "{warning}");
+        assert!(warning.contains("serve only 106"), "{warning}");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use crate::error::StartError;
 
-/// What making plugins may take. Everything here is for one plugin; they are made one after the other.
+/// The limits for preparing plugins. They are for one plugin; plugins are prepared one after the
+/// other.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineConfig {

@@ -40,15 +40,15 @@ pub struct HookConfig {
     pub write_reserve_ms: u64,
     /// Of the budget, what is kept back for delivering a message, milliseconds: the longest time that one of its services has.
     pub deliver_ms: u64,
-    /// Who delivers its messages; nobody where the hook says nothing, and then the platform does.
+    /// The delivery services for its messages. `None`: the platform delivers them.
     pub delivery: Option<ChannelRouting>,
     /// Largest body, bytes. Default 256 KiB.
     pub body_bytes: usize,
-    /// What decrypts what its platform encrypts.
+    /// The keys that decrypt the platform's encrypted values.
     pub decryption: Option<DecryptionConfig>,
     /// Which of `[resume.NAME]` takes its resume calls.
     pub resume: Option<String>,
-    /// What concerns its wire contract.
+    /// The settings of its wire contract.
     pub settings: HookSettings,
     /// Bounds of each of its bindings.
     pub limits: PluginLimits,
@@ -88,7 +88,7 @@ pub(super) struct HookSource {
     delivery: Option<ChannelRouting>,
 }
 
-/// What leaves when there is no decision, as it is written.
+/// The answer without a decision, as it is written in the file.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum OnFailureWord {
@@ -184,7 +184,8 @@ impl HookConfig {
         let kind = source.kind.as_deref().and_then(HookKind::from_name);
         if let (Some(kind), None) = (&source.kind, kind) {
             let known: Vec<_> = HookKind::ALL.iter().map(|kind| kind.name()).collect();
-            wrong.add(format!("kind `{kind}` is not spoken here; known are {}", known.join(", ")));
+            wrong
+                .add(format!("kind `{kind}` is not supported; supported are {}", known.join(", ")));
         }
         let name = source.name.clone();
         let checked = Self::check_contract(source, kind, around, &mut wrong);
@@ -222,7 +223,7 @@ impl HookConfig {
         ];
         for (need, given, setting) in needed {
             if let Some(kind) = kind.filter(|kind| kind.needs(need) != given) {
-                let word = if given { "has no use for" } else { "needs" };
+                let word = if given { "does not use" } else { "needs" };
                 wrong.add(format!("{} {word} `{setting}`", kind.name()));
             }
         }
@@ -230,7 +231,7 @@ impl HookConfig {
             wrong.add("decryption.key_files is empty");
         }
         if let Some(name) = source.resume.as_ref().filter(|name| !around.resumes.contains(*name)) {
-            wrong.add(format!("there is no [resume.{name}]"));
+            wrong.add(format!("the configuration has no [resume.{name}]"));
         }
         let audience =
             source.decryption.as_ref().and_then(|decryption| decryption.audience.clone());
@@ -261,9 +262,7 @@ impl HookConfig {
         of_callers.into_iter().for_each(|what| wrong.add(what));
         let callers = callers.unwrap_or_default();
         if !around.has_client_ca && callers.iter().any(|caller| caller.certificate.is_some()) {
-            wrong.add(
-                "caller.certificate needs listen.tls.client_ca, whose authorities it is held against",
-            );
+            wrong.add("caller.certificate needs listen.tls.client_ca, which verifies it");
         }
         let deliver_ms = deliver_ms(source.delivery.as_ref(), kind, around, wrong);
         let limit = kind.map(|kind| millis(kind.platform_limit()));
@@ -285,7 +284,7 @@ impl HookConfig {
             } else {
                 " and write_reserve_ms"
             };
-            wrong.add(format!("commit_reserve_ms{besides} leave nothing of budget_ms {budget}"));
+            wrong.add(format!("commit_reserve_ms{besides} together use up budget_ms {budget}"));
         }
         CheckedHook {
             callers,
@@ -337,7 +336,7 @@ fn on_failure(
             OnFailure::Restricted { applications: applications.unwrap_or_default() }
         }
         (_, Some(_)) => {
-            wrong.add("restricted_applications without on_failure = \"restricted\"");
+            wrong.add("restricted_applications needs on_failure = \"restricted\"");
             OnFailure::Closed
         }
     }
@@ -352,7 +351,7 @@ fn deliver_ms(
 ) -> Option<u64> {
     let Some(chosen) = chosen else { return Some(0) };
     if let Some(kind) = kind.filter(|kind| !kind.may_deliver()) {
-        wrong.add(format!("{} has no messages to deliver", kind.name()));
+        wrong.add(format!("{} delivers no messages", kind.name()));
     }
     wrong.keep(chosen.check());
     let mut longest = Some(0);
@@ -360,23 +359,25 @@ fn deliver_ms(
         match around.deliveries.get(name) {
             Some(Some(service)) => longest = longest.map(|most| service.timeout_ms.max(most)),
             Some(None) => longest = None,
-            None => wrong.add(format!("there is no [delivery.{name}]")),
+            None => wrong.add(format!("the configuration has no [delivery.{name}]")),
         }
     }
     longest
 }
 
 impl HookConfig {
-    /// What an operator should know although it is allowed.
+    /// Returns warnings about settings that are allowed.
     pub fn warnings(&self) -> Option<String> {
         let wanted = self.settings.path.trim_end_matches('/');
         match &self.settings.public_url {
             None if self.kind == HookKind::Authzen => Some(format!(
-                "hook `{}`: without public_url it publishes no metadata, so callers have to be told its endpoints",
+                "hook `{}`: it publishes no metadata without public_url, so callers need its \
+                 endpoints in their settings",
                 self.name
             )),
             Some(url) if path_of(url).trim_end_matches('/') != wanted => Some(format!(
-                "hook `{}`: public_url `{url}` does not end in the hook's path `{}`; what stands in front has to translate",
+                "hook `{}`: public_url `{url}` does not end in the hook's path `{}`; the proxy in \
+                 front has to rewrite the path",
                 self.name, self.settings.path
             )),
             _ => None,
@@ -413,11 +414,11 @@ fn contract(
     {
         for pointer in pointers.iter().filter(|pointer| !is_pointer(pointer)) {
             wrong
-                .add(format!("{setting} `{pointer}` is not a json pointer, which begins with `/`"));
+                .add(format!("{setting} `{pointer}` is not a JSON Pointer, which begins with `/`"));
         }
     }
     if mapping.is_none() && kind == Some(HookKind::Generic) {
-        wrong.add("generic needs a mapping, or nothing could be read");
+        wrong.add("generic needs a mapping, or the host could not read requests");
     }
     settings.mapping = mapping.and_then(|mapping| match Mapping::compile(mapping) {
         Ok(compiled) => Some(Arc::new(compiled)),
@@ -438,13 +439,13 @@ fn check_path(path: &str) -> Result<(), &'static str> {
         return Err("does not start with `/`");
     }
     if path.contains(['?', '#']) {
-        return Err("has a query or a fragment, which are no part of a request's path");
+        return Err("has a query or a fragment, which is not part of a path");
     }
     let written = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
     if !path.bytes().all(written) || path.parse::<PathAndQuery>().is_err() {
         return Err(
-            "has characters that no request's path has (RFC 3986, section 3.3): write them as \
-             `%` and two digits, as the platform sends them",
+            "has characters that a path cannot have (RFC 3986, section 3.3): write them as `%` and \
+             two digits, as the platform sends them",
         );
     }
     let encoded = path.split('%').skip(1).all(|rest| {

@@ -12,7 +12,7 @@ use crate::net::connection_limit::ConnectionLimits;
 use crate::net::networks::Networks;
 use crate::net::tls::TlsConfig;
 
-/// Where and how much to listen.
+/// The listener's address and limits.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
@@ -79,7 +79,7 @@ pub struct AdminConfig {
     pub ready_when_expired: Option<bool>,
 }
 
-/// Where traces go.
+/// The collector of traces.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
@@ -124,8 +124,8 @@ impl Listen {
     pub fn check_address(&self, address: SocketAddr) -> Result<(), String> {
         if self.tls.is_none() && !address.ip().is_loopback() && !self.allow_remote_plaintext {
             return Err(format!(
-                "address `{address}` is not a loopback address, and plain HTTP must not leave this machine: set [listen.tls], or put a \
-                 TLS-terminating proxy on this machine in front"
+                "address `{address}` is not a loopback address, and plain HTTP must not leave this \
+                 machine: set [listen.tls], or use a TLS proxy on this machine"
             ));
         }
         Ok(())
@@ -143,8 +143,8 @@ impl Listen {
         }
         if self.proxy_protocol && self.proxies.is_empty() {
             problems.add(
-                "listen.proxy_protocol needs listen.proxies: a PROXY header is believed from a \
-                 listed proxy alone: write `proxies = [\"ADDRESS-OF-THE-PROXY\"]`"
+                "listen.proxy_protocol needs listen.proxies, because only listed proxies may send \
+                 a PROXY header: write `proxies = [\"ADDRESS-OF-THE-PROXY\"]`"
                     .to_owned(),
             );
         }
@@ -168,7 +168,7 @@ impl AdminConfig {
         problems.keep(place.map_err(|why| format!("admin.{why}")));
         for wrong in self.hosts.iter().filter(|name| !is_host_name(name)) {
             problems.add(format!(
-                "admin.hosts: `{wrong}` is not a host's name; write it without port and wildcard"
+                "admin.hosts: `{wrong}` is not a host name; write it without port and wildcard"
             ));
         }
     }
@@ -180,8 +180,8 @@ impl AdminConfig {
     pub fn check_address(&self, address: SocketAddr) -> Result<(), String> {
         if !address.ip().is_loopback() && !self.allow_remote {
             return Err(format!(
-                "address `{address}` is not a loopback address: whoever reaches it sees names of hooks and plugins, and counts; \
-                 say `allow_remote = true` if that is meant"
+                "address `{address}` is not a loopback address, so other machines could read names \
+                 of hooks and plugins, and counts; set `allow_remote = true` to allow that"
             ));
         }
         Ok(())

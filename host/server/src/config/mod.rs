@@ -42,15 +42,15 @@ pub use crate::fs::release_paths::{AfterGrace, ReleasePaths};
 pub struct Config {
     /// The tenant every record names.
     pub tenant: String,
-    /// Where and how much to listen.
+    /// The listener's address and limits.
     pub listen: Listen,
     /// The admin listener.
     pub admin: AdminConfig,
-    /// Where traces go.
+    /// The collector of traces.
     pub telemetry: TelemetryConfig,
     /// Whom to trust.
     pub trust: Trust,
-    /// Where release set, plugins and settings lie.
+    /// The places of release set, plugins and settings.
     pub release: ReleasePaths,
     /// The registry that releases are pulled from.
     pub registry: Option<RegistryConfig>,
@@ -64,7 +64,7 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// Platforms that wait for calls of ours, by name.
     pub resume: BTreeMap<String, ResumeConfig>,
-    /// Who delivers messages, by name.
+    /// The delivery services, by name.
     pub deliveries: BTreeMap<String, DeliveryConfig>,
     /// The hooks, by name.
     pub hooks: Vec<HookConfig>,
@@ -72,7 +72,7 @@ pub struct Config {
     pub file: PathBuf,
     /// SHA-256 of the file, for the start record.
     pub digest: portcullis_model::Digest,
-    /// What lay there before any of it was read: what differs later has changed since.
+    /// The state of the files before any of them was read, to find later changes.
     pub as_found: WatchedFiles,
     /// The file as it is written, to see what another one changes.
     raw: toml::Table,
@@ -219,10 +219,12 @@ impl Config {
         // A hook with a problem of its own is missing here, so only a whole list is judged.
         let all_hooks = problems.is_empty();
         for idle in idle.filter(|_| all_hooks) {
-            problems.add(format!("delivery `{idle}` serves no hook"));
+            problems.add(format!("delivery `{idle}` is used by no hook"));
         }
         if self.hooks.is_empty() && problems.is_empty() {
-            problems.add("there is no [[hook]]: nothing would be answered".to_owned());
+            problems.add(
+                "the configuration has no [[hook]], so the host would answer nothing".to_owned(),
+            );
         }
     }
 }
@@ -232,10 +234,10 @@ fn check_places(places: &[(Option<String>, Vec<String>)], problems: &mut Problem
     let (mut names, mut taken) = (BTreeSet::new(), BTreeSet::new());
     for (name, paths) in places {
         if let Some(name) = name.as_ref().filter(|name| !names.insert(*name)) {
-            problems.add(format!("hook `{name}` is there twice"));
+            problems.add(format!("hook `{name}` is defined twice"));
         }
         for path in paths.iter().filter(|path| !taken.insert(*path)) {
-            problems.add(format!("path `{path}` serves two hooks"));
+            problems.add(format!("path `{path}` is used by two hooks"));
         }
     }
 }

@@ -21,7 +21,8 @@ pub struct RegistryConfig {
     pub username: Option<String>,
     /// The file whose first line is the password or access token.
     pub password_file: Option<PathBuf>,
-    /// Where the registry sends us for a token, if that is another host than its own: the password goes there and nowhere else.
+    /// The token service of the registry, if it is on another host: the password is sent there
+    /// only.
     pub token_realm: Option<String>,
     /// Certificate authorities to believe, PEM. Default: those of `outbound.ca_file`, else the machine's.
     pub ca_file: Option<PathBuf>,
@@ -76,7 +77,9 @@ impl RegistryConfig {
             None => set.with_file_name("incoming"),
         });
         if self.username.is_some() != self.password_file.is_some() {
-            return Err("registry.username and registry.password_file go together".to_owned());
+            return Err(
+                "registry.username and registry.password_file must be set together".to_owned()
+            );
         }
         if !(500..=86_400_000).contains(&self.poll_ms) {
             return Err(format!("registry.poll_ms is {}, not 500 to 86400000", self.poll_ms));
@@ -92,9 +95,7 @@ impl RegistryConfig {
         let reference: ImageRef =
             self.release.parse().map_err(|error| format!("registry.release: {error}"))?;
         if reference.tag().is_none() {
-            return Err(
-                "registry.release names a digest, which never changes; name a tag".to_owned()
-            );
+            return Err("registry.release has a digest, which never changes; use a tag".to_owned());
         }
         Ok(reference)
     }
@@ -117,12 +118,13 @@ impl Access {
     pub fn check(&self, host: &str) -> Result<(), String> {
         let local = outbound::is_loopback(bare(host));
         if self.allow_remote_plaintext && !self.plain_http {
-            return Err("allow_remote_plaintext without plain_http".to_owned());
+            return Err("allow_remote_plaintext needs plain_http".to_owned());
         }
         if self.plain_http && !local {
             if !self.allow_remote_plaintext {
                 return Err(format!(
-                    "plain_http would leave this machine for `{host}`; use TLS, or say allow_remote_plaintext too if that is meant"
+                    "plain_http would send plain HTTP to `{host}`; use TLS, or also set \
+                     allow_remote_plaintext to allow that"
                 ));
             }
             if self.credential.is_some() {

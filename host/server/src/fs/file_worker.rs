@@ -82,7 +82,7 @@ impl FileWorkers {
             ("trust-roots-stalled", "the folder of trust roots", self.roots.stalled_for()),
             (
                 "time-documents-stalled",
-                "the folder of documents about the time",
+                "the folder of time documents",
                 self.time_documents.stalled_for(),
             ),
             ("configuration-stalled", "the configuration", self.configuration.stalled_for()),

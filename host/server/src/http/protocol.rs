@@ -52,7 +52,7 @@ use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Hook, UndecidedRequest};
 
-/// What all calls of one connection share.
+/// The state that all calls of one connection share.
 struct ConnectionContext {
     frontend: Arc<Frontend>,
     session: Session,
@@ -415,7 +415,7 @@ async fn serve_http2<S>(
 
 /// An answer is written by hand, and the HTTP library has no further part in the connection.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is written by hand")]
+#[error("the answer is written without the HTTP library")]
 struct ByHand;
 
 /// Runs HTTP/2's streams on the connection's own thread.

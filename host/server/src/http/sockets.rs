@@ -41,7 +41,7 @@ pub struct Passed {
     sockets: ListenFd,
     /// Why sockets that the environment names are not this process's.
     not_ours: Option<String>,
-    /// What is wrong with what the environment says of them.
+    /// The problem with the environment's description of them.
     wrong: Option<String>,
 }
 
@@ -136,7 +136,7 @@ impl Inherited {
             let socket = passed
                 .take_tcp_listener(number)
                 .map_err(|error| wrong(error.to_string()))?
-                .ok_or_else(|| wrong("it is gone".to_owned()))?;
+                .ok_or_else(|| wrong("it is not open".to_owned()))?;
             let address = socket.local_addr().map_err(|error| wrong(error.to_string()))?;
             if let Ok(peer) = SockRef::from(&socket).peer_addr() {
                 let peer = peer.as_socket().map(|peer| format!(" to {peer}")).unwrap_or_default();
@@ -154,7 +154,7 @@ impl Inherited {
                 &mut sockets.hooks
             };
             if place.replace(socket).is_some() {
-                return Err(wrong("there is another socket for the same listener".to_owned()));
+                return Err(wrong("another socket is for the same listener".to_owned()));
             }
         }
         Ok(sockets)
@@ -168,9 +168,9 @@ fn is_for(own: u32, pid: Option<&str>) -> Result<(), String> {
         None => Err("LISTEN_PID is missing".to_owned()),
         Some(pid) if pid.parse() == Ok(own) => Ok(()),
         Some(pid) if pid.parse::<u32>().is_ok() => {
-            Err(format!("LISTEN_PID is {pid}, and this process is {own}"))
+            Err(format!("LISTEN_PID is {pid}, but this process is {own}"))
         }
-        Some(_) => Err("LISTEN_PID is no process id".to_owned()),
+        Some(_) => Err("LISTEN_PID is not a process id".to_owned()),
     }
 }
 

@@ -129,7 +129,7 @@ fn log_busy(frontend: &Frontend) {
 #[derive(Default)]
 struct Received {
     bytes: BytesMut,
-    /// What follows them.
+    /// The bytes after them.
     beyond: EventTypeScan,
 }
 
@@ -190,7 +190,7 @@ impl Received {
         self.beyond.takes_more_after(beyond)
     }
 
-    /// What the body is.
+    /// The type of the body.
     fn called(&self) -> Option<Called> {
         called(&self.bytes).or_else(|| self.beyond.found.as_deref().and_then(called_by))
     }
@@ -207,7 +207,7 @@ impl EventTypeScan {
     }
 }
 
-/// What a body is.
+/// The type of a body.
 #[derive(Debug, PartialEq, Eq)]
 enum Called {
     /// A call of a hook of this kind.
@@ -216,7 +216,7 @@ enum Called {
     UnknownType,
 }
 
-/// What a body is. `None` where it is no Okta call.
+/// Returns the type of a body. `None`: it is not a call of Okta.
 fn called(body: &[u8]) -> Option<Called> {
     let event_type = match Document::parse(body) {
         Ok(document) => document.root().get("eventType")?.as_str()?.into_owned(),
@@ -226,7 +226,7 @@ fn called(body: &[u8]) -> Option<Called> {
     called_by(&event_type)
 }
 
-/// What a body with this type is.
+/// Returns the type of a body with this event type.
 fn called_by(event_type: &str) -> Option<Called> {
     match HookKind::from_event_type(event_type) {
         Some(kind) => Some(Called::Kind(kind)),

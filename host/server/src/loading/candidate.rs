@@ -14,9 +14,9 @@ use crate::bindings::generation::Binding;
 use crate::config::HookConfig;
 use crate::loading::{ReleaseError, ReleaseFiles, check_binding, promoted};
 
-/// What a candidate is readied from.
+/// The sources from which a candidate is prepared.
 pub struct CandidateSource<'a> {
-    /// What the set says of the live binding.
+    /// The live binding in the set.
     pub source: &'a Source,
     /// And of the candidate.
     pub candidate: &'a Candidate,
@@ -58,7 +58,8 @@ pub fn prepare_candidate(
     // Guards see everything proposed and proposers do not: the two cannot stand in one another's place within a call.
     if candidate.canary.is_some() && binding.proposes() != live.proposes() {
         return Err(invalid_binding(
-            "one of the two may want more than restrictions and the other may not; try it as a `shadow`, then promote it"
+            "one of the two is a proposer and the other a guard; try it as a `shadow`, then \
+             promote it"
                 .to_owned(),
         ));
     }

@@ -184,18 +184,18 @@ pub fn check_capabilities(
     let imports = |interface: &str| inspection.imports.iter().any(|import| import == interface);
     if imports(JOURNAL) && !asked.contains(&Capability::Journal) {
         return Err(format!(
-            "the component imports `{JOURNAL}`, which its manifest does not ask for"
+            "the component imports `{JOURNAL}`, but its manifest does not request this capability"
         ));
     }
     match (inspection.searches, asked.contains(&Capability::Search)) {
         (true, false) => {
-            Err("the component exports `search`, which is not among its manifest's capabilities"
+            Err("the component exports `search`, but its manifest does not request this capability"
                 .to_owned())
         }
-        (false, true) => {
-            Err("the manifest has the capability `search`, and the component does not export it"
-                .to_owned())
-        }
+        (false, true) => Err(
+            "the manifest requests the capability `search`, but the component does not export it"
+                .to_owned(),
+        ),
         _ => Ok(()),
     }
 }

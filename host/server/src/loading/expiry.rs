@@ -125,9 +125,10 @@ impl Expiration {
             Subject::TrustRoot => "sign the next trust root and put it into trust.roots",
             Subject::Release => "sign a new release set",
             Subject::Manifest => {
-                "have the plugin's publisher sign it anew, and sign a release set with it"
+                "ask the plugin's publisher to sign the manifest again, then sign a release set \
+                 with it"
             }
-            Subject::Certificate => "renew it and put it in the old one's place",
+            Subject::Certificate => "renew the certificate and replace its file",
         }
     }
 }

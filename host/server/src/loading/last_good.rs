@@ -42,14 +42,15 @@ pub struct LastGood {
 #[derive(Debug, Error)]
 pub enum NotKept {
     /// Its files are too large together.
-    #[error("its files have {bytes} bytes together; at most {MAX_KEPT_BYTES} are kept")]
+    #[error("the release has {bytes} bytes of files; the host copies at most {MAX_KEPT_BYTES}")]
     TooLarge {
         /// How many.
         bytes: u64,
     },
     /// The disk has too little room.
     #[error(
-        "it needs {bytes} bytes on the disk that holds trust.state, and {MIN_FREE_BYTES} bytes must stay free beside it"
+        "the copy needs {bytes} bytes on the disk of trust.state, and {MIN_FREE_BYTES} bytes more \
+         must stay free"
     )]
     NoRoom {
         /// How many bytes are to be written.
@@ -289,7 +290,7 @@ impl LastGood {
         let path = self.folder.join(index_name(set));
         let bytes = read_bounded(&path, MAX_INDEX_BYTES).map_err(|error| {
             if error.is_missing() {
-                "this host has no copy of it".to_owned()
+                "this host has no copy of the release".to_owned()
             } else {
                 format!("cannot read `{}`: {error}", path.display())
             }
@@ -299,7 +300,7 @@ impl LastGood {
         if index.kind == KIND && index.set == set {
             Ok(index)
         } else {
-            Err(format!("`{}` is another document", path.display()))
+            Err(format!("`{}` is the index of another release", path.display()))
         }
     }
 
@@ -428,7 +429,7 @@ mod tests {
         keep(&copies, &other, &other_set).unwrap();
         let others = state.path().join("last-good").join(index_name(other.set_digest()));
         fs::copy(others, &index).unwrap();
-        assert!(refused(&copies).contains("another document"));
+        assert!(refused(&copies).contains("another release"));
         fs::write(&index, &whole[..whole.len() / 2]).unwrap();
         assert!(!refused(&copies).is_empty());
         fs::write(&index, &whole).unwrap();

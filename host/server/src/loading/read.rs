@@ -269,7 +269,9 @@ impl FileSearch<'_> {
     fn hold(&mut self, file: &FolderFile) -> Option<Vec<u8>> {
         let size = file.stamp.size();
         let Some(left) = self.left.checked_sub(size) else {
-            let why = format!("the files of the set have more than {MAX_HELD_BYTES} bytes");
+            let why = format!(
+                "the files of the release set have more than {MAX_HELD_BYTES} bytes in total"
+            );
             self.found.unreadable.push((file.path.clone(), why));
             return None;
         };

@@ -131,13 +131,17 @@ fn check(path: &Path, component: Digest, manifests: &[SeenManifest]) -> Option<R
         }
         Some((manifest, Ok(_))) => (
             "digest-mismatch",
-            format!("it is not the component that `{}` was signed for", manifest.display()),
-            "replace it by the component that was signed, or have it signed again".to_owned(),
+            format!(
+                "the file is not the component that the manifest `{}` names",
+                manifest.display()
+            ),
+            "replace it with the signed component, or ask its publisher to sign it again"
+                .to_owned(),
         ),
         None => (
             "unsigned",
-            "no manifest in the folder was signed for it".to_owned(),
-            "have its publisher sign it with `portcullis plugin sign`, or remove it".to_owned(),
+            "no manifest in the folder names this component".to_owned(),
+            "ask its publisher to sign it with `portcullis plugin sign`, or remove it".to_owned(),
         ),
     };
     Some(RejectedComponent { path: path.to_owned(), component, code, sentence, hint })
@@ -149,7 +153,7 @@ fn unreadable(path: &Path, why: &str) -> RejectedComponent {
         component: sha256(path.as_os_str().as_encoded_bytes()),
         code: "unreadable",
         sentence: why.to_owned(),
-        hint: "remove the file, or let the host read it".to_owned(),
+        hint: "remove the file, or allow the host to read it".to_owned(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a plugin must pass before it decides: its settings fit the schema in its manifest, and it passes the suite that its manifest names.
+//! The tests before a plugin decides: its settings fit the schema in its manifest, and it passes
+//! the suite that its manifest names.
 //!
 //! Invariant: what does not pass changes nothing; the last good generation keeps serving. Everything is found by digest and bounded in time.
 //! The failure names cases and places, never what stands in settings.
@@ -17,23 +18,20 @@ pub enum SelfTestError {
     /// The settings do not fit the schema in the manifest.
     #[error("its settings do not fit the schema in its manifest ({} places)", complaints.len())]
     Settings {
-        /// What is wrong, by JSON Pointer.
+        /// The complaints, by JSON Pointer.
         complaints: Vec<String>,
     },
     /// The schema is none.
     #[error("{0}")]
     Schema(String),
     /// The suite that the manifest names is not there.
-    #[error("no file under the plugins' folder is the suite {0} that its manifest says it passed")]
+    #[error("no file in the plugins' folder is the test suite {0} that its manifest names")]
     SuiteMissing(Digest),
     /// The suite cannot be used here.
     #[error("{0}")]
     SuiteUnusable(String),
     /// It does not pass.
-    #[error(
-        "it does not pass its suite here: {failed} of {cases} cases came out otherwise, the first \
-         `{first}`"
-    )]
+    #[error("it fails its test suite: {failed} of {cases} cases differ, the first is `{first}`")]
     Suite {
         /// How many did not.
         failed: usize,
@@ -43,7 +41,7 @@ pub enum SelfTestError {
         first: String,
     },
     /// There was no time to run all of it.
-    #[error("its suite was not done after {} s", SELF_TEST_TIME.as_secs())]
+    #[error("its test suite did not finish within {} s", SELF_TEST_TIME.as_secs())]
     SuiteTimeout,
 }
 
@@ -60,17 +58,18 @@ impl SelfTestError {
         }
     }
 
-    /// What to do.
+    /// Returns the hint: what to do.
     pub fn hint(&self) -> String {
         let hint = match self {
             Self::Settings { .. } => {
-                "correct what stands at these places, and sign a new release set"
+                "correct the settings at these places, and sign a new release set"
             }
             Self::Schema(_) | Self::SuiteUnusable(_) => {
-                "have its publisher correct it and sign the plugin again"
+                "ask its publisher to correct it and to sign the plugin again"
             }
             Self::SuiteMissing(_) => {
-                "copy the `.suite.json` that `portcullis plugin sign` wrote into the plugins' folder; its name is free"
+                "copy the `.suite.json` that `portcullis plugin sign` wrote into the plugins' \
+                 folder, under any name"
             }
             Self::Suite { .. } => {
                 "run `portcullis plugin test` with this component and suite; this host decides otherwise than its publisher's"
@@ -80,13 +79,13 @@ impl SelfTestError {
         hint.to_owned()
     }
 
-    /// What is wrong with the settings, by place.
+    /// Returns the complaints about the settings, by place.
     pub fn setting_errors(&self) -> &[String] {
         if let Self::Settings { complaints } = self { complaints } else { &[] }
     }
 }
 
-/// What a manifest lets its plugin see and say, for trying it.
+/// The inputs and outputs that a manifest allows, for trying its plugin.
 pub fn test_terms(manifest: &Manifest) -> TestLimits<'_> {
     TestLimits {
         hooks: &manifest.hooks,

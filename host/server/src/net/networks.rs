@@ -22,7 +22,7 @@ impl TryFrom<Vec<String>> for Networks {
 
     fn try_from(texts: Vec<String>) -> Result<Self, String> {
         if texts.len() > MAX_NETWORKS {
-            return Err(format!("there are {} networks, more than {MAX_NETWORKS}", texts.len()));
+            return Err(format!("it has {} networks, more than {MAX_NETWORKS}", texts.len()));
         }
         Self::parse(&texts).map_err(|wrong| {
             let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
@@ -81,7 +81,7 @@ impl Networks {
 
 impl fmt::Display for NotANetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is no network: {}", self.text.escape_debug(), self.why)
+        write!(f, "`{}` is not a network: {}", self.text.escape_debug(), self.why)
     }
 }
 
@@ -136,9 +136,9 @@ fn range(text: &str) -> Result<(u128, u128), &'static str> {
         Some(bits) => {
             let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
             let number = if digits { bits.parse::<u32>().ok() } else { None };
-            number
-                .filter(|bits| *bits <= most)
-                .ok_or("what follows `/` is no prefix length (0 to 32, or 0 to 128 for IPv6)")?
+            number.filter(|bits| *bits <= most).ok_or(
+                "the text after `/` is not a prefix length (0 to 32, or 0 to 128 for IPv6)",
+            )?
         }
     };
     let mask = mask(offset + bits);
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(wrong.len(), texts.len());
         assert_eq!(
             wrong.first().unwrap().to_string(),
-            "`10.0.0.1/8` is no network: the address has bits set beyond its prefix length"
+            "`10.0.0.1/8` is not a network: the address has bits set beyond its prefix length"
         );
     }
 

@@ -28,15 +28,16 @@ pub enum HeaderError {
     #[error("the connection does not begin with a PROXY protocol version 2 header")]
     Signature,
     /// The version is not 2, or the command is neither `LOCAL` nor `PROXY`.
-    #[error("version and command of the PROXY header are {0:#04x}, not 0x20 or 0x21")]
+    #[error("the PROXY header has the version and command {0:#04x}, not 0x20 or 0x21")]
     Command(u8),
     /// The addresses are not those of a TCP connection.
     #[error(
-        "address family and transport of the PROXY header are {0:#04x}: not TCP over IPv4 or IPv6"
+        "the PROXY header has the address family and transport {0:#04x}, which is not TCP over \
+         IPv4 or IPv6"
     )]
     Family(u8),
     /// The length leaves no room for the addresses, or is more than the host reads.
-    #[error("the PROXY header says that {0} bytes follow")]
+    #[error("the PROXY header has an unsupported length of {0} bytes")]
     Length(u16),
     /// The fields after the addresses do not fill the header exactly.
     #[error("the fields after the addresses of the PROXY header do not fill it exactly")]

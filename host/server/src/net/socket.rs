@@ -50,9 +50,9 @@ pub fn queue_warning(connections: usize) -> Option<String> {
 fn queue_warning_at(connections: usize, most: usize) -> Option<String> {
     (most < connections).then(|| {
         format!(
-            "the kernel cuts the queue of new connections to {most} (net.core.somaxconn), below \
-             listen.max_connections ({connections}): in a burst clients wait a second and more. Run \
-             `sysctl -w net.core.somaxconn={connections}`, and keep it in /etc/sysctl.d"
+            "the kernel limits the queue of new connections to {most} (net.core.somaxconn), below \
+             listen.max_connections ({connections}): in a burst clients wait a second or more. Run \
+             `sysctl -w net.core.somaxconn={connections}`, and set it in /etc/sysctl.d"
         )
     })
 }

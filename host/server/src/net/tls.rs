@@ -53,7 +53,7 @@ pub struct Tls {
     current: ArcSwap<Current>,
 }
 
-/// What is in force; exchanged whole.
+/// The active settings; exchanged as a whole.
 struct Current {
     server: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
@@ -76,7 +76,7 @@ struct VerifiedChain {
     names: Result<Arc<Names>, AuthError>,
 }
 
-/// What a client certificate says of its holder.
+/// The names in a client certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Names {
     /// DNS names among its alternative names.
@@ -109,7 +109,7 @@ impl Tls {
         })
     }
 
-    /// What new connections get.
+    /// The settings for new connections.
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().server)
     }
@@ -271,7 +271,8 @@ fn read(
     };
     let ends = not_after(&chain);
     let mut server = server.with_single_cert(chain, key).map_err(|error| {
-        let hint = "certificate and key must belong together; the host's own certificate comes first in its file";
+        let hint = "use the key of the certificate; the host's own certificate must be the first \
+                    in its file";
         wrong(CERTIFICATE, &config.certificate, error.to_string(), Some(hint.to_owned()))
     })?;
     server.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];

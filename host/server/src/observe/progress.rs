@@ -125,7 +125,7 @@ impl Unfinished {
     /// A sentence about it.
     pub fn sentence(&self) -> String {
         let (step, total) = (&self.step, millis(self.total_time));
-        let mut sentence = format!("the host is starting since {total} ms: {step}");
+        let mut sentence = format!("the host has been starting for {total} ms: {step}");
         if let Some(why) = &self.failure {
             sentence.push_str(&format!("; attempt {} failed: {why}", self.failures));
         }

@@ -1,4 +1,5 @@
-//! What a hook owes the log: answers that left without their record, or other than it says.
+//! Pending corrections of a hook: answers that were sent without their record, or other than it
+//! says.
 //!
 //! Invariant: before a hook decides again, the log has been given `answer.superseded` for every
 //! record that was sequenced but whose decision did not leave, and `answer.gap` for all answers

@@ -17,7 +17,7 @@ use portcullis_model::json::quote;
 
 use crate::recorder::Recorder;
 
-/// What one hook was sent that its kind is not known to have.
+/// The unknown members that one hook received.
 #[derive(Default)]
 pub struct SchemaDrift {
     calls: AtomicU32,

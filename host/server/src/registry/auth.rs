@@ -21,7 +21,7 @@ use super::error::RegistryError;
 use crate::config::registry::Access;
 use crate::net::outbound::{Outbound, parse_url};
 
-/// What somebody wants to do in a repository.
+/// The purpose of a request to a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// Read.
@@ -30,7 +30,7 @@ pub enum Purpose {
     Push,
 }
 
-/// What has been proven so far.
+/// The credentials so far.
 #[derive(Default)]
 pub struct CredentialCache {
     credentials: Mutex<HashMap<(Repository, Purpose), CachedCredential>>,
@@ -51,7 +51,7 @@ impl Purpose {
 }
 
 impl CredentialCache {
-    /// What to show with a request; nothing before anybody asked for it.
+    /// Returns the credentials for a request; `None` before the registry asked for them.
     pub fn header(&self, repository: &Repository, purpose: Purpose) -> Option<HeaderValue> {
         let held = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
         let held = held.get(&(repository.clone(), purpose))?;
@@ -79,13 +79,16 @@ impl CredentialCache {
         let bearer = asked.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
         let held = match bearer.or_else(|| asked.first()) {
             Some(Challenge::Bearer { realm, service, .. }) => {
-                let uri = token_uri(realm, service.as_deref(), repository, purpose)
-                    .ok_or_else(|| denied("it names no place for tokens that may be called"))?;
+                let uri =
+                    token_uri(realm, service.as_deref(), repository, purpose).ok_or_else(|| {
+                        denied("the registry names no token address that the host can call")
+                    })?;
                 let password = match &access.credential {
                     Some(_) if !may_see_password(&uri, realm, repository, access) => {
                         let host = uri.authority().map(ToString::to_string).unwrap_or_default();
                         return Err(denied(&format!(
-                            "it sends us to `{host}` for a token, which no `token_realm` says may see the password"
+                            "the registry requests tokens from `{host}`, but no `token_realm` \
+                             allows the host to send the password there"
                         )));
                     }
                     credential => credential.as_ref().map(basic).transpose()?,
@@ -93,16 +96,15 @@ impl CredentialCache {
                 token(outbound, uri, password, &place, until).await?
             }
             Some(Challenge::Basic) => {
-                let credential = access
-                    .credential
-                    .as_ref()
-                    .ok_or_else(|| denied("it wants a password, and none is set"))?;
+                let credential = access.credential.as_ref().ok_or_else(|| {
+                    denied("the registry requires a password, and none is configured")
+                })?;
                 CachedCredential {
                     header: basic(credential)?,
                     until: Some(Instant::now() + KEEP_PASSWORD),
                 }
             }
-            None => return Err(denied("it does not say how it wants to be told who asks")),
+            None => return Err(denied("the registry names no supported way to authenticate")),
         };
         self.credentials
             .lock()
@@ -156,7 +158,7 @@ fn basic((name, file): &(String, std::path::PathBuf)) -> Result<HeaderValue, Reg
     let password = text.first().ok_or_else(|| wrong("it is empty".to_owned()))?;
     let pair = Zeroizing::new(format!("{name}:{password}"));
     secret(&Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
-        .ok_or_else(|| wrong("it is no password".to_owned()))
+        .ok_or_else(|| wrong("it is not a password".to_owned()))
 }
 
 fn secret(text: &str) -> Option<HeaderValue> {
@@ -178,28 +180,32 @@ async fn token(
     if let Some(password) = password {
         request = request.header(AUTHORIZATION, password);
     }
-    let request =
-        request.body(Bytes::new()).map_err(|_| denied("its place for tokens cannot be called"))?;
+    let request = request
+        .body(Bytes::new())
+        .map_err(|_| denied("the registry's token address cannot be called"))?;
     let answer = outbound.send(request, until).await;
     let answer = answer
         .map_err(|cause| RegistryError::Outbound { place: format!("{place}: token"), cause })?;
     if answer.status() != 200 {
-        return Err(denied(&format!("no token was given: {}", answer.status().as_u16())));
+        return Err(denied(&format!(
+            "the token service refused the request: {}",
+            answer.status().as_u16()
+        )));
     }
     let document = Document::parse(answer.body())
-        .map_err(|_| denied("what came instead of a token is not JSON"))?;
+        .map_err(|_| denied("the answer of the token service is not JSON"))?;
     let text = |name| document.root().get(name).and_then(Value::as_str);
     let token = text("token")
         .or_else(|| text("access_token"))
-        .ok_or_else(|| denied("the answer has no token"))?;
+        .ok_or_else(|| denied("the answer of the token service has no token"))?;
     let life = document
         .root()
         .get("expires_in")
         .and_then(Value::as_u64)
         .unwrap_or(DEFAULT_LIFETIME_S)
         .min(MAX_LIFETIME_S);
-    let header =
-        secret(&format!("Bearer {token}")).ok_or_else(|| denied("the token is no header value"))?;
+    let header = secret(&format!("Bearer {token}"))
+        .ok_or_else(|| denied("the token cannot be sent in a header"))?;
     // A tenth of its life early: it must last for the request it is shown with.
     let until = Some(Instant::now() + Duration::from_secs(life) * 9 / 10);
     Ok(CachedCredential { header, until })

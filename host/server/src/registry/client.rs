@@ -40,7 +40,7 @@ struct Call<'a> {
     method: Method,
     headers: Vec<(hyper::header::HeaderName, String)>,
     body: Bytes,
-    /// What it is about, for errors.
+    /// The subject of the call, for errors.
     place: String,
 }
 
@@ -173,7 +173,8 @@ impl Client {
             return Ok(bytes);
         }
         let (place, is) = (format!("{repository}@{}", it.digest), it.size.to_string());
-        let why = ManifestError(format!("it is listed with {is} bytes; at most {most} are read"));
+        let why =
+            ManifestError(format!("its descriptor has {is} bytes; the host reads at most {most}"));
         Err(RegistryError::Malformed { place, why })
     }
 
@@ -263,9 +264,11 @@ impl Client {
             return Err(error_response(answer, &place, until).await);
         }
         let elsewhere = |why| RegistryError::Redirect { place: place.clone(), why };
-        let to = target(&url, &answer).ok_or_else(|| elsewhere("no place to put it"))?;
+        let to = target(&url, &answer).ok_or_else(|| elsewhere("no address"))?;
         if origin(&to) != origin(&url) {
-            return Err(elsewhere("another host to put it, which would see what proves us"));
+            return Err(elsewhere(
+                "another host for the upload, which would receive the credentials",
+            ));
         }
         let mark = if to.contains('?') { '&' } else { '?' };
         let to = format!("{to}{mark}digest={}", it.digest);
@@ -340,7 +343,7 @@ impl Client {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => {
                     let next = target(&url, &answer)
-                        .ok_or_else(|| elsewhere("no place that can be called"))?;
+                        .ok_or_else(|| elsewhere("an address that cannot be called"))?;
                     if url.starts_with("https:") && !next.starts_with("https:") {
                         return Err(elsewhere("plain HTTP"));
                     }
@@ -349,7 +352,7 @@ impl Client {
                 _ => return Err(error_response(answer, &call.place, until).await),
             }
         }
-        Err(elsewhere("one place after the other"))
+        Err(elsewhere("one address after another"))
     }
 
     /// Sends a request, and once more with what it is asked for.
@@ -376,7 +379,7 @@ impl Client {
             }
             let request = request.body(call.body.clone());
             let request = request.map_err(|_| {
-                outbound(&call.place, OutboundError::Address("its address cannot be called"))
+                outbound(&call.place, OutboundError::Address("its address is invalid"))
             })?;
             let answer = self
                 .outbound
@@ -387,7 +390,7 @@ impl Client {
                 return Ok(answer);
             }
             if asked {
-                let why = "it does not take what proves us".to_owned();
+                let why = "the registry refused the credentials".to_owned();
                 return Err(RegistryError::Denied { place: call.place.clone(), why });
             }
             asked = true;
@@ -399,7 +402,7 @@ impl Client {
     }
 }
 
-/// Where an answer sends us, as an absolute address.
+/// Returns the target of a redirect as an absolute address.
 fn target(from: &str, answer: &Response<Incoming>) -> Option<String> {
     let location = answer
         .headers()
@@ -427,14 +430,14 @@ fn origin(url: &str) -> Option<String> {
     Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?.as_str().to_ascii_lowercase()))
 }
 
-/// What an answer that is no success says.
+/// Returns the error of an answer that is not a success.
 async fn error_response(answer: Response<Incoming>, place: &str, until: Instant) -> RegistryError {
     let (place, status) = (place.to_owned(), answer.status().as_u16());
     match status {
         404 => RegistryError::NotFound { place },
         401 | 403 => RegistryError::Denied {
             place,
-            why: format!("it answered {status}: this may not be done here"),
+            why: format!("the registry answered {status}: the account has no permission for this"),
         },
         _ => {
             let body = read_body(answer, MAX_ERROR_BYTES, &place, until).await.unwrap_or_default();
@@ -497,7 +500,7 @@ fn outbound(place: &str, cause: OutboundError) -> RegistryError {
     RegistryError::Outbound { place: place.to_owned(), cause }
 }
 
-/// Who asks.
+/// The user agent.
 const CLIENT_NAME: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
 /// Redirects of one request that are followed.
 const MAX_REDIRECTS: usize = 3;

@@ -1,4 +1,4 @@
-//! Why something was not pulled or pushed.
+//! Errors of pulling and pushing.
 //!
 //! Invariant: no secret and no text of a registry's own stands in an error, beyond its bounded codes; each says who is to blame.
 
@@ -12,21 +12,21 @@ use thiserror::Error;
 use crate::loading::ReleaseError;
 use crate::net::outbound::OutboundError;
 
-/// A registry did not do what it was asked.
+/// A request to a registry failed.
 #[derive(Debug, Error)]
 pub enum RegistryError {
-    /// It could not be asked.
+    /// The request failed.
     #[error("{place}: {cause}")]
     Outbound {
-        /// What was asked for.
+        /// The address that was requested.
         place: String,
         /// Why.
         cause: OutboundError,
     },
-    /// It answered with a status that says no.
+    /// It answered with a status of failure.
     #[error("{place}: the registry answered {status}{code}")]
     Status {
-        /// What was asked for.
+        /// The address that was requested.
         place: String,
         /// HTTP status.
         status: u16,
@@ -36,18 +36,18 @@ pub enum RegistryError {
     /// It does not have it.
     #[error("{place}: the registry does not have it")]
     NotFound {
-        /// What was asked for.
+        /// The address that was requested.
         place: String,
     },
-    /// It does not believe us, or we have nothing to be believed for.
+    /// It does not accept the credentials, or none are configured.
     #[error("{place}: {why}")]
     Denied {
-        /// What was asked for.
+        /// The address that was requested.
         place: String,
         /// Why.
         why: String,
     },
-    /// The password's file is of no use.
+    /// The password's file cannot be used.
     #[error("`{}`: {why}", path.display())]
     Password {
         /// Which file.
@@ -55,38 +55,38 @@ pub enum RegistryError {
         /// Why.
         why: String,
     },
-    /// What it gave is no document of the type that was asked for.
+    /// The answer is not a document of the requested type.
     #[error("{place}: {why}")]
     Malformed {
-        /// What was asked for.
+        /// The address that was requested.
         place: String,
-        /// What is wrong with it.
+        /// The problem with it.
         why: ManifestError,
     },
-    /// What it gave has another digest.
+    /// The answer has another digest.
     #[error("{place}: it has the digest {is}")]
     WrongDigest {
-        /// What was asked for.
+        /// The address that was requested.
         place: String,
         /// Its digest.
         is: Digest,
     },
-    /// What it gave has another size.
+    /// The answer has another size.
     #[error("{place}: it has {is}, not {wanted} bytes")]
     WrongSize {
-        /// What was asked for.
+        /// The address that was requested.
         place: String,
         /// `fewer`, `more`, or how many.
         is: String,
         /// Its size as it is listed.
         wanted: u64,
     },
-    /// It sends us somewhere we do not go.
-    #[error("{place}: the registry sends us to {why}")]
+    /// It redirects to an address that the host does not call.
+    #[error("{place}: the registry redirects to {why}")]
     Redirect {
-        /// What was asked for.
+        /// The address that was requested.
         place: String,
-        /// Where, and why not.
+        /// The target, and the problem with it.
         why: &'static str,
     },
 }
@@ -108,18 +108,18 @@ pub enum PullError {
     /// The release is not whole, or too large.
     #[error("the release {0}")]
     Incomplete(String),
-    /// It is whole, and would not come into force.
+    /// It is complete, but cannot be activated.
     #[error(transparent)]
     Release(#[from] ReleaseError),
     /// The same release was not ready under the same configuration a while ago, and need not be tried again.
-    #[error("the release could not become active, as was found before")]
+    #[error("the release cannot be activated, as an earlier attempt has shown")]
     NotReady {
         /// The code of what was found then.
         code: &'static str,
     },
     /// Something else came into the folders while it was made ready: it is not overwritten. The
     /// next poll sees what is there by then.
-    #[error("not put into the folders: {why}")]
+    #[error("the release was not copied into the release folders: {why}")]
     Superseded {
         /// The value that came.
         why: String,
@@ -167,22 +167,25 @@ impl RegistryError {
         }
     }
 
-    /// What to do.
+    /// Returns the hint: what to do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Outbound { .. } | Self::Status { .. } => {
-                Some("see whether the registry is up and can be reached from here")
+                Some("check that the registry runs and that this machine reaches it")
             }
-            Self::NotFound { .. } => Some("see whether it was pushed there, under this name"),
+            Self::NotFound { .. } => {
+                Some("check that it was pushed to the registry under this name")
+            }
             Self::Denied { .. } | Self::Password { .. } => Some(
-                "see `username`, `password_file` and `token_realm`, and what the account may do",
+                "check `username`, `password_file`, `token_realm` and the permissions of the \
+                 account",
             ),
             Self::Malformed { .. }
             | Self::WrongDigest { .. }
             | Self::WrongSize { .. }
             | Self::Redirect { .. } => Some(
-                "push it again; where that does not help, do not trust the registry or what stands \
-                 before it",
+                "push it again; if that does not help, do not trust the registry or a proxy in \
+                 front of it",
             ),
         }
     }
@@ -202,7 +205,7 @@ impl PullError {
         }
     }
 
-    /// What to do.
+    /// Returns the hint: what to do.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.hint().map(str::to_owned),
@@ -211,7 +214,7 @@ impl PullError {
             Self::Release(error) => error.hint(),
             Self::NotReady { .. } | Self::Superseded { .. } => None,
             Self::Disk { .. } => {
-                Some("see to the disk, and that the host may write there".to_owned())
+                Some("check the disk, and that the host may write there".to_owned())
             }
         }
     }

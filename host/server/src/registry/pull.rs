@@ -23,7 +23,7 @@ use super::error::{PullError, RegistryError};
 use crate::fs::folder::{DigestCache, Folder, HashBudget, MAX_FILES};
 use crate::trust::persisted::write_durably;
 
-/// What a tag leads to: the release's own documents, not yet believed.
+/// The documents of the release that a tag names, not yet verified.
 pub struct RemoteRelease {
     /// The digest of the index.
     pub artifact: Digest,
@@ -42,7 +42,7 @@ pub struct RemoteRelease {
 #[derive(Default)]
 pub struct LocalBlobs(BTreeMap<Digest, PathBuf>);
 
-/// Where a release lies, or will: the folders of a host's configuration, or of one that is to be filled.
+/// The places of a release: the folders of a host's configuration, or of one that is to be filled.
 pub struct InstallPaths<'a> {
     /// The release set.
     pub set: &'a Path,
@@ -64,7 +64,7 @@ impl RemoteRelease {
         let repository = &reference.repository;
         if index.manifests.len() > MAX_MANIFESTS {
             return Err(malformed(ManifestError(format!(
-                "it lists more than {MAX_MANIFESTS} manifests"
+                "its index lists more than {MAX_MANIFESTS} manifests"
             )))
             .into());
         }
@@ -102,9 +102,7 @@ impl RemoteRelease {
                 _ => false,
             };
             if again {
-                return Err(PullError::Incomplete(
-                    "has two documents of one kind: which is meant?".to_owned(),
-                ));
+                return Err(PullError::Incomplete("has two documents of one kind".to_owned()));
             }
         }
         if offer.set.is_empty() {
@@ -116,7 +114,7 @@ impl RemoteRelease {
     /// A file that a signed document names: settings, or a suite.
     fn file(&self, digest: Digest, what: &str) -> Result<&Descriptor, PullError> {
         let listed = self.settings.iter().find(|listed| listed.digest == digest);
-        listed.ok_or_else(|| PullError::Incomplete(format!("lacks the {what} {digest}")))
+        listed.ok_or_else(|| PullError::Incomplete(format!("does not contain the {what} {digest}")))
     }
 
     /// The digest of the set's signed bytes.
@@ -175,7 +173,7 @@ pub async fn download(
         let component = bringing.component(about).await?;
         if component.digest != manifest.wasm || component.size != manifest.wasm_size {
             return Err(PullError::Incomplete(format!(
-                "has another component for `{id}` than its manifest was signed for ({})",
+                "has another component for `{id}` than its manifest names ({})",
                 manifest.wasm
             )));
         }
@@ -190,7 +188,7 @@ pub async fn download(
     }
     if let Some(id) = missing.values().next() {
         return Err(PullError::Incomplete(format!(
-            "lacks the manifest of `{id}` that its set names"
+            "does not contain the manifest of `{id}` that its release set names"
         )));
     }
     for digest in set.settings().into_keys() {
@@ -218,7 +216,7 @@ pub fn install(from: &InstallPaths<'_>, to: &InstallPaths<'_>) -> Result<(), Pul
     replace(from.set, to.set)
 }
 
-/// What is being brought, and how much more may come.
+/// A download, and the bytes that it may still take.
 struct Download<'a> {
     client: &'a Client,
     repository: &'a Repository,
@@ -242,7 +240,7 @@ impl Download<'_> {
         let to = image.subject.as_ref().and_then(|subject| release.component(subject.digest));
         let to = to.ok_or_else(|| {
             PullError::Incomplete(
-                "has a manifest that is attached to none of its components".to_owned(),
+                "has a manifest that belongs to none of its components".to_owned(),
             )
         })?;
         let signed = attachment(&image, to.digest, MANIFEST_ARTIFACT).map_err(malformed)?;
@@ -273,7 +271,10 @@ impl Download<'_> {
         }
         let left = self.left.get().checked_sub(it.size).filter(|_| it.size <= MAX_FILE_BYTES);
         let left = left.ok_or_else(|| {
-            let why = ManifestError(format!("a file of {} bytes is more than is taken", it.size));
+            let why = ManifestError(format!(
+                "a file has {} bytes, which is more than the limit",
+                it.size
+            ));
             RegistryError::Malformed { place: format!("{}@{}", self.repository, it.digest), why }
         })?;
         self.left.set(left);
@@ -305,7 +306,7 @@ pub fn lock(set: &Path) -> Result<fs::File, PullError> {
     }
     let file = open_or_create(&path, 0o600).map_err(|error| disk(&path, &error))?;
     let held =
-        |_| PullError::Superseded { why: "somebody publishes there at this moment".to_owned() };
+        |_| PullError::Superseded { why: "another process is publishing to them".to_owned() };
     file.try_lock().map_err(held)?;
     Ok(file)
 }

@@ -42,16 +42,16 @@ struct Signals {
     stop: Notify,
 }
 
-/// What need not be said or tried again.
+/// The results that need not be logged or tried again.
 #[derive(Default)]
 struct PollState {
     /// A release that would not come into force, under that configuration and trust root, and why.
     unready: Option<(Digest, Digest, u64, &'static str)>,
-    /// What was recorded last.
+    /// The refusal that was recorded last.
     recorded: Option<(Option<Digest>, String)>,
     /// Looks in a row that brought nothing good.
     failures: u32,
-    /// What the tag leads to, where this look found out.
+    /// The artifact of the tag, if this poll found it.
     artifact: Option<Digest>,
 }
 
@@ -258,7 +258,7 @@ fn may_install(
         Some(set) if set.version >= offered.version => {
             let (version, offered) = (set.version, offered.version);
             let why =
-                format!("release set {version} has come there, and the registry has {offered}");
+                format!("they now hold release set {version}, and the registry offers {offered}");
             Err(PullError::Superseded { why })
         }
         // Nobody has signed what came, or it is older.
@@ -344,7 +344,7 @@ fn roots(host: &Host, config: &Config, offer: &RemoteRelease) -> Result<Arc<Trus
     Ok(Arc::clone(host.trust_state().root()))
 }
 
-/// Says once what is wrong; records what came and was not taken.
+/// Logs a problem once, and records a refused artifact.
 fn log_failure(
     host: &Host,
     source: &RegistrySource,

@@ -50,7 +50,7 @@ enum Command {
     Stop,
 }
 
-/// What runs on the thread.
+/// The state of the thread.
 struct MaintenanceLoop {
     host: Arc<Host>,
     admin: Option<Admin>,
@@ -69,7 +69,7 @@ struct MaintenanceLoop {
     scan: Option<Receiver<RejectedComponents>>,
     /// Whether another scan is due.
     scan_due: bool,
-    /// What may still be said of strays this minute.
+    /// The lines about rejected components that may still be logged this minute.
     rejected_components: RecordRate,
     /// And of documents about the time.
     time_documents: RecordRate,
@@ -77,7 +77,7 @@ struct MaintenanceLoop {
     retry: Retry,
 }
 
-/// What has been seen and said already.
+/// The problems that were seen and logged already.
 struct Reported {
     file: Option<Digest>,
     folders: Folders,
@@ -223,7 +223,7 @@ impl MaintenanceLoop {
         seen.contains(&None) || !self.host.late_trust.is_all_read()
     }
 
-    /// What is done every round, and waits for no release that is being made ready.
+    /// Does the work of every round, which does not wait for a release that is being prepared.
     fn tick(&mut self) {
         let host = Arc::clone(&self.host);
         LOG_LIMITS.report(host.clock.instant());

@@ -28,7 +28,7 @@ use crate::state::host::{Hook, Host, NotActivated};
 /// Why a changed configuration is not in force.
 #[derive(Debug, Error)]
 pub enum ReloadError {
-    /// The file is of no use.
+    /// The file cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// It changes what only a restart can change.
@@ -37,22 +37,22 @@ pub enum ReloadError {
         /// Which settings.
         settings: Vec<String>,
     },
-    /// A file that it names, or the admin port, is of no use.
+    /// A file that it names, or the admin port, cannot be used.
     #[error(transparent)]
     Start(#[from] StartError),
     /// The release in force binds plugins to a hook that would be gone.
     #[error(
-        "the active release binds plugins to hook `{hook}`, which the file no longer has as that \
-         kind"
+        "the active release binds plugins to the hook `{hook}`, which the file no longer has with \
+         that kind"
     )]
     Bound {
         /// The hook.
         hook: String,
     },
     /// The file system of the file, or of a file that it names, does not answer.
-    #[error("its file system, or that of a file that it names, does not answer")]
+    #[error("the file system of the configuration, or of a file that it names, does not respond")]
     Stalled,
-    /// It is ready, and not in force.
+    /// It was prepared, but not activated.
     #[error(transparent)]
     NotInForce(#[from] NotActivated),
 }
@@ -71,18 +71,22 @@ impl ReloadError {
         }
     }
 
-    /// What to do.
+    /// Returns the hint: what to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Config(_) => Some("correct the file; `portcullis check` says more".to_owned()),
-            Self::Restart { .. } => Some("take the change back, or restart the host".to_owned()),
+            Self::Config(_) => {
+                Some("correct the file; `portcullis check` lists all problems".to_owned())
+            }
+            Self::Restart { .. } => Some("undo the change, or restart the host".to_owned()),
             Self::Start(error) => error.hint(),
-            Self::Stalled => Some("see to the network file system, then send a SIGHUP".to_owned()),
+            Self::Stalled => Some("check the network file system, then send SIGHUP".to_owned()),
             Self::Bound { .. } => {
-                Some("sign a release set without those bindings first".to_owned())
+                Some("first sign a release set without these bindings".to_owned())
             }
             Self::NotInForce(NotActivated::Superseded) => None,
-            Self::NotInForce(NotActivated::Record(_)) => Some("see to the disk".to_owned()),
+            Self::NotInForce(NotActivated::Record(_)) => {
+                Some("check the disk of audit.directory".to_owned())
+            }
         }
     }
 
@@ -163,9 +167,9 @@ pub fn reload(
     Ok(true)
 }
 
-/// What decides on the new hooks.
+/// The generation for the new hooks.
 enum NextGeneration {
-    /// What the folders hold: newer, and in order.
+    /// The release in the folders, which is newer and valid.
     New(Box<Generation>),
     /// The one in force, each binding where its hook is now.
     Moved(Box<Generation>),

@@ -182,7 +182,7 @@ impl Work {
         let progress = &self.frontend.progress;
         let config = configured.config();
         let seed = random_seed()?;
-        progress.step("taking the state folder");
+        progress.step("locking the state folder");
         let own_folder = StateDirLock::acquire(&config.trust)?;
         progress.step("reading the state and the trust roots");
         let mut as_found = config.as_found;

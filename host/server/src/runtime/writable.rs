@@ -69,8 +69,8 @@ fn may_write(folder: &Path) -> io::Result<()> {
 
 /// Entries of one folder that are looked at: the host's own folders have a handful.
 const MAX_FOLDERS: usize = 1_000;
-/// What to do where the log cannot be written.
-const AUDIT_HINT: &str = "let the host write this folder, or name another with `audit.directory`";
+/// The hint for a log that cannot be written.
+const AUDIT_HINT: &str = "allow the host to write this folder, or set another as `audit.directory`";
 
 #[cfg(test)]
 mod tests {

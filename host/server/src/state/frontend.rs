@@ -37,7 +37,7 @@ pub struct Frontend {
     pub unrouted: Arc<UnroutedCounts>,
     /// The obstacles to being ready.
     pub conditions: Arc<Conditions>,
-    /// How far the start has come.
+    /// The progress of the start.
     pub progress: Arc<Progress>,
     /// The hooks of the configuration that the process started with. No generation decides on them.
     starting: Arc<ActiveConfig>,
@@ -109,7 +109,7 @@ impl Frontend {
         self.host.get().map_or_else(|| self.clock.now(), |host| host.trusted_time.for_calls())
     }
 
-    /// Counts a refusal that nobody can be held to.
+    /// Counts a rejection.
     pub fn reject(&self, hook: &Hook, reason: impl Into<Reason>) {
         let (now, reason) = (self.clock.now(), reason.into());
         match self.host.get() {

@@ -57,19 +57,19 @@ pub use configured::{Configured, Opened, log_place};
 pub use hook::{Hook, UndecidedRequest};
 pub use trust_changes::LateTrust;
 
-/// What all calls share.
+/// The state that all calls share.
 pub struct Host {
-    /// The configuration it started with. What a call or a reload goes by is in [`ActiveConfig`].
+    /// The configuration of the start. Calls and reloads use the one in [`ActiveConfig`].
     pub config: Arc<Config>,
-    /// What must not be forgotten: trust roots, revocations, what was active.
+    /// The trust state: trust roots, revocations, the active release.
     pub trust_state: Mutex<TrustState>,
     /// The host's own folder, held open.
     pub state_folder: Option<Arc<HeldFolder>>,
-    /// The trust root in force, for those who must not wait for the keeper.
+    /// The active trust root, for code that must not wait for the trust state.
     pub root: ArcSwap<TrustRoot>,
     /// Break-glass documents that were opened.
     pub break_glass: BreakGlassState,
-    /// The hooks and what decides on them. Exchanged by housekeeping alone.
+    /// The hooks and their generation. Only the maintenance thread exchanges them.
     pub active_config: ArcSwap<ActiveConfig>,
     /// The audit log, and what a record needs.
     pub recorder: Arc<Recorder>,
@@ -77,7 +77,7 @@ pub struct Host {
     pub clock: Clock,
     /// Connections of the listener.
     pub connections: Arc<ConnectionLimiter>,
-    /// The gate.
+    /// The admission of calls.
     pub admission: Admission,
     /// Retried events.
     pub dedup: DedupCache,
@@ -85,15 +85,15 @@ pub struct Host {
     pub rejections: Arc<Rejections>,
     /// Counted requests that belong to no hook.
     pub unrouted: Arc<UnroutedCounts>,
-    /// Who delivers messages, by name.
+    /// The delivery services, by name.
     pub delivery_services: BTreeMap<String, Arc<DeliveryService>>,
     /// Deliveries to be recorded.
     pub response_writes: ResponseWrites,
     /// TLS towards callers, where the configuration asks for it.
     pub tls: Option<Arc<Tls>>,
-    /// The keys of everybody whose tokens callers bring.
+    /// The keys of all issuers of callers' tokens.
     pub keys: ArcSwap<Vec<Arc<Keys>>>,
-    /// Makes further ones.
+    /// Creates further ones.
     pub key_ring: Mutex<KeyRing>,
     /// Calls that the host makes itself.
     pub outbound: Arc<Outbound>,
@@ -101,21 +101,22 @@ pub struct Host {
     pub resume_calls: ResumeCalls,
     /// The registry that releases are pulled from.
     pub registry: Option<RegistrySource>,
-    /// What every binding of the generation before did: what was counted between two looks must not be lost.
+    /// The counters of the previous generation's bindings, so that no count between two scrapes is
+    /// lost.
     pub previous_metrics: ArcSwap<Vec<Arc<BindingMetrics>>>,
-    /// Where traces go, if anywhere.
+    /// The exporter of traces, if one is configured.
     pub telemetry: Option<Telemetry>,
-    /// What stands in the way of being ready.
+    /// The conditions that keep the host from being ready.
     pub conditions: Arc<Conditions>,
-    /// How far the start has come.
+    /// The progress of the start.
     pub progress: Arc<Progress>,
-    /// The time that is trusted, and how far this machine's clock is.
+    /// The trusted time, and the offset of this machine's clock.
     pub trusted_time: Arc<TrustedTime>,
     /// Whether the kernel's clock was synchronised at the start, where the kernel tells.
     pub kernel_synchronised: Option<bool>,
-    /// What belongs to hooks' names.
+    /// The state of each hook, by name.
     pub hook_states: Arc<HookStates>,
-    /// How far the set in the folders has come.
+    /// The state of the release set in the folders.
     pub release_status: ReleaseStanding,
     /// Digests of files in release folders that were hashed before.
     pub digests: Arc<DigestCache>,
@@ -123,26 +124,26 @@ pub struct Host {
     pub files: FileWorkers,
     /// Reads of arriving trust that have not returned.
     pub late_trust: LateTrust,
-    /// What lay in the folders before any of it was read.
+    /// The state of the folders before any file was read.
     pub as_found: WatchedFiles,
-    /// When housekeeping came round last.
+    /// The time of the last maintenance round.
     pub housekeeping_beat: Heartbeat,
-    /// When the break-glass thread came round last.
+    /// The time of the break-glass thread's last round.
     pub break_glass_beat: Heartbeat,
-    /// Copies of what is in force, for a start whose release folders are damaged.
+    /// Copies of the active release, for a start whose release folders are damaged.
     pub last_good: LastGood,
     engine: Engine,
     seeds: AtomicU64,
 }
 
-/// Why what is ready is not in force. Nothing is wrong with it.
+/// Why a prepared release was not activated. The release itself has no problem.
 #[derive(Debug, Error)]
 pub enum NotActivated {
-    /// What it was held against has changed since.
-    #[error("what it was held against has changed since")]
+    /// The trust state changed while it was being prepared.
+    #[error("the trust state changed while it was being prepared; the host prepares it again")]
     Superseded,
     /// Its record could not be made durable.
-    #[error("its record could not be made durable: {0}")]
+    #[error("its record is not durable: {0}")]
     Record(String),
 }
 
@@ -153,7 +154,8 @@ impl From<NotDurable> for NotActivated {
 }
 
 impl Host {
-    /// The next call's seed: a counter from a random start, spread over all 64 bits (the finaliser of SplitMix64, Steele et al. 2014).
+    /// Returns the next call's seed: a counter from a random start, spread over all 64 bits (the
+    /// finaliser of SplitMix64, Steele et al. 2014).
     pub fn seed(&self) -> u64 {
         let mut seed = self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -161,12 +163,13 @@ impl Host {
         seed ^ (seed >> 31)
     }
 
-    /// What must not be forgotten. Held for as long as records and files about trust take; no call waits for it.
+    /// Locks the trust state, for as long as records and files about trust take; no call waits for
+    /// it.
     pub fn trust_state(&self) -> MutexGuard<'_, TrustState> {
         self.trust_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a reading of release folders goes by at this moment.
+    /// Returns the present basis for reading release folders.
     pub fn reading_basis(&self) -> ReadContext {
         let roots = self.trust_state().view().signers();
         ReadContext { roots, digests: Arc::clone(&self.digests) }
@@ -222,12 +225,12 @@ impl Host {
         }
     }
 
-    /// Why there is no decision where no generation is in force.
+    /// Returns the cause for a call without an active generation.
     pub fn no_release_cause(&self) -> Cause {
         if self.progress.is_starting() { Cause::Starting } else { Cause::NoActiveRelease }
     }
 
-    /// Counts a refusal that nobody can be held to.
+    /// Counts a rejection.
     /// The emergency ring is given it without a wait, whatever the way out.
     pub fn reject(self: &Arc<Self>, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
         let reason = reason.into();
@@ -253,27 +256,27 @@ impl Host {
         self.rejections.start_persist(&self.recorder);
     }
 
-    /// What makes and runs plugins.
+    /// The engine, which prepares and runs plugins.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Sandboxes in use at this moment.
+    /// Returns the number of sandboxes in use.
     pub fn sandboxes_in_use(&self) -> u64 {
         self.engine.in_use()
     }
 
-    /// How plugins came to be ready.
+    /// Returns the counts of prepared plugins.
     pub fn preparations(&self) -> portcullis_engine::Preparations {
         self.engine.preparations()
     }
 
-    /// How instances are reset.
+    /// Returns how instances are reset.
     pub fn reset(&self) -> portcullis_engine::Reset {
         self.engine.reset()
     }
 
-    /// Whether instances are still reset safely.
+    /// Returns whether instances are still reset safely.
     pub fn reset_still_holds(&self) -> bool {
         self.engine.reset_still_holds()
     }
@@ -289,7 +292,8 @@ impl Host {
         }
     }
 
-    /// Says what hooks owe the log, and has the emergency ring hold what the log does not have. Blocks on the disk.
+    /// Appends hooks' pending corrections, and writes those that the log does not accept to the
+    /// emergency ring. Blocks on the disk.
     pub fn flush_corrections(&self) {
         for lasting in self.hook_states.all() {
             // Refused: the log takes nothing now; the next round tries again.
@@ -346,7 +350,7 @@ impl Host {
         }
     }
 
-    /// The last records of a run, and an orderly end of the log.
+    /// Appends the last records of a run and closes the log.
     pub fn close(&self) {
         self.report(true);
         self.recorder.append(Entry { kind: "host.stop", fields: String::new(), sealed: None });

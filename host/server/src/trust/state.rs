@@ -44,15 +44,15 @@ pub use recording::{Learned, with_state_delta};
 pub struct TrustState {
     roots: Roots,
     state: PersistedState,
-    /// What the host's own file held, all of which stands in the log that it names.
+    /// The content of the host's own file, all of which is in the log that it names.
     own_state: PersistedState,
-    /// What the log that is open holds of it.
+    /// The part of the state that the open log holds.
     recorded: TrustHistory,
     /// The pieces that others give the log in this run, until it has them.
     recorded_elsewhere: TrustHistory,
     /// The memories that the log is held against at the start.
     copies: Vec<PersistedState>,
-    /// What is to be said once there is a log.
+    /// The findings to record once a log is open.
     findings: Vec<StartupFinding>,
     mac: Seal,
     file: PathBuf,
@@ -119,7 +119,7 @@ impl TrustState {
         let (mut copies, mut findings) = (Vec::new(), Vec::new());
         match PersistedState::read(&file, &seal) {
             Ok(kept) => load_copy(kept, "state", &file, &mut copies, &mut findings),
-            Err(error) => return Err(unusable("memory of trust", &file, &error.to_string(), None)),
+            Err(error) => return Err(unusable("trust state", &file, &error.to_string(), None)),
         }
         let own = copies.first().cloned().unwrap_or_default();
         let files = FileWorkers::default();
@@ -130,12 +130,13 @@ impl TrustState {
                     .map(drop)
                     .and_then(|()| PersistedState::read(&there.join(STATE_FILE), &its_seal))
             };
-            let stalled = || Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer"));
+            let stalled = || Err(io::Error::new(io::ErrorKind::TimedOut, "it does not respond"));
             match files.reading.run(START_LIMIT, read).unwrap_or_else(stalled) {
                 Ok(kept) => load_copy(kept, "state-copy", folder, &mut copies, &mut findings),
                 Err(error) if config.audit.state_copy_required => {
-                    let hint = "make it reachable; without `audit.state_copy_required` the host starts and says that it is not";
-                    return Err(unusable("state-copy", folder, &error.to_string(), Some(hint)));
+                    let hint = "make the folder reachable, or turn off \
+                                `audit.state_copy_required`: the host then starts with a warning";
+                    return Err(unusable("state copy", folder, &error.to_string(), Some(hint)));
                 }
                 Err(error) => {
                     tracing::error!(
@@ -227,7 +228,7 @@ impl TrustState {
         self.state_dir.as_ref().map(StateDirLock::folder)
     }
 
-    /// What a release is held against.
+    /// Returns the trust state against which a release is verified.
     pub fn view(&self) -> Trusted<'_> {
         Trusted { roots: &self.roots, history: &self.state.history }
     }
@@ -287,12 +288,12 @@ impl TrustState {
         self.log.as_ref().map(|(_, key)| key)
     }
 
-    /// What authenticates the host's own files.
+    /// Returns the key that authenticates the host's own files.
     pub fn mac(&self) -> Seal {
         self.mac.clone()
     }
 
-    /// What is remembered.
+    /// Returns the trust history.
     pub fn history(&self) -> &TrustHistory {
         &self.state.history
     }
@@ -335,7 +336,7 @@ impl TrustState {
             self.state_copy = Some(StateCopy::start(folder.clone()).map_err(StartError::Thread)?);
         }
         self.save().map_err(|error| {
-            unusable("memory of trust", &self.file, &error.to_string(), Some(STATE_HINT))
+            unusable("trust state", &self.file, &error.to_string(), Some(STATE_HINT))
         })
     }
 
@@ -431,7 +432,8 @@ impl TrustState {
     }
 
     fn write_state(&self) -> io::Result<()> {
-        let folder = self.state_folder().ok_or_else(|| io::Error::other("it is not held"))?;
+        let folder =
+            self.state_folder().ok_or_else(|| io::Error::other("its folder is not open"))?;
         write_durably(&folder.at(STATE_FILE), &self.state.to_bytes(&self.mac)?)
     }
 

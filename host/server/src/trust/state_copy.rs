@@ -24,7 +24,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What is to be written: the memory, and the log's head for whoever looks in.
+    /// The content to write: the trust state, and the log's head for outside readers.
     next: Option<(Vec<u8>, String)>,
     submitted: u64,
     written: u64,

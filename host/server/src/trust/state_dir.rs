@@ -32,8 +32,8 @@ impl StateDirLock {
             return Err(StartError::File {
                 what: "folder",
                 path: path.clone(),
-                why: format!("the folder above it, `{}`, is not there", above.display()),
-                hint: Some("mount the disk that it lies on, or make the folder".to_owned()),
+                why: format!("its parent folder `{}` does not exist", above.display()),
+                hint: Some("mount its disk, or create the parent folder".to_owned()),
             });
         }
         if create_private_folder(path).map_err(unusable)? {
@@ -64,8 +64,8 @@ impl StateDirLock {
     }
 }
 
-/// What to do where it cannot be written.
-pub const STATE_HINT: &str = "move away what is in the way, and let the host write `trust.state`, \
-                              or name another folder there";
+/// The hint for a folder that cannot be written.
+pub const STATE_HINT: &str = "remove what is not a folder at this path and allow the host to write \
+                              it, or set another folder as `trust.state`";
 /// Held by the one process that writes.
 const LOCK: &str = "lock";

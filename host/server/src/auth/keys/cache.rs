@@ -67,7 +67,7 @@ impl Cache {
         self.floors.raise(&self.place, fetched)
     }
 
-    /// What was kept, if this host kept it.
+    /// Returns the stored keys, if this host stored them.
     pub fn load_cached(&self) -> Option<(Millis, Vec<u8>)> {
         let bytes = read_bounded(&self.path, MAX_BYTES).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;

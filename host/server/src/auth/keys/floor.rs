@@ -31,7 +31,7 @@ pub struct MinFetchTimes {
 struct StoredTimes {
     /// The kind of this list: others in that folder are authenticated with the same key.
     kind: Kind,
-    /// Where keys come from → when the newest that are kept were fetched.
+    /// The place of keys → the time at which the newest stored keys were fetched.
     fetched: BTreeMap<String, Millis>,
 }
 

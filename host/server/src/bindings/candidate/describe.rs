@@ -8,7 +8,7 @@ impl CandidateBinding {
     /// For whom it answers, and what ends it.
     pub fn describe(&self) -> String {
         let whom = match self.cohort.as_ref().map(|cohort| &cohort.canary) {
-            None => "it is asked about every call after the reply and binds nobody".to_owned(),
+            None => "it is called after every answer, and its decisions have no effect".to_owned(),
             Some(Canary { percent, applications, departments }) => {
                 let part = percent.map_or("everybody".to_owned(), |percent| {
                     format!("{percent} % of all subjects")
@@ -19,10 +19,15 @@ impl CandidateBinding {
             }
         };
         let Abort { window, max_differences, max_failures, max_slower, slower_by_ms } = self.abort;
-        let ended =
-            if self.is_stopped() { "; it was stopped in this set, and is not asked" } else { "" };
+        let ended = if self.is_stopped() {
+            "; it was stopped in this release set and is not called"
+        } else {
+            ""
+        };
         format!(
-            "{whom}; stops by itself when of the last {window} compared more than {max_differences} differ, {max_failures} fail or {max_slower} are {slower_by_ms} ms slower{ended}"
+            "{whom}; it is stopped when of the last {window} compared calls more than \
+             {max_differences} differ, {max_failures} fail or {max_slower} are {slower_by_ms} ms \
+             slower{ended}"
         )
     }
 }

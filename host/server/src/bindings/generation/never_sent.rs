@@ -21,16 +21,16 @@ pub fn warnings(hook: &HookConfig, manifest: &Manifest) -> Vec<String> {
     if !needed.is_empty() {
         let (inputs, remedy) = (listed(&needed), remedy(hook, &needed));
         warnings.push(format!(
-            "hook `{name}`: `{plugin}` requires {inputs}, which {kind} never sends, so that every \
-             call gets the hook's safe answer; {remedy}"
+            "hook `{name}`: `{plugin}` requires {inputs}, which {kind} never sends, so every call \
+             gets its safe answer; {remedy}"
         ));
     }
     if !blind.is_empty() {
         let (inputs, remedy) = (listed(&blind), remedy(hook, &blind));
         let them = if blind.len() == 1 { "it" } else { "them" };
         warnings.push(format!(
-            "hook `{name}`: `{plugin}` enforces here and reads {inputs}, which {kind} never sends, \
-             so it can never decide on {them}; {remedy}"
+            "hook `{name}`: `{plugin}` enforces and reads {inputs}, which {kind} never sends, so \
+             it can never use {them}; {remedy}"
         ));
     }
     warnings
@@ -42,10 +42,10 @@ fn listed(paths: &[&str]) -> String {
 
 /// The remedy for inputs that are never sent.
 fn remedy(hook: &HookConfig, paths: &[&str]) -> String {
-    let mut remedy = "bind it to a hook whose kind sends that".to_owned();
+    let mut remedy = "bind it to a hook whose kind sends these inputs".to_owned();
     let with = HookSettings { entitlements: vec!["/".to_owned()], ..hook.settings.clone() };
     if paths.contains(&HELD) && hook.kind.never_sends(&with, [HELD]).is_empty() {
-        remedy.push_str(", or set `entitlements` of the hook to where the body lists them");
+        remedy.push_str(", or set the hook's `entitlements` to their places in the body");
     }
     if hook.settings.mapping.is_some() {
         remedy.push_str(", or map it in the hook's `mapping`");

@@ -35,7 +35,7 @@ use crate::error::StartError;
 pub struct OutboundConfig {
     /// Certificate authorities to trust instead of the machine's own, PEM.
     pub ca_file: Option<std::path::PathBuf>,
-    /// Where what was fetched is kept for the next start. Default: the folder `cache`.
+    /// The folder of fetched keys for the next start. Default: `cache`.
     pub cache: Option<std::path::PathBuf>,
 }
 
@@ -60,7 +60,7 @@ pub enum OutboundError {
     #[error("this machine has no certificate authorities to trust: set outbound.ca_file")]
     NoAuthorities,
     /// The time was over.
-    #[error("no answer in time")]
+    #[error("the server did not answer in time")]
     Late,
     /// The answer is longer than it may be.
     #[error("the answer is too long")]
@@ -171,7 +171,7 @@ impl Outbound {
         match (&mut call.0).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(OutboundError::Late),
-            Err(_) => Err(OutboundError::Failed("the call was given up".to_owned())),
+            Err(_) => Err(OutboundError::Failed("the call was cancelled".to_owned())),
         }
     }
 
@@ -250,7 +250,7 @@ async fn exchange(
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
-/// What went wrong, down to its cause: the first words alone say only that something did.
+/// Describes an error with its causes, because its own text alone is too general.
 pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> OutboundError {
     let mut said = error.to_string();
     let mut cause = error.source();

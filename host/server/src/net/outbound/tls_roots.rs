@@ -43,7 +43,7 @@ pub fn authorities(
         let certificate = certificate.map_err(|error| wrong(pem_error(&error)))?;
         roots
             .add(certificate)
-            .map_err(|error| wrong(format!("a certificate is of no use: {error}")))?;
+            .map_err(|error| wrong(format!("a certificate is not usable: {error}")))?;
     }
     if roots.is_empty() {
         return Err(wrong("it holds no certificate in PEM form".to_owned()));
@@ -54,12 +54,14 @@ pub fn authorities(
 /// The largest file of certificates that is read, bytes: many times a machine's whole store.
 pub const MAX_PEM_BYTES: u64 = 8 << 20;
 
-/// What is wrong with a PEM file, in an operator's words.
+/// Describes the problem of a PEM file in an operator's words.
 pub fn pem_error(error: &rustls::pki_types::pem::Error) -> String {
     use rustls::pki_types::pem::Error;
     match error {
         Error::Io(error) => error.to_string(),
-        Error::NoItemsFound => "it holds nothing of that sort in PEM form".to_owned(),
-        _ => "it is not PEM, or damaged".to_owned(),
+        Error::NoItemsFound => {
+            "it has no certificate or key of the expected type in PEM form".to_owned()
+        }
+        _ => "it is damaged, or not in PEM form".to_owned(),
     }
 }

@@ -34,7 +34,7 @@ pub struct TokenConfig {
     pub client_id: String,
     /// How the client proves itself.
     pub proof: ClientProof,
-    /// What the token is for, such as `https://graph.microsoft.com/.default`.
+    /// The scope of the token, such as `https://graph.microsoft.com/.default`.
     pub scope: String,
 }
 
@@ -78,7 +78,7 @@ pub enum TokenError {
     File {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         why: String,
     },
     /// The issuer could not be asked.
@@ -171,7 +171,7 @@ impl Tokens {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
             .body(Bytes::copy_from_slice(form.as_bytes()))
-            .map_err(|_| OutboundError::Address("it cannot be asked for a token"))?;
+            .map_err(|_| OutboundError::Address("the token request is invalid"))?;
         let before = self.clock.now();
         let answer = self.outbound.send(request, until).await?;
         read(answer.status().as_u16(), answer.body(), before)
@@ -216,7 +216,7 @@ impl Tokens {
         let signed = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims));
         let signature = signer.sign(signed.as_bytes()).ok_or_else(|| TokenError::File {
             path: file.to_owned(),
-            why: "it cannot sign".to_owned(),
+            why: "the key cannot sign".to_owned(),
         })?;
         Ok(format!("{signed}.{}", BASE64URL.encode(signature)))
     }
@@ -287,7 +287,7 @@ fn read(status: u16, body: &[u8], asked: Millis) -> Result<Current, TokenError> 
         .and_then(|it| it.as_u64().or_else(|| it.as_str()?.parse().ok()))
         .unwrap_or(DEFAULT_LIFETIME_S);
     let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| refused("its access_token is no header value"))?;
+        .map_err(|_| refused("its access_token cannot be sent in a header"))?;
     header.set_sensitive(true);
     let life = seconds.min(MAX_LIFETIME_S) * 1_000;
     // A tenth of its life early, and at least half a minute where it lives that long.

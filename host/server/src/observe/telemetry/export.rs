@@ -38,7 +38,7 @@ impl Exporter {
         let place = format!("{}/v1/traces", collector.trim_end_matches('/'));
         let wrong = |why: String| StartError::Collector { place: collector.to_owned(), why };
         outbound.may_call(&place).map_err(|error| wrong(error.to_string()))?;
-        let traces = place.parse().map_err(|_| wrong("it is not an address".to_owned()))?;
+        let traces = place.parse().map_err(|_| wrong("it is not a URL".to_owned()))?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
         Ok(Self {
@@ -101,12 +101,12 @@ impl Exporter {
         if answer.status().is_success() {
             Ok(())
         } else {
-            Err(format!("it answered {}", answer.status().as_u16()))
+            Err(format!("the collector answered {}", answer.status().as_u16()))
         }
     }
 }
 
-/// What comes within a moment, up to a batch; and whether nothing more can come.
+/// Returns the spans of a short time, up to a batch, and whether no more can come.
 fn next_batch(traces: &Receiver<Box<Trace>>) -> (Vec<Trace>, bool) {
     let mut batch = Vec::new();
     let until = Instant::now() + BATCH_TIMEOUT;

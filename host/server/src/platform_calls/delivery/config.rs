@@ -17,15 +17,15 @@ use super::template::{Template, parse_json};
 pub struct DeliveryConfig {
     /// `POST`, or `PUT`.
     pub method: Method,
-    /// Where it is.
+    /// Its address.
     pub url: Uri,
-    /// What goes with every request.
+    /// The headers of every request.
     pub headers: Vec<(HeaderName, Header)>,
-    /// What is sent.
+    /// The body that is sent.
     pub body: Body,
     /// The statuses that mean that it took the message; where it is empty, every 2xx.
     pub status: Vec<u16>,
-    /// What its answer must say besides.
+    /// The content that its answer must have besides.
     pub expect: Option<ExpectedResponse>,
     /// Time it has, milliseconds. Default 1,000; of the hook's budget.
     pub timeout_ms: u64,
@@ -50,7 +50,7 @@ impl Header {
     }
 }
 
-/// What is sent.
+/// The body that is sent.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// JSON whose strings are templates.
@@ -59,17 +59,17 @@ pub enum Body {
     Form(Vec<(String, Template)>),
 }
 
-/// What an answer must say: the text or the number at a JSON Pointer.
+/// The content that an answer must have: the text or the number at a JSON Pointer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectedResponse {
-    /// Where.
+    /// The place.
     pub pointer: String,
-    /// What.
+    /// The value.
     pub equals: String,
 }
 
-/// Who delivers a hook's messages: one service, or one for each channel (`sms`, `voice`, `email`).
+/// The delivery services of a hook: one service, or one for each channel (`sms`, `voice`, `email`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum ChannelRouting {
@@ -80,7 +80,7 @@ pub enum ChannelRouting {
 }
 
 impl ChannelRouting {
-    /// Who has that channel.
+    /// Returns the service of that channel.
     pub fn of(&self, channel: &str) -> Option<&str> {
         match self {
             Self::All(name) => Some(name),
@@ -88,7 +88,7 @@ impl ChannelRouting {
         }
     }
 
-    /// Everybody.
+    /// Returns all services.
     pub fn names(&self) -> Vec<&str> {
         match self {
             Self::All(name) => vec![name],
@@ -101,7 +101,7 @@ impl ChannelRouting {
         let Self::ByChannel(channels) = self else { return Ok(()) };
         match channels.keys().find(|channel| !CHANNELS.contains(&channel.as_str())) {
             Some(channel) => Err(format!(
-                "delivery: `{channel}` is no channel; known are {}",
+                "delivery: `{channel}` is not a channel; channels are {}",
                 CHANNELS.join(", ")
             )),
             None => Ok(()),
@@ -162,7 +162,7 @@ impl DeliverySource {
             (Some(json), None) => {
                 let json = serde_json::from_str(&json).map_err(|error| {
                     format!(
-                        "json: it is not json at line {}, column {}",
+                        "json: it is not JSON at line {}, column {}",
                         error.line(),
                         error.column()
                     )
@@ -178,19 +178,23 @@ impl DeliverySource {
                 };
                 Body::Form(form.into_iter().map(member).collect::<Result<_, String>>()?)
             }
-            _ => return Err("give `json` or `form`, and not both".to_owned()),
+            _ => return Err("set either `json` or `form`".to_owned()),
         };
         if !body.names("to") {
-            return Err("nothing says whom a message is for: put {to} where the service wants it"
-                .to_owned());
+            return Err(
+                "the template has no recipient: put {to} at the place where the service expects it"
+                    .to_owned(),
+            );
         }
         if !body.names("code") && !body.names("text") {
             return Err(
-                "a message would leave without its code: put {text} or {code} where the service wants it".to_owned()
+                "the template has no code: put {text} or {code} at the place where the service \
+                 expects it"
+                    .to_owned(),
             );
         }
         if let Some(status) = self.status.iter().find(|status| !(200..=299).contains(*status)) {
-            return Err(format!("status: {status} does not mean that anything was taken"));
+            return Err(format!("status: {status} is not a status of success"));
         }
         if !(10..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
             return Err(format!("timeout_ms is {}, not 10 to {MAX_TIMEOUT_MS}", self.timeout_ms));
@@ -225,14 +229,14 @@ fn header(name: &str, value: HeaderSource, base: &Path) -> Result<(HeaderName, H
         HeaderSource::Secret(source) => Ok((header, Header::Secret(base.join(source.secret_file)))),
         // Never repeated: it may be one.
         HeaderSource::Plain(_) if SECRET_HEADERS.contains(&header.as_str()) => Err(format!(
-            "headers: `{name}` holds a secret, which belongs into a file: {{ secret_file = \"…\" }}"
+            "headers: `{name}` holds a secret, which must be in a file: {{ secret_file = \"…\" }}"
         )),
         HeaderSource::Plain(text) => {
             let template =
                 Template::parse(&text).map_err(|why| format!("headers: `{name}`: {why}"))?;
             if ["to", "code", "text"].iter().any(|secret| template.names(secret)) {
                 return Err(format!(
-                    "headers: `{name}`: whom a message is for and what it says belong into the body"
+                    "headers: `{name}`: the recipient and the message must be in the body"
                 ));
             }
             Ok((header, Header::Plain(template)))

@@ -40,14 +40,14 @@ pub struct DeliveryService {
     timeout: Duration,
 }
 
-/// Nobody took the message. Holds nothing of it.
+/// The error that no service accepted the message. It holds nothing of the message.
 #[derive(Debug, Error)]
 pub enum DeliveryError {
     /// The message has no text, and the template sends nothing but the text.
     #[error("the platform sent no text, and the template has no place for the code")]
     NoText,
     /// The request cannot be made of it.
-    #[error("it does not fit into a request")]
+    #[error("the message cannot be put into a request")]
     Malformed,
     /// The service could not be asked.
     #[error("{0}")]
@@ -56,7 +56,7 @@ pub enum DeliveryError {
     #[error("the service answered {0}")]
     Status(u16),
     /// The service answered that it did not take it.
-    #[error("the service answered that it did not take it")]
+    #[error("the service answered that it did not accept the message")]
     Refused,
 }
 
@@ -169,8 +169,8 @@ fn header_secret(path: &Path) -> Result<HeaderValue, StartError> {
     let mut value = value.map_err(|_| StartError::File {
         what,
         path: path.to_owned(),
-        why: "it cannot stand in a header".to_owned(),
-        hint: Some("write visible ASCII characters only".to_owned()),
+        why: "it cannot be sent in a header".to_owned(),
+        hint: Some("use visible ASCII characters only".to_owned()),
     })?;
     value.set_sensitive(true);
     Ok(value)
@@ -189,7 +189,7 @@ impl DeliveryError {
     }
 }
 
-/// What a placeholder stands for; nothing of what the platform did not send.
+/// Returns the value of a placeholder; `None` for a value that the platform did not send.
 fn value<'m>(message: &'m Message, name: &str) -> &'m str {
     match name {
         "to" => &message.to,

@@ -21,12 +21,12 @@ impl Template {
                 Piece::Argument(name) if PLACEHOLDERS.contains(&name) => {}
                 Piece::Argument(name) => {
                     return Err(format!(
-                        "`{{{name}}}` stands for nothing; known are {}",
+                        "the placeholder `{{{name}}}` is unknown; known are {}",
                         PLACEHOLDERS.map(|it| format!("{{{it}}}")).join(", ")
                     ));
                 }
                 Piece::Malformed => {
-                    return Err("a brace stands alone; write `{{` or `}}` for a brace".to_owned());
+                    return Err("a brace has no partner; write `{{` or `}}` for a brace".to_owned());
                 }
             }
         }

@@ -90,19 +90,22 @@ fn what_cannot_be_is_named() {
     let good = "form = { to = \"{to}\", text = \"{text}\" }";
     for (rest, says) in [
         ("", "`json` or `form`"),
-        ("form = { to = \"{to}\" }", "without its code"),
-        ("form = { text = \"{text}\" }", "whom a message is for"),
-        ("form = { to = \"{to}\", text = \"{text} {mood}\" }", "`{mood}` stands for nothing"),
-        ("form = { to = \"{to}\", text = \"{text} {\" }", "a brace stands alone"),
-        ("json = \"{\"", "not json at line 1"),
-        (&format!("{good}\njson = '{{}}'"), "not both"),
-        (&format!("{good}\nstatus = [500]"), "500 does not mean"),
+        ("form = { to = \"{to}\" }", "the template has no code"),
+        ("form = { text = \"{text}\" }", "the template has no recipient"),
+        (
+            "form = { to = \"{to}\", text = \"{text} {mood}\" }",
+            "the placeholder `{mood}` is unknown",
+        ),
+        ("form = { to = \"{to}\", text = \"{text} {\" }", "a brace has no partner"),
+        ("json = \"{\"", "not JSON at line 1"),
+        (&format!("{good}\njson = '{{}}'"), "set either"),
+        (&format!("{good}\nstatus = [500]"), "500 is not a status of success"),
         (&format!("{good}\ntimeout_ms = 1"), "timeout_ms is 1"),
         (
             &format!("{good}\nheaders = {{ authorization = \"Basic c2VjcmV0\" }}"),
-            "belongs into a file",
+            "must be in a file",
         ),
-        (&format!("{good}\nheaders = {{ x-text = \"{{text}}\" }}"), "belong into the body"),
+        (&format!("{good}\nheaders = {{ x-text = \"{{text}}\" }}"), "must be in the body"),
         (&format!("{good}\nheaders = {{ \"a b\" = \"x\" }}"), "not a header name"),
         (&format!("{good}\ncolour = 1"), "unknown field"),
     ] {

@@ -13,7 +13,7 @@ use crate::net::outbound::{self, OutboundError};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeConfig {
-    /// What every path is put behind, such as `https://graph.microsoft.com`.
+    /// The address before every path, such as `https://graph.microsoft.com`.
     pub base_url: String,
     /// Where tokens are to be had (OAuth 2.0 client credentials), such as
     /// `https://login.microsoftonline.com/TENANT/oauth2/v2.0/token`.
@@ -76,7 +76,7 @@ impl ResumeConfig {
             && (self.client_key_id.is_some() || self.client_certificate_file.is_some())
         {
             return Err(format!(
-                "resume.{name}: client_key_id and client_certificate_file go with client_key_file"
+                "resume.{name}: client_key_id and client_certificate_file need client_key_file"
             ));
         }
         let files = [

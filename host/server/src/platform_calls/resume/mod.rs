@@ -52,7 +52,7 @@ struct Platform {
     permits: Semaphore,
 }
 
-/// What became of one attempt.
+/// The result of one attempt.
 enum Attempt {
     /// The platform took it.
     Done(u16),

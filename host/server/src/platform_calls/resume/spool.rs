@@ -51,7 +51,7 @@ pub struct Spooled {
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// Too many wait already.
-    #[error("{MAX_WAITING} resume calls wait already")]
+    #[error("the spool already holds {MAX_WAITING} resume calls")]
     Full,
     /// It could not be sealed.
     #[error("a resume call could not be sealed")]
@@ -75,7 +75,8 @@ impl Spool {
         })
     }
 
-    /// What the last run left, oldest first; and the files that could not be read, which are put aside.
+    /// Returns the calls of the last run, oldest first, and the unreadable files, which are moved
+    /// aside.
     pub fn pending(self: &Arc<Self>) -> io::Result<(Vec<Spooled>, Vec<PathBuf>)> {
         let (mut left, mut aside) = (Vec::new(), Vec::new());
         // Of calls that were never promised.
@@ -196,7 +197,7 @@ const MAX_WAITING: usize = 10_000;
 /// The largest sealed call that is read, bytes: many times the largest that is written.
 const MAX_CALL_BYTES: u64 = 16 << 20;
 
-/// What is sealed.
+/// The sealed content.
 const KIND: &str = "pending resume call";
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::request::post_response::PostResponse;
 use crate::state::dedup::{CachedResponse, DedupClaim, InFlightCall};
 use crate::state::host::UndecidedRequest;
 
-/// What goes back, and what is to be done once it has.
+/// The answer, and the work after it was sent.
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
@@ -162,7 +162,7 @@ impl RequestContext<'_> {
         self.hook.safe_answer(self.generation.as_deref(), self.glass.as_deref(), undecided)
     }
 
-    /// What leaves when there is no decision, and why.
+    /// Returns the answer without a decision, and its cause.
     pub fn on_failure(&self, cause: Option<Cause>) -> &OnFailure {
         self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref())
     }

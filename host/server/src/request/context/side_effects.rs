@@ -1,4 +1,4 @@
-//! What has to be done before an answer leaves that promises it: a message delivered, a later call spooled.
+//! The work before an answer is sent that confirms it: delivering a message, spooling a later call.
 //!
 //! Invariant: an answer that promises something leaves only when it is done or safely kept; else one leaves that does not make the platform
 //! wait, and the log is owed that fact. Delivering itself is `platform_calls::delivery`'s, later calls are `resume`'s.
@@ -54,7 +54,7 @@ impl RequestContext<'_> {
         portcullis_hooks::safe_answer(kind, &OnFailure::Closed, Cause::InternalError, None)
     }
 
-    /// What was done since then was this stage's.
+    /// Adds the time since then to this stage.
     fn record_stage_since(&mut self, stage: Stage, since: Instant) {
         let spent = self.host.clock.instant().saturating_duration_since(since);
         self.hook.metrics.observe_stage(stage, nanos(spent));

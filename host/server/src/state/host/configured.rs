@@ -73,13 +73,13 @@ pub struct Configured {
     spares: Arc<SpareDescriptors>,
 }
 
-/// What the steps of a start have opened: the parts of a host that are not its configuration's.
+/// The parts of a host that the steps of a start have opened.
 pub struct Opened {
-    /// What lay in the folders before any of it was read.
+    /// The state of the folders before any file was read.
     pub as_found: WatchedFiles,
-    /// What must not be forgotten.
+    /// The trust state.
     pub trust_state: TrustState,
-    /// What makes and runs plugins.
+    /// The engine, which prepares and runs plugins.
     pub engine: Engine,
     /// Calls that platforms wait for.
     pub resumes: ResumeCalls,
@@ -87,7 +87,7 @@ pub struct Opened {
     pub telemetry: Option<Telemetry>,
     /// The log.
     pub log: Log,
-    /// What opening the log found.
+    /// The findings of opening the log.
     pub recovery: Recovery,
 }
 
@@ -192,13 +192,13 @@ impl Configured {
         self.tls.as_ref().map(|tls| tls.not_after())
     }
 
-    /// What an operator should know of the limits of this process and machine.
+    /// Returns warnings about the limits of this process and machine.
     pub fn limit_warnings(&self) -> Vec<String> {
         let queue = queue_warning(self.config.listen.max_connections);
         self.descriptors.warning().into_iter().chain(queue).collect()
     }
 
-    /// What listeners answer with from the moment that a port is bound.
+    /// Returns the state from which listeners answer once a port is bound.
     pub fn frontend(&self) -> Frontend {
         let (clock, tls, hooks) = (self.clock.clone(), self.tls.clone(), Arc::clone(&self.hooks));
         Frontend::new(Shared { clock, tls, hooks })
@@ -370,7 +370,7 @@ impl Configured {
             let log_action = self.log_action(place, &standing)?;
             let is_ours = standing == LogContinuity::Continues || may_recover(place, &standing)?;
             if log_action == LogAction::Open && is_ours {
-                let warn = |error| format!("{error}; `serve` would go on in the log `{origin}`");
+                let warn = |error| format!("{error}; `serve` would continue in the log `{origin}`");
                 return Ok(foreign.map(warn));
             }
             let (origin, why) = (origin.to_owned(), state::describe(&standing));
@@ -407,7 +407,9 @@ impl Configured {
             return None;
         }
         match self.config.audit.must_exist {
-            Some(true) => Some("the setting `audit.must_exist` forbids to begin one".to_owned()),
+            Some(true) => Some(
+                "the setting `audit.must_exist` does not allow the host to begin one".to_owned(),
+            ),
             Some(false) => None,
             None => self.awaits_disk(place),
         }
@@ -423,13 +425,13 @@ impl Configured {
     fn awaits_disk(&self, place: &LogLocation) -> Option<String> {
         let above = place.directory.parent().filter(|above| !above.as_os_str().is_empty());
         if let Some(above) = above.filter(|above| !above.is_dir()) {
-            return Some(format!("the folder above it, `{}`, is not there", above.display()));
+            return Some(format!("its parent folder `{}` does not exist", above.display()));
         }
         let point = [&place.directory, &self.config.trust.state]
             .into_iter()
             .find_map(|folder| mounts::awaited(folder))?;
         Some(format!(
-            "`{}` names the mount point `{}`, where nothing is mounted",
+            "`{}` lists the mount point `{}`, but nothing is mounted there",
             mounts::FSTAB,
             point.display()
         ))
@@ -541,8 +543,8 @@ fn symmetric_keys(
     let (sealing, naming) = (sealing?, naming?);
     if sealing.expose() == naming.expose() {
         let path = config.audit.pseudonym_key.clone();
-        let why = "it is the sealing key too".to_owned();
-        let hint = Some("generate another: each key serves one end".to_owned());
+        let why = "it is also the sealing key".to_owned();
+        let hint = Some("generate another key: each key has one purpose".to_owned());
         problems.add(StartError::File { what: PSEUDONYM_KEY, path, why, hint });
         return None;
     }
@@ -590,7 +592,7 @@ fn lists_keys(
     for (place, path) in places.iter().zip(files) {
         if !root.log.contains(place.signer.public()) {
             let keyid = place.signer.public().keyid();
-            let why = format!("the trust root does not list `{keyid}` under roles.log");
+            let why = format!("the trust root does not list the key `{keyid}` under roles.log");
             let hint = Some(SIGNING_HINT.to_owned());
             problems.add(StartError::File { what: SIGNING_KEY, path: path.clone(), why, hint });
         }
@@ -634,6 +636,5 @@ pub fn log_place(
     Err(StartError::File { what: SIGNING_KEY, path: key.to_owned(), why, hint })
 }
 
-const SIGNING_HINT: &str = "use the key that began this log, or begin a new one with a \
-                                       key and an origin of one name, listed under `[log]` of the \
-                                       trust root";
+const SIGNING_HINT: &str = "use the key that began this log, or begin a new log whose key and \
+                            origin have the same name, listed under `[log]` of the trust root";

@@ -25,7 +25,7 @@ use crate::fs::file_worker::{FileWorker, POLL_LIMIT};
 use crate::fs::late_read::unchanged;
 use crate::trust::state::with_state_delta;
 
-/// What became of the documents in the folder.
+/// The results of the documents in the folder.
 #[derive(Default)]
 pub struct AppliedDocuments {
     /// Whether one of them had an effect.
@@ -34,7 +34,7 @@ pub struct AppliedDocuments {
     pub refused: Vec<RefusedDocument>,
 }
 
-/// What lies in the folder: files, and their bytes or why they cannot be read.
+/// The files of the folder, and their bytes or why they cannot be read.
 #[derive(Default)]
 pub struct FoundDocuments {
     documents: Vec<(PathBuf, Result<Vec<u8>, String>)>,
@@ -50,7 +50,7 @@ pub struct RefusedDocument {
     pub path: PathBuf,
     /// Its stable code.
     pub code: &'static str,
-    /// What is wrong with it.
+    /// The problem with it.
     pub sentence: String,
     hint: Option<String>,
 }
@@ -224,17 +224,17 @@ impl RefusedDocument {
     }
 
     fn unreadable(why: &str) -> Self {
-        let hint = Some("see that it is a file that the host may read".to_owned());
+        let hint = Some("check that it is a file that the host may read".to_owned());
         Self { path: PathBuf::new(), code: "unreadable", sentence: why.to_owned(), hint }
     }
 
     fn not_recorded(why: impl ToString) -> Self {
-        let hint = Some("see to the disk; the document is looked at again".to_owned());
+        let hint = Some("check the disk; the host tries the document again".to_owned());
         Self { path: PathBuf::new(), code: "not-durable", sentence: why.to_string(), hint }
     }
 
     fn too_early() -> Self {
-        Self::not_recorded("the log is not open yet")
+        Self::not_recorded("the audit log is not open yet")
     }
 }
 
@@ -270,7 +270,7 @@ fn sealed(envelope: &[u8], [person, reason, ticket]: [&String; 3]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// What the name of a document ends with that was used.
+/// The ending of the name of a used document.
 const USED: &str = ".used";
 /// Documents that are looked at.
 const MAX_FILES: usize = 64;

@@ -137,24 +137,25 @@ pub fn may_recover(place: &LogLocation, standing: &LogContinuity) -> Result<bool
 /// The obstacle to signing a log, in words.
 pub fn describe(standing: &LogContinuity) -> String {
     match standing {
-        LogContinuity::Continues => "it continues what is remembered".to_owned(),
+        LogContinuity::Continues => "it continues the log that the host wrote".to_owned(),
         LogContinuity::Behind { has, had } => {
-            format!("it has {has} records and had {had}: it comes from an old backup")
+            format!("it has {has} records but had {had} before: it comes from an old backup")
         }
         LogContinuity::Missing { had } => {
-            format!("this host has written one with {had} records, and its folder holds none")
+            format!("this host wrote a log with {had} records, but its folder holds none")
         }
         LogContinuity::Forked { at } => {
             format!(
-                "its first {at} records are not those that are remembered: it was rewritten, or is \
-                 another log's"
+                "its first {at} records differ from those that the host wrote: the log was \
+                 rewritten, or it is another one"
             )
         }
-        LogContinuity::Retired => "this host has given it up before, because it was not the log that the host had written or \
-             another log had taken its place; a file `retired` in its folder gives the reason"
-            .to_owned(),
+        LogContinuity::Retired => {
+            "this host has retired it before; the file `retired` in its folder gives the reason"
+                .to_owned()
+        }
         LogContinuity::Unlinked { other } => {
-            format!("this host has written `{other}` last, and no record links this log to it")
+            format!("this host wrote the log `{other}` last, and no record links this log to it")
         }
     }
 }

@@ -118,7 +118,7 @@ fn a_token_is_kept_renewed_before_it_ends_and_used_while_it_lasts() {
         (
             200,
             r#"{"access_token":"x\n","token_type":"Bearer"}"#,
-            "the issuer answered 200: its access_token is no header value",
+            "the issuer answered 200: its access_token cannot be sent in a header",
         ),
         (200, "<html>", "the issuer answered 200: it is not JSON"),
     ] {
