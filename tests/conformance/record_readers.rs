@@ -108,7 +108,7 @@ fn a_record_that_is_missing_or_not_yet_under_a_checkpoint_has_an_exit_code_of_it
     );
     golden(
         "show-missing.txt",
-        &normal(&ask("show", later + 1_000_000).err, &["record ", "log has ", "covers "]),
+        &normal(&ask("show", later + 1_000_000).err, &["record ", "it has ", "covers "]),
     );
     // An auditor's copy has no write-ahead log.
     fs::rename(deployment.path("audit/wal"), deployment.path("wal")).unwrap();
