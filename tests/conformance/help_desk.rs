@@ -26,7 +26,8 @@ fn a_denial_shows_a_reference_that_leads_to_its_record() {
     assert_eq!(found[0]["help_desk_reference"], *reference);
     assert_eq!(found[0]["decision"]["verdict"], "deny");
     // As somebody writes it down who listens to it.
-    let dictated = format!("{}-{}", &reference[..4].to_lowercase(), &reference[4..]);
+    let (first, second) = reference.split_at(4);
+    let dictated = format!("{}-{second}", first.to_lowercase());
     assert_eq!(find(&deployment, &dictated), found);
 }
 

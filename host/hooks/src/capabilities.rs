@@ -150,19 +150,18 @@ pub fn table() -> String {
         let _ = writeln!(text, "{}", wrap(&about));
         let required: Vec<_> = kind.required().iter().map(|member| format!("`{member}`")).collect();
         if !required.is_empty() {
-            let _ = writeln!(
-                text,
-                "\nThe host refuses a request, and names the member, if one of these is missing or \
+            let required = format!(
+                "The host refuses a request, and names the member, if one of these is missing or \
                  cannot be read: {}.",
                 required.join(", ")
             );
             let _ = writeln!(text, "\n{}", wrap(&required));
         }
-        let _ = writeln!(
-            text,
-            "\nA plugin can read {} and the parts of the payload that its manifest names.",
+        let inputs = format!(
+            "A plugin can read {} and the parts of the payload that its manifest names.",
             inputs(kind)
         );
+        let _ = writeln!(text, "\n{}", wrap(&inputs));
         text.push_str("\n| answer | the platform |\n|---|---|\n");
         let FailureBehaviour { empty, client_error, server_error, timeout } =
             kind.failure_behaviour();

@@ -30,7 +30,8 @@ impl Outcome<'_> {
     /// Returns the text that an answer shows, as [`text_or`](Self::text_or) does. `None` where the
     /// outcome has neither a text nor a reference.
     pub fn shown_text(&self) -> Option<Cow<'_, str>> {
-        Some(self.text_or("")).filter(|text| !text.is_empty())
+        let is_shown = self.text.is_some() || self.shown_reference().is_some();
+        is_shown.then(|| self.text_or(""))
     }
 
     /// Returns the language of the text that an answer shows: English where the outcome has no text
@@ -55,8 +56,12 @@ impl Outcome<'_> {
 
     /// Adds the reference to the text of a denial.
     pub(crate) fn with_reference<'t>(&self, text: Cow<'t, str>) -> Cow<'t, str> {
-        let reference = self.reference.filter(|_| self.verdict > Effect::Allow);
-        with_reference(text, reference, self.shown_language())
+        with_reference(text, self.shown_reference(), self.shown_language())
+    }
+
+    /// Returns the reference of a denial. What stops nobody shows none.
+    fn shown_reference(&self) -> Option<HelpDeskReference> {
+        self.reference.filter(|_| self.verdict > Effect::Allow)
     }
 
     /// Returns the sentence that this many reasons are left out. `None` where none is.

@@ -171,7 +171,6 @@ impl Adapter for Generic {
             ChangeKind::CapLifetime(_) => {
                 Unsupported("the host does not know which lifetimes the caller has")
             }
-            ChangeKind::CapLifetime(_) => Unsupported("the lifetimes of the caller are unknown"),
             ChangeKind::AddGrant => Unsupported("the answer has no grants; set a member of it"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => {
                 Unsupported("the host does not know the caller's format for it")
