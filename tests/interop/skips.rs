@@ -10,7 +10,10 @@ fn a_test_is_skipped_only_where_it_is_counted() {
     let mut files: Vec<_> =
         folders.iter().flat_map(|it| below(&checkout().join("tests").join(it))).collect();
     for one in fs::read_dir(checkout().join("host")).unwrap() {
-        files.extend(below(&one.unwrap().path().join("tests")));
+        let tests = one.unwrap().path().join("tests");
+        if tests.is_dir() {
+            files.extend(below(&tests));
+        }
     }
     let counted = checkout().join("tests/support/missing_tool.rs");
     let mut wrong = Vec::new();
