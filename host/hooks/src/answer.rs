@@ -3,10 +3,9 @@
 //! Invariant: what is hashed is the body without the reference, so that the reference can name the record of the answer that it
 //! stands in. A body that has a slot is one JSON object without that member.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use portcullis_model::json::quote;
+use portcullis_model::json::ObjectWriter;
 
 /// What goes back to the platform. Without `Debug`: it can hold claims.
 #[derive(Clone, PartialEq, Eq)]
@@ -101,42 +100,29 @@ impl Answer {
         };
         let mut out = String::with_capacity(self.body.len() + reference.log.len() + 128);
         out.push_str(members);
-        out.push_str(if members.ends_with('{') { "\"" } else { ",\"" });
-        let record = format!("{}#{}", reference.log, reference.index);
+        let record = format_args!("{}#{}", reference.log, reference.index);
+        let mut object = ObjectWriter::members_of(&mut out);
         match &self.slot {
             Slot::Nowhere => {}
             Slot::Own(name) => {
-                // The quotation mark is there already.
-                out.pop();
-                quote(&mut out, name);
-                out.push(':');
-                quote(&mut out, &record);
+                object.display(name, record);
             }
             Slot::DebugContext | Slot::Explained(_) => {
-                out.push_str("debugContext\":{\"record\":");
-                quote(&mut out, &record);
-                out.push_str(",\"leaf\":");
-                quote(&mut out, reference.leaf);
-                if let Slot::Explained(reason) = self.slot {
-                    out.push_str(",\"reason\":");
-                    quote(&mut out, reason);
-                }
-                out.push('}');
+                object.object("debugContext", |context| {
+                    context.display("record", record).text("leaf", reference.leaf);
+                    if let Slot::Explained(reason) = self.slot {
+                        context.text("reason", reason);
+                    }
+                });
             }
             Slot::Member(name) | Slot::Within(name) => {
-                out.push_str(name);
-                out.push_str("\":");
-                quote(&mut out, &record);
+                object.display(name, record);
             }
             Slot::Decision => {
-                out.push_str("id\":");
-                quote(&mut out, &record);
-                let RecordRef { generation, spent_us, .. } = reference;
-                // Writing to a string cannot fail.
-                let _ = write!(
-                    out,
-                    ",\"deploymentPackageId\":\"{generation}\",\"elapsedTime\":{spent_us}"
-                );
+                object
+                    .display("id", record)
+                    .display("deploymentPackageId", reference.generation)
+                    .number("elapsedTime", reference.spent_us);
             }
         }
         out.push_str(end);

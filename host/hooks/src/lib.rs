@@ -19,7 +19,6 @@ mod inputs;
 mod json_body;
 mod kind;
 mod member_names;
-mod object;
 mod okta;
 mod ping;
 pub mod platform_model;

@@ -9,7 +9,7 @@ mod entra;
 mod okta;
 
 use portcullis_model::Document;
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{Value, build_text};
 
 use crate::kind::HookKind;
 
@@ -39,8 +39,7 @@ type Known = &'static [&'static [&'static str]];
 
 /// A harmless request of that kind, with this id of the event. Nothing where there is none: then it has to be given.
 pub fn sample_request(kind: HookKind, id: &str) -> Option<String> {
-    let mut quoted = String::new();
-    quote(&mut quoted, id);
+    let quoted = build_text(id);
     okta::sample(kind, &quoted)
         .or_else(|| entra::sample(kind, &quoted))
         .or_else(|| decisions::sample(kind, &quoted))

@@ -4,11 +4,13 @@
 //! without duplicate members, so that no two readers of it can understand it differently; every
 //! [`Value`] can show the exact text it came from. Ours, because it is the call path: one
 //! allocation for the text and one for the tape, whatever the number of values. Does not convert
-//! numbers (a value keeps its spelling) and does not serialise; [`quote`] is for those who render.
+//! numbers (a value keeps its spelling). [`ObjectWriter`] writes JSON and shares with it only how
+//! a string is escaped.
 
 mod parse;
 mod pointer;
 mod text;
+mod write;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,6 +23,10 @@ use crate::text::Text;
 
 pub use pointer::{array_index, escape_token, split_pointer};
 pub use text::quote;
+pub use write::{
+    ArrayWriter, Number, ObjectWriter, build_array, build_members, build_object, build_text,
+    write_array, write_object,
+};
 
 /// A parsed text; clones share it. Deliberately without `Debug`: it holds what a platform says about people.
 #[derive(Clone)]

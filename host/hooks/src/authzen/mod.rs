@@ -10,12 +10,12 @@ mod read;
 
 use std::time::Duration;
 
+use portcullis_model::json::{ObjectWriter, build_object, build_text};
 use portcullis_model::{Attribution, Cause, Change, ChangeKind, Effect, SearchTarget};
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Methods, Shown};
 use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
-use crate::object::{Object, array, strings, text};
 use crate::{
     AnswerParts, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext,
     ParseError, Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, SearchPage,
@@ -139,26 +139,31 @@ impl Adapter for Authzen {
             if statement.obligatory && permitted {
                 return Err(unsayable(RenderErrorKind::Obligation));
             }
-            let object = Object::new().text("name", &statement.name).text("code", &statement.code);
-            statements.push(object.json("payload", &statement.payload).end());
+            statements.push(statement);
         }
-        let mut context = Object::new();
-        if !permitted {
-            context = context.text("verdict", outcome.verdict.name());
-            if !outcome.reasons.is_empty() {
-                context = context.json("codes", &strings(outcome.codes()));
+        Ok(decision(incoming.answer, permitted, |context| {
+            if !permitted {
+                context.text("verdict", outcome.verdict.name());
+                if !outcome.reasons.is_empty() {
+                    context.texts("codes", outcome.codes());
+                }
+                if let Some(reason) = outcome.shown_text() {
+                    context.object("reason_user", |by_language| {
+                        by_language.text(outcome.shown_language(), &reason);
+                    });
+                }
             }
-            context = context.optional(outcome.shown_text(), |context, reason| {
-                context.json(
-                    "reason_user",
-                    &Object::new().text(outcome.shown_language(), &reason).end(),
-                )
-            });
-        }
-        if !statements.is_empty() {
-            context = context.json("statements", &array(&statements));
-        }
-        Ok(decision(incoming.answer, permitted, context))
+            if !statements.is_empty() {
+                context.array("statements", |list| {
+                    for statement in statements {
+                        list.object(|object| {
+                            object.text("name", &statement.name).text("code", &statement.code);
+                            object.json("payload", &statement.payload);
+                        });
+                    }
+                });
+            }
+        }))
     }
 
     fn refuse(&self, refusal: &SafeAnswerInput<'_>) -> Option<Answer> {
@@ -193,7 +198,9 @@ impl Adapter for Authzen {
     }
 
     fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer {
-        decision(parts_of(incoming), true, Object::new().json("degraded", "true"))
+        decision(parts_of(incoming), true, |context| {
+            context.boolean("degraded", true);
+        })
     }
 
     fn render_batch(&self, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
@@ -208,10 +215,15 @@ impl Adapter for Authzen {
             answers.last_mut().filter(|last| !deciding.is_empty() && last.starts_with(deciding))
             && let Some(members) = last.strip_suffix("}}")
         {
-            let comma = if members.ends_with('{') { "" } else { "," };
-            *last = format!(r#"{members}{comma}"code":"200","reason":"{reason}"}}}}"#);
+            let mut explained = members.to_owned();
+            ObjectWriter::members_of(&mut explained).text("code", "200").text("reason", reason);
+            explained.push_str("}}");
+            *last = explained;
         }
-        Answer::ok(Object::new().json("evaluations", &array(&answers)).end(), Slot::Nowhere)
+        let list = build_object(|object| {
+            object.jsons("evaluations", &answers);
+        });
+        Answer::ok(list, Slot::Nowhere)
     }
 
     fn with_candidate(&self, search: &HookRequest, sought: SearchTarget, id: &str) -> HookRequest {
@@ -220,24 +232,35 @@ impl Adapter for Authzen {
 
     fn render_search(&self, incoming: &HookRequest, found: &SearchPage) -> Answer {
         let actions = incoming.call.phase.as_deref() == Some(SearchTarget::Action.phase());
-        let result = |result: &portcullis_model::Entity| {
+        let write_result = |object: &mut ObjectWriter<'_>, result: &portcullis_model::Entity| {
             let id = result.id.as_deref().unwrap_or_default();
             if actions {
-                return Object::new().text("name", id).end();
+                object.text("name", id);
+            } else {
+                object.text("type", &result.type_name).text("id", id);
             }
-            Object::new().text("type", &result.type_name).text("id", id).end()
         };
-        let page = Object::new().text("next_token", found.next.as_deref().unwrap_or_default());
-        let page = page.json("count", &found.results.len().to_string()).end();
         let asked = incoming.call.payload.root().get("page").is_some();
         // A list that goes on has to say where, whatever is switched off.
         let paged = incoming.answer.page || found.next.is_some() || asked;
-        let list = if paged { Object::new().json("page", &page) } else { Object::new() };
-        let list = list.json("results", &array(found.results.iter().map(result)));
-        if !incoming.answer.context {
-            return Answer::ok(list.end(), Slot::Nowhere);
-        }
-        Answer::ok(list.json("context", "{}").end(), Slot::Within(RECORD))
+        let context = incoming.answer.context;
+        let list = build_object(|list| {
+            if paged {
+                list.object("page", |page| {
+                    page.text("next_token", found.next.as_deref().unwrap_or_default());
+                    page.number("count", found.results.len());
+                });
+            }
+            list.array("results", |results| {
+                for result in &found.results {
+                    results.object(|object| write_result(object, result));
+                }
+            });
+            if context {
+                list.json("context", "{}");
+            }
+        });
+        Answer::ok(list, if context { Slot::Within(RECORD) } else { Slot::Nowhere })
     }
 
     fn effect_support(&self, effect: Effect) -> Support {
@@ -282,24 +305,33 @@ impl Adapter for Authzen {
 
 /// A decision. Its context is there even where it is empty, since the record's reference stands in
 /// it, unless the operator switched it off.
-fn decision(parts: AnswerParts, permitted: bool, context: Object) -> Answer {
-    let head = Object::new().json("decision", if permitted { "true" } else { "false" });
-    if !parts.context {
-        return Answer::ok(head.end(), Slot::Nowhere);
-    }
-    Answer::ok(head.json("context", &context.end()).end(), Slot::Within(RECORD))
+fn decision(
+    parts: AnswerParts,
+    permitted: bool,
+    write_context: impl FnOnce(&mut ObjectWriter<'_>),
+) -> Answer {
+    let body = build_object(|body| {
+        body.boolean("decision", permitted);
+        if parts.context {
+            body.object("context", write_context);
+        }
+    });
+    Answer::ok(body, if parts.context { Slot::Within(RECORD) } else { Slot::Nowhere })
 }
 
 /// No decision, where there is a place for one. The reason for the user is left out where it is
 /// empty.
 fn failed(parts: AnswerParts, status: u16, message: &str, reason: &str) -> Answer {
-    let error = Object::new().json("status", &status.to_string()).text("message", message).end();
-    let context = Object::new().json("error", &error);
-    let reason = Some(reason).filter(|reason| !reason.is_empty());
-    let context = context.optional(reason, |context, reason| {
-        context.json("reason_user", &Object::new().text("en", reason).end())
-    });
-    decision(parts, false, context)
+    decision(parts, false, |context| {
+        context.object("error", |error| {
+            error.number("status", status).text("message", message);
+        });
+        if !reason.is_empty() {
+            context.object("reason_user", |by_language| {
+                by_language.text("en", reason);
+            });
+        }
+    })
 }
 
 fn parts_of(incoming: Option<&HookRequest>) -> AnswerParts {
@@ -308,7 +340,7 @@ fn parts_of(incoming: Option<&HookRequest>) -> AnswerParts {
 
 /// An error of the request as a whole.
 fn error(status: u16, message: &str) -> Answer {
-    Answer::json(status, text(message))
+    Answer::json(status, build_text(message))
 }
 
 /// What can be asked here and where. Nothing where the operator did not say by which URL callers know the hook: an identifier that is
@@ -324,11 +356,13 @@ fn metadata(settings: &HookSettings, searches: bool) -> Answer {
     let answered = ENDPOINTS
         .iter()
         .filter(|(route, _)| searches || matches!(*route, EVALUATION | EVALUATIONS));
-    let endpoint = |object: Object, (route, member): &(&str, &str)| {
-        object.text(member, &format!("{base}{route}"))
-    };
-    let object = answered.fold(Object::new().text("policy_decision_point", identifier), endpoint);
-    Answer::ok(object.end(), Slot::Nowhere)
+    let body = build_object(|object| {
+        object.text("policy_decision_point", identifier);
+        for (route, member) in answered {
+            object.display(member, format_args!("{base}{route}"));
+        }
+    });
+    Answer::ok(body, Slot::Nowhere)
 }
 
 /// Each endpoint, and its member of the metadata.

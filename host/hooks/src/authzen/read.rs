@@ -9,7 +9,7 @@
 //! payload (`authzen:/context/…`), but for `purpose`. A question out of several has a payload of its own: the four parts as they are
 //! after the defaults.
 
-use portcullis_model::json::{Kind, Value};
+use portcullis_model::json::{Kind, Value, build_array, build_object, build_text};
 use portcullis_model::{
     Call, Cause, Document, Entity, Origin, Principal, PrincipalKind, SearchTarget, Secrets,
 };
@@ -19,7 +19,6 @@ use super::{
 };
 use crate::adapter::{ACTION, Adapter, fill_candidate};
 use crate::json_body::{JsonBody, attributes, object, string};
-use crate::object::{Object, array, text};
 use crate::{
     Batch, HookRequest, PageRequest, ParseContext, ParseError, Parsed, Request, ShortCircuit,
     UnparsedItem,
@@ -99,21 +98,24 @@ pub(super) fn candidate(search: &HookRequest, sought: SearchTarget, id: &str) ->
         SearchTarget::Action => ("action", "name"),
     };
     let root = search.call.payload.root();
-    let mut object = Object::new();
-    for part in PARTS {
-        let sent = present(root, part);
-        object = if part == name {
-            let members =
-                sent.into_iter().flat_map(Value::members).filter(|(name, _)| name != member);
-            let filled = members
-                .fold(Object::new(), |filled, (name, value)| filled.json(&name, value.raw()));
-            object.json(part, &filled.text(member, id).end())
-        } else {
-            object.optional(sent, |object, value| object.json(part, value.raw()))
-        };
-    }
+    let filled = build_object(|object| {
+        for part in PARTS {
+            let sent = present(root, part);
+            if part == name {
+                let members = sent.into_iter().flat_map(Value::members);
+                object.object(part, |filled| {
+                    for (name, value) in members.filter(|(name, _)| name != member) {
+                        filled.json(&name, value.raw());
+                    }
+                    filled.text(member, id);
+                });
+            } else if let Some(value) = sent {
+                object.json(part, value.raw());
+            }
+        }
+    });
     // What was parsed, cut down and filled in is JSON still.
-    if let Ok(document) = Document::parse(object.end().as_bytes()) {
+    if let Ok(document) = Document::parse(filled.as_bytes()) {
         question.call.payload = document;
     }
     question
@@ -158,12 +160,15 @@ impl<'a> Read<'a> {
                 .body
                 .refuse(Cause::SchemaMismatch, "the evaluation, which must be an object"));
         }
-        let mut object = Object::new();
-        for part in PARTS {
-            let value = present(item, part).or_else(|| present(self.body.document.root(), part));
-            object = object.optional(value, |object, value| object.json(part, value.raw()));
-        }
-        let document = Document::parse(object.end().as_bytes());
+        let whole = build_object(|object| {
+            for part in PARTS {
+                let default = || present(self.body.document.root(), part);
+                if let Some(value) = present(item, part).or_else(default) {
+                    object.json(part, value.raw());
+                }
+            }
+        });
+        let document = Document::parse(whole.as_bytes());
         let document = document.map_err(|error| self.body.refuse(error.cause, "the evaluation"))?;
         let body = JsonBody { document, event_id: self.body.event_id.clone() };
         Ok(Self { body, request_id: self.request_id.clone(), context: self.context })
@@ -325,18 +330,17 @@ fn page(body: &JsonBody, sought: SearchTarget) -> Result<PageRequest, ParseError
 /// The list that a search asks for: what is sought, and the parts that say whose. The id of what is
 /// sought means nothing, and how a page is to be cut is not part of the list.
 fn list_of(body: &JsonBody, sought: SearchTarget) -> String {
-    let mut object = Object::new().text("for", sought.phase());
-    for part in PARTS {
-        let value = present(body.document.root(), part);
-        object = object.optional(value, |object, value| {
+    build_object(|object| {
+        object.text("for", sought.phase());
+        for part in PARTS {
+            let Some(value) = present(body.document.root(), part) else { continue };
             let is_sought = matches!(
                 (sought, part),
                 (SearchTarget::Subject, "subject") | (SearchTarget::Resource, "resource")
             );
-            object.json(part, &canonical(value, if is_sought { Some("id") } else { None }))
-        });
-    }
-    object.end()
+            object.json(part, &canonical(value, if is_sought { Some("id") } else { None }));
+        }
+    })
 }
 
 /// JSON text that is the same for the same value: without white space, names in order, strings
@@ -347,13 +351,16 @@ fn canonical(value: Value<'_>, without: Option<&str>) -> String {
             let mut members: Vec<_> =
                 value.members().filter(|(name, _)| Some(&**name) != without).collect();
             members.sort_by(|(one, _), (other, _)| one.cmp(other));
-            let object = members.iter().fold(Object::new(), |object, (name, value)| {
-                object.json(name, &canonical(*value, None))
-            });
-            object.end()
+            build_object(|object| {
+                for (name, value) in members {
+                    object.json(&name, &canonical(value, None));
+                }
+            })
         }
-        Kind::Array => array(value.elements().map(|element| canonical(element, None))),
-        Kind::String => text(&value.as_str().unwrap_or_default()),
+        Kind::Array => build_array(|array| {
+            array.jsons(value.elements().map(|element| canonical(element, None)));
+        }),
+        Kind::String => build_text(&value.as_str().unwrap_or_default()),
         Kind::Null | Kind::Bool | Kind::Number => value.raw().to_owned(),
     }
 }

@@ -13,15 +13,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portcullis_model::json::{Kind, Value, quote, split_pointer};
+use portcullis_model::json::{Kind, Value, build_members, build_text, split_pointer};
 use portcullis_model::{
     Attribute, Attribution, Change, ChangeKind, Document, Effect, Principal, PrincipalKind, Target,
 };
 
-use super::{
-    BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act, named, reactions, refused,
-    text_member,
-};
+use super::{BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act, named, reactions, refused};
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::capabilities::{FallbackTo, Support};
@@ -161,17 +158,15 @@ impl Adapter for AttributeCollection {
             return Ok(self.platform_default(Some(incoming)));
         }
         let (action, member) = self.puts;
-        let mut members = format!(",\"{member}\":{{");
-        for (position, (name, value)) in values.iter().enumerate() {
-            if position > 0 {
-                members.push(',');
-            }
-            quote(&mut members, name);
-            members.push(':');
-            members.push_str(value);
-        }
-        members.push('}');
-        if members.len() > MAX_ANSWER {
+        let members = build_members(|members| {
+            members.object(member, |object| {
+                for (name, value) in &values {
+                    object.json(name, value);
+                }
+            });
+        });
+        // With the comma before them.
+        if members.len() + 1 > MAX_ANSWER {
             return Err(RenderError { change: None, why: RenderErrorKind::TooLong });
         }
         Ok(self.act(action, &members))
@@ -254,7 +249,10 @@ impl AttributeCollection {
     }
 
     fn block(&self, text: &str) -> Answer {
-        self.act("showBlockPage", &(text_member("title", TITLE) + &text_member("message", text)))
+        let members = build_members(|members| {
+            members.text("title", TITLE).text("message", text);
+        });
+        self.act("showBlockPage", &members)
     }
 
     fn refuse(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Answer {
@@ -275,16 +273,13 @@ impl AttributeCollection {
             return self.block(&outcome.text_or(DENIED));
         }
         let message = with_reference(Cow::Borrowed(FIX), outcome.reference, "en");
-        let mut members = text_member("message", &message) + ",\"attributeErrors\":{";
-        for (position, (field, text)) in errors.iter().enumerate() {
-            if position > 0 {
-                members.push(',');
-            }
-            quote(&mut members, field);
-            members.push(':');
-            quote(&mut members, text);
-        }
-        members.push('}');
+        let members = build_members(|members| {
+            members.text("message", &message).object("attributeErrors", |object| {
+                for (field, text) in &errors {
+                    object.text(field, text);
+                }
+            });
+        });
         self.act("showValidationError", &members)
     }
 
@@ -351,9 +346,7 @@ fn spell(value: Value<'_>, wanted: Option<Kind>) -> Option<String> {
         Kind::Array => {
             let texts: Option<Vec<_>> = value.elements().map(Value::as_str).collect();
             let texts = texts.filter(|texts| texts.iter().all(|text| !text.contains(',')))?;
-            let mut spelled = String::new();
-            quote(&mut spelled, &texts.join(","));
-            (Kind::String, spelled)
+            (Kind::String, build_text(&texts.join(",")))
         }
         Kind::Null | Kind::Object => return None,
     };

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{ObjectWriter, Value, build_object};
 use portcullis_model::{
     Attribute, Attribution, Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind,
     Principal, PrincipalKind, Secrets,
@@ -145,7 +145,7 @@ impl Adapter for Entitlement {
                     call,
                     id,
                     stage,
-                    ",\"state\":\"Denied\"",
+                    r#""state":"Denied""#,
                     &outcome.text_or(
                         "The request is denied. Please call the help desk if you need this access.",
                     ),
@@ -417,10 +417,12 @@ fn approvers_of(change: &Change) -> Option<&Vec<String>> {
 fn resume(call: &Call, id: &str, stage: &str, members: &str, detail: &str) -> SideEffect {
     // The page on callbacks knows four types; the stages that it does not name go by their own.
     let kind = if stage.eq_ignore_ascii_case(DETERMINING) { CREATED } else { stage };
-    let body = format!(
-        r#"{{"source":"Portcullis","type":"microsoft.graph.accessPackageCustomExtensionStage.{kind}","data":{{"@odata.type":"microsoft.graph.accessPackageAssignmentRequestCallbackData","stage":"{stage}"{}{members}}}}}"#,
-        particulars(call, detail)
-    );
+    let body = callback(kind, |data| {
+        data.text("@odata.type", "microsoft.graph.accessPackageAssignmentRequestCallbackData");
+        data.text("stage", stage);
+        write_particulars(data, call, detail);
+        data.members(members);
+    });
     SideEffect::Resume(Resume {
         path: format!("/v1.0{BELOW}/assignmentRequests/{id}/resume"),
         body,
@@ -429,17 +431,29 @@ fn resume(call: &Call, id: &str, stage: &str, members: &str, detail: &str) -> Si
 
 /// The resume call that names who approves: in the beta of the interface only.
 fn resume_with_stage(call: &Call, id: &str, approvers: &[&String], detail: &str) -> SideEffect {
-    let mut people = String::new();
-    for (position, approver) in approvers.iter().enumerate() {
-        people.push_str(if position > 0 { "," } else { "" });
-        people.push_str(r##"{"@odata.type":"#microsoft.graph.singleUser","isBackup":false,"id":"##);
-        quote(&mut people, approver);
-        people.push('}');
-    }
-    let body = format!(
-        r#"{{"source":"Portcullis","type":"microsoft.graph.accessPackageCustomExtensionStage.{CREATED}","data":{{"@odata.type":"microsoft.graph.assignmentRequestApprovalStageCallbackData","stage":"{DETERMINING}"{},"approvalStage":{{"durationBeforeAutomaticDenial":"{APPROVAL_TIME}","isApproverJustificationRequired":false,"isEscalationEnabled":false,"primaryApprovers":[{people}],"fallbackPrimaryApprovers":[],"escalationApprovers":[],"fallbackEscalationApprovers":[]}}}}}}"#,
-        particulars(call, detail)
-    );
+    let body = callback(CREATED, |data| {
+        data.text("@odata.type", "microsoft.graph.assignmentRequestApprovalStageCallbackData");
+        data.text("stage", DETERMINING);
+        write_particulars(data, call, detail);
+        data.object("approvalStage", |stage| {
+            stage
+                .text("durationBeforeAutomaticDenial", APPROVAL_TIME)
+                .boolean("isApproverJustificationRequired", false)
+                .boolean("isEscalationEnabled", false);
+            stage.array("primaryApprovers", |people| {
+                for approver in approvers {
+                    people.object(|person| {
+                        person.text("@odata.type", "#microsoft.graph.singleUser");
+                        person.boolean("isBackup", false).text("id", approver);
+                    });
+                }
+            });
+            stage
+                .json("fallbackPrimaryApprovers", "[]")
+                .json("escalationApprovers", "[]")
+                .json("fallbackEscalationApprovers", "[]");
+        });
+    });
     let own = |segment: &str| format!("{BELOW}/{segment}/{id}/resume");
     // The page has us take the path of the body; it is taken where it is one of the two that there are.
     let named = ["CallbackUriPath", "callbackUriPath"]
@@ -450,15 +464,24 @@ fn resume_with_stage(call: &Call, id: &str, approvers: &[&String], detail: &str)
     SideEffect::Resume(Resume { path: format!("/beta{path}"), body })
 }
 
-fn particulars(call: &Call, detail: &str) -> String {
+/// Returns the body of a resume call.
+fn callback(kind: &str, write_data: impl FnOnce(&mut ObjectWriter<'_>)) -> String {
+    build_object(|body| {
+        body.text("source", "Portcullis")
+            .display(
+                "type",
+                format_args!("microsoft.graph.accessPackageCustomExtensionStage.{kind}"),
+            )
+            .object("data", write_data);
+    })
+}
+
+fn write_particulars(data: &mut ObjectWriter<'_>, call: &Call, detail: &str) {
     let names = ["CustomExtensionStageInstanceId", "customExtensionStageInstanceId"];
     let instance =
         names.iter().find_map(|name| call.payload.root().get(name)?.as_str()).unwrap_or_default();
-    let mut members = String::from(",\"customExtensionStageInstanceId\":");
-    quote(&mut members, &instance);
-    members.push_str(",\"customExtensionStageInstanceDetail\":");
-    quote(&mut members, detail);
-    members
+    data.text("customExtensionStageInstanceId", &instance);
+    data.text("customExtensionStageInstanceDetail", detail);
 }
 
 fn lower_first(text: &mut str) {

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use portcullis_model::json::Value;
+use portcullis_model::json::{Value, build_object};
 use portcullis_model::{
     Attribution, Call, Cause, ChangeKind, Effect, Entity, Principal, PrincipalKind, Secrets,
 };
@@ -113,9 +113,12 @@ impl Adapter for Lifecycle {
                 "/v1.0/identityGovernance/lifecycleWorkflows/workflows/{workflow}/tasks/{task}/taskProcessingResults/{}/resume",
                 call.id
             ),
-            body: format!(
-                r#"{{"source":"Portcullis","type":"lifecycleEvent","data":{{"operationStatus":"{status}"}}}}"#
-            ),
+            body: build_object(|body| {
+                body.text("source", "Portcullis").text("type", "lifecycleEvent");
+                body.object("data", |data| {
+                    data.text("operationStatus", status);
+                });
+            }),
         }))
     }
 

@@ -20,7 +20,7 @@ pub(crate) mod verified_id;
 
 use std::time::Duration;
 
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{Value, build_object};
 use portcullis_model::{
     Attribute, Attribution, Call, Cause, Document, Entity, Grant, Origin, Principal, PrincipalKind,
     Secrets,
@@ -294,17 +294,19 @@ pub(crate) fn act(response: &str, action: &str, members: &str) -> Answer {
 
 /// Likewise, with further members of `data`.
 pub(crate) fn act_beside(response: &str, action: &str, members: &str, beside: &str) -> Answer {
-    let body = format!(
-        r#"{{"data":{{"@odata.type":"microsoft.graph.{response}","actions":[{{"@odata.type":"microsoft.graph.{action}"{members}}}]{beside}}}}}"#
-    );
+    let body = build_object(|body| {
+        body.object("data", |data| {
+            data.display("@odata.type", format_args!("microsoft.graph.{response}"));
+            data.array("actions", |list| {
+                list.object(|one| {
+                    one.display("@odata.type", format_args!("microsoft.graph.{action}"));
+                    one.members(members);
+                });
+            });
+            data.members(beside);
+        });
+    });
     Answer::ok(body, Slot::Nowhere)
-}
-
-/// A member `,"name":"text"`.
-pub(crate) fn text_member(name: &str, text: &str) -> String {
-    let mut member = format!(",\"{name}\":");
-    quote(&mut member, text);
-    member
 }
 
 /// The answer to a callout whose decision goes by a call of ours: heard, and no more.
@@ -342,9 +344,9 @@ pub(crate) fn refused(cause: Cause) -> Answer {
 
 /// A failing status, in the form of Microsoft's server library.
 pub(crate) fn error(status: u16, text: &str) -> Answer {
-    let mut body = String::from("{\"errors\":[");
-    quote(&mut body, text);
-    body.push_str("]}");
+    let body = build_object(|body| {
+        body.texts("errors", [text]);
+    });
     Answer::json(status, body)
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{Value, build_members};
 use portcullis_model::{
     Attribute, Attribution, Cause, Change, ChangeKind, Credential, Document, Effect, Millis,
     Principal, PrincipalKind,
@@ -24,7 +24,6 @@ use zeroize::Zeroizing;
 
 use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act_beside, document, reactions, refused,
-    text_member,
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 use crate::answer::{Answer, Slot};
@@ -297,14 +296,18 @@ fn check(claims: Value<'_>, frame: &ParseContext<'_>) -> Result<Option<String>, 
 
 /// An action with a title and a text for the person.
 fn text_claim(incoming: &HookRequest, action: &str, text: &str) -> Answer {
-    said(incoming, action, &(text_member("title", TITLE) + &text_member("message", text)))
+    let members = build_members(|members| {
+        members.text("title", TITLE).text("message", text);
+    });
+    said(incoming, action, &members)
 }
 
 fn said(incoming: &HookRequest, action: &str, members: &str) -> Answer {
     let nonce =
         incoming.call.payload.pointer(NONCE).and_then(Value::as_str).unwrap_or(Cow::Borrowed(""));
-    let mut beside = String::from(",\"nonce\":");
-    quote(&mut beside, &nonce);
+    let beside = build_members(|beside| {
+        beside.text("nonce", &nonce);
+    });
     act_beside(
         "onPasswordSubmitResponseData",
         &format!("passwordSubmit.{action}"),

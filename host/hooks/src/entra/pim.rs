@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{Value, build_object};
 use portcullis_model::{
     Call, Cause, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind,
     Secrets,
@@ -301,15 +301,9 @@ fn evaluation(word: &str, reasons: &[&str]) -> Answer {
 }
 
 fn evaluation_body(word: &str, reasons: &[&str]) -> String {
-    let mut body = format!("{{\"evaluationOutcome\":\"{word}\",\"reason\":[");
-    for (position, reason) in reasons.iter().enumerate() {
-        if position > 0 {
-            body.push(',');
-        }
-        quote(&mut body, reason);
-    }
-    body.push_str("]}");
-    body
+    build_object(|body| {
+        body.text("evaluationOutcome", word).texts("reason", reasons);
+    })
 }
 
 /// The longest that an extension can be set to wait.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_model::json::{Kind, quote, split_pointer};
+use portcullis_model::json::{Kind, build_members, split_pointer};
 use portcullis_model::{Attribution, Change, ChangeKind, Document, Effect, Target};
 
 use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, reactions, refused};
@@ -91,13 +91,13 @@ impl Adapter for TokenIssuance {
             && let Some(client) = incoming.call.actors.first().and_then(|client| client.id.as_ref())
             && applications.contains(client)
         {
-            return act(RESPONSE, PROVIDE, ",\"claims\":{\"degraded\":\"true\"}");
+            return act(RESPONSE, PROVIDE, r#""claims":{"degraded":"true"}"#);
         }
         refused(cause)
     }
 
     fn platform_default(&self, _incoming: Option<&HookRequest>) -> Answer {
-        act(RESPONSE, PROVIDE, ",\"claims\":{}")
+        act(RESPONSE, PROVIDE, r#""claims":{}"#)
     }
 
     fn effect_support(&self, effect: Effect) -> Support {
@@ -197,16 +197,13 @@ impl Claims {
         if bytes > MAX_CLAIMS {
             return Err(RenderError { change: None, why: RenderErrorKind::TooLong });
         }
-        let mut members = String::from(",\"claims\":{");
-        for (position, (name, value)) in self.0.iter().enumerate() {
-            if position > 0 {
-                members.push(',');
-            }
-            quote(&mut members, name);
-            members.push(':');
-            members.push_str(value);
-        }
-        members.push('}');
+        let members = build_members(|members| {
+            members.object("claims", |claims| {
+                for (name, value) in &self.0 {
+                    claims.json(name, value);
+                }
+            });
+        });
         Ok(act(RESPONSE, PROVIDE, &members))
     }
 }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{Value, build_members};
 use portcullis_model::{Attribution, ChangeKind, Effect, Principal, PrincipalKind};
 
 use super::{BUDGET, Event, LIMIT, Particulars, act, reactions, refused};
@@ -154,14 +154,9 @@ fn failed<'a>(incoming: &HookRequest, fields: impl Iterator<Item = &'a str>) -> 
     if names.iter().any(|name| fields.contains(&&**name)) {
         names.retain(|name| fields.contains(&&**name));
     }
-    let mut members = String::from(",\"failedClaims\":[");
-    for (position, name) in names.iter().enumerate() {
-        if position > 0 {
-            members.push(',');
-        }
-        quote(&mut members, name);
-    }
-    members.push(']');
+    let members = build_members(|members| {
+        members.texts("failedClaims", &names);
+    });
     act(RESPONSE, "verifiedIdClaimValidation.failed", &members)
 }
 

@@ -4,11 +4,12 @@
 //! its own. What a change adds never replaces what the template says.
 
 use portcullis_model::Document;
-use portcullis_model::json::{Kind, Value, split_pointer};
+use portcullis_model::json::{
+    Kind, Value, build_object, build_text, quote, split_pointer, write_array,
+};
 
 use super::mapping::MappingError;
 use crate::RenderErrorKind;
-use crate::object::{Object, strings, text};
 
 /// A template, compiled: text, and between it what is filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,14 +88,15 @@ impl Template {
         for piece in &self.0 {
             match piece {
                 Piece::Json(json) => out.push_str(json),
-                Piece::Value(Placeholder::Codes) => {
-                    out.push_str(&strings(filled.codes.iter().copied()))
-                }
-                Piece::Value(Placeholder::Text) => {
-                    out.push_str(&filled.text.map_or("null".to_owned(), text))
-                }
-                Piece::Value(Placeholder::Verdict) => out.push_str(&text(filled.verdict)),
-                Piece::Value(Placeholder::Id) => out.push_str(&text(filled.id)),
+                Piece::Value(Placeholder::Codes) => write_array(&mut out, |array| {
+                    array.texts(filled.codes);
+                }),
+                Piece::Value(Placeholder::Text) => match filled.text {
+                    Some(text) => quote(&mut out, text),
+                    None => out.push_str("null"),
+                },
+                Piece::Value(Placeholder::Verdict) => quote(&mut out, filled.verdict),
+                Piece::Value(Placeholder::Id) => quote(&mut out, filled.id),
                 Piece::Inside(Placeholder::Codes) => {
                     out.push_str(&inside(&filled.codes.join(", ")))
                 }
@@ -124,24 +126,22 @@ fn add_below(object: Value<'_>, tokens: &[&str], value: &str) -> Result<String, 
     if !object.is_object() {
         return Err(RenderErrorKind::NoTarget);
     }
-    let mut found = false;
-    let mut out = Object::new();
-    for (known, member) in object.members() {
-        if known == *name {
-            found = true;
-            if below.is_empty() {
-                return Err(RenderErrorKind::Reserved);
-            }
-            out = out.json(&known, &add_below(member, below, value)?);
-        } else {
-            out = out.json(&known, member.raw());
+    // A document has no member twice.
+    let changed = match (object.get(name), below.is_empty()) {
+        (Some(_), true) => return Err(RenderErrorKind::Reserved),
+        (Some(member), false) => add_below(member, below, value)?,
+        (None, true) => value.to_owned(),
+        (None, false) => return Err(RenderErrorKind::NoTarget),
+    };
+    let is_new = object.get(name).is_none();
+    Ok(build_object(|out| {
+        for (known, member) in object.members() {
+            out.json(&known, if known == *name { &changed } else { member.raw() });
         }
-    }
-    match (found, below.is_empty()) {
-        (true, _) => Ok(out.end()),
-        (false, true) => Ok(out.json(name, value).end()),
-        (false, false) => Err(RenderErrorKind::NoTarget),
-    }
+        if is_new {
+            out.json(name, &changed);
+        }
+    }))
 }
 
 /// Appends the pieces of a value. An error is a placeholder that is none.
@@ -151,7 +151,7 @@ fn compile(value: Value<'_>, pieces: &mut Vec<Piece>) -> Result<(), ()> {
             push(pieces, "{");
             for (number, (name, member)) in value.members().enumerate() {
                 push(pieces, if number == 0 { "" } else { "," });
-                push(pieces, &text(&name));
+                push(pieces, &build_text(&name));
                 push(pieces, ":");
                 compile(member, pieces)?;
             }
@@ -224,7 +224,7 @@ fn push(pieces: &mut Vec<Piece>, json: &str) {
 
 /// A text as it stands between quotation marks.
 fn inside(plain: &str) -> String {
-    let quoted = text(plain);
+    let quoted = build_text(plain);
     let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     inner.unwrap_or_default().to_owned()
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_model::Document;
-use portcullis_model::json::{Kind, Value, quote, split_pointer};
+use portcullis_model::json::{Kind, Value, build_array, build_object, build_text, split_pointer};
 
 use super::shape::{Operations, Shape};
 use crate::RenderErrorKind;
@@ -113,7 +113,9 @@ impl<'a> Patch<'a> {
             };
             let (attributes, values) = statement(value, self.attributes_now(&place.1, sent))
                 .ok_or(RenderErrorKind::Value)?;
-            let text = format!("{{\"attributes\":{attributes},\"attributeValues\":{values}}}");
+            let text = build_object(|object| {
+                object.json("attributes", &attributes).json("attributeValues", &values);
+            });
             self.attributes.insert(place.1.clone(), attributes);
             return self.put(operation, path, place, &[], &text);
         }
@@ -233,37 +235,45 @@ fn statement(value: Value<'_>, present: Option<String>) -> Option<(String, Strin
 /// A statement's `attributes` with another `NameFormat`. All of them are JSON texts.
 fn with_name_format(attributes: &str, format: &str) -> Option<String> {
     let attributes = Document::parse(attributes.as_bytes()).ok()?;
-    let members = attributes.root().members().map(|(name, value)| {
-        let mut member = String::new();
-        quote(&mut member, &name);
-        member.push(':');
-        member.push_str(if name == "NameFormat" { format } else { value.raw() });
-        member
-    });
-    Some(format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
+    Some(build_object(|object| {
+        for (name, value) in attributes.root().members() {
+            object.json(&name, if name == "NameFormat" { format } else { value.raw() });
+        }
+    }))
 }
 
 /// A statement's values: at least one, each plain or as Okta has it.
 fn values(list: Value<'_>) -> Option<String> {
     let elements: Vec<_> = list.elements().map(element).collect::<Option<_>>()?;
-    (!elements.is_empty()).then(|| format!("[{}]", elements.join(",")))
+    (!elements.is_empty()).then(|| {
+        build_array(|array| {
+            array.jsons(&elements);
+        })
+    })
 }
 
 /// One value: `{attributes{xsi:type}, value}`.
 fn element(value: Value<'_>) -> Option<String> {
     if !value.is_object() {
         let (kind, text) = plain(value)?;
-        return Some(format!("{{\"attributes\":{{\"xsi:type\":\"{kind}\"}},\"value\":{text}}}"));
+        return Some(build_object(|object| {
+            object.object("attributes", |attributes| {
+                attributes.text("xsi:type", kind);
+            });
+            object.json("value", &text);
+        }));
     }
     let known = value.members().all(|(name, _)| matches!(&*name, "attributes" | "value"));
     let (kind, text) = plain(value.get("value").filter(|_| known)?)?;
     let attributes = strings(value.get("attributes"), "xsi:type", kind)?;
-    Some(format!("{{\"attributes\":{attributes},\"value\":{text}}}"))
+    Some(build_object(|object| {
+        object.json("attributes", &attributes).json("value", &text);
+    }))
 }
 
 /// A plain value's XML Schema type and its text, which Okta has as a string whatever the type.
 fn plain(value: Value<'_>) -> Option<(&'static str, String)> {
-    let quoted = |kind| Some((kind, format!("\"{}\"", value.raw())));
+    let quoted = |kind| Some((kind, build_text(value.raw())));
     match value.kind() {
         Kind::String => Some(("xs:string", text(value)?)),
         Kind::Number if value.raw().contains(['.', 'e', 'E']) => quoted("xs:double"),
@@ -274,9 +284,7 @@ fn plain(value: Value<'_>) -> Option<(&'static str, String)> {
 }
 
 fn text(value: Value<'_>) -> Option<String> {
-    let mut quoted = String::new();
-    quote(&mut quoted, &value.as_str()?);
-    Some(quoted)
+    Some(build_text(&value.as_str()?))
 }
 
 /// An object of strings as JSON text; without one, one with this member.
@@ -287,7 +295,9 @@ fn strings(object: Option<Value<'_>>, name: &str, default: &str) -> Option<Strin
                 && object.members().all(|(_, member)| member.kind() == Kind::String);
             strings.then(|| object.raw().to_owned())
         }
-        None => Some(format!("{{\"{name}\":\"{default}\"}}")),
+        None => Some(build_object(|object| {
+            object.text(name, default);
+        })),
     }
 }
 

@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{Value, build_object};
 use portcullis_model::{
     Attribution, Call, Cause, ChangeKind, Document, Effect, Entity, Origin, Principal,
     PrincipalKind,
@@ -90,9 +90,9 @@ impl Adapter for Event {
         if !(1..=MAX_CHALLENGE_BYTES).contains(&challenge.len()) {
             return None;
         }
-        let mut body = String::from("{\"verification\":");
-        quote(&mut body, challenge);
-        body.push('}');
+        let body = build_object(|body| {
+            body.text("verification", challenge);
+        });
         Some(Answer::json(200, body))
     }
 

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use portcullis_model::json::quote;
+use portcullis_model::json::build_object;
 use portcullis_model::{
     Call, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Principal, PrincipalKind, Target,
 };
@@ -248,9 +248,9 @@ impl<'a> Wanted<'a> {
             }
             Some(Action::Link(id)) => {
                 commands.push((ACTION, r#"{"result":"LINK_USER"}"#.to_owned()));
-                let mut value = String::from("{\"id\":");
-                quote(&mut value, id);
-                value.push('}');
+                let value = build_object(|value| {
+                    value.text("id", id);
+                });
                 commands.push(("com.okta.user.update", value));
             }
             None => {}

@@ -17,7 +17,7 @@ pub(crate) mod token;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{Value, build_object};
 use portcullis_model::{Cause, Document, Origin};
 
 use crate::answer::{Answer, Slot};
@@ -121,9 +121,11 @@ pub(super) fn unchecked(cause: Cause, text: &'static str) -> &'static str {
 
 /// An answer with `error`.
 pub(crate) fn stop(text: &str) -> Answer {
-    let mut body = String::from("{\"error\":{\"errorSummary\":");
-    quote(&mut body, text);
-    body.push_str("}}");
+    let body = build_object(|body| {
+        body.object("error", |error| {
+            error.text("errorSummary", text);
+        });
+    });
     Answer::ok(body, Slot::DebugContext)
 }
 
@@ -132,15 +134,15 @@ pub(crate) fn commands(commands: &[(&str, String)]) -> Result<Answer, RenderErro
     if commands.is_empty() {
         return Ok(go_on());
     }
-    let mut body = String::from("{\"commands\":[");
-    for (index, (name, value)) in commands.iter().enumerate() {
-        body.push_str(if index == 0 { "{\"type\":\"" } else { ",{\"type\":\"" });
-        body.push_str(name);
-        body.push_str("\",\"value\":");
-        body.push_str(value);
-        body.push('}');
-    }
-    body.push_str("]}");
+    let body = build_object(|body| {
+        body.array("commands", |list| {
+            for (name, value) in commands {
+                list.object(|command| {
+                    command.text("type", name).json("value", value);
+                });
+            }
+        });
+    });
     if body.len() > MAX_ANSWER_BYTES {
         return Err(RenderError { change: None, why: RenderErrorKind::TooLong });
     }

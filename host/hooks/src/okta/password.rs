@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use portcullis_model::json::build_object;
 use portcullis_model::{
     Call, Cause, Change, ChangeKind, Credential, Effect, Entity, Principal, PrincipalKind, Secrets,
 };
@@ -196,9 +197,15 @@ fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
 
 /// The answer that lets nobody in.
 fn unverified(slot: Slot) -> Answer {
-    let body = format!(
-        "{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"credential\":\"UNVERIFIED\"}}}}]}}"
-    );
+    let body = build_object(|body| {
+        body.array("commands", |list| {
+            list.object(|command| {
+                command.text("type", ACTION).object("value", |value| {
+                    value.text("credential", "UNVERIFIED");
+                });
+            });
+        });
+    });
     Answer::ok(body, slot)
 }
 

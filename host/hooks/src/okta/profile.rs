@@ -3,7 +3,7 @@
 //! Invariant: one level, each name once, each value JSON.
 
 use portcullis_model::Document;
-use portcullis_model::json::{Value, quote, split_pointer};
+use portcullis_model::json::{Value, build_object, split_pointer};
 
 use crate::RenderErrorKind;
 
@@ -46,16 +46,10 @@ impl<'a> Profile<'a> {
 
     /// All of them as one object.
     pub(super) fn json(&self) -> String {
-        let mut object = String::from("{");
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            if index > 0 {
-                object.push(',');
+        build_object(|object| {
+            for (name, value) in &self.0 {
+                object.json(name, value);
             }
-            quote(&mut object, name);
-            object.push(':');
-            object.push_str(value);
-        }
-        object.push('}');
-        object
+        })
     }
 }

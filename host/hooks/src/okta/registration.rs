@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use portcullis_model::json::{Kind, Value, quote};
+use portcullis_model::json::{Kind, Value, build_object};
 use portcullis_model::{
     Call, Cause, Change, ChangeKind, Effect, Entity, Principal, PrincipalKind, Target,
 };
@@ -220,28 +220,40 @@ fn deny(outcome: &Outcome<'_>, form: Option<&Entity>) -> Answer {
         Some(text) => outcome.with_count(text, is_cause),
         None => outcome.text_or(DENIED),
     };
-    let mut body = format!(
-        "{{\"commands\":[{{\"type\":\"{ACTION}\",\"value\":{{\"registration\":\"DENY\"}}}}],\"error\":{{\"errorSummary\":"
-    );
-    quote(&mut body, &text);
-    for (number, (field, ground)) in (1..).zip(&causes) {
-        body.push_str(match number {
-            1 => ",\"errorCauses\":[{\"errorSummary\":",
-            _ => ",{\"errorSummary\":",
+    let body = build_object(|body| {
+        body.array("commands", |list| {
+            list.object(|command| {
+                command.text("type", ACTION).object("value", |value| {
+                    value.text("registration", "DENY");
+                });
+            });
         });
-        // The sign-in widget shows causes only, so that the last one has to say what is not shown.
-        match number == causes.len() {
-            true => quote(&mut body, &outcome.with_count(&ground.text, is_cause)),
-            false => quote(&mut body, &ground.text),
-        }
-        body.push_str(",\"reason\":");
-        quote(&mut body, ground.code);
-        body.push_str(",\"locationType\":\"body\",\"location\":");
-        // Okta's examples say `userProfile` for a progressive profile too, although its request has `userProfileUpdate`.
-        quote(&mut body, &format!("data.userProfile.{field}"));
-        body.push_str(",\"domain\":\"end-user\"}");
-    }
-    body.push_str(if causes.is_empty() { "}}" } else { "]}}" });
+        body.object("error", |error| {
+            error.text("errorSummary", &text);
+            if causes.is_empty() {
+                return;
+            }
+            error.array("errorCauses", |list| {
+                for (number, (field, ground)) in (1..).zip(&causes) {
+                    // The sign-in widget shows causes only, so that the last one has to say what is
+                    // not shown.
+                    let summary = match number == causes.len() {
+                        true => outcome.with_count(&ground.text, is_cause),
+                        false => Cow::Borrowed(&*ground.text),
+                    };
+                    list.object(|cause| {
+                        cause.text("errorSummary", &summary).text("reason", ground.code);
+                        // Okta's examples say `userProfile` for a progressive profile too, although
+                        // its request has `userProfileUpdate`.
+                        cause
+                            .text("locationType", "body")
+                            .display("location", format_args!("data.userProfile.{field}"))
+                            .text("domain", "end-user");
+                    });
+                }
+            });
+        });
+    });
     Answer::ok(body, Slot::DebugContext)
 }
 

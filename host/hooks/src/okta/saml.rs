@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use portcullis_model::json::Value;
+use portcullis_model::json::{Value, build_array};
 use portcullis_model::{
     Attribute, Attribution, Call, Change, ChangeKind, Effect, Entity, Grant, GrantKind, Lifetime,
     Principal, PrincipalKind, Target, Text,
@@ -22,7 +22,6 @@ use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, Strings, first_of_each, members, object, string};
-use crate::object::array;
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -255,7 +254,10 @@ fn plain(claim: Value<'_>) -> Text {
     match values.as_slice() {
         [] => "null".into(),
         [value] => value.clone(),
-        several => array(several).into(),
+        several => build_array(|array| {
+            array.jsons(several);
+        })
+        .into(),
     }
 }
 

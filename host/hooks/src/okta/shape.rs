@@ -3,9 +3,8 @@
 //! Invariant: a [`Shape`] knows what a value consists of, as far as paths and kinds can tell, and never a value.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use portcullis_model::json::{Kind, Value, array_index, quote};
+use portcullis_model::json::{Kind, Value, array_index, write_object};
 
 /// Operations in the order in which Okta carries them out (RFC 6902 in JSON).
 #[derive(Default)]
@@ -23,19 +22,22 @@ pub(super) enum Shape {
 impl Operations {
     /// Appends one. `value` is JSON text.
     pub(super) fn write(&mut self, operation: &str, path: &str, value: Option<&str>) {
-        let comma = if self.0.is_empty() { "" } else { "," };
-        let _ = write!(self.0, "{comma}{{\"op\":\"{operation}\",\"path\":");
-        quote(&mut self.0, path);
-        if let Some(value) = value {
-            self.0.push_str(",\"value\":");
-            self.0.push_str(value);
-        }
-        self.0.push('}');
+        self.0.push(if self.0.is_empty() { '[' } else { ',' });
+        write_object(&mut self.0, |object| {
+            object.text("op", operation).text("path", path);
+            if let Some(value) = value {
+                object.json("value", value);
+            }
+        });
     }
 
     /// All of them as an array; nothing where there is none.
-    pub(super) fn finish(self) -> Option<String> {
-        (!self.0.is_empty()).then(|| format!("[{}]", self.0))
+    pub(super) fn finish(mut self) -> Option<String> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.push(']');
+        Some(self.0)
     }
 }
 

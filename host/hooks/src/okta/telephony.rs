@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{Value, build_array};
 use portcullis_model::{
     Attribute, Call, Cause, ChangeKind, Effect, Entity, Principal, PrincipalKind, Secrets,
 };
@@ -105,13 +105,13 @@ impl Adapter for Telephony {
         let Some(Message { channel, key, .. }) = message(&incoming.call) else {
             return Ok(stop(UNCHECKED));
         };
-        let mut value = String::from(
-            "[{\"status\":\"SUCCESSFUL\",\"provider\":\"portcullis\",\"transactionId\":",
-        );
-        quote(&mut value, &key);
-        value.push_str(",\"transactionMetadata\":\"channel=");
-        value.push_str(channel);
-        value.push_str("\"}]");
+        let value = build_array(|list| {
+            list.object(|sent| {
+                sent.text("status", "SUCCESSFUL").text("provider", "portcullis");
+                sent.text("transactionId", &key);
+                sent.display("transactionMetadata", format_args!("channel={channel}"));
+            });
+        });
         commands(&[("com.okta.telephony.action", value)])
     }
 

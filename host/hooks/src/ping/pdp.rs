@@ -14,17 +14,16 @@ mod query;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use portcullis_model::json::Value;
+use portcullis_model::json::{ObjectWriter, Value, build_object};
 use portcullis_model::{
     Attribution, Call, Cause, Change, ChangeKind, Document, Effect, Entity, Millis, Principal,
-    PrincipalKind, Secrets, Text,
+    PrincipalKind, Secrets, Statement, Text,
 };
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, Strings, attributes, members, object, string};
-use crate::object::{Object, array, payload_text, strings};
 use crate::{
     Batch, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError,
     Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
@@ -129,17 +128,17 @@ impl Adapter for Pdp {
         };
         let mut statements = Vec::new();
         let mut state = |name: &str, code: &str, payload: &str, obligatory: bool| {
-            let statement =
-                Object::new().text("id", &(statements.len() + 1).to_string()).text("name", name);
-            let statement = statement.text("code", code).text("payload", payload);
-            let obligatory = if obligatory { "true" } else { "false" };
-            statements.push(
+            let number = statements.len() + 1;
+            statements.push(build_object(|statement| {
                 statement
-                    .json("obligatory", obligatory)
-                    .json("fulfilled", "false")
-                    .json("attributes", "{}")
-                    .end(),
-            );
+                    .display("id", number)
+                    .text("name", name)
+                    .text("code", code)
+                    .text("payload", payload)
+                    .boolean("obligatory", obligatory)
+                    .boolean("fulfilled", false)
+                    .json("attributes", "{}");
+            }));
         };
         match outcome.verdict {
             Effect::StepUp => state("Step-up", "step-up", &outcome.text_or(""), false),
@@ -147,7 +146,9 @@ impl Adapter for Pdp {
             Effect::Deny => {
                 // What PingAuthorize's own denials carry for the client.
                 let message = outcome.text_or(DENIED);
-                let reason = Object::new().json("status", "403").text("message", &message).end();
+                let reason = build_object(|reason| {
+                    reason.number("status", 403_u16).text("message", &message);
+                });
                 state("Denied Reason", "denied-reason", &reason, false);
             }
             Effect::Abstain | Effect::Allow => {}
@@ -161,9 +162,9 @@ impl Adapter for Pdp {
             };
             state(&statement.name, &statement.code, &payload_text(statement), statement.obligatory);
         }
-        let status = Object::new().text("code", "OKAY").json("messages", &strings(outcome.codes()));
-        let status = status.json("errors", "[]").end();
-        Ok(answer(Some(incoming.call.received), decision, &statements, &status))
+        Ok(answer(Some(incoming.call.received), decision, &statements, |status| {
+            status.text("code", "OKAY").texts("messages", outcome.codes()).json("errors", "[]");
+        }))
     }
 
     fn refuse(&self, refusal: &SafeAnswerInput<'_>) -> Option<Answer> {
@@ -184,8 +185,9 @@ impl Adapter for Pdp {
         } else {
             format!("{}: {detail}", cause.code())
         };
-        let error =
-            Object::new().text("errorMessage", &what).json("status", &status.to_string()).end();
+        let error = build_object(|error| {
+            error.text("errorMessage", &what).number("status", status);
+        });
         Some(Answer::json(status, error))
     }
 
@@ -201,20 +203,19 @@ impl Adapter for Pdp {
     }
 
     fn platform_default(&self, incoming: Option<&HookRequest>) -> Answer {
-        let status = Object::new()
-            .text("code", "OKAY")
-            .json("messages", r#"["degraded"]"#)
-            .json("errors", "[]")
-            .end();
-        answer(incoming.map(|incoming| incoming.call.received), "PERMIT", &[], &status)
+        answer(incoming.map(|incoming| incoming.call.received), "PERMIT", &[], |status| {
+            status.text("code", "OKAY").texts("messages", ["degraded"]).json("errors", "[]");
+        })
     }
 
     fn render_batch(&self, answers: &[Vec<u8>], batch: &BatchContext) -> Answer {
         if !batch.query.is_empty() {
             return query::answer(answers, &batch.query);
         }
-        let answers = array(answers.iter().map(|answer| String::from_utf8_lossy(answer)));
-        Answer::ok(Object::new().json("responses", &answers).end(), Slot::Nowhere)
+        let whole = build_object(|whole| {
+            whole.jsons("responses", answers.iter().map(|answer| String::from_utf8_lossy(answer)));
+        });
+        Answer::ok(whole, Slot::Nowhere)
     }
 
     fn effect_support(&self, effect: Effect) -> Support {
@@ -354,23 +355,33 @@ fn held_in(held: &str, into: &mut Vec<String>) -> bool {
 
 /// Returns the answer without a decision. The message is left out where it is empty.
 fn indeterminate(received: Option<Millis>, code: &str, message: &str, error: &str) -> Answer {
-    let messages = Some(message).filter(|message| !message.is_empty());
-    let status = Object::new()
-        .text("code", code)
-        .json("messages", &strings(messages))
-        .json("errors", &strings([error]))
-        .end();
-    answer(received, "INDETERMINATE", &[], &status)
+    answer(received, "INDETERMINATE", &[], |status| {
+        let message = Some(message).filter(|message| !message.is_empty());
+        status.text("code", code).texts("messages", message).texts("errors", [error]);
+    })
 }
 
-fn answer(received: Option<Millis>, decision: &str, statements: &[String], status: &str) -> Answer {
-    let object = Object::new()
-        .optional(received, |object, received| object.text("timestamp", &timestamp(received)));
-    let object = object
-        .text("decision", decision)
-        .json("authorized", if decision == "PERMIT" { "true" } else { "false" });
-    let object = object.json("statements", &array(statements)).json("status", status);
-    Answer::ok(object.end(), Slot::Decision)
+fn answer(
+    received: Option<Millis>,
+    decision: &str,
+    statements: &[String],
+    write_status: impl FnOnce(&mut ObjectWriter<'_>),
+) -> Answer {
+    let body = build_object(|object| {
+        if let Some(received) = received {
+            object.text("timestamp", &timestamp(received));
+        }
+        object.text("decision", decision).boolean("authorized", decision == "PERMIT");
+        object.jsons("statements", statements).object("status", write_status);
+    });
+    Answer::ok(body, Slot::Decision)
+}
+
+/// Returns a statement's payload as text: what a JSON string says, or else the JSON as it is.
+fn payload_text(statement: &Statement) -> String {
+    let document = Document::parse(statement.payload.as_bytes()).ok();
+    let said = document.as_ref().and_then(|document| document.root().as_str());
+    said.map_or_else(|| statement.payload.clone(), |said| said.into_owned())
 }
 
 /// RFC 3339, UTC. Days to dates as in Howard Hinnant's `civil_from_days`.

@@ -14,7 +14,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portcullis_model::json::{Value, escape_token, split_pointer};
+use portcullis_model::json::{
+    ArrayWriter, ObjectWriter, Value, build_object, build_text, escape_token, split_pointer,
+};
 use portcullis_model::{
     Attribute, Attribution, Call, Cause, Change, ChangeKind, Document, Effect, Entity, Origin,
     Principal, PrincipalKind, Secrets, Target,
@@ -25,7 +27,6 @@ use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, object, spelled, string};
-use crate::object::{Object, array, strings, text};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -128,10 +129,10 @@ impl Adapter for Sideband {
         } else {
             format!("{}: {detail}", cause.code())
         };
-        Some(Answer::json(
-            status,
-            Object::new().text("id", cause.code()).text("message", &message).end(),
-        ))
+        let error = build_object(|error| {
+            error.text("id", cause.code()).text("message", &message);
+        });
+        Some(Answer::json(status, error))
     }
 
     fn safe_answer(&self, refusal: &SafeAnswerInput<'_>) -> Answer {
@@ -268,9 +269,9 @@ fn parse(
     let (place, query) = url.split_once(['?', '#']).unwrap_or((&url, ""));
     let (host, path) = parts(place);
     let mut resource_attributes =
-        vec![json_attribute("host", &text(host)), json_attribute("path", &text(path))];
+        vec![json_attribute("host", &build_text(host)), json_attribute("path", &build_text(path))];
     if !query.is_empty() && !is_secret_query(&url) {
-        resource_attributes.push(json_attribute("query", &text(query)));
+        resource_attributes.push(json_attribute("query", &build_text(query)));
     }
     let actor = certificate.map(|certificate| Principal {
         kind: PrincipalKind::Service,
@@ -393,8 +394,12 @@ impl Headers {
         self.0.retain(|(known, _)| known != name);
     }
 
-    fn json(&self) -> String {
-        array(self.0.iter().map(|(name, value)| Object::new().text(name, value).end()))
+    fn write(&self, list: &mut ArrayWriter<'_>) {
+        for (name, value) in &self.0 {
+            list.object(|header| {
+                header.text(name, value);
+            });
+        }
     }
 }
 
@@ -509,45 +514,54 @@ impl<'a> Echo<'a> {
         // A body that came as something else than a string goes on as it came.
         let body = match sent("body").filter(|_| !self.changed.contains_key("body")) {
             Some(body) if body.as_str().is_none() => body.raw().to_owned(),
-            _ => text(&said("body")),
+            _ => build_text(&said("body")),
         };
-        let mut object = Object::new();
-        if self.is_response {
-            let code = match self.changed.get("response_code") {
-                Some(code) => Some(code.clone()),
-                None => spelled(Some(root), "response_code"),
-            };
-            object = object.text("response_code", &code.unwrap_or_default());
-            // The old status' words would contradict a new one.
-            let status =
-                sent("response_status").filter(|_| !self.changed.contains_key("response_code"));
-            for (name, value) in
-                [("response_status", status), ("http_version", sent("http_version"))]
-            {
-                object = object.optional(value, |object, value| match value.as_str() {
-                    Some(value) => object.text(name, &value),
-                    None => object.json(name, value.raw()),
-                });
+        let whole = build_object(|object| {
+            if self.is_response {
+                let code = match self.changed.get("response_code") {
+                    Some(code) => Some(code.clone()),
+                    None => spelled(Some(root), "response_code"),
+                };
+                object.text("response_code", &code.unwrap_or_default());
+                // The old status' words would contradict a new one.
+                let status =
+                    sent("response_status").filter(|_| !self.changed.contains_key("response_code"));
+                for (name, value) in
+                    [("response_status", status), ("http_version", sent("http_version"))]
+                {
+                    if let Some(value) = value {
+                        write_as_sent(object, name, value);
+                    }
+                }
+            } else {
+                for (name, value) in root.members() {
+                    match &*name {
+                        "method" | "url" => {
+                            object.text(&name, &said(&name));
+                        }
+                        // Written last, in our words.
+                        "body" | "headers" | "state" | RECORD | "response" => {}
+                        _ => write_as_sent(object, &name, value),
+                    }
+                }
             }
-            object = object.json("body", &body).json("headers", &self.headers.json());
-            return Answer::ok(object.end(), Slot::Member(RECORD));
-        }
-        for (name, value) in root.members() {
-            object = match &*name {
-                "method" | "url" => object.text(&name, &said(&name)),
-                // Written last, in our words.
-                "body" | "headers" | "state" | RECORD | "response" => object,
-                _ => match value.as_str() {
-                    Some(value) => object.text(&name, &value),
-                    None => object.json(&name, value.raw()),
-                },
-            };
-        }
-        object = object.json("body", &body).json("headers", &self.headers.json());
-        let state = State::of(self.call);
-        object = object.optional(state, |object, state| object.text("state", &state.text()));
-        Answer::ok(object.end(), Slot::Member(RECORD))
+            object.json("body", &body).array("headers", |list| self.headers.write(list));
+            if !self.is_response
+                && let Some(state) = State::of(self.call)
+            {
+                object.text("state", &state.text());
+            }
+        });
+        Answer::ok(whole, Slot::Member(RECORD))
     }
+}
+
+/// Writes a member as it came; a string in our spelling.
+fn write_as_sent(object: &mut ObjectWriter<'_>, name: &str, value: Value<'_>) {
+    match value.as_str() {
+        Some(value) => object.text(name, &value),
+        None => object.json(name, value.raw()),
+    };
 }
 
 /// What the response phase has to know of the request: opaque to the gateway, which sends it back. Without secrets.
@@ -573,15 +587,17 @@ impl State {
     }
 
     fn text(&self) -> String {
-        let headers = self
-            .headers
-            .iter()
-            .fold(Object::new(), |object, (name, value)| object.text(name, value));
-        let object = Object::new().json("v", "1").text("id", &self.id);
-        object
-            .optional(self.ip.as_deref(), |object, ip| object.text("ip", ip))
-            .json("headers", &headers.end())
-            .end()
+        build_object(|object| {
+            object.number("v", 1_u8).text("id", &self.id);
+            if let Some(ip) = &self.ip {
+                object.text("ip", ip);
+            }
+            object.object("headers", |headers| {
+                for (name, value) in &self.headers {
+                    headers.text(name, value);
+                }
+            });
+        })
     }
 
     /// Nothing where it is not ours.
@@ -617,20 +633,30 @@ fn stop(is_response: bool, code: &str, message: &str, codes: &[&str]) -> Answer 
         "403" => ("FORBIDDEN", None),
         _ => ("SERVICE UNAVAILABLE", None),
     };
-    let body = Object::new().text("errorMessage", message).json("status", code);
-    let body =
-        if codes.is_empty() { body } else { body.json("codes", &strings(codes.iter().copied())) };
+    let body = build_object(|body| {
+        body.text("errorMessage", message).json("status", code);
+        if !codes.is_empty() {
+            body.texts("codes", codes);
+        }
+    });
     let mut headers = Headers(vec![("content-type".to_owned(), Answer::CONTENT_TYPE.to_owned())]);
     headers
         .0
         .extend(challenge.map(|challenge| ("www-authenticate".to_owned(), challenge.to_owned())));
-    let response = Object::new()
-        .text("response_code", code)
-        .text("response_status", status)
-        .text("http_version", "1.1");
-    let response = response.json("headers", &headers.json()).text("body", &body.end()).end();
-    let whole =
-        if is_response { response } else { Object::new().json("response", &response).end() };
+    let write_response = |response: &mut ObjectWriter<'_>| {
+        response
+            .text("response_code", code)
+            .text("response_status", status)
+            .text("http_version", "1.1")
+            .array("headers", |list| headers.write(list))
+            .text("body", &body);
+    };
+    let whole = build_object(|whole| match is_response {
+        true => write_response(whole),
+        false => {
+            whole.object("response", write_response);
+        }
+    });
     Answer::ok(whole, Slot::Member(RECORD))
 }
 
@@ -643,7 +669,7 @@ fn parts(url: &str) -> (&str, &str) {
 
 /// Members that are strings or whole numbers, as attributes.
 fn named(names: &[&'static str], root: Option<Value<'_>>) -> Vec<Attribute> {
-    let member = |name: &&str| Some(json_attribute(name, &text(&spelled(root, name)?)));
+    let member = |name: &&str| Some(json_attribute(name, &build_text(&spelled(root, name)?)));
     names.iter().filter_map(member).collect()
 }
 
@@ -654,7 +680,7 @@ fn passed_on(root: Option<Value<'_>>, name: &str) -> Option<String> {
 }
 
 fn attribute(message: &str, name: &str, value: &str) -> Attribute {
-    json_attribute(&format!("{message}.{name}"), &text(value))
+    json_attribute(&format!("{message}.{name}"), &build_text(value))
 }
 
 fn json_attribute(name: &str, value: &str) -> Attribute {

@@ -5,6 +5,12 @@
 /// Appends `text` as a JSON string, quotation marks included. Escapes only what RFC 8259 section 7 demands.
 pub fn quote(out: &mut String, text: &str) {
     out.push('"');
+    escape(out, text);
+    out.push('"');
+}
+
+/// Appends the inside of a JSON string.
+pub(super) fn escape(out: &mut String, text: &str) {
     let mut rest = text;
     while let Some((before, special, after)) = split_special(rest) {
         out.push_str(before);
@@ -26,7 +32,6 @@ pub fn quote(out: &mut String, text: &str) {
         rest = after;
     }
     out.push_str(rest);
-    out.push('"');
 }
 
 /// The characters between the quotation marks of a valid JSON string.

@@ -6,13 +6,12 @@
 //! no source of values, so that an attribute must bring its own. Source: PingAuthorize API
 //! reference, query decision request, and its examples of policy queries.
 
-use portcullis_model::json::Value;
+use portcullis_model::json::{ArrayWriter, ObjectWriter, Value, build_array, build_object};
 use portcullis_model::{Cause, Document};
 
 use super::{MOST_REQUESTS, indeterminate, question};
 use crate::answer::{Answer, Slot};
 use crate::json_body::{object, spelled, spelling, string};
-use crate::object::{Object, array};
 use crate::{Batch, ParseContext, ParseError, Parsed, ShortCircuit, UnparsedItem};
 
 /// An attribute of a query, with the values that are asked about.
@@ -56,17 +55,24 @@ pub(super) fn answer(answers: &[Vec<u8>], query: &[Vec<(String, String)>]) -> An
     let member = |name| string(first, name);
     let elapsed =
         decisions.iter().filter_map(|decision| decision.root().get("elapsedTime")?.as_u64()).max();
-    let results = level(&permitted, 0);
-    let head = Object::new()
-        .optional(member("id"), |object, id| object.text("requestId", &id))
-        .optional(member("timestamp"), |object, at| object.text("timeStamp", &at))
-        .optional(member("deploymentPackageId"), |object, id| {
-            object.text("deploymentPackageId", &id)
-        })
-        .optional(elapsed, |object, elapsed| object.json("elapsedTime", &elapsed.to_string()));
-    // The reference speaks of `results` and its examples have `result`: clients exist for both.
-    let whole = head.json("results", &results).json("result", &results);
-    Answer::ok(whole.end(), Slot::Nowhere)
+    let results = build_array(|results| write_level(results, &permitted, 0));
+    let whole = build_object(|object| {
+        for (name, sent) in [
+            ("requestId", "id"),
+            ("timeStamp", "timestamp"),
+            ("deploymentPackageId", "deploymentPackageId"),
+        ] {
+            if let Some(sent) = member(sent) {
+                object.text(name, &sent);
+            }
+        }
+        if let Some(elapsed) = elapsed {
+            object.number("elapsedTime", elapsed);
+        }
+        // The reference speaks of `results` and its examples have `result`: clients exist for both.
+        object.json("results", &results).json("result", &results);
+    });
+    Answer::ok(whole, Slot::Nowhere)
 }
 
 /// The attributes of a query: at least one, each once and with values.
@@ -123,28 +129,33 @@ fn combinations(asked: &[Asked]) -> Vec<Vec<(String, String)>> {
 /// attributes. An attribute that is called as a member of a request is stands there too, where the
 /// context leaves it out.
 fn request(context: Option<Value<'_>>, combination: &[(String, String)]) -> String {
-    let mut request = Object::new();
-    for name in ["domain", "action", "service", "identityProvider"] {
-        let own = spelled(context, name);
-        let asked = combination.iter().find(|(asked, _)| asked.eq_ignore_ascii_case(name));
-        let said = own.or_else(|| asked.map(|(_, value)| value.clone()));
-        request = request.optional(said, |request, said| request.text(name, &said));
-    }
-    let mut attributes = Object::new();
-    let kept = object(context, "attributes").into_iter().flat_map(Value::members);
-    for (name, value) in kept.filter(|(name, _)| combination.iter().all(|(asked, _)| asked != name))
-    {
-        attributes = attributes.json(&name, value.raw());
-    }
-    for (name, value) in combination {
-        attributes = attributes.text(name, value);
-    }
-    request.json("attributes", &attributes.end()).end()
+    build_object(|request| {
+        for name in ["domain", "action", "service", "identityProvider"] {
+            let own = spelled(context, name);
+            let asked = combination.iter().find(|(asked, _)| asked.eq_ignore_ascii_case(name));
+            if let Some(said) = own.or_else(|| asked.map(|(_, value)| value.clone())) {
+                request.text(name, &said);
+            }
+        }
+        let kept = object(context, "attributes").into_iter().flat_map(Value::members);
+        let kept = kept.filter(|(name, _)| combination.iter().all(|(asked, _)| asked != name));
+        request.object("attributes", |attributes| {
+            for (name, value) in kept {
+                attributes.json(&name, value.raw());
+            }
+            for (name, value) in combination {
+                attributes.text(name, value);
+            }
+        });
+    })
 }
 
-/// One level of the answer: the values of one attribute, each with what is permitted below it.
-fn level(permitted: &[(&[(String, String)], Value<'_>)], depth: usize) -> String {
-    let mut nodes = Vec::new();
+/// Writes one level of the answer: the values of one attribute, each with what is permitted below it.
+fn write_level(
+    nodes: &mut ArrayWriter<'_>,
+    permitted: &[(&[(String, String)], Value<'_>)],
+    depth: usize,
+) {
     let mut rest = permitted;
     while let Some((combination, decision)) = rest.first() {
         let Some((name, value)) = combination.get(depth) else { break };
@@ -153,25 +164,26 @@ fn level(permitted: &[(&[(String, String)], Value<'_>)], depth: usize) -> String
         };
         let run = rest.iter().take_while(same).count();
         let (here, after) = rest.split_at(run);
-        let node = Object::new().text("attribute", name).text("value", value);
-        let node = if combination.len() == depth + 1 {
-            leaf(node, *decision)
-        } else {
-            node.json("results", &level(here, depth + 1)).end()
-        };
-        nodes.push(node);
+        nodes.object(|node| {
+            node.text("attribute", name).text("value", value);
+            if combination.len() == depth + 1 {
+                write_leaf(node, *decision);
+            } else {
+                node.array("results", |nodes| write_level(nodes, here, depth + 1));
+            }
+        });
         rest = after;
     }
-    array(nodes)
 }
 
-/// The end of a branch: the decision, its record and what it says besides.
-fn leaf(node: Object, decision: Value<'_>) -> String {
-    let mut node = node.json("decision", r#""PERMIT""#);
+/// Writes the end of a branch: the decision, its record and what it says besides.
+fn write_leaf(node: &mut ObjectWriter<'_>, decision: Value<'_>) {
+    node.text("decision", "PERMIT");
     for name in ["id", "statements"] {
-        node = node.optional(decision.get(name), |node, value| node.json(name, value.raw()));
+        if let Some(value) = decision.get(name) {
+            node.json(name, value.raw());
+        }
     }
-    node.end()
 }
 
 /// Attributes of one query: each may have one value, so the limit of combinations does not bound
