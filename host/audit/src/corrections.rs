@@ -6,8 +6,7 @@
 //! answers. So a start after a crash finds out which of the corrections that the emergency ring
 //! remembers the log has already. When they are made is the caller's decision.
 
-use std::fmt::Write as _;
-
+use portcullis_model::json::{ObjectWriter, build_members};
 use serde_json::{Map, Value};
 
 use crate::entry::Entry;
@@ -46,41 +45,47 @@ impl Count {
 /// Says that what record `of` says left did not leave: `answer` did, at `left` (milliseconds since
 /// 1970 UTC).
 pub fn superseded(of: u64, answer: &Hash, cause: &str, left: u64) -> Entry {
-    let mut fields = format!(r#""decision":{of},"response":"sha256:"#);
-    push_hex(&mut fields, answer);
-    let cause = Value::from(cause);
-    // Writing to a string does not fail.
-    let _ = write!(fields, r#"","cause":{cause},"sent_at":{left}"#);
+    let fields = build_members(|fields| {
+        fields
+            .number("decision", of)
+            .text("response", &spelled(answer))
+            .text("cause", cause)
+            .number("sent_at", left);
+    });
     Entry { kind: SUPERSEDED, fields, sealed: None }
 }
 
 /// The same record of an answer that the emergency ring counts in a tally: it is one of these.
 pub fn of_tally(mut entry: Entry, tally: u64) -> Entry {
-    // Writing to a string does not fail.
-    let _ = write!(entry.fields, r#","tally":"{tally:016x}""#);
+    let tally = format_args!("{tally:016x}");
+    ObjectWriter::members_of(&mut entry.fields).display("tally", tally);
     entry
 }
 
 /// Says that answers of a hook left that have no record. `tally` is the tally that they were
 /// counted in.
 pub fn gap(tally: u64, hook: &str, cause: &str, count: &Count) -> Entry {
-    let mut fields = String::new();
-    for (name, text) in [("hook", hook), ("cause", cause)] {
-        if !text.is_empty() {
-            let text = Value::from(text);
-            let _ = write!(fields, r#""{name}":{text},"#);
+    let fields = build_members(|fields| {
+        for (name, text) in [("hook", hook), ("cause", cause)] {
+            if !text.is_empty() {
+                fields.text(name, text);
+            }
         }
-    }
-    let Count { answers, first, last } = count;
-    let _ =
-        write!(fields, r#""count":{answers},"first":{first},"last":{last},"tally":"{tally:016x}""#);
+        fields
+            .number("count", count.answers)
+            .number("first", count.first)
+            .number("last", count.last)
+            .display("tally", format_args!("{tally:016x}"));
+    });
     Entry { kind: GAP, fields, sealed: None }
 }
 
 /// Says that parts of the emergency ring cannot be read: at least `least` answers that it
 /// remembered are counted nowhere else.
 pub fn ring_damaged(least: u64, parts: u64) -> Entry {
-    let fields = format!(r#""cause":"ring-damaged","count":{least},"damaged":{parts}"#);
+    let fields = build_members(|fields| {
+        fields.text("cause", "ring-damaged").number("count", least).number("damaged", parts);
+    });
     Entry { kind: GAP, fields, sealed: None }
 }
 

@@ -6,8 +6,8 @@
 //! in a record is the caller's matter.
 
 use std::fmt;
-use std::fmt::Write as _;
 
+use portcullis_model::json::{ObjectWriter, build_text};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
@@ -66,12 +66,9 @@ impl Body {
         check_members(&text)?;
         text.pop();
         if let Some(sealed) = sealed {
-            if !fields.is_empty() {
-                text.push(',');
-            }
-            // Writing to a string does not fail.
-            let _ =
-                write!(text, r#""sealed":"{}","seal_key":"{}""#, digest(&sealed.blob), sealed.key);
+            ObjectWriter::members_of(&mut text)
+                .display("sealed", digest(&sealed.blob))
+                .display("seal_key", sealed.key);
         }
         text.push('}');
         // The brace that opened the object for the check becomes the comma after `at`.
@@ -87,10 +84,16 @@ impl Body {
     /// The leaf.
     pub(crate) fn leaf(&self, seq: u64, kind: &str, tenant: &Tenant, time: RecordTime) -> Vec<u8> {
         let mut leaf = String::with_capacity(self.leaf_bytes(kind, tenant));
-        let at = time.at;
-        let _ = write!(leaf, r#"{{"v":1,"seq":{seq},"t":"{kind}","tenant":{},"at":{at}"#, tenant.0);
+        leaf.push('{');
+        let mut members = ObjectWriter::members_of(&mut leaf);
+        members
+            .number("v", 1_u8)
+            .number("seq", seq)
+            .text("t", kind)
+            .json("tenant", &tenant.0)
+            .number("at", time.at);
         if let Some(TimeMark { state, host_clock }) = time.mark {
-            let _ = write!(leaf, r#","time":"{state}","host_clock":{host_clock}"#);
+            members.text("time", state).number("host_clock", host_clock);
         }
         leaf.push_str(&self.0);
         leaf.into_bytes()
@@ -102,7 +105,7 @@ pub(crate) struct Tenant(String);
 
 impl Tenant {
     pub(crate) fn new(name: &str) -> Self {
-        Self(serde_json::Value::from(name).to_string())
+        Self(build_text(name))
     }
 }
 

@@ -187,19 +187,19 @@ impl Envelope {
 
     /// The envelope as a file: compact JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = String::from(r#"{"payload":"#);
-        json::quote(&mut text, &STANDARD.encode(&self.payload));
-        text.push_str(r#","payloadType":"#);
-        json::quote(&mut text, &self.payload_type);
-        text.push_str(r#","signatures":["#);
-        for (index, signature) in self.signatures.iter().enumerate() {
-            text.push_str(if index == 0 { r#"{"keyid":"# } else { r#",{"keyid":"# });
-            json::quote(&mut text, &signature.keyid);
-            text.push_str(r#","sig":"#);
-            json::quote(&mut text, &STANDARD.encode(signature.bytes));
-            text.push('}');
-        }
-        text.push_str("]}");
+        let text = json::build_object(|envelope| {
+            envelope
+                .text("payload", &STANDARD.encode(&self.payload))
+                .text("payloadType", &self.payload_type)
+                .array("signatures", |list| {
+                    for signature in &self.signatures {
+                        list.object(|object| {
+                            object.text("keyid", &signature.keyid);
+                            object.text("sig", &STANDARD.encode(signature.bytes));
+                        });
+                    }
+                });
+        });
         text.into_bytes()
     }
 

@@ -9,6 +9,7 @@ use crate::bindings::breaker::Transition;
 use crate::bindings::generation::Binding;
 use crate::observe::budget::micros;
 use crate::recorder::Recorder;
+use portcullis_model::json::ObjectWriter;
 
 /// Records what a run has changed.
 pub fn record(
@@ -17,14 +18,12 @@ pub fn record(
     turn: Transition,
     fault: Option<&'static str>,
 ) {
-    let mut fields = format!(
-        r#""generation":{},"hook":"{}",{}"#,
-        binding.generation,
-        binding.hook,
-        binding.record_prefix()
-    );
+    let mut fields = String::new();
+    let mut members = ObjectWriter::members_of(&mut fields);
+    members.number("generation", binding.generation).text("hook", &binding.hook);
+    members.members(binding.record_prefix());
     if let Some(fault) = fault {
-        fields.push_str(&format!(r#","fault":"{fault}""#));
+        members.text("fault", fault);
     }
     let (hook, plugin) = (&binding.hook, &binding.manifest().id);
     let kind = match turn {
@@ -41,7 +40,7 @@ pub fn record(
                 event = "plugin.quarantined",
                 "the plugin failed too often and is quarantined: it is not called for `for_ms`"
             );
-            fields.push_str(&format!(r#","failures":{failures},"runs":{runs},"for_ms":{for_ms}"#));
+            members.number("failures", failures).number("runs", runs).number("for_ms", for_ms);
             "plugin.quarantined"
         }
         Transition::ProbeFailed { for_ } => {
@@ -54,7 +53,7 @@ pub fn record(
                 event = "plugin.quarantined-again",
                 "the plugin failed its probe: its quarantine is extended by `for_ms`"
             );
-            fields.push_str(&format!(r#","for_ms":{for_ms}"#));
+            members.number("for_ms", for_ms);
             "plugin.probe-failed"
         }
         Transition::Recovered { probes, after } => {
@@ -67,7 +66,7 @@ pub fn record(
                 event = "plugin.readmitted",
                 "the plugin passed its probe: its quarantine is over"
             );
-            fields.push_str(&format!(r#","trials":{probes},"after_ms":{after_ms}"#));
+            members.number("trials", probes).number("after_ms", after_ms);
             "plugin.recovered"
         }
     };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use portcullis_engine::Plugin;
-use portcullis_model::json::quote;
+use portcullis_model::json::build_members;
 use portcullis_model::{AttributeFilter, Cause, Digest, Effect, Millis, Mode};
 use portcullis_trust::{Activation, Manifest, ReleaseSet, VerifiedManifest, VerifiedPlugin};
 
@@ -453,15 +453,15 @@ impl Binding {
 
 fn leaf_head(verified: &VerifiedPlugin, settings: Digest, role: &str) -> String {
     let manifest = &verified.manifest;
-    let mut head = r#""plugin":"#.to_owned();
-    quote(&mut head, &manifest.id);
-    head.push_str(r#","version":"#);
-    quote(&mut head, &manifest.version);
-    head.push_str(&format!(
-        r#","serial":{},"manifest":"{}","component":"{}","settings":"{settings}","mode":"{role}""#,
-        manifest.serial, verified.digest, manifest.wasm,
-    ));
-    head
+    build_members(|head| {
+        head.text("plugin", &manifest.id)
+            .text("version", &manifest.version)
+            .number("serial", manifest.serial)
+            .display("manifest", verified.digest)
+            .display("component", manifest.wasm)
+            .display("settings", settings)
+            .text("mode", role);
+    })
 }
 
 /// Who this is, in metrics: digests by their first bytes, which are enough to find the record.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_audit::{Entry, Log, Slot};
 use portcullis_files::{HeldFolder, read_bounded};
-use portcullis_model::json::quote;
+use portcullis_model::json::{build_members, build_object};
 use portcullis_model::{Digest, Millis};
 use portcullis_trust::{BreakGlass, Envelope, Refusal, TrustHistory, TrustRoot};
 use serde::{Deserialize, Serialize};
@@ -421,34 +421,30 @@ impl BreakGlassState {
         let payload = Envelope::parse(&opening.envelope)
             .map(|envelope| crate::digest::sha256(envelope.unverified_payload()));
         let payload = payload.unwrap_or(Digest([0; 32]));
-        let codes: Vec<_> = document.waives.iter().map(|code| format!("\"{code}\"")).collect();
-        let fields = format!(
-            r#""id":"{}","hook":"{}","waives":[{}],"fail_open":{},"until":{},"document":"{payload}""#,
-            document.id,
-            document.hook,
-            codes.join(","),
-            document.fail_open,
-            opened.until
-        );
+        let fields = build_members(|fields| {
+            fields
+                .text("id", &document.id)
+                .text("hook", &document.hook)
+                .texts("waives", &document.waives)
+                .boolean("fail_open", document.fail_open)
+                .number("until", opened.until)
+                .display("document", payload);
+        });
         let piece = TrustHistory {
             used_documents: [(document.id.clone(), document.expires)].into(),
             ..TrustHistory::default()
         };
         let fields = with_state_delta(&fields, &piece).unwrap_or(fields);
         self.newly_used().known.merge(&piece);
-        let mut sealed = String::from("{");
-        for (comma, name, text) in [
-            ("", "person", &opening.person),
-            (",", "reason", &opening.reason),
-            (",", "ticket", &opening.ticket),
-            (",", "signed_for", &document.person),
-            (",", "signed_reason", &document.reason),
-            (",", "signed_ticket", &document.ticket),
-        ] {
-            sealed.push_str(&format!(r#"{comma}"{name}":"#));
-            quote(&mut sealed, text);
-        }
-        sealed.push('}');
+        let sealed = build_object(|sealed| {
+            sealed
+                .text("person", &opening.person)
+                .text("reason", &opening.reason)
+                .text("ticket", &opening.ticket)
+                .text("signed_for", &document.person)
+                .text("signed_reason", &document.reason)
+                .text("signed_ticket", &document.ticket);
+        });
         let tag = RecordTag { slot, used: piece.used_documents.into_iter().next() };
         state.queue_record("break-glass.opened", fields, Some(sealed.into_bytes()), tag);
         Ok(())
@@ -496,7 +492,10 @@ impl BreakGlassState {
         let _ = context.files.break_glass.run(POLL_LIMIT, move || archive(&folder, &its_id));
         state.queue_record(
             "break-glass.closed",
-            format!(r#""id":"{id}","hook":"{name}","reason":"{why}","calls":{calls}"#),
+            build_members(|fields| {
+                fields.text("id", id).text("hook", &name).text("reason", why);
+                fields.number("calls", calls);
+            }),
             None,
             RecordTag::default(),
         );
@@ -549,7 +548,9 @@ impl State {
         let sealed = Some(format!("{name}: {sentence}").into_bytes());
         self.queue_record(
             RECORD_REFUSED,
-            format!(r#""code":"{code}""#),
+            build_members(|fields| {
+                fields.text("code", code);
+            }),
             sealed,
             RecordTag::default(),
         );
@@ -570,7 +571,9 @@ impl State {
                 event = "break-glass.refused-further",
                 "further break-glass documents were refused within the same minute"
             );
-            let fields = format!(r#""code":"{code}","minute":{begin},"count":{count}"#);
+            let fields = build_members(|fields| {
+                fields.text("code", code).number("minute", begin).number("count", count);
+            });
             self.queue_record(RECORD_REFUSED, fields, None, RecordTag::default());
         }
     }
@@ -641,8 +644,9 @@ pub fn recovered(
     let id = piece.used_documents.keys().next()?;
     glass.mark_used(&piece.used_documents);
     glass.newly_used().known.merge(&piece);
-    let mut fields = format!(r#""id":"{id}","opened":{opened},"hook":"#);
-    quote(&mut fields, hook);
+    let fields = build_members(|fields| {
+        fields.text("id", id).number("opened", opened).text("hook", hook);
+    });
     let fields = with_state_delta(&fields, &piece).ok()?;
     Some(Entry { kind: "break-glass.recovered", fields, sealed: None })
 }

@@ -3,7 +3,7 @@
 //! Invariant: nothing that an operator or a file's name says stands in a leaf; it is sealed.
 
 use portcullis_audit::Entry;
-use portcullis_model::json::quote;
+use portcullis_model::json::{build_array, build_members};
 use portcullis_trust::{Activation, TrustHistory};
 
 use super::{RejectedComponent, ReleaseError};
@@ -12,38 +12,39 @@ use crate::trust::state::with_state_delta;
 
 /// The record of a release that came into force.
 pub fn activation_record(generation: &Generation, piece: &TrustHistory) -> Entry {
-    let mut fields = format!(
-        r#""generation":{},"set":"{}","expires":{},"bindings":["#,
-        generation.number, generation.set, generation.expires
-    );
-    let mut comma = "";
-    for bindings in &generation.hooks {
-        for binding in bindings.with_candidates() {
-            fields.push_str(&format!(r#"{comma}{{"hook":"{}","plugin":"#, binding.hook));
-            quote(&mut fields, &binding.manifest().id);
-            fields.push_str(&format!(
-                r#","serial":{},"manifest":"{}","component":"{}","settings":"{}","snapshot":"{}","mode":"{}"}}"#,
-                binding.manifest().serial,
-                binding.verified.digest,
-                binding.manifest().wasm,
-                binding.settings,
-                binding.plugin.snapshot_digest(),
-                binding.mode_name
-            ));
-            comma = ",";
+    let fields = build_members(|fields| {
+        fields
+            .number("generation", generation.number)
+            .display("set", generation.set)
+            .number("expires", generation.expires);
+        fields.array("bindings", |list| {
+            for binding in generation.hooks.iter().flat_map(Bindings::with_candidates) {
+                list.object(|object| {
+                    object
+                        .text("hook", &binding.hook)
+                        .text("plugin", &binding.manifest().id)
+                        .number("serial", binding.manifest().serial)
+                        .display("manifest", binding.verified.digest)
+                        .display("component", binding.manifest().wasm)
+                        .display("settings", binding.settings)
+                        .display("snapshot", binding.plugin.snapshot_digest())
+                        .text("mode", binding.mode_name);
+                });
+            }
+        });
+        match generation.activation {
+            Activation::New => {}
+            Activation::Restart(_) => {
+                fields.boolean("restart", true);
+            }
+            Activation::Downgrade(document) => {
+                fields.display("downgrade", document);
+            }
         }
-    }
-    fields.push(']');
-    match generation.activation {
-        Activation::New => {}
-        Activation::Restart(_) => fields.push_str(r#","restart":true"#),
-        Activation::Downgrade(document) => {
-            fields.push_str(&format!(r#","downgrade":"{document}""#))
+        if generation.is_last_good() {
+            fields.boolean("last_good", true);
         }
-    }
-    if generation.is_last_good() {
-        fields.push_str(r#","last_good":true"#);
-    }
+    });
     // A history is written as plain JSON: this cannot fail.
     let fields = with_state_delta(&fields, piece).unwrap_or(fields);
     Entry { kind: "release.active", fields, sealed: Some(configure_notes(generation).into_bytes()) }
@@ -51,28 +52,20 @@ pub fn activation_record(generation: &Generation, piece: &TrustHistory) -> Entry
 
 /// What plugins noted while they were configured: a list a binding.
 fn configure_notes(generation: &Generation) -> String {
-    let mut notes = String::from("[");
-    for (position, binding) in
-        generation.hooks.iter().flat_map(Bindings::with_candidates).enumerate()
-    {
-        notes.push_str(if position == 0 { "[" } else { ",[" });
-        for (position, note) in binding.plugin.notes().iter().enumerate() {
-            notes.push_str(if position == 0 { "" } else { "," });
-            quote(&mut notes, note);
+    build_array(|notes| {
+        for binding in generation.hooks.iter().flat_map(Bindings::with_candidates) {
+            notes.array(|list| {
+                list.texts(binding.plugin.notes());
+            });
         }
-        notes.push(']');
-    }
-    notes.push(']');
-    notes
+    })
 }
 
 /// The record of a release that was refused.
 pub fn rejection_record(error: &ReleaseError) -> Entry {
-    let mut fields = format!(r#""code":"{}","plugin":"#, error.code());
-    match error.plugin() {
-        Some(plugin) => quote(&mut fields, plugin),
-        None => fields.push_str("null"),
-    }
+    let fields = build_members(|fields| {
+        fields.text("code", error.code()).text_or_null("plugin", error.plugin());
+    });
     // Settings and file names may name people: the sentence is sealed.
     Entry { kind: "release.refused", fields, sealed: Some(error.to_string().into_bytes()) }
 }
@@ -82,14 +75,18 @@ pub fn altered_record(generation: u64, error: &ReleaseError) -> Entry {
     let Entry { fields, sealed, .. } = rejection_record(error);
     Entry {
         kind: "release.altered",
-        fields: format!(r#""generation":{generation},{fields}"#),
+        fields: build_members(|all| {
+            all.number("generation", generation).members(&fields);
+        }),
         sealed,
     }
 }
 
 /// The record of a component that may not run.
 pub fn rejected_component_record(stray: &RejectedComponent) -> Entry {
-    let fields = format!(r#""code":"{}","component":"{}""#, stray.code, stray.component);
+    let fields = build_members(|fields| {
+        fields.text("code", stray.code).display("component", stray.component);
+    });
     let sealed = format!("{}: {}", stray.path.display(), stray.sentence);
     Entry { kind: "plugin.refused", fields, sealed: Some(sealed.into_bytes()) }
 }

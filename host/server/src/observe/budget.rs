@@ -3,11 +3,11 @@
 //! Invariant: the plugins' deadline leaves room for the record and for writing; every stage's time is noted, and the sum is the
 //! time since the request's head arrived.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::config::HookConfig;
 use crate::observe::metrics::nanos;
+use portcullis_model::json::ObjectWriter;
 
 /// The deadlines of one call.
 #[derive(Clone, Copy, Debug)]
@@ -177,15 +177,11 @@ impl StageTimer {
         &self.spent
     }
 
-    /// As a JSON object, in microseconds.
-    pub fn write_json(&self, out: &mut String) {
-        out.push('{');
-        for (position, (stage, spent)) in self.spent.iter().enumerate() {
-            let comma = if position == 0 { "" } else { "," };
-            // Writing to a string cannot fail.
-            let _ = write!(out, "{comma}\"{}\":{}", stage.name(), spent / 1_000);
+    /// Writes a member for each stage, in microseconds.
+    pub fn write_members(&self, object: &mut ObjectWriter<'_>) {
+        for (stage, spent) in &self.spent {
+            object.number(stage.name(), spent / 1_000);
         }
-        out.push('}');
     }
 }
 
@@ -206,8 +202,7 @@ mod tests {
         stages.record(Stage::Caller, at(1));
         stages.record(Stage::Parse, at(4));
         stages.record(Stage::Caller, at(9));
-        let mut json = String::new();
-        stages.write_json(&mut json);
+        let json = portcullis_model::json::build_object(|object| stages.write_members(object));
         assert_eq!(json, r#"{"caller":6000,"parse":3000}"#);
     }
 }

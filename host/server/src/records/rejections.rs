@@ -9,7 +9,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +16,7 @@ use portcullis_audit::corrections::Count;
 use portcullis_audit::{Entry as Record, MAX_RING_TEXT, Pending, Tally};
 use portcullis_callers::AuthError;
 use portcullis_hooks::ParseError;
-use portcullis_model::json::quote;
+use portcullis_model::json::build_members;
 use portcullis_model::{Cause, Millis};
 use tokio::sync::oneshot;
 
@@ -338,25 +337,21 @@ pub fn is_kept(tally: &Tally) -> bool {
 impl RejectionCount {
     /// The members of its record.
     pub fn fields(&self) -> String {
-        let mut fields = String::new();
-        // Writing to a string cannot fail; the name was checked with the configuration.
-        let _ = write!(
-            fields,
-            r#""minute":{},"hook":"{}","cause":"{}","#,
-            self.minute,
-            self.hook,
-            self.reason.cause.code()
-        );
-        if let Some(detail) = self.reason.detail {
-            let _ = write!(fields, r#""detail":"{detail}","#);
-        }
-        if let Some(member) = &self.reason.member {
-            fields.push_str(r#""detail":"#);
-            quote(&mut fields, member);
-            fields.push(',');
-        }
-        let _ = write!(fields, r#""count":{},"tally":"{:016x}""#, self.count, self.tally);
-        fields
+        build_members(|fields| {
+            fields
+                .number("minute", self.minute)
+                .text("hook", &self.hook)
+                .text("cause", self.reason.cause.code());
+            if let Some(detail) = self.reason.detail {
+                fields.text("detail", detail);
+            }
+            if let Some(member) = &self.reason.member {
+                fields.text("detail", member);
+            }
+            fields
+                .number("count", self.count)
+                .display("tally", format_args!("{:016x}", self.tally));
+        })
     }
 }
 

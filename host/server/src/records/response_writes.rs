@@ -3,7 +3,7 @@
 //! Invariant: every recorded answer appears in exactly one `answer.sent` record, soon after it left
 //! or could not. The leaf has counts and failures; the line per answer is sealed beside it.
 
-use std::fmt::Write as _;
+use portcullis_model::json::{build_members, write_array};
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_audit::Entry;
@@ -65,27 +65,26 @@ fn entry(batch: &[ResponseWrite]) -> Option<Entry> {
         .map(|delivery| delivery.index)
         .collect();
     let commit_max = batch.iter().map(|delivery| delivery.commit_us).max().unwrap_or_default();
-    let mut fields = String::new();
+    let named = failed.get(..failed.len().min(MAX_NAMED)).unwrap_or_default();
+    let fields = build_members(|fields| {
+        fields
+            .number("first", first)
+            .number("last", last)
+            .number("delivered", batch.len() - failed.len())
+            .number("undelivered", failed.len())
+            // With a space after each comma, as in every such record.
+            .json("undelivered_first", &format!("{named:?}"))
+            .number("commit_us_max", commit_max);
+    });
     let mut sealed = String::with_capacity(batch.len() * 16);
-    // Writing to a string cannot fail.
-    let _ = write!(
-        fields,
-        r#""first":{first},"last":{last},"delivered":{},"undelivered":{},"undelivered_first":{:?},"commit_us_max":{commit_max}"#,
-        batch.len() - failed.len(),
-        failed.len(),
-        failed.get(..failed.len().min(MAX_NAMED)).unwrap_or_default()
-    );
-    sealed.push('[');
-    for (position, delivery) in batch.iter().enumerate() {
-        let comma = if position == 0 { "" } else { "," };
-        let _ = match delivery.write_us {
-            Some(write_us) => {
-                write!(sealed, "{comma}[{},{},{write_us}]", delivery.index, delivery.commit_us)
-            }
-            None => write!(sealed, "{comma}[{},{},null]", delivery.index, delivery.commit_us),
-        };
-    }
-    sealed.push(']');
+    write_array(&mut sealed, |list| {
+        for delivery in batch {
+            list.array(|one| {
+                one.number(delivery.index).number(delivery.commit_us);
+                one.number_or_null(delivery.write_us);
+            });
+        }
+    });
     Some(Entry { kind: "answer.sent", fields, sealed: Some(sealed.into_bytes()) })
 }
 

@@ -13,7 +13,7 @@ use portcullis_audit::Entry;
 use portcullis_hooks::platform_model::{Unknown, unknown_members};
 use portcullis_hooks::{HookKind, is_shown_member};
 use portcullis_model::Document;
-use portcullis_model::json::quote;
+use portcullis_model::json::{build_members, build_object};
 
 use crate::recorder::Recorder;
 
@@ -51,12 +51,14 @@ impl SchemaDrift {
                 member = shown,
                 "the platform sent a member that the host does not know for this hook kind"
             );
-            let mut fields = format!(r#""hook":"{}","kind":"{}","member":"#, hook, kind.name());
-            quote(&mut fields, &shown);
+            let fields = build_members(|fields| {
+                fields.text("hook", hook).text("kind", kind.name()).text("member", &shown);
+            });
             let sealed = hidden.map(|(name, salt)| {
-                let mut sealed = String::from(r#"{"member":"#);
-                quote(&mut sealed, &name);
-                sealed.push_str(&format!(r#","salt":"{:032x}"}}"#, u128::from_be_bytes(salt)));
+                let salt = u128::from_be_bytes(salt);
+                let sealed = build_object(|sealed| {
+                    sealed.text("member", &name).display("salt", format_args!("{salt:032x}"));
+                });
                 sealed.into_bytes()
             });
             recorder.append(Entry { kind: "hook.drift", fields, sealed });

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use portcullis_audit::Entry;
-use portcullis_model::json::quote;
+use portcullis_model::json::build_members;
 use portcullis_model::{Digest, Millis};
 use portcullis_trust::{ReleaseSet, TrustRoot, verify_issued, verify_release};
 use tokio::runtime::Builder;
@@ -202,8 +202,10 @@ async fn poll(
     }
     done?;
     tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, event = "registry.pulled", "release pulled");
-    let fields =
-        format!(r#""version":{},"set":"{digest}","artifact":"{}""#, set.version, offer.artifact);
+    let fields = build_members(|fields| {
+        fields.number("version", set.version).display("set", digest);
+        fields.display("artifact", offer.artifact);
+    });
     host.recorder.append(Entry {
         kind: "release.pulled",
         fields,
@@ -376,11 +378,9 @@ fn log_failure(
     if !error.is_refusal() || seen.recorded.as_ref() == Some(&said) {
         return;
     }
-    let mut fields = format!(r#""code":"{code}","artifact":"#);
-    match artifact {
-        Some(artifact) => quote(&mut fields, &artifact.to_string()),
-        None => fields.push_str("null"),
-    }
+    let fields = build_members(|fields| {
+        fields.text("code", code).display_or_null("artifact", artifact);
+    });
     if host.recorder.append(Entry {
         kind: "release.pull-refused",
         fields,

@@ -7,12 +7,13 @@ use std::borrow::Cow;
 
 use portcullis_audit::{OVERHEAD, Pseudonym};
 use portcullis_hooks::{Answer, HookRequest, OnFailure};
-use portcullis_model::json::{Kind, Value, quote};
-use portcullis_model::{Attribute, Change, ChangeKind, Decision, Document, Effect, Finding};
+use portcullis_model::json::{
+    ArrayWriter, Kind, ObjectWriter, Value, build_array, quote, write_object,
+};
+use portcullis_model::{Change, ChangeKind, Decision, Document, Effect, Finding};
 
 use crate::bindings::candidate::cohort;
 use crate::bindings::evaluate::BindingResult;
-use crate::bindings::leaf::{write_list, write_to};
 use crate::break_glass::ActiveOverride;
 use crate::observe::budget::StageTimer;
 use crate::request::decide::Failure;
@@ -64,118 +65,80 @@ impl DecisionRecord<'_> {
     pub fn fields(&self) -> String {
         let call = &self.incoming.call;
         let mut leaf = String::with_capacity(LEAF_CAPACITY);
-        write_to(
-            &mut leaf,
-            format_args!(
-                r#""received":{},"hook":{{"name":"{}","kind":"{}","event":"{}"}},"help_desk_reference":"{}","subject":"#,
-                call.received,
-                self.hook.config.name,
-                call.hook,
-                self.host.recorder.pseudonym("event", &call.id),
-                self.hook.help_desk_reference(&self.host.recorder, self.incoming),
-            ),
-        );
-        let pseudonym = |leaf: &mut String, namespace, value: Option<&str>| match value {
-            Some(value) => write_to(
-                leaf,
-                format_args!(r#""{}""#, self.host.recorder.pseudonym(namespace, value)),
-            ),
-            None => leaf.push_str("null"),
-        };
+        let mut fields = ObjectWriter::members_of(&mut leaf);
+        let recorder = &self.host.recorder;
+        fields.number("received", call.received).object("hook", |hook| {
+            hook.text("name", &self.hook.config.name)
+                .text("kind", call.hook)
+                .display("event", recorder.pseudonym("event", &call.id));
+        })
+.display("help_desk_reference", self.hook.help_desk_reference(recorder, self.incoming));
         match call.subject.as_ref() {
-            Some(subject) => {
-                leaf.push_str(r#"{"pid":"#);
-                pseudonym(&mut leaf, "subject", subject.id.as_deref());
-                leaf.push('}');
-            }
-            None => leaf.push_str("null"),
-        }
-        leaf.push_str(r#","app":"#);
-        pseudonym(&mut leaf, "application", cohort::application(call));
+            Some(subject) => fields.object("subject", |object| {
+                let id = subject.id.as_deref();
+                object.display_or_null("pid", id.map(|id| recorder.pseudonym("subject", id)));
+            }),
+            None => fields.json("subject", "null"),
+        };
+        let application = cohort::application(call);
+        fields.display_or_null("app", application.map(|id| recorder.pseudonym("application", id)));
         if let Some(part) = self.batch_item {
-            write_to(&mut leaf, format_args!(r#","part":{part}"#));
+            fields.number("part", part);
         }
         if let Some(SearchCounts { target: sought, evaluated: judged, returned: found }) =
             self.search_counts
         {
-            let sought = sought.phase();
-            write_to(
-                &mut leaf,
-                format_args!(
-                    r#","search":{{"for":"{sought}","evaluated":{judged},"returned":{found}}}"#
-                ),
-            );
+            fields.object("search", |search| {
+                search.text("for", sought.phase());
+                search.number("evaluated", judged).number("returned", found);
+            });
         }
         if !call.secrets.is_empty() {
-            leaf.push_str(r#","not_replayable":"secret""#);
+            fields.text("not_replayable", "secret");
         }
         if self.hook.config.kind.may_deliver() {
-            leaf.push_str(r#","delivery":"#);
-            write_option(&mut leaf, self.delivery);
+            fields.text_or_null("delivery", self.delivery);
         }
-        write_to(
-            &mut leaf,
-            format_args!(
-                r#","seed":"{:016x}","generation":{},"bindings":["#,
-                call.seed, self.generation
-            ),
-        );
-        for (position, asked) in self.results.iter().enumerate() {
-            if position > 0 {
-                leaf.push(',');
-            }
-            asked.write_leaf(&mut leaf);
-        }
-        leaf.push_str(r#"],"decision":"#);
-        match self.verdict {
-            Ok(verdict) => {
-                write_to(&mut leaf, format_args!(r#"{{"verdict":"{}"}}"#, verdict.name()))
-            }
-            Err(failure) => {
-                write_to(
-                    &mut leaf,
-                    format_args!(
-                        r#"{{"safe":"{}","cause":"{}","plugin":"#,
-                        Hook::on_failure_name(self.safe),
-                        failure.cause.code()
-                    ),
-                );
-                write_option(&mut leaf, failure.culprit.as_deref());
-                leaf.push('}');
-            }
-        }
+        fields
+            .display("seed", format_args!("{:016x}", call.seed))
+            .number("generation", self.generation)
+            .array("bindings", |list| {
+                for asked in self.results {
+                    list.object(|leaf| asked.write_leaf(leaf));
+                }
+            })
+            .object("decision", |decision| match self.verdict {
+                Ok(verdict) => {
+                    decision.text("verdict", verdict.name());
+                }
+                Err(failure) => {
+                    decision
+                        .text("safe", Hook::on_failure_name(self.safe))
+                        .text("cause", failure.cause.code())
+                        .text_or_null("plugin", failure.culprit.as_deref());
+                }
+            });
         if !self.skipped.is_empty() {
             let mut kinds: Vec<_> = self.skipped.iter().map(ChangeKind::to_string).collect();
             kinds.sort_unstable();
             kinds.dedup();
-            leaf.push_str(r#","skipped":["#);
-            write_list(&mut leaf, kinds.iter(), |leaf, kind| quote(leaf, kind));
-            leaf.push(']');
+            fields.texts("skipped", kinds);
         }
         if let Some(canary_failure) = self.canary_failure {
-            write_to(
-                &mut leaf,
-                format_args!(
-                    r#","canary_failure":{{"cause":"{}","plugin":"#,
-                    canary_failure.cause.code()
-                ),
-            );
-            write_option(&mut leaf, canary_failure.culprit.as_deref());
-            leaf.push('}');
+            fields.object("canary_failure", |failure| {
+                failure
+                    .text("cause", canary_failure.cause.code())
+                    .text_or_null("plugin", canary_failure.culprit.as_deref());
+            });
         }
-        write_to(
-            &mut leaf,
-            format_args!(
-                r#","request":"{}","response":"{}","status":{},"spent_us":"#,
-                self.body_pseudonym,
-                crate::digest::sha256_of(&[&self.salt, self.answer.body()]),
-                self.answer.status
-            ),
-        );
-        self.stages.write_json(&mut leaf);
+        fields
+            .display("request", self.body_pseudonym)
+            .display("response", crate::digest::sha256_of(&[&self.salt, self.answer.body()]))
+            .number("status", self.answer.status)
+            .object("spent_us", |stages| self.stages.write_members(stages));
         if let Some(open) = self.break_glass {
             open.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            write_to(&mut leaf, format_args!(r#","break_glass":"{}""#, open.id));
+            fields.text("break_glass", &open.id);
         }
         leaf
     }
@@ -186,28 +149,25 @@ impl DecisionRecord<'_> {
         let body = kept(self.incoming);
         let room = body.len() + self.answer.body().len() + SEALED_CAPACITY + OVERHEAD;
         let mut sealed = String::with_capacity(room);
-        // The body was parsed, so it is JSON text and stands here as it came.
-        sealed.push_str(r#"{"request":"#);
-        sealed.push_str(&body);
-        sealed.push_str(r#","answer":"#);
-        match std::str::from_utf8(self.answer.body()) {
-            Ok("") | Err(_) => sealed.push_str("null"),
-            // What a plugin that sees a secret puts into the answer can hold it in any spelling.
-            Ok(_) if self.results.iter().any(|asked| asked.may_leak(call)) => {
-                sealed.push_str(SECRET_PLACEHOLDER)
+        write_object(&mut sealed, |object| {
+            // The body was parsed, so it is JSON text and stands here as it came.
+            object.json("request", &body);
+            match std::str::from_utf8(self.answer.body()) {
+                Ok("") | Err(_) => object.json("answer", "null"),
+                // What a plugin that sees a secret puts into the answer can hold it in any spelling.
+                Ok(_) if self.results.iter().any(|asked| asked.may_leak(call)) => {
+                    object.json("answer", SECRET_PLACEHOLDER)
+                }
+                // An answer can repeat a secret of the request, such as a credential that passes
+                // through.
+                Ok(text) => object.json("answer", &unsaid(text.to_owned(), self.incoming)),
+            };
+            if let Some(trace) = &self.trace {
+                object.text("trace", trace);
             }
-            // An answer can repeat a secret of the request, such as a credential that passes through.
-            Ok(text) => sealed.push_str(&unsaid(text.to_owned(), self.incoming)),
-        }
-        if let Some(trace) = &self.trace {
-            write_to(&mut sealed, format_args!(r#","trace":"{trace}""#));
-        }
-        write_to(
-            &mut sealed,
-            format_args!(r#","salt":"{:032x}","plugins":"#, u128::from_be_bytes(self.salt)),
-        );
-        sealed.push_str(&sealed_plugins(self.results, self.incoming));
-        sealed.push('}');
+            object.display("salt", format_args!("{:032x}", u128::from_be_bytes(self.salt)));
+            object.array("plugins", |list| write_plugins(list, self.results, self.incoming));
+        });
         sealed.into_bytes()
     }
 }
@@ -227,13 +187,18 @@ pub fn sealed_plugins<'a>(
     asked: impl IntoIterator<Item = &'a BindingResult>,
     incoming: &HookRequest,
 ) -> String {
-    let mut said = String::from("[");
-    write_list(&mut said, asked.into_iter(), |said, asked| {
+    build_array(|list| write_plugins(list, asked, incoming))
+}
+
+fn write_plugins<'a>(
+    list: &mut ArrayWriter<'_>,
+    asked: impl IntoIterator<Item = &'a BindingResult>,
+    incoming: &HookRequest,
+) {
+    for asked in asked {
         let hushed = asked.binding.manifest().reads.sees_secret(&incoming.call);
-        asked.write_sealed(said, hushed);
-    });
-    said.push(']');
-    said
+        list.object(|sealed| asked.write_sealed(sealed, hushed));
+    }
 }
 
 /// JSON text without the secrets of a request, wherever they stand in it.
@@ -287,129 +252,90 @@ impl BindingResult {
     }
 
     /// Findings with their arguments, changes with their values, notes and errors; of a hushed plugin, codes and kinds.
-    fn write_sealed(&self, sealed: &mut String, hushed: bool) {
-        sealed.push_str(r#"{"plugin":"#);
-        quote(sealed, &self.binding.manifest().id);
+    fn write_sealed(&self, sealed: &mut ObjectWriter<'_>, hushed: bool) {
+        sealed.text("plugin", &self.binding.manifest().id);
         match &self.outcome {
             Ok(decision) => {
-                sealed.push_str(r#","decision":"#);
-                write_decision(sealed, decision, hushed);
+                sealed.object("decision", |object| write_decision(object, decision, hushed));
                 if !self.waived.is_empty() {
-                    sealed.push_str(r#","waived":["#);
-                    write_findings(sealed, &self.waived, hushed);
-                    sealed.push(']');
+                    sealed.array("waived", |list| write_findings(list, &self.waived, hushed));
                 }
             }
             Err(fault) => {
-                sealed.push_str(r#","fault":"#);
-                quote(sealed, if hushed { fault.code } else { fault.detail.expose() });
+                sealed.text("fault", if hushed { fault.code } else { fault.detail.expose() });
             }
         }
         if hushed {
-            sealed.push_str(r#","withheld":"secret"}"#);
-            return;
+            sealed.text("withheld", "secret");
+        } else {
+            sealed.texts("notes", &self.notes);
         }
-        sealed.push_str(r#","notes":["#);
-        write_list(sealed, self.notes.iter(), |sealed, note| quote(sealed, note));
-        sealed.push_str("]}");
     }
 }
 
-fn write_decision(out: &mut String, decision: &Decision, hushed: bool) {
-    out.push_str(r#"{"findings":["#);
-    write_findings(out, &decision.findings, hushed);
-    out.push_str(r#"],"changes":["#);
-    write_list(out, decision.changes.iter(), |out, change| write_change(out, change, hushed));
-    out.push_str("]}");
-}
-
-fn write_findings(out: &mut String, findings: &[Finding], hushed: bool) {
-    write_list(out, findings.iter(), |out, finding| {
-        out.push_str(r#"{"code":"#);
-        quote(out, &finding.code);
-        write_to(
-            out,
-            format_args!(
-                r#","effect":"{}","severity":"{}""#,
-                finding.effect.name(),
-                finding.severity.name()
-            ),
-        );
-        if hushed {
-            out.push('}');
-            return;
+fn write_decision(object: &mut ObjectWriter<'_>, decision: &Decision, hushed: bool) {
+    object.array("findings", |list| write_findings(list, &decision.findings, hushed));
+    object.array("changes", |list| {
+        for change in &decision.changes {
+            list.object(|object| write_change(object, change, hushed));
         }
-        out.push_str(r#","arguments":{"#);
-        write_list(out, finding.arguments.iter(), write_attribute);
-        out.push_str(r#"},"field":"#);
-        write_option(out, finding.field.as_deref());
-        out.push('}');
     });
 }
 
-fn write_attribute(out: &mut String, attribute: &Attribute) {
-    quote(out, &attribute.name);
-    out.push(':');
-    // Checked to be JSON when the decision was held against the manifest.
-    out.push_str(&attribute.value);
+fn write_findings(list: &mut ArrayWriter<'_>, findings: &[Finding], hushed: bool) {
+    for finding in findings {
+        list.object(|object| {
+            object
+                .text("code", &finding.code)
+                .text("effect", finding.effect.name())
+                .text("severity", finding.severity.name());
+            if hushed {
+                return;
+            }
+            object.object("arguments", |arguments| {
+                for argument in &finding.arguments {
+                    // Checked to be JSON when the decision was held against the manifest.
+                    arguments.json(&argument.name, &argument.value);
+                }
+            });
+            object.text_or_null("field", finding.field.as_deref());
+        });
+    }
 }
 
-fn write_change(out: &mut String, change: &Change, hushed: bool) {
-    out.push_str(r#"{"change":"#);
-    quote(out, &change.kind().to_string());
+fn write_change(object: &mut ObjectWriter<'_>, change: &Change, hushed: bool) {
+    object.display("change", change.kind());
     match change {
         Change::Credential(credential) => {
-            write_to(out, format_args!(r#","credential":"{}""#, credential.name()))
+            object.text("credential", credential.name());
         }
         _ if hushed => {}
         Change::Set { path, value, .. } => {
-            out.push_str(r#","path":"#);
-            quote(out, path);
-            out.push_str(r#","value":"#);
-            out.push_str(value);
+            object.text("path", path).json("value", value);
         }
         Change::Remove { path, .. } => {
-            out.push_str(r#","path":"#);
-            quote(out, path);
+            object.text("path", path);
         }
         Change::CapLifetime { seconds, .. } => {
-            write_to(out, format_args!(r#","seconds":{seconds}"#))
+            object.number("seconds", *seconds);
         }
         Change::AddGrant(grant) | Change::DropGrant(grant) => {
-            write_to(out, format_args!(r#","kind":"{}","id":"#, grant.kind.name()));
-            quote(out, &grant.id);
+            object.text("kind", grant.kind.name()).text("id", &grant.id);
         }
         Change::LinkUser(id) => {
-            out.push_str(r#","id":"#);
-            quote(out, id);
+            object.text("id", id);
         }
         Change::RequireApprovers(names) | Change::Waive(names) => {
-            out.push_str(r#","names":["#);
-            write_list(out, names.iter(), |out, name| quote(out, name));
-            out.push(']');
+            object.texts("names", names);
         }
         Change::Statement(statement) => {
-            out.push_str(r#","name":"#);
-            quote(out, &statement.name);
-            out.push_str(r#","code":"#);
-            quote(out, &statement.code);
-            write_to(
-                out,
-                format_args!(
-                    r#","obligatory":{},"payload":{}"#,
-                    statement.obligatory, statement.payload
-                ),
-            );
+            object
+                .text("name", &statement.name)
+                .text("code", &statement.code)
+                .boolean("obligatory", statement.obligatory)
+                .json("payload", &statement.payload);
         }
         Change::CreateUser | Change::AutoApprove => {}
-    }
-    out.push('}');
-}
-
-fn write_option(out: &mut String, text: Option<&str>) {
-    match text {
-        Some(text) => quote(out, text),
-        None => out.push_str("null"),
     }
 }
 

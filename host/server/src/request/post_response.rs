@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use portcullis_audit::Entry;
 use portcullis_engine::SpentInstance;
 use portcullis_hooks::HookRequest;
+use portcullis_model::json::build_members;
 use portcullis_model::{Cause, Document};
 
 use crate::bindings::breaker::BreakerPermit;
@@ -265,12 +266,12 @@ fn run_observer(
     drop(spent_instance);
     evaluate::report_to_breaker(&host.recorder, pass, &asked, true);
     asked.count();
-    let mut fields = match of {
-        Some(index) => format!(r#""decision":{index},"hook":"{}","bindings":["#, hook.name),
-        None => format!(r#""decision":null,"hook":"{}","bindings":["#, hook.name),
-    };
-    asked.write_leaf(&mut fields);
-    fields.push(']');
+    let fields = build_members(|fields| {
+        fields.number_or_null("decision", of).text("hook", &hook.name);
+        fields.array("bindings", |list| {
+            list.object(|leaf| asked.write_leaf(leaf));
+        });
+    });
     let sealed =
         crate::request::decision_record::sealed_plugins(std::slice::from_ref(&asked), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };

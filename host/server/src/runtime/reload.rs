@@ -9,7 +9,7 @@ use crate::release::prepare::{prepare, read_release};
 use std::sync::{Arc, PoisonError};
 
 use portcullis_audit::Entry;
-use portcullis_model::json::quote;
+use portcullis_model::json::build_members;
 use portcullis_model::{Cause, Digest};
 use thiserror::Error;
 
@@ -92,7 +92,9 @@ impl ReloadError {
 
     /// The record of it.
     pub fn entry(&self) -> Entry {
-        let fields = format!(r#""code":"{}""#, self.code());
+        let fields = build_members(|fields| {
+            fields.text("code", self.code());
+        });
         // The sentence can hold what an operator wrote.
         Entry { kind: "config.refused", fields, sealed: Some(self.to_string().into_bytes()) }
     }
@@ -340,16 +342,12 @@ fn rebind_hook(
 
 /// The record of a configuration that came into force after the start.
 fn active_entry(config: &Config, number: u64) -> Entry {
-    let mut fields = format!(r#""config":"{}","generation":{number},"hooks":["#, config.digest);
-    for (position, hook) in config.hooks.iter().enumerate() {
-        fields.push_str(if position == 0 { "" } else { "," });
-        quote(&mut fields, &hook.name);
+    let fields = build_members(|fields| {
+        fields.display("config", config.digest).number("generation", number);
         // So many fit a leaf; all of them are in the file with that digest.
-        if position + 1 == MOST_NAMED {
-            break;
-        }
-    }
-    fields.push_str(&format!(r#"],"hook_count":{}"#, config.hooks.len()));
+        fields.texts("hooks", config.hooks.iter().take(MOST_NAMED).map(|hook| &hook.name));
+        fields.number("hook_count", config.hooks.len());
+    });
     Entry { kind: "config.active", fields, sealed: None }
 }
 

@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use portcullis_audit::{Entry, Recovery};
 use portcullis_engine::Engine;
 use portcullis_files::HeldFolder;
+use portcullis_model::json::build_members;
 use portcullis_model::{Cause, Millis};
 use portcullis_trust::TrustRoot;
 use thiserror::Error;
@@ -371,15 +372,16 @@ impl Host {
 
     fn start_entry(&self, recovery: &Recovery) -> Entry {
         let reset = self.engine.reset();
-        let fields = format!(
-            r#""build":"{}","engine":"wasmtime 48","config":"{}","reset":"{}","unclean":{},"recovered":{},"truncated_bytes":{}"#,
-            env!("CARGO_PKG_VERSION"),
-            self.config.digest,
-            reset,
-            recovery.unclean,
-            recovery.replayed,
-            recovery.truncated_bytes
-        );
+        let fields = build_members(|fields| {
+            fields
+                .text("build", env!("CARGO_PKG_VERSION"))
+                .text("engine", "wasmtime 48")
+                .display("config", self.config.digest)
+                .display("reset", reset)
+                .boolean("unclean", recovery.unclean)
+                .number("recovered", recovery.replayed)
+                .number("truncated_bytes", recovery.truncated_bytes);
+        });
         Entry { kind: "host.start", fields, sealed: None }
     }
 }

@@ -5,6 +5,7 @@
 
 use portcullis_audit::Entry;
 use portcullis_model::Millis;
+use portcullis_model::json::ObjectWriter;
 use portcullis_trust::time;
 
 use super::trusted_time::ClockAlarm;
@@ -51,19 +52,26 @@ impl ClockAlarm {
 
     /// The record of it.
     pub fn entry(&self) -> Entry {
-        let (kind, fields) = match *self {
+        let mut fields = String::new();
+        let mut members = ObjectWriter::members_of(&mut fields);
+        let kind = match *self {
             Self::Unconfirmed { clock, trusted } => {
-                ("trust.clock-unconfirmed", format!(r#""clock":{clock},"last_known":{trusted}"#))
+                members.number("clock", clock).number("last_known", trusted);
+                "trust.clock-unconfirmed"
             }
             Self::Behind { clock, trusted } => {
-                ("trust.clock-behind", format!(r#""clock":{clock},"last_known":{trusted}"#))
+                members.number("clock", clock).number("last_known", trusted);
+                "trust.clock-behind"
             }
-            Self::Confirmed { by, clock, before } => (
-                "trust.clock-confirmed",
-                format!(r#""by":"{}","clock":{clock},"before":{before}"#, by.name()),
-            ),
-            Self::Skew { ahead } => ("trust.clock-skew", format!(r#""ahead_ms":{ahead}"#)),
-            Self::NoSkew => ("trust.clock-agrees", String::new()),
+            Self::Confirmed { by, clock, before } => {
+                members.text("by", by.name()).number("clock", clock).number("before", before);
+                "trust.clock-confirmed"
+            }
+            Self::Skew { ahead } => {
+                members.number("ahead_ms", ahead);
+                "trust.clock-skew"
+            }
+            Self::NoSkew => "trust.clock-agrees",
         };
         Entry { kind, fields, sealed: None }
     }

@@ -18,7 +18,7 @@ use portcullis_audit::Log;
 use portcullis_audit::disk::OsDisk;
 use portcullis_files::{HeldFolder, list_bounded};
 use portcullis_keys::{PublicKey, SecretKey, SymmetricKey};
-use portcullis_model::json::quote;
+use portcullis_model::json::build_members;
 use portcullis_model::{Digest, Millis};
 use portcullis_tlog::Record;
 use portcullis_trust::{TrustHistory, TrustRoot};
@@ -308,13 +308,11 @@ impl TrustState {
         if let Some(before) = self.copies.iter().find(other).filter(|_| begins) {
             let earlier = before.origin().unwrap_or_default().to_owned();
             let why = if self.state.retired.contains(&earlier) { "retired" } else { "planned" };
-            let mut fields = String::from(r#""origin":"#);
-            quote(&mut fields, &earlier);
             let root = before.head.lines().nth(2).unwrap_or_default();
-            fields.push_str(&format!(
-                r#","size":{},"root":"{root}","reason":"{why}""#,
-                before.size()
-            ));
+            let fields = build_members(|fields| {
+                fields.text("origin", &earlier).number("size", before.size());
+                fields.text("root", root).text("reason", why);
+            });
             self.findings.insert(0, StartupFinding { kind: "log.link", fields });
             self.state.retired.insert(earlier);
         }
@@ -461,7 +459,9 @@ fn load_copy(
                 event = "trust.state-not-believed",
                 "a file of trust state failed its check; the host reads the audit log instead"
             );
-            let fields = format!(r#""code":"memory-spoilt","copy":"{which}""#);
+            let fields = build_members(|fields| {
+                fields.text("code", "memory-spoilt").text("copy", which);
+            });
             findings.push(StartupFinding { kind: "trust.state-corrupt", fields });
         }
     }

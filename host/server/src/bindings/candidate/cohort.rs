@@ -64,16 +64,14 @@ impl Cohort {
 }
 
 impl CohortMatch {
-    /// As a JSON list.
-    pub fn json(self) -> String {
+    /// Returns a word for each condition that was met.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
         let words = [
             (self.percent, "percent"),
             (self.application, "application"),
             (self.department, "department"),
         ];
-        let words: Vec<_> =
-            words.iter().filter(|(is, _)| *is).map(|(_, word)| format!("\"{word}\"")).collect();
-        format!("[{}]", words.join(","))
+        words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word)
     }
 }
 
@@ -218,6 +216,6 @@ mod tests {
         let why = cohort(Some(100), &["0oaportal"], &["radiology"], "s")
             .matches(&|_, _| 0, &radiology)
             .unwrap();
-        assert_eq!(why.json(), r#"["percent","application","department"]"#);
+        assert_eq!(why.words().collect::<Vec<_>>(), ["percent", "application", "department"]);
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use portcullis_model::json::build_members;
 use portcullis_model::{Change, Decision, Effect, Finding};
 
 use crate::bindings::evaluate::BindingResult;
@@ -113,16 +114,16 @@ impl Comparison {
         live: &BindingResult,
         candidate: &BindingResult,
     ) -> String {
-        let of = of.map_or_else(|| "null".to_owned(), |index| index.to_string());
-        let mut fields = format!(r#""decision":{of},"hook":"{hook}","kind":"{way}","differs":["#);
         let words = self.differences().filter_map(|place| Self::DIFFERENCES.get(place));
-        let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
-        fields.push_str(&words.join(","));
-        fields.push_str(r#"],"live":"#);
-        live.write_leaf(&mut fields);
-        fields.push_str(r#","candidate":"#);
-        candidate.write_leaf(&mut fields);
-        fields
+        build_members(|fields| {
+            fields
+                .number_or_null("decision", of)
+                .text("hook", hook)
+                .text("kind", way)
+                .texts("differs", words)
+                .object("live", |leaf| live.write_leaf(leaf))
+                .object("candidate", |leaf| candidate.write_leaf(leaf));
+        })
     }
 
     #[cfg(test)]

@@ -16,7 +16,7 @@ mod divergence;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use portcullis_model::json::quote;
+use portcullis_model::json::build_members;
 use portcullis_model::{Call, Digest};
 use portcullis_trust::{Abort, Candidate};
 
@@ -166,15 +166,22 @@ impl CandidateBinding {
             return None;
         }
         let (number, set, hook) = (generation.number, generation.set, &live.hook);
-        let mut fields =
-            format!(r#""generation":{number},"set":"{set}","hook":"{hook}","plugin":"#);
-        quote(&mut fields, &live.manifest().id);
         let DivergenceCounts { compared, differences, failures, slower } = self.counts();
-        fields.push_str(&format!(
-            r#","candidate":{{{}}},"reason":"{}","compared":{compared},"differences":{differences},"failures":{failures},"slower":{slower}"#,
-            self.binding.record_prefix(),
-            self.counts().exceeded(&self.abort).unwrap_or("differences"),
-        ));
+        let fields = build_members(|fields| {
+            fields
+                .number("generation", number)
+                .display("set", set)
+                .text("hook", hook)
+                .text("plugin", &live.manifest().id)
+                .object("candidate", |candidate| {
+                    candidate.members(self.binding.record_prefix());
+                })
+                .text("reason", self.counts().exceeded(&self.abort).unwrap_or("differences"))
+                .number("compared", compared)
+                .number("differences", differences)
+                .number("failures", failures)
+                .number("slower", slower);
+        });
         Some(fields)
     }
 

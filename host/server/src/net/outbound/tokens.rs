@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Uri};
-use portcullis_model::json::{Value, quote};
+use portcullis_model::json::{ObjectWriter, Value, build_object};
 use portcullis_model::{Document, Millis};
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -185,34 +185,34 @@ impl Tokens {
         certificate: Option<&Path>,
     ) -> Result<String, TokenError> {
         let signer = Signer::read(file)?;
-        let mut header = format!(r#"{{"alg":"{}","typ":"JWT""#, signer.algorithm());
+        let mut header = String::from("{");
+        let mut members = ObjectWriter::members_of(&mut header);
+        members.display("alg", signer.algorithm()).text("typ", "JWT");
         if let Some(kid) = kid {
-            header.push_str(r#","kid":"#);
-            quote(&mut header, kid);
+            members.text("kid", kid);
         }
         if let Some(path) = certificate {
             let wrong = |why: String| TokenError::File { path: path.to_owned(), why };
             let der: rustls::pki_types::CertificateDer<'_> =
                 rustls::pki_types::pem::PemObject::from_pem_file(path)
                     .map_err(|error| wrong(super::tls_roots::pem_error(&error)))?;
-            header.push_str(&format!(r#","x5t#S256":"{}""#, BASE64URL.encode(sha256(&der).0)));
+            members.text("x5t#S256", &BASE64URL.encode(sha256(&der).0));
         }
         header.push('}');
         let now = self.clock.now().0 / 1_000;
         let mut id = [0; 16];
         // Without randomness the time tells assertions apart.
         let _ = aws_lc_rs::rand::fill(&mut id);
-        let mut claims = String::from(r#"{"iss":"#);
-        quote(&mut claims, &self.config.client_id);
-        claims.push_str(r#","sub":"#);
-        quote(&mut claims, &self.config.client_id);
-        claims.push_str(r#","aud":"#);
-        quote(&mut claims, &self.config.token_uri.to_string());
-        claims.push_str(&format!(
-            r#","jti":"{}-{now}","iat":{now},"nbf":{now},"exp":{}}}"#,
-            BASE64URL.encode(id),
-            now + ASSERTED_FOR_S
-        ));
+        let claims = build_object(|claims| {
+            claims
+                .text("iss", &self.config.client_id)
+                .text("sub", &self.config.client_id)
+                .display("aud", &self.config.token_uri)
+                .display("jti", format_args!("{}-{now}", BASE64URL.encode(id)))
+                .number("iat", now)
+                .number("nbf", now)
+                .number("exp", now + ASSERTED_FOR_S);
+        });
         let signed = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims));
         let signature = signer.sign(signed.as_bytes()).ok_or_else(|| TokenError::File {
             path: file.to_owned(),

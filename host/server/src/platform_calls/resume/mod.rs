@@ -9,6 +9,7 @@ pub mod config;
 mod spool;
 
 use portcullis_model::Millis;
+use portcullis_model::json::build_members;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -167,10 +168,9 @@ impl ResumeCalls {
                         );
                         context.recorder.append(Entry {
                             kind: "resume.failed",
-                            fields: format!(
-                                r#""platform":"{}","code":"unreadable""#,
-                                platform.name
-                            ),
+                            fields: build_members(|fields| {
+                                fields.text("platform", &platform.name).text("code", "unreadable");
+                            }),
                             sealed: None,
                         });
                     }
@@ -319,18 +319,17 @@ struct CallEnd {
 
 impl CallEnd {
     fn entry(&self, platform: &str, job: &Job, attempts: u32) -> Entry {
-        let number = |number: Option<u64>| {
-            number.map_or_else(|| "null".to_owned(), |number| number.to_string())
-        };
-        let mut fields = format!(
-            r#""platform":"{platform}","hook":"{}","decision":{},"attempts":{attempts},"status":{}"#,
-            job.hook,
-            number(job.of),
-            number(self.status.map(u64::from))
-        );
-        if let Some(code) = self.code {
-            fields.push_str(&format!(r#","code":"{code}""#));
-        }
+        let fields = build_members(|fields| {
+            fields
+                .text("platform", platform)
+                .text("hook", &job.hook)
+                .number_or_null("decision", job.of)
+                .number("attempts", attempts)
+                .number_or_null("status", self.status);
+            if let Some(code) = self.code {
+                fields.text("code", code);
+            }
+        });
         let kind = if self.code.is_none() { "resume.done" } else { "resume.failed" };
         // Its path and body name who and what.
         let sealed = serde_json::json!({ "path": job.path, "body": job.body }).to_string();

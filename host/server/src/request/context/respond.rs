@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 use portcullis_audit::Entry;
 use portcullis_hooks::{Answer, HookRequest, OnFailure, ParseError, SideEffect};
+use portcullis_model::json::build_members;
 use portcullis_model::{Cause, ChangeKind, Effect};
 use tokio::time::timeout_at;
 
@@ -69,19 +70,14 @@ impl RequestContext<'_> {
                 None => self.reject_authenticated(Cause::InternalError).await,
             };
         };
-        let mut fields = format!(
-            r#""received":{},"hook":"{}","duplicate_of":"#,
-            self.received, self.hook.config.name
-        );
-        match answered.index {
-            Some(index) => fields.push_str(&index.to_string()),
-            None => fields.push_str("null"),
-        }
-        fields.push_str(&format!(
-            r#","response":"{}","status":{}"#,
-            crate::digest::sha256(&answered.body),
-            answered.status
-        ));
+        let fields = build_members(|fields| {
+            fields
+                .number("received", self.received)
+                .text("hook", &self.hook.config.name)
+                .number_or_null("duplicate_of", answered.index)
+                .display("response", crate::digest::sha256(&answered.body))
+                .number("status", answered.status);
+        });
         let sealed = Some(id.as_bytes().to_vec());
         match self.commit(Entry { kind: "hook.duplicate", fields, sealed }).await {
             Some(_) => {

@@ -10,6 +10,7 @@ use crate::config::AfterGrace;
 use crate::loading::expiry::{Reminders, Urgency, expirations};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
+use portcullis_model::json::build_members;
 
 /// Alarms while the host goes on: a record that stopped, and instances that can
 /// no longer be wiped safely.
@@ -104,10 +105,10 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
         );
         host.recorder.append(Entry {
             kind: "release.expired",
-            fields: format!(
-                r#""generation":{},"ended":{ends},"grace":{}"#,
-                generation.number, generation.release.grace
-            ),
+            fields: build_members(|fields| {
+                fields.number("generation", generation.number).number("ended", ends);
+                fields.number("grace", generation.release.grace);
+            }),
             sealed: None,
         });
     }
@@ -121,7 +122,9 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
             event = "release.grace-over",
             "the grace of the active release is over; sign a new release"
         );
-        let fields = format!(r#""generation":{},"code":"grace-over""#, generation.number);
+        let fields = build_members(|fields| {
+            fields.number("generation", generation.number).text("code", "grace-over");
+        });
         if stop {
             host.withdraw();
             host.recorder.append(Entry { kind: "release.withdrawn", fields, sealed: None });

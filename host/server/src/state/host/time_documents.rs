@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_audit::{Entry, Pending};
 use portcullis_files::{MAX_ENTRIES, Stamp, list_newest, read_bounded};
-use portcullis_model::json::quote;
+use portcullis_model::json::{build_members, build_object};
 use portcullis_trust::{
     ClockConfirmation, Envelope, Refusal, TimeDocuments, TimeReset, TrustHistory, sha256, time,
 };
@@ -145,13 +145,15 @@ impl Host {
             time: Some(TimeDocuments { reset: reset.serial, ..TimeDocuments::default() }),
             ..TrustHistory::default()
         };
-        let fields = format!(
-            r#""serial":{},"floor":{},"before":{},"clock":{clock},"document":"{}""#,
-            reset.serial,
-            reset.floor,
-            self.trusted_time.now(),
-            sha256(Envelope::parse(envelope)?.unverified_payload()),
-        );
+        let document = sha256(Envelope::parse(envelope)?.unverified_payload());
+        let fields = build_members(|fields| {
+            fields
+                .number("serial", reset.serial)
+                .number("floor", reset.floor)
+                .number("before", self.trusted_time.now())
+                .number("clock", clock)
+                .display("document", document);
+        });
         let sealed = Some(sealed(envelope, [&reset.person, &reset.reason, &reset.ticket]));
         let fields = with_state_delta(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
         let entry = Entry { kind: "trust.time-reset", fields, sealed };
@@ -181,11 +183,11 @@ impl Host {
             time: Some(TimeDocuments { confirmed: it.issued, ..used }),
             ..TrustHistory::default()
         };
-        let fields = format!(
-            r#""issued":{},"clock":{clock},"document":"{}""#,
-            it.issued,
-            sha256(Envelope::parse(envelope)?.unverified_payload()),
-        );
+        let document = sha256(Envelope::parse(envelope)?.unverified_payload());
+        let fields = build_members(|fields| {
+            fields.number("issued", it.issued).number("clock", clock);
+            fields.display("document", document);
+        });
         let sealed = Some(sealed(envelope, [&it.person, &it.reason, &it.ticket]));
         let fields = with_state_delta(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
         let entry = Entry { kind: "trust.clock-confirmation", fields, sealed };
@@ -219,7 +221,9 @@ impl RefusedDocument {
     /// The record of it.
     pub fn entry(&self) -> Entry {
         let sealed = format!("{}: {}", self.path.display(), self.sentence);
-        let fields = format!(r#""code":"{}""#, self.code);
+        let fields = build_members(|fields| {
+            fields.text("code", self.code);
+        });
         Entry { kind: "trust.refused", fields, sealed: Some(sealed.into_bytes()) }
     }
 
@@ -260,13 +264,13 @@ fn read(folder: &Path) -> FoundDocuments {
 
 /// The sealed part: who, why, under which ticket, and the document itself.
 fn sealed(envelope: &[u8], [person, reason, ticket]: [&String; 3]) -> Vec<u8> {
-    let mut text = String::from("{");
-    for (name, value) in [("person", person), ("reason", reason), ("ticket", ticket)] {
-        text.push_str(&format!(r#""{name}":"#));
-        quote(&mut text, value);
-        text.push(',');
-    }
-    text.push_str(&format!(r#""envelope":"{}"}}"#, STANDARD.encode(envelope)));
+    let text = build_object(|sealed| {
+        sealed
+            .text("person", person)
+            .text("reason", reason)
+            .text("ticket", ticket)
+            .text("envelope", &STANDARD.encode(envelope));
+    });
     text.into_bytes()
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use portcullis_audit::Entry;
-use portcullis_model::json::quote;
+use portcullis_model::json::build_members;
 use portcullis_trust::VerifiedManifest;
 
 use super::Host;
@@ -150,9 +150,10 @@ impl Host {
                 "a plugin was revoked: it is not called any more, and hooks where it enforces give \
                  their safe answer"
             );
-            let mut fields =
-                format!(r#""generation":{},"hook":"{hook}","plugin":"#, generation.number);
-            quote(&mut fields, &plugin);
+            let fields = build_members(|fields| {
+                fields.number("generation", generation.number).text("hook", hook);
+                fields.text("plugin", &plugin);
+            });
             self.recorder.append(Entry { kind: "plugin.stopped", fields, sealed: None });
         }
     }

@@ -7,7 +7,7 @@ use std::io;
 
 use portcullis_audit::disk::OsDisk;
 use portcullis_files::HeldFolder;
-use portcullis_model::json::quote;
+use portcullis_model::json::build_members;
 use portcullis_tlog::ReadError;
 
 use super::{LogLocation, StartupFinding, TrustState, unusable};
@@ -71,17 +71,23 @@ impl TrustState {
              it does not sign it again"
         );
         self.state.retired.insert(origin.to_owned());
-        let mut fields = String::from(r#""origin":"#);
-        quote(&mut fields, origin);
-        fields.push_str(&format!(r#","code":"{}""#, code(standing)));
-        match standing {
-            LogContinuity::Behind { has, had } => {
-                fields.push_str(&format!(r#","has":{has},"had":{had}"#))
+        let fields = build_members(|fields| {
+            fields.text("origin", origin).text("code", code(standing));
+            match standing {
+                LogContinuity::Behind { has, had } => {
+                    fields.number("has", *has).number("had", *had);
+                }
+                LogContinuity::Forked { at } => {
+                    fields.number("at", *at);
+                }
+                LogContinuity::Missing { had } => {
+                    fields.number("had", *had);
+                }
+                LogContinuity::Continues
+                | LogContinuity::Retired
+                | LogContinuity::Unlinked { .. } => {}
             }
-            LogContinuity::Forked { at } => fields.push_str(&format!(r#","at":{at}"#)),
-            LogContinuity::Missing { had } => fields.push_str(&format!(r#","had":{had}"#)),
-            LogContinuity::Continues | LogContinuity::Retired | LogContinuity::Unlinked { .. } => {}
-        }
+        });
         self.findings.push(StartupFinding { kind: "log.retired", fields });
         Ok(())
     }

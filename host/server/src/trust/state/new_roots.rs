@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portcullis_audit::{Entry, Log};
+use portcullis_model::json::build_members;
 use portcullis_trust::{RevokedPlugins, TrustHistory, verify_revocations};
 
 use super::recording::root_fields;
@@ -114,5 +115,8 @@ pub(super) fn refused_root(stopped: &RejectedRoot) -> StartupFinding {
         event = "trust.root-refused",
         "a trust root was refused"
     );
-    StartupFinding { kind: "trust.refused", fields: format!(r#""code":"{code}""#) }
+    let fields = build_members(|fields| {
+        fields.text("code", code);
+    });
+    StartupFinding { kind: "trust.refused", fields }
 }

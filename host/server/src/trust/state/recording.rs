@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_audit::{Entry, Log, Pending};
 use portcullis_model::Digest;
+use portcullis_model::json::build_members;
 use portcullis_trust::{RevokedPlugins, TrustHistory, TrustRoot};
 
 use super::TrustState;
@@ -91,7 +92,10 @@ impl TrustState {
     /// Records the floors of a set that is about to come into force. The rest is in the record of its activation.
     pub fn record_min_serials(&mut self, log: &Log, set: Digest, of_set: &TrustHistory) {
         for piece in min_serial_deltas(of_set, &self.recorded) {
-            self.record(log, "trust.min-serials", &format!(r#""set":"{set}""#), &piece);
+            let fields = build_members(|fields| {
+                fields.display("set", set);
+            });
+            self.record(log, "trust.min-serials", &fields, &piece);
         }
     }
 
@@ -189,12 +193,17 @@ impl TrustState {
 
 /// The members of a record that tells what to remember.
 pub fn with_state_delta(fields: &str, piece: &TrustHistory) -> serde_json::Result<String> {
-    let comma = if fields.is_empty() { "" } else { "," };
-    Ok(format!(r#"{fields}{comma}"state":{}"#, serde_json::to_string(piece)?))
+    let state = serde_json::to_string(piece)?;
+    Ok(build_members(|all| {
+        all.members(fields).json("state", &state);
+    }))
 }
 
 pub(super) fn root_fields(root: &TrustRoot) -> String {
-    format!(r#""version":{},"digest":"{}","expires":{}"#, root.version, root.digest, root.expires)
+    build_members(|fields| {
+        fields.number("version", root.version).display("digest", root.digest);
+        fields.number("expires", root.expires);
+    })
 }
 
 /// Floors and serials beyond those known, in pieces that fit a record.
