@@ -6,11 +6,11 @@
 //! answers. So a start after a crash finds out which of the corrections that the emergency ring
 //! remembers the log has already. When they are made is the caller's decision.
 
+use portcullis_model::Digest;
 use portcullis_model::json::{ObjectWriter, build_members};
 use serde_json::{Map, Value};
 
 use crate::entry::Entry;
-use portcullis_tlog::record::push_hex;
 use portcullis_tlog::tree::Hash;
 
 /// Answers without a record that are counted together.
@@ -154,9 +154,7 @@ fn tally_of(member: &Value) -> Option<u64> {
 
 /// `sha256:` and the digits of a hash.
 pub(crate) fn spelled(hash: &Hash) -> String {
-    let mut text = String::from("sha256:");
-    push_hex(&mut text, hash);
-    text
+    Digest(*hash).to_string()
 }
 
 const SUPERSEDED: &str = "answer.superseded";

@@ -8,12 +8,12 @@
 use std::fmt;
 
 use portcullis_model::json::{ObjectWriter, build_text};
+use portcullis_model::sha256;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::AppendError;
 use crate::seal::Sealed;
-use portcullis_tlog::record::digest;
 
 /// A record that a caller appends.
 pub struct Entry {
@@ -67,7 +67,7 @@ impl Body {
         text.pop();
         if let Some(sealed) = sealed {
             ObjectWriter::members_of(&mut text)
-                .display("sealed", digest(&sealed.blob))
+                .display("sealed", sha256(&sealed.blob))
                 .display("seal_key", sealed.key);
         }
         text.push('}');

@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use portcullis_keys::SymmetricKey;
+use portcullis_model::hex;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use portcullis_tlog::record::push_hex;
 use portcullis_tlog::sealed_files::OpenSealed;
 
 /// Names a sealing key: the first 16 bytes of SHA-256 over a label and the key.
@@ -32,9 +32,7 @@ pub struct KeyId(pub [u8; 16]);
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(32);
-        push_hex(&mut text, &self.0);
-        f.write_str(&text)
+        f.write_str(&hex(&self.0))
     }
 }
 

@@ -94,7 +94,10 @@ impl Generate {
                 // As random as a key, in characters that any header takes.
                 write_secret_file(
                     &self.output,
-                    &format!("{SECRET}{}", hexadecimal(SymmetricKey::generate()?.expose())),
+                    &format!(
+                        "{SECRET}{}",
+                        portcullis_model::hex(SymmetricKey::generate()?.expose())
+                    ),
                 )?;
                 self.made("secret");
             }
@@ -152,7 +155,3 @@ fn describe(file: &Path) -> (&'static str, Option<String>) {
 
 /// What secrets made here begin with, to be told from other text.
 const SECRET: &str = "hook-";
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

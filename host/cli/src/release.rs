@@ -13,10 +13,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use portcullis_keys::SecretKey;
-use portcullis_model::Millis;
+use portcullis_model::{Millis, sha256};
 use portcullis_server::Clock;
 use portcullis_trust::{
-    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, TrustRoot, sha256, sign, verify_release,
+    Downgrade, Envelope, Refusal, RefusalCode, ReleaseSet, TrustRoot, sign, verify_release,
 };
 use serde_json::json;
 

@@ -79,7 +79,7 @@ impl Cache {
         mac.update(&of.memory_bytes.to_be_bytes());
         // The last, and the only one of no fixed length.
         mac.update(of.build);
-        mac.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        portcullis_model::hex(mac.sign().as_ref())
     }
 
     /// What is kept under this name.

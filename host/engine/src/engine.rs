@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use portcullis_model::{Digest, Limits};
+use portcullis_model::{Digest, Limits, sha256};
 use sha2::{Digest as _, Sha256};
 use wasmtime::EngineWeak;
 use wasmtime::component::{Component, Linker};
@@ -216,7 +216,7 @@ impl Engine {
             return Err(PrepareError::NoStart(Fault::Memory));
         }
         let digest = inspection.digest;
-        let key = (digest, Digest(Sha256::digest(settings).into()));
+        let key = (digest, sha256(settings.as_bytes()));
         // Held all along: see the invariant. No call ever takes it.
         let mut in_use = inner.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         if self.cancel.is_cancelled() {

@@ -3,8 +3,7 @@
 //! Invariant: nothing that passes imports anything outside the contract, uses what the sandbox has switched
 //! off, or is larger than this crate compiles. The sizes are checked first, so that hostile bytes cost little.
 
-use portcullis_model::Digest;
-use sha2::{Digest as _, Sha256};
+use portcullis_model::{Digest, sha256};
 use wasmparser::{ComponentExternalKind, Parser, Payload, Validator};
 use wit_parser::Resolve;
 
@@ -60,7 +59,7 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, PrepareError> {
     let searches = seen.exports.iter().any(|export| export == SEARCH);
     check_world(component, if searches { "search-plugin" } else { "plugin" })?;
     Ok(Inspection {
-        digest: Digest(Sha256::digest(component).into()),
+        digest: sha256(component),
         bytes: component.len(),
         imports: seen.imports,
         exports: seen.exports,

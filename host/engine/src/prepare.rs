@@ -8,8 +8,7 @@
 
 use std::time::Duration;
 
-use portcullis_model::Digest;
-use sha2::{Digest as _, Sha256};
+use portcullis_model::{Digest, sha256};
 use wasmtime::{Engine, EngineWeak};
 
 use crate::catch_panic::catch_panic;
@@ -72,7 +71,7 @@ impl PluginCompiler {
             .map_err(|error| PrepareError::NotCompiled { why: line(&format!("{error:#}")) })?;
         Ok(CompiledPlugin {
             code,
-            snapshot: Digest(Sha256::digest(&snapshot.component).into()),
+            snapshot: sha256(&snapshot.component),
             snapshot_bytes: u64::try_from(snapshot.component.len()).unwrap_or(u64::MAX),
             notes: snapshot.notes,
         })

@@ -1,9 +1,14 @@
 //! A SHA-256 digest as it is written everywhere: `sha256:` and 64 lower-case hexadecimal digits.
 //!
-//! Invariant: one spelling, so that equal digests are equal text. Computing digests is for the crates that hold the bytes.
+//! Invariant: one spelling, so that equal digests are equal text. Bytes that arrive in pieces are hashed where they
+//! arrive.
 
 use std::fmt;
 use std::str::FromStr;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::hex::{digits, parse_hex};
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,10 +18,10 @@ impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Every leaf has a handful of digests: one piece of text, not 33.
         let mut text = [0; 71];
-        let (head, digits) = text.split_at_mut(7);
+        let (head, tail) = text.split_at_mut(7);
         head.copy_from_slice(b"sha256:");
-        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
-            *pair = [digit(byte >> 4), digit(byte & 15)];
+        for (pair, byte) in tail.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair = digits(byte);
         }
         f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
@@ -32,16 +37,7 @@ impl FromStr for Digest {
     type Err = NotADigest;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.strip_prefix("sha256:").ok_or(NotADigest)?.as_bytes();
-        let (pairs, rest) = digits.as_chunks::<2>();
-        let mut digest = [0; 32];
-        if pairs.len() != digest.len() || !rest.is_empty() {
-            return Err(NotADigest);
-        }
-        for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
-            *byte = nibble(*high)? << 4 | nibble(*low)?;
-        }
-        Ok(Self(digest))
+        text.strip_prefix("sha256:").and_then(parse_hex).map(Self).ok_or(NotADigest)
     }
 }
 
@@ -64,21 +60,29 @@ impl<'de> serde::Deserialize<'de> for Digest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotADigest;
 
-fn digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
+/// Returns the digest of some bytes.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
 }
 
-fn nibble(digit: u8) -> Result<u8, NotADigest> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(NotADigest),
-    }
+/// Returns the digest of several pieces, one after the other.
+pub fn sha256_of(pieces: &[&[u8]]) -> Digest {
+    let mut hash = Sha256::new();
+    pieces.iter().for_each(|piece| hash.update(piece));
+    Digest(hash.finalize().into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_standard() {
+        // FIPS 180-2, appendix B.1.
+        let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc").to_string(), abc);
+        assert_eq!(sha256_of(&[b"a", b"", b"bc"]), sha256(b"abc"));
+    }
 
     #[test]
     fn one_spelling_only() {

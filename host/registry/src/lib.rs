@@ -16,7 +16,7 @@ mod release;
 pub use challenge::{Challenge, challenges};
 pub use manifest::{
     DSSE, Descriptor, EMPTY, EMPTY_CONFIG, Image, Index, MAX_BYTES, ManifestError, TITLE, VERSION,
-    named, sha256,
+    named,
 };
 pub use plugin::{
     Component, ComponentFacts, MANIFEST_ARTIFACT, SUITE_ARTIFACT, WASM, WASM_CONFIG, attached,

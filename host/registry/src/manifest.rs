@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_model::{Digest, Document};
+use portcullis_model::{Digest, Document, sha256};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// What names some bytes: by type, digest and size (Image Format 1.1, *Content Descriptors*).
@@ -72,11 +71,6 @@ pub struct Index {
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct ManifestError(pub String);
-
-/// The digest of some bytes.
-pub fn sha256(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
-}
 
 /// One annotation: how a file is called.
 pub fn named(title: &str) -> BTreeMap<String, String> {

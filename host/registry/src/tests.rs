@@ -1,5 +1,6 @@
 //! What a registry holds is read strictly and written the same way every time: what is refused, what comes back whole, and that no bytes panic.
 
+use portcullis_model::sha256;
 use proptest::prelude::*;
 
 use crate::plugin::{attachment, layer};

@@ -13,9 +13,6 @@
 // The host's clock, injected so that tests never wait for it.
 mod clock;
 
-// SHA-256.
-mod digest;
-
 // The errors of configuration and start.
 mod error;
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use portcullis_engine::{Engine, PrepareError};
-use portcullis_model::{Cause, Digest, Millis, Mode};
+use portcullis_model::{Cause, Digest, Millis, Mode, sha256};
 use portcullis_trust::{
     Activation, Active, Downgrade, Envelope, Manifest, PluginEntry, Refusal, RefusalCode,
     ReleaseSet, TrustRoot, VerifiedPlugin, release_is_valid_under, verify_issued, verify_manifest,
@@ -35,7 +35,6 @@ use thiserror::Error;
 
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::config::{HookConfig, ReleasePaths};
-use crate::digest::sha256;
 use crate::loading::candidate::CandidateSource;
 use crate::observe::progress::Progress;
 use crate::trust::view::Against;

@@ -7,6 +7,7 @@ use std::io;
 
 use aws_lc_rs::{hkdf, hmac};
 use portcullis_keys::SymmetricKey;
+use portcullis_model::{parse_hex, push_hex};
 use serde::Serialize;
 
 /// Authenticates files of the host.
@@ -26,7 +27,7 @@ impl Seal {
         let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is truncated")?;
         let tag = tag
             .strip_prefix(TAG)
-            .and_then(unhex)
+            .and_then(parse_hex::<32>)
             .ok_or("its last line is not an authentication tag")?;
         hmac::verify(&self.0, body.as_bytes(), &tag).map_err(|_| {
             "its authentication tag is not valid: the file was altered, or the sealing key was \
@@ -41,20 +42,10 @@ impl Seal {
         let tag = hmac::sign(&self.0, text.as_bytes());
         text.push('\n');
         text.push_str(TAG);
-        tag.as_ref().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        push_hex(&mut text, tag.as_ref());
         text.push('\n');
         Ok(text.into_bytes())
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect::<Option<Vec<_>>>()?;
-    rest.is_empty().then_some(bytes)
 }
 
 const LABEL: &[u8] = b"portcullis memory of trust v1";

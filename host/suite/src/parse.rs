@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use portcullis_model::{Digest, Document, humanize};
+use portcullis_model::{Digest, Document, humanize, sha256};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::format::{Source, Suite};
 
@@ -108,7 +107,7 @@ impl Suite {
 
     /// What a manifest calls a bundle by.
     pub fn digest(bundle: &[u8]) -> Digest {
-        Digest(Sha256::digest(bundle).into())
+        sha256(bundle)
     }
 }
 

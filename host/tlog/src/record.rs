@@ -3,8 +3,8 @@
 //! Invariant: a leaf begins `{"v":1,"seq":N,"t":"…","tenant":"…","at":N`. The caller
 //! that appended it decides about its other members; they are not read here.
 
+use portcullis_model::sha256;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 /// The type of the record that permits an earlier time than the record before it has.
 pub const TIME_RESET: &str = "trust.time-reset";
@@ -53,24 +53,6 @@ impl Record {
 
     /// Returns whether `blob` is the sealed part that this leaf commits to.
     pub fn commits_to(&self, blob: &[u8]) -> bool {
-        self.sealed.as_deref() == Some(&digest(blob))
-    }
-}
-
-/// Returns `sha256:` and the lower-case hexadecimal digits of the digest of these bytes.
-pub fn digest(blob: &[u8]) -> String {
-    let mut text = String::with_capacity(71);
-    text.push_str("sha256:");
-    push_hex(&mut text, &Sha256::digest(blob));
-    text
-}
-
-/// Adds lower-case hexadecimal digits.
-pub fn push_hex(text: &mut String, bytes: &[u8]) {
-    let digit =
-        |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
+        self.sealed.as_deref() == Some(&sha256(blob).to_string())
     }
 }

@@ -38,7 +38,6 @@ pub use root::{Publisher, Role, TrustRoot};
 pub use source::{
     BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,
 };
-pub use strict_json::sha256;
 pub use time_documents::{ClockConfirmation, TimeReset};
 pub use verify::{
     CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, release_is_valid_under, verify_binding,

@@ -148,7 +148,7 @@ impl Manifest {
     /// Refuses a component that has not the size, and then the digest, that the manifest was made for.
     pub fn check_component(&self, wasm: &[u8]) -> Result<(), Refusal> {
         let bytes = u64::try_from(wasm.len()).unwrap_or(u64::MAX);
-        self.check_measured(bytes, || strict_json::sha256(wasm))
+        self.check_measured(bytes, || portcullis_model::sha256(wasm))
     }
 
     /// Refuses a component of which only the size in bytes and the digest are known. The digest is
@@ -372,7 +372,7 @@ impl Predicate {
 impl SchemaText {
     fn check(self) -> Result<SettingsSchema, Refusal> {
         let text = self.schema.get();
-        if strict_json::sha256(text.as_bytes()) != self.digest {
+        if portcullis_model::sha256(text.as_bytes()) != self.digest {
             return Err(malformed("its settings schema is not the one that its digest names"));
         }
         Ok(SettingsSchema { digest: self.digest, text: text.to_owned() })

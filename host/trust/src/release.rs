@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_model::{Digest, Millis, Mode};
+use portcullis_model::{Digest, Millis, Mode, sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::dsse::Envelope;
@@ -15,7 +15,6 @@ use crate::names::{ChangeName, is_plugin_id, is_word, quoted};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::revoked::RevokedPlugins;
 use crate::rollout::{self, Candidate, SignedLimits};
-use crate::sha256;
 use crate::{strict_json, time};
 
 /// A release set that says what its format needs. Whether it is signed is for

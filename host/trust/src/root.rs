@@ -136,7 +136,7 @@ impl TrustRoot {
         if let Some(keyid) = unused.0.keys().next() {
             return Err(malformed(format!("the key {} is of no role", quoted(keyid))));
         }
-        let digest = strict_json::sha256(payload);
+        let digest = portcullis_model::sha256(payload);
         let known = keys.iter().chain(&revoked_keys).cloned().collect();
         Ok(Self {
             version: text.version,

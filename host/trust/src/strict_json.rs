@@ -1,16 +1,10 @@
-//! Reading documents so that no two readers can see different things in them, and naming bytes by digest.
+//! Reading documents so that no two readers can see different things in them.
 //!
 //! Invariant: what is returned came from exactly one JSON text with no member twice, none unknown, and
 //! nothing after it. Errors name members and places in an operator's words.
 
-use portcullis_model::{Digest, Document, humanize};
+use portcullis_model::{Document, humanize};
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
-
-/// The SHA-256 of some bytes.
-pub fn sha256(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
-}
 
 /// Reads one JSON document into `T`, whose structs deny unknown members. The error says what was wrong and
 /// where.
@@ -73,12 +67,5 @@ mod tests {
         assert!(wrong_shape.contains("expected an object"), "{wrong_shape}");
         let line = toml::<Sample>("size = 1\nnames = {}\nmore = 2\n").unwrap_err();
         assert!(line.starts_with("line 3: unknown member `more`"), "{line}");
-    }
-
-    #[test]
-    fn the_digest_is_sha_256() {
-        // FIPS 180-4, the example "abc".
-        let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(sha256(b"abc").to_string(), abc);
     }
 }

@@ -19,7 +19,7 @@ use crate::refusal::{Refusal, RefusalCode};
 use crate::release::{Binding, PluginEntry, ReleaseSet};
 use crate::revoked::RevokedPlugins;
 use crate::root::{Publisher, Signers, TrustRoot};
-use crate::{strict_json, time};
+use crate::time;
 
 /// A manifest that one of the root's publishers may publish and has signed.
 pub struct VerifiedManifest {
@@ -193,7 +193,7 @@ pub fn verify_manifest(
     if publisher.needs_reviewer {
         standing.push(reviewed(root, publisher, &authors, &reviewers, &signers)?);
     }
-    let digest = strict_json::sha256(envelope.unverified_payload());
+    let digest = portcullis_model::sha256(envelope.unverified_payload());
     root.revoked.admit(digest, &manifest.id, manifest.serial)?;
     within(
         &format!("the manifest of {}", quoted(&manifest.id)),
@@ -246,7 +246,7 @@ pub fn verify_binding(
     settings: &[u8],
 ) -> Result<(), Refusal> {
     manifest.serves(kind)?;
-    let found = strict_json::sha256(settings);
+    let found = portcullis_model::sha256(settings);
     if found == binding.settings {
         return Ok(());
     }

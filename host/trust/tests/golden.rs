@@ -8,8 +8,8 @@
 mod common;
 
 use common::{Hospital, NOW, SETTINGS, WASM};
-use portcullis_model::{Effect, Limits, Mode};
-use portcullis_trust::{RefusalCode, sha256, verify_binding};
+use portcullis_model::{Effect, Limits, Mode, sha256};
+use portcullis_trust::{RefusalCode, verify_binding};
 
 #[test]
 fn payloads_are_as_published() {

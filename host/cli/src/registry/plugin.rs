@@ -4,13 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
+use portcullis_model::sha256;
 use portcullis_registry::{
     Descriptor, Image, ImageRef, MANIFEST_ARTIFACT, ManifestError, SUITE_ARTIFACT, attachment,
     layer, subject,
 };
 use portcullis_server::Clock;
 use portcullis_server::registry::{Client, PluginParts, PullError, RegistryError, push_plugin};
-use portcullis_trust::{Envelope, sha256, verify_manifest};
+use portcullis_trust::{Envelope, verify_manifest};
 use serde_json::json;
 
 use super::{Registry, wait};

@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_model::escape::escape;
-use portcullis_model::{Digest, Millis};
+use portcullis_model::{Digest, Millis, sha256};
 use portcullis_server::{FileIndex, check_capabilities};
 use portcullis_trust::{
     Activation, Downgrade, Envelope, Manifest, RefusalCode, ReleaseSet, TrustHistory, TrustRoot,
-    sha256, verify_plugin, verify_release,
+    verify_plugin, verify_release,
 };
 
 use super::release_dir::short;

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use portcullis_model::Millis;
 use portcullis_model::escape::escape;
+use portcullis_model::{Millis, sha256};
 use portcullis_server::{Config, FileIndex, SourceFiles, check_source};
-use portcullis_trust::{Envelope, Manifest, ReleaseSet, ReleaseSource, TrustRoot, sha256};
+use portcullis_trust::{Envelope, Manifest, ReleaseSet, ReleaseSource, TrustRoot};
 
 use super::bundle::folder_of;
 use crate::exit::{CliError, CliResult};

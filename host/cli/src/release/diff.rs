@@ -137,7 +137,7 @@ fn mode(mode: Mode) -> &'static str {
 }
 
 fn settings(digest: Digest) -> String {
-    if digest == portcullis_trust::sha256(ReleaseSet::NO_SETTINGS) {
+    if digest == portcullis_model::sha256(ReleaseSet::NO_SETTINGS) {
         "no settings".to_owned()
     } else {
         format!("settings {}", short(digest))

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_files::{list_bounded, open_or_create, read_bounded, write_atomic};
-use portcullis_model::{Digest, Millis};
+use portcullis_model::{Digest, Millis, sha256};
 use portcullis_server::registry::LOCK;
 use portcullis_server::{Config, FileIndex, ReleasePaths};
-use portcullis_trust::{Active, Envelope, ReleaseSet, TrustHistory, sha256};
+use portcullis_trust::{Active, Envelope, ReleaseSet, TrustHistory};
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{Bundle, Kind};

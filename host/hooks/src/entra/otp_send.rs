@@ -10,9 +10,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use portcullis_model::json::{Value, escape_token};
-use portcullis_model::{Cause, ChangeKind, Effect, Principal, PrincipalKind};
+use portcullis_model::{Cause, ChangeKind, Effect, Principal, PrincipalKind, hex, sha256};
 
 use super::{
     BUDGET, DENIED, Event, LIMIT, Particulars, act, cased_object, cased_text, error, refused,
@@ -135,7 +134,7 @@ impl Adapter for OtpSend {
         let code = code_place(call.payload.root().get("data"))?;
         let code = spelling(call.payload.pointer(&code)?)?;
         let locale = call.payload.pointer("/data/authenticationContext/client/locale");
-        let key = digest(&SHA256, format!("{}\n{to}\n{code}", call.id).as_bytes());
+        let key = sha256(format!("{}\n{to}\n{code}", call.id).as_bytes());
         Some(SideEffect::Deliver(Message {
             channel: "email",
             to,
@@ -144,7 +143,7 @@ impl Adapter for OtpSend {
             locale: locale.and_then(Value::as_str).map(|locale| locale.into_owned()),
             expires: None,
             // A second code for the same sign-in is another message.
-            key: key.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+            key: hex(&key.0).chars().take(32).collect(),
         }))
     }
 

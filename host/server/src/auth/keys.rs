@@ -19,13 +19,12 @@ use bytes::Bytes;
 use hyper::header::ACCEPT;
 use hyper::{Request, StatusCode, Uri};
 use portcullis_callers::{AuthError, Discovery, KeySet, Token};
-use portcullis_model::{Digest, Millis};
+use portcullis_model::{Digest, Millis, sha256};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use super::config::{KeysConfig, KeysLocation};
 use crate::clock::Clock;
-use crate::digest::sha256;
 use crate::error::StartError;
 use crate::net::outbound::{Outbound, parse_url};
 use cache::Cache;

@@ -13,11 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderName};
 use portcullis_callers::AuthError;
-use portcullis_model::Digest;
+use portcullis_model::{Digest, sha256};
 use zeroize::Zeroizing;
 
 use super::{Identity, only_value};
-use crate::digest::sha256;
 use crate::error::StartError;
 use crate::fs::watch::Watch;
 use crate::start_problems::{CALLER_PASSWORD, CALLER_SECRET, StartProblems, key_file};

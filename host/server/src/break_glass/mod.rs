@@ -419,7 +419,7 @@ impl BreakGlassState {
             ));
         }
         let payload = Envelope::parse(&opening.envelope)
-            .map(|envelope| crate::digest::sha256(envelope.unverified_payload()));
+            .map(|envelope| portcullis_model::sha256(envelope.unverified_payload()));
         let payload = payload.unwrap_or(Digest([0; 32]));
         let fields = build_members(|fields| {
             fields

@@ -129,7 +129,7 @@ impl Config {
                 .collect(),
             hooks: Vec::new(),
             file: PathBuf::new(),
-            digest: crate::digest::sha256(text.as_bytes()),
+            digest: portcullis_model::sha256(text.as_bytes()),
             as_found: WatchedFiles::default(),
             raw: text.parse().map_err(|error| misread(text, &error))?,
         };
@@ -138,7 +138,7 @@ impl Config {
         for (hook, said) in hooks.into_iter().zip(said) {
             let Some(mut hook) = hook else { continue };
             hook.limits = bounds;
-            hook.fingerprint = crate::digest::sha256(said.to_string().as_bytes());
+            hook.fingerprint = portcullis_model::sha256(said.to_string().as_bytes());
             config.hooks.push(hook);
         }
         config.resolve(base, &mut problems);

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portcullis_files::{MAX_ENTRIES, Stamp, list_bounded, list_newest};
-use portcullis_model::Digest;
+use portcullis_model::{Digest, sha256};
 
-use crate::digest::sha256;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
 use crate::fs::folder::MAX_FILES;
 use crate::fs::release_paths::ReleasePaths;

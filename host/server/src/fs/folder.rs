@@ -11,11 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_files::{MAX_ENTRIES, Stamp, list_bounded, list_newest, open_regular, read_bounded};
-use portcullis_model::Digest;
+use portcullis_model::{Digest, sha256};
 use portcullis_trust::Envelope;
 use sha2::{Digest as _, Sha256};
-
-use crate::digest::sha256;
 
 /// The files of a folder, as far as their names end as they should.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
-use portcullis_model::Cause;
+use portcullis_model::{Cause, sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -29,7 +29,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::digest::sha256;
 use crate::http::connection::{ActivityTracker, Connection, PendingResponses, TrackedBody};
 use crate::http::head::MAX_HEAD;
 use crate::http::head_scanner::HeadReport;

@@ -10,13 +10,12 @@ use std::path::PathBuf;
 
 use portcullis_engine::Inspection;
 use portcullis_hooks::{HookKind, capabilities};
-use portcullis_model::{Digest, Mode};
+use portcullis_model::{Digest, Mode, sha256};
 use portcullis_trust::{
     Binding, Candidate, Capability, Manifest, PluginEntry, ReleaseSet, verify_binding,
 };
 
 use super::{ReleaseError, invalid_binding};
-use crate::digest::sha256;
 use crate::loading::self_test;
 
 /// The parts of a release set, for a check before anybody signs it.

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use portcullis_model::Digest;
+use portcullis_model::{Digest, sha256};
 
 use super::{MAX_CHECKED_BYTES, SUITE};
-use crate::digest::sha256;
 use crate::fs::folder::{DigestCache, Folder, FolderFile, HashBudget};
 
 /// The files of some folders.

@@ -19,14 +19,13 @@ use portcullis_files::{
     HeldFolder, MAX_ENTRIES, free_bytes, list_bounded, read_bounded, remove_temporary_files,
     write_atomic,
 };
-use portcullis_model::Digest;
+use portcullis_model::{Digest, sha256};
 use portcullis_trust::ReleaseSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{HookIdentity, ReadContext, ReleaseError, ReleaseFiles};
 use crate::config::ReleasePaths;
-use crate::digest::sha256;
 use crate::state_mac::Seal;
 
 /// The copies in the host's own folder.

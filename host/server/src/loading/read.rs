@@ -11,12 +11,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis_files::read_bounded;
-use portcullis_model::Digest;
+use portcullis_model::{Digest, sha256};
 use portcullis_trust::{Envelope, Manifest, ReleaseSet, TrustRoot, verify_revocations};
 
 use super::{AlteredComponent, ReleaseError, ReleaseFiles, SUITE};
 use crate::config::ReleasePaths;
-use crate::digest::sha256;
 use crate::fs::folder::{DigestCache, Folder, FolderFile, HashBudget};
 
 /// The inputs of a reading of the folders.

@@ -6,12 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_model::{Digest, Millis};
+use portcullis_model::{Digest, Millis, sha256};
 use portcullis_trust::{Refusal, TrustRoot, verify_manifest};
 
 use super::SUITE;
 use crate::config::ReleasePaths;
-use crate::digest::sha256;
 use crate::fs::folder::stem;
 use crate::fs::folder::{DigestCache, Folder, FolderFile, HashBudget};
 

@@ -7,8 +7,8 @@ use crate::trust::view::Trusted;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use portcullis_model::{Digest, Millis};
-use portcullis_trust::{Active, ReleaseSet, sha256};
+use portcullis_model::{Digest, Millis, sha256};
+use portcullis_trust::{Active, ReleaseSet};
 use serde_json::{Value, json};
 
 use super::{FolderFacts, ReleaseError, ReleaseFiles};

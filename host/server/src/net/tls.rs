@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use portcullis_callers::AuthError;
 use portcullis_files::read_bounded;
-use portcullis_model::{Digest, Millis};
+use portcullis_model::{Digest, Millis, sha256};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
@@ -22,7 +22,6 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use serde::Deserialize;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::digest::sha256;
 use crate::error::StartError;
 use crate::fs::watch::Watch;
 use crate::net::outbound::tls_roots::{MAX_PEM_BYTES, authorities, pem_error};

@@ -17,10 +17,9 @@ use portcullis_audit::{Entry as Record, MAX_RING_TEXT, Pending, Tally};
 use portcullis_callers::AuthError;
 use portcullis_hooks::ParseError;
 use portcullis_model::json::build_members;
-use portcullis_model::{Cause, Millis};
+use portcullis_model::{Cause, Millis, sha256};
 use tokio::sync::oneshot;
 
-use crate::digest::sha256;
 use crate::recorder::Recorder;
 use crate::recorder::open_tally::{OpenTally, poll_all};
 use crate::records::corrections::{RING_WAIT, write_tally};

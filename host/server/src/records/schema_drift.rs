@@ -105,7 +105,7 @@ impl NewMember {
             (name.clone(), None)
         } else {
             let salt = salt();
-            let digest = crate::digest::sha256_of(&[&salt, name.as_bytes()]).to_string();
+            let digest = portcullis_model::sha256_of(&[&salt, name.as_bytes()]).to_string();
             let shown = digest.chars().take("sha256:".len() + SHOWN_HASH_CHARS).collect();
             (shown, Some((name.clone(), salt)))
         };

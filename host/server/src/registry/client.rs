@@ -12,10 +12,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
-use portcullis_model::{Digest, Document};
+use portcullis_model::{Digest, Document, sha256};
 use portcullis_registry::{
     Descriptor, ImageRef, Index, MAX_BYTES, ManifestError, Repository, TagOrDigest, referrers_tag,
-    sha256,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout_at;

@@ -11,10 +11,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_files::{create_or_empty, list_bounded, open_or_create, read_bounded};
-use portcullis_model::{Digest, Millis};
+use portcullis_model::{Digest, Millis, sha256};
 use portcullis_registry::{
     Descriptor, Documents, Image, ImageRef, Index, MANIFEST_ARTIFACT, MAX_PLUGINS, ManifestError,
-    Release, Repository, attachment, layer, sha256,
+    Release, Repository, attachment, layer,
 };
 use portcullis_trust::{Downgrade, Envelope, ReleaseSet, TrustRoot, verify_manifest};
 

@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 use portcullis_engine::Inspection;
-use portcullis_model::{Digest, Document};
+use portcullis_model::{Digest, Document, sha256};
 use portcullis_registry::{
     ComponentFacts, DSSE, Descriptor, Documents, EMPTY, EMPTY_CONFIG, Image, ImageRef, Index,
     MANIFEST_ARTIFACT, RELEASE_DOCUMENTS, Release, Repository, SETTINGS, SUITE_ARTIFACT,
-    TagOrDigest, attached, component, sha256,
+    TagOrDigest, attached, component,
 };
 use portcullis_trust::{Envelope, Manifest};
 

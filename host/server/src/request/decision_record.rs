@@ -133,7 +133,7 @@ impl DecisionRecord<'_> {
         }
         fields
             .display("request", self.body_pseudonym)
-            .display("response", crate::digest::sha256_of(&[&self.salt, self.answer.body()]))
+            .display("response", portcullis_model::sha256_of(&[&self.salt, self.answer.body()]))
             .number("status", self.answer.status)
             .object("spent_us", |stages| self.stages.write_members(stages));
         if let Some(open) = self.break_glass {

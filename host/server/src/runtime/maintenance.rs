@@ -283,7 +283,7 @@ impl MaintenanceLoop {
     fn apply_time_documents(&mut self) -> bool {
         let applied = self.host.apply_time_documents();
         for refused in &applied.refused {
-            let file = crate::digest::sha256(refused.path.to_string_lossy().as_bytes());
+            let file = portcullis_model::sha256(refused.path.to_string_lossy().as_bytes());
             let said = (Some(file), refused.sentence.clone());
             // Whoever may write the folder must not be able to write the log at will.
             if !self.seen.reported.contains(&said)

@@ -132,7 +132,7 @@ impl ManifestSource {
             not_before,
             expires,
         };
-        let digest = strict_json::sha256(wasm).to_string();
+        let digest = portcullis_model::sha256(wasm).to_string();
         let sha256 = digest.strip_prefix("sha256:").unwrap_or(&digest).to_owned();
         let statement = Statement {
             statement_type: Manifest::STATEMENT_TYPE.to_owned(),
@@ -156,7 +156,7 @@ impl LimitsSource {
 
 fn schema_text(schema: &str) -> Result<SchemaText, Refusal> {
     let schema = schema.trim_matches([' ', '\t', '\r', '\n']);
-    let digest = strict_json::sha256(schema.as_bytes());
+    let digest = portcullis_model::sha256(schema.as_bytes());
     let schema = RawValue::from_string(schema.to_owned());
     let schema =
         schema.map_err(|error| malformed(format!("its settings schema is not JSON: {error}")))?;

@@ -121,7 +121,7 @@ impl ReleaseSource {
                 hook: source.hook.clone(),
                 plugin: source.plugin.clone(),
                 mode: source.mode,
-                settings: strict_json::sha256(settings),
+                settings: portcullis_model::sha256(settings),
                 fallback: source.fallback.clone(),
                 bounds: source.bounds,
                 candidate: source

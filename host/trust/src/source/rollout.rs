@@ -11,7 +11,6 @@ use super::release::BindingSource;
 use crate::refusal::Refusal;
 use crate::release::ReleaseSet;
 use crate::rollout::{Abort, Canary, Candidate};
-use crate::strict_json;
 
 /// The source of a candidate.
 #[derive(Deserialize)]
@@ -53,7 +52,7 @@ impl CandidateSource {
             settings.map_or(Ok(ReleaseSet::NO_SETTINGS), |path| file(path).map(Vec::as_slice))?;
         Ok(Candidate {
             plugin: self.plugin.as_ref().unwrap_or(&live.plugin).clone(),
-            settings: strict_json::sha256(settings),
+            settings: portcullis_model::sha256(settings),
             fallback: self.fallback.clone(),
             shadow: self.shadow,
             canary: self.canary.clone(),

@@ -382,7 +382,7 @@ pub fn registry(bytes: &[u8]) {
             assert_eq!(image.layers.first(), Some(layer));
         }
         for kind in [MANIFEST_ARTIFACT, SUITE_ARTIFACT] {
-            let to = portcullis_registry::sha256(bytes);
+            let to = portcullis_model::sha256(bytes);
             assert!(
                 portcullis_registry::attachment(&image, to, kind).is_err(),
                 "no manifest refers to itself"

@@ -14,10 +14,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_files::{Durability, create_private_folder, read_bounded, write_atomic_with};
 use portcullis_keys::SymmetricKey;
-use portcullis_model::Millis;
+use portcullis_model::{Millis, sha256};
 
 use super::floor::MinFetchTimes;
-use crate::digest::sha256;
 
 /// The key of the MAC: derived, so that it serves no other end.
 #[derive(Clone)]

@@ -97,7 +97,7 @@ impl CandidateBinding {
             manifest.to_string(),
             candidate.settings.to_string(),
         ];
-        crate::digest::sha256(parts.join("\n").as_bytes())
+        portcullis_model::sha256(parts.join("\n").as_bytes())
     }
 
     /// `shadow` or `canary`.

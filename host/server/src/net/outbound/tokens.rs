@@ -15,7 +15,7 @@ use bytes::Bytes;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Uri};
 use portcullis_model::json::{ObjectWriter, Value, build_object};
-use portcullis_model::{Document, Millis};
+use portcullis_model::{Document, Millis, sha256};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
@@ -23,7 +23,6 @@ use zeroize::Zeroizing;
 
 use super::{Outbound, OutboundError};
 use crate::clock::Clock;
-use crate::digest::sha256;
 
 /// As whom and where tokens are asked for.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 //! record, never to a leaf.
 
 use hyper::HeaderMap;
+use portcullis_model::{hex, parse_hex};
 
 /// Where a call belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,13 +60,13 @@ impl Context {
         let mut parts = text.split('-');
         let (version, trace, parent, flags) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let [version] = bytes::<1>(version)?;
+        let [version] = parse_hex::<1>(version)?;
         // A later version may say more; the first one may not, and the last one does not exist.
         if version == 0xff || (version == 0 && parts.next().is_some()) {
             return None;
         }
         let (trace, parent, [flags]) =
-            (bytes::<16>(trace)?, bytes::<8>(parent)?, bytes::<1>(flags)?);
+            (parse_hex::<16>(trace)?, parse_hex::<8>(parent)?, parse_hex::<1>(flags)?);
         if trace == [0; 16] || parent == [0; 8] {
             return None;
         }
@@ -82,29 +83,6 @@ pub fn random<const N: usize>() -> [u8; N] {
         *last |= 1;
     }
     bytes
-}
-
-/// Lower-case digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Exactly so many bytes as lower-case digits.
-fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    let mut out = [0; N];
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(out)
 }
 
 /// The longest `tracestate` that is passed on (3.3.1.1: at least 512 characters).

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use portcullis_model::hex;
 use serde_json::{Value, json};
 
-use super::context::{hex, random};
+use super::context::random;
 use super::{Outcome, Part, PartKind, Trace};
 
 /// One request to a collector.

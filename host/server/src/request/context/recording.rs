@@ -210,7 +210,7 @@ impl RequestContext<'_> {
         cause: Cause,
         left: &Answer,
     ) -> Correction {
-        let answer = crate::digest::sha256(left.body());
+        let answer = portcullis_model::sha256(left.body());
         Correction { record, cause, answer, at: self.host.clock.now() }
     }
 }

@@ -75,7 +75,7 @@ impl RequestContext<'_> {
                 .number("received", self.received)
                 .text("hook", &self.hook.config.name)
                 .number_or_null("duplicate_of", answered.index)
-                .display("response", crate::digest::sha256(&answered.body))
+                .display("response", portcullis_model::sha256(&answered.body))
                 .number("status", answered.status);
         });
         let sealed = Some(id.as_bytes().to_vec());

@@ -16,8 +16,9 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_audit::{Entry, Pending};
 use portcullis_files::{MAX_ENTRIES, Stamp, list_newest, read_bounded};
 use portcullis_model::json::{build_members, build_object};
+use portcullis_model::sha256;
 use portcullis_trust::{
-    ClockConfirmation, Envelope, Refusal, TimeDocuments, TimeReset, TrustHistory, sha256, time,
+    ClockConfirmation, Envelope, Refusal, TimeDocuments, TimeReset, TrustHistory, time,
 };
 
 use super::{Host, LateTrust};
