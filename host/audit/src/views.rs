@@ -383,7 +383,8 @@ fn root(levels: &[Vec<Hash>]) -> Hash {
     frontier.root()
 }
 
-/// Replaces the checkpoint in one step.
+/// Replaces the checkpoint in one step: as `portcullis_files::write_atomic` does, but through the
+/// disk that tests simulate.
 fn write_checkpoint(disk: &dyn Disk, log: &Path, note: &str) -> io::Result<()> {
     let fresh = log.join(FRESH_CHECKPOINT);
     let file = disk.create(&fresh)?;

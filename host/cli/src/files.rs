@@ -53,6 +53,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> CliResult {
             }
         }
     }
+    replace(path, bytes)
+}
+
+/// Writes a file of a folder that is there, whole or not at all, readable as the umask says, so
+/// that hosts of other users can read it. A link in its place is replaced.
+pub fn replace(path: &Path, bytes: &[u8]) -> CliResult {
     let failed = |error: std::io::Error| {
         CliError::configuration(format!("cannot write `{}`: {error}", path.display()))
     };

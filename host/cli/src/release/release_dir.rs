@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use portcullis_files::{list_bounded, open_or_create, read_bounded, write_atomic};
+use portcullis_files::{list_bounded, open_or_create, read_bounded};
 use portcullis_model::{Digest, Millis, sha256};
 use portcullis_server::registry::LOCK;
 use portcullis_server::{Config, FileIndex, ReleasePaths};
@@ -150,7 +150,7 @@ impl ReleaseDir {
             } else {
                 &self.paths.plugins
             };
-            put(&folder.join(&file.name), &file.bytes)?;
+            files::replace(&folder.join(&file.name), &file.bytes)?;
         }
         let archived = match self.current().filter(|current| current.digest != package.digest) {
             Some(current) => Some(self.keep(&current.envelope, "release", current.set.version)?),
@@ -159,9 +159,9 @@ impl ReleaseDir {
         self.note(package)?;
         // Before the set that it is for: it permits nothing else.
         if let Some(downgrade) = &package.downgrade {
-            put(&self.paths.downgrade, downgrade)?;
+            files::replace(&self.paths.downgrade, downgrade)?;
         }
-        put(&self.paths.set, &package.envelope)?;
+        files::replace(&self.paths.set, &package.envelope)?;
         if package.downgrade.is_none()
             && let Ok(former) = read_bounded(&self.paths.downgrade, Envelope::MAX_BYTES as u64)
         {
@@ -240,7 +240,7 @@ impl ReleaseDir {
         };
         fs::create_dir_all(&self.archive).map_err(failed)?;
         let text = serde_json::to_vec(&noted).map_err(|error| failed(error.into()))?;
-        put(&self.journal(), &text)
+        files::replace(&self.journal(), &text)
     }
 
     fn journal(&self) -> PathBuf {
@@ -287,7 +287,7 @@ impl ReleaseDir {
         };
         fs::create_dir_all(&self.archive).map_err(failed)?;
         let path = self.archive.join(format!("{what}-{version}-{}.json", short(sha256(envelope))));
-        put(&path, envelope)?;
+        files::replace(&path, envelope)?;
         Ok(path)
     }
 }
@@ -326,16 +326,6 @@ impl StoredSet {
 /// The first digits of a digest: enough to tell files apart.
 pub fn short(digest: Digest) -> String {
     digest.to_string().trim_start_matches("sha256:").chars().take(SHORT).collect()
-}
-
-/// Writes a file whole and durably. Hosts do not read the temporary file, and a link in its place
-/// is replaced.
-fn put(path: &Path, bytes: &[u8]) -> CliResult {
-    let failed = |error: std::io::Error| {
-        CliError::configuration(format!("cannot write `{}`: {error}", path.display()))
-    };
-    // Readable for hosts of other users, as far as the umask allows.
-    write_atomic(path, bytes, 0o666).map_err(failed)
 }
 
 const SHORT: usize = 12;
