@@ -2,6 +2,12 @@
 //!
 //! Invariant: every family is there from the start and complete, so that a counter's first step is seen; how long the page is depends
 //! on configuration and release alone. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//!
+//! Not by `prometheus-client`. Its version 0.24.1 writes OpenMetrics only: our counters would be
+//! `# TYPE portcullis_decisions counter` before samples of another name, which a reader of text
+//! format 0.0.4 takes for untyped (and under their full name `…_total_total`), the page would end
+//! with `# EOF` and need another content type. It writes label values without escaping them. What
+//! it would replace are the last 50 lines of [`Page`]; the collectors above them would be as long.
 
 use std::fmt::{Display, Write as _};
 use std::path::Path;
