@@ -18,7 +18,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,7 +32,6 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
 use portcullis_model::escape::escape_lines;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::error::StartError;
@@ -43,6 +41,7 @@ use crate::http::http1_watch::FinalBytes;
 use crate::http::{by_hand, date, head, http1_watch};
 use crate::state::frontend::Frontend;
 use crate::state::host::Host;
+use crate::worker::{StopToken, Worker};
 
 use readiness::Readiness;
 use slots::{AdminSlot, AdminSlots, Phase};
@@ -50,8 +49,7 @@ use slots::{AdminSlot, AdminSlots, Phase};
 /// The listener in operation.
 pub struct Admin {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
-    thread: JoinHandle<()>,
+    worker: Worker,
 }
 
 /// The sources of its answers, once the host is complete.
@@ -89,7 +87,6 @@ impl Admin {
         socket: std::net::TcpListener,
     ) -> Result<Self, StartError> {
         let address = socket.local_addr().map_err(StartError::Thread)?;
-        let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -105,13 +102,10 @@ impl Admin {
             started_at: frontend.clock.now(),
             context: OnceLock::new(),
         });
-        let work =
-            move || runtime.block_on(LocalSet::new().run_until(accept(listener, server, stopping)));
-        let thread = thread::Builder::new()
-            .name("admin".to_owned())
-            .spawn(work)
-            .map_err(StartError::Thread)?;
-        Ok(Self { address, stop, thread })
+        let worker = Worker::spawn("admin", move |stop| {
+            runtime.block_on(LocalSet::new().run_until(accept(listener, server, stop)));
+        });
+        Ok(Self { address, worker: worker? })
     }
 
     /// The address on which it listens.
@@ -121,22 +115,16 @@ impl Admin {
 
     /// Ends it; answers under way are cut off.
     pub fn stop(self) {
-        self.stop.send_replace(true);
-        // A thread that panicked has nothing left to wait for.
-        drop(self.thread.join());
+        self.worker.stop();
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    server: Arc<AdminServer>,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn accept(listener: TcpListener, server: Arc<AdminServer>, mut stop: StopToken) {
     let places = AdminSlots::default();
     let mut look = tokio::time::interval(CHECK_LOG_EVERY);
     loop {
         tokio::select! {
-            _ = stopping.wait_for(|stop| *stop) => return,
+            () = stop.stopped() => return,
             // Whether the log makes headway is seen by looking more than once.
             _ = look.tick() => server.context().into_iter().for_each(readiness::observe_log),
             accepted = listener.accept() => match accepted {

@@ -22,6 +22,9 @@ mod start_problems;
 // The authentication of files in the host's own folder.
 mod state_mac;
 
+// Threads that go on until they are stopped.
+mod worker;
+
 // Threads for work that may be slow.
 mod worker_pool;
 

@@ -142,7 +142,7 @@ fn revocations_are_read_from_a_set_of_which_nothing_else_is_taken() {
     // Not by the keys that another root has revoked since.
     let keys = root.release.keys.clone();
     refused(
-        "revoked",
+        "revoked-key",
         verify_revocations(&root.without_keys(&keys), &hospital.sign_release(revoking)),
     );
     assert!(revoked.covers(Digest([0; 32]), "org.hospital.sod", 7));

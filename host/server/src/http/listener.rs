@@ -7,11 +7,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::error::StartError;
@@ -19,12 +18,12 @@ use crate::http::protocol::serve;
 use crate::http::sockets::HookSocket;
 use crate::net::acceptor::{Accepted, Acceptor, WatchedSocket};
 use crate::state::frontend::Frontend;
+use crate::worker::{StopToken, Worker};
 
 /// A listener in operation.
 pub struct Listener {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Worker>,
 }
 
 impl Listener {
@@ -38,15 +37,15 @@ impl Listener {
             let _context = accepting.enter();
             WatchedSocket::new(socket).map_err(|cause| StartError::Bind { address, cause })?
         };
-        let (stop, stopping) = watch::channel(false);
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for number in 0..listen.workers {
             // Room for every connection there can be, so that handing one over never waits.
             let (sender, sockets) = mpsc::channel(listen.max_connections);
-            let (frontend, stopping) = (Arc::clone(frontend), stopping.clone());
-            let (name, runtime) = (format!("serve-{number}"), runtime()?);
-            threads.push(spawn(name, move || worker_loop(&frontend, &runtime, sockets, stopping))?);
+            let (frontend, runtime) = (Arc::clone(frontend), runtime()?);
+            threads.push(Worker::spawn(format!("serve-{number}"), move |stop| {
+                worker_loop(&frontend, &runtime, sockets, stop);
+            })?);
             workers.push(sender);
         }
         let limiter = Arc::clone(&frontend.connections);
@@ -55,9 +54,10 @@ impl Listener {
         let acceptor = move || {
             Acceptor::new(limiter, workers, first_bytes, proxy_protocol).inherits(inherited)
         };
-        let accept = move || accept(&accepting, socket, acceptor, stopping);
-        threads.push(spawn("accept".to_owned(), accept)?);
-        Ok(Self { address, stop, threads })
+        threads.push(Worker::spawn("accept", move |stop| {
+            accept(&accepting, socket, acceptor, stop);
+        })?);
+        Ok(Self { address, threads })
     }
 
     /// Where it listens.
@@ -67,16 +67,10 @@ impl Listener {
 
     /// Accepts no further connection, lets calls in progress end, and waits for that.
     pub fn stop(self) {
-        self.stop.send_replace(true);
-        for thread in self.threads {
-            // A thread that panicked has nothing left to wait for.
-            drop(thread.join());
-        }
+        // All of them at once: those that serve go on until their calls have ended.
+        self.threads.iter().for_each(Worker::signal);
+        self.threads.into_iter().for_each(Worker::stop);
     }
-}
-
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
-    thread::Builder::new().name(name).spawn(run).map_err(StartError::Thread)
 }
 
 /// Accepts until the stop. The workers' queues end with it: what they hold by then is served.
@@ -84,9 +78,9 @@ fn accept(
     runtime: &Runtime,
     socket: WatchedSocket,
     acceptor: impl FnOnce() -> Acceptor,
-    mut stopping: watch::Receiver<bool>,
+    mut stop: StopToken,
 ) {
-    let stop = async move { drop(stopping.wait_for(|stop| *stop).await) };
+    let stop = async move { stop.stopped().await };
     LocalSet::new().block_on(runtime, async { acceptor().run(socket, stop).await });
 }
 
@@ -94,7 +88,7 @@ fn worker_loop(
     frontend: &Arc<Frontend>,
     runtime: &Runtime,
     mut sockets: mpsc::Receiver<Accepted>,
-    mut stopping: watch::Receiver<bool>,
+    mut stop: StopToken,
 ) {
     let connections = LocalSet::new();
     runtime.block_on(async {
@@ -102,10 +96,10 @@ fn worker_loop(
             .run_until(async {
                 // Ends with the acceptor, and not before every connection was taken up.
                 while let Some((stream, slot)) = sockets.recv().await {
-                    let (frontend, stopping) = (Arc::clone(frontend), stopping.clone());
-                    tokio::task::spawn_local(serve(frontend, stream, slot, stopping));
+                    let (frontend, stop) = (Arc::clone(frontend), stop.clone());
+                    tokio::task::spawn_local(serve(frontend, stream, slot, stop));
                 }
-                drop(stopping.wait_for(|stop| *stop).await);
+                stop.stopped().await;
             })
             .await;
         // Every connection ends by itself once its call has: bounded all the same.

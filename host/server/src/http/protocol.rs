@@ -24,7 +24,7 @@ use hyper_util::rt::TokioTimer;
 use portcullis_model::{Cause, sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -50,6 +50,7 @@ use crate::request::starting;
 use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Hook, UndecidedRequest};
+use crate::worker::StopToken;
 
 /// The state that all calls of one connection share.
 struct ConnectionContext {
@@ -65,7 +66,7 @@ pub async fn serve(
     frontend: Arc<Frontend>,
     stream: std::net::TcpStream,
     slot: Arc<ConnectionSlot>,
-    stop: watch::Receiver<bool>,
+    stop: StopToken,
 ) {
     let leaving = Arc::clone(&slot);
     tokio::select! {
@@ -83,7 +84,7 @@ async fn serve_connection(
     frontend: &Arc<Frontend>,
     stream: std::net::TcpStream,
     slot: Arc<ConnectionSlot>,
-    stop: watch::Receiver<bool>,
+    stop: StopToken,
 ) {
     // Without it a small answer waits for the caller's delayed acknowledgement.
     let prepared = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
@@ -182,7 +183,7 @@ async fn client_behind_proxy(
 async fn detect_protocol(
     stream: &mut TcpStream,
     frontend: &Frontend,
-    mut stop: watch::Receiver<bool>,
+    mut stop: StopToken,
 ) -> Option<(Vec<u8>, bool)> {
     let accepted = Instant::now();
     let head = Duration::from_millis(frontend.active_config().config.listen.header_timeout_ms);
@@ -202,18 +203,14 @@ async fn detect_protocol(
         read = timeout(head, read) => read.ok()?,
         // A client that connected just before the stop has the rest of its grace to begin.
         () = async {
-            drop(stop.wait_for(|stop| *stop).await);
+            stop.stopped().await;
             sleep_until((accepted + BEGIN_GRACE).into()).await;
         } => None,
     }
 }
 
-async fn serve_http1<S>(
-    socket: S,
-    said: &[u8],
-    line: Rc<ConnectionContext>,
-    mut stop: watch::Receiver<bool>,
-) where
+async fn serve_http1<S>(socket: S, said: &[u8], line: Rc<ConnectionContext>, mut stop: StopToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let head = Duration::from_millis(line.frontend.active_config().config.listen.header_timeout_ms);
@@ -260,7 +257,7 @@ async fn serve_http1<S>(
                 }
                 connection.poll_without_shutdown(context).map(Some)
             }) => break ended,
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
+            () = stop.stopped(), if !stopping => {
                 Pin::new(&mut connection).graceful_shutdown();
                 stopping = true;
             }
@@ -294,12 +291,8 @@ async fn serve_http1<S>(
     }
 }
 
-async fn serve_http2<S>(
-    socket: S,
-    said: &[u8],
-    line: Rc<ConnectionContext>,
-    mut stop: watch::Receiver<bool>,
-) where
+async fn serve_http2<S>(socket: S, said: &[u8], line: Rc<ConnectionContext>, mut stop: StopToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let idle = Duration::from_millis(line.frontend.active_config().config.listen.header_timeout_ms);
@@ -368,7 +361,7 @@ async fn serve_http2<S>(
                 }
                 return;
             }
-            _ = stop.wait_for(|stop| *stop), if !leaving => {
+            () = stop.stopped(), if !leaving => {
                 connection.as_mut().graceful_shutdown();
                 // From here on the stop's own limit counts.
                 drop(poll_fn(|context| {

@@ -10,10 +10,9 @@ mod export;
 mod otlp;
 
 use portcullis_trust::VerifiedPlugin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
@@ -24,6 +23,7 @@ use crate::error::StartError;
 use crate::net::outbound::Outbound;
 use crate::observe::budget::{Stage, StageTimer};
 use crate::observe::metrics::nanos;
+use crate::worker::Worker;
 
 pub use context::Context;
 
@@ -32,7 +32,7 @@ pub struct Telemetry {
     queue: SyncSender<Box<Trace>>,
     ratio: f64,
     counts: Arc<Counts>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    worker: Mutex<Option<Worker>>,
 }
 
 /// What became of traces.
@@ -42,8 +42,6 @@ pub struct Counts {
     pub exported: AtomicU64,
     /// Dropped: the queue was full, or the collector did not take them.
     pub dropped: AtomicU64,
-    /// Set at the end: the exporter gives the collector what is left, once.
-    pub stopping: AtomicBool,
 }
 
 /// One call's trace in the making.
@@ -103,11 +101,9 @@ impl Telemetry {
         let (queue, traces) = sync_channel(config.queue);
         let counts = Arc::new(Counts::default());
         let export = export::Exporter::new(collector, tenant, outbound, Arc::clone(&counts))?;
-        let thread = std::thread::Builder::new()
-            .name("telemetry".to_owned())
-            .spawn(move || export.run(&traces));
-        let thread = Mutex::new(Some(thread.map_err(StartError::Thread)?));
-        Ok(Some(Self { queue, ratio: config.sample_ratio, counts, thread }))
+        let worker = Worker::spawn("telemetry", move |stop| export.run(&traces, &stop))?;
+        let worker = Mutex::new(Some(worker));
+        Ok(Some(Self { queue, ratio: config.sample_ratio, counts, worker }))
     }
 
     /// Begins a trace, if this call is to have one.
@@ -160,9 +156,8 @@ impl Telemetry {
 
     /// Gives the collector what is left and ends; bounded by the exporter's own time limit.
     pub fn stop(&self) {
-        self.counts.stopping.store(true, Ordering::Release);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(thread.map(JoinHandle::join));
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        worker.into_iter().for_each(Worker::stop);
     }
 }
 

@@ -9,8 +9,7 @@ use crate::trust::view::Trusted;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_audit::Entry;
 use portcullis_model::json::build_members;
@@ -29,17 +28,12 @@ use crate::registry::PullError;
 use crate::registry::pull::{self, InstallPaths, LocalBlobs, RemoteRelease};
 use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::Host;
+use crate::worker::Worker;
 
 /// The thread, where a registry is followed.
 pub struct RegistryWatch {
-    thread: JoinHandle<()>,
-    signals: Arc<Signals>,
-}
-
-#[derive(Default)]
-struct Signals {
-    poll: Notify,
-    stop: Notify,
+    worker: Worker,
+    poll: Arc<Notify>,
 }
 
 /// The results that need not be logged or tried again.
@@ -66,47 +60,36 @@ impl RegistryWatch {
         }
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let (host, signals) = (Arc::clone(host), Arc::new(Signals::default()));
-        let theirs = Arc::clone(&signals);
-        let run = move || {
+        let (host, poll) = (Arc::clone(host), Arc::new(Notify::new()));
+        let look = Arc::clone(&poll);
+        let worker = Worker::spawn("registry", move |mut stop| {
             runtime.block_on(async {
                 tokio::select! {
-                    () = follow(&host, &reload, &theirs.poll) => {}
-                    () = theirs.stop.notified() => {}
+                    () = follow(&host, &reload, &look) => {}
+                    () = stop.stopped() => {}
                 }
             });
             // A release that is being made ready is ended with its process.
             runtime.shutdown_timeout(STOP_LIMIT);
-        };
-        let thread = thread::Builder::new()
-            .name("registry".to_owned())
-            .spawn(run)
-            .map_err(StartError::Thread)?;
-        Ok(Some(Self { thread, signals }))
+        });
+        Ok(Some(Self { worker: worker?, poll }))
     }
 
     /// Looks now.
     pub fn poll_now(&self) {
-        self.signals.poll.notify_one();
+        self.poll.notify_one();
     }
 
     /// Ends it: a request in progress is given up, and a release that is being made ready. A folder
     /// that hangs is not waited for.
     pub fn stop(self) {
-        self.signals.stop.notify_one();
-        let begin = Instant::now();
-        while !self.thread.is_finished() {
-            if begin.elapsed() >= STOP_LIMIT {
-                tracing::warn!(
-                    event = "registry.stop-stalled",
-                    "the host stops without waiting for the registry's thread, because a folder \
-                     does not respond"
-                );
-                return;
-            }
-            thread::sleep(Duration::from_millis(5));
+        if !self.worker.stop_within(STOP_LIMIT) {
+            tracing::warn!(
+                event = "registry.stop-stalled",
+                "the host stops without waiting for the registry's thread, because a folder does \
+                 not respond"
+            );
         }
-        drop(self.thread.join());
     }
 }
 

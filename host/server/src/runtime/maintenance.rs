@@ -13,9 +13,8 @@ mod reported;
 mod retry;
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use portcullis_model::Digest;
@@ -28,6 +27,7 @@ use crate::loading::expiry::Reminders;
 use crate::loading::{MAX_SCANNED_BYTES, RejectedComponents};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
+use crate::worker::{StopToken, Worker};
 
 use alarms::{check_expiry, check_health, remind_of_expiry};
 use reported::{RecordRate, report_rejected_components};
@@ -35,26 +35,23 @@ use retry::{Retry, pause};
 
 /// The thread.
 pub struct Maintenance {
-    commands: SyncSender<Command>,
-    thread: JoinHandle<()>,
+    requests: SyncSender<()>,
+    worker: Worker,
 }
 
 /// Asks for a look at the release's folders now; may be kept after the start.
 #[derive(Clone)]
 pub struct Reload {
-    commands: SyncSender<Command>,
-}
-
-enum Command {
-    Reload,
-    Stop,
+    requests: SyncSender<()>,
 }
 
 /// The state of the thread.
 struct MaintenanceLoop {
     host: Arc<Host>,
     admin: Option<Admin>,
-    inbox: Receiver<Command>,
+    /// Requests for a look.
+    inbox: Receiver<()>,
+    stop: StopToken,
     seen: Reported,
     /// When it was looked last.
     polled: Instant,
@@ -62,7 +59,6 @@ struct MaintenanceLoop {
     is_poll_requested: bool,
     /// Whether one was asked for while another was being made.
     is_repeat_requested: bool,
-    stopping: bool,
     /// Shared with the thread that polls, which may hang.
     poll: Arc<Mutex<ReleasePoll>>,
     /// The scan for components that may not run, while it goes on.
@@ -92,38 +88,37 @@ struct Reported {
 impl Maintenance {
     /// Starts it. The admin listener is its own from here on, since a new configuration may move it.
     pub fn start(host: &Arc<Host>, admin: Option<Admin>) -> Result<Self, StartError> {
-        let (commands, inbox) = sync_channel(MAX_COMMANDS);
-        let trust_state = MaintenanceLoop::new(Arc::clone(host), admin, inbox);
-        let run = move || trust_state.run();
-        let thread = thread::Builder::new()
-            .name("housekeeping".to_owned())
-            .spawn(run)
-            .map_err(StartError::Thread)?;
-        Ok(Self { commands, thread })
+        let (requests, inbox) = sync_channel(MAX_REQUESTS);
+        let host = Arc::clone(host);
+        let worker = Worker::spawn("housekeeping", move |stop| {
+            MaintenanceLoop::new(host, admin, inbox, stop).run();
+        });
+        Ok(Self { requests, worker: worker? })
     }
 
     /// A handle to ask for a reload with.
     pub fn reload(&self) -> Reload {
-        Reload { commands: self.commands.clone() }
+        Reload { requests: self.requests.clone() }
     }
 
     /// Says what is left to say and ends.
     pub fn stop(self) {
-        // A full box is emptied soon: it looks into it also while it has a release made ready.
-        drop(self.commands.send(Command::Stop));
-        drop(self.thread.join());
+        self.worker.signal();
+        // Wakes the thread where it waits for a request. A full box does not wait for one.
+        let _ = self.requests.try_send(());
+        self.worker.stop();
     }
 }
 
 impl Reload {
     /// Looks now. A look that is already due is enough.
     pub fn now(&self) {
-        drop(self.commands.try_send(Command::Reload));
+        let _ = self.requests.try_send(());
     }
 }
 
 impl MaintenanceLoop {
-    fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<Command>) -> Self {
+    fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<()>, stop: StopToken) -> Self {
         // As they were before they were read: what was changed while the host started has not been seen.
         let WatchedFiles { file, folders } = host.as_found;
         let seen = Reported {
@@ -139,11 +134,11 @@ impl MaintenanceLoop {
             host,
             admin,
             inbox,
+            stop,
             seen,
             polled: Instant::now(),
             is_poll_requested: false,
             is_repeat_requested: false,
-            stopping: false,
             poll: Arc::default(),
             scan: None,
             scan_due: true,
@@ -162,11 +157,10 @@ impl MaintenanceLoop {
                  anybody on the network path can read secrets and payloads and change answers"
             );
         }
-        while !self.stopping {
-            let order =
-                self.inbox.recv_timeout(if self.is_poll_requested { Duration::ZERO } else { TICK });
-            self.receive(order);
-            if self.stopping {
+        while !self.stop.is_set() {
+            let wait = if self.is_poll_requested { Duration::ZERO } else { TICK };
+            self.is_poll_requested |= self.inbox.recv_timeout(wait).is_ok();
+            if self.stop.is_set() {
                 break;
             }
             self.is_poll_requested |= self.is_retry_due();
@@ -193,14 +187,6 @@ impl MaintenanceLoop {
         let nothing_decides = host.active_config.load().generation.is_none();
         let not_kept = host.conditions.copy_failure().is_some();
         self.retry.is_due(Instant::now(), nothing_decides, not_kept)
-    }
-
-    fn receive(&mut self, order: Result<Command, RecvTimeoutError>) {
-        match order {
-            Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => self.stopping = true,
-            Ok(Command::Reload) => self.is_poll_requested = true,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
     }
 
     /// Whether a look is due, and if so, whether somebody asked for it.
@@ -297,16 +283,10 @@ impl MaintenanceLoop {
         applied.changed
     }
 
-    /// Takes every order that waits.
+    /// Takes every request that waits.
     fn receive_all(&mut self) {
-        loop {
-            match self.inbox.try_recv() {
-                Ok(order) => self.receive(Ok(order)),
-                Err(TryRecvError::Disconnected) => {
-                    return self.receive(Err(RecvTimeoutError::Disconnected));
-                }
-                Err(TryRecvError::Empty) => return,
-            }
+        while self.inbox.try_recv().is_ok() {
+            self.is_poll_requested = true;
         }
     }
 }
@@ -364,5 +344,5 @@ fn reload_secrets(host: &Host, asked: bool) {
 
 /// How often it comes round.
 const TICK: Duration = Duration::from_millis(500);
-/// Orders that may wait.
-const MAX_COMMANDS: usize = 4;
+/// Requests that may wait.
+const MAX_REQUESTS: usize = 4;

@@ -8,9 +8,6 @@
 
 use crate::release::activate::activate_at_start;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -24,14 +21,10 @@ use crate::runtime::maintenance::Maintenance;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Configured, Host, Opened, random_seed};
 use crate::trust::state_dir::StateDirLock;
+use crate::worker::{StopToken, Worker};
 
 /// A start in progress.
-pub struct Startup {
-    thread: JoinHandle<()>,
-    stop: Arc<AtomicBool>,
-    /// Ends with the thread.
-    ended: Receiver<()>,
-}
+pub struct Startup(Worker);
 
 /// The outcome of a start.
 pub enum Outcome {
@@ -51,7 +44,7 @@ pub struct Running {
 /// The thread's own.
 struct Work {
     frontend: Arc<Frontend>,
-    stop: Arc<AtomicBool>,
+    stop: StopToken,
     /// Whether a failure ends the start.
     strict: bool,
     /// When a failure was logged last, and its text.
@@ -71,30 +64,21 @@ impl Startup {
         strict: bool,
     ) -> Result<(Self, oneshot::Receiver<Outcome>), StartError> {
         let (sender, receiver) = oneshot::channel();
-        let (running, ended) = channel::<()>();
-        let stop = Arc::new(AtomicBool::new(false));
-        let work =
-            Work { frontend: Arc::clone(frontend), stop: Arc::clone(&stop), strict, logged: None };
-        let run = move || {
-            let _running = running;
+        let frontend = Arc::clone(frontend);
+        let worker = Worker::spawn("startup", move |stop| {
+            let work = Work { frontend, stop, strict, logged: None };
             if let Some(outcome) = work.run(configured, admin) {
                 // A receiver that is gone waits for nothing.
                 drop(sender.send(outcome));
             }
-        };
-        let thread = thread::Builder::new()
-            .name("startup".to_owned())
-            .spawn(run)
-            .map_err(StartError::Thread)?;
-        Ok((Self { thread, stop, ended }, receiver))
+        });
+        Ok((Self(worker?), receiver))
     }
 
     /// Ends the start, where it has not ended. A step that hangs is left behind after
     /// [`STOP_LIMIT`].
     pub fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        if self.ended.recv_timeout(STOP_LIMIT) == Err(RecvTimeoutError::Timeout) {
+        if !self.0.stop_within(STOP_LIMIT) {
             tracing::warn!(
                 event = "start.abandoned",
                 "the host stops without waiting for a step of its start that hangs"
@@ -162,11 +146,7 @@ impl Work {
             // An older process that drains gives the folder back soon.
             let this = if matches!(failed, StartError::InUse(_)) { FIRST_PAUSE } else { pause };
             pause = pause.saturating_mul(2).min(MAX_PAUSE);
-            let until = Instant::now() + this;
-            while !self.stopping() && Instant::now() < until {
-                thread::park_timeout(until.saturating_duration_since(Instant::now()));
-            }
-            if self.stopping() {
+            if self.stop.sleep(this) {
                 return Err(None);
             }
         }
@@ -255,7 +235,7 @@ impl Work {
     }
 
     fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        self.stop.is_set()
     }
 }
 

@@ -36,6 +36,7 @@ impl StateCopy {
     pub fn start(folder: PathBuf) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
+        // No `Worker`: its folder may hang, so nothing waits for the end of the thread.
         thread::Builder::new()
             .name("state-copy".to_owned())
             .spawn(move || write(&theirs, &folder))?;

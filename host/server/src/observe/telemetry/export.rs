@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use super::{Counts, Trace, otlp};
 use crate::error::StartError;
 use crate::net::outbound::Outbound;
+use crate::worker::StopToken;
 
 /// Takes traces to a collector.
 pub struct Exporter {
@@ -51,11 +52,11 @@ impl Exporter {
     }
 
     /// Exports until the end: then what is left, as long as the collector takes it.
-    pub fn run(&self, traces: &Receiver<Box<Trace>>) {
+    pub fn run(&self, traces: &Receiver<Box<Trace>>, stop: &StopToken) {
         let mut failing = false;
         loop {
             // Asked before the queue is: what was put in before the end is still gathered.
-            let stopping = self.counts.stopping.load(Ordering::Acquire);
+            let stopping = stop.is_set();
             let (batch, over) = next_batch(traces);
             if !batch.is_empty() {
                 let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);

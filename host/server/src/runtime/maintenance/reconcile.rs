@@ -34,7 +34,7 @@ fn unless(unread: &AtomicBool, poll: impl FnOnce() -> Option<Digest>) -> Option<
 impl MaintenanceLoop {
     /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
     pub(super) fn reconcile(&mut self, mut asked: bool) {
-        while !self.stopping && !self.reconcile_once(asked) {
+        while !self.stop.is_set() && !self.reconcile_once(asked) {
             tracing::info!(
                 event = "release.overtaken",
                 "something newer arrived while a release was being prepared; the host prepares \
@@ -145,7 +145,7 @@ impl MaintenanceLoop {
             wanted &= self.seen.file == self.file();
         }
         self.tick();
-        wanted && !self.stopping
+        wanted && !self.stop.is_set()
     }
 
     /// The same while the last good release is made ready, which is wanted until something in the folders changes.
@@ -165,7 +165,7 @@ impl MaintenanceLoop {
             wanted = folders == self.seen.folders && self.seen.file == self.file();
         }
         self.tick();
-        wanted && !self.stopping
+        wanted && !self.stop.is_set()
     }
 
     /// Stops what is revoked by now, in these folders; says once what is wrong with a trust root that lies there.
