@@ -7,6 +7,7 @@
 //! Reading. A call without `requestType` is a self-service registration, as the Classic Engine sends it. The subject is who registers: what
 //! the form says, over what the profile says where there is one already. What the form says alone is the action's.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use portcullis_model::json::{Kind, Value, build_object};

@@ -67,12 +67,14 @@ impl DecisionRecord<'_> {
         let mut leaf = String::with_capacity(LEAF_CAPACITY);
         let mut fields = ObjectWriter::members_of(&mut leaf);
         let recorder = &self.host.recorder;
-        fields.number("received", call.received).object("hook", |hook| {
-            hook.text("name", &self.hook.config.name)
-                .text("kind", call.hook)
-                .display("event", recorder.pseudonym("event", &call.id));
-        })
-.display("help_desk_reference", self.hook.help_desk_reference(recorder, self.incoming));
+        fields
+            .number("received", call.received)
+            .object("hook", |hook| {
+                hook.text("name", &self.hook.config.name)
+                    .text("kind", call.hook)
+                    .display("event", recorder.pseudonym("event", &call.id));
+            })
+            .display("help_desk_reference", self.hook.help_desk_reference(recorder, self.incoming));
         match call.subject.as_ref() {
             Some(subject) => fields.object("subject", |object| {
                 let id = subject.id.as_deref();
