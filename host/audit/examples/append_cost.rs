@@ -2,7 +2,12 @@
 //!
 //! `cargo run --release -p portcullis-audit --example append_cost [disk|kernel] [callers] [records] [DIR]`
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measuring tool")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a measuring tool"
+)]
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -52,6 +52,7 @@ impl Options {
     /// The defaults: receipts for what is on disk, up to sixteen segments of 16 MiB, a checkpoint
     /// after 256 entries or one second, 4,096 records in the queue. The signer's key names the
     /// origin.
+    #[expect(clippy::disallowed_methods, reason = "the default of a clock that tests replace")]
     pub fn new(
         dir: PathBuf,
         tenant: String,

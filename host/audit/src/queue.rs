@@ -75,6 +75,7 @@ impl Pending {
     /// # Errors
     /// The record is not durable, or not within this time. Then it may become durable later, or
     /// never: as after a crash, whoever needs it appends it again.
+    #[expect(clippy::disallowed_methods, reason = "the limit is that of a real disk")]
     pub fn wait_within(mut self, limit: Duration) -> Result<Receipt, NotDurable> {
         struct Unpark(Thread);
         impl Wake for Unpark {

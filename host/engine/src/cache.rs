@@ -83,6 +83,10 @@ impl Cache {
     }
 
     /// What is kept under this name.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file's time is compared with those of other files"
+    )]
     pub(crate) fn open(&self, name: &str) -> CachedPlugin {
         let mut bytes = Vec::new();
         let file = match open_regular(&self.path(name)) {

@@ -41,6 +41,7 @@ impl Default for Confinement {
 
 impl Confinement {
     /// Has a child do it, unless that is given up: then the child is ended.
+    #[expect(clippy::disallowed_methods, reason = "the limit is that of a real process")]
     pub(crate) fn prepare(
         &self,
         job: &PrepareJob<'_>,
@@ -206,6 +207,7 @@ struct ChildOutput {
 }
 
 /// Gives the job, takes the answer, and ends the child where that takes too long or is given up.
+#[expect(clippy::disallowed_methods, reason = "the limit is that of a real process")]
 fn converse(
     child: &mut Process,
     job: &PrepareJob<'_>,

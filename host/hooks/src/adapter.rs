@@ -64,7 +64,7 @@ pub(crate) trait Adapter: Sync {
         false
     }
 
-    /// Whether [`OnFailure::Restricted`] means something here; elsewhere it is as closed.
+    /// Whether [`OnFailure::Restricted`](crate::OnFailure::Restricted) differs from closed here.
     fn offers_restricted(&self) -> bool {
         false
     }

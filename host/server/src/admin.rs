@@ -34,6 +34,7 @@ use portcullis_model::escape::escape_lines;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::error::StartError;
 use crate::http::connection::{Connection, PendingResponses};
 use crate::http::head_scanner::HeadReport;
@@ -98,7 +99,7 @@ impl Admin {
         };
         let server = Arc::new(AdminServer {
             frontend: Arc::clone(frontend),
-            begin: Instant::now(),
+            begin: monotonic_now(),
             started_at: frontend.clock.now(),
             context: OnceLock::new(),
         });
@@ -263,8 +264,10 @@ fn page(server: &AdminServer, path: &str) -> Response<Bytes> {
             reply(StatusCode::OK, PROMETHEUS, page)
         }
         _ => {
-            let status = context
-                .map_or_else(|| starting::status(frontend, server.begin.elapsed()), status::json);
+            let status = context.map_or_else(
+                || starting::status(frontend, elapsed_since(server.begin)),
+                status::json,
+            );
             reply(StatusCode::OK, JSON, format!("{status}\n"))
         }
     }

@@ -1,10 +1,12 @@
 //! The host's clock, injected so that tests never wait for it.
 //!
-//! Invariant: wall time for records and plugins, monotonic time for budgets; decisions and records take their time from here. Limits of threads, sockets and files read the system's monotonic clock themselves.
+//! Invariant: every reading of a system clock in this crate is in this file. Decisions and records
+//! take their time from a [`Clock`]; limits of threads, sockets and files, which wait for real
+//! operations, take theirs from [`monotonic_now`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, SystemTimeError, UNIX_EPOCH};
 
 use portcullis_model::Millis;
 
@@ -35,7 +37,7 @@ impl Clock {
     pub fn now(&self) -> Millis {
         match &self.source {
             Source::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = since_epoch().unwrap_or_default();
                 Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
             Source::Fixed(now) => Millis(now.load(Ordering::Relaxed)),
@@ -44,6 +46,26 @@ impl Clock {
 
     /// Monotonic time, for budgets.
     pub fn instant(&self) -> Instant {
-        Instant::now()
+        monotonic_now()
     }
+}
+
+/// Returns the monotonic time, for limits of operations that really take their time.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+pub fn monotonic_now() -> Instant {
+    Instant::now()
+}
+
+/// Returns the monotonic time that has passed since a moment.
+pub fn elapsed_since(moment: Instant) -> Duration {
+    monotonic_now().saturating_duration_since(moment)
+}
+
+/// Returns the time of the machine's clock since 1970.
+///
+/// # Errors
+/// The clock shows a time before 1970.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+pub fn since_epoch() -> Result<Duration, SystemTimeError> {
+    SystemTime::now().duration_since(UNIX_EPOCH)
 }

@@ -9,10 +9,11 @@
 use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::clock::monotonic_now;
 use crate::error::StartError;
 
 /// A thread. Where this is dropped, it is told to end and not waited for.
@@ -86,9 +87,9 @@ impl StopToken {
     /// Sleeps for so long, or until the thread is to end; returns whether it is. For the worker's
     /// own thread, which is the one that a stop wakes.
     pub fn sleep(&self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
+        let until = monotonic_now() + limit;
         while !self.is_set() {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(monotonic_now());
             if left.is_zero() {
                 return false;
             }

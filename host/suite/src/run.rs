@@ -43,6 +43,7 @@ pub struct RunBounds {
 }
 
 /// Tries a plugin. Where the engine's preparations are given up, so is the rest of it, as if it were late.
+#[expect(clippy::disallowed_methods, reason = "the limit is that of plugins that really run")]
 pub fn run(
     plan: &Plan,
     engine: &Engine,

@@ -184,6 +184,10 @@ impl Doctor {
     }
 
     /// Everything, in the order in which one thing needs the other.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command measures, or waits for, a real host"
+    )]
     async fn examine(&self, target: &Target, findings: &mut Findings) -> CliResult {
         let limit = target.kind.platform_limit() + Duration::from_secs(1);
         let within =
@@ -333,6 +337,10 @@ impl Doctor {
     }
 
     /// A request with an event id of its own.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command measures, or waits for, a real host"
+    )]
     fn body(&self, target: &Target, what: &str) -> CliResult<Bytes> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let event = format!("{MARK}-{now}-{what}");

@@ -27,6 +27,10 @@ pub struct Bench {
 
 impl Bench {
     /// Does it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command measures, or waits for, a real host"
+    )]
     pub fn run(self) -> CliResult {
         let prompt = self.asked.prepare()?;
         let TestCall::Evaluate(incoming) = &prompt.question else {
@@ -71,6 +75,7 @@ impl Bench {
 }
 
 /// One call, its cleaning up included, in microseconds.
+#[expect(clippy::disallowed_methods, reason = "the command measures, or waits for, a real host")]
 fn ask(plugin: &PreparedPlugin, view: &View<'_>) -> CliResult<f64> {
     let begun = Instant::now();
     let evaluation = plugin.evaluate(view, plugin.time());

@@ -107,6 +107,10 @@ impl Replicas {
     }
 
     /// Asks until every host has it active or refuses it, at most so long.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command measures, or waits for, a real host"
+    )]
     pub fn wait(
         &self,
         set: &ReleaseSet,

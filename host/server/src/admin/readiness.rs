@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::AdminContext;
 use crate::bindings::breaker::BreakerState;
 use crate::bindings::generation::{Bindings, Generation};
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::http::date::clock_has_date;
 use crate::loading::expiry::{Urgency, expirations};
 use crate::registry::Outcome;
@@ -379,7 +380,7 @@ pub fn observe_log(context: &AdminContext) {
     watch.stuck = match watch.stuck {
         _ if health.durable >= health.next => None,
         Some((durable, since)) if durable == health.durable => Some((durable, since)),
-        _ => Some((health.durable, Instant::now())),
+        _ => Some((health.durable, monotonic_now())),
     };
 }
 
@@ -387,7 +388,7 @@ pub fn observe_log(context: &AdminContext) {
 fn stuck_since(context: &AdminContext) -> Option<Duration> {
     observe_log(context);
     let watch = context.log.lock().unwrap_or_else(PoisonError::into_inner);
-    watch.stuck.map(|(_, since)| since.elapsed()).filter(|since| *since >= STALLED)
+    watch.stuck.map(|(_, since)| elapsed_since(since)).filter(|since| *since >= STALLED)
 }
 
 /// The problem with this machine's clock, as far as the host can tell.

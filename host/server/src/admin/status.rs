@@ -7,6 +7,7 @@ use super::{AdminContext, Readiness};
 use crate::bindings::breaker::BreakerState;
 use crate::bindings::candidate::DivergenceCounts;
 use crate::bindings::generation::Binding;
+use crate::clock::elapsed_since;
 use crate::observe::budget::micros;
 use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::{Hook, Host};
@@ -41,7 +42,7 @@ pub fn json(context: &AdminContext) -> Value {
     json!({
         "build": env!("CARGO_PKG_VERSION"),
         "tenant": host.config.tenant,
-        "up_seconds": context.begin.elapsed().as_secs(),
+        "up_seconds": elapsed_since(context.begin).as_secs(),
         "now": host.clock.now().0,
         "time": time(host),
         "configuration": active_config.config.digest.to_string(),

@@ -17,6 +17,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use portcullis_files::{ReadError, Stamp, list_newest, read_bounded};
 use serde::Deserialize;
 
+use crate::clock::{elapsed_since, monotonic_now};
+
 /// A code and a sentence: why a file opens nothing.
 pub type Refused = (&'static str, String);
 
@@ -67,13 +69,13 @@ struct File {
 impl BreakGlassFolder {
     /// Looks; `open` are the ids of documents that are open. `None` where it is too early.
     pub fn poll(&mut self, folder: &Path, open: &[String]) -> Option<FolderPoll> {
-        let begin = Instant::now();
+        let begin = monotonic_now();
         if self.next.is_some_and(|next| begin < next) {
             return None;
         }
         let looked = self.read(folder, open);
-        let pause = begin.elapsed().saturating_mul(PAUSE).min(MAX_PAUSE);
-        self.next = Some(Instant::now() + pause);
+        let pause = elapsed_since(begin).saturating_mul(PAUSE).min(MAX_PAUSE);
+        self.next = Some(monotonic_now() + pause);
         Some(looked)
     }
 

@@ -25,6 +25,7 @@ use portcullis_model::{Digest, Millis};
 use portcullis_trust::{BreakGlass, Envelope, Refusal, TrustHistory, TrustRoot};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::config::Config;
 use crate::fs::file_worker::{FileWorker, FileWorkers, POLL_LIMIT};
 use crate::fs::late_read::{LateRead, unchanged};
@@ -151,7 +152,7 @@ impl ActiveOverride {
 
     /// Whether its time is not over.
     pub fn is_active(&self) -> bool {
-        Instant::now() < self.expires
+        monotonic_now() < self.expires
     }
 }
 
@@ -374,8 +375,8 @@ impl BreakGlassState {
             id: document.id.clone(),
             waives: document.waives.clone(),
             fail_open: document.fail_open,
-            expires: Instant::now() + Duration::from_millis(left),
-            opened_at: Instant::now(),
+            expires: monotonic_now() + Duration::from_millis(left),
+            opened_at: monotonic_now(),
             used_before: opened.used,
             calls: AtomicU64::new(0),
         })));
@@ -463,12 +464,13 @@ impl BreakGlassState {
         for (_, place) in &context.hooks {
             let Some(open) = place.load_full() else { continue };
             let Some(opened) = state.documents.documents.get_mut(&open.id) else { continue };
-            let since = u64::try_from(open.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let since =
+                u64::try_from(elapsed_since(open.opened_at).as_millis()).unwrap_or(u64::MAX);
             opened.used = opened.used.max(open.used_before.saturating_add(since));
             is_open |= !opened.closed;
         }
-        if is_open && state.saved.is_none_or(|saved| saved.elapsed() >= SAVE_EVERY) {
-            state.saved = Some(Instant::now());
+        if is_open && state.saved.is_none_or(|saved| elapsed_since(saved) >= SAVE_EVERY) {
+            state.saved = Some(monotonic_now());
             self.save(state);
         }
     }
@@ -593,10 +595,10 @@ impl State {
     }
 
     fn remind(&mut self, context: &BreakGlassContext<'_>) {
-        if self.reminded.is_some_and(|reminded| reminded.elapsed() < REMIND_EVERY) {
+        if self.reminded.is_some_and(|reminded| elapsed_since(reminded) < REMIND_EVERY) {
             return;
         }
-        self.reminded = Some(Instant::now());
+        self.reminded = Some(monotonic_now());
         for (name, place) in &context.hooks {
             if let Some(open) = current(place) {
                 let calls = open.calls.load(Ordering::Relaxed);

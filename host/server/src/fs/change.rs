@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use portcullis_files::{MAX_ENTRIES, Stamp, list_bounded, list_newest};
 use portcullis_model::{Digest, sha256};
 
+use crate::clock::monotonic_now;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
 use crate::fs::folder::MAX_FILES;
 use crate::fs::release_paths::ReleasePaths;
@@ -73,7 +74,7 @@ impl ReleasePoll {
     /// are looked at each time. The whole folders are listed when they have changed, for a while
     /// after that, now and then, and each time where the poll is `thorough`.
     pub fn poll(&mut self, paths: &ReleasePaths, used: &[PathBuf], thorough: bool) -> Digest {
-        let now = Instant::now();
+        let now = monotonic_now();
         let folders = [&paths.plugins, &paths.settings].map(|folder| Stamp::of(folder));
         let used: Vec<_> = used.iter().map(|path| (path.clone(), Stamp::of(path))).collect();
         let same = |listed: &&Listed| listed.folders == folders && listed.used == used;

@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::clock::{elapsed_since, monotonic_now};
+
 /// One kind of file operation, such as the polls of one folder.
 #[derive(Clone)]
 pub struct FileWorker {
@@ -107,14 +109,14 @@ pub struct Heartbeat(Mutex<Option<Instant>>);
 impl Heartbeat {
     /// Notes that the thread has come round.
     pub fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(monotonic_now());
     }
 
     /// Returns for how long the thread has not come round, where that is too long; `None` before
     /// its first round.
     pub fn silent_for(&self) -> Option<Duration> {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.map(|last| last.elapsed()).filter(|silent| *silent >= SILENT_AFTER)
+        last.map(elapsed_since).filter(|silent| *silent >= SILENT_AFTER)
     }
 }
 
@@ -135,8 +137,8 @@ impl FileWorker {
         limit: Duration,
         operation: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let end = Instant::now() + limit;
-        self.run_while(operation, limit, || Instant::now() < end)
+        let end = monotonic_now() + limit;
+        self.run_while(operation, limit, || monotonic_now() < end)
     }
 
     /// Runs an operation and asks `go_on` every `round` until it has returned. Returns `None` as
@@ -186,14 +188,14 @@ impl FileWorker {
     /// any file system that answers takes.
     pub fn stalled_for(&self) -> Option<Duration> {
         let since = *self.shared.since();
-        since.map(|since| since.elapsed()).filter(|elapsed| *elapsed >= self.hangs_after)
+        since.map(elapsed_since).filter(|elapsed| *elapsed >= self.hangs_after)
     }
 
     /// Waits for at most `limit` until nothing is in progress, and begins. An operation that hangs
     /// already is not waited for.
     fn begin(&self, limit: Duration) -> bool {
         let since = self.shared.since();
-        if since.is_some_and(|since| since.elapsed() >= limit.min(self.hangs_after)) {
+        if since.is_some_and(|since| elapsed_since(since) >= limit.min(self.hangs_after)) {
             return false;
         }
         let waited = self.shared.ended.wait_timeout_while(since, limit, |since| since.is_some());
@@ -201,7 +203,7 @@ impl FileWorker {
         if since.is_some() {
             return false;
         }
-        *since = Some(Instant::now());
+        *since = Some(monotonic_now());
         true
     }
 }

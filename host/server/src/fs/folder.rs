@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_files::{MAX_ENTRIES, Stamp, list_bounded, list_newest, open_regular, read_bounded};
 use portcullis_model::{Digest, sha256};
 use portcullis_trust::Envelope;
 use sha2::{Digest as _, Sha256};
+
+use crate::clock::since_epoch;
 
 /// The files of a folder, as far as their names end as they should.
 #[derive(Debug, Default)]
@@ -214,7 +215,7 @@ impl DigestCache {
         of: fn(&mut CachedDigests) -> &mut HashMap<Stamp, T>,
         digest: T,
     ) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = since_epoch().unwrap_or_default().as_secs();
         let settled = i64::try_from(now)
             .is_ok_and(|now| now.saturating_sub(file.stamp.changed().0) >= SETTLED_AFTER_S);
         if settled && Stamp::of(&file.path) == Some(file.stamp) {

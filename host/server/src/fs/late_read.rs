@@ -8,11 +8,12 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_files::Stamp;
 use portcullis_model::Digest;
 
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::fs::file_worker::FileWorker;
 
 /// One kind of read. At most one is in progress.
@@ -78,11 +79,11 @@ pub fn unchanged(
     limit: Duration,
     files: Vec<(PathBuf, Option<Stamp>)>,
 ) -> Vec<bool> {
-    let begin = Instant::now();
+    let begin = monotonic_now();
     let mut told = Vec::new();
     for (path, stamp) in files {
         let is_unchanged = move || stamp.is_some() && Stamp::of(&path) == stamp;
-        let left = (limit * CHECK_LIMITS).saturating_sub(begin.elapsed());
+        let left = (limit * CHECK_LIMITS).saturating_sub(elapsed_since(begin));
         match worker.run(limit.min(left), is_unchanged) {
             Some(is_unchanged) => told.push(is_unchanged),
             None => break,

@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
+use crate::clock::monotonic_now;
 use crate::http::http1_watch::{self, Http1Watch};
 use crate::net::connection_limit::CallGuard;
 use crate::net::frame_gate::{FrameGate, Intake, Next, Unfinished};
@@ -309,22 +310,22 @@ impl ActivityTracker {
     /// It begins now.
     pub fn new() -> Self {
         Self {
-            state: Rc::new(Cell::new((0, Instant::now()))),
+            state: Rc::new(Cell::new((0, monotonic_now()))),
             unflushed: Rc::default(),
-            bodies: Rc::new(Cell::new((0, Instant::now()))),
+            bodies: Rc::new(Cell::new((0, monotonic_now()))),
             waker: Rc::default(),
         }
     }
 
     /// A call begins.
     pub fn begin(&self) -> InFlight {
-        self.state.set((self.state.get().0 + 1, Instant::now()));
+        self.state.set((self.state.get().0 + 1, monotonic_now()));
         InFlight(self.clone())
     }
 
     /// Something happened now.
     pub fn touch(&self) {
-        self.state.set((self.state.get().0, Instant::now()));
+        self.state.set((self.state.get().0, monotonic_now()));
     }
 
     /// Waits until the answer of every call has left.
@@ -373,7 +374,7 @@ impl InFlight {
     pub fn await_body(&self, limit: Duration) -> AwaitedBody {
         let Self(activity) = self;
         let (waits, until) = activity.bodies.get();
-        activity.bodies.set((waits + 1, until.max(Instant::now() + limit + GRACE)));
+        activity.bodies.set((waits + 1, until.max(monotonic_now() + limit + GRACE)));
         AwaitedBody(activity.clone())
     }
 }
@@ -389,7 +390,7 @@ impl Drop for AwaitedBody {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.state.set((self.0.state.get().0.saturating_sub(1), Instant::now()));
+        self.0.state.set((self.0.state.get().0.saturating_sub(1), monotonic_now()));
         // The protocol has the last byte of its answer, and has yet to write it.
         self.0.unflushed.set(true);
         self.0.wake();

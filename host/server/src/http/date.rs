@@ -5,18 +5,19 @@
 //! one that cannot tell the date, and answers then have no `Date` (RFC 9110 section 6.6.1). The HTTP
 //! library cannot write HTTP/1.1 with such a clock, so that connections are answered by hand.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::header::HeaderValue;
 use hyper::{StatusCode, header};
 use portcullis_model::Millis;
 
 use super::http1_watch::Http1Watch;
+use crate::clock::{monotonic_now, since_epoch};
 use crate::logging::log_limit::LOG_LIMITS;
 
 /// Whether this machine's clock shows a moment that can be written as an HTTP date.
 pub fn clock_has_date() -> bool {
-    SystemTime::now().duration_since(UNIX_EPOCH).is_ok_and(has_date)
+    since_epoch().is_ok_and(has_date)
 }
 
 /// A moment as an HTTP date. `None` where it cannot be written as one.
@@ -27,7 +28,7 @@ pub fn http_date(now: Millis) -> Option<String> {
 
 /// Gives an answer its `Date`, where this machine's clock can tell it.
 pub fn put_date(headers: &mut header::HeaderMap) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok().filter(|since| has_date(*since));
+    let since = since_epoch().ok().filter(|since| has_date(*since));
     let date = since.map(|since| httpdate::fmt_http_date(UNIX_EPOCH + since));
     if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
         headers.insert(header::DATE, date);
@@ -37,7 +38,7 @@ pub fn put_date(headers: &mut header::HeaderMap) {
 /// Takes a connection from the HTTP library because the clock has no date.
 pub fn give_up_without_date(watch: &Http1Watch) {
     watch.give_up(StatusCode::INTERNAL_SERVER_ERROR);
-    if LOG_LIMITS.allows(NO_DATE, "", std::time::Instant::now()) {
+    if LOG_LIMITS.allows(NO_DATE, "", monotonic_now()) {
         tracing::error!(
             event = NO_DATE,
             "this machine's clock shows a year before 1970 or after 9999: calls over HTTP/1.1 get \

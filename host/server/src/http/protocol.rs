@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::clock::monotonic_now;
 use crate::http::connection::{ActivityTracker, Connection, PendingResponses, TrackedBody};
 use crate::http::head::MAX_HEAD;
 use crate::http::head_scanner::HeadReport;
@@ -185,7 +186,7 @@ async fn detect_protocol(
     frontend: &Frontend,
     mut stop: StopToken,
 ) -> Option<(Vec<u8>, bool)> {
-    let accepted = Instant::now();
+    let accepted = monotonic_now();
     let head = Duration::from_millis(frontend.active_config().config.listen.header_timeout_ms);
     let read = async {
         let mut said = Vec::with_capacity(PREFACE.len());
@@ -387,7 +388,7 @@ where
             }
             () = sleep_until(quiet.into()) => {
                 if leaving {
-                    if goodbye_at() > Instant::now() {
+                    if goodbye_at() > monotonic_now() {
                         continue;
                     }
                     return tracing::debug!(
@@ -395,7 +396,7 @@ where
                         "a client did not end its connection in time; the host closed it"
                     );
                 }
-                if idle_deadline() <= Instant::now() {
+                if idle_deadline() <= monotonic_now() {
                     connection.as_mut().graceful_shutdown();
                     activity.touch();
                     leaving = true;

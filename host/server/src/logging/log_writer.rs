@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::{elapsed_since, monotonic_now};
 
 /// Puts log lines into the queue. A clone feeds the same queue.
 #[derive(Clone)]
@@ -47,8 +49,8 @@ impl LogWriter {
 
     /// Waits until every line in the queue is written, at most for `limit`. For the end of the process.
     pub fn flush(&self, limit: Duration) {
-        let begin = Instant::now();
-        while self.waiting.load(Ordering::Acquire) > 0 && begin.elapsed() < limit {
+        let begin = monotonic_now();
+        while self.waiting.load(Ordering::Acquire) > 0 && elapsed_since(begin) < limit {
             thread::sleep(FLUSH_POLL);
         }
     }

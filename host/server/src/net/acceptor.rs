@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection_limit::{ConnectionLimiter, ConnectionSlot, Rejected};
 use super::socket::abort;
+use crate::clock::monotonic_now;
 use crate::logging::log_limit::LOG_LIMITS;
 
 /// A socket on its way to the runtime that serves it, and its place among the connections.
@@ -112,8 +113,8 @@ impl Acceptor {
             self.take(stream, peer).await;
         }
         drop((listener, backlog));
-        let until = Instant::now() + BEGIN_GRACE;
-        while Rc::strong_count(&self.workers) > 1 && Instant::now() < until {
+        let until = monotonic_now() + BEGIN_GRACE;
+        while Rc::strong_count(&self.workers) > 1 && monotonic_now() < until {
             sleep(GRACE_ROUND).await;
         }
     }
@@ -177,9 +178,9 @@ impl Acceptor {
         sent_bytes: bool,
     ) -> Option<Arc<ConnectionSlot>> {
         let most = self.limiter.limits().connections;
-        let until = Instant::now() + MAX_WAIT;
+        let until = monotonic_now() + MAX_WAIT;
         let rejected = loop {
-            let now = Instant::now();
+            let now = monotonic_now();
             match self.limiter.acquire(address, sent_bytes, now) {
                 Ok(slot) => {
                     // Those that were evicted end soon; descriptors are kept for so many of them.
@@ -207,7 +208,7 @@ impl Acceptor {
             // The peer left again, or its packet was refused: the next one is another's.
             return;
         }
-        let now = Instant::now();
+        let now = monotonic_now();
         if LOG_LIMITS.allows(ACCEPT_FAILED, "", now) {
             tracing::warn!(
                 event = ACCEPT_FAILED,
@@ -260,7 +261,7 @@ impl Waiting {
             return;
         }
         if !self.headed
-            && let Err(rejected) = self.slot.mark_started(Instant::now())
+            && let Err(rejected) = self.slot.mark_started(monotonic_now())
         {
             log_rejected(rejected);
             abort(&stream);
@@ -295,7 +296,7 @@ async fn hand_over(
 /// Logs a new connection that gets no place: at once, or when its client has sent bytes or is
 /// known.
 pub fn log_rejected(rejected: Rejected) {
-    if LOG_LIMITS.allows(REJECTED, "", Instant::now()) {
+    if LOG_LIMITS.allows(REJECTED, "", monotonic_now()) {
         tracing::warn!(
             event = REJECTED,
             why = rejected.code(),
@@ -307,7 +308,7 @@ pub fn log_rejected(rejected: Rejected) {
 
 /// Logs a connection that was accepted and cannot be served.
 pub fn log_unserved(error: &io::Error) {
-    if LOG_LIMITS.allows(UNSERVED, "", Instant::now()) {
+    if LOG_LIMITS.allows(UNSERVED, "", monotonic_now()) {
         tracing::error!(
             event = UNSERVED,
             %error,

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::clock::{elapsed_since, monotonic_now};
+
 /// The progress of one start.
 pub struct Progress {
     finished: AtomicBool,
@@ -67,7 +69,7 @@ impl Progress {
         } else {
             tracing::debug!(event = "start.step", step, "the host began this step of its start");
         }
-        (current.step, current.since) = (step, Instant::now());
+        (current.step, current.since) = (step, monotonic_now());
     }
 
     /// Notes that an attempt failed; another one follows.
@@ -85,7 +87,7 @@ impl Progress {
     /// Ends the start.
     pub fn finish(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
-            let total_ms = millis(self.begun.elapsed());
+            let total_ms = millis(elapsed_since(self.begun));
             tracing::info!(event = "start.finished", total_ms, "the host finished its start");
         }
     }
@@ -99,8 +101,8 @@ impl Progress {
         let failure = current.failure.clone();
         Some(Unfinished {
             step: current.step.clone(),
-            step_time: current.since.elapsed(),
-            total_time: self.begun.elapsed(),
+            step_time: elapsed_since(current.since),
+            total_time: elapsed_since(self.begun),
             hint: failure.as_ref().and_then(|failure| failure.hint.clone()),
             failure: failure.map(|failure| failure.reason),
             failures: current.failures,
@@ -114,7 +116,7 @@ impl Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        let now = Instant::now();
+        let now = monotonic_now();
         let step = "reading the configuration".to_owned();
         let current = Current { step, since: now, failure: None, failures: 0 };
         Self { finished: AtomicBool::new(false), begun: now, current: Mutex::new(current) }

@@ -4,10 +4,9 @@
 //! before it was durable, so that what happened while the log took nothing is in it afterwards. A record that
 //! the log can never take is dropped and logged. Bounded by whoever adds. No I/O of its own.
 
-use std::time::Instant;
-
 use portcullis_audit::{AppendError, Entry, Log, Pending};
 
+use crate::clock::monotonic_now;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::recorder::open_tally::poll;
 
@@ -69,7 +68,7 @@ impl<T> PendingRecords<T> {
         }
         for (place, why) in refused.into_iter().rev() {
             let kind = self.waiting.remove(place).entry.kind;
-            if LOG_LIMITS.allows("log.append-failed", kind, Instant::now()) {
+            if LOG_LIMITS.allows("log.append-failed", kind, monotonic_now()) {
                 tracing::error!(
                     event = "log.append-failed",
                     kind,

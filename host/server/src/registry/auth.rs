@@ -18,6 +18,7 @@ use portcullis_registry::{Challenge, Repository, challenges};
 use zeroize::Zeroizing;
 
 use super::error::RegistryError;
+use crate::clock::monotonic_now;
 use crate::config::registry::Access;
 use crate::net::outbound::{Outbound, parse_url};
 
@@ -55,7 +56,7 @@ impl CredentialCache {
     pub fn header(&self, repository: &Repository, purpose: Purpose) -> Option<HeaderValue> {
         let held = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
         let held = held.get(&(repository.clone(), purpose))?;
-        held.until.is_none_or(|until| Instant::now() < until).then(|| held.header.clone())
+        held.until.is_none_or(|until| monotonic_now() < until).then(|| held.header.clone())
     }
 
     /// Does what an answer of 401 asks for, as far as it can be done.
@@ -101,7 +102,7 @@ impl CredentialCache {
                 })?;
                 CachedCredential {
                     header: basic(credential)?,
-                    until: Some(Instant::now() + KEEP_PASSWORD),
+                    until: Some(monotonic_now() + KEEP_PASSWORD),
                 }
             }
             None => return Err(denied("the registry names no supported way to authenticate")),
@@ -207,7 +208,7 @@ async fn token(
     let header = secret(&format!("Bearer {token}"))
         .ok_or_else(|| denied("the token cannot be sent in a header"))?;
     // A tenth of its life early: it must last for the request it is shown with.
-    let until = Some(Instant::now() + Duration::from_secs(life) * 9 / 10);
+    let until = Some(monotonic_now() + Duration::from_secs(life) * 9 / 10);
     Ok(CachedCredential { header, until })
 }
 

@@ -21,6 +21,7 @@ use tokio::time::timeout_at;
 
 use super::auth::{CredentialCache, Purpose};
 use super::error::RegistryError;
+use crate::clock::monotonic_now;
 use crate::config::registry::Access;
 use crate::error::StartError;
 use crate::net::outbound::{Outbound, OutboundConfig, OutboundError, failed};
@@ -324,7 +325,7 @@ impl Client {
     }
 
     fn until(&self) -> Instant {
-        Instant::now() + self.access.timeout
+        monotonic_now() + self.access.timeout
     }
 
     /// Reads something: follows redirects, and gives an answer of 200 alone.

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use portcullis_model::Digest;
 
 use crate::admin::Admin;
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::error::StartError;
 use crate::fs::change::{Folders, ReleasePoll, WatchedFiles};
 use crate::fs::file_worker::POLL_LIMIT;
@@ -136,7 +137,7 @@ impl MaintenanceLoop {
             inbox,
             stop,
             seen,
-            polled: Instant::now(),
+            polled: monotonic_now(),
             is_poll_requested: false,
             is_repeat_requested: false,
             poll: Arc::default(),
@@ -144,7 +145,7 @@ impl MaintenanceLoop {
             scan_due: true,
             rejected_components: RecordRate::default(),
             time_documents: RecordRate::default(),
-            retry: Retry::new(Instant::now()),
+            retry: Retry::new(monotonic_now()),
         }
     }
 
@@ -186,7 +187,7 @@ impl MaintenanceLoop {
         let host = &self.host;
         let nothing_decides = host.active_config.load().generation.is_none();
         let not_kept = host.conditions.copy_failure().is_some();
-        self.retry.is_due(Instant::now(), nothing_decides, not_kept)
+        self.retry.is_due(monotonic_now(), nothing_decides, not_kept)
     }
 
     /// Whether a look is due, and if so, whether somebody asked for it.
@@ -194,9 +195,9 @@ impl MaintenanceLoop {
         let asked = std::mem::take(&mut self.is_poll_requested);
         let watch = self.host.active_config.load().config.release.watch_ms;
         let pause = pause(watch, self.is_unread());
-        let due = asked || pause.is_some_and(|pause| self.polled.elapsed() >= pause);
+        let due = asked || pause.is_some_and(|pause| elapsed_since(self.polled) >= pause);
         due.then(|| {
-            self.polled = Instant::now();
+            self.polled = monotonic_now();
             asked
         })
     }

@@ -6,6 +6,7 @@
 //! again, with a pause that grows; it ends the process only where the operator asked for that. A
 //! step that hangs keeps no call, no signal and no admin page waiting.
 
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::release::activate::activate_at_start;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -219,8 +220,10 @@ impl Work {
     fn report(&mut self, failed: &StartError) {
         let (why, hint) = (failed.to_string(), failed.hint());
         self.frontend.progress.failed(why.clone(), hint.clone());
-        let known =
-            self.logged.as_ref().is_some_and(|(at, text)| *text == why && at.elapsed() < LOG_EVERY);
+        let known = self
+            .logged
+            .as_ref()
+            .is_some_and(|(at, text)| *text == why && elapsed_since(*at) < LOG_EVERY);
         if known {
             return;
         }
@@ -231,7 +234,7 @@ impl Work {
             "the host cannot finish its start: every call gets its safe answer, and the host tries \
              again"
         );
-        self.logged = Some((Instant::now(), why));
+        self.logged = Some((monotonic_now(), why));
     }
 
     fn stopping(&self) -> bool {

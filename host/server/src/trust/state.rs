@@ -23,7 +23,7 @@ use portcullis_model::{Digest, Millis};
 use portcullis_tlog::Record;
 use portcullis_trust::{TrustHistory, TrustRoot};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, elapsed_since, monotonic_now};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::fs::file_worker::{FileWorkers, START_LIMIT};
@@ -346,7 +346,7 @@ impl TrustState {
         self.read_head();
         self.learn(&learn());
         self.retry_records(log);
-        let due = self.saved.is_none_or(|saved| saved.elapsed() > SAVE_EVERY);
+        let due = self.saved.is_none_or(|saved| elapsed_since(saved) > SAVE_EVERY);
         if due {
             self.save_or_log();
         } else if head != self.state.head {
@@ -392,7 +392,7 @@ impl TrustState {
         if let Err(error) = self.save() {
             // The next round tries again.
             self.saved = None;
-            if LOG_LIMITS.allows("trust.state-not-written", "", Instant::now()) {
+            if LOG_LIMITS.allows("trust.state-not-written", "", monotonic_now()) {
                 tracing::error!(
                     event = "trust.state-not-written",
                     %error,
@@ -425,7 +425,7 @@ impl TrustState {
         // A disk that is full here must not keep the second copy as it was.
         self.copy_out();
         written?;
-        self.saved = Some(Instant::now());
+        self.saved = Some(monotonic_now());
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use portcullis_audit::{RecordTime, TimeMark};
 use portcullis_model::Millis;
 
 use super::clock_machine::{ClockMachine, ClockReading, is_fresh, millis};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 
 /// The time that the host goes by, for all threads.
 pub struct TrustedTime {
@@ -109,7 +109,7 @@ impl TrustedTime {
     /// is later; 0 where nothing is known. `documents` are the times at which verified documents
     /// were made.
     pub fn new(clock: Clock, floor: Millis, documents: &[Millis]) -> Self {
-        let began = Instant::now();
+        let began = monotonic_now();
         let machine = ClockMachine::new(floor, documents, ClockReading::first(clock.now()));
         Self { clock, began, observed: AtomicU64::new(0), state: Mutex::new(machine) }
     }

@@ -9,6 +9,7 @@ use super::Target;
 use super::findings::Findings;
 
 /// Speaks of the connection and of what was shown while it was made.
+#[expect(clippy::disallowed_methods, reason = "the command measures, or waits for, a real host")]
 pub fn look(target: &Target, connection: Result<&Connection, &String>, findings: &mut Findings) {
     let shown = target.place.certificates();
     match connection {

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::ranking::Tier;
 use super::{ConnectionLimiter, Rejected};
+use crate::clock::monotonic_now;
 use crate::net::networks::Prefix;
 use crate::net::tls::Peer;
 
@@ -150,7 +151,7 @@ impl Drop for ConnectionSlot {
 impl Drop for CallGuard {
     fn drop(&mut self) {
         if self.counted {
-            self.slot.limiter.lock().end_call(self.slot.id, Instant::now());
+            self.slot.limiter.lock().end_call(self.slot.id, monotonic_now());
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
@@ -15,6 +15,7 @@ use hyper::{Request, Uri};
 use tokio::runtime::Runtime;
 
 use super::{Counts, Trace, otlp};
+use crate::clock::monotonic_now;
 use crate::error::StartError;
 use crate::net::outbound::Outbound;
 use crate::worker::StopToken;
@@ -96,7 +97,7 @@ impl Exporter {
         let request = request.body(body).map_err(|error| error.to_string())?;
         let answer = self
             .outbound
-            .send(request, Instant::now() + EXPORT_TIMEOUT)
+            .send(request, monotonic_now() + EXPORT_TIMEOUT)
             .await
             .map_err(|error| error.to_string())?;
         if answer.status().is_success() {
@@ -110,9 +111,9 @@ impl Exporter {
 /// Returns the spans of a short time, up to a batch, and whether no more can come.
 fn next_batch(traces: &Receiver<Box<Trace>>) -> (Vec<Trace>, bool) {
     let mut batch = Vec::new();
-    let until = Instant::now() + BATCH_TIMEOUT;
+    let until = monotonic_now() + BATCH_TIMEOUT;
     while batch.len() < MAX_BATCH {
-        match traces.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        match traces.recv_timeout(until.saturating_duration_since(monotonic_now())) {
             Ok(trace) => batch.push(*trace),
             Err(RecvTimeoutError::Timeout) => break,
             Err(RecvTimeoutError::Disconnected) => return (batch, true),

@@ -24,7 +24,7 @@ use portcullis_keys::KeyError;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 use crate::error::StartError;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::outbound::Outbound;
@@ -260,7 +260,7 @@ impl Platform {
             }
             Attempt::Retry(None, Duration::ZERO)
         };
-        let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
+        let until = monotonic_now() + Duration::from_millis(self.config.attempt_timeout_ms);
         let bearer = match self.tokens.get(until).await {
             Ok(bearer) => bearer,
             Err(error) => return again("the host got no token for a resume call", &error),
@@ -273,7 +273,7 @@ impl Platform {
             .body(Bytes::copy_from_slice(job.body.as_bytes()));
         // Its path is made of plain ids: the platform's own form of it.
         let Ok(request) = request else { return Attempt::Rejected(0) };
-        let until = Instant::now() + Duration::from_millis(self.config.attempt_timeout_ms);
+        let until = monotonic_now() + Duration::from_millis(self.config.attempt_timeout_ms);
         let answer = match context.outbound.send(request, until).await {
             Ok(answer) => answer,
             Err(error) => return again("a resume call failed", &error),
@@ -351,7 +351,7 @@ async fn finish(log: &Log, platform: &str, entry: &Entry, kept: CommittedCall) {
             },
             Err(refused) => refused.to_string(),
         };
-        if LOG_LIMITS.allows(RESUME_UNRECORDED, platform, Instant::now()) {
+        if LOG_LIMITS.allows(RESUME_UNRECORDED, platform, monotonic_now()) {
             tracing::error!(
                 event = RESUME_UNRECORDED,
                 platform,

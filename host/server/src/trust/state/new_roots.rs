@@ -6,7 +6,6 @@
 //! file.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use portcullis_audit::{Entry, Log};
 use portcullis_model::json::build_members;
@@ -14,6 +13,7 @@ use portcullis_trust::{RevokedPlugins, TrustHistory, verify_revocations};
 
 use super::recording::root_fields;
 use super::{StartupFinding, TrustState};
+use crate::clock::monotonic_now;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::trust::roots::{ArrivedRoots, RejectedRoot, mark};
 
@@ -65,7 +65,7 @@ impl TrustState {
             return;
         }
         if let Err(error) = self.write_roots()
-            && LOG_LIMITS.allows("trust.root-not-kept", "", Instant::now())
+            && LOG_LIMITS.allows("trust.root-not-kept", "", monotonic_now())
         {
             tracing::error!(
                 event = "trust.root-not-kept",

@@ -6,7 +6,7 @@
 //! durable unnoticed is made twice, never left out. Writes no file of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_audit::{Entry, Log, Pending};
 use portcullis_model::Digest;
@@ -14,6 +14,7 @@ use portcullis_model::json::build_members;
 use portcullis_trust::{RevokedPlugins, TrustHistory, TrustRoot};
 
 use super::TrustState;
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::trust::roots::mark;
 
@@ -126,13 +127,14 @@ impl TrustState {
 
     /// Gives the log what it has not taken, unless it still takes nothing.
     pub(super) fn retry_records(&mut self, log: &Log) {
-        let is_due = self.retried.is_none_or(|retried| retried.elapsed() >= RETRY_RECORDS_EVERY);
+        let is_due =
+            self.retried.is_none_or(|retried| elapsed_since(retried) >= RETRY_RECORDS_EVERY);
         if !is_due || log.health().stopped.is_some() {
             return;
         }
         let lacks = self.state.unrecorded && self.is_ahead_of(&self.recorded_or_pending());
         if lacks || !self.findings.is_empty() {
-            self.retried = Some(Instant::now());
+            self.retried = Some(monotonic_now());
             self.record_startup_findings(log);
         }
     }
@@ -237,7 +239,7 @@ fn append(log: &Log, kind: &'static str, fields: String) -> bool {
         Ok(Err(error)) => error.to_string(),
         Err(refused) => refused.to_string(),
     };
-    if LOG_LIMITS.allows("trust.not-recorded", kind, Instant::now()) {
+    if LOG_LIMITS.allows("trust.not-recorded", kind, monotonic_now()) {
         tracing::error!(
             event = "trust.not-recorded",
             kind,
