@@ -249,3 +249,25 @@ fn what_is_left_out_is_left_out_wherever_it_stands_inside() {
     assert_eq!(without("/p", &["/p"]), r#""z""#, "itself is not inside itself");
     assert_eq!(without("/a", &["/nothing", "/p"]), r#"{"p":"x","q":[1,{"p":"y"}]}"#);
 }
+
+proptest! {
+    #[test]
+    fn bytes_that_need_no_escape_are_told_from_those_that_do(text in "[ -~]{0,7}([\"\\\\]|\\PC|[\u{0}-\u{20}]){0,20}") {
+        let mut quoted = String::new();
+        quote(&mut quoted, &text);
+        prop_assert_eq!(quoted, slow(&text));
+    }
+}
+
+fn slow(text: &str) -> String {
+    let escaped = text.chars().map(|char| match char {
+        '"' => "\\\"".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        control if control < ' ' => format!("\\u{:04x}", u32::from(control)),
+        plain => plain.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}

