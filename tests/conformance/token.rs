@@ -1,8 +1,8 @@
 //! `okta.token`: what Okta gets for a sign-in, and the record that each answer names.
 
 use portcullis_tests::{
-    Answer, Binding, CONFLICT, Raw, SignIn, TestDeployment, contract, digest, duties, leaf_hash,
-    now, rfc3339,
+    Answer, Binding, CONFLICT, Raw, SignIn, TestDeployment, contract, digest, duties,
+    hide_reference, leaf_hash, now, rfc3339,
 };
 use serde_json::{Value, json};
 
@@ -29,7 +29,8 @@ fn what_okta_gets_for_a_sign_in_and_where_it_is_recorded() {
     let english = "Segregation of duties: medication-order-write, pharmacy-dispense are already held by one \
         person and together allow dispense, prescribe, which rule PRESCRIBE-DISPENSE forbids. Please \
         contact the pharmacy.";
-    assert_eq!(conflict.summary(), english);
+    let english = format!("{english} Help-desk reference: REFERENCE.");
+    assert_eq!(hide_reference(conflict.summary()), english);
     for (locale, begins) in [
         ("de", "Funktionstrennung:"),
         ("de_CH", "Funktionstrennung:"),

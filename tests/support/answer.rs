@@ -76,3 +76,27 @@ impl Answer {
         operations
     }
 }
+
+/// Returns JSON with `REFERENCE` in the place of every help-desk reference that its texts end with:
+/// the references differ from run to run.
+pub fn hide_references(json: &Value) -> Value {
+    match json {
+        Value::String(text) => Value::String(hide_reference(text)),
+        Value::Array(values) => values.iter().map(hide_references).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (name.clone(), hide_references(value))).collect()
+        }
+        _ => json.clone(),
+    }
+}
+
+/// Returns a text with `REFERENCE` in the place of the help-desk reference that it ends with.
+pub fn hide_reference(text: &str) -> String {
+    let is_reference = |it: &str| {
+        it.len() == 8 && it.chars().all(|it| it.is_ascii_uppercase() || ('2'..='7').contains(&it))
+    };
+    match text.strip_suffix('.').and_then(|text| text.rsplit_once(": ")) {
+        Some((before, reference)) if is_reference(reference) => format!("{before}: REFERENCE."),
+        _ => text.to_owned(),
+    }
+}

@@ -39,7 +39,7 @@ mod shelf;
 mod tls;
 mod wat_plugin;
 
-pub use answer::Answer;
+pub use answer::{Answer, hide_reference, hide_references};
 pub use client::{Begun, Client, Raw, read};
 pub use clock::MovedClock;
 pub use collector::Collector;

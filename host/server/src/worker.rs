@@ -105,14 +105,14 @@ mod tests {
 
     #[test]
     fn a_stop_wakes_a_sleeping_thread_and_waits_for_its_end() {
-        let (done, last) = channel();
+        let (say, said) = channel();
         let worker = Worker::spawn("sleeper", move |stop| {
-            assert!(!stop.sleep(Duration::ZERO));
-            assert!(stop.sleep(Duration::from_secs(3_600)));
-            done.send(()).unwrap();
+            say.send(stop.sleep(Duration::ZERO)).unwrap();
+            say.send(stop.sleep(Duration::from_secs(3_600))).unwrap();
         });
+        assert!(!said.recv().unwrap());
         worker.unwrap().stop();
-        last.try_recv().unwrap();
+        assert!(said.try_recv().unwrap());
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub fn write(context: &AdminContext) -> String {
     page.one("portcullis_requests_in_flight", IN_PROGRESS, host.admission.in_flight());
     page.one(
         "portcullis_requests_in_flight_limit",
-        "The limit of calls in progress; further calls get the safe answer",
+        "The limit of calls in flight; further calls get the safe answer",
         host.admission.limit(),
     );
     let name = "portcullis_unrouted_requests_total";
@@ -274,7 +274,7 @@ impl Page {
             }
         }
         let name = "portcullis_duplicate_requests_total";
-        self.family(name, "counter", "Retries that got the cached response");
+        self.family(name, "counter", "Repeated calls that got the cached response");
         hooks.iter().for_each(|hook| self.sample(name, &of(hook, &[]), hook.metrics.duplicates()));
         let name = "portcullis_response_write_failures_total";
         self.family(name, "counter", "Answers that could not be sent completely");
