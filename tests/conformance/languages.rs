@@ -34,7 +34,8 @@ fn a_plugin_changes_its_language_under_calls() {
     // What people are told, and what the record says was found, is the same from each.
     let texts: Vec<_> = answers.iter().map(|answer| &answer.text).collect();
     const ENDED: &str = "You cannot sign in, because your employment has ended (status \
-         TERMINATED). Please ask the personnel department if that is wrong.";
+         TERMINATED). Please ask the personnel department if that is wrong. Help-desk reference: \
+         REFERENCE.";
     assert!(texts.iter().all(|text| *text == ENDED), "{texts:?}");
     let active = deployment.records_of("release.active");
     assert_eq!(active.len(), languages.len());
