@@ -41,11 +41,10 @@ fn what_okta_gets_for_a_form() {
             .map(|body| host.post("registration", body.to_string().as_bytes()))
             .collect();
         assert!(answers.iter().all(|answer| answer.status == 200));
-        assert!(
-            answers
-                .iter()
-                .all(|answer| answer.without_reference() == answers[0].without_reference())
-        );
+        let said = |answer: &Answer| {
+            (answer.json["commands"].clone(), hide_references(&answer.json["error"]))
+        };
+        assert!(answers.iter().all(|answer| said(answer) == said(&answers[0])));
         answers.into_iter().next().unwrap()
     };
     let new = |wish: &str| {
