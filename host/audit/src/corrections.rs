@@ -10,6 +10,7 @@ use portcullis_model::Digest;
 use portcullis_model::json::{ObjectWriter, build_members};
 use serde_json::{Map, Value};
 
+use crate::clock::since_epoch;
 use crate::entry::Entry;
 use portcullis_tlog::tree::Hash;
 
@@ -48,7 +49,7 @@ pub fn superseded(of: u64, answer: &Hash, cause: &str, left: u64) -> Entry {
     let fields = build_members(|fields| {
         fields
             .number("decision", of)
-            .text("response", &spelled(answer))
+            .display("response", Digest(*answer))
             .text("cause", cause)
             .number("sent_at", left);
     });
@@ -90,16 +91,12 @@ pub fn ring_damaged(least: u64, parts: u64) -> Entry {
 }
 
 /// A number that tells a tally from every other.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only the order of entries on the disk is taken from it"
-)]
 pub fn tally_id() -> u64 {
     let mut id = [0; 8];
     // The generator does not fail once it is up. A number that comes twice would hide a count from
     // the next start only if this process ended within the same second.
     if aws_lc_rs::rand::fill(&mut id).is_err() {
-        let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let since = since_epoch().unwrap_or_default();
         id = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).to_be_bytes();
     }
     u64::from_be_bytes(id)
@@ -139,7 +136,7 @@ impl Found {
 
     /// Whether it supersedes this record by an answer of this hash.
     pub(crate) fn supersedes(&self, record: u64, answer: &Hash) -> bool {
-        matches!(self, Self::Superseded { of, out, .. } if *of == record && *out == spelled(answer))
+        matches!(self, Self::Superseded { of, out, .. } if *of == record && *out == Digest(*answer).to_string())
     }
 
     /// How many answers of this tally it is about.
@@ -154,11 +151,6 @@ impl Found {
 
 fn tally_of(member: &Value) -> Option<u64> {
     u64::from_str_radix(member.as_str()?, 16).ok()
-}
-
-/// `sha256:` and the digits of a hash.
-pub(crate) fn spelled(hash: &Hash) -> String {
-    Digest(*hash).to_string()
 }
 
 const SUPERSEDED: &str = "answer.superseded";
@@ -185,7 +177,7 @@ mod tests {
         );
         assert_eq!(Found::read(&leaf(&entry)), Some(Found::Gap { tally: 0xab, answers: 12_000 }));
         let entry = superseded(3, &[1; 32], "undelivered", 4);
-        let out = spelled(&[1; 32]);
+        let out = Digest([1; 32]).to_string();
         assert!(
             entry
                 .fields

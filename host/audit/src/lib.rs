@@ -11,6 +11,7 @@
     expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")
 )]
 
+mod clock;
 pub mod corrections;
 pub mod disk;
 mod emergency_ring;

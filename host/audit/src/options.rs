@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::clock::monotonic_now;
 use crate::disk::spare::SpareDescriptors;
 use crate::entry::RecordTime;
 use crate::error::AuditError;
@@ -52,7 +53,6 @@ impl Options {
     /// The defaults: receipts for what is on disk, up to sixteen segments of 16 MiB, a checkpoint
     /// after 256 entries or one second, 4,096 records in the queue. The signer's key names the
     /// origin.
-    #[expect(clippy::disallowed_methods, reason = "the default of a clock that tests replace")]
     pub fn new(
         dir: PathBuf,
         tenant: String,
@@ -72,7 +72,7 @@ impl Options {
             checkpoint_every: CheckpointEvery::default(),
             queue_entries: 4096,
             clock,
-            monotonic: Arc::new(Instant::now),
+            monotonic: Arc::new(monotonic_now),
             spares: Arc::default(),
         }
     }

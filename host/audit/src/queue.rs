@@ -13,10 +13,11 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::entry::{Body, RecordTime};
 use crate::error::{AppendError, NotDurable};
 use portcullis_tlog::tree::Hash;
@@ -75,7 +76,6 @@ impl Pending {
     /// # Errors
     /// The record is not durable, or not within this time. Then it may become durable later, or
     /// never: as after a crash, whoever needs it appends it again.
-    #[expect(clippy::disallowed_methods, reason = "the limit is that of a real disk")]
     pub fn wait_within(mut self, limit: Duration) -> Result<Receipt, NotDurable> {
         struct Unpark(Thread);
         impl Wake for Unpark {
@@ -86,14 +86,14 @@ impl Pending {
         if let Some(committer) = self.committer.take() {
             committer.wake_writer();
         }
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut pending = pin!(self);
         loop {
             if let Poll::Ready(answer) = pending.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return answer;
             }
-            let left = limit.saturating_sub(begun.elapsed());
+            let left = limit.saturating_sub(elapsed_since(begun));
             if left.is_zero() {
                 let why = format!("its commit was not finished within {} ms", limit.as_millis());
                 return Err(NotDurable(Arc::from(why)));

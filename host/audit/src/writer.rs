@@ -21,6 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::emergency_ring::Ring;
 use crate::entry::Tenant;
 use crate::error::{AuditError, NotDurable};
@@ -114,9 +115,8 @@ impl Shared {
     }
 
     /// Waits until a checkpoint covers all before `size`, for at most `limit`.
-    #[expect(clippy::disallowed_methods, reason = "the limit is that of a real disk")]
     pub(crate) fn publish(&self, size: u64, limit: Duration) -> Result<u64, AuditError> {
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let mut state = self.state();
         state.wanted = state.wanted.max(size);
         self.work.notify_all();
@@ -132,7 +132,7 @@ impl Shared {
                 }
                 _ => {}
             }
-            let left = limit.saturating_sub(begun.elapsed());
+            let left = limit.saturating_sub(elapsed_since(begun));
             if left.is_zero() {
                 return Err(AuditError::NotPublished { limit });
             }

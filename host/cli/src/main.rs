@@ -8,6 +8,7 @@
 mod audit;
 mod break_glass;
 mod check;
+mod clock;
 mod document;
 mod exit;
 mod files;

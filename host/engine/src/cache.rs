@@ -18,6 +18,7 @@ use portcullis_files::{
 };
 use portcullis_model::Digest;
 
+use crate::clock::wall_now;
 use crate::codec;
 use crate::prepare::CompiledPlugin;
 use crate::prepare_child::MAX_ANSWER_BYTES;
@@ -83,10 +84,6 @@ impl Cache {
     }
 
     /// What is kept under this name.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a file's time is compared with those of other files"
-    )]
     pub(crate) fn open(&self, name: &str) -> CachedPlugin {
         let mut bytes = Vec::new();
         let file = match open_regular(&self.path(name)) {
@@ -117,7 +114,7 @@ impl Cache {
         };
         body.truncate(length);
         // Only for the order of removal.
-        drop(file.set_modified(SystemTime::now()));
+        drop(file.set_modified(wall_now()));
         codec::read_made(body)
             .map_or(CachedPlugin::Corrupt("it has another format"), CachedPlugin::Compiled)
     }

@@ -330,7 +330,7 @@ impl Inner {
                 tracing::warn!(
                     entry = name,
                     why,
-                    event = "cache.not-believed",
+                    event = "cache.corrupt",
                     "a compiled plugin in the cache does not pass its check; the host compiles \
                      it again"
                 );

@@ -1,7 +1,8 @@
 //! What a component is, before anything of it is compiled or run.
 //!
-//! Invariant: nothing that passes imports anything outside the contract, uses what the sandbox has switched
-//! off, or is larger than this crate compiles. The sizes are checked first, so that hostile bytes cost little.
+//! Invariant: nothing that passes imports anything outside the contract, uses what the sandbox has
+//! switched off, or is larger than this crate compiles. The sizes are checked first, so that
+//! hostile bytes cost little.
 
 use portcullis_model::{Digest, sha256};
 use wasmparser::{ComponentExternalKind, Parser, Payload, Validator};

@@ -24,6 +24,7 @@ mod cache;
 mod cancel;
 mod catch_panic;
 mod child_confinement;
+mod clock;
 mod codec;
 mod componentize;
 mod engine;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_model::{
     Decision, Digest, Limits, Millis, Page, Redacted, SearchPage, SearchPageError, View,
@@ -14,6 +14,7 @@ use wasmtime::{Engine, Store};
 
 use crate::bindings::SearchPluginPre;
 use crate::bindings::portcullis::policy::types::Call;
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::entry::Entry;
 use crate::fault::Fault;
 use crate::store_state::StoreState;
@@ -172,17 +173,13 @@ impl Plugin {
 
     /// The one way into a sandbox: a fresh store with its limits and its deadline, what `ask` does in it, and
     /// the notes.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the time that a plugin really took is recorded and limits nothing"
-    )]
     fn run<T>(
         &self,
         view: &View<'_>,
         allowance: Duration,
         ask: impl FnOnce(&mut Store<StoreState>, Call<'_>) -> wasmtime::Result<Result<T, Fault>>,
     ) -> Evaluation<T> {
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let allowance = allowance.min(self.time());
         let mut store = self.store(allowance);
         let outcome = if allowance.is_zero() {
@@ -195,7 +192,7 @@ impl Plugin {
         Evaluation {
             outcome,
             notes,
-            elapsed: begun.elapsed(),
+            elapsed: elapsed_since(begun),
             spent_instance: SpentInstance { _store: store },
         }
     }

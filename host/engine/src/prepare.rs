@@ -3,8 +3,8 @@
 //! Invariant: what is made is a function of the component, its settings, its memory limit and this
 //! build. Everything that takes long or handles what an attacker may have written (instrumenting,
 //! compiling, configuring, snapshotting) happens here; loading is what is left. Code comes from
-//! three places only, all of them in this crate: [`PluginCompiler::make`], our own child over a pipe
-//! (`prepare_child`), and an entry of the cache whose tag was verified (`cache`).
+//! three places only, all of them in this crate: [`PluginCompiler::make`], our own child over a
+//! pipe (`prepare_child`), and an entry of the cache whose tag was verified (`cache`).
 
 use std::time::Duration;
 

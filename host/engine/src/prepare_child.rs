@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
+use crate::clock::monotonic_now;
 use crate::error::{PrepareError, line, no_memory};
 use crate::prepare::{CompiledPlugin, PluginCompiler, PrepareJob};
 use crate::{child_confinement, codec, ticker};
@@ -41,7 +42,6 @@ impl Default for Confinement {
 
 impl Confinement {
     /// Has a child do it, unless that is given up: then the child is ended.
-    #[expect(clippy::disallowed_methods, reason = "the limit is that of a real process")]
     pub(crate) fn prepare(
         &self,
         job: &PrepareJob<'_>,
@@ -49,7 +49,7 @@ impl Confinement {
     ) -> Result<CompiledPlugin, PrepareError> {
         let unavailable =
             |error: io::Error| PrepareError::NoCompiler { why: line(&error.to_string()) };
-        let until = Instant::now() + Duration::from_secs(self.wall_s);
+        let until = monotonic_now() + Duration::from_secs(self.wall_s);
         let mut child = self.command(&[]).spawn().map_err(unavailable)?;
         // When the machine runs out of memory, it is this process that goes. Where that cannot be said, the limits hold all the same.
         #[expect(clippy::disallowed_methods, reason = "a file of the kernel")]
@@ -207,7 +207,6 @@ struct ChildOutput {
 }
 
 /// Gives the job, takes the answer, and ends the child where that takes too long or is given up.
-#[expect(clippy::disallowed_methods, reason = "the limit is that of a real process")]
 fn converse(
     child: &mut Process,
     job: &PrepareJob<'_>,
@@ -250,9 +249,10 @@ fn converse(
         let listener = name("make-errors")
             .spawn_scoped(scope, complain)
             .inspect_err(|_| drop(child.kill()))?;
-        let waits = || Instant::now() < until && !given_up.is_cancelled();
+        let waits = || monotonic_now() < until && !given_up.is_cancelled();
         let mut in_time = loop {
-            match wait.recv_timeout(POLL_EVERY.min(until.saturating_duration_since(Instant::now())))
+            match wait
+                .recv_timeout(POLL_EVERY.min(until.saturating_duration_since(monotonic_now())))
             {
                 Err(RecvTimeoutError::Timeout) if waits() => {}
                 answered => break answered.is_ok(),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
-/// How often the epoch advances: the grain of every deadline in this crate. A finer one only costs wake-ups.
+/// How often the epoch advances: the grain of every deadline in this crate. A finer one only costs
+/// wake-ups.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// Starts the thread. It ends by itself when the last of `engines` is gone.

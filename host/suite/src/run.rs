@@ -43,7 +43,6 @@ pub struct RunBounds {
 }
 
 /// Tries a plugin. Where the engine's preparations are given up, so is the rest of it, as if it were late.
-#[expect(clippy::disallowed_methods, reason = "the limit is that of plugins that really run")]
 pub fn run(
     plan: &Plan,
     engine: &Engine,
@@ -51,7 +50,9 @@ pub fn run(
     terms: &TestLimits<'_>,
     bounds: RunBounds,
 ) -> Report {
+    #[expect(clippy::disallowed_methods, reason = "the limit is that of plugins that really run")]
     let until = Instant::now().checked_add(bounds.time);
+    #[expect(clippy::disallowed_methods, reason = "the limit is that of plugins that really run")]
     let late = || engine.is_cancelled() || until.is_some_and(|until| Instant::now() >= until);
     let mut outcomes: Vec<Option<Outcome>> = plan.cases.iter().map(|_| None).collect();
     let mut seen = Observed::default();

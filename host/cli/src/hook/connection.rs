@@ -3,7 +3,7 @@
 //! Invariant: nothing is sent to a server whose certificate does not hold; what it showed is kept all the same, to be spoken of.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -20,6 +20,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::exit::{CliError, CliResult};
 use crate::files;
 
@@ -119,12 +120,8 @@ impl Endpoint {
     }
 
     /// Connects. The error is what an operator can do something about.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the command measures, or waits for, a real host"
-    )]
     pub async fn connect(&self, who: ClientAuth) -> Result<Connection, String> {
-        let begin = Instant::now();
+        let begin = monotonic_now();
         let port = self.url.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 });
         // A literal IPv6 address stands in brackets in a URL and without them everywhere else.
         let host = self.host().trim_start_matches('[').trim_end_matches(']');
@@ -132,7 +129,7 @@ impl Endpoint {
             .await
             .map_err(|error| format!("cannot connect: {error}"))?;
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
-        let connected = begin.elapsed();
+        let connected = elapsed_since(begin);
         let Some(trust) = &self.tls else {
             let (sender, connection) =
                 handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
@@ -201,19 +198,15 @@ impl Endpoint {
 
 impl Connection {
     /// Sends a request and reads the answer whole.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the command measures, or waits for, a real host"
-    )]
     pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-        let begin = Instant::now();
+        let begin = monotonic_now();
         self.sender.ready().await.map_err(|_| BROKE.to_owned())?;
         let response: Response<Incoming> =
             self.sender.send_request(request).await.map_err(|_| BROKE.to_owned())?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|_| BROKE.to_owned())?.to_bytes();
-        Ok(Answer { status, body, took: begin.elapsed() })
+        Ok(Answer { status, body, took: elapsed_since(begin) })
     }
 }
 

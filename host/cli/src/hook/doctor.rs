@@ -10,7 +10,7 @@ mod token;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -26,6 +26,7 @@ use serde_json::json;
 use self::findings::{CheckResult, Findings};
 use super::connection::{Answer, ClientAuth, Connection, Endpoint, Identity};
 use super::kinds;
+use crate::clock::since_epoch;
 use crate::exit::{CliError, CliResult, Format, count, print};
 use crate::files;
 use crate::near;
@@ -184,10 +185,6 @@ impl Doctor {
     }
 
     /// Everything, in the order in which one thing needs the other.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the command measures, or waits for, a real host"
-    )]
     async fn examine(&self, target: &Target, findings: &mut Findings) -> CliResult {
         let limit = target.kind.platform_limit() + Duration::from_secs(1);
         let within =
@@ -203,7 +200,7 @@ impl Doctor {
         certificate::look(target, connection.as_ref(), findings);
         if let Some(file) = &self.bearer_file {
             let text = portcullis_keys::read_secret_lines(file)?;
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+            let now = since_epoch().map_or(0, |now| now.as_secs());
             findings.token(text.first().unwrap_or_default(), &target.issuers, now);
         }
         let Ok(mut connection) = connection else { return Ok(()) };
@@ -337,12 +334,8 @@ impl Doctor {
     }
 
     /// A request with an event id of its own.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the command measures, or waits for, a real host"
-    )]
     fn body(&self, target: &Target, what: &str) -> CliResult<Bytes> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let now = since_epoch().map_or(0, |since| since.as_nanos());
         let event = format!("{MARK}-{now}-{what}");
         if let Some(file) = &self.payload {
             let bytes = files::read(file)?;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: both plugins are asked the same on the same view, in turns, in one run: a busy machine slows both.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use portcullis_engine::Plugin as PreparedPlugin;
@@ -11,6 +11,7 @@ use portcullis_suite::TestCall;
 use serde_json::json;
 
 use super::run::{CallArguments, cost_json, cost_text};
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::exit::{CliError, CliResult, Format};
 
 /// Measure calls.
@@ -27,10 +28,6 @@ pub struct Bench {
 
 impl Bench {
     /// Does it.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the command measures, or waits for, a real host"
-    )]
     pub fn run(self) -> CliResult {
         let prompt = self.asked.prepare()?;
         let TestCall::Evaluate(incoming) = &prompt.question else {
@@ -47,8 +44,10 @@ impl Bench {
             ask(&prompt.plugin, &view)?;
             ask(&nothing, &view)?;
         }
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(self.milliseconds) && own.len() < MAX_CALLS {
+        let begun = monotonic_now();
+        while elapsed_since(begun) < Duration::from_millis(self.milliseconds)
+            && own.len() < MAX_CALLS
+        {
             for _ in 0..TURN {
                 own.push(ask(&prompt.plugin, &view)?);
             }
@@ -75,13 +74,12 @@ impl Bench {
 }
 
 /// One call, its cleaning up included, in microseconds.
-#[expect(clippy::disallowed_methods, reason = "the command measures, or waits for, a real host")]
 fn ask(plugin: &PreparedPlugin, view: &View<'_>) -> CliResult<f64> {
-    let begun = Instant::now();
+    let begun = monotonic_now();
     let evaluation = plugin.evaluate(view, plugin.time());
     let outcome = evaluation.outcome.map(drop);
     drop(evaluation.spent_instance);
-    let spent = begun.elapsed();
+    let spent = elapsed_since(begun);
     outcome.map_err(|fault| {
         CliError::wrong(format!("the plugin made no decision: {fault} [{}]", fault.code()))
     })?;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a host is asked and told nothing; what it does not say, or cannot be asked, is never taken for success.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
@@ -12,6 +12,7 @@ use portcullis_model::escape::escape;
 use portcullis_trust::ReleaseSet;
 use serde_json::{Value, json};
 
+use crate::clock::monotonic_now;
 use crate::exit::{CliError, CliResult};
 use crate::hook::connection::{ClientAuth, Endpoint};
 
@@ -107,22 +108,18 @@ impl Replicas {
     }
 
     /// Asks until every host has it active or refuses it, at most so long.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the command measures, or waits for, a real host"
-    )]
     pub fn wait(
         &self,
         set: &ReleaseSet,
         digest: Digest,
         most: Duration,
     ) -> CliResult<Vec<Replica>> {
-        let until = Instant::now() + most;
+        let until = monotonic_now() + most;
         loop {
             let replicas = self.ask(set, digest)?;
             let settled =
                 |replica: &Replica| matches!(replica.state, State::Active | State::Refused);
-            if replicas.iter().all(settled) || Instant::now() >= until {
+            if replicas.iter().all(settled) || monotonic_now() >= until {
                 return Ok(replicas);
             }
             std::thread::sleep(PAUSE);

@@ -1,15 +1,15 @@
 //! Whether the hook can be reached, and whether its certificate will hold.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::super::connection::Connection;
 use super::Target;
 use super::findings::Findings;
+use crate::clock::since_epoch;
 
 /// Speaks of the connection and of what was shown while it was made.
-#[expect(clippy::disallowed_methods, reason = "the command measures, or waits for, a real host")]
 pub fn look(target: &Target, connection: Result<&Connection, &String>, findings: &mut Findings) {
     let shown = target.place.certificates();
     match connection {
@@ -61,7 +61,7 @@ pub fn look(target: &Target, connection: Result<&Connection, &String>, findings:
             "replace it",
         );
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = since_epoch().unwrap_or_default();
     let ends = Duration::from_secs(
         u64::try_from(own.validity().not_after.timestamp()).unwrap_or_default(),
     );
