@@ -25,18 +25,40 @@ pub enum Audit {
     /// Verify the whole log: every record, every tile, the signed checkpoint. With exit code 1 the
     /// command names each damaged place.
     #[command(
-        after_help = "Examples:\n  portcullis audit verify --log audit/log --vkey log.vkey\n  portcullis audit verify --log audit/log --vkey log.vkey \\\n    --retained checkpoint-of-last-week"
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis audit verify --log audit/log --vkey log.vkey\n",
+            "  portcullis audit verify --log audit/log --vkey log.vkey \\\n",
+            "    --retained checkpoint-of-last-week",
+        )
     )]
     Verify(Verify),
     /// Show records, each proved against the signed checkpoint. With the sealing key their sealed
     /// parts are shown too.
     #[command(
-        after_help = "Examples:\n  portcullis audit show --log audit/log --vkey log.vkey --type hook.decision\n  portcullis audit show --log audit/log --vkey log.vkey --index 17 \\\n    --sealing-key keys/sealing.key\n\nExit 1: a record differs from what was signed. Exit 2: no record can have that type, or a time between these. Exit 3: the log has no record `--index`, or the other options leave it out. Exit 4: the record is durable, but no checkpoint covers it yet."
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis audit show --log audit/log --vkey log.vkey --type hook.decision\n",
+            "  portcullis audit show --log audit/log --vkey log.vkey --index 17 \\\n",
+            "    --sealing-key keys/sealing.key\n",
+            "  portcullis audit show --log audit/log --vkey log.vkey \\\n",
+            "    --help-desk-reference K7QF2MXA\n\n",
+            "Exit 1: a record differs from what was signed. Exit 2: no record can have that ",
+            "type, or a time between these, or the text is not a help-desk reference. Exit 3: the log has no record `--index` or no ",
+            "decision with that help-desk reference, or the other options leave it out. Exit 4: ",
+            "the record is durable, but no checkpoint covers it yet.",
+        )
     )]
     Show(Show),
     /// Write the proof of one record (C2SP tlog-proof) and the record beside it, or check a proof.
     #[command(
-        after_help = "Examples:\n  portcullis audit prove --log audit/log --vkey log.vkey --index 17 \\\n    --output record.tlog-proof\n  portcullis audit prove --check record.tlog-proof --record record.json \\\n    --vkey log.vkey"
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis audit prove --log audit/log --vkey log.vkey --index 17 \\\n",
+            "    --output record.tlog-proof\n",
+            "  portcullis audit prove --check record.tlog-proof --record record.json \\\n",
+            "    --vkey log.vkey",
+        )
     )]
     Prove(Prove),
 }
@@ -86,8 +108,8 @@ pub struct Show {
     /// Show records before this time.
     #[arg(long)]
     until: Option<String>,
-    /// Show decisions with this help-desk reference only: the eight characters that a person sees
-    /// below a denial.
+    /// Show decisions with this help-desk reference only: the eight characters at the end of a
+    /// denial's text.
     #[arg(long)]
     help_desk_reference: Option<String>,
     /// The sealing key, to show the sealed parts.
@@ -356,7 +378,7 @@ fn unreadable(error: ReadError) -> CliError {
 /// Reads a help-desk reference as a person dictates it.
 fn reference(text: &str) -> CliResult<String> {
     let reference = HelpDeskReference::parse(text).map_err(|error| {
-        CliError::configuration(format!("`{}` is no help-desk reference: {error}", escape(text)))
+        CliError::usage(format!("`{}` is not a help-desk reference: {error}", escape(text)))
     })?;
     Ok(reference.to_string())
 }

@@ -28,27 +28,24 @@ impl HelpDeskReference {
     }
 
     /// Reads a reference as a person writes it: in capitals or not, with blanks or hyphens between
-    /// the characters.
+    /// the characters, and perhaps with the full stop of the sentence that it ends.
     ///
     /// # Errors
     /// [`HelpDeskReferenceError`] where these are not eight characters of the alphabet.
     pub fn parse(text: &str) -> Result<Self, HelpDeskReferenceError> {
+        let text = text.trim_end().trim_end_matches('.');
+        let letters = text.chars().filter(|letter| !matches!(letter, ' ' | '-'));
+        if letters.clone().count() != LENGTH {
+            return Err(HelpDeskReferenceError::Length);
+        }
         let mut characters = [0; LENGTH];
-        let mut places = characters.iter_mut();
-        for letter in text.chars().filter(|letter| !matches!(letter, ' ' | '-')) {
-            let letter = u8::try_from(letter.to_ascii_uppercase()).unwrap_or(0);
-            if !ALPHABET.contains(&letter) {
-                return Err(HelpDeskReferenceError::Character);
-            }
-            match places.next() {
-                Some(place) => *place = letter,
-                None => return Err(HelpDeskReferenceError::Length),
-            }
+        for (character, letter) in characters.iter_mut().zip(letters) {
+            *character = u8::try_from(letter.to_ascii_uppercase())
+                .ok()
+                .filter(|letter| ALPHABET.contains(letter))
+                .ok_or(HelpDeskReferenceError::Character)?;
         }
-        match places.next() {
-            Some(_) => Err(HelpDeskReferenceError::Length),
-            None => Ok(Self { characters }),
-        }
+        Ok(Self { characters })
     }
 
     /// Returns the eight characters.
@@ -69,7 +66,7 @@ impl fmt::Debug for HelpDeskReference {
     }
 }
 
-/// Operator: a text that is no help-desk reference.
+/// Operator: a text that is not a help-desk reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HelpDeskReferenceError {
     /// Too few or too many characters.
@@ -83,8 +80,9 @@ pub enum HelpDeskReferenceError {
     Character,
 }
 
-/// Characters of a reference, each of five bits. Among a million events the chance that any two have
-/// the same reference is about one in three; the help desk looks for one of a known day and hook.
+/// Characters of a reference, each of five bits. Among a million events the chance that any two
+/// have the same reference is about one in three; the help desk looks for one of a known day and
+/// hook.
 const LENGTH: usize = 8;
 
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -107,7 +105,7 @@ mod tests {
     #[test]
     fn a_reference_is_read_as_people_write_it() {
         let reference = HelpDeskReference::parse("MZXW6YTB").unwrap();
-        for written in ["mzxw6ytb", "MZXW-6YTB", " mz xw 6y tb "] {
+        for written in ["mzxw6ytb", "MZXW-6YTB", " mz xw 6y tb ", "MZXW6YTB."] {
             assert_eq!(HelpDeskReference::parse(written), Ok(reference), "{written}");
         }
         for short_or_long in ["", "MZXW6YT", "MZXW6YTBA"] {

@@ -5,9 +5,11 @@
 //! not checked against the signed checkpoint.
 
 use portcullis_keys::PublicKey;
+use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -30,16 +32,26 @@ pub struct Filter {
     pub until: Option<u64>,
     /// The type, such as `hook.decision`; with a dot at its end all types that begin so.
     pub kind: Option<String>,
-    /// The help-desk reference, as records have it: in capitals, without blanks.
+    /// The help-desk reference, as records have it: in capitals, without blanks. Records that refer
+    /// to one with it are let through too: another answer left than it says, or the platform
+    /// repeated the call.
     pub help_desk_reference: Option<String>,
 }
 
 impl Filter {
-    /// Returns whether it lets a record through, wherever and whenever that is.
-    fn lets_record(&self, record: &Record) -> bool {
-        let reference = &self.help_desk_reference;
-        self.lets_type(&record.kind)
-            && (reference.is_none() || *reference == record.help_desk_reference)
+    /// Returns whether it lets a record through, wherever and whenever that is. `referred` holds the
+    /// places of the records before it that have the reference.
+    fn lets_record(&self, verified: &VerifiedRecord, referred: &mut BTreeSet<u64>) -> bool {
+        let record = verified.record();
+        let Some(reference) = &self.help_desk_reference else {
+            return self.lets_type(&record.kind);
+        };
+        let has_it = record.help_desk_reference.as_ref() == Some(reference);
+        if has_it {
+            referred.insert(record.seq);
+        }
+        let is_let = has_it || refers_to(verified.leaf()).is_some_and(|of| referred.contains(&of));
+        is_let && self.lets_type(&record.kind)
     }
 
     /// Returns whether it lets records of this type through.
@@ -89,10 +101,18 @@ pub fn query(
         // One record is asked for: where it is not there, that is the answer.
         reader.require(last)?;
     }
-    let mut handed = 0;
+    let (mut handed, mut referred) = (0, BTreeSet::new());
     let (stretches, damage) = stretches(&reader, filter);
     for stretch in stretches {
-        if !query_stretch(&reader, filter, seal_key, &stretch, &mut handed, &mut each)? {
+        if !query_stretch(
+            &reader,
+            filter,
+            seal_key,
+            &stretch,
+            &mut handed,
+            &mut referred,
+            &mut each,
+        )? {
             break;
         }
     }
@@ -109,6 +129,7 @@ fn query_stretch(
     seal_key: Option<&dyn OpenSealed>,
     stretch: &Range<u64>,
     handed: &mut u64,
+    referred: &mut BTreeSet<u64>,
     each: &mut impl FnMut(QueryRow) -> bool,
 ) -> Result<bool, ReadError> {
     let first = first_since(reader, filter.since.unwrap_or(0), stretch)?;
@@ -120,7 +141,7 @@ fn query_stretch(
         if filter.until.is_some_and(|until| record.at >= until) {
             return Ok(true);
         }
-        if filter.lets_record(record) {
+        if filter.lets_record(&verified, referred) {
             *handed += 1;
             let sealed = seal_key
                 .filter(|_| record.sealed.is_some())
@@ -132,6 +153,19 @@ fn query_stretch(
         index += 1;
     }
     Ok(true)
+}
+
+/// Returns the place of the record that a correction or a duplicate refers to.
+fn refers_to(leaf: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Reference {
+        #[serde(default)]
+        decision: serde_json::Value,
+        #[serde(default)]
+        duplicate_of: Option<u64>,
+    }
+    let reference: Reference = serde_json::from_slice(leaf).ok()?;
+    reference.duplicate_of.or(reference.decision.as_u64())
 }
 
 /// Returns the stretches of the log in which times never run backwards: a time reset begins a new

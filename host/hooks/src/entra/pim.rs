@@ -124,7 +124,10 @@ impl Adapter for Pim {
             false => None,
         };
         reasons.extend(more.as_deref());
-        let last = reasons.pop().map(|last| outcome.with_reference(Cow::Borrowed(last)));
+        let last = match word {
+            "Denied" => reasons.pop().map(|last| outcome.with_reference(Cow::Borrowed(last))),
+            _ => None,
+        };
         reasons.extend(last.as_deref());
         Ok(evaluation(word, &reasons))
     }
@@ -134,11 +137,7 @@ impl Adapter for Pim {
         let text = refusal.text(UNCHECKED);
         if cause == Cause::NotDurable || incoming.is_none() {
             // There is no record whose reference could be put in.
-            let body = evaluation_body("Denied", &[&text]).replacen(
-                '{',
-                r#"{"evaluationId":"unrecorded","#,
-                1,
-            );
+            let body = evaluation_body(Some("unrecorded"), "Denied", &[&text]);
             return Answer::ok(body, Slot::Nowhere);
         }
         evaluation("Denied", &[&text])
@@ -297,11 +296,14 @@ fn form(root: Value<'_>) -> Result<Form, (Cause, &'static str)> {
 }
 
 fn evaluation(word: &str, reasons: &[&str]) -> Answer {
-    Answer::ok(evaluation_body(word, reasons), Slot::Member("evaluationId"))
+    Answer::ok(evaluation_body(None, word, reasons), Slot::Member("evaluationId"))
 }
 
-fn evaluation_body(word: &str, reasons: &[&str]) -> String {
+fn evaluation_body(id: Option<&str>, word: &str, reasons: &[&str]) -> String {
     build_object(|body| {
+        if let Some(id) = id {
+            body.text("evaluationId", id);
+        }
         body.text("evaluationOutcome", word).texts("reason", reasons);
     })
 }

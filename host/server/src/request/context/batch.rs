@@ -104,6 +104,8 @@ impl RequestContext<'_> {
                     self.with_reference(&answer, receipt)
                 }
                 None => {
+                    // The reference that the answer shows leads to this record.
+                    self.record = record;
                     let safe = self.not_durable(Some(&incoming));
                     self.account.corrected(record);
                     owed.push(self.correction(record, Cause::NotDurable, &safe));

@@ -1,9 +1,9 @@
 //! The ways in which a call ends: turned away, refused, recorded and answered, said again.
 //!
-//! Invariant: every way out goes through `respond_with`, and none of a decision's before its record is
-//! durable. A decision whose record is late is not given. What was decided and asked is `context`'s
-//! and `pipeline`'s matter, the parts of a batch are `batch`'s, and the record itself is
-//! `recording`'s.
+//! Invariant: every way out goes through `respond_with`, and none of a decision's before its record
+//! is durable. A decision whose record is late is not given. What was decided and asked is
+//! `context`'s and `pipeline`'s matter, the parts of a batch are `batch`'s, and the record itself
+//! is `recording`'s.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use hyper::header::HeaderValue;
 use portcullis_audit::Entry;
 use portcullis_hooks::{Answer, HookRequest, OnFailure, ParseError, SideEffect};
 use portcullis_model::json::build_members;
-use portcullis_model::{Cause, ChangeKind, Effect};
+use portcullis_model::{Cause, ChangeKind, Effect, HelpDeskReference};
 use tokio::time::timeout_at;
 
 use super::recording::DecisionSummary;
@@ -152,20 +152,30 @@ impl RequestContext<'_> {
         detail: &str,
         incoming: Option<&HookRequest>,
     ) -> Answer {
-        let recorder = &self.host.recorder;
-        let reference = incoming.map(|incoming| self.hook.help_desk_reference(recorder, incoming));
+        let reference = incoming.and_then(|incoming| self.help_desk_reference(cause, incoming));
         let undecided = UndecidedRequest { cause, detail, route: self.route, incoming, reference };
         self.hook.safe_answer(self.generation.as_deref(), self.glass.as_deref(), undecided)
     }
 
-    /// Returns the answer without a decision, and its cause.
+    /// Returns the setting for calls without a decision, as it holds for this cause.
     pub fn on_failure(&self, cause: Option<Cause>) -> &OnFailure {
         self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref())
     }
 
     fn side_effect(&self, cause: Cause, incoming: &HookRequest) -> Option<SideEffect> {
-        let reference = self.hook.help_desk_reference(&self.host.recorder, incoming);
-        self.hook.side_effect(self.on_failure(Some(cause)), incoming, Some(reference))
+        let reference = self.help_desk_reference(cause, incoming);
+        self.hook.side_effect(self.on_failure(Some(cause)), incoming, reference)
+    }
+
+    /// Returns the reference that a safe answer shows. `None` where no record has it, because the
+    /// log did not accept one.
+    fn help_desk_reference(
+        &self,
+        cause: Cause,
+        incoming: &HookRequest,
+    ) -> Option<HelpDeskReference> {
+        let has_record = cause != Cause::NotDurable || self.record.is_some();
+        has_record.then(|| self.hook.help_desk_reference(&self.host.recorder, incoming))
     }
 
     /// Turns the failure of a call into its answer and its record. An item of a batch has

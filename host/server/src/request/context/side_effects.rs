@@ -1,7 +1,8 @@
 //! The work before an answer is sent that confirms it: delivering a message, spooling a later call.
 //!
-//! Invariant: an answer that promises something leaves only when it is done or safely kept; else one leaves that does not make the platform
-//! wait, and the log is owed that fact. Delivering itself is `platform_calls::delivery`'s, later calls are `resume`'s.
+//! Invariant: an answer that promises something leaves only when it is done or safely kept; else
+//! one leaves that does not make the platform wait, and the log is owed that fact. Delivering
+//! itself is `platform_calls::delivery`'s, later calls are `resume`'s.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use portcullis_hooks::{Answer, HookRequest, OnFailure, Outcome, SafeAnswerInput, SideEffect};
+use portcullis_hooks::{
+    Answer, DedupPolicy, HookRequest, OnFailure, Outcome, SafeAnswerInput, SideEffect,
+};
 use portcullis_model::{Attribution, Cause, Effect, HelpDeskReference};
 
 use super::Host;
@@ -159,18 +161,23 @@ impl Hook {
     }
 
     /// Returns the help-desk reference of a question. It is known before the question is decided,
-    /// and the same where the platform sends the event once more.
+    /// and the same where the platform repeats it.
     pub fn help_desk_reference(
         &self,
         recorder: &Recorder,
         incoming: &HookRequest,
     ) -> HelpDeskReference {
-        let call = &incoming.call;
-        // A name of a hook has no line break, so that no two hooks and ids are written alike.
-        let event = if call.id.is_empty() {
-            format!("{}\n{:016x}", self.config.name, call.seed)
-        } else {
-            format!("{}\n{}", self.config.name, call.id)
+        let (name, id) = (&self.config.name, &incoming.call.id);
+        // As retries are told from other calls. A name of a hook has no line break, so that no two
+        // hooks and ids are written alike.
+        let event = match self.config.kind.dedup_policy() {
+            DedupPolicy::ById if !id.is_empty() => format!("{name}\n{id}"),
+            DedupPolicy::ByIdAndBody => {
+                let body = recorder.pseudonym("body", incoming.call.payload.text());
+                format!("{name}\n{id}\n{body}")
+            }
+            // No id, or one that the caller may use again for another question.
+            _ => format!("{name}\n{id}\n{:016x}", incoming.call.seed),
         };
         HelpDeskReference::of_hash(recorder.pseudonym("help-desk", &event).bits())
     }
