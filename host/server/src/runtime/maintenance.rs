@@ -105,7 +105,7 @@ impl Maintenance {
     /// Says what is left to say and ends.
     pub fn stop(self) {
         self.worker.signal();
-        // Wakes the thread where it waits for a request. A full box does not wait for one.
+        // Wakes the thread where it waits for a request. Where the box is full, the thread is not waiting.
         let _ = self.requests.try_send(());
         self.worker.stop();
     }
@@ -168,8 +168,6 @@ impl MaintenanceLoop {
             if let Some(asked) = self.poll_due() {
                 self.reload_secrets(asked);
                 self.reconcile(asked);
-                // After revocations, which wait for no folder of documents about the time.
-                self.is_poll_requested |= self.apply_time_documents();
                 self.is_poll_requested |= std::mem::take(&mut self.is_repeat_requested);
             }
             self.tick();

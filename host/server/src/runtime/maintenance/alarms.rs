@@ -119,7 +119,7 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
         tracing::error!(
             generation = generation.number,
             stop,
-            event = "release.grace-over",
+            event = "release.grace-expired",
             "the grace of the active release is over; sign a new release"
         );
         let fields = build_members(|fields| {
@@ -144,7 +144,7 @@ pub(super) fn remind_of_expiry(host: &Host, reminders: &mut Reminders) {
         let (code, hint) = (ending.code(urgency), ending.hint());
         let what = ending.sentence(urgency);
         if urgency == Urgency::Expired {
-            tracing::error!(event = "expiry.over", code, hint, "{what}");
+            tracing::error!(event = "expiry.passed", code, hint, "{what}");
         } else {
             tracing::warn!(event = "expiry.soon", code, hint, "{what}");
         }

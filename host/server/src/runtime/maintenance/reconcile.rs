@@ -36,7 +36,7 @@ impl MaintenanceLoop {
     pub(super) fn reconcile(&mut self, mut asked: bool) {
         while !self.stop.is_set() && !self.reconcile_once(asked) {
             tracing::info!(
-                event = "release.overtaken",
+                event = "release.superseded",
                 "something newer arrived while a release was being prepared; the host prepares \
                  again"
             );
@@ -51,10 +51,12 @@ impl MaintenanceLoop {
         let folders = self.folders();
         if !asked && !reloaded && folders == self.seen.folders {
             if host.late_trust.are_revocations_applied() {
+                self.is_poll_requested |= self.apply_time_documents();
                 return true;
             }
             // A folder did not answer in time, or its answer was late: the rest follows once it has.
             self.apply_trust_changes(folders);
+            self.is_poll_requested |= self.apply_time_documents();
             if !host.late_trust.are_revocations_applied() {
                 return true;
             }
@@ -62,6 +64,9 @@ impl MaintenanceLoop {
             self.seen.folders = folders;
             // Revocations come first, and hold whatever becomes of the rest.
             self.apply_trust_changes(folders);
+            // After revocations, which wait for no folder of documents about the time; before
+            // releases, which may depend on the time.
+            self.is_poll_requested |= self.apply_time_documents();
         }
         match activate_from_folders(&host, false, |paths, set| {
             self.poll_while_preparing(paths, set)

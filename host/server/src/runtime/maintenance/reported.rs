@@ -33,7 +33,9 @@ pub(super) fn reject_release(host: &Host, seen: &mut Reported, error: &ReleaseEr
     host.release_status.set_rejected(error);
     let outcome = match host.active_config.load().generation {
         Some(_) => "the release was refused; the active release stays active",
-        None => "the release was refused",
+        None => {
+            "the release was refused; no release is active, and every call gets its safe answer"
+        }
     };
     tracing::warn!(
         code = error.code(),
