@@ -237,7 +237,7 @@ pub enum DedupPolicy {
     Never,
 }
 
-/// Returns the platform's behaviour if it gets no answer that it understands.
+/// The platform's reactions to calls without an answer that it understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureBehaviour {
     /// To 204 or an empty body.

@@ -320,12 +320,14 @@ test compares them.
 name the effect that replaces it (`fallback = { step-up = \"deny\" }`). *unsupported*:
 `portcullis check` refuses a binding whose plugin may emit it.
 
-Requests are read tolerantly. A member that is not listed as required may be absent, `null` or of any JSON type, and
-counts only where it has the type that its contract gives it. What the subject holds is read the same way at the places
-that a kind knows by itself: a string is an entitlement, and so is each string of a list; anything else is none. At a
-place that the setting `entitlements` names (for `generic` also `requested`) the host refuses a request with a value that
-is neither, because ignoring the value could hide an entitlement. A refusal names the member in the host's log, in the
-metric `portcullis_rejected_members_total`, at `/status` and in `hook.rejected`.
+Requests are read tolerantly. A member that is not listed as required may be absent, `null` or of
+any JSON type, and counts only where it has the type that its contract gives it. The subject's
+entitlements are read the same way at the places that a kind has by itself: a string is an
+entitlement, and so is each string of a list; no other value is one. At a place that the setting
+`entitlements` names (for `generic` also `requested`) any other value makes the host refuse the
+request, since ignoring it could hide an entitlement of the subject. A refusal names the member in
+the host's log, in the metric `portcullis_rejected_members_total`, at `/status` and in
+`hook.rejected`.
 
 The inputs that a plugin can read are spelled as in its manifest's `reads`. All others are absent
 from every call of the kind, and `portcullis check` warns of a plugin that enforces and reads one.
@@ -336,10 +338,12 @@ from every call of the kind, and `portcullis check` warns of a plugin that enfor
 const TEXTS: &str = "
 ## Texts for people
 
-An answer that stops carries the message of the gravest finding. Where other findings stop the
-request too, the text says how many (\"There are 2 more reasons.\"). `okta.registration`,
-`entra.attribute-collection-submit` and `entra.pim` show several texts and count only those that are
-left out. If there is no decision, the text is a fixed one. The table shows who reads it:
+An answer that stops carries the message of the finding with the highest severity. Where other
+findings stop the request too, the text has their number (\"There are 2 more reasons.\").
+`okta.registration`, `entra.attribute-collection-submit` and `entra.pim` show several texts and
+count only those that are left out. Where there is no decision, the answer has a fixed text. Both
+end with the [help-desk reference](operating.md#when-a-person-calls-the-help-desk). The table lists
+the readers:
 
 | hook kind | the text reaches | place, or reason |
 |---|---|---|

@@ -174,6 +174,14 @@ const ENGLISH: [&str; 4] = [
     "Help-desk reference: {}.",
 ];
 
+/// The text of a denial that has none of its own.
+pub(crate) const DENIED: &str =
+    "You do not have access here. Please call the help desk if you need it.";
+
+/// The text where there is no decision.
+pub(crate) const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please \
+     try again. If that does not help, call the help desk.";
+
 /// For a language that has no sentence here.
 const WITHOUT_WORDS: [&str; 4] = ["(+{})", "(+{})", "(+{}…)", "({})"];
 

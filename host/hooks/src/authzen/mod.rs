@@ -16,6 +16,7 @@ use portcullis_model::{Attribution, Cause, Change, ChangeKind, Effect, SearchTar
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Methods, Shown};
 use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
+use crate::reasons::UNCHECKED;
 use crate::{
     AnswerParts, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext,
     ParseError, Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, SearchPage,
@@ -387,10 +388,6 @@ const RECORD: &str = "record";
 /// The beginning of answers to evaluations.
 const PERMITTED: &str = r#"{"decision":true,"#;
 const DENIED: &str = r#"{"decision":false,"#;
-/// The text for the user where there is no decision.
-const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. \
-     If that does not help, call the help desk.";
-
 /// The inputs that a call can have.
 const INPUTS: &[&str] = &[
     "subject.id",

@@ -165,8 +165,7 @@ impl Adapter for AttributeCollection {
                 }
             });
         });
-        // With the comma before them.
-        if members.len() + 1 > MAX_ANSWER {
+        if members.len() > MAX_ANSWER {
             return Err(RenderError { change: None, why: RenderErrorKind::TooLong });
         }
         Ok(self.act(action, &members))

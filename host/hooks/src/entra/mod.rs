@@ -29,6 +29,7 @@ use portcullis_model::{
 use crate::adapter::{Behaviour, FailureBehaviour};
 use crate::answer::{Answer, Slot};
 use crate::json_body::{JsonBody, attributes, members, object, string};
+pub(crate) use crate::reasons::{DENIED, UNCHECKED};
 use crate::{HookRequest, ParseContext, ParseError};
 
 /// An authentication event.
@@ -364,14 +365,6 @@ pub(crate) const BUDGET: Duration = Duration::from_millis(700);
 
 /// The longest id that is taken, bytes. Entra's are GUIDs.
 pub(crate) const MAX_ID_BYTES: usize = 256;
-
-/// The text for a person if there is no decision.
-pub(crate) const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please \
-     try again. If that does not help, call the help desk.";
-
-/// The text for a person if a denial has no text.
-pub(crate) const DENIED: &str =
-    "You do not have access here. Please call the help desk if you need it.";
 
 /// The inputs that the heading of an authentication event has.
 const HEADING_INPUTS: &[&str] = &[

@@ -15,6 +15,7 @@ use portcullis_model::{Cause, Change, ChangeKind, Effect, Target};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
+use crate::reasons::UNCHECKED;
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -193,7 +194,3 @@ fn apply(body: &str, change: &Change) -> Result<String, RenderErrorKind> {
         _ => Err(RenderErrorKind::Kind),
     }
 }
-
-/// The text if there is no decision.
-const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. \
-     If that does not help, call the help desk.";

@@ -24,6 +24,7 @@ use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, Strings, attributes, members, object, string};
+use crate::reasons::DENIED;
 use crate::{
     Batch, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError,
     Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
@@ -401,9 +402,6 @@ fn timestamp(at: Millis) -> String {
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
-
-/// The text for a client if a denial has no text.
-const DENIED: &str = "You do not have access here. Please call the help desk if you need it.";
 
 const SINGLE: &str = "/governance-engine";
 const BATCH: &str = "/governance-engine/batch";

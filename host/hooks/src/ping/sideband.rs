@@ -27,6 +27,7 @@ use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
 use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, object, spelled, string};
+use crate::reasons::{DENIED, UNCHECKED};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -709,13 +710,8 @@ fn is_status(text: &str) -> bool {
         && matches!(text.as_bytes(), [b'2'..=b'5', ..])
 }
 
-/// The text for an API's client if a denial has no text.
-const DENIED: &str = "You do not have access here. Please call the help desk if you need it.";
 /// The text for an API's client if a step-up has no text.
 const STRONGER: &str = "This needs a stronger sign-in. Please sign in again with a second factor.";
-/// The text for an API's client if there is no decision.
-const UNCHECKED: &str = "Your access could not be checked, so it is not given. Please try again. \
-     If that does not help, call the help desk.";
 /// RFC 9470 section 3.
 const CHALLENGE: &str = r#"Bearer error="insufficient_user_authentication""#;
 

@@ -150,7 +150,8 @@ fn request(context: Option<Value<'_>>, combination: &[(String, String)]) -> Stri
     })
 }
 
-/// Writes one level of the answer: the values of one attribute, each with what is permitted below it.
+/// Writes one level of the answer: the values of one attribute, each with what is permitted below
+/// it.
 fn write_level(
     nodes: &mut ArrayWriter<'_>,
     permitted: &[(&[(String, String)], Value<'_>)],
