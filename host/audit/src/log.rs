@@ -121,7 +121,7 @@ impl Log {
         let mut threads = Vec::new();
         let lock: Arc<Box<dyn Lock>> = Arc::new(lock);
         let (running, ended) = channel::<()>();
-        // Without a word to stop: each thread ends when its queue is closed and empty.
+        // These threads need no stop signal: each ends when its queue is closed and empty.
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let held = (running.clone(), Arc::clone(&lock));
             let work = move || {

@@ -23,13 +23,26 @@ use crate::files;
 pub enum Hook {
     /// Post a payload file to a hook and show the answer.
     #[command(
-        after_help = "Example:\n  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n    --secret-file secrets/token --payload sign-in.json\n\nExit 0: the answer is one of a hook. Exit 1: it is not, and the hint names what to check."
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis hook send --url http://127.0.0.1:8600/okta/token \\\n",
+            "    --secret-file secrets/token --payload sign-in.json\n\n",
+            "Exit 0: the answer is one of a hook. Exit 1: it is not, and the hint names what to ",
+            "check.",
+        )
     )]
     Send(Send),
     /// Diagnose a hook from outside, as its platform sees it, and report what to change. Its calls
     /// make records.
     #[command(
-        after_help = "Examples:\n  portcullis hook doctor --config portcullis.toml --hook token \\\n    --url https://hooks.hospital.example/okta/token\n  portcullis hook doctor --kind okta.token --secret-file secrets/token \\\n    --url https://hooks.hospital.example/okta/token\n\nExit 0: the hook works. Exit 1: something is wrong, and the hints say what to change."
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis hook doctor --config portcullis.toml --hook token \\\n",
+            "    --url https://hooks.hospital.example/okta/token\n",
+            "  portcullis hook doctor --kind okta.token --secret-file secrets/token \\\n",
+            "    --url https://hooks.hospital.example/okta/token\n\n",
+            "Exit 0: the hook works. Exit 1: something is wrong, and the hints say what to change.",
+        )
     )]
     Doctor(doctor::Doctor),
     /// List the hook kinds, with their time limits, budgets and safe answers.

@@ -32,40 +32,97 @@ use checks::SignChecks;
 pub enum Release {
     /// Make and sign a release set from its source, or add a signature to one.
     #[command(
-        after_help = "Examples:\n  portcullis release sign --source release.toml --root trust-root.json \\\n    --key release.key --output release/release.json\n  portcullis release sign --add-to release/release.json --root trust-root.json \\\n    --key second.key --output release/release.json"
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis release sign --source release.toml --root trust-root.json \\\n",
+            "    --key release.key --output release/release.json\n",
+            "  portcullis release sign --add-to release/release.json --root trust-root.json \\\n",
+            "    --key second.key --output release/release.json",
+        )
     )]
     Sign(Sign),
     /// Sign a permission for hosts to return to an older release set, for a limited time.
     #[command(
-        after_help = "Examples:\n  portcullis release downgrade --to release-410.json --from 412 --hours 8 \\\n    --person noor.haddad --reason night-shift --ticket CHG-77 --root trust-root.json \\\n    --key release.key --output release/downgrade.json\n  portcullis release downgrade --add-to release/downgrade.json --root trust-root.json \\\n    --key second.key --output release/downgrade.json\n\nPut the downgrade beside the older set in the release's folder. It lifts neither a signed minimum serial nor a revocation."
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis release downgrade --to release-410.json --from 412 --hours 8 \\\n",
+            "    --person noor.haddad --reason night-shift --ticket CHG-77 --root ",
+            "trust-root.json \\\n",
+            "    --key release.key --output release/downgrade.json\n",
+            "  portcullis release downgrade --add-to release/downgrade.json --root ",
+            "trust-root.json \\\n",
+            "    --key second.key --output release/downgrade.json\n\n",
+            "Put the downgrade beside the older set in the release's folder. It lifts neither a ",
+            "signed minimum serial nor a revocation.",
+        )
     )]
     Downgrade(Back),
     /// Put a signed release into the folders of hosts, all of it or nothing, and wait until they
     /// have it.
     #[command(
-        after_help = "Examples:\n  portcullis release publish --set release-413.json --from dist \\\n    --config /etc/portcullis/portcullis.toml --host http://127.0.0.1:8601\n  portcullis release publish --set release-413.json --from dist --to /srv/hooks/release \\\n    --root trust-root.json --host http://hooks-1:8601 --host http://hooks-2:8601 --wait 120\n\nThe command refuses a release that hosts would refuse. The set that was in place is kept in `archive` beside it.\nExit 0: the release is active on every host that was named. Exit 1: it is refused here or there, or not active in time."
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis release publish --set release-413.json --from dist \\\n",
+            "    --config /etc/portcullis/portcullis.toml --host http://127.0.0.1:8601\n",
+            "  portcullis release publish --set release-413.json --from dist --to ",
+            "/srv/hooks/release \\\n",
+            "    --root trust-root.json --host http://hooks-1:8601 --host http://hooks-2:8601 ",
+            "--wait 120\n\n",
+            "The command refuses a release that hosts would refuse. The set that was in place is ",
+            "kept in `archive` beside it.\n",
+            "Exit 0: the release is active on every host that was named. Exit 1: it is refused ",
+            "here or there, or not active in time.",
+        )
     )]
     Publish(publish::Publish),
     /// Show which release is published, and its state on each host: published, delivered, verified,
     /// active, or refused with the reason.
     #[command(
-        after_help = "Example:\n  portcullis release status --config portcullis.toml --host http://127.0.0.1:8601 \\\n    --format json\n\nExit 0: the release is active on every host that was named. Exit 1: it is not, or there is no release."
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis release status --config portcullis.toml --host http://127.0.0.1:8601 ",
+            "\\\n",
+            "    --format json\n\n",
+            "Exit 0: the release is active on every host that was named. Exit 1: it is not, or ",
+            "there is no release.",
+        )
     )]
     Status(status::Status),
     /// Return every host to a release that was active before. The command signs the downgrade and
     /// publishes both.
     #[command(
-        after_help = "Examples:\n  portcullis release rollback --config portcullis.toml --person noor.haddad \\\n    --reason night-shift --ticket CHG-77 --key release.key --host http://127.0.0.1:8601\n  portcullis release rollback --config portcullis.toml --version 410 --downgrade downgrade.json\n\nWithout keys the command changes nothing and lists what is missing. A rollback lifts neither a signed minimum serial nor\na revocation. The next release needs a version above all that were active, not above this one."
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis release rollback --config portcullis.toml --person noor.haddad \\\n",
+            "    --reason night-shift --ticket CHG-77 --key release.key --host ",
+            "http://127.0.0.1:8601\n",
+            "  portcullis release rollback --config portcullis.toml --version 410 --downgrade ",
+            "downgrade.json\n\n",
+            "Without keys the command changes nothing and lists what is missing. A rollback ",
+            "lifts neither a signed minimum serial nor\n",
+            "a revocation. The next release needs a version above all that were active, not ",
+            "above this one.",
+        )
     )]
     Rollback(rollback::Rollback),
     /// Push a signed release with all that it names to an OCI registry.
     #[command(
-        after_help = "Example:\n  portcullis release push registry.example/hospital/hooks:live --from release \\\n    --root trust-root.json --username ci --password-file registry.password\n\nSettings are pushed too, and they name people. Use a registry that may hold such data."
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis release push registry.example/hospital/hooks:live --from release \\\n",
+            "    --root trust-root.json --username ci --password-file registry.password\n\n",
+            "Settings are pushed too, and they name people. Use a registry that may hold such ",
+            "data.",
+        )
     )]
     Push(PushRelease),
     /// Pull a release from an OCI registry into a folder that a host can start from.
     #[command(
-        after_help = "Example:\n  portcullis release pull registry.example/hospital/hooks:live --output release \\\n    --root trust-root.json"
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis release pull registry.example/hospital/hooks:live --output release \\\n",
+            "    --root trust-root.json",
+        )
     )]
     Pull(PullRelease),
 }

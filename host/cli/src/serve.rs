@@ -20,7 +20,14 @@ use tokio::sync::oneshot::Receiver;
 /// Answer hooks until stopped.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  portcullis serve --config portcullis.toml\n\nThe first line on standard output ends with the address, the second with that of the admin listener; logs go to standard error. From then on the host answers every call, and `/ready` shows when calls get decisions. PORTCULLIS_LOG is the log filter (default `info`; of the libraries h2, hyper and rustls only errors, unless it names them)."
+    after_help = concat!(
+        "Example:\n",
+        "  portcullis serve --config portcullis.toml\n\n",
+        "The first line on standard output ends with the address, the second with that of the ",
+        "admin listener; logs go to standard error. From then on the host answers every call, ",
+        "and `/ready` shows when calls get decisions. PORTCULLIS_LOG is the log filter (default ",
+        "`info`; of the libraries h2, hyper and rustls only errors, unless it names them).",
+    )
 )]
 pub struct Serve {
     /// The configuration file.

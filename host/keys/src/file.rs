@@ -47,7 +47,7 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     Ok(text)
 }
 
-/// Writes a secret and a line feed to a new file of mode 0600, durably. Not by
+/// Writes a secret and a line feed to a new file of mode 0600, durably. It does not use
 /// `portcullis_files::write_atomic`, which would replace a key that is there.
 pub fn write_secret_file(path: &Path, text: &str) -> Result<(), KeyError> {
     let failed = |cause: std::io::Error| failure(path, "written", &cause);

@@ -3,8 +3,8 @@
 //!
 //! Invariant: one spelling and one check for every key of the project, whoever uses it; secret text
 //! is wiped when dropped, has no `Debug`, and is read only from files that nobody else may read.
-//! This crate does not decide what a key may sign. On a target without files and randomness (wasm32, for
-//! verifiers) keys are read from text and checked, and nothing else.
+//! This crate does not decide what a key may sign. On a target without files and randomness
+//! (wasm32, for verifiers) keys are read from text and checked, and nothing else.
 
 #![cfg_attr(
     test,

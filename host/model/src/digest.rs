@@ -1,7 +1,7 @@
 //! A SHA-256 digest as it is written everywhere: `sha256:` and 64 lower-case hexadecimal digits.
 //!
-//! Invariant: one spelling, so that equal digests are equal text. Bytes that arrive in pieces are hashed where they
-//! arrive.
+//! Invariant: one spelling, so that equal digests are equal text. Bytes that arrive in pieces are
+//! hashed where they arrive.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The words that every other room uses: calls, decisions, and what a plugin may see and say.
+//! The terms that the other crates share: calls, decisions, JSON and digests.
 //!
 //! Invariant: pure data and pure functions. Nothing here does I/O, knows a platform or knows WebAssembly, and nothing here
 //! panics on input. The wire formats of platforms live in `hooks`, the sandbox in `engine`.

@@ -1,8 +1,8 @@
 //! The host's clock, injected so that tests never wait for it.
 //!
-//! Invariant: every reading of a system clock in this crate is in this file. Decisions and records
-//! take their time from a [`Clock`]; limits of threads, sockets and files, which wait for real
-//! operations, take theirs from [`monotonic_now`].
+//! Invariant: every reading of a system clock in this crate is in this file. The wall time of
+//! decisions and records comes from a [`Clock`]; monotonic time, for budgets and limits, is the
+//! system's, whatever a clock shows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,7 @@ impl Clock {
         Self { source: Source::Fixed(now) }
     }
 
-    /// Wall time.
+    /// Returns the wall time.
     pub fn now(&self) -> Millis {
         match &self.source {
             Source::System => {

@@ -44,7 +44,7 @@ pub enum StartError {
         path: PathBuf,
         /// The problem with it.
         why: String,
-        /// Returns what to do, where that is known.
+        /// The hint, if there is one.
         hint: Option<String>,
     },
     /// A trust root that this host has accepted is not here any more: not where the operator puts trust roots, and not,
@@ -77,7 +77,7 @@ pub enum StartError {
     #[error("trust: the folder `{}` is in use by another process", .0.display())]
     InUse(PathBuf),
     /// The audit log is not the one that this host wrote last, and must not be signed.
-    #[error("audit: the log `{origin}` is not signed: {why}")]
+    #[error("audit: the host does not sign the log `{origin}` any more: {why}")]
     Foreign {
         /// The log's origin.
         origin: String,
@@ -85,7 +85,7 @@ pub enum StartError {
         why: String,
     },
     /// The engine cannot be created.
-    #[error("engine: {0}")]
+    #[error("the engine that runs plugins cannot start: {0}")]
     Engine(#[from] portcullis_engine::EngineError),
     /// The port cannot be bound.
     #[error("cannot listen on {address}: {cause}")]
@@ -96,7 +96,7 @@ pub enum StartError {
         cause: io::Error,
     },
     /// An inherited socket cannot be used.
-    #[error("LISTEN_FDS: {0}")]
+    #[error("the inherited sockets (LISTEN_FDS) cannot be used: {0}")]
     Inherited(String),
     /// An issuer of callers' tokens cannot be asked for its keys, whatever the network says.
     #[error("caller.oauth: `{place}`: {why}")]
@@ -107,7 +107,7 @@ pub enum StartError {
         why: String,
     },
     /// TLS cannot be set up with what this build has.
-    #[error("TLS: {0}")]
+    #[error("TLS cannot be set up: {0}")]
     Tls(String),
     /// The registry cannot be followed, whatever the network says.
     #[error("registry.release `{release}`: {why}")]

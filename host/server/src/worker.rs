@@ -1,8 +1,8 @@
-//! Threads that go on until they are stopped.
+//! Threads that run until they are stopped.
 //!
-//! Invariant: a stop says so to the thread at once, wakes it where it sleeps by its [`StopToken`],
-//! and waits until it has ended. Whoever waits is the one who stops the host, never a call. A
-//! thread is not ended by force: one that does not look at its token goes on. Work that may hang is
+//! Invariant: a stop signals the thread at once, wakes it from [`StopToken::sleep`], and waits for
+//! its end; only the code that stops the host waits, never a call. A thread is not ended by force:
+//! one that does not look at its token goes on. Work that may hang is
 //! for [`fs::file_worker`](crate::fs::file_worker), and short jobs are for
 //! [`worker_pool`](crate::worker_pool).
 
@@ -24,7 +24,7 @@ pub struct Worker {
     ended: Receiver<Infallible>,
 }
 
-/// Whether a thread is to end.
+/// The signal that a thread is to end.
 #[derive(Clone)]
 pub struct StopToken(watch::Receiver<bool>);
 

@@ -85,7 +85,7 @@ impl WorkerPool {
         let threads = state.busy + state.idle;
         if state.jobs.len() > state.idle && threads < shared.threads {
             let theirs = Arc::clone(shared);
-            // No `Worker`: a job cannot be told to end, and nothing waits for one but its caller.
+            // This is not a `Worker`: a job cannot be told to end, and nothing waits for one but its caller.
             // Counted before it runs, so that the next job does not start it again.
             state.idle += 1;
             let started =

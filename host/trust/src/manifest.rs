@@ -59,7 +59,7 @@ pub enum Capability {
     Journal,
     /// The memory of the plugin. This version has no store for it.
     Memory,
-    /// Read-only tables. Their store comes with a later version.
+    /// Read-only tables. This version has no store for them.
     Reference,
     /// Answering "which ones?" (AuthZEN search).
     Search,

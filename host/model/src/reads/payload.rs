@@ -69,9 +69,9 @@ impl Wanted {
     }
 }
 
-/// Appends what the trees want of `value`; says whether there was anything. Several trees, because an element
-/// can be wanted by its index and by `*`. Written without an `ObjectWriter`, because a member that turns out to
-/// be empty is taken back.
+/// Appends what the trees want of `value`; says whether there was anything. Several trees, because
+/// an element can be wanted by its index and by `*`. Written without an `ObjectWriter`, because a
+/// member that turns out to be empty is taken back.
 fn write(value: Value<'_>, wanted: &[&Wanted], secrets: &[&str], out: &mut String) -> bool {
     if wanted.iter().any(|wanted| wanted.whole) {
         out.push_str(&value.without(secrets, "null"));

@@ -3,7 +3,7 @@
 //! Invariant: every family is there from the start and complete, so that a counter's first step is seen; how long the page is depends
 //! on configuration and release alone. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 //!
-//! Not by `prometheus-client`. Its version 0.24.1 writes OpenMetrics only: our counters would be
+//! This page does not use `prometheus-client`. Version 0.24.1 writes OpenMetrics only: our counters would be
 //! `# TYPE portcullis_decisions counter` before samples of another name, which a reader of text
 //! format 0.0.4 takes for untyped (and under their full name `…_total_total`), the page would end
 //! with `# EOF` and need another content type. It writes label values without escaping them. What
@@ -119,7 +119,7 @@ pub fn write(context: &AdminContext) -> String {
             u8::from(hook.glass().is_some()),
         );
     }
-    page.one("portcullis_requests_in_flight", IN_PROGRESS, host.admission.in_flight());
+    page.one("portcullis_requests_in_flight", IN_FLIGHT, host.admission.in_flight());
     page.one(
         "portcullis_requests_in_flight_limit",
         "The limit of calls in flight; further calls get the safe answer",
@@ -221,7 +221,7 @@ pub fn early(frontend: &Frontend) -> String {
     let active_config = frontend.active_config();
     page.hooks(&active_config.hooks.iter().map(AsRef::as_ref).collect::<Vec<_>>());
     page.one("portcullis_ready", READY, 0);
-    page.one("portcullis_requests_in_flight", IN_PROGRESS, frontend.admission.in_flight());
+    page.one("portcullis_requests_in_flight", IN_FLIGHT, frontend.admission.in_flight());
     page.text
 }
 
@@ -499,4 +499,4 @@ const NANOS: u64 = 1_000_000_000;
 const PAGE: u64 = 4_096;
 
 const READY: &str = "1 if calls sent here get decisions";
-const IN_PROGRESS: &str = "Calls in flight";
+const IN_FLIGHT: &str = "Calls in flight";

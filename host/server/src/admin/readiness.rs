@@ -209,7 +209,7 @@ impl Readiness {
         }
         if host.admission.in_flight() >= host.admission.limit() {
             let what = format!(
-                "{} calls are in progress, which is the limit: further calls get their safe \
+                "{} calls are in flight, which is the limit: further calls get their safe \
                  answers",
                 host.admission.in_flight()
             );

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a call waits for keys only when its token has said all the right things and names a
 //! key that is not known; then it joins the one look that is under way, or starts one if that is
-//! due: strangers with invented `kid`s cause one look every [`TOKEN_EVERY_MS`] and no more, and at
+//! due: unauthenticated callers with invented `kid`s cause one look every [`TOKEN_EVERY_MS`] and no more, and at
 //! most so many calls wait. An answer that is of no use never replaces keys that are. Keys that are
 //! older than the operator trusts verify nothing.
 
@@ -97,7 +97,7 @@ impl KeyRing {
         cache: Option<KeyCacheConfig>,
         calls: usize,
     ) -> Self {
-        // Half of the calls: whoever waits here may be a stranger, and the other half goes on meanwhile.
+        // Half of the calls: a waiting caller may be unauthenticated, and the other half goes on.
         Self { outbound, clock, cache, max_waiting: calls.div_ceil(2), issuers: HashMap::new() }
     }
 
@@ -326,8 +326,7 @@ impl Keys {
                         %why,
                         age_ms,
                         event = "keys.unavailable",
-                        "the issuer's keys could not be fetched; check that the host reaches the \
-                         issuer"
+                        "the issuer's keys could not be fetched; `why` names the problem"
                     );
                     looks.last_error = Some(why);
                 }

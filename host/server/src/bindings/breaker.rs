@@ -6,9 +6,10 @@
 //!   └────────────────────── good ────────────────┼──────────────── bad: twice as long ◀───┘
 //! ```
 //!
-//! Invariants: what was begun before a change of state says nothing about the state after it; one trial at a time; the time is passed in.
-//! What counts as a failure is `evaluate`'s to say: never a denial. A failure budget is a part of all runs besides a number, so that somebody
-//! who can make a plugin fail on calls of his own cannot have it left alone for everybody.
+//! Invariants: a call that began before a change of state has no effect on the state after it;
+//! there is one probe at a time; the time is passed in. `evaluate` decides which results are
+//! failures; a denial never is one. A failure budget is a part of all runs besides a number, so
+//! that a person who can make a plugin fail on their own calls cannot have it quarantined for all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

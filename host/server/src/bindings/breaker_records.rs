@@ -38,7 +38,7 @@ pub fn record(
                 fault,
                 for_ms,
                 event = "plugin.quarantined",
-                "the plugin failed too often and is quarantined: it is not called for `for_ms`"
+                "the plugin failed too often and is quarantined: it is not called for {for_ms} ms"
             );
             members.number("failures", failures).number("runs", runs).number("for_ms", for_ms);
             "plugin.quarantined"
@@ -50,8 +50,8 @@ pub fn record(
                 plugin,
                 fault,
                 for_ms,
-                event = "plugin.quarantined-again",
-                "the plugin failed its probe: its quarantine is extended by `for_ms`"
+                event = "plugin.probe-failed",
+                "the plugin failed its probe: its quarantine is extended by {for_ms} ms"
             );
             members.number("for_ms", for_ms);
             "plugin.probe-failed"
@@ -61,9 +61,9 @@ pub fn record(
             tracing::info!(
                 hook,
                 plugin,
-                trials = probes,
+                probes,
                 after_ms,
-                event = "plugin.readmitted",
+                event = "plugin.recovered",
                 "the plugin passed its probe: its quarantine is over"
             );
             members.number("trials", probes).number("after_ms", after_ms);

@@ -17,22 +17,13 @@ impl BindingResult {
         match &self.outcome {
             Ok(decision) => {
                 leaf.text("verdict", decision.verdict().name());
-                let mut codes: Vec<_> =
-                    decision.findings.iter().map(|finding| finding.code.as_str()).collect();
-                codes.sort_unstable();
-                codes.dedup();
+                let codes = sorted(decision.findings.iter().map(|finding| &*finding.code));
                 leaf.texts("codes", codes.into_iter().take(MAX_CODES));
                 if !self.waived.is_empty() {
-                    let mut codes: Vec<_> =
-                        self.waived.iter().map(|finding| finding.code.as_str()).collect();
-                    codes.sort_unstable();
-                    codes.dedup();
+                    let codes = sorted(self.waived.iter().map(|finding| &*finding.code));
                     leaf.texts("waived", codes.into_iter().take(MAX_CODES));
                 }
-                let mut kinds: Vec<_> =
-                    decision.changes.iter().map(|change| change.kind().to_string()).collect();
-                kinds.sort_unstable();
-                kinds.dedup();
+                let kinds = sorted(decision.changes.iter().map(|change| change.kind().to_string()));
                 leaf.texts("changes", kinds).number_or_null("risk", decision.risk);
             }
             Err(fault) => {
@@ -40,6 +31,14 @@ impl BindingResult {
             }
         }
     }
+}
+
+/// Returns the items sorted, each once.
+pub fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut sorted: Vec<_> = items.collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted
 }
 
 /// Codes of one plugin in a leaf; all of them are in the sealed part.

@@ -165,7 +165,7 @@ impl BreakGlassState {
                 tracing::error!(
                     file = %file.display(),
                     why,
-                    event = "break-glass.list-not-believed",
+                    event = "break-glass.list-corrupt",
                     "the list of used break-glass documents failed its check; the host uses the \
                      audit log and the emergency ring instead"
                 );
@@ -506,9 +506,9 @@ impl BreakGlassState {
         tracing::error!(
             hook = name,
             id,
-            why,
+            reason = why,
             calls,
-            event = "break-glass.over",
+            event = "break-glass.closed",
             "the break-glass document is no longer active on this hook"
         );
     }

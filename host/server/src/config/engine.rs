@@ -93,7 +93,8 @@ fn log_confinement(confinement: Confinement) {
                 tracing::warn!(
                     event,
                     missing,
-                    "the process that compiles plugins runs without one layer of confinement"
+                    "the process that compiles plugins runs without one layer of confinement, which \
+                     the kernel lacks"
                 );
             }
         }

@@ -55,7 +55,7 @@ pub struct Listen {
     /// and answers end their connections, so that a load balancer or a client goes elsewhere before
     /// the port is closed. Default 5,000.
     pub shutdown_delay_ms: u64,
-    /// Time the host waits after that for calls in progress, milliseconds. Default 5,000.
+    /// Time the host waits after that for calls in flight, milliseconds. Default 5,000.
     pub drain_timeout_ms: u64,
 }
 

@@ -178,7 +178,7 @@ impl FileWorker {
             // Where nobody waits any more the value is of no use.
             drop(sender.send(value));
         };
-        // No `Worker`: an operation that hangs cannot be told to end.
+        // This is not a `Worker`: an operation that hangs cannot be told to end.
         // Where no thread can be started, `run` is dropped, which ends the operation.
         drop(thread::Builder::new().name(self.name.to_owned()).spawn(run).ok()?);
         Some(result)

@@ -1,7 +1,7 @@
 //! The listener: sockets in, one acceptor, one runtime a core.
 //!
 //! Invariants: a connection on which bytes were sent stays on one thread, so that a call is never
-//! handed over; a stop lets calls in progress end, and every connection that was accepted is served
+//! handed over; a stop lets calls in flight end, and every connection that was accepted is served
 //! before that. How many connections there may be is `net::connection_limit`'s, how they are
 //! accepted is `net::acceptor`'s, and what happens on one of them is `protocol`'s.
 
@@ -65,7 +65,7 @@ impl Listener {
         self.address
     }
 
-    /// Accepts no further connection, lets calls in progress end, and waits for that.
+    /// Accepts no further connection, lets calls in flight end, and waits for that.
     pub fn stop(self) {
         // All of them at once: those that serve go on until their calls have ended.
         self.threads.iter().for_each(Worker::signal);

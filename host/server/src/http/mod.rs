@@ -2,8 +2,8 @@
 //!
 //! Invariant: a request that does not become a call is answered from its head alone, at once, and
 //! nothing of it is kept while the answer leaves. On a closed hook whose platform could go on
-//! otherwise every such answer is the hook's safe answer. `protocol` drives the protocols; `pipeline`
-//! is what happens to a call.
+//! otherwise every such answer is the hook's safe answer. `protocol` drives the protocols;
+//! `pipeline` is what happens to a call.
 
 pub mod body_readers;
 pub mod by_hand;

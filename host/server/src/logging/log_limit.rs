@@ -6,7 +6,7 @@
 //! line is limited where its writer asks [`LogLimits::allows`] first.
 //!
 //! ```ignore
-//! if LOG_LIMITS.admit("listener.accept-failed", "", now) {
+//! if LOG_LIMITS.allows("listener.accept-failed", "", now) {
 //!     tracing::warn!(event = "listener.accept-failed", %error, "a connection cannot be accepted");
 //! }
 //! ```

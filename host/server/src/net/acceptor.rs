@@ -169,7 +169,7 @@ impl Acceptor {
         tokio::task::spawn_local(waiting.run(stream));
     }
 
-    /// Finds a place for a connection, and waits a little for one where all calls in progress are
+    /// Finds a place for a connection, and waits a little for one where all calls in flight are
     /// about to end.
     async fn place(
         &self,

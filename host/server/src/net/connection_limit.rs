@@ -285,7 +285,7 @@ impl ConnectionLimiter {
 
     /// Keeps some places for clients that have just connected, so that connections which send
     /// slowly cannot take them all. Where no other one does, there is nothing to keep them from:
-    /// callers and calls in progress alone turn nobody away while there is a place.
+    /// callers and calls in flight alone turn nobody away while there is a place.
     fn admit_started(&self, state: &mut State, id: u64, now: Instant) -> Result<(), Rejected> {
         let most = self.limits.connections.saturating_sub(self.limits.kept_idle());
         let room = state.busy() <= most

@@ -74,7 +74,7 @@ impl Recorder {
                 event = "log.append-failed",
                 kind,
                 %refused,
-                "a record could not be appended to the audit log"
+                "a record could not be appended to the audit log; check the log's disk"
             );
         }
         refused.is_none()

@@ -39,8 +39,8 @@ pub enum Activated {
     NotRecorded,
 }
 
-/// Activates the release that the folders hold, unless it is active already. `wanted` is asked
-/// again and again whether the set of this digest, from these folders, is still wanted; without a
+/// Activates the release that the folders hold, unless it is active already. `wanted` is polled:
+/// it returns whether the set of this digest, from these folders, is still wanted; without a
 /// digest while it is being read. `is_start` says that nothing decides yet.
 ///
 /// # Errors
@@ -66,7 +66,7 @@ pub fn activate_from_folders(
         recheck(host, &found, current);
         return Ok(Activated::Unchanged);
     }
-    // Another set lies there; its problems are told of that one.
+    // The folders hold another set, so the warning about altered files no longer applies.
     host.conditions.set_altered_release(None);
 
     // Verify, self-test and prepare.
@@ -74,8 +74,8 @@ pub fn activate_from_folders(
         prepare(host, &found, hooks, Completeness::Everything, || wanted(paths, Some(set)))?;
     keep_release(host, &found, &generation.release);
     if is_start {
-        // The copy is compared with the folders once more: they may have changed while plugins were
-        // compiled, and the next start may have nothing but the copy.
+        // The folders are read once more and the copy is renewed: they may have changed while plugins
+        // were compiled, and the next start may have nothing but the copy.
         keep_from_folders(host, &generation);
     }
 
@@ -143,7 +143,7 @@ pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bo
     }
 }
 
-/// Puts a generation in force for the hooks that are: recorded, durable, then swapped in one
+/// Activates a generation for the hooks of the active configuration: recorded, durable, then swapped in one
 /// exchange. Calls in flight finish on theirs. Without the record, or where what it was held
 /// against does not hold any more, it does not come into force. Blocks on the log.
 pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated> {
@@ -194,7 +194,7 @@ pub fn record_and_swap(
         let ended = previous.transfer_metrics(&generation, &host.previous_metrics.load());
         host.previous_metrics.store(Arc::new(ended));
     } else {
-        // The one before was withdrawn.
+        // The previous generation was withdrawn.
         host.previous_metrics.load().iter().for_each(|before| {
             generation.continue_metrics(before);
         });

@@ -184,7 +184,7 @@ async fn poll(
         seen.unready = Some((offer.artifact, config.digest, under, error.code()));
     }
     done?;
-    tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, event = "registry.pulled", "release pulled");
+    tracing::info!(release = %source.reference, version = set.version, artifact = %offer.artifact, event = "registry.pulled", "the host pulled a release from the registry into the release folders");
     let fields = build_members(|fields| {
         fields.number("version", set.version).display("set", digest);
         fields.display("artifact", offer.artifact);

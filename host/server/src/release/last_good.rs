@@ -171,11 +171,11 @@ pub fn note_unenforced(host: &Host) {
     let hooks = generation.unenforced_places(active_config.hooks.iter().map(|hook| &hook.config));
     if let Err(error) = host.last_good.note_unenforced(generation.set, hooks) {
         tracing::warn!(
-            event = "release.not-kept",
+            event = "release.unenforced-hooks-not-kept",
             set = %generation.set,
             %error,
-            "after a start from the host's own copy, hooks without an enforcing binding would give \
-             their safe answer; check the disk of trust.state"
+            "the list of hooks without an enforcing binding could not be stored: after a start \
+             from the host's own copy they give their safe answer; check the disk of trust.state"
         );
     }
 }

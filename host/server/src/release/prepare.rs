@@ -1,9 +1,9 @@
-//! Making a release ready, while whoever has it made goes on with what cannot wait for that.
+//! Prepares a release on a thread of its own, while its caller goes on with work that cannot wait.
 //!
-//! Invariant: plugins are made on a thread of their own under no lock, so that what is revoked
-//! meanwhile, and a newer trust root, hold at once. A preparation that was checked against an older
-//! root or history is dropped: it has never been active, and nothing is said of it. To begin again
-//! is for whoever wants it. What is being made and wanted no more is ended, its process with it.
+//! Invariant: plugins are made on a thread of their own under no lock, so that a
+//! revocation or a newer trust root takes effect at once. A preparation that was checked against an
+//! older root or history is dropped without a record, since it was never active; the caller begins
+//! again. A preparation that is no longer wanted is cancelled, its process with it.
 
 use crate::trust::view::{Against, Trusted};
 use std::panic::resume_unwind;
@@ -48,8 +48,8 @@ pub fn try_release(
     prepare(host, &found, &config.hooks, Completeness::Everything, wanted).map(drop)
 }
 
-/// Readies what was found for these hooks. Time and again asks whether it is `wanted`, until it is
-/// made or ended: whoever asks for it does there what cannot wait.
+/// Prepares the release that was found, for these hooks. Polls `wanted` until the release is
+/// prepared or cancelled: the caller does its urgent work there.
 ///
 /// # Errors
 /// The problem with it; [`ReleaseError::Superseded`] where it is not wanted any more, or trust has

@@ -1,7 +1,7 @@
 //! One request on its way: its deadlines, what it may cost, what is made of its body, and whom it asks.
 //!
-//! Invariant: a call keeps to what was in force when it began, to its end. The ways in which it ends are `respond`'s; in which order all
-//! this happens is `pipeline`'s.
+//! Invariant: a call keeps to what was in force when it began, to its end. The ways in which it
+//! ends are `respond`'s; in which order all this happens is `pipeline`'s.
 
 pub mod account;
 mod batch;

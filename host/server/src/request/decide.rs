@@ -50,22 +50,24 @@ struct Rendered {
     skipped: Vec<ChangeKind>,
 }
 
-/// Asks everybody, and makes one outcome of what they say. In its cohort a canary answers in a live
-/// binding's place; where that comes to no decision it is as if there were no canary, and the live
-/// one decides.
+/// Evaluates all enforcing bindings and combines their decisions. In its cohort a canary answers in
+/// a live binding's place; where that comes to no decision, the live binding decides.
 pub async fn decide(call: &mut RequestContext<'_>, incoming: Arc<HookRequest>) -> Decided {
     if call.select_canaries(&incoming) {
         // On the heap: calls without canaries should not carry it.
-        let decided = Box::pin(decide_as_cast(call, Arc::clone(&incoming))).await;
+        let decided = Box::pin(decide_with_selected(call, Arc::clone(&incoming))).await;
         if let Some(decided) = call.accept_canary_attempt(decided) {
             return decided;
         }
     }
-    decide_as_cast(call, incoming).await
+    decide_with_selected(call, incoming).await
 }
 
-/// The same, with the bindings that were chosen to answer.
-async fn decide_as_cast(call: &mut RequestContext<'_>, mut incoming: Arc<HookRequest>) -> Decided {
+/// Decides with the selected bindings.
+async fn decide_with_selected(
+    call: &mut RequestContext<'_>,
+    mut incoming: Arc<HookRequest>,
+) -> Decided {
     let mut asked = Vec::new();
     let (outcome, errand, skipped) = match evaluate(call, &mut incoming, &mut asked).await {
         Ok(Rendered { verdict, answer, errand, skipped }) => {
@@ -127,7 +129,7 @@ async fn evaluate(
 
     let rendered = render(call, incoming, asked);
     call.record_stage(Stage::Render);
-    // It may have been revoked meanwhile: calls in flight are no exception.
+    // A plugin may have been revoked during the call: calls in flight are no exception.
     check_stopped()?;
     rendered.map(|rendered| without_unknown_delivery(call, incoming, rendered))
 }
@@ -140,7 +142,7 @@ fn render(
     asked: &[BindingResult],
 ) -> Result<Rendered, Failure> {
     let hook = call.hook;
-    let (combined, grounds, language) = combined(hook, asked, &incoming.call)?;
+    let (combined, grounds, language) = combine_results(hook, asked, &incoming.call)?;
     let text = grounds.first().map(|ground| ground.text.as_str());
     let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
     let reference =
@@ -148,7 +150,7 @@ fn render(
     let outcome = Outcome { verdict, changes, text, language, reasons: &grounds, reference };
     let kind = hook.config.kind;
     let answer = portcullis_hooks::write(kind, incoming, &outcome)
-        .map_err(|unsayable| unsayable_failure(&unsayable, asked, &combined.changes))?;
+        .map_err(|error| unsupported_change_failure(&error, asked, &combined.changes))?;
     let errand = portcullis_hooks::side_effect(kind, incoming, &outcome);
     // A denial has no changes.
     let skipped = match verdict > Effect::Allow {
@@ -182,7 +184,7 @@ impl Failure {
         Self { cause, culprit: None }
     }
 
-    /// A plugin that was to bind does not run.
+    /// An enforcing plugin does not run.
     fn stopped(stopped: &StopReason) -> Self {
         Self { cause: stopped.cause, culprit: stopped.plugin.clone() }
     }
@@ -230,13 +232,13 @@ fn decisions(asked: &[BindingResult]) -> impl Iterator<Item = &Decision> {
 }
 
 /// The combined decision, the texts of its reasons, and the tag of the first text's language.
-type Told<'a> = (Combined<'a>, Vec<Reason<'a>>, &'a str);
+type CombinedTexts<'a> = (Combined<'a>, Vec<Reason<'a>>, &'a str);
 
-fn combined<'a>(
+fn combine_results<'a>(
     hook: &Hook,
     asked: &'a [BindingResult],
     call: &HookCall,
-) -> Result<Told<'a>, Failure> {
+) -> Result<CombinedTexts<'a>, Failure> {
     let decisions: Vec<_> = asked
         .iter()
         .filter_map(|asked| {
@@ -269,19 +271,19 @@ fn combined<'a>(
 }
 
 /// Attributes an unsupported change to the first binding that proposed it.
-fn unsayable_failure(
-    unsayable: &RenderError,
+fn unsupported_change_failure(
+    error: &RenderError,
     asked: &[BindingResult],
     merged: &[Change],
 ) -> Failure {
-    let wish = unsayable.change.and_then(|(number, _)| merged.get(number.checked_sub(1)?));
-    let wants = |asked: &&BindingResult| {
+    let refused_change = error.change.and_then(|(number, _)| merged.get(number.checked_sub(1)?));
+    let proposes = |asked: &&BindingResult| {
         asked
             .outcome
             .as_ref()
-            .is_ok_and(|decision| decision.changes.iter().any(|it| Some(it) == wish))
+            .is_ok_and(|decision| decision.changes.iter().any(|it| Some(it) == refused_change))
     };
-    let culprit = asked.iter().find(wants).map(|asked| asked.binding.manifest().id.clone());
+    let culprit = asked.iter().find(proposes).map(|asked| asked.binding.manifest().id.clone());
     Failure { cause: Cause::UnsupportedChange, culprit }
 }
 

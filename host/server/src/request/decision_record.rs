@@ -156,7 +156,8 @@ impl DecisionRecord<'_> {
             object.json("request", &body);
             match std::str::from_utf8(self.answer.body()) {
                 Ok("") | Err(_) => object.json("answer", "null"),
-                // What a plugin that sees a secret puts into the answer can hold it in any spelling.
+                // What a plugin that sees a secret puts into the answer can hold it in any
+                // spelling.
                 Ok(_) if self.results.iter().any(|asked| asked.may_leak(call)) => {
                     object.json("answer", SECRET_PLACEHOLDER)
                 }

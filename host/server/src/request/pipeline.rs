@@ -1,11 +1,12 @@
-//! The life of a hook call that has its place, top to bottom: caller, read, retry, propose, guard,
+//! The life of an admitted hook call, top to bottom: caller, read, retry, propose, guard,
 //! waive, combine, render, record, deliver, bytes out. Admission comes before, in
 //! `http::preflight`.
 //!
 //! Invariants: whatever happens on the way, an answer leaves in time and in the platform's own
 //! words, and no decision leaves before its record is durable. Every failure becomes a [`Failure`],
-//! and `RequestContext::fail_safe` turns one into the answer and the record (`record_batch_item` for an item of a batch). Each stage is a
-//! function of `context` or `decide`; what runs once the response has left is in `post_response`.
+//! and `RequestContext::fail_safe` turns one into the answer and the record (`record_batch_item`
+//! for an item of a batch). Each stage is a function of `context` or `decide`; what runs once the
+//! response has left is in `post_response`.
 
 use std::sync::Arc;
 
@@ -27,9 +28,9 @@ use crate::state::active::ActiveConfig;
 use crate::state::dedup::Dedup;
 use crate::state::host::Host;
 
-/// Answers a call that has its place. What was decided of the request before is in
-/// `http::preflight`: whether there was room for it, and who sent it, where that did not have to
-/// wait. Returns also whether the caller may still be sending the body.
+/// Answers an admitted call. Earlier checks are in `http::preflight`: room for the call, and its
+/// caller where that did not have to wait. Returns also whether the caller may still be sending the
+/// body.
 pub async fn handle(
     host: &Arc<Host>,
     active_config: &ActiveConfig,
@@ -48,7 +49,7 @@ pub async fn handle(
         Some(caller) => caller,
         None => match call.check_caller(session).await {
             Ok(caller) => caller,
-            Err(unproven) => return (call.reject(unproven), !body.is_end_stream()),
+            Err(unauthenticated) => return (call.reject(unauthenticated), !body.is_end_stream()),
         },
     };
     let reply = handle_post(call, caller, &mut body).await;
@@ -67,7 +68,7 @@ async fn handle_post(mut call: RequestContext<'_>, caller: Identity, body: &mut 
     };
     call.record_stage(Stage::Body);
 
-    // Bytes become questions. From here on there is something to record.
+    // Parse: from here on the request has a record.
     let parsed = match call.parse(&bytes) {
         Ok(parsed) => parsed,
         Err(malformed) => return call.reject_malformed(&malformed).await,
@@ -80,7 +81,7 @@ async fn handle_post(mut call: RequestContext<'_>, caller: Identity, body: &mut 
         Parsed::Single(incoming) => handle_single(call, caller, incoming).await,
         Parsed::Batch(batch) => handle_batch(call, caller, batch, &bytes).await,
         Parsed::Search(incoming, page) => {
-            // A page of another list would be told as one of this.
+            // A token of another list would return that list's page as this one's.
             let Some(token) = PageToken::read(call.host, call.hook, &page) else {
                 let detail = "page.token, which is not of this request".into();
                 let malformed = ParseError { cause: Cause::SchemaMismatch, detail, event: None };
@@ -92,7 +93,7 @@ async fn handle_post(mut call: RequestContext<'_>, caller: Identity, body: &mut 
     }
 }
 
-/// One question, one answer.
+/// Answers one question.
 async fn handle_single(
     mut call: RequestContext<'_>,
     caller: Identity,
@@ -100,8 +101,8 @@ async fn handle_single(
 ) -> Reply {
     let incoming = Arc::new(incoming);
 
-    // A platform that asks again hears the same: before any plugin runs, so that a retry costs
-    // nothing and changes nothing.
+    // A retry gets the cached response, before any plugin runs, so that it costs nothing and
+    // changes nothing.
     let first = match call.deduplicate(&caller, &incoming) {
         Dedup::New(first) => Some(first),
         Dedup::Untracked => None,
@@ -127,15 +128,15 @@ async fn handle_single(
     }
 }
 
-/// Many questions, decided and recorded each for itself, in one answer. What lies behind the
-/// deciding one is not asked.
+/// Answers a batch: each question is decided and recorded by itself, and one answer has them all.
+/// Items after the one that decides are not evaluated.
 async fn handle_batch(
     mut call: RequestContext<'_>,
     caller: Identity,
     batch: Batch,
     bytes: &[u8],
 ) -> Reply {
-    // The platform may send the whole once more: it hears the same, and no question is asked twice.
+    // A retry of the whole batch gets the cached response, and no question is evaluated twice.
     let first = match batch.id.as_deref().map(|id| (id, call.deduplicate_batch(&caller, id, bytes)))
     {
         Some((_, Dedup::New(first))) => Some(first),
@@ -168,7 +169,7 @@ async fn handle_batch(
     call.respond_batch(parts, &batch, first).await
 }
 
-/// "Which ones?": those about whom the answer would be yes, in one answer with one record.
+/// Answers a search: the permitted candidates, in one response with one record.
 async fn handle_search(
     mut call: RequestContext<'_>,
     incoming: Arc<HookRequest>,

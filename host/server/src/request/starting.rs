@@ -107,7 +107,7 @@ impl<'a> StartupCall<'a> {
                 let headers = &self.head.headers;
                 match authenticator.check(headers, session.peer(), self.received, until).await {
                     Ok(caller) => caller,
-                    Err(unproven) => return self.reject(unproven),
+                    Err(unauthenticated) => return self.reject(unauthenticated),
                 }
             }
         };

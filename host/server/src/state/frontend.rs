@@ -29,7 +29,7 @@ pub struct Frontend {
     pub tls: Option<Arc<Tls>>,
     /// The limits of connections.
     pub connections: Arc<ConnectionLimiter>,
-    /// The limit of calls in progress.
+    /// The limit of calls in flight.
     pub admission: Admission,
     /// Counted refusals.
     pub rejections: Arc<Rejections>,

@@ -140,11 +140,13 @@ pub struct Host {
 /// Why a prepared release was not activated. The release itself has no problem.
 #[derive(Debug, Error)]
 pub enum NotActivated {
-    /// The trust state changed while it was being prepared.
-    #[error("the trust state changed while it was being prepared; the host prepares it again")]
+    /// The trust state changed while the release was being prepared.
+    #[error(
+        "the trust state changed while the release was being prepared; the host prepares it again"
+    )]
     Superseded,
     /// Its record could not be made durable.
-    #[error("its record is not durable: {0}")]
+    #[error("the record of its activation is not durable: {0}")]
     Record(String),
 }
 
@@ -231,8 +233,7 @@ impl Host {
         if self.progress.is_starting() { Cause::Starting } else { Cause::NoActiveRelease }
     }
 
-    /// Counts a rejection.
-    /// The emergency ring is given it without a wait, whatever the way out.
+    /// Counts a rejection, and gives it to the emergency ring without waiting.
     pub fn reject(self: &Arc<Self>, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
         let reason = reason.into();
         hook.metrics.rejected(&reason);

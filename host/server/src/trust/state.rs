@@ -406,7 +406,7 @@ impl TrustState {
         if unseen {
             tracing::warn!(
                 event = "state-copy.late",
-                "the state copy does not hold the last change yet"
+                "the state copy does not hold the last change yet; check the folder of audit.state_copy"
             );
         }
     }
@@ -456,7 +456,7 @@ fn load_copy(
             tracing::error!(
                 file = %path.display(),
                 why,
-                event = "trust.state-not-believed",
+                event = "trust.state-corrupt",
                 "a file of trust state failed its check; the host reads the audit log instead"
             );
             let fields = build_members(|fields| {

@@ -1,7 +1,8 @@
-//! The second copy: what the host remembers, and the head of its log, in a folder on another disk or machine.
+//! The state copy: the trust state and the head of the log, in a folder on another disk or machine.
 //!
-//! Invariant: written by a thread of its own, newest first, so that a folder that hangs delays neither a call nor a revocation; a copy that
-//! could not be written is said once, and tried again with the next. Read once, at the start, by `trust::state`.
+//! Invariant: written by a thread of its own, newest first, so that a folder that hangs delays
+//! neither a call nor a revocation; a copy that could not be written is said once, and tried again
+//! with the next. Read once, at the start, by `trust::state`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ impl StateCopy {
     pub fn start(folder: PathBuf) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        // No `Worker`: its folder may hang, so nothing waits for the end of the thread.
+        // This is not a `Worker`: its folder may hang, so nothing waits for the end of the thread.
         thread::Builder::new()
             .name("state-copy".to_owned())
             .spawn(move || write(&theirs, &folder))?;

@@ -108,7 +108,7 @@ impl Exporter {
     }
 }
 
-/// Returns the spans of a short time, up to a batch, and whether no more can come.
+/// Returns the traces of a short time, up to a batch, and whether no more can come.
 fn next_batch(traces: &Receiver<Box<Trace>>) -> (Vec<Trace>, bool) {
     let mut batch = Vec::new();
     let until = monotonic_now() + BATCH_TIMEOUT;

@@ -1,4 +1,4 @@
-//! The courier: takes a message that a platform wants delivered to the operator's delivery service.
+//! Delivery: gives a message that a platform wants delivered to the operator's delivery service.
 //!
 //! Invariants: a message is taken once, within its time, and never again: whoever does not say that they took it did not. The code in it
 //! reaches nobody else; no error and no log line holds anything of it. Which service that is, and in what words it is spoken to, is
@@ -61,7 +61,7 @@ pub enum DeliveryError {
 }
 
 impl DeliveryService {
-    /// Readies a courier: the secrets are there and private.
+    /// Prepares a delivery service: its secrets are there and private.
     pub fn new(name: &str, config: &DeliveryConfig) -> Result<Self, StartError> {
         let delivery_service = Self {
             name: name.to_owned(),

@@ -604,7 +604,7 @@ fn lists_keys(
 fn kernel_synchronised() -> Option<bool> {
     let synchronised = portcullis_engine::kernel_clock_is_synchronised();
     if synchronised == Some(false) {
-        tracing::info!(
+        tracing::warn!(
             event = "clock.unsynchronised",
             "according to the kernel, this machine's clock is not synchronised: set up chrony, \
              systemd-timesyncd or the hypervisor's time service"
