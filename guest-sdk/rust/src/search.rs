@@ -1,7 +1,9 @@
 //! Search: "which ones?" The subjects, resources or actions for which a plugin's answer would be yes.
 //!
 //! ```
-//! use portcullis_guest::{Call, Decision, Effect, Finding, Found, Page, Plugin, Search, SearchTarget, search};
+//! use portcullis_guest::{
+//!     Call, Decision, Effect, Finding, Found, Page, Plugin, Search, SearchTarget, search,
+//! };
 //!
 //! /// Everybody on the list may read, and nobody else may do anything.
 //! struct Readers(Vec<String>);
@@ -31,7 +33,9 @@
 //!             Some(SearchTarget::Action) => &actions,
 //!             _ => &[],
 //!         };
-//!         search::filter_candidates(call, page, candidates, |call| Ok(self.evaluate(call)?.verdict() == Effect::Allow))
+//!         search::filter_candidates(call, page, candidates, |call| {
+//!             Ok(self.evaluate(call)?.verdict() == Effect::Allow)
+//!         })
 //!     }
 //! }
 //!
