@@ -129,7 +129,7 @@ fn a_document_opens_one_hook_once_and_lifts_what_it_names() {
 
     // Closed, it does not come back: neither by the same file nor by a copy, nor after a restart, nor without the host's own folder.
     deployment.must(&["break-glass", "close", "one.json", "--folder", "break-glass"]);
-    host.wait_for("break-glass.over");
+    host.wait_for("break-glass.closed");
     assert!(conflict(&host).stops_a_token());
     assert!(deployment.must(&list).contains(" token over"));
     assert_eq!(open(&deployment, "one.json").code, 0, "the command knows nothing of it");
@@ -208,9 +208,9 @@ fn it_ends_by_itself_and_never_lifts_a_revocation() {
         host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token(),
         "revoked is revoked"
     );
-    assert!(!host.log().has("break-glass.over"), "its minute is not over");
+    assert!(!host.log().has("break-glass.closed"), "its minute is not over");
     clock.ahead(61);
-    host.wait_for("break-glass.over");
+    host.wait_for("break-glass.closed");
     host.stop();
     assert_eq!(deployment.records_of("break-glass.closed")[0]["reason"], "time");
 }
@@ -241,7 +241,7 @@ fn it_works_with_the_log_down_and_is_all_in_the_log_afterwards() {
     let host = deployment.serve();
     host.wait_for("break-glass.open");
     deployment.must(&["break-glass", "close", "plan.json", "--folder", "break-glass"]);
-    host.wait_for("break-glass.over");
+    host.wait_for("break-glass.closed");
     host.stop();
     let recovered: Vec<Value> = deployment.records_of("break-glass.recovered");
     assert_eq!((recovered.len(), &recovered[0]["hook"]), (1, &json!("token")));

@@ -88,7 +88,7 @@ fn a_restart_compiles_nothing_and_what_is_not_the_hosts_own_is_made_again() {
         let host = deployment.serve();
         assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
         assert_eq!(plugins(&host), (1, 0, 1));
-        assert!(host.stop().has("cache.not-believed"), "and it is said");
+        assert!(host.stop().has("cache.corrupt"), "and it is said");
     }
     assert_eq!(start(&deployment), (0, 1, 0), "what was made again was kept again");
 

@@ -505,7 +505,7 @@ fn a_clock_that_is_set_back_gives_no_break_glass_time_back() {
     assert!(line.fields["minutes"].as_i64().unwrap() <= 10, "{line:?}");
     // When its time is over it stays over, whatever the clock shows.
     clock.ahead(61 * MINUTE);
-    host.wait_for("break-glass.over");
+    host.wait_for("break-glass.closed");
     assert!(conflict(&host).stops_a_token());
     clock.ahead(-30 * MINUTE);
     assert!(conflict(&host).stops_a_token());

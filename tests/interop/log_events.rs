@@ -72,7 +72,7 @@ fn sources() -> Vec<PathBuf> {
 fn is_event(sources: &str, event: &str) -> bool {
     let name = format!("\"{event}\"");
     let before = sources.match_indices(&name).map(|(at, _)| sources.split_at(at).0.trim_end());
-    let ends = ["event =", ": &str =", "allows(", "=>", "else {", ","];
+    let ends = ["event =", ": &str =", "allows(", "let event =", "let (event,"];
     before.into_iter().any(|before| ends.iter().any(|end| before.ends_with(end)))
 }
 

@@ -192,8 +192,8 @@ impl Host {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.id().to_string()])
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} \"$0\""), &self.id().to_string()])
             .status()
             .unwrap();
         assert!(sent.success());
@@ -297,8 +297,8 @@ impl Drop for Host {
         // Only while it runs is its number surely its own. Under another command it would outlive that.
         if matches!(self.process().try_wait(), Ok(None)) {
             drop(
-                Command::new("kill")
-                    .args(["-KILL", &self.id().to_string()])
+                Command::new("sh")
+                    .args(["-c", "kill -KILL \"$0\"", &self.id().to_string()])
                     .stderr(Stdio::null())
                     .status(),
             );

@@ -166,7 +166,11 @@ pub struct Server {
 impl Server {
     /// Asks it to stop and sees that it does.
     pub fn stop(mut self) -> Result {
-        run_ok(Command::new("kill").args(["-TERM", &self.process.0.id().to_string()]))?;
+        run_ok(Command::new("sh").args([
+            "-c",
+            "kill -TERM \"$0\"",
+            &self.process.0.id().to_string(),
+        ]))?;
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if let Some(status) = self.process.0.try_wait()? {
