@@ -226,7 +226,7 @@ fn what_has_ended_leaves_a_host_ready_unless_the_operator_says_otherwise() {
     };
     wait("warnings");
     assert_eq!(host.admin("/ready").status, 200);
-    host.wait_for(log_event("expiry.over").field("code", "trust-root-expired"));
+    host.wait_for(log_event("expiry.passed").field("code", "trust-root-expired"));
     let mut before = "[listen]".to_owned();
     for (setting, part, status) in [
         ("ready_when_expired = false", "reasons", 503),

@@ -255,7 +255,7 @@ fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
         assert!(!answer.stops_a_token());
         host.stop();
         let check = ["check", "--config", "portcullis.toml"];
-        let warning = "is not signed: this host has retired it before";
+        let warning = "this host has retired it before";
         assert!(deployment.must(&check).contains(warning), "as `serve` it goes on in the next log");
         // Nor is a log read that is given up.
         deployment.write("audit/log/checkpoint", "damaged");

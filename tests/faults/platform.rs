@@ -272,7 +272,7 @@ fn a_socket_that_the_host_has_no_use_for_is_refused_before_anything_is_bound() {
         command.env("LISTEN_FDS", count);
         let said = ends_with_64(command, &deployment);
         assert!(
-            said.contains("LISTEN_FDS: ") && said.contains("is not 0 to 64"),
+            said.contains("(LISTEN_FDS)") && said.contains("is not 0 to 64"),
             "{count}: {said}"
         );
     }
