@@ -21,6 +21,7 @@ fn a_release_reaches_a_host_through_a_registry_and_the_registry_may_go() {
     // Nothing is on disk; the registry has all of it.
     let host = deployment.serve();
     host.wait_for(release_active(1));
+    host.wait_for("registry.pulled");
     assert!(host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
     assert_eq!(deployment.read("pulled/release.json"), deployment.read("release/release.json"));
     let (_, component) = only(&deployment, "pulled/plugins", ".wasm");
