@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -59,7 +59,11 @@ fn counted(deployment: &TestDeployment, hook: &str) -> BTreeMap<String, u64> {
 }
 
 /// Calls without a pause on several connections while `work` is done, each with what `credential` says at its time. None may fail.
-fn under_load(host: &Host, credential: &(dyn Fn() -> String + Sync), work: impl FnOnce()) -> usize {
+fn under_load(
+    host: &Host,
+    credential: &(dyn Fn() -> String + Sync),
+    work: impl FnOnce(&AtomicUsize),
+) -> usize {
     let (done, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..3 {
@@ -75,9 +79,21 @@ fn under_load(host: &Host, credential: &(dyn Fn() -> String + Sync), work: impl 
         }
         // Also where the work fails: the others must not call for ever.
         let _ends = SetOnDrop(&done);
-        work();
+        work(&calls);
     });
     calls.into_inner()
+}
+
+/// How long a test waits for calls to be answered.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until so many more calls were answered.
+fn until_answered(calls: &AtomicUsize, more: usize) {
+    let (begin, wanted) = (Instant::now(), calls.load(Ordering::SeqCst) + more);
+    while calls.load(Ordering::SeqCst) < wanted {
+        assert!(begin.elapsed() < PATIENCE, "the calls stopped");
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 #[test]
@@ -89,12 +105,12 @@ fn a_secret_rotates_under_load_and_a_wrong_file_changes_nothing() {
     let host = deployment.serve();
     assert!(call(&host, second).stops_a_token());
     let current = Mutex::new(first);
-    let calls = under_load(&host, &|| current.lock().unwrap().to_string(), || {
+    let calls = under_load(&host, &|| current.lock().unwrap().to_string(), |calls| {
         deployment.write_secret("secrets/next", second);
         until_changed(&host, 1);
         *current.lock().unwrap() = second;
-        // Calls on their way with the first one end before it goes.
-        thread::sleep(Duration::from_millis(300));
+        // Calls in flight with the first one end before it goes: one of each connection at most.
+        until_answered(calls, 9);
         deployment.write_secret("secrets/now", second);
         until_changed(&host, 2);
         for wrong in ["short", "", "\n\n"] {
@@ -386,7 +402,7 @@ fn invented_keys_cause_no_storm_and_a_flood_of_bad_calls_grows_the_log_by_a_few_
         .collect();
     let before = issuer.looks();
     let begin = std::time::Instant::now();
-    let good_calls = under_load(&host, &|| right.clone(), || {
+    let good_calls = under_load(&host, &|| right.clone(), |_| {
         let mut client = host.client();
         for token in &invented {
             assert!(client.send(&sign_in("/okta/token", token)).unwrap().stops_a_token());
@@ -423,15 +439,15 @@ fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_
     let claims = good(&issuer, json!({}));
     let current = Mutex::new(format!("Bearer {}", issuer.token("first", &claims)));
     let first = current.lock().unwrap().clone();
-    let calls = under_load(&host, &|| current.lock().unwrap().clone(), || {
+    let calls = under_load(&host, &|| current.lock().unwrap().clone(), |calls| {
         for (published, signs) in [(["first", "second"], "second"), (["second", "third"], "third")]
         {
             issuer.publish(&published);
             *current.lock().unwrap() = format!("Bearer {}", issuer.token(signs, &claims));
-            thread::sleep(Duration::from_millis(300));
+            until_answered(calls, 60);
         }
         issuer.down(true);
-        thread::sleep(Duration::from_millis(200));
+        until_answered(calls, 60);
     });
     assert!(calls > 10, "{calls} calls");
     let third = current.into_inner().unwrap();
