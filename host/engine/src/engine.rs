@@ -24,6 +24,7 @@ use crate::entry::Entry;
 use crate::error::{PrepareError, line};
 use crate::fault::Fault;
 use crate::inspect::{Inspection, inspect};
+use crate::options::Options;
 use crate::plugin::{Code, Plugin};
 use crate::prepare::{CompiledPlugin, PluginCompiler, PrepareJob};
 use crate::prepare_child::Confinement;
@@ -39,21 +40,6 @@ pub struct Engine {
     inner: Arc<Inner>,
     /// Whether what is made through this one is wanted no more.
     cancel: CancelToken,
-}
-
-/// How an engine is set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How many calls run at once, inline and in the slow lane together. Default: twice the number of
-    /// processors. More calls than the slots made of it get [`Fault::NoSlot`]; more workers take more address
-    /// space.
-    pub workers: usize,
-    /// How many plugins there are at once. Default: 16. With more of them slots change hands, which costs a
-    /// few µs a call.
-    pub plugins: usize,
-    /// How long one `configure` may take. Default: 10 s, enough for ten thousand rules in an interpreted
-    /// language.
-    pub configure_time: Duration,
 }
 
 /// Where plugins are made, if not in this process.
@@ -239,17 +225,6 @@ impl Engine {
         in_use.retain(|_, code| code.strong_count() > 0);
         in_use.insert(key, Arc::downgrade(plugin.code()));
         Ok(plugin)
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            workers: processors.saturating_mul(2),
-            plugins: 16,
-            configure_time: Duration::from_secs(10),
-        }
     }
 }
 

@@ -37,6 +37,7 @@ mod lift;
 mod lower;
 mod meter;
 mod noop_plugin;
+mod options;
 mod plugin;
 mod prepare;
 mod prepare_child;
@@ -55,13 +56,14 @@ pub use child_confinement::{
     ConfinementReport, Layer as ConfinementLayer, PROBE, probe as probe_confinement,
 };
 pub use componentize::componentize;
-pub use engine::{Engine, EngineError, Options, Preparations, PrepareSettings};
+pub use engine::{Engine, EngineError, Preparations, PrepareSettings};
 pub use error::PrepareError;
 pub use fault::Fault;
 pub use inspect::{Inspection, inspect};
 pub use kernel_clock::kernel_clock_is_synchronised;
 pub use meter::{Cost, Meter};
 pub use noop_plugin::noop_plugin;
+pub use options::Options;
 pub use plugin::{Evaluation, Plugin, SpentInstance};
 pub use prepare_child::{Confinement, PREPARE_COMMAND, prepare_plugin};
 pub use reset::Reset;

@@ -12,7 +12,7 @@ use wasmtime::{
     RegallocAlgorithm, Store,
 };
 
-use crate::engine::Options;
+use crate::options::Options;
 use crate::reset::Reset;
 use crate::store_state::StoreState;
 use crate::ticker;
