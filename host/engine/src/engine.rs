@@ -31,7 +31,7 @@ use crate::prepare_child::Confinement;
 use crate::reset::Reset;
 use crate::sandbox;
 use crate::snapshot::linker;
-use crate::store_state::StoreState;
+use crate::store_state::{self, StoreState};
 use crate::ticker;
 
 /// Runs plugins. Clones share everything.
@@ -349,7 +349,7 @@ impl Inner {
             inspection.searches.then(|| SearchPluginPre::new(instances.clone())).transpose();
         let searching = searching.map_err(not_compiled)?;
         let time = Duration::from_millis(limits.time_ms.into());
-        let store = sandbox::store(&self.pool, limits.memory_bytes, limits.output_bytes, time);
+        let store = store_state::store(&self.pool, limits.memory_bytes, limits.output_bytes, time);
         let no_start = |error| PrepareError::NoStart(Fault::from_wasmtime(&error));
         let entry = Entry::check(&component, instances, store).map_err(no_start)?;
         Ok(Code {

@@ -17,8 +17,8 @@ use crate::bindings::portcullis::policy::types::Call;
 use crate::clock::{elapsed_since, monotonic_now};
 use crate::entry::Entry;
 use crate::fault::Fault;
-use crate::store_state::StoreState;
-use crate::{lift, lower, sandbox};
+use crate::store_state::{self, StoreState};
+use crate::{lift, lower};
 
 /// A configured plugin. Clones share the code.
 #[derive(Clone)]
@@ -163,7 +163,7 @@ impl Plugin {
     }
 
     fn store(&self, allowance: Duration) -> Store<StoreState> {
-        sandbox::store(
+        store_state::store(
             &self.code.engine,
             self.limits.memory_bytes,
             self.limits.output_bytes,

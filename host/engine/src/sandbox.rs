@@ -3,19 +3,15 @@
 //! Invariant: what a policy does not need is off. Both engines (the one that answers calls, and the one that
 //! configures) give the same results: canonical NaN, no relaxed SIMD, no threads, no clock, no randomness.
 
-use std::time::Duration;
-
 use portcullis_model::Limits;
 use wasmparser::WasmFeatures;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    RegallocAlgorithm, Store,
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    RegallocAlgorithm,
 };
 
 use crate::options::Options;
 use crate::reset::Reset;
-use crate::store_state::StoreState;
-use crate::ticker;
 
 /// The WebAssembly proposals a plugin may use: what Rust, C, JavaScript and Python toolchains emit by
 /// default, and no more. No SIMD, threads, garbage collection, exceptions, tail calls, several memories or
@@ -92,22 +88,6 @@ pub(crate) fn workshop() -> Config {
         // An image is a file in memory, which pays for a second instance only, and files are not to be had where plugins are made.
         .memory_init_cow(false);
     config
-}
-
-/// An empty store with its deadline set: before instantiation, because that runs guest code too.
-pub(crate) fn store(
-    engine: &Engine,
-    memory_bytes: u64,
-    output_bytes: u32,
-    allowance: Duration,
-) -> Store<StoreState> {
-    let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
-    let mut store = Store::new(engine, StoreState::new(memory_bytes, output_bytes));
-    store.limiter(|room| room);
-    store.set_hostcall_fuel(output_bytes);
-    store.set_max_component_handles(0);
-    store.set_epoch_deadline(ticker::ticks(allowance));
-    store
 }
 
 fn common() -> Config {

@@ -24,7 +24,7 @@ use crate::catch_panic::catch_panic;
 use crate::error::{PrepareError, line, no_memory};
 use crate::fault::Fault;
 use crate::sandbox;
-use crate::store_state::StoreState;
+use crate::store_state::{self, StoreState};
 
 /// Makes snapshots.
 pub(crate) struct Snapshotter {
@@ -93,7 +93,7 @@ impl Snapshotter {
             .map_err(|error| no_snapshot(&format!("{error:#}")))?;
         let instrumented = compile(&self.engine, &instrumented)?;
 
-        let mut store = sandbox::store(&self.engine, memory_bytes, COMPLAINT_BYTES, self.time);
+        let mut store = store_state::store(&self.engine, memory_bytes, COMPLAINT_BYTES, self.time);
         let faulty = |error: wasmtime::Error| {
             let why = format!("{error:#}");
             // What the process may not have is no fault of the plugin's code.

@@ -2,11 +2,14 @@
 //!
 //! Invariant: both are bounded, and running into a bound ends the instance with a fault that names it.
 
-use wasmtime::{ResourceLimiter, Result};
+use std::time::Duration;
+
+use wasmtime::{Engine, ResourceLimiter, Result, Store};
 
 use crate::bindings::portcullis::policy::{journal, types};
 use crate::fault::Fault;
 use crate::sandbox::{CORE_INSTANCES, MEMORIES, TABLES};
+use crate::ticker;
 
 /// The data of a store.
 pub(crate) struct StoreState {
@@ -83,6 +86,22 @@ impl ResourceLimiter for StoreState {
     fn memories(&self) -> usize {
         usize::try_from(MEMORIES).unwrap_or(usize::MAX)
     }
+}
+
+/// An empty store with its deadline set: before instantiation, because that runs guest code too.
+pub(crate) fn store(
+    engine: &Engine,
+    memory_bytes: u64,
+    output_bytes: u32,
+    allowance: Duration,
+) -> Store<StoreState> {
+    let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
+    let mut store = Store::new(engine, StoreState::new(memory_bytes, output_bytes));
+    store.limiter(|room| room);
+    store.set_hostcall_fuel(output_bytes);
+    store.set_max_component_handles(0);
+    store.set_epoch_deadline(ticker::ticks(allowance));
+    store
 }
 
 /// Most notes one instance may take; the bytes of all of them together are bounded by its output limit.
