@@ -19,9 +19,8 @@ use portcullis_files::{
 use portcullis_model::Digest;
 
 use crate::clock::wall_now;
-use crate::codec;
+use crate::codec::{self, MAX_ANSWER_BYTES};
 use crate::prepare::CompiledPlugin;
-use crate::prepare_child::MAX_ANSWER_BYTES;
 
 /// A folder of compiled plugins.
 pub struct Cache {

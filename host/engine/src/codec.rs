@@ -11,6 +11,8 @@ use crate::error::PrepareError;
 use crate::fault::Fault;
 use crate::prepare::{CompiledPlugin, PrepareJob};
 
+/// Bytes of an answer: many times the code of a Python plugin.
+pub(crate) const MAX_ANSWER_BYTES: u64 = 512 << 20;
 /// The beginning of a job.
 pub(crate) const JOB: &[u8; 8] = b"pcjob\0\0\x01";
 /// The beginning of what was made.

@@ -222,7 +222,7 @@ fn converse(
         let (done, wait) = channel();
         let read = move || {
             let mut answer = Vec::new();
-            let read = stdout.take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
+            let read = stdout.take(codec::MAX_ANSWER_BYTES).read_to_end(&mut answer);
             // The other end is there until this thread has ended.
             let _ = done.send(());
             read.map(|_| answer)
@@ -279,8 +279,6 @@ const DESCRIPTORS: u64 = 16;
 const NICENESS: i32 = 10;
 /// Bytes of a job: component and settings have at most half as much together.
 const MAX_JOB_BYTES: u64 = 128 << 20;
-/// Bytes of an answer: many times the code of a Python plugin.
-pub(crate) const MAX_ANSWER_BYTES: u64 = 512 << 20;
 /// Bytes of what it complains that are kept.
 const MAX_ERROR_BYTES: u64 = 4 << 10;
 /// How often it is looked whether what a child makes is still wanted.
