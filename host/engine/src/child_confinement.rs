@@ -3,7 +3,7 @@
 //! Invariant: once [`apply`] has returned, this process opens no file, no socket and no other
 //! process, whatever a compiler that a component took over asks for. The kernel enforces each layer
 //! that it supports; [`Confinement::probe`] reports each layer that is missing. Limits on memory
-//! and time are set elsewhere (`prepare_child`), before the program is loaded.
+//! and time are set elsewhere (`child_limits`), before the program is loaded.
 //!
 //! Sources: landlock(7); seccomp(2); the list of system calls was read off with `strace -f` while
 //! plugins in Rust, JavaScript, Python and C were prepared.
@@ -24,7 +24,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-use crate::prepare_child::Confinement;
+use crate::child_limits::Confinement;
 
 /// The argument behind [`PREPARE_COMMAND`](crate::PREPARE_COMMAND) that makes the child report its
 /// layers instead of preparing a plugin.

@@ -24,6 +24,7 @@ mod cache;
 mod cancel;
 mod catch_panic;
 mod child_confinement;
+mod child_limits;
 mod clock;
 mod codec;
 mod componentize;
@@ -55,6 +56,7 @@ pub use cancel::CancelToken;
 pub use child_confinement::{
     ConfinementReport, Layer as ConfinementLayer, PROBE, probe as probe_confinement,
 };
+pub use child_limits::{Confinement, PREPARE_COMMAND};
 pub use componentize::componentize;
 pub use engine::{Engine, EngineError, Preparations, PrepareSettings};
 pub use error::PrepareError;
@@ -65,5 +67,5 @@ pub use meter::{Cost, Meter};
 pub use noop_plugin::noop_plugin;
 pub use options::Options;
 pub use plugin::{Evaluation, Plugin, SpentInstance};
-pub use prepare_child::{Confinement, PREPARE_COMMAND, prepare_plugin};
+pub use prepare_child::prepare_plugin;
 pub use reset::Reset;
