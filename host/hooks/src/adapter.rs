@@ -6,15 +6,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use portcullis_model::{Call, Change, ChangeKind, Effect, Entity, SearchTarget};
+use portcullis_model::{Call, Change, ChangeKind, Effect, Entity, SearchPage, SearchTarget};
 
 use crate::answer::Answer;
 use crate::capabilities::Support;
+use crate::outcome::Outcome;
+use crate::render_error::RenderError;
 use crate::request::{
     BatchContext, HookRequest, HookSettings, ParseContext, ParseError, Parsed, Request,
+    SafeAnswerInput,
 };
 use crate::side_effect::SideEffect;
-use crate::{Outcome, RenderError, SafeAnswerInput, SearchPage};
 
 /// One hook kind.
 pub(crate) trait Adapter: Sync {

@@ -20,13 +20,15 @@ mod json_body;
 mod kind;
 mod member_names;
 mod okta;
+mod outcome;
 mod ping;
 pub mod platform_model;
 mod reasons;
+mod render_error;
 mod request;
 mod side_effect;
 
-use portcullis_model::{Cause, Change, ChangeKind, Effect, HelpDeskReference, SearchTarget};
+use portcullis_model::{Cause, Change, ChangeKind, SearchTarget};
 
 pub use adapter::{Behaviour, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 pub use answer::{Answer, RecordRef};
@@ -38,114 +40,15 @@ pub use generic::{
 pub use inputs::HELD;
 pub use kind::HookKind;
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
+pub use outcome::{Outcome, Reason};
 pub use portcullis_model::SearchPage;
 pub use reasons::MAX_GROUNDS;
+pub use render_error::{RenderError, RenderErrorKind};
 pub use request::{
-    AnswerParts, Batch, BatchContext, HookRequest, HookSettings, PageRequest, ParseContext,
-    ParseError, Parsed, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
+    AnswerParts, Batch, BatchContext, HookRequest, HookSettings, OnFailure, PageRequest,
+    ParseContext, ParseError, Parsed, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
 };
 pub use side_effect::{Message, Resume, SideEffect};
-
-/// The outcome to answer, after combination and mapping.
-#[derive(Clone, Copy, Default)]
-pub struct Outcome<'a> {
-    /// The strictest effect. One that this hook kind cannot say, and that the binding maps, is said as it is
-    /// mapped.
-    pub verdict: Effect,
-    /// The merged changes, without those that the binding maps.
-    pub changes: &'a [Change],
-    /// Text for people, from the message catalogue: of the first of the grounds. Answers show it
-    /// through [`Outcome::shown_text`], which says how many more grounds there are.
-    pub text: Option<&'a str>,
-    /// The language of that text: a tag of the catalogue.
-    pub language: &'a str,
-    /// Every finding that the verdict rests on, the gravest first: for hook kinds that can point at
-    /// more than one thing.
-    pub reasons: &'a [Reason<'a>],
-    /// The reference that the text of a denial ends with.
-    pub reference: Option<HelpDeskReference>,
-}
-
-impl Outcome<'_> {
-    /// The codes of the grounds, sorted, each once.
-    pub fn codes(&self) -> Vec<&str> {
-        let mut codes: Vec<_> = self.reasons.iter().map(|ground| ground.code).collect();
-        codes.sort_unstable();
-        codes.dedup();
-        codes
-    }
-}
-
-/// One finding that a verdict rests on.
-#[derive(Clone)]
-pub struct Reason<'a> {
-    /// The finding's code.
-    pub code: &'a str,
-    /// Text for people, from the message catalogue.
-    pub text: String,
-    /// The form field that it is about, as the plugin says: to be held against the request's own fields before it is repeated.
-    pub field: Option<&'a str>,
-}
-
-/// Plugin: a change that the platform would refuse, or that cannot be said in this answer. Repeats nothing
-/// that the plugin wrote.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}{why}", change.map(|(at, kind)| format!("change {at}, a `{kind}`: ")).unwrap_or_default())]
-pub struct RenderError {
-    /// Which one, counted from 1, and of which kind; nothing where it is the answer as a whole.
-    pub change: Option<(usize, ChangeKind)>,
-    /// Why.
-    pub why: RenderErrorKind,
-}
-
-/// Why a change is unsayable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RenderErrorKind {
-    /// This hook kind has no words for it; see [`capabilities::change`].
-    #[error("this hook kind does not support it")]
-    Kind,
-    /// Not a place that can be changed.
-    #[error("this hook kind does not allow changes at its place")]
-    Place,
-    /// A claim or profile member that the platform keeps for itself.
-    #[error("the platform reserves its place")]
-    Reserved,
-    /// The place, or what would have to stand around it, is not in the request.
-    #[error("the request has nothing at its place")]
-    NoTarget,
-    /// The value is not JSON, or is `null`, with which the platform's contract does not say what happens.
-    #[error("its value is not JSON, or is null")]
-    Value,
-    /// Less lifetime than the platform can say. The next stricter thing is a denial, and the pipeline makes
-    /// it one.
-    #[error("it leaves less lifetime than the platform accepts")]
-    TooShort,
-    /// Two changes that exclude each other.
-    #[error("it excludes an earlier change")]
-    Conflict,
-    /// Longer than the platform accepts.
-    #[error("the answer would be longer than the platform accepts")]
-    TooLong,
-    /// An obligation, where nothing makes the caller carry it out: a permission with it would be one without.
-    #[error("it is an obligation, and nothing makes the caller carry it out")]
-    Obligation,
-}
-
-/// What happens on a hook when there is no decision: budget exhausted, trap, bad output, conflict, record not
-/// durable, no active release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// The answer that stops.
-    Closed,
-    /// The least that lets care go on, for these applications; all others are stopped. See
-    /// [`HookKind::offers_restricted`].
-    Restricted {
-        /// The platform's client ids.
-        applications: Vec<String>,
-    },
-    /// The platform's default.
-    Open,
-}
 
 /// Answers what needs neither a proof of the caller nor a decision.
 pub fn preflight(kind: HookKind, request: &Request<'_>, settings: &HookSettings) -> Option<Answer> {
@@ -281,35 +184,6 @@ pub fn safe_answer(
             reference: None,
         },
     )
-}
-
-impl RenderError {
-    /// The code in records.
-    pub fn code(&self) -> &'static str {
-        Cause::UnsupportedChange.code()
-    }
-
-    /// Returns the hint: what to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self.why {
-            RenderErrorKind::Kind => {
-                Some("run `portcullis check`, which names what this hook kind supports".into())
-            }
-            RenderErrorKind::Place => Some(
-                "let the change name one claim or profile member, and use `cap-lifetime` for \
-                 lifetimes"
-                    .into(),
-            ),
-            RenderErrorKind::Reserved => Some("let the plugin use another name".into()),
-            RenderErrorKind::NoTarget => Some("let the plugin read the place first".into()),
-            RenderErrorKind::Value => Some("let the plugin remove it instead".into()),
-            RenderErrorKind::TooShort => Some("let the plugin deny".into()),
-            RenderErrorKind::Obligation => {
-                Some("make the statement advice, or let the plugin deny".into())
-            }
-            RenderErrorKind::Conflict | RenderErrorKind::TooLong => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use portcullis_model::{Effect, HelpDeskReference};
 
-use crate::{Outcome, Reason};
+use crate::outcome::{Outcome, Reason};
 
 /// The most grounds of one outcome that have a text. An outcome with this many may rest on more, so
 /// that a count of them is only the least there can be.

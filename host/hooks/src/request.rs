@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use portcullis_model::{AttributeFilter, Call, Cause, HelpDeskReference, Millis};
 
-use crate::OnFailure;
 use crate::answer::Answer;
 use crate::entra::jwe::Decryptor;
 use crate::generic::Mapping;
@@ -200,6 +199,22 @@ impl SafeAnswerInput<'_> {
     pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         with_reference(Cow::Borrowed(text), self.reference, "en")
     }
+}
+
+/// What happens on a hook when there is no decision: budget exhausted, trap, bad output, conflict, record not
+/// durable, no active release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The answer that stops.
+    Closed,
+    /// The least that lets care go on, for these applications; all others are stopped. See
+    /// [`HookKind::offers_restricted`](crate::HookKind::offers_restricted).
+    Restricted {
+        /// The platform's client ids.
+        applications: Vec<String>,
+    },
+    /// The platform's default.
+    Open,
 }
 
 /// Caller: a request that cannot be read. Holds nothing of the body but the event id.
