@@ -9,7 +9,6 @@ use std::time::Duration;
 use portcullis_model::{Call, Change, ChangeKind, Effect, Entity, SearchPage, SearchTarget};
 
 use crate::answer::Answer;
-use crate::capabilities::Support;
 use crate::outcome::Outcome;
 use crate::render_error::RenderError;
 use crate::request::{
@@ -17,6 +16,7 @@ use crate::request::{
     SafeAnswerInput,
 };
 use crate::side_effect::SideEffect;
+use crate::support::Support;
 
 /// One hook kind.
 pub(crate) trait Adapter: Sync {

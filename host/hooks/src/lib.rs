@@ -27,6 +27,7 @@ mod reasons;
 mod render_error;
 mod request;
 mod side_effect;
+mod support;
 
 use portcullis_model::{Cause, Change, ChangeKind, SearchTarget};
 

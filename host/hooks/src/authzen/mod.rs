@@ -15,8 +15,8 @@ use portcullis_model::{Attribution, Cause, Change, ChangeKind, Effect, SearchTar
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Methods, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::reasons::UNCHECKED;
+use crate::support::{FallbackTo, Support};
 use crate::{
     AnswerParts, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext,
     ParseError, Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, SearchPage,
@@ -299,7 +299,7 @@ impl Adapter for Authzen {
                 Unsupported("the subject is known when the request is sent")
             }
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

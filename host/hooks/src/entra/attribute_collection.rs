@@ -21,9 +21,9 @@ use portcullis_model::{
 use super::{BUDGET, DENIED, Event, LIMIT, Particulars, UNCHECKED, act, named, reactions, refused};
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{members, object};
 use crate::reasons::with_reference;
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -237,7 +237,7 @@ impl Adapter for AttributeCollection {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

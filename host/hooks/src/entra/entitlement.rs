@@ -28,9 +28,9 @@ use super::{
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Need, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, Strings};
 use crate::side_effect::{Resume, SideEffect};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -218,7 +218,7 @@ impl Adapter for Entitlement {
             ChangeKind::AddGrant => Unsupported("a request is for one access package"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

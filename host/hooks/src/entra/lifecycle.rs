@@ -21,9 +21,9 @@ use super::{
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Need, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, attributes};
 use crate::side_effect::{Resume, SideEffect};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -154,7 +154,7 @@ impl Adapter for Lifecycle {
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::AutoApprove => Unsupported("no person approves a task"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

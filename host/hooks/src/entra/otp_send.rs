@@ -18,9 +18,9 @@ use super::{
 };
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::spelling;
 use crate::side_effect::{Message, SideEffect};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -181,7 +181,7 @@ impl Adapter for OtpSend {
             }
             ChangeKind::Credential => Unsupported("Entra checks the code"),
             ChangeKind::AutoApprove => Unsupported("no person approves a code"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{object, string};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -231,7 +231,7 @@ impl Adapter for PasswordSubmit {
             ChangeKind::AddGrant => Unsupported("a password check grants nothing"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::AutoApprove => Unsupported("no person approves a sign-in"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

@@ -21,8 +21,8 @@ use portcullis_model::{
 use super::{DENIED, MAX_ID_BYTES, UNCHECKED, document, named};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, members, object, string};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -188,7 +188,7 @@ impl Adapter for Pim {
             ChangeKind::AddGrant => Unsupported("an activation is for one role or group"),
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the principal is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

@@ -14,7 +14,7 @@ use portcullis_model::{Attribution, Change, ChangeKind, Document, Effect, Target
 use super::{BUDGET, DENIED, Event, LIMIT, Particulars, act, error, reactions, refused};
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -148,7 +148,7 @@ impl Adapter for TokenIssuance {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "Entra carries out no obligations")
             }
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

@@ -15,8 +15,8 @@ use portcullis_model::{Attribution, ChangeKind, Effect, Principal, PrincipalKind
 use super::{BUDGET, Event, LIMIT, Particulars, act, reactions, refused};
 use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{attributes, object, string};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -140,7 +140,7 @@ impl Adapter for VerifiedId {
             ChangeKind::LinkUser | ChangeKind::CreateUser => Unsupported("the user is known"),
             ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::AutoApprove => Unsupported("no person approves a recovery"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

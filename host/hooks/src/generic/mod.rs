@@ -14,8 +14,8 @@ use portcullis_model::{Cause, Change, ChangeKind, Effect, Target};
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::reasons::UNCHECKED;
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -178,7 +178,7 @@ impl Adapter for Generic {
             }
             ChangeKind::Credential => Unsupported("no password is checked"),
             ChangeKind::AutoApprove => Unsupported("no person approves a request"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

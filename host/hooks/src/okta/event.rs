@@ -23,8 +23,8 @@ use portcullis_model::{
 use super::{Envelope, INLINE_LIMIT, envelope};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Methods, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, members, object, string};
+use crate::support::{FallbackTo, Support};
 use crate::{
     Batch, BatchContext, HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed,
     RenderError, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,

@@ -18,8 +18,8 @@ use super::profile::Profile;
 use super::{ACTION, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{Strings, members, object, string, wanted_attributes};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -128,7 +128,7 @@ impl Adapter for Import {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Report], "Okta carries out no obligations")
             }
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

@@ -15,8 +15,8 @@ use portcullis_model::{
 use super::{ACTION, Context, EVENT_REUSED, INLINE_LIMIT, commands, envelope, go_on};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{members, object, string};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -157,7 +157,7 @@ impl Adapter for PasswordImport {
                 "Okta carries out no obligations, and a plugin that sees a password returns no \
                  free text",
             ),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

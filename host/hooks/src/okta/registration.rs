@@ -19,8 +19,8 @@ use super::profile::Profile;
 use super::{ACTION, Context, INLINE_LIMIT, commands, envelope, go_on, unchecked};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{attributes, object, string};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, Reason, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -136,7 +136,7 @@ impl Adapter for Registration {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "Okta carries out no obligations")
             }
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

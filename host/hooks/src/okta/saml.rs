@@ -20,8 +20,8 @@ use super::assertion::{LIFETIME, Patch, SESSION_LIFETIME};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, Strings, first_of_each, members, object, string};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -164,7 +164,7 @@ impl Adapter for Saml {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "Okta carries out no obligations")
             }
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

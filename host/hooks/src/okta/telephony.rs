@@ -17,8 +17,8 @@ use portcullis_model::{
 use super::{Context, INLINE_LIMIT, commands, envelope, stop, unchecked};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{attributes, members, object, spelled, spelling, string};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Message, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput, SideEffect,

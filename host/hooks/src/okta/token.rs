@@ -21,8 +21,8 @@ use super::patch::{LIFETIME, Patch, expiration};
 use super::{Context, INLINE_LIMIT, commands, envelope, go_on, stop, unchecked};
 use crate::adapter::{Adapter, Behaviour, FailureBehaviour, Shown};
 use crate::answer::Answer;
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{members, object, string, wanted_attributes};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -168,7 +168,7 @@ impl Adapter for Token {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "Okta carries out no obligations")
             }
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

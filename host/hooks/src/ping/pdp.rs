@@ -22,9 +22,9 @@ use portcullis_model::{
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, Strings, attributes, members, object, string};
 use crate::reasons::DENIED;
+use crate::support::{FallbackTo, Support};
 use crate::{
     Batch, BatchContext, HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError,
     Parsed, RenderError, RenderErrorKind, Request, SafeAnswerInput, ShortCircuit, UnparsedItem,
@@ -254,7 +254,7 @@ impl Adapter for Pdp {
                 Unsupported("a decision makes no user")
             }
             ChangeKind::Credential => Unsupported("no password is checked"),
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }

@@ -25,9 +25,9 @@ use portcullis_model::{
 use super::secret::{is_secret_body, is_secret_header, is_secret_query};
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
-use crate::capabilities::{FallbackTo, Support};
 use crate::json_body::{JsonBody, object, spelled, string};
 use crate::reasons::{DENIED, UNCHECKED};
+use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
@@ -201,7 +201,7 @@ impl Adapter for Sideband {
             ChangeKind::Statement => {
                 Fallback(&[FallbackTo::Deny], "the gateway carries out no obligations")
             }
-            ChangeKind::Waive => crate::capabilities::waived(),
+            ChangeKind::Waive => crate::support::waived(),
         }
     }
 }
