@@ -17,6 +17,7 @@ mod entra;
 mod generic;
 mod inputs;
 mod json_body;
+mod jwe;
 mod kind;
 mod member_names;
 mod okta;
@@ -33,12 +34,12 @@ use portcullis_model::{Cause, Change, ChangeKind, SearchTarget};
 
 pub use adapter::{Behaviour, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 pub use answer::{Answer, RecordRef};
-pub use entra::jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use generic::{
     AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource,
     PrincipalSource,
 };
 pub use inputs::HELD;
+pub use jwe::{Decryptor, DecryptorError, Undecryptable};
 pub use kind::HookKind;
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
 pub use outcome::{Outcome, Reason};

@@ -10,7 +10,6 @@
 
 pub(crate) mod attribute_collection;
 pub(crate) mod entitlement;
-pub mod jwe;
 pub(crate) mod lifecycle;
 pub(crate) mod otp_send;
 pub(crate) mod password_submit;

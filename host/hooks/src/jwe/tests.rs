@@ -5,11 +5,11 @@ use serde_json::Value;
 
 use super::*;
 
-const KEY: &str = include_str!("../../../tests/jwe/key.pem");
-const OTHER: &str = include_str!("../../../tests/jwe/other.pem");
+const KEY: &str = include_str!("../../tests/jwe/key.pem");
+const OTHER: &str = include_str!("../../tests/jwe/other.pem");
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../../../tests/jwe/vectors.json")).unwrap()
+    serde_json::from_str(include_str!("../../tests/jwe/vectors.json")).unwrap()
 }
 
 fn decryptor() -> Decryptor {
