@@ -1,14 +1,7 @@
 //! Hook kinds: which platform's hook a request is for.
 //!
-//! Invariant: one name, one adapter each; everything else that differs by kind is asked of the adapter.
-
-use std::time::Duration;
-
-use portcullis_model::Effect;
-
-use crate::adapter::{Adapter, DedupPolicy, FailureBehaviour, Methods, Need};
-use crate::request::HookSettings;
-use crate::{authzen, entra, generic, inputs, okta, ping};
+//! Invariant: one name each. Everything else that differs by kind is in its adapter; `adapters` has
+//! the list.
 
 /// A hook kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,122 +99,9 @@ impl HookKind {
         }
     }
 
-    /// Its adapter.
-    pub(crate) fn adapter(self) -> &'static dyn Adapter {
-        match self {
-            Self::OktaEvent => &okta::event::Event,
-            Self::OktaPasswordImport => &okta::password::PasswordImport,
-            Self::OktaRegistration => &okta::registration::Registration,
-            Self::OktaSaml => &okta::saml::Saml,
-            Self::OktaTelephony => &okta::telephony::Telephony,
-            Self::OktaToken => &okta::token::Token,
-            Self::OktaUserImport => &okta::import::Import,
-            Self::EntraTokenIssuanceStart => &entra::token_issuance::TokenIssuance,
-            Self::EntraAttributeCollectionStart => &entra::attribute_collection::START,
-            Self::EntraAttributeCollectionSubmit => &entra::attribute_collection::SUBMIT,
-            Self::EntraOtpSend => &entra::otp_send::OtpSend,
-            Self::EntraPasswordSubmit => &entra::password_submit::PasswordSubmit,
-            Self::EntraVerifiedId => &entra::verified_id::VerifiedId,
-            Self::EntraPim => &entra::pim::Pim,
-            Self::EntraEntitlement => &entra::entitlement::Entitlement,
-            Self::EntraLifecycle => &entra::lifecycle::Lifecycle,
-            Self::PingSideband => &ping::sideband::Sideband,
-            Self::PingPdp => &ping::pdp::Pdp,
-            Self::Authzen => &authzen::Authzen,
-            Self::Generic => &generic::Generic,
-        }
-    }
-
     /// The hook kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    /// The Okta hook kind whose requests have this `eventType`. `None` where the type is none of
-    /// a hook that is known.
-    pub fn from_event_type(event_type: &str) -> Option<Self> {
-        okta::EVENT_TYPES.iter().find(|(known, _)| *known == event_type).map(|(_, kind)| *kind)
-    }
-
-    /// How long the platform waits before it goes on without us.
-    pub fn platform_limit(self) -> Duration {
-        self.adapter().platform_limit()
-    }
-
-    /// The budget of a hook that sets none.
-    pub fn default_budget(self) -> Duration {
-        self.adapter().default_budget()
-    }
-
-    /// Whether [`OnFailure::Restricted`](crate::OnFailure::Restricted) means something here; elsewhere it is as closed.
-    pub fn offers_restricted(self) -> bool {
-        self.adapter().offers_restricted()
-    }
-
-    /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
-    pub fn default_entitlements(self) -> &'static [&'static str] {
-        self.adapter().default_entitlements()
-    }
-
-    /// Those of a manifest's `reads` or `requires` that no call of this kind ever has, whatever the
-    /// platform sends, with these settings of the hook. A payload pointer of another kind is none
-    /// of them: it is for that kind's calls.
-    pub fn never_sends<'p>(
-        self,
-        settings: &HookSettings,
-        paths: impl IntoIterator<Item = &'p str>,
-    ) -> Vec<&'p str> {
-        inputs::never_sent(self, settings, paths)
-    }
-
-    /// The members without which a request is refused, as their contract names them.
-    pub fn required(self) -> &'static [&'static str] {
-        self.adapter().required()
-    }
-
-    /// Whether the operator has to set that up, for the kind to work at all.
-    pub fn needs(self, need: Need) -> bool {
-        self.adapter().needs().contains(&need)
-    }
-
-    /// How a call is known again when the platform repeats it.
-    pub fn dedup_policy(self) -> DedupPolicy {
-        self.adapter().dedup_policy()
-    }
-
-    /// Whether the platform goes on at that verdict. Where it asks us whether it may, nothing said is no permission.
-    pub fn is_permit(self, verdict: Effect) -> bool {
-        self.adapter().is_permit(verdict)
-    }
-
-    /// What the platform does when it does not get an answer that it understands.
-    pub fn failure_behaviour(self) -> FailureBehaviour {
-        self.adapter().failure_behaviour()
-    }
-
-    /// The methods that a route answers.
-    pub fn methods(self, route: &'static str) -> Methods {
-        self.adapter().methods(route)
-    }
-
-    /// The request's header that every answer repeats, where the contract wants one.
-    pub fn echoed_header(self) -> Option<&'static str> {
-        self.adapter().echoed_header()
-    }
-
-    /// Whether an answer of this kind binds anybody; one that does not is asked of nobody's default.
-    pub fn is_binding(self) -> bool {
-        self.adapter().is_binding()
-    }
-
-    /// Whether the host may have a message to deliver before it answers.
-    pub fn may_deliver(self) -> bool {
-        self.adapter().may_deliver()
-    }
-
-    /// Where the hook is reached, given its path: whole paths, and the route that each of them is.
-    pub fn routes(self, path: &str) -> Vec<(String, &'static str)> {
-        self.adapter().routes(path)
     }
 }
 
@@ -230,22 +110,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_read_back_and_budgets_leave_room() {
+    fn names_read_back() {
         for kind in HookKind::ALL {
             assert_eq!(HookKind::from_name(kind.name()), Some(kind));
-            assert!(kind.default_budget() < kind.platform_limit());
         }
         assert_eq!(HookKind::from_name("okta.nothing"), None);
-    }
-
-    #[test]
-    fn every_okta_kind_has_one_event_type() {
-        for kind in HookKind::ALL {
-            let types = okta::EVENT_TYPES.iter().filter(|(_, of)| *of == kind).count();
-            assert_eq!(types, usize::from(kind.name().starts_with("okta.")), "{kind:?}");
-        }
-        let token = HookKind::from_event_type("com.okta.oauth2.tokens.transform");
-        assert_eq!(token, Some(HookKind::OktaToken));
-        assert_eq!(HookKind::from_event_type("com.okta.oauth2.tokens.transform2"), None);
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use portcullis_model::{AttributeFilter, Call, Cause, HelpDeskReference, Millis};
 
 use crate::answer::Answer;
-use crate::generic::Mapping;
 use crate::jwe::Decryptor;
+use crate::mapping::Mapping;
 use crate::reasons::with_reference;
 
 /// A request as it came over HTTP.

@@ -3,10 +3,10 @@
 //! Invariant: the mapping is checked whole before anything is served, and no request can make an answer that its template does not
 //! foresee. What the caller does with an HTTP error nobody knows, so every refusal of a closed hook is the operator's own denial.
 //!
-//! How a mapping reads is in `mapping`, how answers are made of templates in `template`.
+//! How a request is read by a mapping is in `read`; mappings and the templates of answers are in
+//! [`crate::mapping`].
 
-mod mapping;
-mod template;
+mod read;
 
 use std::time::Duration;
 
@@ -14,18 +14,14 @@ use portcullis_model::{Cause, Change, ChangeKind, Effect, Target};
 
 use crate::adapter::{Adapter, Behaviour, DedupPolicy, FailureBehaviour, Shown};
 use crate::answer::{Answer, Slot};
+use crate::mapping::Mapping;
+use crate::mapping::template::{self, Filled};
 use crate::reasons::UNCHECKED;
 use crate::support::{FallbackTo, Support};
 use crate::{
     HookRequest, HookSettings, OnFailure, Outcome, ParseContext, ParseError, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput,
 };
-
-pub use mapping::{
-    AnswerSource, EntitySource, GrantSource, Mapping, MappingError, MappingSource, OriginSource,
-    PrincipalSource,
-};
-use template::Filled;
 
 /// The hook kind.
 pub(crate) struct Generic;
@@ -83,7 +79,7 @@ impl Adapter for Generic {
                 event: None,
             });
         };
-        let call = mapping.call(request.body, frame)?;
+        let call = read::call(mapping, request.body, frame)?;
         Ok(Parsed::Single(HookRequest { mapping: Some(mapping.clone()), ..call.into() }))
     }
 

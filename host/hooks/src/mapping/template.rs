@@ -8,15 +8,15 @@ use portcullis_model::json::{
     Kind, Value, build_object, build_text, quote, split_pointer, write_array,
 };
 
-use super::mapping::MappingError;
-use crate::RenderErrorKind;
+use super::MappingError;
+use crate::render_error::RenderErrorKind;
 
 /// A template, compiled: text, and between it what is filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(Vec<Piece>);
+pub(crate) struct Template(Vec<Piece>);
 
 /// What is filled in.
-pub(super) struct Filled<'a> {
+pub(crate) struct Filled<'a> {
     /// The verdict's word.
     pub verdict: &'a str,
     /// Text for people.
@@ -48,7 +48,7 @@ enum Placeholder {
 impl Template {
     /// Reads a template: JSON text in whose strings `{verdict}`, `{text}`, `{codes}` and `{id}` are filled in, and `{{` and `}}` stand
     /// for braces. A string that is nothing but a placeholder becomes what stands for it: `{codes}` a list, a missing text `null`.
-    pub(super) fn compile(name: &'static str, source: &str) -> Result<Self, MappingError> {
+    pub(crate) fn compile(name: &'static str, source: &str) -> Result<Self, MappingError> {
         let wrong = |why| MappingError::Template { name, why };
         let document = Document::parse(source.as_bytes())
             .map_err(|_| wrong("is not JSON, or has a member twice"))?;
@@ -66,14 +66,14 @@ impl Template {
     }
 
     /// Whether it has a member of that name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         let filled = Filled { verdict: "", text: None, codes: &[], id: "" };
         let document = Document::parse(self.fill(&filled).as_bytes());
         document.is_ok_and(|document| document.root().get(name).is_some())
     }
 
     /// Whether the verdict stands in it.
-    pub(super) fn tells_verdict(&self) -> bool {
+    pub(crate) fn tells_verdict(&self) -> bool {
         self.0.iter().any(|piece| {
             matches!(
                 piece,
@@ -83,7 +83,7 @@ impl Template {
     }
 
     /// The answer.
-    pub(super) fn fill(&self, filled: &Filled<'_>) -> String {
+    pub(crate) fn fill(&self, filled: &Filled<'_>) -> String {
         let mut out = String::new();
         for piece in &self.0 {
             match piece {
@@ -112,7 +112,7 @@ impl Template {
 }
 
 /// The object with one member more.
-pub(super) fn add(object: &str, path: &str, value: &str) -> Result<String, RenderErrorKind> {
+pub(crate) fn add(object: &str, path: &str, value: &str) -> Result<String, RenderErrorKind> {
     let tokens =
         split_pointer(path).filter(|tokens| !tokens.is_empty()).ok_or(RenderErrorKind::Place)?;
     let tokens: Vec<_> = tokens.iter().map(|token| &**token).collect();

@@ -1,21 +1,17 @@
 //! What stands where in a request, and which answers there are.
 //!
 //! Invariant: a mapping that compiled has well-formed pointers, templates that are objects, and a denial that differs from the
-//! allowance.
+//! allowance. How a request is read by one is in `generic`.
 
-use std::borrow::Cow;
+pub(crate) mod template;
+
 use std::sync::Arc;
 
-use portcullis_model::json::{Value, split_pointer};
-use portcullis_model::{
-    AttributeFilter, Call, Cause, Document, Effect, Entity, Grant, GrantKind, Origin, Principal,
-    PrincipalKind, Secrets,
-};
+use portcullis_model::json::split_pointer;
+use portcullis_model::{Effect, GrantKind, PrincipalKind};
 use serde::Deserialize;
 
-use super::template::Template;
-use crate::json_body::{JsonBody, Strings, wanted_attributes};
-use crate::{ParseContext, ParseError};
+use template::Template;
 
 /// A mapping as the operator writes it. Whatever begins with `/` is a JSON Pointer into the body.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -156,9 +152,9 @@ pub enum MappingError {
 /// A mapping, compiled.
 #[derive(Debug)]
 pub struct Mapping {
-    source: MappingSource,
-    subject: Option<Who>,
-    actor: Option<Who>,
+    pub(crate) source: MappingSource,
+    pub(crate) subject: Option<Who>,
+    pub(crate) actor: Option<Who>,
     allow: Template,
     deny: Template,
     step_up: Option<Template>,
@@ -168,10 +164,11 @@ pub struct Mapping {
     record: Option<Arc<str>>,
 }
 
+/// A principal that is mapped.
 #[derive(Debug)]
-struct Who {
-    kind: PrincipalKind,
-    source: PrincipalSource,
+pub(crate) struct Who {
+    pub(crate) kind: PrincipalKind,
+    pub(crate) source: PrincipalSource,
 }
 
 impl Mapping {
@@ -260,7 +257,7 @@ impl Mapping {
     }
 
     /// The template and the status for a verdict.
-    pub(super) fn answer(&self, verdict: Effect) -> (&Template, u16) {
+    pub(crate) fn answer(&self, verdict: Effect) -> (&Template, u16) {
         match verdict {
             Effect::Abstain | Effect::Allow => (&self.allow, 200),
             Effect::StepUp => (self.step_up.as_ref().unwrap_or(&self.deny), self.deny_status),
@@ -270,7 +267,7 @@ impl Mapping {
     }
 
     /// The inputs that a call can have: those that the operator mapped.
-    pub(super) fn inputs(&self) -> Vec<&'static str> {
+    pub(crate) fn inputs(&self) -> Vec<&'static str> {
         let source = &self.source;
         let (subject, actor) = (source.subject.as_ref(), source.actor.as_ref());
         let (action, resource) = (source.action.as_ref(), source.resource.as_ref());
@@ -297,120 +294,13 @@ impl Mapping {
     }
 
     /// The status of a denial that is no decision.
-    pub(super) fn failure_status(&self) -> u16 {
+    pub(crate) fn failure_status(&self) -> u16 {
         self.failure_status
     }
 
     /// The member that names the record.
-    pub(super) fn record(&self) -> Option<Arc<str>> {
+    pub(crate) fn record(&self) -> Option<Arc<str>> {
         self.record.clone()
-    }
-
-    /// Reads a request.
-    pub(super) fn call(&self, body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
-        let refuse = |cause| ParseError { cause, detail: "the body".into(), event: None };
-        let document = Document::parse(body).map_err(|error| refuse(error.cause))?;
-        let id = at(&document, self.source.id.as_deref()).and_then(scalar);
-        let id = id.filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));
-        let event_id = id.unwrap_or_else(|| frame.own_id());
-        let read = JsonBody { document, event_id };
-        let missing = |pointer: &&String| at(&read.document, Some(pointer)).is_none();
-        if let Some(missing) = self.source.required.iter().find(missing) {
-            let detail = format!("{missing}, which the setting mapping.required names");
-            return Err(read.refuse(Cause::SchemaMismatch, detail));
-        }
-        // What the operator does not require may be absent, and a value that is none is as good as
-        // that.
-        let string =
-            |pointer: &Option<String>| at(&read.document, pointer.as_deref()).and_then(scalar);
-        let attributes = |pointers: &[String]| {
-            let objects = pointers.iter().filter_map(|pointer| at(&read.document, Some(pointer)));
-            let objects: Vec<_> = objects.filter(|object| object.is_object()).collect();
-            wanted_attributes(AttributeFilter::all(), objects.into_iter().map(Some))
-        };
-        let principal = |who: &Option<Who>, word: &str, entitlements| {
-            let Who { kind, source } = who.as_ref()?;
-            let type_name = word_or_pointer(&source.type_name, string);
-            Some(Principal {
-                kind: *kind,
-                type_name: type_name.unwrap_or_else(|| word.to_owned()),
-                id: string(&source.id),
-                attributes: attributes(&source.attributes),
-                entitlements,
-            })
-        };
-        let entity = |source: &Option<EntitySource>, word: &str| {
-            let source = source.as_ref()?;
-            let type_name = word_or_pointer(&source.type_name, string);
-            Some(Entity {
-                type_name: type_name.unwrap_or_else(|| word.to_owned()),
-                id: word_or_pointer(&source.id, string),
-                attributes: attributes(&source.attributes),
-            })
-        };
-        let entitlements = read.entitlements(&frame.settings.entitlements, &[])?;
-        let mut requested = Vec::new();
-        for GrantSource { kind, at: pointer } in &self.source.requested {
-            let mut ids = Strings::default();
-            if !ids.take_all(at(&read.document, Some(pointer))) {
-                return Err(read.unreadable_place(pointer, "mapping.requested"));
-            }
-            requested.extend(ids.list().into_iter().map(|id| Grant { kind: *kind, id: id.into() }));
-        }
-        let from = &self.source.origin;
-        let origin = Origin {
-            ip: string(&from.ip),
-            country: string(&from.country),
-            asn: None,
-            user_agent: string(&from.user_agent),
-            device: string(&from.device),
-            session: string(&from.session),
-        };
-        let known =
-            [&origin.ip, &origin.country, &origin.user_agent, &origin.device, &origin.session];
-        let is_known = known.into_iter().any(Option::is_some);
-        let mut secrets = Secrets::default();
-        frame.settings.secrets.iter().for_each(|pointer| secrets.add(pointer.clone()));
-        Ok(Call {
-            correlation: string(&self.source.correlation),
-            tenant: frame.tenant.to_owned(),
-            hook: "generic",
-            phase: None,
-            received: frame.received,
-            seed: frame.seed,
-            subject: principal(&self.subject, "user", entitlements),
-            actors: principal(&self.actor, "client", Vec::new()).into_iter().collect(),
-            action: entity(&self.source.action, "action"),
-            resource: entity(&self.source.resource, "resource"),
-            requested,
-            lifetimes: Vec::new(),
-            origin: is_known.then_some(origin),
-            purpose: string(&self.source.purpose),
-            proposed: Vec::new(),
-            id: read.event_id,
-            payload: read.document,
-            secrets,
-        })
-    }
-}
-
-/// What a pointer leads to, where it is there and not `null`.
-fn at<'a>(document: &'a Document, pointer: Option<&str>) -> Option<Value<'a>> {
-    document.pointer(pointer?).filter(|value| !value.is_null())
-}
-
-/// A string, or a number as it is spelled: callers number what they call.
-fn scalar(value: Value<'_>) -> Option<String> {
-    value.as_str().map(Cow::into_owned).or_else(|| value.as_u64().map(|_| value.raw().to_owned()))
-}
-
-fn word_or_pointer(
-    source: &Option<String>,
-    string: impl Fn(&Option<String>) -> Option<String>,
-) -> Option<String> {
-    match source {
-        Some(word) if !word.starts_with('/') => Some(word.clone()),
-        pointer => string(pointer),
     }
 }
 
@@ -461,6 +351,3 @@ fn check_pointers(source: &MappingSource) -> Vec<MappingError> {
     check("required", all(&source.required));
     wrong
 }
-
-/// The longest event id, bytes.
-const MAX_ID_BYTES: usize = 256;
