@@ -11,11 +11,11 @@ use portcullis_model::json::split_pointer;
 use portcullis_model::{Call, Decision, Effect, Reads};
 use serde_json::{Map, Value, json};
 
+use crate::actual::Actual;
+use crate::evaluate::{TestLimits, decide};
 use crate::format::{Aspect, CoverageText};
 use crate::parse::SuiteError;
 use crate::plan::{Case, Plan};
-use crate::report::Actual;
-use crate::run::{TestLimits, decide};
 use crate::values::value;
 
 /// What was reached.

@@ -5,11 +5,10 @@
 
 use portcullis_model::{Change, Decision, Effect, Finding, SearchPage};
 
-use crate::explain::finding_text;
-use crate::format::{ExpectText, FindingTable};
+use crate::actual::Actual;
+use crate::format::ExpectText;
 use crate::parse::SuiteError;
-use crate::report::Actual;
-use crate::values::{change_text, value};
+use crate::values::{FindingTable, change_text, finding_text, value};
 
 /// What is expected of one case.
 #[derive(Default)]

@@ -9,8 +9,8 @@ use portcullis_model::escape::escape;
 use portcullis_model::{Call, Decision, Effect, Finding, Severity};
 use serde_json::{Map, Value, json};
 
-use crate::run::TestLimits;
-use crate::values::{change_text, value};
+use crate::evaluate::TestLimits;
+use crate::values::{change_text, finding_line, value};
 
 /// A decision in words.
 pub struct Explanation {
@@ -133,7 +133,7 @@ impl ExplainedFinding {
 
     fn line(&self) -> String {
         let arguments = self.arguments.iter().map(|(name, value)| (name.as_str(), value));
-        line(&self.code, self.effect, self.severity, arguments, self.field.as_deref())
+        finding_line(&self.code, self.effect, self.severity, arguments, self.field.as_deref())
     }
 
     fn json(&self) -> Value {
@@ -145,31 +145,6 @@ impl ExplainedFinding {
             "field": self.field, "texts": texts,
         })
     }
-}
-
-/// A finding on one line.
-pub(crate) fn finding_text(finding: &Finding) -> String {
-    let arguments: Vec<_> =
-        finding.arguments.iter().map(|it| (it.name.as_str(), value(&it.value))).collect();
-    let arguments = arguments.iter().map(|(name, value)| (*name, value));
-    line(&finding.code, finding.effect, finding.severity, arguments, finding.field.as_deref())
-}
-
-fn line<'a>(
-    code: &str,
-    effect: Effect,
-    severity: Severity,
-    arguments: impl Iterator<Item = (&'a str, &'a Value)>,
-    field: Option<&str>,
-) -> String {
-    let mut line = format!("{code} {} {}", effect.name(), severity.name());
-    for (name, value) in arguments {
-        line.push_str(&format!(" {name}={value}"));
-    }
-    if let Some(field) = field {
-        line.push_str(&format!(" field={field}"));
-    }
-    line
 }
 
 fn list(paths: &[String]) -> String {

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_model::{Effect, GrantKind, Severity, Target};
+use portcullis_model::{Effect, GrantKind, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::values::{FindingText, Names};
+use crate::values::{ChangeText, FindingText, Names};
 
 /// A suite: fixtures, and cases that use them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -225,33 +225,6 @@ pub(crate) struct OriginText {
     pub session: Option<String>,
 }
 
-/// A change, spelled as in a manifest's `emits`, and its particulars.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ChangeText {
-    /// `cap-lifetime:access-token`, `set:access-token:/claims/until`, `add-grant:scope`, `create-user`, …
-    pub change: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// What a password check found.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approvers: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub codes: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub obligatory: Option<bool>,
-}
-
 /// One call and what is expected of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -397,22 +370,6 @@ pub(crate) struct RulesText {
     pub settings: String,
     /// The argument of findings that names a rule.
     pub argument: String,
-}
-
-/// A finding in all its members, where an author writes more than its code.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FindingTable {
-    pub code: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub effect: Option<Effect>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub severity: Option<Severity>,
-    /// Those that are named must be there and the same; others may be there.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub arguments: BTreeMap<String, Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
 }
 
 fn user() -> String {

@@ -11,8 +11,10 @@
 //!
 //! What it does not do: it signs nothing and activates nothing (`trust`, `server`), and does not combine the word of several plugins.
 
+mod actual;
 mod call;
 mod coverage;
+mod evaluate;
 mod expect;
 mod explain;
 mod format;
@@ -22,18 +24,22 @@ mod reads;
 mod report;
 mod run;
 mod schema;
+mod validator;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
+pub use actual::Actual;
 pub use call::TestCall;
 pub use coverage::{Coverage, Uncovered};
+pub use evaluate::TestLimits;
 pub use explain::{ExplainedFinding, Explanation};
 pub use format::Suite;
 pub use parse::{SuiteError, Syntax};
 pub use plan::Plan;
-pub use report::{Actual, Outcome, Report};
-pub use run::{RunBounds, TestLimits, run};
-pub use schema::{SchemaError, SettingError, check_settings};
+pub use report::{Outcome, Report};
+pub use run::{RunBounds, run};
+pub use schema::check_settings;
+pub use validator::{SchemaError, SettingError};
 pub use values::{change_text, time};

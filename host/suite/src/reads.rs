@@ -15,8 +15,7 @@ use portcullis_model::Reads;
 use portcullis_model::json::escape_token;
 use serde_json::{Value, json};
 
-use crate::SettingError;
-use crate::schema::compile;
+use crate::validator::{SettingError, compile};
 
 /// Returns a complaint for each setting that names an input which `reads` leaves out.
 ///

@@ -3,27 +3,14 @@
 //! Invariant: a complaint names the place by JSON Pointer and what is wrong there, and repeats nothing that stands in the settings but names of
 //! members: settings name people. No schema makes anybody fetch another one.
 
+use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{Draft, ValidationError, Validator};
 use portcullis_model::json::escape_token;
 use portcullis_model::{Document, Reads};
 use serde_json::Value;
 
 use crate::reads::check_reads;
-
-/// Operator: one thing that is wrong with settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingError {
-    /// JSON Pointer; empty for the whole.
-    pub pointer: String,
-    /// What is wrong there.
-    pub what: String,
-}
-
-/// Publisher: the schema itself is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the settings' schema cannot be used: {0}")]
-pub struct SchemaError(String);
+use crate::validator::{SchemaError, SettingError, compile};
 
 /// Checks settings (JSON text) against a schema (JSON text, 2020-12 unless it says otherwise), and
 /// the inputs that they name against the manifest's `reads`. No complaint: they fit.
@@ -73,18 +60,6 @@ fn complaints(error: &ValidationError<'_>) -> Vec<SettingError> {
             vec![SettingError { pointer: pointer.to_owned(), what }]
         }
     }
-}
-
-impl std::fmt::Display for SettingError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place = if self.pointer.is_empty() { "/" } else { &self.pointer };
-        write!(f, "`{place}`: {}", self.what)
-    }
-}
-
-pub(crate) fn compile(schema: &Value) -> Result<Validator, SchemaError> {
-    let options = jsonschema::options().with_draft(Draft::Draft202012);
-    options.build(schema).map_err(|error| SchemaError(error.masked().to_string()))
 }
 
 /// Most complaints that are told.

@@ -3,7 +3,7 @@
 use portcullis_model::{Change, Effect, Reads};
 use proptest::prelude::*;
 
-use crate::format::ChangeText;
+use crate::values::ChangeText;
 use crate::values::change_text;
 use crate::{Suite, Syntax, check_settings};
 

@@ -2,16 +2,17 @@
 //!
 //! Invariant: what an actual decision says, and what an author expects, are compared in one spelling.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use portcullis_model::{Change, Credential, Grant, GrantKind, Millis, Statement, Target};
+use portcullis_model::{
+    Change, Credential, Effect, Finding, Grant, GrantKind, Millis, Severity, Statement, Target,
+};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde::ser::{Serialize, Serializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-
-use crate::format::{ChangeText, FindingTable};
 
 /// One name, several, or any.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,6 +62,49 @@ impl<'de> Deserialize<'de> for Names {
         }
         reader.deserialize_any(OneOrMore)
     }
+}
+
+/// A change, spelled as in a manifest's `emits`, and its particulars.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ChangeText {
+    /// `cap-lifetime:access-token`, `set:access-token:/claims/until`, `add-grant:scope`, `create-user`, …
+    pub change: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What a password check found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codes: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obligatory: Option<bool>,
+}
+
+/// A finding in all its members, where an author writes more than its code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FindingTable {
+    pub code: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// Those that are named must be there and the same; others may be there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arguments: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }
 
 /// An expected finding: its code, or a table.
@@ -246,6 +290,37 @@ pub fn change_text(change: &Change) -> String {
     add("name", text.name.map(Value::from));
     add("code", text.code.map(Value::from));
     add("obligatory", text.obligatory.map(Value::from));
+    line
+}
+
+/// A finding on one line.
+pub(crate) fn finding_text(finding: &Finding) -> String {
+    let arguments: Vec<_> =
+        finding.arguments.iter().map(|it| (it.name.as_str(), value(&it.value))).collect();
+    let arguments = arguments.iter().map(|(name, value)| (*name, value));
+    finding_line(
+        &finding.code,
+        finding.effect,
+        finding.severity,
+        arguments,
+        finding.field.as_deref(),
+    )
+}
+
+pub(crate) fn finding_line<'a>(
+    code: &str,
+    effect: Effect,
+    severity: Severity,
+    arguments: impl Iterator<Item = (&'a str, &'a Value)>,
+    field: Option<&str>,
+) -> String {
+    let mut line = format!("{code} {} {}", effect.name(), severity.name());
+    for (name, value) in arguments {
+        line.push_str(&format!(" {name}={value}"));
+    }
+    if let Some(field) = field {
+        line.push_str(&format!(" field={field}"));
+    }
     line
 }
 
