@@ -4,11 +4,11 @@
 //! It holds everything the platform sent; what a plugin sees of it is a [`View`](crate::View).
 
 use std::borrow::Cow;
-use std::fmt;
 
 use crate::change::Change;
-use crate::json::Document;
-use crate::text::Text;
+use crate::grant::{Grant, Target};
+use crate::json::{Document, Text};
+use crate::millis::Millis;
 
 /// One hook request.
 ///
@@ -58,23 +58,6 @@ pub struct Call {
 /// call, such as a credential among a request's headers, they are found when it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secrets(Vec<Cow<'static, str>>);
-
-/// Milliseconds since the Unix epoch, UTC.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-)]
-#[serde(transparent)]
-pub struct Millis(pub u64);
 
 /// A named JSON value (RFC 8259 text).
 #[derive(Clone, PartialEq, Eq)]
@@ -143,57 +126,6 @@ pub struct Origin {
     pub session: Option<String>,
 }
 
-/// What sort of thing is granted.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum GrantKind {
-    /// An entitlement of the platform or of an application.
-    Entitlement,
-    /// A group.
-    Group,
-    /// A role.
-    Role,
-    /// An OAuth scope.
-    Scope,
-    /// An application.
-    App,
-    /// A claim.
-    Claim,
-}
-
-/// Something granted, or to be granted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Grant {
-    /// What sort.
-    pub kind: GrantKind,
-    /// The platform's id for it.
-    pub id: String,
-}
-
-/// Which part of the answer a change is for. A hook kind offers some of them.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Target {
-    /// The OpenID Connect ID token.
-    IdToken,
-    /// The OAuth access token.
-    AccessToken,
-    /// The SAML assertion.
-    Assertion,
-    /// The platform's user.
-    User,
-    /// The user as an application has it.
-    AppUser,
-    /// The request that goes on.
-    Request,
-    /// The response that goes back.
-    Response,
-}
-
 /// How long something is meant to live, and what an answer can say instead. Seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
@@ -226,40 +158,5 @@ impl Secrets {
     /// Each pointer.
     pub fn pointers(&self) -> Vec<&str> {
         self.0.iter().map(|pointer| &**pointer).collect()
-    }
-}
-
-impl Target {
-    /// The word in manifests, records and `wit/policy.wit`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::IdToken => "id-token",
-            Self::AccessToken => "access-token",
-            Self::Assertion => "assertion",
-            Self::User => "user",
-            Self::AppUser => "app-user",
-            Self::Request => "request",
-            Self::Response => "response",
-        }
-    }
-}
-
-impl GrantKind {
-    /// The word in manifests, records and `wit/policy.wit`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Entitlement => "entitlement",
-            Self::Group => "group",
-            Self::Role => "role",
-            Self::Scope => "scope",
-            Self::App => "app",
-            Self::Claim => "claim",
-        }
-    }
-}
-
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::call::{Grant, Target};
+use crate::grant::{Grant, Target};
 
 /// One thing a plugin wants changed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,9 +3,10 @@
 //! Invariant: a decision that passed [`Emits::check`] holds declared effects, codes of the catalogue,
 //! declared changes and well-formed values, nothing else. Whether a platform can say it is for `hooks`.
 
-use crate::call::{Attribute, GrantKind};
+use crate::call::Attribute;
 use crate::change::{Change, ChangeKind};
 use crate::decision::{Decision, Effect};
+use crate::grant::GrantKind;
 use crate::json::{Document, split_pointer};
 use crate::messages::Messages;
 use crate::waiver;

@@ -7,6 +7,7 @@
 //! numbers (a value keeps its spelling). [`ObjectWriter`] writes JSON and shares with it only how
 //! a string is escaped.
 
+mod document_text;
 mod parse;
 mod pointer;
 mod text;
@@ -19,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroize as _;
 
 use crate::cause::Cause;
-use crate::text::Text;
 
+pub use document_text::Text;
 pub use pointer::{array_index, escape_token, split_pointer};
 pub use text::quote;
 pub use write::{

@@ -10,37 +10,36 @@ mod decision;
 mod digest;
 mod emits;
 pub mod escape;
+mod grant;
 mod help_desk;
 mod hex;
 pub mod json;
 mod limits;
 pub mod messages;
+mod millis;
 mod reads;
 mod redacted;
 pub mod renames;
 mod search;
 mod serde_error;
-mod text;
 pub mod waiver;
 
-pub use call::{
-    Attribute, Call, Entity, Grant, GrantKind, Lifetime, Millis, Origin, Principal, PrincipalKind,
-    Secrets, Target,
-};
+pub use call::{Attribute, Call, Entity, Lifetime, Origin, Principal, PrincipalKind, Secrets};
 pub use cause::{Attribution, Cause};
 pub use change::{Change, ChangeKind, Credential, Statement};
 pub use decision::{Decision, Effect, Finding, Mode, Severity};
 pub use digest::{Digest, sha256, sha256_of};
 pub use emits::{Emits, EmitsError, Overreach};
+pub use grant::{Grant, GrantKind, Target};
 pub use help_desk::{HelpDeskReference, HelpDeskReferenceError};
 pub use hex::{hex, parse_hex, push_hex};
-pub use json::Document;
+pub use json::{Document, Text};
 pub use limits::Limits;
 pub use messages::{MessageProblem, Messages, MessagesError};
+pub use millis::Millis;
 pub use reads::{
     AttributeFilter, EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View,
 };
 pub use redacted::Redacted;
 pub use search::{MAX_ID_BYTES, Page, SearchPage, SearchPageError, SearchTarget};
 pub use serde_error::humanize;
-pub use text::Text;

@@ -1,9 +1,9 @@
 //! Declarations, and decisions within and beyond them.
 
 use super::*;
-use crate::call::{Grant, Target};
 use crate::change::Credential;
 use crate::decision::{Finding, Severity};
+use crate::grant::{Grant, Target};
 
 fn emits(effects: &[Effect], changes: &[&str]) -> Result<Emits, EmitsError> {
     Emits::compile(effects, &changes.iter().map(ToString::to_string).collect::<Vec<_>>())

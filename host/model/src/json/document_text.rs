@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, Range};
 
-use crate::json::Document;
+use super::Document;
 
 /// A text.
 #[derive(Clone)]

@@ -11,7 +11,6 @@
 use std::fmt::{self, Display};
 
 use super::text::{escape, quote};
-use crate::call::Millis;
 
 /// Writes the members of one object.
 ///
@@ -71,12 +70,6 @@ impl Number for usize {
     fn value(self) -> u64 {
         // No machine has wider addresses.
         u64::try_from(self).unwrap_or(u64::MAX)
-    }
-}
-
-impl Number for Millis {
-    fn value(self) -> u64 {
-        self.0
     }
 }
 

@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::call::{Grant, GrantKind, Millis, PrincipalKind, Secrets};
+use crate::call::{PrincipalKind, Secrets};
+use crate::grant::{Grant, GrantKind};
 use crate::json::Document;
+use crate::millis::Millis;
 
 fn reads(reads: &[&str], requires: &[&str]) -> Result<Reads, ReadsError> {
     let owned = |paths: &[&str]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();

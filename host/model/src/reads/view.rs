@@ -4,9 +4,11 @@
 
 use std::borrow::Cow;
 
-use crate::call::{Attribute, Grant, Lifetime, Millis, PrincipalKind};
+use crate::call::{Attribute, Lifetime, PrincipalKind};
 use crate::change::Change;
-use crate::text::Text;
+use crate::grant::Grant;
+use crate::json::Text;
+use crate::millis::Millis;
 
 /// A call cut down to what one plugin reads. Borrowed from the [`Call`](crate::Call).
 ///
