@@ -19,7 +19,7 @@ use crate::document::SignDocument;
 use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
 use crate::release::missing;
-use crate::root::chain;
+use crate::signing::chain;
 
 /// Hold one hook open for a while, for a reason.
 #[derive(Subcommand)]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::exit::{CliError, CliResult, Format};
 use crate::files;
 use crate::release::still;
-use crate::root::{add_all, chain};
+use crate::signing::{add_all, chain};
 
 /// Add signatures to a document.
 #[derive(Args)]
@@ -44,7 +44,7 @@ impl SignDocument {
         role: impl Fn(&TrustRoot) -> &[PublicKey],
     ) -> CliResult<(TrustRoot, Vec<u8>)> {
         let root = chain(&self.roots)?;
-        let keys = crate::plugin::read_keys(&self.keys)?;
+        let keys = crate::signing::read_keys(&self.keys)?;
         may_sign(role(&root), &keys, what)?;
         let envelope = add_all(files::read(&self.document)?, &keys)?;
         Ok((root, envelope))

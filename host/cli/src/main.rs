@@ -24,6 +24,7 @@ mod release;
 mod root;
 mod serve;
 mod signature;
+mod signing;
 mod trust;
 
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::exit::{CliError, CliResult, Format, count};
 use crate::files;
 use crate::registry::{PullRelease, PushRelease};
-use crate::root::{add_all, chain};
+use crate::signing::{add_all, chain};
 
 use checks::SignChecks;
 
@@ -211,7 +211,7 @@ impl Sign {
         let now = Clock::system().now();
         let root = chain(&self.roots)?;
         root.fresh(now)?;
-        let keys = crate::plugin::read_keys(&self.keys)?;
+        let keys = crate::signing::read_keys(&self.keys)?;
         let envelope = match (&self.source, &self.add_to) {
             (Some(source), None) => {
                 let payload = self.checks.payload(source, &root, now)?;
@@ -248,7 +248,7 @@ impl Back {
         let now = Clock::system().now();
         let root = chain(&self.roots)?;
         root.fresh(now)?;
-        let keys = crate::plugin::read_keys(&self.keys)?;
+        let keys = crate::signing::read_keys(&self.keys)?;
         let envelope = match &self.add_to {
             Some(envelope) => add_all(files::read(envelope)?, &keys)?,
             None => {

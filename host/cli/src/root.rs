@@ -1,19 +1,17 @@
 //! `portcullis root`: trust roots, one after the other.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
 use portcullis_server::Clock;
-use portcullis_trust::{
-    Refusal, RefusalCode, RootSource, TrustRoot, add_signature, sign, verify_pinned_root,
-    verify_root,
-};
+use portcullis_trust::{Refusal, RefusalCode, RootSource, TrustRoot, sign, verify_root};
 use serde_json::json;
 
 use crate::exit::{CliError, CliResult, Format, count};
 use crate::files;
+use crate::signing::{add_all, chain, pinned, read_keys};
 
 /// Sign the trust root, and verify how one follows the other.
 #[derive(Subcommand)]
@@ -76,7 +74,7 @@ impl Sign {
     fn run(self) -> CliResult {
         let now = Clock::system().now();
         let previous = self.previous.as_deref().map(pinned).transpose()?;
-        let keys = crate::plugin::read_keys(&self.keys)?;
+        let keys = read_keys(&self.keys)?;
         let envelope = match (&self.source, &self.add_to) {
             (Some(source), None) => {
                 let payload = RootSource::parse(&files::read_text(source)?)?
@@ -151,30 +149,6 @@ fn missing(
         Err(refusal) if few.contains(&refusal.kind()) => Ok(Some(refusal)),
         Err(refusal) => Err(refusal.into()),
     }
-}
-
-/// Adds the signatures of these keys.
-pub fn add_all(mut envelope: Vec<u8>, keys: &[SecretKey]) -> CliResult<Vec<u8>> {
-    for key in keys {
-        envelope = add_signature(&envelope, key)?;
-    }
-    Ok(envelope)
-}
-
-fn pinned(path: &Path) -> CliResult<TrustRoot> {
-    Ok(verify_pinned_root(&files::read(path)?)?)
-}
-
-/// The newest of a chain of trust roots, each verified by the one before.
-pub fn chain(paths: &[PathBuf]) -> CliResult<TrustRoot> {
-    let (first, rest) = paths
-        .split_first()
-        .ok_or_else(|| CliError::configuration("give a trust root with `--root`"))?;
-    let mut root = pinned(first)?;
-    for path in rest {
-        root = root.next(&files::read(path)?)?;
-    }
-    Ok(root)
 }
 
 impl Verify {

@@ -16,7 +16,7 @@ use crate::document::{SignDocument, may_sign};
 use crate::exit::{CliError, CliResult, Format};
 use crate::files;
 use crate::release::{missing, still};
-use crate::root::{add_all, chain};
+use crate::signing::{add_all, chain};
 
 /// Sign documents about a host's time: that its clock is right, or that its records have a wrong
 /// time.
@@ -135,7 +135,7 @@ impl Trust {
 impl ConfirmClock {
     fn run(self) -> CliResult {
         let root = chain(&self.roots)?;
-        let keys = crate::plugin::read_keys(&self.keys)?;
+        let keys = crate::signing::read_keys(&self.keys)?;
         may_sign(&root.release.keys, &keys, "a clock confirmation")?;
         let envelope = match &self.add_to {
             Some(path) => add_all(files::read(path)?, &keys)?,

@@ -11,10 +11,7 @@ mod sign;
 mod test;
 mod verify;
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
-use portcullis_keys::SecretKey;
 
 use crate::exit::CliResult;
 use crate::registry::{PullPlugin, PushPlugin};
@@ -96,9 +93,4 @@ impl Plugin {
             Self::Inspect(inspect) => inspect.run(),
         }
     }
-}
-
-/// Reads signing keys.
-pub fn read_keys(files: &[PathBuf]) -> CliResult<Vec<SecretKey>> {
-    files.iter().map(|file| Ok(SecretKey::read(file)?)).collect()
 }

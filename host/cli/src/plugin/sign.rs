@@ -9,9 +9,9 @@ use portcullis_trust::{Manifest, ManifestSource, PassedSuite, sign};
 use serde_json::json;
 
 use super::project::{self, SuiteRun};
-use super::read_keys;
 use crate::exit::{CliError, CliResult, Format};
 use crate::files;
+use crate::signing::read_keys;
 
 /// Sign a manifest.
 #[derive(Args)]
@@ -52,7 +52,7 @@ impl Sign {
                 suite = statement.suite;
                 sign(Manifest::PAYLOAD_TYPE, &statement.bytes, &keys.iter().collect::<Vec<_>>())
             }
-            (None, None, Some(envelope)) => crate::root::add_all(files::read(envelope)?, &keys)?,
+            (None, None, Some(envelope)) => crate::signing::add_all(files::read(envelope)?, &keys)?,
             _ => {
                 return Err(CliError::configuration(
                     "give `--source` and `--component`, or `--add-to`",

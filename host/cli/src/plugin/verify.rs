@@ -30,7 +30,7 @@ impl Verify {
     /// Does it.
     pub fn run(self) -> CliResult {
         let now = Clock::system().now();
-        let root = crate::root::chain(&self.roots)?;
+        let root = crate::signing::chain(&self.roots)?;
         let envelope = files::read(&self.manifest)?;
         let verified = verify_manifest(&root, &envelope, now)?;
         let manifest = &verified.manifest;

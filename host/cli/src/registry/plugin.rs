@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{Registry, wait};
 use crate::exit::{CliError, CliResult, Format};
 use crate::files;
-use crate::root::chain;
+use crate::signing::chain;
 
 /// Push a plugin.
 #[derive(Args)]

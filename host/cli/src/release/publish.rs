@@ -15,8 +15,8 @@ use super::replicas::{Replicas, State};
 use crate::exit::{CliError, CliResult, Format};
 use crate::files;
 use crate::problems::{failed, warning};
-use crate::root::chain;
 use crate::serve::start_failed;
+use crate::signing::chain;
 
 /// Put a release into the folders of hosts.
 #[derive(Args)]

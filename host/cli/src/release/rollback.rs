@@ -230,7 +230,7 @@ impl Rollback {
         else {
             return Err(self.wanting(root, older, from, None));
         };
-        let keys = crate::plugin::read_keys(&self.keys)?;
+        let keys = crate::signing::read_keys(&self.keys)?;
         may_sign(root, &keys, "downgrade")?;
         let grounds = Justification { person, reason, ticket, hours: self.hours };
         let payload = downgrade_payload(&older.envelope, from, &grounds, now)?;
