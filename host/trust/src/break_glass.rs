@@ -71,7 +71,7 @@ impl BreakGlass {
             return Err(Refusal::new(RefusalCode::BreakGlassUnavailable, sentence));
         };
         let document: Self = document::signed(root, (role, "break_glass"), envelope)?;
-        crate::verify::within(Self::NAME, document.issued, document.expires, now)?;
+        crate::validity::within(Self::NAME, document.issued, document.expires, now)?;
         Ok(document)
     }
 

@@ -56,7 +56,7 @@ impl Downgrade {
     pub fn verify(root: &TrustRoot, envelope: &[u8], now: Millis) -> Result<Self, Refusal> {
         root.fresh(now)?;
         let downgrade: Self = document::signed(root, (&root.release, "release"), envelope)?;
-        crate::verify::within(Self::NAME, downgrade.issued, downgrade.expires, now)?;
+        crate::validity::within(Self::NAME, downgrade.issued, downgrade.expires, now)?;
         Ok(downgrade)
     }
 }

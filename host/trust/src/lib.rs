@@ -22,6 +22,7 @@ mod source;
 mod strict_json;
 pub mod time;
 mod time_documents;
+mod validity;
 mod verify;
 
 pub use break_glass::BreakGlass;
@@ -39,8 +40,9 @@ pub use source::{
     BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,
 };
 pub use time_documents::{ClockConfirmation, TimeReset};
+pub use validity::CLOCK_TOLERANCE;
 pub use verify::{
-    CLOCK_TOLERANCE, VerifiedManifest, VerifiedPlugin, release_is_valid_under, verify_binding,
-    verify_issued, verify_manifest, verify_pinned_root, verify_plugin, verify_release,
-    verify_revocations, verify_root,
+    VerifiedManifest, VerifiedPlugin, release_is_valid_under, verify_binding, verify_issued,
+    verify_manifest, verify_pinned_root, verify_plugin, verify_release, verify_revocations,
+    verify_root,
 };

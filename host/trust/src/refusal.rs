@@ -298,6 +298,14 @@ impl RefusalCode {
 /// Long enough for two digests and a name, short enough for a log line.
 const MAX_SENTENCE_CHARS: usize = 600;
 
+/// Refuses a release set that does not have its format.
+pub(crate) fn malformed(what: impl AsRef<str>) -> Refusal {
+    Refusal::new(
+        RefusalCode::ReleaseMalformed,
+        format!("the release set is malformed: {}", what.as_ref()),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

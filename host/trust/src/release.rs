@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::dsse::Envelope;
 use crate::manifest::Manifest;
 use crate::names::{ChangeName, is_plugin_id, is_word, quoted};
-use crate::refusal::{Refusal, RefusalCode};
+use crate::refusal::{Refusal, RefusalCode, malformed};
 use crate::revoked::RevokedPlugins;
-use crate::rollout::{self, Candidate, SignedLimits};
+use crate::rollout::{Candidate, SignedLimits};
 use crate::{strict_json, time};
 
 /// A release set that says what its format needs. Whether it is signed is for
@@ -275,7 +275,10 @@ impl Binding {
                 quoted(&self.plugin)
             )));
         }
-        rollout::check(self)?;
+        self.bounds.check(&hook)?;
+        if let Some(candidate) = &self.candidate {
+            candidate.check(&hook, self.mode)?;
+        }
         let further = self.candidate.iter().flat_map(|candidate| &candidate.fallback);
         for (utterance, to) in self.fallback.iter().chain(further) {
             if ChangeName::parse(utterance).is_none() {
@@ -300,10 +303,3 @@ const MAX_GRACE: Millis = Millis(90 * 24 * 60 * 60 * 1_000);
 
 /// Bounds the floors of one set.
 const MAX_MIN_SERIALS: usize = 1_024;
-
-pub(crate) fn malformed(what: impl AsRef<str>) -> Refusal {
-    Refusal::new(
-        RefusalCode::ReleaseMalformed,
-        format!("the release set is malformed: {}", what.as_ref()),
-    )
-}

@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_model::{Digest, Mode};
 use serde::{Deserialize, Serialize};
 
-use crate::names::quoted;
-use crate::refusal::Refusal;
-use crate::release::{Binding, malformed};
+use crate::refusal::{Refusal, malformed};
 
 /// Bounds of one binding. What is not said is the host's; what is said counts where it is tighter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -96,7 +94,8 @@ impl SignedLimits {
         *self == Self::default()
     }
 
-    fn check(&self, hook: &str) -> Result<(), Refusal> {
+    /// Checks the limits of a binding on `hook` (quoted).
+    pub(crate) fn check(&self, hook: &str) -> Result<(), Refusal> {
         let of = [
             ("concurrency", self.concurrency, 1, 256),
             ("queue", self.queue, 0, 4_096),
@@ -115,18 +114,19 @@ impl SignedLimits {
 }
 
 impl Candidate {
-    fn check(&self, live: &Binding) -> Result<(), Refusal> {
-        let hook = quoted(&live.hook);
+    /// Checks a candidate of a binding on `hook` (quoted) with `mode`; whether its plugin is listed
+    /// is for the set.
+    pub(crate) fn check(&self, hook: &str, mode: Mode) -> Result<(), Refusal> {
         let wrong =
             |what: String| Err(malformed(format!("the candidate of a binding on {hook}: {what}")));
         match (&self.canary, self.shadow) {
             (None, true) => {}
             (Some(canary), false) => {
-                if live.mode != Mode::Enforce {
+                if mode != Mode::Enforce {
                     return wrong(format!(
                         "a `canary` answers in the place of its binding, but the mode of this \
                          one is {}",
-                        live.mode.name()
+                        mode.name()
                     ));
                 }
                 if let Err(what) = canary.check() {
@@ -182,12 +182,6 @@ impl Canary {
         }
         Ok(())
     }
-}
-
-/// Checks what a binding says of bounds and candidate, but for whether the candidate's plugin is listed.
-pub(crate) fn check(binding: &Binding) -> Result<(), Refusal> {
-    binding.bounds.check(&quoted(&binding.hook))?;
-    binding.candidate.as_ref().map_or(Ok(()), |candidate| candidate.check(binding))
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -98,7 +98,7 @@ impl TimeReset {
             );
             return Err(Refusal::new(RefusalCode::TimeDocumentUsed, sentence));
         }
-        crate::verify::within(Self::NAME, reset.issued, reset.expires, clock)?;
+        crate::validity::within(Self::NAME, reset.issued, reset.expires, clock)?;
         Ok(reset)
     }
 
@@ -175,7 +175,7 @@ impl ClockConfirmation {
             return Err(Refusal::new(RefusalCode::TimeDocumentUsed, sentence));
         }
         let (issued, expires) = (confirmation.issued, confirmation.expires);
-        crate::verify::within(Self::NAME, issued, expires, clock)?;
+        crate::validity::within(Self::NAME, issued, expires, clock)?;
         Ok(confirmation)
     }
 

@@ -19,7 +19,7 @@ use crate::refusal::{Refusal, RefusalCode};
 use crate::release::{Binding, PluginEntry, ReleaseSet};
 use crate::revoked::RevokedPlugins;
 use crate::root::{Publisher, Signers, TrustRoot};
-use crate::time;
+use crate::validity::within;
 
 /// A manifest that one of the root's publishers may publish and has signed.
 pub struct VerifiedManifest {
@@ -258,10 +258,6 @@ pub fn verify_binding(
     Err(Refusal::new(RefusalCode::SettingsMismatch, sentence))
 }
 
-/// How far the clock of the machine that signs may be ahead of this one: five minutes. Ends are kept to the
-/// millisecond.
-pub const CLOCK_TOLERANCE: Millis = Millis(5 * 60 * 1_000);
-
 /// Refuses a release set that the release role has not signed, or not often enough.
 fn released(root: &TrustRoot, envelope: &Envelope) -> Result<(), Refusal> {
     let signers = root.signers(envelope, ReleaseSet::PAYLOAD_TYPE)?;
@@ -387,21 +383,4 @@ fn overreach(publisher: &Publisher, manifest: &Manifest) -> Option<String> {
         "{name} is not allowed to publish plugins with `{}`, which {id} asks for",
         capability.name()
     ))
-}
-
-/// Refuses what has not begun (but for [`CLOCK_TOLERANCE`]) and what is over.
-pub(crate) fn within(what: &str, from: Millis, until: Millis, now: Millis) -> Result<(), Refusal> {
-    if now.0.saturating_add(CLOCK_TOLERANCE.0) < from.0 {
-        return Err(Refusal::new(
-            RefusalCode::NotYetValid,
-            format!("{what} is valid from {}", time::format(from)),
-        ));
-    }
-    if now >= until {
-        return Err(Refusal::new(
-            RefusalCode::Expired,
-            format!("{what} expired at {}", time::format(until)),
-        ));
-    }
-    Ok(())
 }
