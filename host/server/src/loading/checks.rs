@@ -15,7 +15,8 @@ use portcullis_trust::{
     Binding, Candidate, Capability, Manifest, PluginEntry, ReleaseSet, verify_binding,
 };
 
-use super::{ReleaseError, invalid_binding};
+use super::ReleaseError;
+use super::error::invalid_binding;
 use crate::loading::self_test;
 
 /// The parts of a release set, for a check before anybody signs it.
