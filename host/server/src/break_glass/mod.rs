@@ -7,9 +7,13 @@
 //! host's own disks: one that hangs holds it up. The folder of documents is read and its files are
 //! renamed on a thread that may hang, for which this one waits no longer than [`POLL_LIMIT`] at a
 //! time. What happened is in the log once the log takes records; of refusals beyond
-//! [`MAX_PENDING_RECORDS`] that wait for it only the host's log tells.
+//! [`MAX_PENDING_RECORDS`](records::MAX_PENDING_RECORDS) that wait for it only the host's log tells.
 
+mod active_override;
 mod folder;
+mod opened;
+mod records;
+mod ring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,13 +21,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use portcullis_audit::{Entry, Log, Slot};
+use arc_swap::ArcSwap;
+use portcullis_audit::Log;
 use portcullis_files::{HeldFolder, read_bounded};
-use portcullis_model::json::{build_members, build_object};
-use portcullis_model::{Digest, Millis};
-use portcullis_trust::{BreakGlass, Envelope, Refusal, TrustHistory, TrustRoot};
-use serde::{Deserialize, Serialize};
+use portcullis_model::Millis;
+use portcullis_model::json::build_members;
+use portcullis_trust::{BreakGlass, Refusal, TrustHistory, TrustRoot};
 
 use crate::clock::{elapsed_since, monotonic_now};
 use crate::config::Config;
@@ -31,9 +34,13 @@ use crate::fs::file_worker::{FileWorker, FileWorkers, POLL_LIMIT};
 use crate::fs::late_read::{LateRead, unchanged};
 use crate::recorder::pending_records::PendingRecords;
 use crate::state_mac::Seal;
-use crate::trust::persisted::write_durably;
-use crate::trust::state::{Learned, with_state_delta};
+use crate::trust::state::Learned;
+pub use active_override::{ActiveOverride, Place, Places, current};
+pub use ring::{RING_CAUSE, is_recorded, recovered};
+
 use folder::{BreakGlassFolder, FolderPoll, OpenRequest, Refused, archive};
+use opened::{LIST, MAX_LIST_BYTES, OpenedDocument, OpenedDocuments};
+use records::RecordTag;
 
 /// The parts of the host that break-glass needs.
 pub struct BreakGlassContext<'a> {
@@ -51,31 +58,6 @@ pub struct BreakGlassContext<'a> {
     pub hooks: Vec<(Arc<str>, Place)>,
     /// The same of hooks by their names, also of those that are not configured any more.
     pub names: &'a dyn Places,
-}
-
-/// Hooks by their names.
-pub trait Places {
-    /// Returns the place of a hook, whether or not it is configured.
-    fn place(&self, hook: &str) -> Place;
-}
-
-/// The document that is open on a hook, or the last one.
-pub type Place = Arc<ArcSwapOption<ActiveOverride>>;
-
-/// A document in force on a hook.
-pub struct ActiveOverride {
-    /// The document's id.
-    pub id: String,
-    /// The finding codes that it waives.
-    waives: BTreeSet<String>,
-    /// Whether the hook's safe answer is the platform's default.
-    pub fail_open: bool,
-    expires: Instant,
-    /// When it was taken up by this process, and how much of its time earlier ones had used, milliseconds.
-    opened_at: Instant,
-    used_before: u64,
-    /// Calls that were answered while it was in force.
-    pub calls: AtomicU64,
 }
 
 /// The documents that were opened here.
@@ -111,49 +93,6 @@ struct State {
     reminded: Option<Instant>,
     /// When the list was written last.
     saved: Option<Instant>,
-}
-
-/// The debts that a durable record settles.
-#[derive(Default)]
-struct RecordTag {
-    /// The slot of the ring that it frees.
-    slot: Option<Slot>,
-    /// The document that it tells is spent, and until when that could have been opened.
-    used: Option<(String, Millis)>,
-}
-
-/// What is kept in the host's own folder: so that no restart makes a document new, or ends one early.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OpenedDocuments {
-    documents: BTreeMap<String, OpenedDocument>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OpenedDocument {
-    hook: String,
-    opened: Millis,
-    until: Millis,
-    /// Until when the document could have been opened: then it need not be remembered.
-    expires: Millis,
-    closed: bool,
-    /// How much of its time is used, milliseconds: counted by the monotonic clock, so that no clock that
-    /// is set back gives any of it back.
-    #[serde(default)]
-    used: u64,
-}
-
-impl ActiveOverride {
-    /// The codes of the findings that it sets aside.
-    pub fn waives(&self) -> &BTreeSet<String> {
-        &self.waives
-    }
-
-    /// Whether its time is not over.
-    pub fn is_active(&self) -> bool {
-        monotonic_now() < self.expires
-    }
 }
 
 impl BreakGlassState {
@@ -393,88 +332,6 @@ impl BreakGlassState {
         Ok(())
     }
 
-    /// Before it holds, that it is spent is in the emergency ring, or in the host's own folder where the ring has no room.
-    fn record_use(
-        &self,
-        context: &BreakGlassContext<'_>,
-        state: &mut State,
-        document: &BreakGlass,
-        opened: &OpenedDocument,
-        opening: &OpenRequest,
-    ) -> Result<(), Refused> {
-        let id = <[u8; 32]>::try_from(document.id.as_bytes())
-            .map_err(|_| ("break-glass-malformed", "its id".to_owned()))?;
-        let slot = context
-            .log
-            .ring()
-            .note(&document.hook, None, &id, RING_CAUSE, opened.opened.0)
-            .ok()
-            .flatten();
-        state.documents.documents.insert(document.id.clone(), opened.clone());
-        if slot.is_none() && !self.save(state) {
-            state.documents.documents.remove(&document.id);
-            return Err((
-                "break-glass-not-kept",
-                "its use could be stored neither in the emergency ring nor in trust.state"
-                    .to_owned(),
-            ));
-        }
-        let payload = Envelope::parse(&opening.envelope)
-            .map(|envelope| portcullis_model::sha256(envelope.unverified_payload()));
-        let payload = payload.unwrap_or(Digest([0; 32]));
-        let fields = build_members(|fields| {
-            fields
-                .text("id", &document.id)
-                .text("hook", &document.hook)
-                .texts("waives", &document.waives)
-                .boolean("fail_open", document.fail_open)
-                .number("until", opened.until)
-                .display("document", payload);
-        });
-        let piece = TrustHistory {
-            used_documents: [(document.id.clone(), document.expires)].into(),
-            ..TrustHistory::default()
-        };
-        let fields = with_state_delta(&fields, &piece).unwrap_or(fields);
-        self.newly_used().known.merge(&piece);
-        let sealed = build_object(|sealed| {
-            sealed
-                .text("person", &opening.person)
-                .text("reason", &opening.reason)
-                .text("ticket", &opening.ticket)
-                .text("signed_for", &document.person)
-                .text("signed_reason", &document.reason)
-                .text("signed_ticket", &document.ticket);
-        });
-        let tag = RecordTag { slot, used: piece.used_documents.into_iter().next() };
-        state.queue_record("break-glass.opened", fields, Some(sealed.into_bytes()), tag);
-        Ok(())
-    }
-
-    /// Writes down the time that open documents have used, at the end.
-    pub fn write_use(&self, context: &BreakGlassContext<'_>) {
-        let mut state = self.state();
-        state.saved = None;
-        self.count_use(context, &mut state);
-    }
-
-    /// Counts the time that open documents have used, and writes it down now and then.
-    fn count_use(&self, context: &BreakGlassContext<'_>, state: &mut State) {
-        let mut is_open = false;
-        for (_, place) in &context.hooks {
-            let Some(open) = place.load_full() else { continue };
-            let Some(opened) = state.documents.documents.get_mut(&open.id) else { continue };
-            let since =
-                u64::try_from(elapsed_since(open.opened_at).as_millis()).unwrap_or(u64::MAX);
-            opened.used = opened.used.max(open.used_before.saturating_add(since));
-            is_open |= !opened.closed;
-        }
-        if is_open && state.saved.is_none_or(|saved| elapsed_since(saved) >= SAVE_EVERY) {
-            state.saved = Some(monotonic_now());
-            self.save(state);
-        }
-    }
-
     fn close(&self, context: &BreakGlassContext<'_>, state: &mut State, id: &str, why: &str) {
         let Some(opened) = state.documents.documents.get_mut(id).filter(|opened| !opened.closed)
         else {
@@ -512,88 +369,9 @@ impl BreakGlassState {
             "the break-glass document is no longer active on this hook"
         );
     }
-
-    fn save(&self, state: &State) -> bool {
-        let place =
-            self.state_folder.as_ref().map_or_else(|| self.file.clone(), |home| home.at(LIST));
-        let written =
-            self.mac.close(&state.documents).and_then(|bytes| write_durably(&place, &bytes));
-        if let Err(error) = &written {
-            tracing::error!(
-                %error,
-                event = "break-glass.list-not-written",
-                "the list of used break-glass documents could not be written to trust.state; check \
-                 its disk"
-            );
-        }
-        written.is_ok()
-    }
 }
 
 impl State {
-    /// A file was refused that was not refused before: the first of a minute are recorded by name,
-    /// the rest is counted.
-    fn reject(&mut self, name: &str, code: &'static str, sentence: &str, now: Millis) {
-        self.record_rejected(now, false);
-        if self.named_this_minute >= MAX_NAMED_A_MINUTE {
-            *self.rejected_counts.entry(code).or_default() += 1;
-            return;
-        }
-        self.named_this_minute = self.named_this_minute.saturating_add(1);
-        tracing::error!(
-            code,
-            file = name,
-            sentence,
-            event = "break-glass.refused",
-            "a break-glass document was refused"
-        );
-        let sealed = Some(format!("{name}: {sentence}").into_bytes());
-        self.queue_record(
-            RECORD_REFUSED,
-            build_members(|fields| {
-                fields.text("code", code);
-            }),
-            sealed,
-            RecordTag::default(),
-        );
-    }
-
-    /// Records what was counted in a minute that is over; `everything` that of the present one too.
-    fn record_rejected(&mut self, now: Millis, everything: bool) {
-        let minute = now.0 / MINUTE_MS;
-        if minute == self.minute && !everything {
-            return;
-        }
-        let begin = std::mem::replace(&mut self.minute, minute).saturating_mul(MINUTE_MS);
-        self.named_this_minute = 0;
-        for (code, count) in std::mem::take(&mut self.rejected_counts) {
-            tracing::error!(
-                code,
-                count,
-                event = "break-glass.refused-further",
-                "further break-glass documents were refused within the same minute"
-            );
-            let fields = build_members(|fields| {
-                fields.text("code", code).number("minute", begin).number("count", count);
-            });
-            self.queue_record(RECORD_REFUSED, fields, None, RecordTag::default());
-        }
-    }
-
-    fn queue_record(
-        &mut self,
-        kind: &'static str,
-        fields: String,
-        sealed: Option<Vec<u8>>,
-        tag: RecordTag,
-    ) {
-        // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
-        // the documents that were signed.
-        if kind != RECORD_REFUSED || self.pending_records.len() < MAX_PENDING_RECORDS {
-            self.pending_records.add(Entry { kind, fields, sealed }, tag);
-        }
-    }
-
     fn remind(&mut self, context: &BreakGlassContext<'_>) {
         if self.reminded.is_some_and(|reminded| elapsed_since(reminded) < REMIND_EVERY) {
             return;
@@ -614,104 +392,8 @@ impl State {
     }
 }
 
-/// Returns the document in force at a hook's place.
-pub fn current(place: &Place) -> Option<Arc<ActiveOverride>> {
-    place.load_full().filter(|open| open.is_active())
-}
-
-/// The record of [`recovered`] is durable.
-pub fn is_recorded(glass: &BreakGlassState, id: &[u8; 32], opened: Millis) {
-    if let Some(spent) = used_delta(id, opened) {
-        glass.newly_used().recorded.merge(&spent);
-    }
-}
-
-/// The memory of a document of which only the emergency ring knows.
-fn used_delta(id: &[u8; 32], opened: Millis) -> Option<TrustHistory> {
-    let id = std::str::from_utf8(id)
-        .ok()
-        .filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    let spent = BTreeMap::from([(id.to_owned(), Millis(opened.0.saturating_add(MAX_VALIDITY.0)))]);
-    Some(TrustHistory { used_documents: spent, ..TrustHistory::default() })
-}
-
-/// The slot of an opening whose record did not become durable: the document is spent.
-pub fn recovered(
-    glass: &BreakGlassState,
-    hook: &str,
-    id: &[u8; 32],
-    opened: Millis,
-) -> Option<Entry> {
-    let piece = used_delta(id, opened)?;
-    let id = piece.used_documents.keys().next()?;
-    glass.mark_used(&piece.used_documents);
-    glass.newly_used().known.merge(&piece);
-    let fields = build_members(|fields| {
-        fields.text("id", id).number("opened", opened).text("hook", hook);
-    });
-    let fields = with_state_delta(&fields, &piece).ok()?;
-    Some(Entry { kind: "break-glass.recovered", fields, sealed: None })
-}
-
-/// Longer than any document can be opened: ten years.
-const MAX_VALIDITY: Millis = Millis(3_660 * 24 * 60 * 60 * 1_000);
-/// The cause of an opening in the emergency ring: its answer's hash is the document's id.
-pub const RING_CAUSE: &str = "break-glass";
 /// How often the host's log says that a hook is held open.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
-/// How much of an open document's time a crash may give back.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
-/// Refused files that are recorded by name within a minute.
-const MAX_NAMED_A_MINUTE: u32 = 8;
-const MINUTE_MS: u64 = 60_000;
-/// The record of a file that opens nothing.
-const RECORD_REFUSED: &str = "break-glass.refused";
-/// Records that may wait for the log before further refusals are left out.
-const MAX_PENDING_RECORDS: usize = 256;
-/// The largest list of opened documents, bytes: tens of thousands of them.
-const MAX_LIST_BYTES: u64 = 16 << 20;
-/// The list of documents that were opened, in the host's own folder.
-const LIST: &str = "break-glass";
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::sync::mpsc::channel;
-
-    use portcullis_keys::SymmetricKey;
-
-    use super::*;
-
-    #[test]
-    fn a_document_that_was_withdrawn_while_a_look_hung_opens_nothing() {
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("glass");
-        fs::create_dir(&path).unwrap();
-        let opening = r#"{"document":"AAAA","person":"p","reason":"r","ticket":"t"}"#;
-        for name in ["stays.open.json", "withdrawn.open.json"] {
-            fs::write(path.join(name), opening).unwrap();
-        }
-        let seal = Seal::new(&SymmetricKey::from_bytes([7; 32])).unwrap();
-        let glass = BreakGlassState::new(home.path(), None, seal);
-        let worker = FileWorker::new("test", Duration::from_secs(60));
-        let (go_on, waits) = channel::<()>();
-        let (read, has_read) = channel();
-        let (folder, there) = (Arc::clone(&glass.folder), path.clone());
-        // It hangs after the files were read.
-        let hangs = move || {
-            let looked = folder.lock().unwrap().poll(&there, &[]);
-            read.send(()).unwrap();
-            let _ = waits.recv();
-            looked
-        };
-        let short = Duration::from_millis(1);
-        assert!(glass.late_poll.poll(&worker, short, None, hangs).value.is_none());
-        has_read.recv().unwrap();
-        fs::remove_file(path.join("withdrawn.open.json")).unwrap();
-        drop(go_on);
-        let (looked, is_known) = glass.poll(&worker, Duration::from_secs(60), path).unwrap();
-        let left: Vec<_> = looked.openings.iter().map(|(name, _)| &**name).collect();
-        assert!(is_known);
-        assert_eq!(left, ["stays.open.json"]);
-    }
-}
+mod tests;
