@@ -6,10 +6,12 @@
 //! others write, the host's own state and the log are read afterwards, by the steps of
 //! [`Startup`](crate::runtime::startup::Startup).
 
+mod keys;
+mod log;
+
 use crate::recorder::Recorder;
 use crate::state_mac::Seal;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -19,17 +21,19 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use portcullis_audit::{Log, Pseudonyms, Recovery, SealKey, Sealer, SpareDescriptors};
 use portcullis_engine::Engine;
-use portcullis_files::HeldFolder;
-use portcullis_keys::{SecretKey, SymmetricKey};
+use portcullis_keys::SymmetricKey;
 use portcullis_model::Millis;
 
+use keys::{lists_keys, symmetric_keys, trust_root_of};
+pub use log::log_place;
+
+use super::recovery;
 use super::{Hook, Host, LateTrust};
-use super::{mounts, recovery};
 use crate::auth::{Authenticator, CacheKey, KeyCacheConfig as KeptKeys, KeyRing, MinFetchTimes};
 use crate::break_glass::BreakGlassState;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::descriptors::DescriptorBudget;
-use crate::config::{Commit, Config};
 use crate::error::StartError;
 use crate::fs::change::WatchedFiles;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
@@ -42,14 +46,11 @@ use crate::platform_calls::delivery::DeliveryService;
 use crate::platform_calls::resume::ResumeCalls;
 use crate::records::response_writes::ResponseWrites;
 use crate::registry::RegistrySource;
-use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
+use crate::start_problems::StartProblems;
 use crate::state::active::{ActiveConfig, HookStates};
 use crate::state::dedup::DedupCache;
 use crate::state::frontend::{Frontend, Shared};
-use crate::trust::persisted::{LoadedState, LogContinuity, PersistedState, holds_log};
-use crate::trust::roots::{ArrivedRoots, Roots, kept_folder};
-use crate::trust::state::{self, LogAction, LogLocation, TrustState, may_recover};
-use crate::trust::state_copy::STATE_FILE;
+use crate::trust::state::{LogLocation, TrustState};
 
 /// A configuration with everything that it names, ready to serve.
 pub struct Configured {
@@ -289,154 +290,6 @@ impl Configured {
         self.ring.all().iter().for_each(|keys| keys.refresh_if_due(true));
     }
 
-    /// Opens the log that is this host's to write: the one of the configuration, unless it is not
-    /// the one that is remembered; then the one held ready. A log is looked at before it is opened,
-    /// and again when it has recovered, before anything is added to it.
-    ///
-    /// # Errors
-    /// [`StartError::Audit`] where the disk does not let it, [`StartError::Foreign`] where no log
-    /// is this host's.
-    pub fn open_log(&self, trust_state: &mut TrustState) -> Result<(Log, Recovery), StartError> {
-        let mut foreign = None;
-        for place in &self.places {
-            // What is found is of this folder, and holds of no other that takes its path.
-            let folder = HeldFolder::open(&place.directory).ok();
-            let mut standing = trust_state.log_continuity(place)?;
-            if self.log_action(place, &standing)? == LogAction::Open {
-                let begins = !holds_log(&place.directory);
-                let (log, recovery) = Log::open(self.log_options(place, trust_state))?;
-                let begun = trust_state.log_continuity(place).and_then(|found| {
-                    // Of another log that has taken the path meanwhile nothing is believed.
-                    log.check_place()?;
-                    standing = found;
-                    if standing == LogContinuity::Continues {
-                        trust_state.open(&self.config, place)?;
-                    }
-                    Ok(())
-                });
-                if begun.is_ok() && standing == LogContinuity::Continues {
-                    // What the write-ahead log gave back is newer than what was read before.
-                    let (last, trusted_time) = (Millis(log.last_at()), trust_state.trusted_time());
-                    trusted_time.raise_floor(last);
-                    if last > Millis(0) && last < trust_state.last_record(place) {
-                        trusted_time.reset(last);
-                    }
-                    log.check_place()?;
-                    if begins && foreign.is_none() {
-                        tracing::warn!(
-                            event = "log.begun",
-                            folder = %place.directory.display(),
-                            origin = place.signer.public().name(),
-                            "the host found no audit log and began a new one; if this is not the \
-                             first start, stop the host and mount the log's disk"
-                        );
-                    }
-                    return Ok((log, recovery));
-                }
-                let closed = log.close();
-                begun?;
-                closed?;
-            }
-            let why = state::describe(&standing);
-            let unlinked = matches!(standing, LogContinuity::Unlinked { .. });
-            match standing {
-                LogContinuity::Retired => trust_state.is_retired(place),
-                LogContinuity::Unlinked { .. } => {}
-                _ => trust_state.retire(place, &standing, folder.as_ref())?,
-            }
-            foreign = foreign.or(Some(StartError::Foreign {
-                origin: place.signer.public().name().to_owned(),
-                why,
-            }));
-            // Somebody named another directory: that is not for this host to put right.
-            if unlinked {
-                break;
-            }
-        }
-        Err(foreign.unwrap_or(StartError::Random))
-    }
-
-    /// Finds out which log a start would sign, without opening or changing one. Returns what an
-    /// operator should know where it is not the first. Of the keeper it changes the memory alone,
-    /// as a start does.
-    ///
-    /// # Errors
-    /// The errors of [`Configured::open_log`] that can be known without writing.
-    pub fn predict_log(&self, trust_state: &mut TrustState) -> Result<Option<String>, StartError> {
-        let mut foreign: Option<StartError> = None;
-        for place in &self.places {
-            let (standing, origin) =
-                (trust_state.log_continuity(place)?, place.signer.public().name());
-            let log_action = self.log_action(place, &standing)?;
-            let is_ours = standing == LogContinuity::Continues || may_recover(place, &standing)?;
-            if log_action == LogAction::Open && is_ours {
-                let warn = |error| format!("{error}; `serve` would continue in the log `{origin}`");
-                return Ok(foreign.map(warn));
-            }
-            let (origin, why) = (origin.to_owned(), state::describe(&standing));
-            foreign = foreign.or(Some(StartError::Foreign { origin, why }));
-            if log_action == LogAction::Stop {
-                break;
-            }
-            trust_state.is_retired(place);
-        }
-        Err(foreign.unwrap_or(StartError::Random))
-    }
-
-    /// Returns what a start does about a log.
-    ///
-    /// # Errors
-    /// [`StartError::LogMissing`] where it waits for it.
-    fn log_action(
-        &self,
-        place: &LogLocation,
-        standing: &LogContinuity,
-    ) -> Result<LogAction, StartError> {
-        match state::log_action(standing, holds_log(&place.directory), self.required(place)) {
-            LogAction::Wait(why) => {
-                Err(StartError::LogMissing { directory: place.directory.clone(), why })
-            }
-            log_action => Ok(log_action),
-        }
-    }
-
-    /// Returns why no log may be begun at a place; `None` where one may.
-    fn required(&self, place: &LogLocation) -> Option<String> {
-        let is_first = self.log_place().is_some_and(|first| first.directory == place.directory);
-        if !is_first {
-            return None;
-        }
-        match self.config.audit.must_exist {
-            Some(true) => Some(
-                "the setting `audit.must_exist` does not allow the host to begin one".to_owned(),
-            ),
-            Some(false) => None,
-            None => self.awaits_disk(place),
-        }
-    }
-
-    /// Returns whether a start would begin the first log, where it may.
-    pub fn begins_log(&self) -> bool {
-        self.log_place().is_some_and(|place| !holds_log(&place.directory))
-    }
-
-    /// Why a log that is not there may lie on a disk that is not there: one more log would be begun
-    /// below its mount point.
-    fn awaits_disk(&self, place: &LogLocation) -> Option<String> {
-        let above = place.directory.parent().filter(|above| !above.as_os_str().is_empty());
-        if let Some(above) = above.filter(|above| !above.is_dir()) {
-            return Some(format!("its parent folder `{}` does not exist", above.display()));
-        }
-        let point = [&place.directory, &self.config.trust.state]
-            .into_iter()
-            .find_map(|folder| mounts::awaited(folder))?;
-        Some(format!(
-            "`{}` lists the mount point `{}`, but nothing is mounted there",
-            mounts::FSTAB,
-            point.display()
-        ))
-    }
-
     /// Puts the host together, and gives the log what was found at the start. No release is in
     /// force yet.
     pub fn complete(self, opened: Opened, frontend: &Frontend, seed: u64) -> Arc<Host> {
@@ -503,101 +356,6 @@ impl Configured {
         host.flush_corrections();
         host
     }
-
-    fn log_options(
-        &self,
-        place: &LogLocation,
-        trust_state: &TrustState,
-    ) -> portcullis_audit::Options {
-        let (audit, time) = (&self.config.audit, trust_state.trusted_time());
-        let signer: Arc<SecretKey> = Arc::clone(&place.signer);
-        portcullis_audit::Options {
-            commit: match audit.commit {
-                Commit::Disk => portcullis_audit::Commit::Disk,
-                Commit::Kernel => portcullis_audit::Commit::Kernel,
-            },
-            segment_bytes: audit.segment_bytes,
-            spares: Arc::clone(&self.spares),
-            ..portcullis_audit::Options::new(
-                place.directory.clone(),
-                self.config.tenant.clone(),
-                signer,
-                self.sealer.clone(),
-                Arc::new(move || time.for_records()),
-            )
-        }
-    }
-}
-
-/// The key of sealed parts and the key of pseudonyms.
-fn symmetric_keys(
-    config: &Config,
-    problems: &mut StartProblems,
-) -> Option<(SymmetricKey, SymmetricKey)> {
-    let mut read = |what, path: &Path| {
-        let key = SymmetricKey::read(path);
-        problems.keep(key.map_err(|error| key_file(what, path, &error)))
-    };
-    let sealing = read(SEALING_KEY, &config.audit.sealing_key);
-    let naming = read(PSEUDONYM_KEY, &config.audit.pseudonym_key);
-    let (sealing, naming) = (sealing?, naming?);
-    if sealing.expose() == naming.expose() {
-        let path = config.audit.pseudonym_key.clone();
-        let why = "it is also the sealing key".to_owned();
-        let hint = Some("generate another key: each key has one purpose".to_owned());
-        problems.add(StartError::File { what: PSEUDONYM_KEY, path, why, hint });
-        return None;
-    }
-    Some((sealing, naming))
-}
-
-/// Whether the trust root that this host would follow reads, and lists the log's keys. What cannot
-/// be read of the host's own files, or is damaged or gone there, is no matter of the configuration.
-fn trust_root_of(
-    config: &Config,
-    sealing: &SymmetricKey,
-    places: &[LogLocation],
-) -> Result<(), StartError> {
-    let Ok(seal) = Seal::new(sealing) else { return Ok(()) };
-    let remembered = PersistedState::read(&config.trust.state.join(STATE_FILE), &seal);
-    let (history, is_known) = match remembered {
-        Ok(LoadedState::State(memory)) => (memory.history, true),
-        Ok(LoadedState::Absent) => (Default::default(), false),
-        Ok(LoadedState::Corrupt(_)) | Err(_) => return Ok(()),
-    };
-    let arrived = ArrivedRoots::read(&config.trust.roots, 0);
-    let roots = match Roots::load(&config.trust, &history, &arrived, true) {
-        Ok((roots, _)) => roots,
-        // The host has kept a copy of that trust root, and the copy is damaged or gone.
-        Err(StartError::RootLost { .. }) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let listed = lists_keys(roots.newest(), places, config);
-    // A host that has served and has forgotten it may have forgotten the trust root that lists them.
-    let has_served = || {
-        let logs = places.iter().any(|place| place.directory.exists());
-        logs || kept_folder(&config.trust).exists()
-    };
-    if listed.is_err() && !is_known && has_served() { Ok(()) } else { listed }
-}
-
-fn lists_keys(
-    root: &portcullis_trust::TrustRoot,
-    places: &[LogLocation],
-    config: &Config,
-) -> Result<(), StartError> {
-    let mut problems = StartProblems::default();
-    let next = config.audit.next.as_ref().map(|next| &next.signing_key);
-    let files = [&config.audit.signing_key].into_iter().chain(next);
-    for (place, path) in places.iter().zip(files) {
-        if !root.log.contains(place.signer.public()) {
-            let keyid = place.signer.public().keyid();
-            let why = format!("the trust root does not list the key `{keyid}` under roles.log");
-            let hint = Some(SIGNING_HINT.to_owned());
-            problems.add(StartError::File { what: SIGNING_KEY, path: path.clone(), why, hint });
-        }
-    }
-    problems.result()
 }
 
 /// A hint for the operator, and no more: a daemon may set the clock without telling the kernel.
@@ -619,22 +377,3 @@ const TRUST_CHECK_LIMIT: Duration = Duration::from_secs(1);
 const PSEUDONYM_KEY_VERSION: u32 = 1;
 /// Notes that may wait for the emergency ring; memory knows of the rest.
 const RING_WAITING: usize = 4_096;
-
-/// A log's directory and key, which is named like its origin.
-pub fn log_place(
-    directory: &Path,
-    key: &Path,
-    origin: &str,
-    setting: &str,
-) -> Result<LogLocation, StartError> {
-    let signer = SecretKey::read(key).map_err(|error| key_file(SIGNING_KEY, key, &error))?;
-    if signer.public().name() == origin {
-        return Ok(LogLocation { directory: directory.to_owned(), signer: Arc::new(signer) });
-    }
-    let why = format!("its name is `{}`, but {setting} is `{origin}`", signer.public().name());
-    let hint = Some(SIGNING_HINT.to_owned());
-    Err(StartError::File { what: SIGNING_KEY, path: key.to_owned(), why, hint })
-}
-
-const SIGNING_HINT: &str = "use the key that began this log, or begin a new log whose key and \
-                            origin have the same name, listed under `[log]` of the trust root";
