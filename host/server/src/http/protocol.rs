@@ -4,6 +4,9 @@
 //! client's good will. A connection stays on its thread. A panic in a call is a fault of ours: its caller gets the safe answer,
 //! nobody else notices.
 
+mod first_bytes;
+mod step;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,44 +17,32 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::Response;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
-use portcullis_model::{Cause, sha256};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock::monotonic_now;
 use crate::http::connection::{ActivityTracker, Connection, PendingResponses, TrackedBody};
 use crate::http::head::MAX_HEAD;
-use crate::http::head_scanner::HeadReport;
 use crate::http::http1_watch::{FinalBytes, Http1Watch};
-use crate::http::preflight::{self, Preflight, ReadyResponse, RejectedHead, preflight};
+use crate::http::preflight::{self, ReadyResponse, RejectedHead};
 use crate::http::{by_hand, date, http1_watch, unknown_path};
-use crate::logging::log_limit::LOG_LIMITS;
-use crate::net::acceptor::{log_rejected, log_unserved};
-use crate::net::connection_limit::{CallGuard, ConnectionSlot};
+use crate::net::acceptor::log_unserved;
+use crate::net::connection_limit::ConnectionSlot;
 use crate::net::oversized_block::MAX_FIELDS;
-use crate::net::proxy_protocol::{self, Origin};
 use crate::net::session::Session;
 use crate::net::tls::{H2, Peer};
-use crate::records::corrections::Correction;
-use crate::request::context::Reply;
-use crate::request::context::account::{Account, Outstanding};
-use crate::request::pipeline;
-use crate::request::starting;
-use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
-use crate::state::host::{Hook, UndecidedRequest};
 use crate::worker::StopToken;
+use first_bytes::{client_behind_proxy, detect_protocol};
 
 /// The state that all calls of one connection share.
 struct ConnectionContext {
@@ -135,78 +126,6 @@ async fn serve_connection(
         serve_http2(stream, &[], line, stop).await
     } else {
         serve_http1(stream, &[], line, stop).await
-    }
-}
-
-/// Reads the header of a proxy that sends one, and waits for the first bytes of the client behind it.
-/// Returns false where the connection ends with that.
-async fn client_behind_proxy(
-    frontend: &Frontend,
-    stream: &mut TcpStream,
-    slot: &ConnectionSlot,
-) -> bool {
-    let config = Arc::clone(&frontend.active_config().config);
-    let listen = &config.listen;
-    let Ok(peer) = stream.peer_addr() else { return false };
-    if !listen.proxy_protocol || !listen.proxies.contains(peer.ip()) {
-        return true;
-    }
-    let limit = Duration::from_millis(listen.first_bytes_timeout_ms);
-    let origin = match timeout(limit, proxy_protocol::read_header(stream)).await {
-        Ok(Ok(origin)) => origin,
-        Ok(Err(error)) => {
-            let proxy = peer.ip().to_string();
-            if LOG_LIMITS.allows(NO_PROXY_HEADER, "", frontend.clock.instant()) {
-                tracing::warn!(
-                    event = NO_PROXY_HEADER,
-                    proxy,
-                    %error,
-                    "a connection from a listed proxy was closed, because it had no valid PROXY \
-                     header: make the proxy send one, or turn off listen.proxy_protocol"
-                );
-            }
-            return false;
-        }
-        Err(_) => return false,
-    };
-    if let Origin::Client(address, _) = origin
-        && let Err(rejected) = slot.set_client(address, frontend.clock.instant())
-    {
-        log_rejected(rejected);
-        return false;
-    }
-    let Ok(Ok(1..)) = timeout(limit, stream.peek(&mut [0])).await else { return false };
-    slot.mark_started(frontend.clock.instant()).inspect_err(|why| log_rejected(*why)).is_ok()
-}
-
-/// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
-/// section 3.4). Nothing where it says nothing in time.
-async fn detect_protocol(
-    stream: &mut TcpStream,
-    frontend: &Frontend,
-    mut stop: StopToken,
-) -> Option<(Vec<u8>, bool)> {
-    let accepted = monotonic_now();
-    let head = Duration::from_millis(frontend.active_config().config.listen.header_timeout_ms);
-    let read = async {
-        let mut said = Vec::with_capacity(PREFACE.len());
-        while said.len() < PREFACE.len() && PREFACE.starts_with(&said) {
-            let left = u64::try_from(PREFACE.len() - said.len()).unwrap_or(0);
-            if (&mut *stream).take(left).read_buf(&mut said).await.ok()? == 0 {
-                return None;
-            }
-        }
-        let http2 = said == PREFACE;
-        Some((said, http2))
-    };
-    tokio::select! {
-        biased;
-        read = timeout(head, read) => read.ok()?,
-        // A client that connected just before the stop has the rest of its grace to begin.
-        () = async {
-            stop.stopped().await;
-            sleep_until((accepted + BEGIN_GRACE).into()).await;
-        } => None,
     }
 }
 
@@ -423,65 +342,7 @@ impl<F: Future + 'static> Executor<F> for LocalExecutor {
     }
 }
 
-/// A request on its way to its answer.
-struct RequestStep {
-    kind: StepKind,
-    /// Whether the request has a body of which nothing was read.
-    has_body: bool,
-    active_config: Arc<ActiveConfig>,
-    /// Keeps the connection from being evicted.
-    call: CallGuard,
-}
-
-enum StepKind {
-    Answered(Box<ReadyResponse>),
-    Call {
-        call: JoinHandle<(Reply, bool)>,
-        hook: Arc<Hook>,
-        route: &'static str,
-        /// The records that the call has given the log, for the case that it panics.
-        account: Account,
-    },
-    Unknown(Incoming, StatusCode),
-}
-
 impl ConnectionContext {
-    /// Does with a request what its head decides, without waiting.
-    fn begin(&self, request: Request<Incoming>, report: Option<&HeadReport>) -> RequestStep {
-        let call = self.session.slot.begin_call();
-        let active_config = self.frontend.active_config();
-        let has_body = preflight::is_unread(request.body());
-        let kind = match preflight(&self.frontend, &active_config, &self.session, report, request) {
-            Preflight::Answered(answered) => StepKind::Answered(answered),
-            Preflight::Unknown(body, status) => StepKind::Unknown(body, status),
-            Preflight::Call(admitted) => {
-                let (hook, route) = (Arc::clone(&admitted.hook), admitted.route);
-                // A task of its own: a caller that hangs up does not take a call with it whose record
-                // is already written, and a panic ends that task only.
-                let (frontend, active_config) =
-                    (Arc::clone(&self.frontend), Arc::clone(&active_config));
-                let session = self.session.clone();
-                let account = Account::default();
-                let told = account.clone();
-                // On the heap from the first: a call's state is some kilobytes, and a task is moved
-                // several times before it runs.
-                let answer = Box::pin(async move {
-                    match frontend.host() {
-                        Some(host) => {
-                            pipeline::handle(host, &active_config, &session, *admitted, told).await
-                        }
-                        None => {
-                            starting::handle(&frontend, &active_config, &session, *admitted, told)
-                                .await
-                        }
-                    }
-                });
-                StepKind::Call { call: tokio::task::spawn_local(answer), hook, route, account }
-            }
-        };
-        RequestStep { kind, has_body, active_config, call }
-    }
-
     /// The answer that is still to be written on an HTTP/1.1 connection that the library has given up.
     /// `read` is what the library had read of it and not used.
     async fn write_final<S: AsyncRead + Unpin>(
@@ -516,93 +377,9 @@ impl ConnectionContext {
     }
 }
 
-impl RequestStep {
-    /// How long its body is waited for beside the connection's other calls, where it is.
-    fn body_limit(&self) -> Option<Duration> {
-        let limit = Duration::from_millis(self.active_config.config.listen.body_timeout_ms);
-        matches!(self.kind, StepKind::Unknown(..)).then_some(limit)
-    }
-
-    /// The answer, and whether the peer may still be sending the request's body.
-    async fn finish(self, line: &ConnectionContext) -> (ReadyResponse, bool) {
-        let Self { kind, has_body, active_config, call: guard } = self;
-        let (answered, unread) = match kind {
-            StepKind::Answered(answered) => (*answered, has_body),
-            StepKind::Unknown(body, otherwise) => {
-                let response = unknown_path::answer(
-                    &line.frontend,
-                    &active_config,
-                    &line.session.slot,
-                    body,
-                    otherwise,
-                )
-                .await;
-                (ReadyResponse::unauthenticated(response), has_body)
-            }
-            StepKind::Call { call, hook, route, account } => {
-                let (reply, unread) = match call.await {
-                    Ok(answered) => answered,
-                    Err(_) => {
-                        let reply =
-                            panic_response(&line.frontend, &active_config, &hook, route, &account)
-                                .await;
-                        (reply, has_body)
-                    }
-                };
-                (ReadyResponse::new(reply, &hook, !line.session.intake.is_authenticated()), unread)
-            }
-        };
-        if answered.is_unauthenticated {
-            line.session.intake.reject();
-        }
-        line.pending.hold(guard);
-        (answered, unread)
-    }
-}
-
-/// A defect of ours met by one call: the safe answer all the same. It is told to the log once,
-/// whatever the call had told of another answer.
-async fn panic_response(
-    frontend: &Frontend,
-    active_config: &ActiveConfig,
-    hook: &Hook,
-    route: &'static str,
-    account: &Account,
-) -> Reply {
-    if LOG_LIMITS.allows("call.panicked", &hook.config.name, frontend.clock.instant()) {
-        tracing::error!(
-            event = "call.panicked",
-            hook = hook.config.name,
-            "a call panicked; its caller got the safe answer"
-        );
-    }
-    let cause = Cause::InternalError;
-    let (generation, glass) = (active_config.generation.as_deref(), hook.glass());
-    let answer = {
-        let (detail, incoming, reference) = ("", None, None);
-        let undecided = UndecidedRequest { cause, detail, route, incoming, reference };
-        hook.safe_answer(generation, glass.as_deref(), undecided)
-    };
-    match (account.outstanding(), frontend.host()) {
-        (Outstanding::Superseded(records), Some(host)) => {
-            let (digest, at) = (sha256(answer.body()), frontend.clock.now());
-            let owed = |record| Correction { record: Some(record), cause, answer: digest, at };
-            hook.metrics.safe(cause);
-            hook.corrections.add_all(&host.recorder, records.into_iter().map(owed).collect()).await;
-        }
-        (Outstanding::MetricsOnly, _) => hook.metrics.safe(cause),
-        (Outstanding::Nothing, _) => {}
-        // Without a host there is no log, and no record.
-        (Outstanding::Rejection | Outstanding::Superseded(_), _) => frontend.reject(hook, cause),
-    }
-    answer.into()
-}
-
 /// Calls at once on one HTTP/2 connection: more than may be in progress in the whole process, so
 /// that admission answers them and not the protocol. So many can be sent before our settings arrive.
 const MAX_STREAMS: u32 = 1_024;
-/// How a client begins that speaks HTTP/2 without having been asked.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of one request's fields over HTTP/2, as RFC 9113 section 6.5.2 counts them, that are taken.
 /// More than [`MAX_HEAD`], so that a request between the two can be answered in its hook's words.
 const MAX_HEADER_LIST: u32 = 256 << 10;
@@ -615,9 +392,5 @@ const SEND_BUFFER: usize = 256 << 10;
 /// Streams that a client may begin and give up before they are looked at (CVE-2023-44487); more ends
 /// the connection. As many as it may open.
 const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
-/// The event of a connection of a proxy that sends no header.
-const NO_PROXY_HEADER: &str = "connection.no-proxy-header";
-/// How long a connection has to send its first bytes when the host stops: from its acceptance on.
-const BEGIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a client has to leave once it was asked to.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
