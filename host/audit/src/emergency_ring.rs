@@ -19,6 +19,9 @@
 //! earlier. A slot is given back only when its owner says that the log has it. Every call here may
 //! block on the disk.
 
+mod slot;
+mod tallies;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -29,6 +32,15 @@ use crate::corrections::Count;
 use crate::disk::{Disk, DiskFile};
 use crate::error::AuditError;
 use portcullis_tlog::tree::Hash;
+
+pub use slot::MAX_RING_TEXT;
+use slot::{
+    Content, FILE_BYTES, Found, OLD_FILE_BYTES, OLD_PAIRS, OLD_SLOTS, SLOT_BYTES, SLOTS,
+    STATE_ANSWER, STATE_FREE, STATE_HEAD, STATE_TALLY, create, cut, grow, is_answer_slot, pair_of,
+    position, push_text, read, slot_of,
+};
+pub use tallies::Tally;
+use tallies::{Key, Place};
 
 /// An answer or a count that the log lacks, as found in the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,23 +69,6 @@ pub enum RingEntry {
         /// How many of them held one answer each.
         answers: u64,
     },
-}
-
-/// Answers of one hook and cause that are only counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tally {
-    /// The hook, cut to 64 bytes; empty where it is not known.
-    pub hook: String,
-    /// Why, cut to 64 bytes; empty where it is not known.
-    pub cause: String,
-    /// Tells this tally from every other: an `answer.gap` record names it.
-    pub id: u64,
-    /// No record that names it stands before this place of the log.
-    pub from: u64,
-    /// All answers that were counted in it.
-    pub all: Count,
-    /// How many of them the log has, as found when it was opened.
-    pub recorded: u64,
 }
 
 /// A slot in use.
@@ -106,19 +101,6 @@ struct State {
     dirty: bool,
     /// The last sync failed.
     unsure: bool,
-}
-
-/// Hook and cause.
-type Key = (String, String);
-
-/// A pair of slots, the number of the last write to it, how many answers that counted, and whether
-/// the log has all of them.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    pair: usize,
-    written: u64,
-    answers: u64,
-    empty: bool,
 }
 
 impl Ring {
@@ -406,202 +388,6 @@ impl Ring {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-impl State {
-    fn keep_without_place(&mut self, key: Key, left: Count) {
-        if left.answers == 0 {
-            self.placeless.remove(&key);
-        } else {
-            self.placeless.insert(key, left);
-        }
-    }
-
-    fn mark(&mut self, slot: usize, used: bool) {
-        if let Some(it) = self.used.get_mut(slot) {
-            *it = used;
-        }
-    }
-
-    /// The place of a tally: the one it has, a fresh one, or one whose tally is empty.
-    fn place(&mut self, key: &Key, slots: usize) -> Option<Place> {
-        if let Some(place) = self.places.get(key) {
-            return Some(*place);
-        }
-        if self.placeless.contains_key(key) {
-            return None;
-        }
-        let taken: Vec<_> = self.places.values().map(|place| place.pair).collect();
-        let is_free = |pair: &usize| {
-            let slots_of = [slot_of(*pair, 0), slot_of(*pair, 1)];
-            // An earlier version may have left an answer there.
-            let holds_answer = |slot: &usize| self.used.get(*slot) == Some(&true);
-            !taken.contains(pair)
-                && slots_of.iter().all(|slot| *slot < slots)
-                && !slots_of.iter().any(holds_answer)
-        };
-        if let Some(pair) = (0..OLD_PAIRS + PAIRS).find(is_free) {
-            return Some(Place { pair, written: 0, answers: 0, empty: true });
-        }
-        let (former, place) = self.places.iter().find(|(_, place)| place.empty)?;
-        let (former, place) = (former.clone(), *place);
-        self.places.remove(&former);
-        Some(place)
-    }
-}
-
-enum Found {
-    Answer(RingEntry),
-    Head { open: bool, unnamed: Count },
-    Tally { written: u64, empty: bool, tally: Tally },
-}
-
-/// The content of a slot.
-enum Content<'a> {
-    Empty,
-    Damaged,
-    Whole(&'a [u8]),
-}
-
-impl<'a> Content<'a> {
-    fn of(bytes: &'a [u8; SLOT_BYTES]) -> Self {
-        if *bytes == [0; SLOT_BYTES] {
-            return Self::Empty;
-        }
-        checked(bytes).map_or(Self::Damaged, Self::Whole)
-    }
-
-    fn is_damaged(&self) -> bool {
-        matches!(self, Self::Damaged)
-    }
-}
-
-fn read(content: &[u8], place: usize) -> Option<Found> {
-    let ([state, flag], mut rest) = content.split_first_chunk()?;
-    let mut number = || {
-        let (number, after) = rest.split_first_chunk()?;
-        rest = after;
-        Some(u64::from_be_bytes(*number))
-    };
-    match *state {
-        STATE_HEAD => {
-            let unnamed = Count { answers: number()?, first: number()?, last: number()? };
-            Some(Found::Head { open: *flag == 1, unnamed })
-        }
-        STATE_ANSWER => {
-            let (index, at) = (number()?, number()?);
-            let (answer, mut rest) = rest.split_first_chunk()?;
-            let (hook, cause) = (take_text(&mut rest)?, take_text(&mut rest)?);
-            let index = (*flag == 1).then_some(index);
-            let slot = Slot(u16::try_from(place).ok()?);
-            Some(Found::Answer(RingEntry::Answer { slot, hook, index, answer: *answer, cause, at }))
-        }
-        STATE_TALLY => {
-            let (written, id, from) = (number()?, number()?, number()?);
-            let all = Count { answers: number()?, first: number()?, last: number()? };
-            let (hook, cause) = (take_text(&mut rest)?, take_text(&mut rest)?);
-            let tally = Tally { hook, cause, id, from, all, recorded: 0 };
-            Some(Found::Tally { written, empty: *flag == 1, tally })
-        }
-        _ => None,
-    }
-}
-
-fn checked(bytes: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    let (content, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-    let covered = bytes.get(..2 + content.len())?;
-    let whole = crc32fast::hash(covered).to_be_bytes() == *rest.first_chunk()?;
-    (whole && !content.is_empty()).then_some(content)
-}
-
-fn push_text(out: &mut Vec<u8>, text: &str) {
-    let cut = cut(text);
-    out.push(u8::try_from(cut.len()).unwrap_or(0));
-    out.extend_from_slice(cut.as_bytes());
-}
-
-fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_RING_TEXT)).unwrap_or_default()
-}
-
-fn take_text(bytes: &mut &[u8]) -> Option<String> {
-    let (length, rest) = bytes.split_first()?;
-    let (text, rest) = rest.split_at_checked(usize::from(*length))?;
-    *bytes = rest;
-    String::from_utf8(text.to_vec()).ok()
-}
-
-fn create(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-    let file = disk.create(path)?;
-    file.write_at(&[0; SLOTS * SLOT_BYTES], 0)?;
-    file.sync()?;
-    if let Some(dir) = path.parent() {
-        disk.sync_dir(dir)?;
-    }
-    Ok(file)
-}
-
-/// Makes the file as long as it has to be, such as one of an earlier version. Returns whether it
-/// is. Where the disk has no room the ring does with its first slots.
-fn grow(file: &dyn DiskFile, length: u64) -> bool {
-    let extend_to = |bytes: u64| -> io::Result<()> {
-        let missing = usize::try_from(bytes.saturating_sub(length)).unwrap_or(0);
-        if missing == 0 {
-            return Ok(());
-        }
-        file.write_at(&vec![0; missing], length)?;
-        file.sync()
-    };
-    // If there is no room for the first slots either, the first write to one of them fails.
-    extend_to(FILE_BYTES).or_else(|error| extend_to(OLD_FILE_BYTES).and(Err(error))).is_ok()
-}
-
-/// The pair that a slot belongs to, if it is a tally's.
-fn pair_of(slot: usize) -> Option<usize> {
-    match slot {
-        OLD_PAIR_SLOT..OLD_SLOTS => Some((slot - OLD_PAIR_SLOT) % OLD_PAIRS),
-        OLD_SLOTS..PAIRS_END => Some(OLD_PAIRS + (slot - OLD_SLOTS) % PAIRS),
-        _ => None,
-    }
-}
-
-fn is_answer_slot(slot: usize) -> bool {
-    slot > 0 && pair_of(slot).is_none()
-}
-
-/// The slot that a tally's write of this number goes to.
-fn slot_of(pair: usize, written: u64) -> usize {
-    let second = written % 2 == 1;
-    match pair.checked_sub(OLD_PAIRS) {
-        None => OLD_PAIR_SLOT + pair + if second { OLD_PAIRS } else { 0 },
-        Some(pair) => OLD_SLOTS + pair + if second { PAIRS } else { 0 },
-    }
-}
-
-fn position(place: usize) -> u64 {
-    (place * SLOT_BYTES) as u64
-}
-
-const SLOTS: usize = 2_048;
-/// Slots of a ring as earlier versions wrote it: the head and answers.
-const OLD_SLOTS: usize = 64;
-/// The tallies among those, and the first slot that they have.
-const OLD_PAIRS: usize = 16;
-const OLD_PAIR_SLOT: usize = OLD_SLOTS - 2 * OLD_PAIRS;
-/// Further tallies: there are as many as hooks times causes, of which a hook has a few.
-const PAIRS: usize = 480;
-const PAIRS_END: usize = OLD_SLOTS + 2 * PAIRS;
-
-/// Half a disk sector: a slot is never torn by a disk that writes whole sectors.
-const SLOT_BYTES: usize = 256;
-const FILE_BYTES: u64 = (SLOTS * SLOT_BYTES) as u64;
-const OLD_FILE_BYTES: u64 = (OLD_SLOTS * SLOT_BYTES) as u64;
-/// The longest name of a hook or cause that a slot keeps, bytes; a longer one is cut.
-pub const MAX_RING_TEXT: usize = 64;
-const STATE_FREE: u8 = 0;
-const STATE_HEAD: u8 = 1;
-const STATE_ANSWER: u8 = 2;
-const STATE_TALLY: u8 = 3;
 
 #[cfg(test)]
 mod tests;
