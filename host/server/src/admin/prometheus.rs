@@ -42,7 +42,7 @@ pub fn write(context: &AdminContext) -> String {
         .map(|it| it.metrics.as_ref());
     let mut shown: Vec<_> = current.collect();
     // While a release is swapped, what ended is still among the current ones.
-    let previous_metrics = host.previous_metrics.load_full();
+    let previous_metrics = host.counts.previous_metrics.load_full();
     for ended in previous_metrics.iter() {
         if shown.iter().all(|it| it.labels != ended.labels) {
             shown.push(ended);
@@ -75,7 +75,7 @@ pub fn write(context: &AdminContext) -> String {
         "The time at which the active release or a manifest of it expires",
         ends,
     );
-    let root = host.root.load().expires.0 / 1_000;
+    let root = host.trust.root.load().expires.0 / 1_000;
     page.one(
         "portcullis_trust_root_expires_timestamp_seconds",
         "The time at which the trust root expires",
@@ -86,7 +86,7 @@ pub fn write(context: &AdminContext) -> String {
         "gauge",
         "The time at which the TLS certificate expires",
     );
-    if let Some(tls) = &host.tls {
+    if let Some(tls) = &host.callers.tls {
         page.sample(
             "portcullis_certificate_expires_timestamp_seconds",
             "",
@@ -98,7 +98,7 @@ pub fn write(context: &AdminContext) -> String {
         "gauge",
         "The age of the keys of an issuer of tokens; no sample without keys",
     );
-    for keys in host.keys.load().iter() {
+    for keys in host.callers.keys.load().iter() {
         if let Some(age) = keys.age_ms() {
             page.sample(
                 "portcullis_issuer_keys_age_seconds",
@@ -119,18 +119,18 @@ pub fn write(context: &AdminContext) -> String {
             u8::from(hook.glass().is_some()),
         );
     }
-    page.one("portcullis_requests_in_flight", IN_FLIGHT, host.admission.in_flight());
+    page.one("portcullis_requests_in_flight", IN_FLIGHT, host.limits.admission.in_flight());
     page.one(
         "portcullis_requests_in_flight_limit",
         "The limit of calls in flight; further calls get the safe answer",
-        host.admission.limit(),
+        host.limits.admission.limit(),
     );
     let name = "portcullis_unrouted_requests_total";
     page.family(name, "counter", "Requests that belong to no hook, by their answer");
-    for (answer, count) in host.unrouted.all() {
+    for (answer, count) in host.counts.unrouted.all() {
         page.sample(name, &labels(&[("answer", answer)]), count);
     }
-    page.connections(&host.connections);
+    page.connections(&host.limits.connections);
     page.one("portcullis_sandboxes_in_use", "Plugin instances that exist", host.sandboxes_in_use());
     let (name, done) = ("portcullis_plugin_preparations_total", host.preparations());
     page.family(name, "counter", "Prepared plugins, by the source of their code");
@@ -142,7 +142,7 @@ pub fn write(context: &AdminContext) -> String {
     page.one(
         "portcullis_dedup_entries",
         "Events in the cache of responses for retries",
-        host.dedup.len(),
+        host.limits.dedup.len(),
     );
     page.one("portcullis_log_next", "The index of the next record in the log", health.next);
     page.one("portcullis_log_durable", "Records that survive a power loss", health.durable);
@@ -174,7 +174,7 @@ pub fn write(context: &AdminContext) -> String {
     page.one(
         "portcullis_log_ring_unwritten",
         "Counts of answers and refusals that the emergency ring does not hold yet",
-        unkept + host.rejections.unpersisted_count(),
+        unkept + host.counts.rejections.unpersisted_count(),
     );
     if let Some(telemetry) = &host.telemetry {
         let counts = telemetry.counts();
@@ -198,7 +198,7 @@ pub fn write(context: &AdminContext) -> String {
     let name = "portcullis_log_lines_lost_total";
     page.family(name, "counter", "Log lines that could not be written to standard error");
     page.sample(name, "", lost_lines());
-    page.registry(host.registry.as_ref());
+    page.registry(host.release.registry.as_ref());
     page.family("portcullis_build_info", "gauge", "The build");
     let build = labels(&[("version", env!("CARGO_PKG_VERSION")), ("tenant", &host.config.tenant)]);
     page.sample("portcullis_build_info", &build, 1);

@@ -52,11 +52,11 @@ impl Readiness {
         let (active_config, now) = (host.active_config.load(), host.trusted_now());
         let (mut reasons, mut warnings) = (Vec::new(), Vec::new());
         let mut reason = |code, what: String, hint| reasons.push(Reason { code, what, hint });
-        if host.conditions.is_stopping() {
+        if host.health.conditions.is_stopping() {
             let Reason { code, what, hint } = Reason::stopping();
             reason(code, what, hint);
         }
-        let starting = super::starting::reason(&host.progress);
+        let starting = super::starting::reason(&host.health.progress);
         if !host.reset_still_holds() {
             let what = "swap was turned on, so plugin memory cannot be wiped safely";
             reason("swap-configured", what.to_owned(), "turn swap off, then restart the host");
@@ -64,6 +64,7 @@ impl Readiness {
             reason(code, what, hint);
         } else if active_config.generation.is_none() {
             let refused = host
+                .health
                 .conditions
                 .refused_release()
                 .map(|code| format!("; the release in the folders was refused: {code}"));
@@ -93,9 +94,9 @@ impl Readiness {
             );
             reason("log-stalled", what, "check the disk of audit.directory");
         }
-        let certificate = host.tls.as_ref().map(|tls| tls.not_after());
+        let certificate = host.callers.tls.as_ref().map(|tls| tls.not_after());
         for ending in
-            expirations(&host.root.load(), active_config.generation.as_deref(), certificate)
+            expirations(&host.trust.root.load(), active_config.generation.as_deref(), certificate)
         {
             let urgency = ending.urgency(now);
             let (code, what) = (ending.code(urgency), ending.sentence(urgency));
@@ -122,7 +123,7 @@ impl Readiness {
         }
         // Without an issuer's keys its callers are nobody's. All hosts share their issuers: a load
         // balancer that left them all would stop every other hook's decisions too.
-        for keys in host.keys.load().iter().filter(|keys| keys.age_ms().is_none()) {
+        for keys in host.callers.keys.load().iter().filter(|keys| keys.age_ms().is_none()) {
             let what =
                 format!("the keys of `{}` could not be fetched, or are too old", keys.place());
             let hint = "check that the host reaches the issuer: until then every call with its \
@@ -137,16 +138,16 @@ impl Readiness {
             warning(stall.code, what, hint);
         }
         for (code, beat) in [
-            ("housekeeping-stalled", &host.housekeeping_beat),
-            ("break-glass-thread-stalled", &host.break_glass_beat),
+            ("housekeeping-stalled", &host.health.maintenance_beat),
+            ("break-glass-thread-stalled", &host.health.break_glass_beat),
         ] {
             if let Some(silent) = beat.silent_for() {
                 let what = format!("a maintenance thread has not run for {} s", silent.as_secs());
                 warning(code, what, "check the disks of trust.state and audit.directory");
             }
         }
-        let facts = host.release_status.facts();
-        let rejected_components = host.conditions.unlisted_rejected();
+        let facts = host.release.status.facts();
+        let rejected_components = host.health.conditions.unlisted_rejected();
         if facts.overfull || facts.unexamined > 0 || rejected_components > 0 {
             let what = format!(
                 "the release folders hold too many files ({} not examined, {rejected_components} \
@@ -155,13 +156,13 @@ impl Readiness {
             );
             warning("release-folder-overfull", what, "remove the files that no release set lists");
         }
-        let more = host.break_glass.overlooked();
+        let more = host.trust.break_glass.overlooked();
         if more > 0 {
             let what =
                 format!("the break-glass folder holds {more} files more than the host reads");
             warning("break-glass-overfull", what, "remove the files that are not your documents");
         }
-        let [roots, documents] = host.late_trust.overlooked();
+        let [roots, documents] = host.trust.late.overlooked();
         if roots > 0 {
             let what =
                 format!("the folder of trust roots holds {roots} files more than the host reads");
@@ -178,7 +179,7 @@ impl Readiness {
             );
         }
         if let (Some(code), Some(generation)) =
-            (host.conditions.refused_release(), &active_config.generation)
+            (host.health.conditions.refused_release(), &active_config.generation)
         {
             let what = format!(
                 "the release in the folders was refused: {code}; release {} stays active",
@@ -186,8 +187,11 @@ impl Readiness {
             );
             warning("release-refused", what, "see the host's log, or run `portcullis check`");
         }
-        if let Some((source, code, outcome)) =
-            host.registry.as_ref().and_then(|it| Some((it, it.state().code?, it.state().outcome?)))
+        if let Some((source, code, outcome)) = host
+            .release
+            .registry
+            .as_ref()
+            .and_then(|it| Some((it, it.state().code?, it.state().outcome?)))
         {
             let what = format!(
                 "no release was pulled from `{}`: {code}; the release folders are unchanged",
@@ -197,7 +201,7 @@ impl Readiness {
                 if outcome == Outcome::Refused { "registry-refused" } else { "registry-failed" };
             warning(warned, what, "see the host's log, and check the content of the registry");
         }
-        if let Some(why) = host.conditions.refused_configuration() {
+        if let Some(why) = host.health.conditions.refused_configuration() {
             warning(
                 "configuration-refused",
                 why,
@@ -207,11 +211,11 @@ impl Readiness {
         for (code, what, hint) in clock_warnings(host) {
             warning(code, what, hint);
         }
-        if host.admission.in_flight() >= host.admission.limit() {
+        if host.limits.admission.in_flight() >= host.limits.admission.limit() {
             let what = format!(
                 "{} calls are in flight, which is the limit: further calls get their safe \
                  answers",
-                host.admission.in_flight()
+                host.limits.admission.in_flight()
             );
             warning(
                 "overload",
@@ -357,7 +361,7 @@ fn last_good(
                     former name and path";
         warning("hook-unenforced", what, hint);
     }
-    if let Some(altered) = host.conditions.altered_release() {
+    if let Some(altered) = host.health.conditions.altered_release() {
         let what = format!(
             "the release folders no longer hold release {number}, which stays active: {}",
             altered.code
@@ -366,7 +370,7 @@ fn last_good(
                     the folders";
         warning("release-altered", what, hint);
     }
-    if let Some(why) = host.conditions.copy_failure() {
+    if let Some(why) = host.health.conditions.copy_failure() {
         let what = format!("the host has no copy of release {number} in trust.state: {why}");
         let hint = "check the disk of trust.state; until then a start needs the release folders";
         warning("release-not-kept", what, hint);
@@ -393,7 +397,7 @@ fn stuck_since(context: &AdminContext) -> Option<Duration> {
 
 /// The problem with this machine's clock, as far as the host can tell.
 fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
-    let it = host.trusted_time.snapshot();
+    let it = host.trust.time.snapshot();
     let text = |at: Millis| time::format(Millis(at.0 - at.0 % 1_000));
     let mut warnings = Vec::new();
     match it.state {
@@ -429,7 +433,7 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
     }
     // A machine on which nothing ever tells the kernel (many virtual machines) is told about at the
     // start and at `/status`; here only a change for the worse.
-    let was = host.kernel_synchronised == Some(true);
+    let was = host.trust.kernel_synchronised == Some(true);
     if was && portcullis_engine::kernel_clock_is_synchronised() == Some(false) {
         let what = "this machine's clock is no longer synchronised".to_owned();
         let hint = "check chrony, systemd-timesyncd or the hypervisor's time service";

@@ -16,7 +16,7 @@ use crate::state::host::{Hook, Host};
 pub fn json(context: &AdminContext) -> Value {
     let host = &context.host;
     // First: a set that is active here decides by then.
-    let release = host.release_status.json();
+    let release = host.release.status.json();
     let active_config = host.active_config.load();
     let health = host.recorder.log.health();
     let hooks = active_config.hooks.iter().map(|hook| {
@@ -34,7 +34,7 @@ pub fn json(context: &AdminContext) -> Value {
     let generation = active_config.generation.as_ref().map(|generation| {
         json!({
             "number": generation.number, "set": generation.set.to_string(), "ends": generation.expires_at().0,
-            "last_good": generation.is_last_good(), "before": host.release_status.previous_json(),
+            "last_good": generation.is_last_good(), "before": host.release.status.previous_json(),
         })
     });
     let readiness = Readiness::of(context);
@@ -47,25 +47,25 @@ pub fn json(context: &AdminContext) -> Value {
         "time": time(host),
         "configuration": active_config.config.digest.to_string(),
         "reset": host.reset().to_string(),
-        "start": host.progress.unfinished().map(|unfinished| unfinished.json()),
+        "start": host.health.progress.unfinished().map(|unfinished| unfinished.json()),
         "generation": generation,
         "release": release,
         "plugins": {"made": preparations.compiled, "from_cache": preparations.cached, "not_believed": preparations.corrupt},
         "hooks": hooks,
-        "calls": {"in_progress": host.admission.in_flight(), "limit": host.admission.limit()},
+        "calls": {"in_progress": host.limits.admission.in_flight(), "limit": host.limits.admission.limit()},
         "log": {
             "origin": host.recorder.log.origin(), "next": health.next, "durable": health.durable, "published": health.published,
             "queued": health.queued, "stopped": health.stopped.as_deref(), "resumes": health.resumes,
             "delayed": health.delayed.as_deref(),
         },
-        "registry": host.registry.as_ref().map(registry),
+        "registry": host.release.registry.as_ref().map(registry),
         "readiness": readiness.json(),
     })
 }
 
 /// How far this machine's clock is believed.
 fn time(host: &Host) -> Value {
-    let it = host.trusted_time.snapshot();
+    let it = host.trust.time.snapshot();
     json!({
         "state": it.state.name(), "trusted": it.trusted.0, "clock": it.clock.0,
         "newest_document": it.newest_document.map(|issued| issued.0), "platform_ahead_ms": it.platform_ahead,

@@ -55,10 +55,10 @@ pub fn activate_from_folders(
 
     // Read the set and the files that it lists.
     let mut found = read_release(host, paths, || wanted(paths, None))?;
-    found.report_to(&host.progress);
+    found.report_to(&host.health.progress);
     observe_documents(host, &found);
     log_rejected_signatures(host, &found);
-    host.release_status.set_found(&found, &host.trust_state().view(), host.trusted_now());
+    host.release.status.set_found(&found, &host.trust_state().view(), host.trusted_now());
     let set = found.set_digest();
     // A part that had to be left out of the last good release may be there again.
     let is_whole = |active: &&Arc<Generation>| active.set == set && active.is_whole();
@@ -67,7 +67,7 @@ pub fn activate_from_folders(
         return Ok(Activated::Unchanged);
     }
     // The folders hold another set, so the warning about altered files no longer applies.
-    host.conditions.set_altered_release(None);
+    host.health.conditions.set_altered_release(None);
 
     // Verify, self-test and prepare.
     let generation =
@@ -92,8 +92,8 @@ pub fn activate_from_folders(
 pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
     while wanted() {
         // Maintenance tells the problems of files that arrived meanwhile.
-        drop(host.apply_trust_changes(host.as_found.folders));
-        host.progress.step("reading the release's folders");
+        drop(host.apply_trust_changes(host.release.watched.folders));
+        host.health.progress.step("reading the release's folders");
         let activated = activate_from_folders(host, true, |paths, set| {
             // Corrections of early calls need not wait for the release.
             host.flush_corrections();
@@ -123,8 +123,8 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
 /// Puts the last good release in force where nothing decides, after the one in the folders was
 /// refused. Says whether that was superseded, and is to be begun again.
 pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bool) -> bool {
-    host.conditions.set_refused_release(Some(refused.code()));
-    host.release_status.set_rejected(refused);
+    host.health.conditions.set_refused_release(Some(refused.code()));
+    host.release.status.set_rejected(refused);
     match prepare_last_good(host, wanted) {
         Ok(Some(generation)) => {
             matches!(activate(host, generation), Err(NotActivated::Superseded))
@@ -191,24 +191,24 @@ pub fn record_and_swap(
     // The counts of its bindings must not be lost with it.
     if let Some(previous) = &host.active_config.load().generation {
         host.record_ends(&mut trust_state, previous);
-        let ended = previous.transfer_metrics(&generation, &host.previous_metrics.load());
-        host.previous_metrics.store(Arc::new(ended));
+        let ended = previous.transfer_metrics(&generation, &host.counts.previous_metrics.load());
+        host.counts.previous_metrics.store(Arc::new(ended));
     } else {
         // The previous generation was withdrawn.
-        host.previous_metrics.load().iter().for_each(|before| {
+        host.counts.previous_metrics.load().iter().for_each(|before| {
             generation.continue_metrics(before);
         });
     }
     // The last good release comes into force although the one in the folders was refused.
     if !generation.is_last_good() {
-        host.conditions.set_refused_release(None);
+        host.health.conditions.set_refused_release(None);
     }
-    host.conditions.set_altered_release(None);
+    host.health.conditions.set_altered_release(None);
     host.active_config.store(Arc::new(put(Arc::new(generation))));
     // A root that waits for the clock revokes keys already.
     host.stop_revoked(&trust_state);
-    host.release_status.set_active(set, trust_state.history().highest);
-    host.release_status.set_previous(trust_state.history().before_active());
+    host.release.status.set_active(set, trust_state.history().highest);
+    host.release.status.set_previous(trust_state.history().before_active());
     drop(trust_state);
     copy_is_kept(host, set);
     note_unenforced(host);

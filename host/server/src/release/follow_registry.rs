@@ -55,7 +55,7 @@ impl RegistryWatch {
         host: &Arc<Host>,
         reload: impl Fn() + Send + 'static,
     ) -> Result<Option<Self>, StartError> {
-        if host.registry.is_none() {
+        if host.release.registry.is_none() {
             return Ok(None);
         }
         let runtime =
@@ -94,7 +94,7 @@ impl RegistryWatch {
 }
 
 async fn follow(host: &Arc<Host>, reload: &impl Fn(), look: &Notify) {
-    let Some(source) = &host.registry else { return };
+    let Some(source) = &host.release.registry else { return };
     let mut seen = PollState::default();
     loop {
         let result = poll(host, source, look, &mut seen).await;
@@ -145,8 +145,8 @@ async fn poll(
     let here = loading::current_set_digest(paths) == Some(digest);
     // What lies there and was refused is pulled again: perhaps it was damaged here.
     let active = host.active_config.load().generation.clone();
-    let damaged = host.conditions.refused_release().is_some()
-        || host.conditions.altered_release().is_some()
+    let damaged = host.health.conditions.refused_release().is_some()
+        || host.health.conditions.altered_release().is_some()
         || active.as_ref().is_none_or(|it| it.is_last_good());
     if here && !damaged {
         return Ok(Outcome::Current);
@@ -167,7 +167,7 @@ async fn poll(
     loading::admit(&host.trust_state().view(), &set, digest, offer.downgrade.as_deref(), now)
         .map_err(refused)?;
     // Another trust root may take what this one does not.
-    let under = host.root.load().version;
+    let under = host.trust.root.load().version;
     if let Some((artifact, configuration, root, code)) = seen.unready
         && (artifact, configuration, root) == (offer.artifact, config.digest, under)
     {
@@ -210,7 +210,8 @@ async fn take(
     let [set, plugins, settings, downgrade] = pull::staging(folder)?;
     let staged = ReleasePaths { set, plugins, settings, downgrade, ..config.release.clone() };
     let (from, to) = (install_paths(&staged), install_paths(&config.release));
-    let (repository, shelf) = (&source.reference.repository, LocalBlobs::of(&to, &host.digests));
+    let (repository, shelf) =
+        (&source.reference.repository, LocalBlobs::of(&to, &host.release.digests));
     pull::download(&source.client, repository, offer, verified, &shelf, &from).await?;
     let before = loading::current_set_digest(&config.release);
     try_release(host, source, look, offer.artifact, &staged, config).await?;
@@ -303,8 +304,8 @@ async fn apply_remote_revocations(
     *artifact = Some(offer.artifact);
     let root = roots(host, config, &offer)?;
     host.apply_set_revocations(&offer.set);
-    if let Ok(issued) = verify_issued(&host.root.load(), &offer.set) {
-        host.trusted_time.observe_document(issued);
+    if let Ok(issued) = verify_issued(&host.trust.root.load(), &offer.set) {
+        host.trust.time.observe_document(issued);
     }
     Ok((offer, root))
 }

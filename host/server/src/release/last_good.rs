@@ -44,12 +44,12 @@ pub fn keep_release(host: &Host, found: &ReleaseFiles, release: &ReleaseSet) {
     // A copy of a release that is not active any more is useless, and may take the room of the new
     // one.
     if let Some(active) = host.trust_state().history().active {
-        drop(host.last_good.prune(active.set));
+        drop(host.release.last_good.prune(active.set));
     }
-    let kept = host.last_good.keep(found, release);
+    let kept = host.release.last_good.keep(found, release);
     let why = kept.as_ref().err().map(ToString::to_string);
     if let Err(error) = kept
-        && host.conditions.set_copy_failure(why)
+        && host.health.conditions.set_copy_failure(why)
     {
         tracing::warn!(
             event = "release.not-kept",
@@ -80,9 +80,9 @@ pub fn keep_from_folders(host: &Host, generation: &Generation) {
 
 /// The release with this set is in force: no other copy is needed any more.
 pub fn copy_is_kept(host: &Host, set: Digest) {
-    if host.last_good.holds(set) {
-        host.conditions.set_copy_failure(None);
-        if let Err(error) = host.last_good.prune(set) {
+    if host.release.last_good.holds(set) {
+        host.health.conditions.set_copy_failure(None);
+        if let Err(error) = host.release.last_good.prune(set) {
             tracing::debug!(
                 event = "release.copies-left",
                 %error,
@@ -103,7 +103,7 @@ pub fn prepare_last_good(
     wanted: impl FnMut() -> bool,
 ) -> Result<Option<Generation>, ReleaseError> {
     let Some(active) = host.trust_state().history().active else { return Ok(None) };
-    let found = match host.last_good.read(active.set, &host.reading_basis()) {
+    let found = match host.release.last_good.read(active.set, &host.reading_basis()) {
         Ok(found) => found,
         Err(why) => {
             tracing::error!(
@@ -158,7 +158,7 @@ pub fn prepare_last_good(
 fn places_that_may_stay_open(host: &Host, set: Digest) -> Vec<HookIdentity> {
     let paths = host.active_config.load().config.release.clone();
     let there = host.files.release.run(POLL_LIMIT, move || set_bytes(&paths)).flatten();
-    may_stay_open(&host.last_good, set, there.as_deref(), &host.root.load())
+    may_stay_open(&host.release.last_good, set, there.as_deref(), &host.trust.root.load())
 }
 
 /// Keeps with the copy of the release in force on which hooks nothing enforces, for a start from
@@ -169,7 +169,7 @@ pub fn note_unenforced(host: &Host) {
         return;
     };
     let hooks = generation.unenforced_places(active_config.hooks.iter().map(|hook| &hook.config));
-    if let Err(error) = host.last_good.note_unenforced(generation.set, hooks) {
+    if let Err(error) = host.release.last_good.note_unenforced(generation.set, hooks) {
         tracing::warn!(
             event = "release.unenforced-hooks-not-kept",
             set = %generation.set,
@@ -188,17 +188,17 @@ pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
     match found.recheck(&trusted, generation) {
         Ok(release) => {
             // Before it is said: whoever reads that line finds the host as it is.
-            host.conditions.set_refused_release(None);
+            host.health.conditions.set_refused_release(None);
             let was_last_good = generation.last_good.swap(false, Ordering::AcqRel);
-            if host.conditions.set_altered_release(None) || was_last_good {
+            if host.health.conditions.set_altered_release(None) || was_last_good {
                 tracing::info!(
                     event = "release.whole-again",
                     generation = generation.number,
                     "the release folders hold the active release again"
                 );
             }
-            host.release_status.set_active(generation.set, 0);
-            if !host.last_good.holds(generation.set) {
+            host.release.status.set_active(generation.set, 0);
+            if !host.release.last_good.holds(generation.set) {
                 keep_release(host, found, &release);
                 copy_is_kept(host, generation.set);
             }
@@ -206,8 +206,8 @@ pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
         }
         Err(error) => {
             let altered = AlteredRelease { code: error.code(), sentence: error.to_string() };
-            host.release_status.set_altered(&error);
-            if host.conditions.set_altered_release(Some(altered)) {
+            host.release.status.set_altered(&error);
+            if host.health.conditions.set_altered_release(Some(altered)) {
                 tracing::warn!(
                     event = "release.altered",
                     generation = generation.number,

@@ -103,8 +103,8 @@ fn may_activate(host: &Host, found: &ReleaseFiles) -> Result<(), ReleaseError> {
 
 /// A set that was signed within the last day agrees with a clock of that time.
 pub fn observe_documents(host: &Host, found: &ReleaseFiles) {
-    if let Some(issued) = found.issued(&host.root.load()) {
-        host.trusted_time.observe_document(issued);
+    if let Some(issued) = found.issued(&host.trust.root.load()) {
+        host.trust.time.observe_document(issued);
     }
 }
 

@@ -202,11 +202,11 @@ impl<'a> RequestContext<'a> {
             Parsed::Immediate(_) => None,
         };
         if let Some(first) = first
-            && self.host.trusted_time.observes_platform()
+            && self.host.trust.time.observes_platform()
             && let Some(theirs) = self.platform_time(first)
         {
             // The caller is authenticated by now.
-            self.host.trusted_time.observe_platform(theirs);
+            self.host.trust.time.observe_platform(theirs);
         }
         if let Some(first) = first {
             unread_entitlements::log(&self.hook.config, first, &self.host.clock);
@@ -262,7 +262,7 @@ impl<'a> RequestContext<'a> {
     fn dedup_claim(&self, caller: &Identity, id: &str, body: Pseudonym) -> Dedup {
         let generation = self.generation.as_ref().map_or((0, 0), |generation| generation.key());
         let now = self.host.clock.instant();
-        let (retries, serial) = (&self.host.dedup, self.hook.serial);
+        let (retries, serial) = (&self.host.limits.dedup, self.hook.serial);
         match self.hook.config.kind.dedup_policy() {
             DedupPolicy::Never => Dedup::Untracked,
             DedupPolicy::ById => {

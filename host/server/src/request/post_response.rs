@@ -181,7 +181,7 @@ impl PostResponse {
         }
         let write_us = self.delivered.then_some(micros(write));
         for index in self.index.into_iter().chain(self.batch_indices.iter().copied()) {
-            self.host.response_writes.add(ResponseWrite {
+            self.host.counts.response_writes.add(ResponseWrite {
                 index,
                 commit_us: self.commit_us,
                 write_us,
@@ -193,7 +193,11 @@ impl PostResponse {
     fn start_resume_call(&mut self) {
         if let Some((hook, spooled)) = self.resume.take() {
             let platform = hook.config.resume.as_deref();
-            self.host.resume_calls.start_call(&self.host.resume_context(), platform, spooled);
+            self.host.platforms.resume_calls.start_call(
+                &self.host.resume_context(),
+                platform,
+                spooled,
+            );
         }
     }
 

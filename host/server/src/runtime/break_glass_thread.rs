@@ -19,15 +19,16 @@ impl Watch {
         let host = Arc::clone(host);
         let worker = Worker::spawn("break-glass", move |stop| {
             while !stop.is_set() {
-                host.break_glass_beat.beat();
+                host.health.break_glass_beat.beat();
                 // The folder may take its time: the state that decides is taken after it.
                 let folder = host.config.trust.break_glass.clone();
-                let polled = host.break_glass.poll(&host.files.break_glass, POLL_LIMIT, folder);
-                host.break_glass.tick(&host.break_glass_context(), polled, false);
+                let polled =
+                    host.trust.break_glass.poll(&host.files.break_glass, POLL_LIMIT, folder);
+                host.trust.break_glass.tick(&host.break_glass_context(), polled, false);
                 stop.sleep(ROUND);
             }
-            host.break_glass.tick(&host.break_glass_context(), None, true);
-            host.break_glass.write_use(&host.break_glass_context());
+            host.trust.break_glass.tick(&host.break_glass_context(), None, true);
+            host.trust.break_glass.write_use(&host.break_glass_context());
         });
         worker.map(Self)
     }

@@ -121,7 +121,7 @@ impl Reload {
 impl MaintenanceLoop {
     fn new(host: Arc<Host>, admin: Option<Admin>, inbox: Receiver<()>, stop: StopToken) -> Self {
         // As they were before they were read: what was changed while the host started has not been seen.
-        let WatchedFiles { file, folders } = host.as_found;
+        let WatchedFiles { file, folders } = host.release.watched;
         let seen = Reported {
             file,
             folders,
@@ -184,7 +184,7 @@ impl MaintenanceLoop {
     fn is_retry_due(&mut self) -> bool {
         let host = &self.host;
         let nothing_decides = host.active_config.load().generation.is_none();
-        let not_kept = host.conditions.copy_failure().is_some();
+        let not_kept = host.health.conditions.copy_failure().is_some();
         self.retry.is_due(monotonic_now(), nothing_decides, not_kept)
     }
 
@@ -205,16 +205,16 @@ impl MaintenanceLoop {
     fn is_unread(&self) -> bool {
         let Folders { release, roots } = self.seen.folders;
         let seen = [self.seen.file, release, roots];
-        seen.contains(&None) || !self.host.late_trust.is_all_read()
+        seen.contains(&None) || !self.host.trust.late.is_all_read()
     }
 
     /// Does the work of every round, which does not wait for a release that is being prepared.
     fn tick(&mut self) {
         let host = Arc::clone(&self.host);
         LOG_LIMITS.report(host.clock.instant());
-        host.housekeeping_beat.beat();
+        host.health.maintenance_beat.beat();
         self.scan_rejected_components();
-        host.keys.load().iter().for_each(|keys| keys.refresh_if_due(false));
+        host.callers.keys.load().iter().for_each(|keys| keys.refresh_if_due(false));
         host.report(false);
         host.refresh_trust_state();
         if host.check_clock() {
@@ -254,8 +254,10 @@ impl MaintenanceLoop {
         }
         if std::mem::take(&mut self.scan_due) {
             let root = Arc::clone(host.trust_state().root());
-            let (paths, digests) =
-                (host.active_config.load().config.release.clone(), Arc::clone(&host.digests));
+            let (paths, digests) = (
+                host.active_config.load().config.release.clone(),
+                Arc::clone(&host.release.digests),
+            );
             let now = host.trusted_now();
             let scan =
                 move || RejectedComponents::scan(&paths, &root, now, &digests, MAX_SCANNED_BYTES);
@@ -313,7 +315,7 @@ fn reload_secrets(host: &Host, asked: bool) {
             Some(Ok(false)) | None => {}
         }
     }
-    for delivery_service in host.delivery_services.values() {
+    for delivery_service in host.platforms.delivery_services.values() {
         match delivery_service.reload(asked) {
             Ok(true) => {
                 tracing::info!(
@@ -326,7 +328,7 @@ fn reload_secrets(host: &Host, asked: bool) {
             Err(error) => wrong(&error),
         }
     }
-    match host.tls.as_ref().map(|tls| tls.reload(asked)) {
+    match host.callers.tls.as_ref().map(|tls| tls.reload(asked)) {
         Some(Ok(true)) => {
             tracing::info!(
                 event = "tls.changed",
@@ -337,7 +339,7 @@ fn reload_secrets(host: &Host, asked: bool) {
         Some(Ok(false)) | None => {}
     }
     if asked {
-        host.keys.load().iter().for_each(|keys| keys.refresh_if_due(true));
+        host.callers.keys.load().iter().for_each(|keys| keys.refresh_if_due(true));
     }
 }
 

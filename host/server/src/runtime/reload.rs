@@ -153,7 +153,7 @@ pub fn reload(
             host.active_config.store(Arc::new(put(None)));
         }
     }
-    host.admission.set_limit(config.listen.max_in_flight);
+    host.limits.admission.set_limit(config.listen.max_in_flight);
     if let Some(moved) = moved
         && let Some(previous_metrics) = std::mem::replace(admin, moved)
     {
@@ -185,7 +185,7 @@ fn hooks(
     before: &ActiveConfig,
     config: &mut Config,
 ) -> Result<Vec<Arc<Hook>>, StartError> {
-    let mut ring = host.key_ring.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ring = host.callers.key_ring.lock().unwrap_or_else(PoisonError::into_inner);
     let mut hooks = Vec::with_capacity(config.hooks.len());
     for (number, config) in config.hooks.iter_mut().enumerate() {
         let same = before.hooks.iter().find(|hook| {
@@ -211,7 +211,7 @@ fn hooks(
     // Further issuers' keys are asked for before anybody calls.
     let keys = ring.all();
     keys.iter().filter(|keys| keys.age_ms().is_none()).for_each(|keys| keys.refresh_if_due(true));
-    host.keys.store(Arc::new(keys));
+    host.callers.keys.store(Arc::new(keys));
     Ok(hooks)
 }
 

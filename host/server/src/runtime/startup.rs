@@ -119,7 +119,7 @@ impl Work {
         let host = configured.complete(opened, &self.frontend, seed);
         self.frontend.open(Arc::clone(&host));
         // Calls were counted until this moment: the emergency ring holds them from here on.
-        host.rejections.start_persist(&host.recorder);
+        host.counts.rejections.start_persist(&host.recorder);
         host.flush_corrections();
         match self.serve(&host, admin) {
             Ok(running) => running.map(Outcome::Running),
@@ -212,7 +212,7 @@ impl Work {
             let reload = housekeeping.reload();
             move || reload.now()
         })?;
-        host.progress.finish();
+        host.health.progress.finish();
         Ok(Some(Running { housekeeping, break_glass, registry }))
     }
 

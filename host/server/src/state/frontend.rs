@@ -80,13 +80,13 @@ impl Frontend {
     pub fn of(host: &Arc<Host>) -> Self {
         Self {
             clock: host.clock.clone(),
-            tls: host.tls.clone(),
-            connections: Arc::clone(&host.connections),
-            admission: host.admission.clone(),
-            rejections: Arc::clone(&host.rejections),
-            unrouted: Arc::clone(&host.unrouted),
-            conditions: Arc::clone(&host.conditions),
-            progress: Arc::clone(&host.progress),
+            tls: host.callers.tls.clone(),
+            connections: Arc::clone(&host.limits.connections),
+            admission: host.limits.admission.clone(),
+            rejections: Arc::clone(&host.counts.rejections),
+            unrouted: Arc::clone(&host.counts.unrouted),
+            conditions: Arc::clone(&host.health.conditions),
+            progress: Arc::clone(&host.health.progress),
             starting: host.active_config.load_full(),
             host: OnceLock::from(Arc::clone(host)),
         }
@@ -106,7 +106,7 @@ impl Frontend {
 
     /// The time at which a call that comes now was received.
     pub fn received_at(&self) -> Millis {
-        self.host.get().map_or_else(|| self.clock.now(), |host| host.trusted_time.for_calls())
+        self.host.get().map_or_else(|| self.clock.now(), |host| host.trust.time.for_calls())
     }
 
     /// Counts a rejection.

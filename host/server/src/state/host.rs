@@ -6,133 +6,75 @@
 mod configured;
 mod hook;
 pub mod mounts;
+mod parts;
 mod recovery;
 mod time_documents;
 mod trust_changes;
 
 use crate::recorder::{NotDurable, Recorder};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use portcullis_audit::{Entry, Recovery};
 use portcullis_engine::Engine;
-use portcullis_files::HeldFolder;
 use portcullis_model::json::build_members;
 use portcullis_model::{Cause, Millis};
-use portcullis_trust::TrustRoot;
 use thiserror::Error;
 
-use crate::auth::{KeyRing, Keys};
 use crate::bindings::generation::{Bindings, Generation};
-use crate::break_glass::{BreakGlassContext, BreakGlassState};
+use crate::break_glass::BreakGlassContext;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
-use crate::fs::change::WatchedFiles;
-use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::loading::{DigestCache, LastGood, ReadContext, ReleaseStatus as ReleaseStanding};
+use crate::fs::file_worker::FileWorkers;
+use crate::loading::ReadContext;
 use crate::logging::log_limit::LOG_LIMITS;
-use crate::net::connection_limit::ConnectionLimiter;
-use crate::net::outbound::Outbound;
-use crate::net::tls::Tls;
-use crate::observe::metrics::BindingMetrics;
-use crate::observe::progress::Progress;
 use crate::observe::telemetry::Telemetry;
-use crate::platform_calls::delivery::DeliveryService;
-use crate::platform_calls::resume::{ResumeCalls, ResumeContext};
-use crate::records::rejections::{Reason, Rejections};
-use crate::records::response_writes::ResponseWrites;
-use crate::records::unrouted_counts::UnroutedCounts;
-use crate::registry::RegistrySource;
+use crate::platform_calls::resume::ResumeContext;
+use crate::records::rejections::Reason;
 use crate::state::active::{ActiveConfig, HookStates};
-use crate::state::admission::Admission;
-use crate::state::conditions::Conditions;
-use crate::state::dedup::DedupCache;
+use crate::trust::ClockAlarm;
 use crate::trust::state::TrustState;
-use crate::trust::{ClockAlarm, TrustedTime};
 
 pub use configured::{Configured, Opened, log_place};
 pub use hook::{Hook, UndecidedRequest};
+pub use parts::{
+    CallLimits, CallerKeys, Counts, HostHealth, HostTrust, PlatformCalls, ReleaseSources,
+};
 pub use trust_changes::LateTrust;
 
 /// The state that all calls share.
 pub struct Host {
     /// The configuration of the start. Calls and reloads use the one in [`ActiveConfig`].
-    pub config: Arc<Config>,
-    /// The trust state: trust roots, revocations, the active release.
-    pub trust_state: Mutex<TrustState>,
-    /// The host's own folder, held open.
-    pub state_folder: Option<Arc<HeldFolder>>,
-    /// The active trust root, for code that must not wait for the trust state.
-    pub root: ArcSwap<TrustRoot>,
-    /// Break-glass documents that were opened.
-    pub break_glass: BreakGlassState,
+    pub(crate) config: Arc<Config>,
     /// The hooks and their generation. Only the maintenance thread exchanges them.
-    pub active_config: ArcSwap<ActiveConfig>,
-    /// The audit log, and what a record needs.
-    pub recorder: Arc<Recorder>,
-    /// The clock.
-    pub clock: Clock,
-    /// Connections of the listener.
-    pub connections: Arc<ConnectionLimiter>,
-    /// The admission of calls.
-    pub admission: Admission,
-    /// Retried events.
-    pub dedup: DedupCache,
-    /// Counted refusals.
-    pub rejections: Arc<Rejections>,
-    /// Counted requests that belong to no hook.
-    pub unrouted: Arc<UnroutedCounts>,
-    /// The delivery services, by name.
-    pub delivery_services: BTreeMap<String, Arc<DeliveryService>>,
-    /// Deliveries to be recorded.
-    pub response_writes: ResponseWrites,
-    /// TLS towards callers, where the configuration asks for it.
-    pub tls: Option<Arc<Tls>>,
-    /// The keys of all issuers of callers' tokens.
-    pub keys: ArcSwap<Vec<Arc<Keys>>>,
-    /// Creates further ones.
-    pub key_ring: Mutex<KeyRing>,
-    /// Calls that the host makes itself.
-    pub outbound: Arc<Outbound>,
-    /// Calls that platforms wait for.
-    pub resume_calls: ResumeCalls,
-    /// The registry that releases are pulled from.
-    pub registry: Option<RegistrySource>,
-    /// The counters of the previous generation's bindings, so that no count between two scrapes is
-    /// lost.
-    pub previous_metrics: ArcSwap<Vec<Arc<BindingMetrics>>>,
-    /// The exporter of traces, if one is configured.
-    pub telemetry: Option<Telemetry>,
-    /// The conditions that keep the host from being ready.
-    pub conditions: Arc<Conditions>,
-    /// The progress of the start.
-    pub progress: Arc<Progress>,
-    /// The trusted time, and the offset of this machine's clock.
-    pub trusted_time: Arc<TrustedTime>,
-    /// Whether the kernel's clock was synchronised at the start, where the kernel tells.
-    pub kernel_synchronised: Option<bool>,
+    pub(crate) active_config: ArcSwap<ActiveConfig>,
     /// The state of each hook, by name.
-    pub hook_states: Arc<HookStates>,
-    /// The state of the release set in the folders.
-    pub release_status: ReleaseStanding,
-    /// Digests of files in release folders that were hashed before.
-    pub digests: Arc<DigestCache>,
+    pub(crate) hook_states: Arc<HookStates>,
+    /// The audit log, and what a record needs.
+    pub(crate) recorder: Arc<Recorder>,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// Trust roots, trusted time and break-glass documents.
+    pub(crate) trust: HostTrust,
+    /// The bounds of connections and calls.
+    pub(crate) limits: CallLimits,
+    /// Counts that are recorded or shown later.
+    pub(crate) counts: Counts,
+    /// The keys by which callers are authenticated.
+    pub(crate) callers: CallerKeys,
+    /// The calls that the host makes itself.
+    pub(crate) platforms: PlatformCalls,
+    /// The sources of releases, and what is known of them.
+    pub(crate) release: ReleaseSources,
+    /// The conditions that health and readiness report.
+    pub(crate) health: HostHealth,
     /// Threads for file operations that may hang.
-    pub files: FileWorkers,
-    /// Reads of arriving trust that have not returned.
-    pub late_trust: LateTrust,
-    /// The state of the folders before any file was read.
-    pub as_found: WatchedFiles,
-    /// The time of the last maintenance round.
-    pub housekeeping_beat: Heartbeat,
-    /// The time of the break-glass thread's last round.
-    pub break_glass_beat: Heartbeat,
-    /// Copies of the active release, for a start whose release folders are damaged.
-    pub last_good: LastGood,
+    pub(crate) files: FileWorkers,
+    /// The exporter of traces, if one is configured.
+    pub(crate) telemetry: Option<Telemetry>,
     engine: Engine,
     seeds: AtomicU64,
 }
@@ -169,24 +111,24 @@ impl Host {
     /// Locks the trust state, for as long as records and files about trust take; no call waits for
     /// it.
     pub fn trust_state(&self) -> MutexGuard<'_, TrustState> {
-        self.trust_state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trust.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the present basis for reading release folders.
     pub fn reading_basis(&self) -> ReadContext {
         let roots = self.trust_state().view().signers();
-        ReadContext { roots, digests: Arc::clone(&self.digests) }
+        ReadContext { roots, digests: Arc::clone(&self.release.digests) }
     }
 
     /// The time that the ends of trust documents are checked against.
     pub fn trusted_now(&self) -> Millis {
-        self.trusted_time.for_documents()
+        self.trust.time.for_documents()
     }
 
     /// Records what has become of the trust in this machine's clock since the last round. Returns whether
     /// the clock is believed again: then documents that had to wait are to be looked at.
     pub fn check_clock(&self) -> bool {
-        let alarms = self.trusted_time.take_alarms();
+        let alarms = self.trust.time.take_alarms();
         for alarm in &alarms {
             alarm.log();
             self.recorder.append(alarm.entry());
@@ -199,7 +141,7 @@ impl Host {
     pub fn withdraw(&self) {
         let active_config = self.active_config.load_full();
         if let Some(generation) = &active_config.generation {
-            self.previous_metrics.store(Arc::new(generation.metrics()));
+            self.counts.previous_metrics.store(Arc::new(generation.metrics()));
         }
         self.active_config.store(Arc::new(active_config.with_generation(None)));
     }
@@ -230,7 +172,7 @@ impl Host {
 
     /// Returns the cause for a call without an active generation.
     pub fn no_release_cause(&self) -> Cause {
-        if self.progress.is_starting() { Cause::Starting } else { Cause::NoActiveRelease }
+        if self.health.progress.is_starting() { Cause::Starting } else { Cause::NoActiveRelease }
     }
 
     /// Counts a rejection, and gives it to the emergency ring without waiting.
@@ -254,8 +196,8 @@ impl Host {
                 );
             }
         }
-        self.rejections.count(now, &hook.name, reason);
-        self.rejections.start_persist(&self.recorder);
+        self.counts.rejections.count(now, &hook.name, reason);
+        self.counts.rejections.start_persist(&self.recorder);
     }
 
     /// The engine, which prepares and runs plugins.
@@ -288,7 +230,7 @@ impl Host {
     pub fn check_mounts(&self) {
         // The log stops itself; its state tells why.
         drop(self.recorder.log.check_place());
-        let state = self.state_folder.as_ref().map(|folder| folder.check_path());
+        let state = self.trust.folder.as_ref().map(|folder| folder.check_path());
         if let Some(Err(exchanged)) = state {
             self.recorder.log.stop(&exchanged.into());
         }
@@ -321,18 +263,18 @@ impl Host {
     /// or `everything`.
     pub fn report(&self, everything: bool) {
         self.recorder.append_waiting();
-        self.rejections.report(&self.recorder, everything);
-        self.response_writes.report(|entry| self.recorder.append(entry));
+        self.counts.rejections.report(&self.recorder, everything);
+        self.counts.response_writes.report(|entry| self.recorder.append(entry));
         self.record_stopped();
         self.flush_corrections();
     }
 
     /// Returns what resume calls need of the host.
     pub fn resume_context(&self) -> ResumeContext {
-        let time = Arc::clone(&self.trusted_time);
+        let time = Arc::clone(&self.trust.time);
         ResumeContext {
             recorder: Arc::clone(&self.recorder),
-            outbound: Arc::clone(&self.outbound),
+            outbound: Arc::clone(&self.platforms.outbound),
             now: Arc::new(move || time.now()),
         }
     }
@@ -344,8 +286,8 @@ impl Host {
         BreakGlassContext {
             config: &self.config,
             files: &self.files,
-            now: self.trusted_time.now(),
-            root: &self.root,
+            now: self.trust.time.now(),
+            root: &self.trust.root,
             log: &self.recorder.log,
             hooks: active_config.hooks.iter().map(place).collect(),
             names: &*self.hook_states,
@@ -367,8 +309,8 @@ impl Host {
             );
         }
         // The head that the log was closed with is what the next start holds it against.
-        self.break_glass.collect_durable(&self.recorder.log);
-        self.trust_state().close(|| self.break_glass.take_used());
+        self.trust.break_glass.collect_durable(&self.recorder.log);
+        self.trust_state().close(|| self.trust.break_glass.take_used());
     }
 
     fn start_entry(&self, recovery: &Recovery) -> Entry {

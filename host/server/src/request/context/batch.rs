@@ -116,7 +116,7 @@ impl RequestContext<'_> {
         // The ring is waited for once, however many parts it has to hold.
         let keeps_refusals = async {
             if is_counted {
-                self.host.rejections.persist(&self.host.recorder).await;
+                self.host.counts.rejections.persist(&self.host.recorder).await;
             }
         };
         tokio::join!(self.hook.corrections.add_all(&self.host.recorder, owed), keeps_refusals);

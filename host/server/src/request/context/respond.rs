@@ -105,7 +105,7 @@ impl RequestContext<'_> {
     /// emergency ring, so that the count outlives the end of the process that the answer outlives.
     pub async fn reject_authenticated(mut self, reason: impl Into<Reason>) -> Reply {
         let cause = self.count_rejection(reason.into());
-        self.host.rejections.persist(&self.host.recorder).await;
+        self.host.counts.rejections.persist(&self.host.recorder).await;
         let answer = self.safe_answer(cause, "", None);
         self.respond(&answer)
     }
@@ -114,7 +114,7 @@ impl RequestContext<'_> {
     /// none.
     pub async fn reject_malformed(mut self, malformed: &ParseError) -> Reply {
         let cause = self.count_rejection(malformed.into());
-        self.host.rejections.persist(&self.host.recorder).await;
+        self.host.counts.rejections.persist(&self.host.recorder).await;
         let answer = self.safe_answer(cause, &malformed.detail, None);
         self.respond(&answer)
     }

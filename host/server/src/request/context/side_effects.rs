@@ -40,7 +40,8 @@ impl RequestContext<'_> {
             (self.post_response.index, self.budget.side_effect_until(), self.host.clock.instant());
         let context = self.host.resume_context();
         let place = (&*self.hook.config.name, self.hook.config.resume.as_deref());
-        let spooled = self.host.resume_calls.spool(&context, place, resume, index, until).await;
+        let spooled =
+            self.host.platforms.resume_calls.spool(&context, place, resume, index, until).await;
         self.record_stage_since(Stage::SideEffect, before);
         let done = spooled.is_some();
         self.post_response.resume = spooled.map(|spooled| (Arc::clone(self.hook), spooled));
@@ -77,7 +78,8 @@ impl RequestContext<'_> {
             return answer;
         };
         let (now, until) = (self.host.clock.instant(), self.budget.delivery_until());
-        let Err(error) = delivery_service.deliver(&self.host.outbound, message, until, now).await
+        let Err(error) =
+            delivery_service.deliver(&self.host.platforms.outbound, message, until, now).await
         else {
             return answer;
         };

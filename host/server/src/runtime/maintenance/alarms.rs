@@ -137,9 +137,9 @@ pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
 /// Says once a day what has ended, or ends within seven days.
 pub(super) fn remind_of_expiry(host: &Host, reminders: &mut Reminders) {
     let active_config = host.active_config.load();
-    let certificate = host.tls.as_ref().map(|tls| tls.not_after());
+    let certificate = host.callers.tls.as_ref().map(|tls| tls.not_after());
     let expirations =
-        expirations(&host.root.load(), active_config.generation.as_deref(), certificate);
+        expirations(&host.trust.root.load(), active_config.generation.as_deref(), certificate);
     for (ending, urgency) in reminders.due(expirations, host.trusted_now()) {
         let (code, hint) = (ending.code(urgency), ending.hint());
         let what = ending.sentence(urgency);

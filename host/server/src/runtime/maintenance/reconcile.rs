@@ -50,14 +50,14 @@ impl MaintenanceLoop {
         let Some(reloaded) = self.reload_config_if_changed(asked) else { return false };
         let folders = self.folders();
         if !asked && !reloaded && folders == self.seen.folders {
-            if host.late_trust.are_revocations_applied() {
+            if host.trust.late.are_revocations_applied() {
                 self.is_poll_requested |= self.apply_time_documents();
                 return true;
             }
             // A folder did not answer in time, or its answer was late: the rest follows once it has.
             self.apply_trust_changes(folders);
             self.is_poll_requested |= self.apply_time_documents();
-            if !host.late_trust.are_revocations_applied() {
+            if !host.trust.late.are_revocations_applied() {
                 return true;
             }
         } else {
@@ -74,7 +74,7 @@ impl MaintenanceLoop {
             Ok(Activated::Active) => {}
             // Nothing is wrong with the release: the next look tries again.
             Ok(Activated::NotRecorded) => self.seen.folders = Folders::default(),
-            Ok(Activated::Unchanged) => host.conditions.set_refused_release(None),
+            Ok(Activated::Unchanged) => host.health.conditions.set_refused_release(None),
             Err(ReleaseError::Superseded) => return false,
             Err(error) => {
                 if matches!(error, ReleaseError::Stalled { .. }) {
@@ -101,15 +101,15 @@ impl MaintenanceLoop {
         let host = &self.host;
         let config = Arc::clone(&host.active_config.load().config);
         let (poll, paths, used) =
-            (Arc::clone(&self.poll), config.release.clone(), host.release_status.used());
+            (Arc::clone(&self.poll), config.release.clone(), host.release.status.used());
         // A part that was missing may come without a trace in the folder's own times.
-        let thorough = host.conditions.refused_release().is_some()
-            || host.conditions.altered_release().is_some();
+        let thorough = host.health.conditions.refused_release().is_some()
+            || host.health.conditions.altered_release().is_some();
         let poll = move || {
             poll.lock().unwrap_or_else(PoisonError::into_inner).poll(&paths, &used, thorough)
         };
         let folder = config.trust.roots.clone();
-        let late = &host.late_trust;
+        let late = &host.trust.late;
         let release = unless(&late.set_unread, || host.files.release.run(POLL_LIMIT, poll));
         let roots = move || roots(&folder);
         let roots = unless(&late.roots_unread, || host.files.roots.run(POLL_LIMIT, roots));
@@ -136,7 +136,7 @@ impl MaintenanceLoop {
             let folders = self.folders();
             if asked
                 || folders != self.seen.revocations_applied_at
-                || !self.host.late_trust.are_revocations_applied()
+                || !self.host.trust.late.are_revocations_applied()
             {
                 self.apply_trust_changes(folders);
                 let paths = paths.clone();
@@ -163,7 +163,7 @@ impl MaintenanceLoop {
             let folders = self.folders();
             if asked
                 || folders != self.seen.revocations_applied_at
-                || !self.host.late_trust.are_revocations_applied()
+                || !self.host.trust.late.are_revocations_applied()
             {
                 self.apply_trust_changes(folders);
             }
@@ -196,7 +196,7 @@ impl MaintenanceLoop {
         match result {
             Ok(reloaded) => {
                 // Before it is said: whoever reads that line finds the host as it is.
-                host.conditions.set_refused_configuration(None);
+                host.health.conditions.set_refused_configuration(None);
                 if !reloaded {
                     tracing::debug!(event = "config.unchanged", "the configuration is unchanged");
                 }

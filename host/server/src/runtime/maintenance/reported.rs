@@ -21,7 +21,7 @@ pub(super) fn reject_configuration(host: &Host, seen: &mut Reported, error: &Rel
         event = "config.refused",
         "the configuration was refused; the active configuration stays active"
     );
-    host.conditions.set_refused_configuration(Some(error.to_string()));
+    host.health.conditions.set_refused_configuration(Some(error.to_string()));
     if seen.reported.insert((seen.file, error.to_string())) {
         host.recorder.append(error.entry());
     }
@@ -29,8 +29,8 @@ pub(super) fn reject_configuration(host: &Host, seen: &mut Reported, error: &Rel
 
 pub(super) fn reject_release(host: &Host, seen: &mut Reported, error: &ReleaseError) {
     // Before it is said: whoever hears of it may look at the status page next.
-    host.conditions.set_refused_release(Some(error.code()));
-    host.release_status.set_rejected(error);
+    host.health.conditions.set_refused_release(Some(error.code()));
+    host.release.status.set_rejected(error);
     let outcome = match host.active_config.load().generation {
         Some(_) => "the release was refused; the active release stays active",
         None => {
@@ -77,7 +77,7 @@ pub(super) fn report_rejected_components(
         );
         host.recorder.append(rejected_component_record(&stray));
     }
-    if host.conditions.set_unlisted_rejected(more) && more > 0 {
+    if host.health.conditions.set_unlisted_rejected(more) && more > 0 {
         tracing::warn!(
             event = "plugin.more-refused",
             more,

@@ -28,7 +28,10 @@ use keys::{lists_keys, symmetric_keys, trust_root_of};
 pub use log::log_place;
 
 use super::recovery;
-use super::{Hook, Host, LateTrust};
+use super::{
+    CallLimits, CallerKeys, Counts, Hook, Host, HostHealth, HostTrust, LateTrust, PlatformCalls,
+    ReleaseSources,
+};
 use crate::auth::{Authenticator, CacheKey, KeyCacheConfig as KeptKeys, KeyRing, MinFetchTimes};
 use crate::break_glass::BreakGlassState;
 use crate::clock::Clock;
@@ -37,7 +40,7 @@ use crate::config::descriptors::DescriptorBudget;
 use crate::error::StartError;
 use crate::fs::change::WatchedFiles;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
-use crate::loading::{LastGood, ReleaseStatus as ReleaseStanding};
+use crate::loading::{LastGood, ReleaseStatus};
 use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
 use crate::net::tls::Tls;
@@ -301,47 +304,63 @@ impl Configured {
         let (tenant, clock) = (config.tenant.clone(), self.clock.clone());
         let recorder = Recorder::new(tenant, log, clock, self.pseudonyms, RING_WAITING);
         let recorder = Arc::new(recorder);
-        let host = Arc::new(Host {
+        let last_good = LastGood::new(&config.trust.state, trust_state.mac())
+            .within(trust_state.state_folder());
+        let trust = HostTrust {
             root: ArcSwap::new(Arc::clone(trust_state.root())),
             break_glass: BreakGlassState::new(
                 &config.trust.state,
                 trust_state.state_folder(),
                 trust_state.mac(),
             ),
-            last_good: LastGood::new(&config.trust.state, trust_state.mac())
-                .within(trust_state.state_folder()),
-            state_folder: trust_state.state_folder().cloned(),
-            trust_state: Mutex::new(trust_state),
+            folder: trust_state.state_folder().cloned(),
+            time: trusted_time,
+            kernel_synchronised: kernel_synchronised(),
+            late: LateTrust::default(),
+            state: Mutex::new(trust_state),
+        };
+        let host = Arc::new(Host {
             active_config: ArcSwap::new(self.hooks),
+            hook_states: self.names,
             recorder,
             clock: self.clock,
-            connections: Arc::clone(&frontend.connections),
-            admission: frontend.admission.clone(),
-            dedup: DedupCache::default(),
-            rejections: Arc::clone(&frontend.rejections),
-            unrouted: Arc::clone(&frontend.unrouted),
-            delivery_services: self.delivery_services,
-            response_writes: ResponseWrites::default(),
-            tls: self.tls,
-            keys: ArcSwap::from_pointee(self.ring.all()),
-            key_ring: Mutex::new(self.ring),
-            outbound: self.outbound,
-            resume_calls: resumes,
-            registry: self.registry,
-            previous_metrics: ArcSwap::default(),
-            telemetry,
-            conditions: Arc::clone(&frontend.conditions),
-            progress: Arc::clone(&frontend.progress),
-            trusted_time,
-            kernel_synchronised: kernel_synchronised(),
-            hook_states: self.names,
-            release_status: ReleaseStanding::default(),
-            digests: Arc::default(),
+            trust,
+            limits: CallLimits {
+                connections: Arc::clone(&frontend.connections),
+                admission: frontend.admission.clone(),
+                dedup: DedupCache::default(),
+            },
+            counts: Counts {
+                rejections: Arc::clone(&frontend.rejections),
+                unrouted: Arc::clone(&frontend.unrouted),
+                response_writes: ResponseWrites::default(),
+                previous_metrics: ArcSwap::default(),
+            },
+            callers: CallerKeys {
+                tls: self.tls,
+                keys: ArcSwap::from_pointee(self.ring.all()),
+                key_ring: Mutex::new(self.ring),
+            },
+            platforms: PlatformCalls {
+                outbound: self.outbound,
+                delivery_services: self.delivery_services,
+                resume_calls: resumes,
+            },
+            release: ReleaseSources {
+                registry: self.registry,
+                status: ReleaseStatus::default(),
+                digests: Arc::default(),
+                watched: as_found,
+                last_good,
+            },
+            health: HostHealth {
+                conditions: Arc::clone(&frontend.conditions),
+                progress: Arc::clone(&frontend.progress),
+                maintenance_beat: Heartbeat::default(),
+                break_glass_beat: Heartbeat::default(),
+            },
             files: FileWorkers::default(),
-            late_trust: LateTrust::default(),
-            as_found,
-            housekeeping_beat: Heartbeat::default(),
-            break_glass_beat: Heartbeat::default(),
+            telemetry,
             engine,
             seeds: AtomicU64::new(seed),
             config,
@@ -350,8 +369,8 @@ impl Configured {
         host.check_clock();
         host.trust_state().record_startup_findings(&host.recorder.log);
         recovery::recover(&host, &recovery.owed, recovery.size);
-        host.resume_calls.resume_pending(&host.resume_context());
-        host.break_glass.mark_used(&host.trust_state().history().used_documents);
+        host.platforms.resume_calls.resume_pending(&host.resume_context());
+        host.trust.break_glass.mark_used(&host.trust_state().history().used_documents);
         // What left before there was a log is in it from here on.
         host.flush_corrections();
         host

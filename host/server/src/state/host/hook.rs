@@ -205,7 +205,7 @@ impl Hook {
         host: &'h Host,
         channel: &str,
     ) -> Option<&'h Arc<DeliveryService>> {
-        host.delivery_services.get(self.config.delivery.as_ref()?.of(channel)?)
+        host.platforms.delivery_services.get(self.config.delivery.as_ref()?.of(channel)?)
     }
 
     /// The configured safe answer's word, for records.

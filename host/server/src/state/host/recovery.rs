@@ -25,10 +25,10 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                 if cause == break_glass::RING_CAUSE =>
             {
                 if let Some(entry) =
-                    break_glass::recovered(&host.break_glass, hook, answer, Millis(*at))
+                    break_glass::recovered(&host.trust.break_glass, hook, answer, Millis(*at))
                     && say(host, entry)
                 {
-                    break_glass::is_recorded(&host.break_glass, answer, Millis(*at));
+                    break_glass::is_recorded(&host.trust.break_glass, answer, Millis(*at));
                     free(&host.recorder, *slot);
                 }
             }
@@ -57,7 +57,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                 }
             }
             Remembered::Counted(tally) if rejections::is_kept(tally) => {
-                host.rejections.restore(tally)
+                host.counts.rejections.restore(tally)
             }
             Remembered::Counted(tally) => {
                 host.hook_states.state(&tally.hook).corrections.restore(tally)

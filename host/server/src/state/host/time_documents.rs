@@ -98,7 +98,7 @@ impl Host {
     pub fn apply_time_documents(&self) -> AppliedDocuments {
         let folder = self.active_config.load().config.trust.time_documents.clone();
         let mut applied = AppliedDocuments::default();
-        let (worker, late) = (&self.files.time_documents, &self.late_trust);
+        let (worker, late) = (&self.files.time_documents, &self.trust.late);
         let Some(found) = late.read_time_documents(worker, POLL_LIMIT, folder) else {
             return applied;
         };
@@ -151,14 +151,14 @@ impl Host {
             fields
                 .number("serial", reset.serial)
                 .number("floor", reset.floor)
-                .number("before", self.trusted_time.now())
+                .number("before", self.trust.time.now())
                 .number("clock", clock)
                 .display("document", document);
         });
         let sealed = Some(sealed(envelope, [&reset.person, &reset.reason, &reset.ticket]));
         let fields = with_state_delta(&fields, &piece).map_err(RefusedDocument::not_recorded)?;
         let entry = Entry { kind: "trust.time-reset", fields, sealed };
-        let time = &self.trusted_time;
+        let time = &self.trust.time;
         let pending = self.recorder.log.append_reset(entry, || time.reset(reset.floor));
         pending
             .map_err(RefusedDocument::not_recorded)?
@@ -195,7 +195,7 @@ impl Host {
         let recorded = self.recorder.log.append(entry).map(Pending::wait);
         recorded.map_err(RefusedDocument::not_recorded)?.map_err(RefusedDocument::not_recorded)?;
         trust_state.remember(&piece);
-        self.trusted_time.confirm(it.issued);
+        self.trust.time.confirm(it.issued);
         tracing::warn!(
             event = "clock.confirmation",
             issued = %time::format(it.issued),

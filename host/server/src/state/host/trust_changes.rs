@@ -90,9 +90,9 @@ impl Host {
     pub fn apply_trust_changes(&self, folders: Folders) -> Option<RejectedRoot> {
         // Read before the trust state is locked, on threads that may hang: a hang delays nothing else.
         let config = Arc::clone(&self.active_config.load().config);
-        let newest = self.root.load().version;
+        let newest = self.trust.root.load().version;
         let (folder, paths) = (config.trust.roots.clone(), config.release.clone());
-        let (files, late) = (&self.files, &self.late_trust);
+        let (files, late) = (&self.files, &self.trust.late);
         let read_roots = move || ArrivedRoots::read(&folder, newest);
         let roots = late.roots.poll(&files.roots, POLL_LIMIT, folders.roots, read_roots);
         let read_set = move || set_bytes(&paths);
@@ -105,7 +105,7 @@ impl Host {
         let mut trust_state = self.trust_state();
         let (_, refused) =
             trust_state.load_new_roots(roots.value.unwrap_or_default(), &self.recorder.log);
-        self.root.store(Arc::clone(trust_state.root()));
+        self.trust.root.store(Arc::clone(trust_state.root()));
         let new = trust_state.revocations(set.value.flatten().as_deref());
         self.stop_revoked(&trust_state);
         if !new.is_empty() {
@@ -128,7 +128,7 @@ impl Host {
     pub fn refresh_trust_state(&self) {
         let mut trust_state = self.trust_state();
         trust_state.persist_roots();
-        trust_state.refresh(&self.recorder.log, || self.break_glass.take_used());
+        trust_state.refresh(&self.recorder.log, || self.trust.break_glass.take_used());
     }
 
     /// Stops every binding of what is revoked by now, and says so.
