@@ -1,6 +1,6 @@
 //! Errands: what the host has to do for the platform besides answering it.
 //!
-//! Invariant: an errand says what is to be done in words of the hook kind, never how: which service delivers a message and with which
+//! Invariant: a side effect says what is to be done in words of the hook kind, never how: which service delivers a message and with which
 //! credentials is the operator's configuration. It can hold a secret (a one-time code), so it has no `Debug` and is never recorded.
 
 /// What is to be done.

@@ -116,7 +116,7 @@ pub fn write(context: &AdminContext) -> String {
         page.sample(
             "portcullis_break_glass_open",
             &of(hook, &[]),
-            u8::from(hook.glass().is_some()),
+            u8::from(hook.break_glass().is_some()),
         );
     }
     page.one("portcullis_requests_in_flight", IN_FLIGHT, host.limits.admission.in_flight());

@@ -139,7 +139,7 @@ impl Readiness {
         }
         for (code, beat) in [
             ("housekeeping-stalled", &host.health.maintenance_beat),
-            ("break-glass-thread-stalled", &host.health.break_glass_beat),
+            ("break-break_glass-thread-stalled", &host.health.break_glass_beat),
         ] {
             if let Some(silent) = beat.silent_for() {
                 let what = format!("a maintenance thread has not run for {} s", silent.as_secs());
@@ -159,8 +159,12 @@ impl Readiness {
         let more = host.trust.break_glass.overlooked();
         if more > 0 {
             let what =
-                format!("the break-glass folder holds {more} files more than the host reads");
-            warning("break-glass-overfull", what, "remove the files that are not your documents");
+                format!("the break-break_glass folder holds {more} files more than the host reads");
+            warning(
+                "break-break_glass-overfull",
+                what,
+                "remove the files that are not your documents",
+            );
         }
         let [roots, documents] = host.trust.late.overlooked();
         if roots > 0 {
@@ -223,9 +227,10 @@ impl Readiness {
                 "raise listen.max_in_flight, or find the source of the calls",
             );
         }
-        for hook in active_config.hooks.iter().filter(|hook| hook.glass().is_some()) {
-            let what = format!("a break-glass document is active on the hook `{}`", hook.name);
-            warning("break-glass", what, "close the document as soon as it is not needed");
+        for hook in active_config.hooks.iter().filter(|hook| hook.break_glass().is_some()) {
+            let what =
+                format!("a break-break_glass document is active on the hook `{}`", hook.name);
+            warning("break-break_glass", what, "close the document as soon as it is not needed");
         }
         let revoked = active_config
             .generation

@@ -26,7 +26,7 @@ pub fn json(context: &AdminContext) -> Value {
         json!({
             "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
             "budget_ms": hook.config.budget_ms, "on_failure": Hook::on_failure_name(&hook.config.on_failure),
-            "active": Hook::on_failure_name(hook.on_failure(active_config.generation.as_deref(), Some(Cause::InternalError), hook.glass().as_deref())),
+            "active": Hook::on_failure_name(hook.on_failure(active_config.generation.as_deref(), Some(Cause::InternalError), hook.break_glass().as_deref())),
             "bindings": bindings, "counts": counts(hook), "unknown_members": hook.drift.seen(),
         })
     });

@@ -135,8 +135,8 @@ pub fn combine<'a>(
             *other_plugin,
         ))
     });
-    let grounds = spoken.into_iter().map(|(_, plugin, finding)| (plugin, finding)).collect();
-    Ok(Combined { verdict, changes, reasons: grounds })
+    let reasons = spoken.into_iter().map(|(_, plugin, finding)| (plugin, finding)).collect();
+    Ok(Combined { verdict, changes, reasons })
 }
 
 enum Mapped {

@@ -83,15 +83,15 @@ impl BindingResult {
 
 /// Takes the findings out of the decisions that one of them waives, or an open break-glass document
 /// does. The record lists them as waived.
-pub fn set_aside_waived(asked: &mut [BindingResult], by_document: Option<&BTreeSet<String>>) {
-    let decisions = asked.iter().filter_map(|asked| asked.outcome.as_ref().ok());
+pub fn set_aside_waived(results: &mut [BindingResult], by_document: Option<&BTreeSet<String>>) {
+    let decisions = results.iter().filter_map(|result| result.outcome.as_ref().ok());
     let mut codes: BTreeSet<String> =
         waiver::waived_codes(decisions).into_iter().map(String::from).collect();
     codes.extend(by_document.into_iter().flatten().cloned());
     if codes.is_empty() {
         return;
     }
-    for BindingResult { outcome, waived, .. } in asked {
+    for BindingResult { outcome, waived, .. } in results {
         if let Ok(decision) = outcome {
             waived.extend(waiver::set_aside(decision, &codes));
         }
@@ -163,15 +163,15 @@ where
     // Who is on trial is not trusted with a connection's thread.
     if !binding.is_offloaded() && !pass.is_probe() {
         let slice = SLICE.min(limit).min(budget.left_for_plugins(start));
-        let (asked, rest) = work(binding, incoming, slice);
-        match &asked.outcome {
+        let (result, rest) = work(binding, incoming, slice);
+        match &result.outcome {
             Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => {
                 binding.record_overrun()
             }
             _ => {
-                report_to_breaker(recorder, pass, &asked, true);
+                report_to_breaker(recorder, pass, &result, true);
                 spent_instances.extend(rest);
-                return asked;
+                return result;
             }
         }
     }
@@ -184,26 +184,26 @@ where
             // What is left is asked when the job begins: it may have waited. The instance is dropped here, so that nothing of the
             // lane's comes back to a connection's thread.
             let allowance = limit.min(budget.left_for_plugins(recorder.clock.instant()));
-            let (asked, rest) = work(&binding, &incoming, allowance);
+            let (result, rest) = work(&binding, &incoming, allowance);
             drop(rest);
             report_to_breaker(
                 &recorder,
                 pass,
-                &asked,
+                &result,
                 allowance >= limit || allowance >= budget.fair_share(),
             );
-            asked
+            result
         }
     };
     binding.metrics.offloaded();
     let fault = match binding.pool.submit(work) {
         Ok(result) => match timeout_at(budget.plugins_until().into(), result).await {
-            Ok(Ok(mut asked)) => {
-                if asked.spent < SLICE {
+            Ok(Ok(mut result)) => {
+                if result.spent < SLICE {
                     binding.record_quick_run();
                 }
-                asked.spent = recorder.clock.instant().saturating_duration_since(start);
-                return asked;
+                result.spent = recorder.clock.instant().saturating_duration_since(start);
+                return result;
             }
             Ok(Err(_)) => BindingError::new(
                 Cause::InternalError,
@@ -230,10 +230,10 @@ where
 pub fn report_to_breaker<T>(
     recorder: &Recorder,
     pass: BreakerPermit,
-    asked: &BindingResult<T>,
+    result: &BindingResult<T>,
     full: bool,
 ) {
-    let good = match &asked.outcome {
+    let good = match &result.outcome {
         Ok(_) => true,
         Err(fault) => match fault.cause {
             Cause::PluginFault if fault.code == Fault::Deadline.code() && !full => return,
@@ -244,9 +244,9 @@ pub fn report_to_breaker<T>(
     if let Some(turn) = pass.record(recorder.clock.instant(), good) {
         breaker_records::record(
             recorder,
-            &asked.binding,
+            &result.binding,
             turn,
-            asked.outcome.as_ref().err().map(|fault| fault.code),
+            result.outcome.as_ref().err().map(|fault| fault.code),
         );
     }
 }
@@ -282,11 +282,11 @@ fn run<T>(
     ask: impl FnOnce(&Plugin, &View<'_>) -> Evaluation<T>,
     check: impl FnOnce(&T) -> Result<(), BindingError>,
 ) -> (BindingResult<T>, Option<SpentInstance>) {
-    let asked = |outcome, notes, spent| BindingResult::new(binding, outcome, notes, spent);
+    let result = |outcome, notes, spent| BindingResult::new(binding, outcome, notes, spent);
     let revoked =
         || BindingError::new(Cause::PluginRevoked, "plugin-revoked", "the plugin is revoked");
     if binding.is_revoked() {
-        return (asked(Err(revoked()), Vec::new(), Duration::ZERO), None);
+        return (result(Err(revoked()), Vec::new(), Duration::ZERO), None);
     }
     let view = match binding.manifest().reads.view(&incoming.call) {
         Ok(view) => view,
@@ -296,7 +296,7 @@ fn run<T>(
                 "required-input-missing",
                 &missing.to_string(),
             );
-            return (asked(Err(fault), Vec::new(), Duration::ZERO), None);
+            return (result(Err(fault), Vec::new(), Duration::ZERO), None);
         }
     };
     let Evaluation { outcome, notes, elapsed: spent, spent_instance } = ask(&binding.plugin, &view);
@@ -306,7 +306,7 @@ fn run<T>(
         Ok(said) => check(&said).map(|()| said),
         Err(fault) => Err(BindingError::from(fault)),
     };
-    (asked(outcome, notes, spent), Some(spent_instance))
+    (result(outcome, notes, spent), Some(spent_instance))
 }
 
 impl From<Fault> for BindingError {

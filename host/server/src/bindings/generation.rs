@@ -282,8 +282,8 @@ impl Bindings {
     pub fn add(&mut self, binding: Arc<Binding>) {
         self.has_candidates |= binding.candidate.is_some();
         let candidate = binding.candidate.as_ref().map(|rollout| &rollout.binding);
-        for asked in [&binding].into_iter().chain(candidate) {
-            asked.manifest().reads.add_to_filter(&mut self.attribute_filter);
+        for evaluated in [&binding].into_iter().chain(candidate) {
+            evaluated.manifest().reads.add_to_filter(&mut self.attribute_filter);
         }
         self.attribute_filter.add([LANGUAGE, DEPARTMENT]);
         let list = match binding.mode {

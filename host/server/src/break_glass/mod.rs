@@ -340,10 +340,10 @@ impl BreakGlassState {
         opened.closed = true;
         let name = opened.hook.clone();
         // By its name: a hook that another configuration took away may come back.
-        let glass = context.names.place(&name);
-        let open = glass.load_full().filter(|open| open.id == id);
+        let place = context.names.place(&name);
+        let open = place.load_full().filter(|open| open.id == id);
         let calls = open.map_or(0, |open| {
-            glass.store(None);
+            place.store(None);
             open.calls.load(Ordering::Relaxed)
         });
         // Where the folder does not answer, its file stays and is refused as spent.

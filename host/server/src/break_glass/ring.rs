@@ -77,9 +77,9 @@ impl BreakGlassState {
 }
 
 /// The record of [`recovered`] is durable.
-pub fn is_recorded(glass: &BreakGlassState, id: &[u8; 32], opened: Millis) {
+pub fn is_recorded(state: &BreakGlassState, id: &[u8; 32], opened: Millis) {
     if let Some(spent) = used_delta(id, opened) {
-        glass.newly_used().recorded.merge(&spent);
+        state.newly_used().recorded.merge(&spent);
     }
 }
 
@@ -94,15 +94,15 @@ fn used_delta(id: &[u8; 32], opened: Millis) -> Option<TrustHistory> {
 
 /// The slot of an opening whose record did not become durable: the document is spent.
 pub fn recovered(
-    glass: &BreakGlassState,
+    state: &BreakGlassState,
     hook: &str,
     id: &[u8; 32],
     opened: Millis,
 ) -> Option<Entry> {
     let piece = used_delta(id, opened)?;
     let id = piece.used_documents.keys().next()?;
-    glass.mark_used(&piece.used_documents);
-    glass.newly_used().known.merge(&piece);
+    state.mark_used(&piece.used_documents);
+    state.newly_used().known.merge(&piece);
     let fields = build_members(|fields| {
         fields.text("id", id).number("opened", opened).text("hook", hook);
     });

@@ -17,11 +17,11 @@ fn a_document_that_was_withdrawn_while_a_look_hung_opens_nothing() {
         fs::write(path.join(name), opening).unwrap();
     }
     let seal = Seal::new(&SymmetricKey::from_bytes([7; 32])).unwrap();
-    let glass = BreakGlassState::new(home.path(), None, seal);
+    let break_glass = BreakGlassState::new(home.path(), None, seal);
     let worker = FileWorker::new("test", Duration::from_secs(60));
     let (go_on, waits) = channel::<()>();
     let (read, has_read) = channel();
-    let (folder, there) = (Arc::clone(&glass.folder), path.clone());
+    let (folder, there) = (Arc::clone(&break_glass.folder), path.clone());
     // It hangs after the files were read.
     let hangs = move || {
         let looked = folder.lock().unwrap().poll(&there, &[]);
@@ -30,11 +30,11 @@ fn a_document_that_was_withdrawn_while_a_look_hung_opens_nothing() {
         looked
     };
     let short = Duration::from_millis(1);
-    assert!(glass.late_poll.poll(&worker, short, None, hangs).value.is_none());
+    assert!(break_glass.late_poll.poll(&worker, short, None, hangs).value.is_none());
     has_read.recv().unwrap();
     fs::remove_file(path.join("withdrawn.open.json")).unwrap();
     drop(go_on);
-    let (looked, is_known) = glass.poll(&worker, Duration::from_secs(60), path).unwrap();
+    let (looked, is_known) = break_glass.poll(&worker, Duration::from_secs(60), path).unwrap();
     let left: Vec<_> = looked.openings.iter().map(|(name, _)| &**name).collect();
     assert!(is_known);
     assert_eq!(left, ["stays.open.json"]);

@@ -199,7 +199,12 @@ fn stops(
     route: &'static str,
     cause: Cause,
 ) -> Option<Answer> {
-    hook.stop_answer(active_config.generation.as_deref(), hook.glass().as_deref(), cause, route)
+    hook.stop_answer(
+        active_config.generation.as_deref(),
+        hook.break_glass().as_deref(),
+        cause,
+        route,
+    )
 }
 
 /// The answer to a request that is wrong as HTTP.

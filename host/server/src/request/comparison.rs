@@ -16,8 +16,8 @@ use crate::bindings::generation::Binding;
 use crate::request::decision_record::sealed_plugins;
 use crate::state::host::{Hook, Host};
 
-/// A call that two have spoken about, or will.
-pub struct Doubled {
+/// A call whose live binding and candidate are compared.
+pub struct ComparisonJob {
     /// The live binding.
     pub live: Arc<Binding>,
     /// The result of the one that was evaluated in the call: the live one, or the candidate in its
@@ -27,7 +27,7 @@ pub struct Doubled {
     pub canary_failure: Option<BindingResult>,
 }
 
-impl Doubled {
+impl ComparisonJob {
     /// Asks the other one, in a lane of its own, and compares. Nobody waits for it, and where the
     /// lane is full it is not done.
     pub fn compare_later(
@@ -58,7 +58,7 @@ impl Doubled {
         // In its own time: what it takes is nobody's but its plugin's limit. Only the candidate's
         // breaker hears of it: how the live one fares in calls that bind is for those to say.
         let limit = other.plugin.time();
-        let seen = as_asked(other, incoming);
+        let seen = as_evaluated(other, incoming);
         let second = if by_candidate {
             evaluate::evaluate_once(other, &seen, limit).0
         } else {
@@ -76,7 +76,7 @@ impl Doubled {
 
 /// A question as this binding is asked it: one that may want more than restrictions is asked before
 /// anything is proposed.
-fn as_asked(binding: &Binding, incoming: &Arc<HookRequest>) -> Arc<HookRequest> {
+fn as_evaluated(binding: &Binding, incoming: &Arc<HookRequest>) -> Arc<HookRequest> {
     if !binding.proposes() || incoming.call.proposed.is_empty() {
         return Arc::clone(incoming);
     }

@@ -33,7 +33,7 @@ use crate::net::session::Session;
 use crate::observe::budget::{Budget, Stage, StageTimer};
 use crate::observe::telemetry::Trace;
 use crate::records::unread_entitlements;
-use crate::request::decide::{Decided, Failure};
+use crate::request::decide::{DecisionOutcome, Failure};
 use crate::request::post_response::PostResponse;
 use crate::request::search::SearchCounts;
 use crate::state::active::ActiveConfig;
@@ -55,7 +55,7 @@ pub struct RequestContext<'a> {
     /// The generation that decides.
     pub generation: Option<Arc<Generation>>,
     /// The break-glass document in force when it began.
-    pub glass: Option<Arc<ActiveOverride>>,
+    pub break_glass: Option<Arc<ActiveOverride>>,
     /// Its deadlines.
     pub budget: Budget,
     /// What is to be done after the reply.
@@ -127,7 +127,7 @@ impl<'a> RequestContext<'a> {
             whole_budget: None,
             generation,
             trace,
-            glass: hook.glass(),
+            break_glass: hook.break_glass(),
             budget: Budget::start(start, &hook.config),
             stages: StageTimer::start(start),
             received,
@@ -287,17 +287,17 @@ impl<'a> RequestContext<'a> {
     ) -> BindingResult {
         let since = self.trace.is_some().then(|| self.host.clock.instant());
         let stands = self.canary_for(binding);
-        let asked = stands.as_ref().map_or(binding, |(candidate, _)| candidate);
-        let mut asked =
-            evaluate::evaluate(&self.host.recorder, asked, incoming, self.limits()).await;
-        asked.cohort = stands.map(|(_, why)| why);
+        let evaluated = stands.as_ref().map_or(binding, |(candidate, _)| candidate);
+        let mut result =
+            evaluate::evaluate(&self.host.recorder, evaluated, incoming, self.limits()).await;
+        result.cohort = stands.map(|(_, why)| why);
         if let (Some(trace), Some(since)) = (&mut self.trace, since) {
-            let plugin = (Arc::clone(&asked.binding.verified), asked.binding.mode);
-            let outcome = asked.verdict().map_or_else(|code| code, Effect::name);
-            trace.span_plugin(plugin, outcome, since, asked.spent);
+            let plugin = (Arc::clone(&result.binding.verified), result.binding.mode);
+            let outcome = result.verdict().map_or_else(|code| code, Effect::name);
+            trace.span_plugin(plugin, outcome, since, result.spent);
         }
-        asked.count();
-        asked
+        result.count();
+        result
     }
 
     /// Within what plugins are asked.
@@ -348,12 +348,14 @@ impl<'a> RequestContext<'a> {
     }
 
     /// Takes the candidates' attempt if it came to a decision; else it is put aside, and there are none.
-    pub fn accept_canary_attempt(&mut self, decided: Decided) -> Option<Decided> {
+    pub fn accept_canary_attempt(&mut self, decided: DecisionOutcome) -> Option<DecisionOutcome> {
         self.cast.clear();
         self.budget = self.whole_budget.take().unwrap_or(self.budget);
-        let Decided { outcome: Err(failure), asked, .. } = decided else { return Some(decided) };
+        let DecisionOutcome { outcome: Err(failure), results, .. } = decided else {
+            return Some(decided);
+        };
         self.post_response.spent_instances.clear();
-        self.canary_failure = Some(CanaryFailure { failure, results: asked });
+        self.canary_failure = Some(CanaryFailure { failure, results });
         None
     }
 

@@ -24,20 +24,20 @@ use crate::state::host::Hook;
 pub struct Failure {
     /// Why.
     pub cause: Cause,
-    /// The plugin's id, where a plugin is to blame.
-    pub culprit: Option<String>,
+    /// The id of the plugin that the failure is attributed to, if it is one.
+    pub plugin: Option<String>,
 }
 
 /// The decision on one question: every result, and the verdict and answer, or why there is none.
-pub struct Decided {
+pub struct DecisionOutcome {
     /// The question, with everything proposed.
     pub incoming: Arc<HookRequest>,
-    /// Every enforcing binding that was asked.
-    pub asked: Vec<BindingResult>,
+    /// The results of the enforcing bindings that were evaluated.
+    pub results: Vec<BindingResult>,
     /// The verdict and the answer without the record's reference, or why there is none.
     pub outcome: Result<(Effect, Answer), Failure>,
     /// The side effect before or after that answer leaves.
-    pub errand: Option<SideEffect>,
+    pub side_effect: Option<SideEffect>,
     /// The changes that the answer leaves out, since what they would change is not there.
     pub skipped: Vec<ChangeKind>,
 }
@@ -46,13 +46,13 @@ pub struct Decided {
 struct Rendered {
     verdict: Effect,
     answer: Answer,
-    errand: Option<SideEffect>,
+    side_effect: Option<SideEffect>,
     skipped: Vec<ChangeKind>,
 }
 
 /// Evaluates all enforcing bindings and combines their decisions. In its cohort a canary answers in
 /// a live binding's place; where that comes to no decision, the live binding decides.
-pub async fn decide(call: &mut RequestContext<'_>, incoming: Arc<HookRequest>) -> Decided {
+pub async fn decide(call: &mut RequestContext<'_>, incoming: Arc<HookRequest>) -> DecisionOutcome {
     if call.select_canaries(&incoming) {
         // On the heap: calls without canaries should not carry it.
         let decided = Box::pin(decide_with_selected(call, Arc::clone(&incoming))).await;
@@ -67,23 +67,24 @@ pub async fn decide(call: &mut RequestContext<'_>, incoming: Arc<HookRequest>) -
 async fn decide_with_selected(
     call: &mut RequestContext<'_>,
     mut incoming: Arc<HookRequest>,
-) -> Decided {
-    let mut asked = Vec::new();
-    let (outcome, errand, skipped) = match evaluate(call, &mut incoming, &mut asked).await {
-        Ok(Rendered { verdict, answer, errand, skipped }) => {
-            (Ok((verdict, answer)), errand, skipped)
+) -> DecisionOutcome {
+    let mut results = Vec::new();
+    let (outcome, side_effect, skipped) = match evaluate(call, &mut incoming, &mut results).await {
+        Ok(Rendered { verdict, answer, side_effect, skipped }) => {
+            (Ok((verdict, answer)), side_effect, skipped)
         }
         Err(failure) => (Err(failure), None, Vec::new()),
     };
-    Decided { incoming, asked, outcome, errand, skipped }
+    DecisionOutcome { incoming, results, outcome, side_effect, skipped }
 }
 
-/// Asks the bindings one after the other and renders what they decide together. `asked` has every
-/// binding that was asked, and `incoming` everything that was proposed, also after a failure.
+/// Evaluates the bindings one after the other and renders what they decide together. `results` has
+/// every binding that was evaluated, and `incoming` everything that was proposed, also after a
+/// failure.
 async fn evaluate(
     call: &mut RequestContext<'_>,
     incoming: &mut Arc<HookRequest>,
-    asked: &mut Vec<BindingResult>,
+    results: &mut Vec<BindingResult>,
 ) -> Result<Rendered, Failure> {
     let Some(generation) = call.generation.clone() else {
         return Err(Failure::of(call.host.no_release_cause()));
@@ -106,10 +107,10 @@ async fn evaluate(
 
     // Proposers first: they alone may want more than restrictions, and guards must see all of it.
     for binding in bindings.iter().flat_map(|bindings| &bindings.proposers) {
-        asked.push(call.evaluate(binding, incoming).await);
+        results.push(call.evaluate(binding, incoming).await);
     }
-    check_failed(asked)?;
-    let proposed = merge(changes(asked))?;
+    check_failed(results)?;
+    let proposed = merge(changes(results))?;
     if !proposed.is_empty() {
         Arc::make_mut(incoming).call.proposed = proposed;
     }
@@ -118,16 +119,16 @@ async fn evaluate(
     // Guards see the call with everything proposed, so no earlier grant escapes them; they do not
     // see each other, so their order means nothing.
     for binding in bindings.iter().flat_map(|bindings| &bindings.guards) {
-        asked.push(call.evaluate(binding, incoming).await);
+        results.push(call.evaluate(binding, incoming).await);
     }
-    check_failed(asked)?;
+    check_failed(results)?;
     call.record_stage(Stage::Guard);
 
     // Findings that a plugin with that right waives, or a break-glass document, are set aside; the
     // record lists them.
-    set_aside_waived(asked, call.glass.as_deref().map(ActiveOverride::waives));
+    set_aside_waived(results, call.break_glass.as_deref().map(ActiveOverride::waives));
 
-    let rendered = render(call, incoming, asked);
+    let rendered = render(call, incoming, results);
     call.record_stage(Stage::Render);
     // A plugin may have been revoked during the call: calls in flight are no exception.
     check_stopped()?;
@@ -139,25 +140,25 @@ async fn evaluate(
 fn render(
     call: &RequestContext<'_>,
     incoming: &HookRequest,
-    asked: &[BindingResult],
+    results: &[BindingResult],
 ) -> Result<Rendered, Failure> {
     let hook = call.hook;
-    let (combined, grounds, language) = combine_results(hook, asked, &incoming.call)?;
-    let text = grounds.first().map(|ground| ground.text.as_str());
+    let (combined, reasons, language) = combine_results(hook, results, &incoming.call)?;
+    let text = reasons.first().map(|reason| reason.text.as_str());
     let (verdict, changes) = (combined.verdict, combined.changes.as_slice());
     let reference =
         (verdict > Effect::Allow).then(|| hook.help_desk_reference(&call.host.recorder, incoming));
-    let outcome = Outcome { verdict, changes, text, language, reasons: &grounds, reference };
+    let outcome = Outcome { verdict, changes, text, language, reasons: &reasons, reference };
     let kind = hook.config.kind;
     let answer = portcullis_hooks::write(kind, incoming, &outcome)
-        .map_err(|error| unsupported_change_failure(&error, asked, &combined.changes))?;
-    let errand = portcullis_hooks::side_effect(kind, incoming, &outcome);
+        .map_err(|error| unsupported_change_failure(&error, results, &combined.changes))?;
+    let side_effect = portcullis_hooks::side_effect(kind, incoming, &outcome);
     // A denial has no changes.
     let skipped = match verdict > Effect::Allow {
         true => Vec::new(),
         false => portcullis_hooks::skipped(kind, incoming, &outcome),
     };
-    Ok(Rendered { verdict, answer, errand, skipped })
+    Ok(Rendered { verdict, answer, side_effect, skipped })
 }
 
 /// Where no delivery service takes a message of this channel, it is not recorded as delivered: the
@@ -167,12 +168,12 @@ fn without_unknown_delivery(
     incoming: &HookRequest,
     rendered: Rendered,
 ) -> Rendered {
-    match &rendered.errand {
+    match &rendered.side_effect {
         Some(SideEffect::Deliver(message))
             if call.hook.delivery_service(call.host, message.channel).is_none() =>
         {
             let answer = portcullis_hooks::render_undelivered(call.hook.config.kind, incoming);
-            Rendered { answer, errand: None, ..rendered }
+            Rendered { answer, side_effect: None, ..rendered }
         }
         _ => rendered,
     }
@@ -181,17 +182,17 @@ fn without_unknown_delivery(
 impl Failure {
     /// A failure that is no plugin's.
     pub fn of(cause: Cause) -> Self {
-        Self { cause, culprit: None }
+        Self { cause, plugin: None }
     }
 
     /// An enforcing plugin does not run.
     fn stopped(stopped: &StopReason) -> Self {
-        Self { cause: stopped.cause, culprit: stopped.plugin.clone() }
+        Self { cause: stopped.cause, plugin: stopped.plugin.clone() }
     }
 
     /// A failure that is this plugin's.
     pub fn of_plugin(cause: Cause, binding: &Binding) -> Self {
-        Self { cause, culprit: Some(binding.manifest().id.clone()) }
+        Self { cause, plugin: Some(binding.manifest().id.clone()) }
     }
 
     /// Returns the failure of a binding's fault. It names the plugin only where the fault is the
@@ -209,26 +210,26 @@ impl From<CombineError> for Failure {
         match error {
             CombineError::Conflict { .. } => Self::of(Cause::Conflict),
             CombineError::Unsupported { plugin, .. } => {
-                Self { cause: Cause::UnsupportedChange, culprit: Some(plugin) }
+                Self { cause: Cause::UnsupportedChange, plugin: Some(plugin) }
             }
         }
     }
 }
 
-/// Fails with the first binding that failed; only enforcing ones were asked.
-fn check_failed(asked: &[BindingResult]) -> Result<(), Failure> {
-    let failed = |asked: &BindingResult| {
-        Some(Failure::of_fault(asked.outcome.as_ref().err()?, &asked.binding))
+/// Fails with the first binding that failed; only enforcing ones are evaluated.
+fn check_failed(results: &[BindingResult]) -> Result<(), Failure> {
+    let failed = |result: &BindingResult| {
+        Some(Failure::of_fault(result.outcome.as_ref().err()?, &result.binding))
     };
-    asked.iter().find_map(failed).map_or(Ok(()), Err)
+    results.iter().find_map(failed).map_or(Ok(()), Err)
 }
 
-fn changes(asked: &[BindingResult]) -> impl Iterator<Item = &Change> {
-    decisions(asked).flat_map(|decision| &decision.changes)
+fn changes(results: &[BindingResult]) -> impl Iterator<Item = &Change> {
+    decisions(results).flat_map(|decision| &decision.changes)
 }
 
-fn decisions(asked: &[BindingResult]) -> impl Iterator<Item = &Decision> {
-    asked.iter().filter_map(|asked| asked.outcome.as_ref().ok())
+fn decisions(results: &[BindingResult]) -> impl Iterator<Item = &Decision> {
+    results.iter().filter_map(|result| result.outcome.as_ref().ok())
 }
 
 /// The combined decision, the texts of its reasons, and the tag of the first text's language.
@@ -236,24 +237,24 @@ type CombinedTexts<'a> = (Combined<'a>, Vec<Reason<'a>>, &'a str);
 
 fn combine_results<'a>(
     hook: &Hook,
-    asked: &'a [BindingResult],
+    results: &'a [BindingResult],
     call: &HookCall,
 ) -> Result<CombinedTexts<'a>, Failure> {
-    let decisions: Vec<_> = asked
+    let decisions: Vec<_> = results
         .iter()
-        .filter_map(|asked| {
-            let decision: &Decision = asked.outcome.as_ref().ok()?;
+        .filter_map(|result| {
+            let decision: &Decision = result.outcome.as_ref().ok()?;
             Some(BindingDecision {
-                plugin: &asked.binding.manifest().id,
+                plugin: &result.binding.manifest().id,
                 decision,
-                fallback: &asked.binding.fallback,
+                fallback: &result.binding.fallback,
             })
         })
         .collect();
     let combined = combine(hook.config.kind, &decisions, &call.lifetimes)?;
     let language = language(call);
-    let ground = |(plugin, finding): &(&str, &'a Finding)| {
-        let catalogue = asked.iter().find(|asked| asked.binding.manifest().id == *plugin)?;
+    let reason = |(plugin, finding): &(&str, &'a Finding)| {
+        let catalogue = results.iter().find(|result| result.binding.manifest().id == *plugin)?;
         let manifest = catalogue.binding.manifest();
         // A plugin that sees a secret could put it into an argument: its messages have none.
         let (arguments, field) = match manifest.reads.sees_secret(call) {
@@ -265,26 +266,26 @@ fn combine_results<'a>(
     };
     // Of what stops nobody, one text is enough.
     let most = if combined.verdict > Effect::Allow { portcullis_hooks::MAX_GROUNDS } else { 1 };
-    let (tags, grounds): (Vec<_>, _) =
-        combined.reasons.iter().filter_map(ground).take(most).unzip();
-    Ok((combined, grounds, tags.first().copied().unwrap_or_default()))
+    let (tags, reasons): (Vec<_>, _) =
+        combined.reasons.iter().filter_map(reason).take(most).unzip();
+    Ok((combined, reasons, tags.first().copied().unwrap_or_default()))
 }
 
 /// Attributes an unsupported change to the first binding that proposed it.
 fn unsupported_change_failure(
     error: &RenderError,
-    asked: &[BindingResult],
+    results: &[BindingResult],
     merged: &[Change],
 ) -> Failure {
     let refused_change = error.change.and_then(|(number, _)| merged.get(number.checked_sub(1)?));
-    let proposes = |asked: &&BindingResult| {
-        asked
+    let proposes = |result: &&BindingResult| {
+        result
             .outcome
             .as_ref()
             .is_ok_and(|decision| decision.changes.iter().any(|it| Some(it) == refused_change))
     };
-    let culprit = asked.iter().find(proposes).map(|asked| asked.binding.manifest().id.clone());
-    Failure { cause: Cause::UnsupportedChange, culprit }
+    let plugin = results.iter().find(proposes).map(|result| result.binding.manifest().id.clone());
+    Failure { cause: Cause::UnsupportedChange, plugin }
 }
 
 /// The language that the subject's profile asks for.

@@ -36,7 +36,7 @@ pub struct DecisionRecord<'a> {
     pub body_pseudonym: Pseudonym,
     /// The generation that decided.
     pub generation: u64,
-    /// Every enforcing binding that was asked.
+    /// The results of the enforcing bindings that were called.
     pub results: &'a [BindingResult],
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, &'a Failure>,
@@ -105,8 +105,8 @@ impl DecisionRecord<'_> {
             .display("seed", format_args!("{:016x}", call.seed))
             .number("generation", self.generation)
             .array("bindings", |list| {
-                for asked in self.results {
-                    list.object(|leaf| asked.write_leaf(leaf));
+                for result in self.results {
+                    list.object(|leaf| result.write_leaf(leaf));
                 }
             })
             .object("decision", |decision| match self.verdict {
@@ -117,7 +117,7 @@ impl DecisionRecord<'_> {
                     decision
                         .text("safe", Hook::on_failure_name(self.safe))
                         .text("cause", failure.cause.code())
-                        .text_or_null("plugin", failure.culprit.as_deref());
+                        .text_or_null("plugin", failure.plugin.as_deref());
                 }
             });
         if !self.skipped.is_empty() {
@@ -130,7 +130,7 @@ impl DecisionRecord<'_> {
             fields.object("canary_failure", |failure| {
                 failure
                     .text("cause", canary_failure.cause.code())
-                    .text_or_null("plugin", canary_failure.culprit.as_deref());
+                    .text_or_null("plugin", canary_failure.plugin.as_deref());
             });
         }
         fields
@@ -158,7 +158,7 @@ impl DecisionRecord<'_> {
                 Ok("") | Err(_) => object.json("answer", "null"),
                 // What a plugin that sees a secret puts into the answer can hold it in any
                 // spelling.
-                Ok(_) if self.results.iter().any(|asked| asked.may_leak(call)) => {
+                Ok(_) if self.results.iter().any(|result| result.may_leak(call)) => {
                     object.json("answer", SECRET_PLACEHOLDER)
                 }
                 // An answer can repeat a secret of the request, such as a credential that passes
@@ -187,20 +187,20 @@ pub fn kept(incoming: &HookRequest) -> Cow<'_, str> {
 /// A list of what plugins said. A plugin that sees a secret could repeat it in any spelling: of what it says only that is kept which its
 /// manifest declares word by word.
 pub fn sealed_plugins<'a>(
-    asked: impl IntoIterator<Item = &'a BindingResult>,
+    results: impl IntoIterator<Item = &'a BindingResult>,
     incoming: &HookRequest,
 ) -> String {
-    build_array(|list| write_plugins(list, asked, incoming))
+    build_array(|list| write_plugins(list, results, incoming))
 }
 
 fn write_plugins<'a>(
     list: &mut ArrayWriter<'_>,
-    asked: impl IntoIterator<Item = &'a BindingResult>,
+    results: impl IntoIterator<Item = &'a BindingResult>,
     incoming: &HookRequest,
 ) {
-    for asked in asked {
-        let hushed = asked.binding.manifest().reads.sees_secret(&incoming.call);
-        list.object(|sealed| asked.write_sealed(sealed, hushed));
+    for result in results {
+        let hushed = result.binding.manifest().reads.sees_secret(&incoming.call);
+        list.object(|sealed| result.write_sealed(sealed, hushed));
     }
 }
 

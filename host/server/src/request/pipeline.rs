@@ -22,7 +22,7 @@ use crate::observe::budget::Stage;
 use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
 use crate::request::context::{Reply, RequestContext};
-use crate::request::decide::{Decided, Failure, decide};
+use crate::request::decide::{DecisionOutcome, Failure, decide};
 use crate::request::search::{PageToken, SearchOutcome, search};
 use crate::state::active::ActiveConfig;
 use crate::state::dedup::Dedup;
@@ -115,16 +115,17 @@ async fn handle_single(
                 .await;
         }
     };
-    let Decided { incoming, asked, outcome, errand, skipped } = decide(&mut call, incoming).await;
+    let DecisionOutcome { incoming, results, outcome, side_effect, skipped } =
+        decide(&mut call, incoming).await;
 
     // The record is durable before the first byte of a decision leaves, and before a message that
     // it promises is on its way.
     match outcome {
         Ok((verdict, answer)) => {
             let verdict = (Ok(verdict), skipped.as_slice());
-            call.record_and_respond(verdict, answer, &incoming, asked, first, errand).await
+            call.record_and_respond(verdict, answer, &incoming, results, first, side_effect).await
         }
-        Err(failure) => call.fail_safe(failure, &incoming, asked, first).await,
+        Err(failure) => call.fail_safe(failure, &incoming, results, first).await,
     }
 }
 
@@ -176,15 +177,15 @@ async fn handle_search(
     page: &PageRequest,
     token: PageToken,
 ) -> Reply {
-    let SearchOutcome { found, results: asked } = search(&mut call, &incoming, page, token).await;
+    let SearchOutcome { found, results } = search(&mut call, &incoming, page, token).await;
     call.record_stage(Stage::Search);
     match found {
         Ok(found) => {
             // A list decides nothing: what its results are allowed was decided one by one.
             let answer = portcullis_hooks::render_search(call.hook.config.kind, &incoming, &found);
             let verdict = (Ok(Effect::Abstain), [].as_slice());
-            call.record_and_respond(verdict, answer, &incoming, asked, None, None).await
+            call.record_and_respond(verdict, answer, &incoming, results, None, None).await
         }
-        Err(failure) => call.fail_safe(failure, &incoming, asked, None).await,
+        Err(failure) => call.fail_safe(failure, &incoming, results, None).await,
     }
 }

@@ -21,7 +21,7 @@ use crate::observe::metrics::nanos;
 use crate::observe::telemetry::Trace;
 use crate::platform_calls::resume::Spooled;
 use crate::records::response_writes::ResponseWrite;
-use crate::request::comparison::Doubled;
+use crate::request::comparison::ComparisonJob;
 use crate::request::context::CanaryFailure;
 use crate::state::admission::AdmissionPermit;
 use crate::state::host::{Hook, Host};
@@ -57,7 +57,7 @@ pub struct PostResponse {
 }
 
 /// A call that was asked of a candidate beside its live binding, and the record's place.
-type QueuedComparison = (Arc<Hook>, Arc<HookRequest>, Option<u64>, Doubled);
+type QueuedComparison = (Arc<Hook>, Arc<HookRequest>, Option<u64>, ComparisonJob);
 
 impl PostResponse {
     /// Nothing yet.
@@ -105,7 +105,7 @@ impl PostResponse {
         bindings: &Bindings,
         hook: &Arc<Hook>,
         incoming: &Arc<HookRequest>,
-        asked: Vec<BindingResult>,
+        results: Vec<BindingResult>,
         canary_failure: Option<CanaryFailure>,
         index: Option<u64>,
     ) {
@@ -114,7 +114,7 @@ impl PostResponse {
         }
         let mut canary_failure =
             canary_failure.map(CanaryFailure::attributed_results).unwrap_or_default();
-        for first in asked {
+        for first in results {
             let of_rollout =
                 |rollout: &CandidateBinding| Arc::ptr_eq(&rollout.binding, &first.binding);
             let is_live = |live: &&Arc<Binding>| {
@@ -130,7 +130,8 @@ impl PostResponse {
             let fell = fell.map(|place| canary_failure.swap_remove(place));
             // Who is in no cohort is decided by the live one alone.
             if rollout.cohort.is_none() || of_rollout(rollout) || fell.is_some() {
-                let comparison = Doubled { live: Arc::clone(live), first, canary_failure: fell };
+                let comparison =
+                    ComparisonJob { live: Arc::clone(live), first, canary_failure: fell };
                 self.comparisons.push((Arc::clone(hook), Arc::clone(incoming), index, comparison));
             }
         }
@@ -215,8 +216,8 @@ impl PostResponse {
                     continue;
                 };
                 let (host, own) = (Arc::clone(&self.host), Arc::clone(&hook));
-                let (asked, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
-                let job = move || run_observer(&host, &own, &asked, pass, &incoming, index);
+                let (observer, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
+                let job = move || run_observer(&host, &own, &observer, pass, &incoming, index);
                 if binding.pool.spawn(job).is_err() {
                     skip(Cause::ObserverSkipped);
                 }
@@ -243,9 +244,9 @@ impl Drop for PostResponse {
 impl CanaryFailure {
     /// Everybody who was asked in it. Where what all of them wanted together could not be, it is the candidates' fault.
     fn attributed_results(self) -> Vec<BindingResult> {
-        let Self { failure, results: mut asked } = self;
+        let Self { failure, mut results } = self;
         if matches!(failure.cause, Cause::Conflict | Cause::UnsupportedChange) {
-            for candidate in asked.iter_mut().filter(|asked| asked.cohort.is_some()) {
+            for candidate in results.iter_mut().filter(|result| result.cohort.is_some()) {
                 candidate.outcome = Err(BindingError::new(
                     failure.cause,
                     failure.cause.code(),
@@ -253,7 +254,7 @@ impl CanaryFailure {
                 ));
             }
         }
-        asked
+        results
     }
 }
 
@@ -266,24 +267,26 @@ fn run_observer(
     incoming: &Arc<HookRequest>,
     of: Option<u64>,
 ) {
-    let (asked, spent_instance) = evaluate::evaluate_once(binding, incoming, binding.plugin.time());
+    let (result, spent_instance) =
+        evaluate::evaluate_once(binding, incoming, binding.plugin.time());
     drop(spent_instance);
-    evaluate::report_to_breaker(&host.recorder, pass, &asked, true);
-    asked.count();
+    evaluate::report_to_breaker(&host.recorder, pass, &result, true);
+    result.count();
     let fields = build_members(|fields| {
         fields.number_or_null("decision", of).text("hook", &hook.name);
         fields.array("bindings", |list| {
-            list.object(|leaf| asked.write_leaf(leaf));
+            list.object(|leaf| result.write_leaf(leaf));
         });
     });
     let sealed =
-        crate::request::decision_record::sealed_plugins(std::slice::from_ref(&asked), incoming);
+        crate::request::decision_record::sealed_plugins(std::slice::from_ref(&result), incoming);
     let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
     if host.recorder.log.append(entry).is_err() {
         host.reject(hook, host.clock.now(), Cause::ObserverSkipped);
     }
     if binding.candidate.is_some() {
-        let comparison = Doubled { live: Arc::clone(binding), first: asked, canary_failure: None };
+        let comparison =
+            ComparisonJob { live: Arc::clone(binding), first: result, canary_failure: None };
         comparison.compare_later(host, hook, incoming, of);
     }
 }

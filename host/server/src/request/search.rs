@@ -56,14 +56,14 @@ pub async fn search(
         Err(cause) => return SearchOutcome { found: Err(Failure::of(cause)), results: Vec::new() },
     };
     let found = search.run(call).await;
-    let Search { binding_results: asked, evaluated: judged, results, target: sought, .. } = search;
+    let Search { binding_results, evaluated: judged, results, target: sought, .. } = search;
     call.search_counts =
         Some(SearchCounts { target: sought, evaluated: judged, returned: results.len() });
     let next = |next: Option<String>| {
         next.map(|after| PageToken { after: Some(after) }.text(call.host, call.hook, page))
     };
     let found = found.map(|end| SearchPage { results, next: next(end) });
-    SearchOutcome { found, results: asked }
+    SearchOutcome { found, results: binding_results }
 }
 
 /// A search on its way.
@@ -265,7 +265,7 @@ impl<'a> Search<'a> {
         notes: Vec<String>,
         spent: std::time::Duration,
     ) {
-        match self.binding_results.iter_mut().find(|asked| Arc::ptr_eq(&asked.binding, binding)) {
+        match self.binding_results.iter_mut().find(|result| Arc::ptr_eq(&result.binding, binding)) {
             Some(known) => {
                 known.spent += spent;
                 known.notes.extend(notes);

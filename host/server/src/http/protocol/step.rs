@@ -151,11 +151,11 @@ async fn panic_response(
         );
     }
     let cause = Cause::InternalError;
-    let (generation, glass) = (active_config.generation.as_deref(), hook.glass());
+    let (generation, break_glass) = (active_config.generation.as_deref(), hook.break_glass());
     let answer = {
         let (detail, incoming, reference) = ("", None, None);
         let undecided = UndecidedRequest { cause, detail, route, incoming, reference };
-        hook.safe_answer(generation, glass.as_deref(), undecided)
+        hook.safe_answer(generation, break_glass.as_deref(), undecided)
     };
     match (account.outstanding(), frontend.host()) {
         (Outstanding::Superseded(records), Some(host)) => {

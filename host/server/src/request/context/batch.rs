@@ -14,7 +14,7 @@ use super::RequestContext;
 use super::recording::DecisionSummary;
 use super::respond::Reply;
 use crate::observe::budget::micros;
-use crate::request::decide::{Decided, Failure};
+use crate::request::decide::{DecisionOutcome, Failure};
 use crate::state::dedup::{CachedResponse, DedupClaim};
 
 /// One part of an answer to many questions.
@@ -34,11 +34,15 @@ struct BatchItemRecord {
 impl RequestContext<'_> {
     /// Appends the record of one of many questions, and does not wait for it. Says whether the
     /// question was permitted.
-    pub fn record_batch_item(&mut self, number: usize, decided: Decided) -> (bool, BatchItem) {
-        let Decided { incoming, asked, outcome, skipped, .. } = decided;
+    pub fn record_batch_item(
+        &mut self,
+        number: usize,
+        decided: DecisionOutcome,
+    ) -> (bool, BatchItem) {
+        let DecisionOutcome { incoming, results, outcome, skipped, .. } = decided;
         let cause = outcome.as_ref().err().map(|failure| failure.cause);
         let on_failure =
-            self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref());
+            self.hook.on_failure(self.generation.as_deref(), cause, self.break_glass.as_deref());
         let (verdict, permitted, answer) = match outcome {
             Ok((verdict, answer)) => {
                 (Ok(verdict), self.hook.config.kind.is_permit(verdict), answer)
@@ -49,7 +53,7 @@ impl RequestContext<'_> {
             }
         };
         let said = DecisionSummary { verdict: verdict.as_ref().copied(), skipped: &skipped };
-        let entry = self.entry(Some(number), said, &answer, &incoming, &asked, None);
+        let entry = self.entry(Some(number), said, &answer, &incoming, &results, None);
         let appended = self.append(entry);
         self.post_response.queue_observers(
             self.generation.as_ref(),
@@ -57,7 +61,7 @@ impl RequestContext<'_> {
             &incoming,
             appended.as_ref().ok().map(|it| it.index),
         );
-        self.compare(&incoming, asked, appended.as_ref().ok().map(|it| it.index));
+        self.compare(&incoming, results, appended.as_ref().ok().map(|it| it.index));
         (
             permitted,
             BatchItem { answer, record: Some(BatchItemRecord { incoming, verdict, appended }) },

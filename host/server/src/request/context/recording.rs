@@ -38,7 +38,7 @@ impl RequestContext<'_> {
         said: DecisionSummary<'_>,
         answer: &Answer,
         incoming: &HookRequest,
-        asked: &[BindingResult],
+        results: &[BindingResult],
         delivery: Option<&str>,
     ) -> Entry {
         let DecisionSummary { verdict, skipped } = said;
@@ -57,19 +57,19 @@ impl RequestContext<'_> {
             search_counts: self.search_counts,
             body_pseudonym,
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
-            results: asked,
+            results,
             verdict,
             skipped,
             safe: self.hook.on_failure(
                 self.generation.as_deref(),
                 verdict.err().map(|failure| failure.cause),
-                self.glass.as_deref(),
+                self.break_glass.as_deref(),
             ),
             canary_failure: self
                 .canary_failure
                 .as_ref()
                 .map(|canary_failure| &canary_failure.failure),
-            break_glass: self.glass.as_deref(),
+            break_glass: self.break_glass.as_deref(),
             delivery,
             answer,
             salt: self.host.recorder.salt(),

@@ -154,12 +154,12 @@ impl RequestContext<'_> {
     ) -> Answer {
         let reference = incoming.and_then(|incoming| self.help_desk_reference(cause, incoming));
         let undecided = UndecidedRequest { cause, detail, route: self.route, incoming, reference };
-        self.hook.safe_answer(self.generation.as_deref(), self.glass.as_deref(), undecided)
+        self.hook.safe_answer(self.generation.as_deref(), self.break_glass.as_deref(), undecided)
     }
 
     /// Returns the setting for calls without a decision, as it holds for this cause.
     pub fn on_failure(&self, cause: Option<Cause>) -> &OnFailure {
-        self.hook.on_failure(self.generation.as_deref(), cause, self.glass.as_deref())
+        self.hook.on_failure(self.generation.as_deref(), cause, self.break_glass.as_deref())
     }
 
     fn side_effect(&self, cause: Cause, incoming: &HookRequest) -> Option<SideEffect> {
@@ -184,12 +184,13 @@ impl RequestContext<'_> {
         self,
         failure: Failure,
         incoming: &Arc<HookRequest>,
-        asked: Vec<BindingResult>,
+        results: Vec<BindingResult>,
         first: Option<DedupClaim>,
     ) -> Reply {
         let answer = self.safe_answer(failure.cause, "", Some(incoming));
-        let errand = self.side_effect(failure.cause, incoming);
-        self.record_and_respond((Err(failure), &[]), answer, incoming, asked, first, errand).await
+        let side_effect = self.side_effect(failure.cause, incoming);
+        self.record_and_respond((Err(failure), &[]), answer, incoming, results, first, side_effect)
+            .await
     }
 
     /// Seals, sequences and waits until the record is durable, has delivered what is to be delivered, and splices the reference in. A
@@ -199,12 +200,12 @@ impl RequestContext<'_> {
         (verdict, skipped): (Result<Effect, Failure>, &[ChangeKind]),
         answer: Answer,
         incoming: &Arc<HookRequest>,
-        asked: Vec<BindingResult>,
+        results: Vec<BindingResult>,
         first: Option<DedupClaim>,
-        errand: Option<SideEffect>,
+        side_effect: Option<SideEffect>,
     ) -> Reply {
         self.record_stage(Stage::Decide);
-        let delivery = match &errand {
+        let delivery = match &side_effect {
             Some(SideEffect::Deliver(message)) => {
                 self.hook.delivery_service(self.host, message.channel)
             }
@@ -212,10 +213,10 @@ impl RequestContext<'_> {
         };
         let delivery = delivery.map(|delivery_service| delivery_service.name.as_str());
         let said = DecisionSummary { verdict: verdict.as_ref().copied(), skipped };
-        let entry = self.entry(None, said, &answer, incoming, &asked, delivery);
+        let entry = self.entry(None, said, &answer, incoming, &results, delivery);
         let (answer, wire) = match self.commit(entry).await {
             Some(receipt) => {
-                match self.run_side_effect(errand, answer, incoming, self.record).await {
+                match self.run_side_effect(side_effect, answer, incoming, self.record).await {
                     Some(answer) => {
                         self.count(verdict.as_ref().copied());
                         let wire = self.with_reference(&answer, receipt);
@@ -231,10 +232,10 @@ impl RequestContext<'_> {
                 }
             }
             None => {
-                let errand = self.side_effect(Cause::NotDurable, incoming);
+                let side_effect = self.side_effect(Cause::NotDurable, incoming);
                 self.count_safe(Cause::NotDurable);
                 let safe = self.safe_answer(Cause::NotDurable, "", Some(incoming));
-                let left = match self.run_side_effect(errand, safe, incoming, None).await {
+                let left = match self.run_side_effect(side_effect, safe, incoming, None).await {
                     Some(safe) => safe,
                     None => self.respond_side_effect_failed(),
                 };
@@ -263,7 +264,7 @@ impl RequestContext<'_> {
                 incoming,
                 index,
             );
-            self.compare(incoming, asked, index);
+            self.compare(incoming, results, index);
         }
         self.respond_with(status, headers, wire)
     }
@@ -272,7 +273,7 @@ impl RequestContext<'_> {
     pub(super) fn compare(
         &mut self,
         incoming: &Arc<HookRequest>,
-        asked: Vec<BindingResult>,
+        results: Vec<BindingResult>,
         index: Option<u64>,
     ) {
         let canary_failure = self.canary_failure.take();
@@ -283,7 +284,7 @@ impl RequestContext<'_> {
                 bindings,
                 self.hook,
                 incoming,
-                asked,
+                results,
                 canary_failure,
                 index,
             );

@@ -21,12 +21,12 @@ impl RequestContext<'_> {
     /// platform wait. `record` is the answer's durable record, where it has one.
     pub(super) async fn run_side_effect(
         &mut self,
-        errand: Option<SideEffect>,
+        side_effect: Option<SideEffect>,
         answer: Answer,
         incoming: &HookRequest,
         record: Option<Sequence>,
     ) -> Option<Answer> {
-        let resume = match errand {
+        let resume = match side_effect {
             None => return Some(answer),
             Some(SideEffect::Deliver(message)) => {
                 let before = self.host.clock.instant();

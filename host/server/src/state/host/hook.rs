@@ -74,7 +74,7 @@ impl Hook {
     ) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        let HookState { corrections: owed, break_glass: glass, drift, metrics } =
+        let HookState { corrections: owed, break_glass, drift, metrics } =
             names.state(&config.name);
         let name = config.name.as_str().into();
         Self {
@@ -85,7 +85,7 @@ impl Hook {
             authenticator: caller,
             decryption,
             corrections: owed,
-            break_glass: glass,
+            break_glass,
             drift,
             metrics,
         }
@@ -99,7 +99,7 @@ impl Hook {
     }
 
     /// Returns the break-glass document in force here.
-    pub fn glass(&self) -> Option<Arc<ActiveOverride>> {
+    pub fn break_glass(&self) -> Option<Arc<ActiveOverride>> {
         current(&self.break_glass)
     }
 
@@ -111,7 +111,7 @@ impl Hook {
         &self,
         generation: Option<&Generation>,
         cause: Option<Cause>,
-        glass: Option<&ActiveOverride>,
+        break_glass: Option<&ActiveOverride>,
     ) -> &OnFailure {
         let bindings = generation.map(|generation| generation.hooks.get(self.number));
         let enforced = bindings.is_none_or(|bindings| bindings.is_some_and(Bindings::enforced));
@@ -119,7 +119,7 @@ impl Hook {
         let ours = cause.is_some_and(|cause| {
             cause.attribution() != Attribution::Caller && cause != Cause::PluginRevoked
         });
-        let held_open = ours && glass.is_some_and(|open| open.fail_open);
+        let held_open = ours && break_glass.is_some_and(|open| open.fail_open);
         if (enforced || asks) && !held_open { &self.config.on_failure } else { &OnFailure::Open }
     }
 
@@ -127,12 +127,12 @@ impl Hook {
     pub fn safe_answer(
         &self,
         generation: Option<&Generation>,
-        glass: Option<&ActiveOverride>,
+        break_glass: Option<&ActiveOverride>,
         undecided: UndecidedRequest<'_>,
     ) -> Answer {
         let UndecidedRequest { cause, detail, route, incoming, reference } = undecided;
         let (settings, on_failure) =
-            (&self.config.settings, self.on_failure(generation, Some(cause), glass));
+            (&self.config.settings, self.on_failure(generation, Some(cause), break_glass));
         let refusal =
             SafeAnswerInput { settings, on_failure, cause, detail, route, incoming, reference };
         portcullis_hooks::refuse(self.config.kind, &refusal)
@@ -142,11 +142,11 @@ impl Hook {
     pub fn stop_answer(
         &self,
         generation: Option<&Generation>,
-        glass: Option<&ActiveOverride>,
+        break_glass: Option<&ActiveOverride>,
         cause: Cause,
         route: &'static str,
     ) -> Option<Answer> {
-        let on_failure = self.on_failure(generation, Some(cause), glass);
+        let on_failure = self.on_failure(generation, Some(cause), break_glass);
         let settings = &self.config.settings;
         let refusal = SafeAnswerInput {
             settings,
@@ -191,12 +191,12 @@ impl Hook {
         reference: Option<HelpDeskReference>,
     ) -> Option<SideEffect> {
         let verdict = if *on_failure == OnFailure::Open { Effect::Allow } else { Effect::Deny };
-        let errand = portcullis_hooks::side_effect(
+        let side_effect = portcullis_hooks::side_effect(
             self.config.kind,
             incoming,
             &Outcome { verdict, reference, ..Outcome::default() },
         );
-        errand.filter(|errand| matches!(errand, SideEffect::Resume(_)))
+        side_effect.filter(|side_effect| matches!(side_effect, SideEffect::Resume(_)))
     }
 
     /// Who delivers the hook's messages on that channel.
