@@ -77,11 +77,11 @@ fn a_hook_that_is_well_is_called_well() {
         "reach",
         "certificate",
         "route",
-        "stranger",
+        "unauthenticated",
         "caller",
         "preview",
         "record",
-        "repeat",
+        "retry",
         "latency",
     ] {
         assert!(names.contains(&check), "{check} is missing: {names:?}");
@@ -140,7 +140,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
         "secrets/token",
     ]);
     fails(&ran, "reach", "make sure that the host runs");
-    // An open hook lets a stranger's call go on as if there were no hook.
+    // An open hook lets an unauthenticated call go on as if there were no hook.
     let url = format!("http://{}/okta/import", host.address());
     let ran = deployment.run(&[
         "hook",
@@ -152,7 +152,7 @@ fn what_is_wrong_is_named_with_what_to_change() {
         "--secret-file",
         "secrets/import",
     ]);
-    fails(&ran, "stranger", "hook.on_failure");
+    fails(&ran, "unauthenticated", "hook.on_failure");
     drop(host.stop());
     // Wrong in the asking.
     for wrong in [
@@ -244,7 +244,7 @@ fn a_decision_point_an_event_hook_and_a_caller_with_a_certificate_are_looked_at_
     assert_eq!(asked.code, 0, "{}{}", asked.out, asked.err);
     for line in [
         "/pdp/access/v1/evaluation",
-        "stranger     a wrong secret is answered with 401",
+        "unauthenticated a wrong secret is answered with 401",
         "the platform accepts the answer and stops",
     ] {
         assert!(asked.out.contains(line), "{line}: {}", asked.out);

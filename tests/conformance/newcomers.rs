@@ -100,7 +100,7 @@ fn the_doctor_tells_no_record_where_no_call_made_one() {
     }
     let wrong = doctor("secrets/wrong");
     assert!(wrong.out.contains("the calls made no record"), "{wrong:?}");
-    assert!(!wrong.out.contains("ok    repeat"), "{wrong:?}");
+    assert!(!wrong.out.contains("ok    retry"), "{wrong:?}");
     assert!(wrong.err.contains("1 check found something wrong"), "{wrong:?}");
     let https = url.replace("http://", "https://");
     let arguments = ["hook", "doctor", "--kind", "okta.token", "--url", &https];

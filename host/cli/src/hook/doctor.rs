@@ -223,10 +223,10 @@ impl Doctor {
             Ok(answer) => findings.ok("route", format!("GET is answered with {}", answer.status)),
         }
 
-        // A stranger, with a wrong proof and with none.
-        let body = self.body(target, "stranger")?;
+        // An unauthenticated caller, with a wrong secret and with none.
+        let body = self.body(target, "unauthenticated")?;
         let header = target.proof.as_ref().map_or("authorization", |(name, _)| name.as_str());
-        let mut strangers = Vec::new();
+        let mut unauthenticated = Vec::new();
         for (what, headers) in
             [(A_WRONG_SECRET, vec![(header.to_owned(), WRONG.to_owned())]), (NO_SECRET, Vec::new())]
         {
@@ -235,13 +235,13 @@ impl Doctor {
                 .again(target, ClientAuth::Unauthenticated, &mut connection, request, &within)
                 .await
             {
-                Ok(answer) => strangers.push((what, answer)),
+                Ok(answer) => unauthenticated.push((what, answer)),
                 Err(why) => {
-                    findings.error("stranger", format!("{what}: {why}"), "read the host's log");
+                    findings.error("unauthenticated", format!("{what}: {why}"), "read the host's log");
                 }
             }
         }
-        for (what, answer) in &strangers {
+        for (what, answer) in &unauthenticated {
             findings.unauthenticated(target, what, answer);
         }
 
@@ -285,9 +285,9 @@ impl Doctor {
             }
         }
         let Some((body, answer)) = first else { return Ok(()) };
-        findings.preview(target, &answer, strangers.first().map(|(_, answer)| answer));
+        findings.preview(target, &answer, unauthenticated.first().map(|(_, answer)| answer));
         if findings.has_errors("caller") {
-            findings.skip("repeat", "the caller is not authenticated");
+            findings.skip("retry", "the caller is not authenticated");
             findings.latency(target, times);
             return Ok(());
         }
@@ -297,15 +297,15 @@ impl Doctor {
             match self.again(target, ClientAuth::Platform, &mut connection, request, &within).await
             {
                 Ok(again) if again.body == answer.body => {
-                    findings.ok("repeat", "the same event gets the same answer".to_owned());
+                    findings.ok("retry", "the same event gets the same answer".to_owned());
                 }
                 Ok(_) => findings.warn(
-                    "repeat",
+                    "retry",
                     "the same event got a different answer".to_owned(),
                     "make sure that all of a tenant's calls reach one host, and try again if a \
                      release was swapped just now",
                 ),
-                Err(why) => findings.error("repeat", why, "read the host's log"),
+                Err(why) => findings.error("retry", why, "read the host's log"),
             }
         }
         findings.latency(target, times);
@@ -362,7 +362,7 @@ impl Doctor {
         for check in &findings.all {
             if self.format == Format::Text {
                 print(format!(
-                    "{:<5} {:<12} {}",
+                    "{:<5} {:<15} {}",
                     check.result.word(),
                     check.what,
                     escape(&check.detail)

@@ -36,10 +36,10 @@ impl Findings {
                     proxy answers in its place, and check `hook.on_failure`";
         match react(target.kind, answer.status, &answer.body) {
             PlatformReaction::Blocks => self
-                .ok("stranger", format!("{what} is answered with {}, which stops", answer.status)),
+                .ok("unauthenticated", format!("{what} is answered with {}, which stops", answer.status)),
             PlatformReaction::Proceeds => {
                 self.error(
-                    "stranger",
+                    "unauthenticated",
                     format!("{what} gets an answer with which the platform proceeds"),
                     hint,
                 );
@@ -57,11 +57,11 @@ impl Findings {
                 );
                 match reaction {
                     _ if !target.kind.is_binding() => {
-                        self.ok("stranger", format!("{what} is answered with {}", answer.status))
+                        self.ok("unauthenticated", format!("{what} is answered with {}", answer.status))
                     }
-                    Behaviour::FailsClosed(_) => self.ok("stranger", said),
-                    _ if open => self.ok("stranger", format!("{said}; the hook is open")),
-                    _ => self.error("stranger", said, hint),
+                    Behaviour::FailsClosed(_) => self.ok("unauthenticated", said),
+                    _ if open => self.ok("unauthenticated", format!("{said}; the hook is open")),
+                    _ => self.error("unauthenticated", said, hint),
                 }
             }
         }
