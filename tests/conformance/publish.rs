@@ -171,12 +171,13 @@ fn a_release_is_published_watched_and_taken_back() {
         ran.err
     );
     assert_eq!(deployment.read("release/release.json"), second, "nothing was changed");
-    let grounds =
+    let justification =
         ["--person", "noor.haddad", "--reason", "2 lets too many through", "--ticket", "CHG-77"];
-    let ran = deployment.run(&[&back[..], &grounds, &["--key", "keys/publisher.key"]].concat());
+    let ran =
+        deployment.run(&[&back[..], &justification, &["--key", "keys/publisher.key"]].concat());
     assert!(ran.code == 1 && ran.err.contains("[unknown-signer]"), "{ran:?}");
     assert!(!stops(&host));
-    let ran = deployment.run(&[&back[..], &grounds, &["--key", "keys/release.key"]].concat());
+    let ran = deployment.run(&[&back[..], &justification, &["--key", "keys/release.key"]].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.out.contains("release set 2 → 1") && ran.out.contains("active; generation 1 is active"),
@@ -219,7 +220,7 @@ fn a_release_is_published_watched_and_taken_back() {
         "--output",
         "paper.json",
     ];
-    deployment.must(&[&permission[..], &grounds].concat());
+    deployment.must(&[&permission[..], &justification].concat());
     deployment.must(&[
         "release",
         "rollback",
@@ -307,7 +308,7 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
 
     let ran = deployment.run(&["release", "status", "--to", "shared", "--host", &admin]);
     assert!(ran.code == 0 && ran.out.contains("archived: 2, 1"), "{ran:?}");
-    let grounds = [
+    let justification = [
         "--person",
         "noor.haddad",
         "--reason",
@@ -317,8 +318,9 @@ fn a_folder_that_hosts_read_is_filled_without_their_configuration() {
         "--key",
         "keys/release.key",
     ];
-    let back = [&["release", "rollback", "--version", "1"][..], &to, &grounds, &["--host", &admin]]
-        .concat();
+    let back =
+        [&["release", "rollback", "--version", "1"][..], &to, &justification, &["--host", &admin]]
+            .concat();
     let ran = deployment.run(&back);
     assert!(ran.code == 0 && ran.out.contains("active; generation 1 is active"), "{ran:?}");
     assert!(stops(&host));

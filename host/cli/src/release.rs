@@ -283,7 +283,7 @@ impl Back {
     }
 }
 
-/// On what grounds hosts go back, and how long they may begin to.
+/// The justification of a downgrade, and how long hosts may begin it.
 struct Justification<'a> {
     person: &'a str,
     reason: &'a str,
@@ -295,18 +295,18 @@ struct Justification<'a> {
 fn downgrade_payload(
     older: &[u8],
     from: u64,
-    grounds: &Justification<'_>,
+    justification: &Justification<'_>,
     now: Millis,
 ) -> CliResult<Vec<u8>> {
     let downgrade = Downgrade {
         from,
         to: ReleaseSet::unverified(older)?.version,
         set: sha256(Envelope::parse(older)?.unverified_payload()),
-        person: grounds.person.to_owned(),
-        reason: grounds.reason.to_owned(),
-        ticket: grounds.ticket.to_owned(),
+        person: justification.person.to_owned(),
+        reason: justification.reason.to_owned(),
+        ticket: justification.ticket.to_owned(),
         issued: now,
-        expires: Millis(now.0.saturating_add(u64::from(grounds.hours) * 60 * 60 * 1_000)),
+        expires: Millis(now.0.saturating_add(u64::from(justification.hours) * 60 * 60 * 1_000)),
     };
     Ok(downgrade.to_payload()?)
 }

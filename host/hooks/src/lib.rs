@@ -48,7 +48,7 @@ pub use mapping::{
 pub use member_names::{UNKNOWN_MEMBER, is_shown_member, shown_member, shown_path};
 pub use outcome::{Outcome, Reason};
 pub use portcullis_model::SearchPage;
-pub use reasons::MAX_GROUNDS;
+pub use reasons::MAX_REASONS;
 pub use render_error::{RenderError, RenderErrorKind};
 pub use request::{
     AnswerParts, Batch, BatchContext, HookRequest, HookSettings, OnFailure, PageRequest,

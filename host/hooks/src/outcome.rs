@@ -13,8 +13,8 @@ pub struct Outcome<'a> {
     pub verdict: Effect,
     /// The merged changes, without those that the binding maps.
     pub changes: &'a [Change],
-    /// Text for people, from the message catalogue: of the first of the grounds. Answers show it
-    /// through [`Outcome::shown_text`], which says how many more grounds there are.
+    /// Text for people, from the message catalogue: of the first of the reasons. Answers show it
+    /// through [`Outcome::shown_text`], which says how many more reasons there are.
     pub text: Option<&'a str>,
     /// The language of that text: a tag of the catalogue.
     pub language: &'a str,
@@ -26,9 +26,9 @@ pub struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
-    /// The codes of the grounds, sorted, each once.
+    /// The codes of the reasons, sorted, each once.
     pub fn codes(&self) -> Vec<&str> {
-        let mut codes: Vec<_> = self.reasons.iter().map(|ground| ground.code).collect();
+        let mut codes: Vec<_> = self.reasons.iter().map(|reason| reason.code).collect();
         codes.sort_unstable();
         codes.dedup();
         codes

@@ -12,9 +12,9 @@ use portcullis_model::{Effect, HelpDeskReference};
 
 use crate::outcome::{Outcome, Reason};
 
-/// The most grounds of one outcome that have a text. An outcome with this many may rest on more, so
+/// The most reasons of one outcome that have a text. An outcome with this many may rest on more, so
 /// that a count of them is only the least there can be.
-pub const MAX_GROUNDS: usize = 16;
+pub const MAX_REASONS: usize = 16;
 
 impl Outcome<'_> {
     /// Returns the text that an answer shows, or `otherwise` where there is none. Where the outcome
@@ -71,7 +71,7 @@ impl Outcome<'_> {
         }
         let [one, many, at_least, _] = sentences(self.language);
         let sentence = match left_out {
-            _ if self.reasons.len() >= MAX_GROUNDS => at_least,
+            _ if self.reasons.len() >= MAX_REASONS => at_least,
             1 => one,
             _ => many,
         };
@@ -87,11 +87,11 @@ impl Outcome<'_> {
         let shown: BTreeSet<&str> = self
             .reasons
             .iter()
-            .filter(|ground| shown(ground))
-            .map(|ground| ground.text.as_str())
+            .filter(|reason| shown(reason))
+            .map(|reason| reason.text.as_str())
             .chain([text, ""])
             .collect();
-        let all: BTreeSet<&str> = self.reasons.iter().map(|ground| ground.text.as_str()).collect();
+        let all: BTreeSet<&str> = self.reasons.iter().map(|reason| reason.text.as_str()).collect();
         all.difference(&shown).count()
     }
 }
@@ -190,10 +190,10 @@ mod tests {
     use super::*;
 
     fn shown(verdict: Effect, language: &str, texts: &[&str]) -> String {
-        let ground = |text: &&str| Reason { code: "X", text: (*text).to_owned(), field: None };
-        let grounds: Vec<_> = texts.iter().map(ground).collect();
+        let reason = |text: &&str| Reason { code: "X", text: (*text).to_owned(), field: None };
+        let reasons: Vec<_> = texts.iter().map(reason).collect();
         let text = texts.first().copied();
-        let outcome = Outcome { verdict, text, language, reasons: &grounds, ..Outcome::default() };
+        let outcome = Outcome { verdict, text, language, reasons: &reasons, ..Outcome::default() };
         outcome.text_or("No text.").into_owned()
     }
 
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_count_that_may_be_too_low_says_so() {
-        let texts: Vec<_> = (0..MAX_GROUNDS).map(|number| format!("Rule {number}.")).collect();
+        let texts: Vec<_> = (0..MAX_REASONS).map(|number| format!("Rule {number}.")).collect();
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
         let all = shown(Effect::Deny, "en", &texts);
         assert_eq!(all, "Rule 0. There are at least 15 more reasons.");
@@ -260,10 +260,10 @@ mod tests {
 
     #[test]
     fn reasons_that_stand_elsewhere_in_the_answer_are_not_counted() {
-        let ground = |text: &str, field| Reason { code: "X", text: text.to_owned(), field };
-        let grounds = [ground("One.", None), ground("Two.", Some("email")), ground("Three.", None)];
-        let outcome = Outcome { verdict: Effect::Deny, reasons: &grounds, ..Outcome::default() };
-        let text = outcome.with_count("One.", |ground| ground.field.is_some());
+        let reason = |text: &str, field| Reason { code: "X", text: text.to_owned(), field };
+        let reasons = [reason("One.", None), reason("Two.", Some("email")), reason("Three.", None)];
+        let outcome = Outcome { verdict: Effect::Deny, reasons: &reasons, ..Outcome::default() };
+        let text = outcome.with_count("One.", |reason| reason.field.is_some());
         assert_eq!(text, "One. There is 1 more reason.");
     }
 }

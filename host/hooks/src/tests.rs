@@ -110,7 +110,7 @@ pub(crate) fn json(answer: &Answer) -> serde_json::Value {
 }
 
 /// Findings with these codes.
-pub(crate) fn grounds<'a>(codes: &[&'a str]) -> Vec<Reason<'a>> {
+pub(crate) fn reasons<'a>(codes: &[&'a str]) -> Vec<Reason<'a>> {
     codes.iter().map(|code| Reason { code, text: String::new(), field: None }).collect()
 }
 

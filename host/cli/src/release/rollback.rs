@@ -232,8 +232,8 @@ impl Rollback {
         };
         let keys = crate::signing::read_keys(&self.keys)?;
         may_sign(root, &keys, "downgrade")?;
-        let grounds = Justification { person, reason, ticket, hours: self.hours };
-        let payload = downgrade_payload(&older.envelope, from, &grounds, now)?;
+        let justification = Justification { person, reason, ticket, hours: self.hours };
+        let payload = downgrade_payload(&older.envelope, from, &justification, now)?;
         let envelope = sign(Downgrade::PAYLOAD_TYPE, &payload, &keys.iter().collect::<Vec<_>>());
         match missing(Downgrade::verify(root, &envelope, now).map(drop))? {
             None => Ok(envelope),

@@ -241,9 +241,9 @@ impl Adapter for Authzen {
                 object.text("type", &result.type_name).text("id", id);
             }
         };
-        let asked = incoming.call.payload.root().get("page").is_some();
+        let has_page = incoming.call.payload.root().get("page").is_some();
         // A list that goes on has to say where, whatever is switched off.
-        let paged = incoming.answer.page || found.next.is_some() || asked;
+        let paged = incoming.answer.page || found.next.is_some() || has_page;
         let context = incoming.answer.context;
         let list = build_object(|list| {
             if paged {

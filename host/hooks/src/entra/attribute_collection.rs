@@ -256,9 +256,9 @@ impl AttributeCollection {
 
     fn refuse(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Answer {
         let mut errors: BTreeMap<&str, String> = BTreeMap::new();
-        for ground in outcome.reasons {
+        for reason in outcome.reasons {
             let field =
-                ground.field.filter(|field| self.filled && attribute(incoming, field).is_some());
+                reason.field.filter(|field| self.filled && attribute(incoming, field).is_some());
             let Some(field) = field else {
                 return self.block(&outcome.text_or(DENIED));
             };
@@ -266,7 +266,7 @@ impl AttributeCollection {
             if !text.is_empty() {
                 text.push(' ');
             }
-            text.push_str(&ground.text);
+            text.push_str(&reason.text);
         }
         if errors.is_empty() {
             return self.block(&outcome.text_or(DENIED));

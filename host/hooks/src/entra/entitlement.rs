@@ -259,10 +259,11 @@ fn parse(mut read: JsonBody, stage: String, frame: &ParseContext<'_>) -> Result<
         catalogs
             .map(|it| Attribute { name: format!("catalog.{}", &*it.name).into(), value: it.value }),
     );
-    let mut asked = cased_members(root, &["stage", "requestType", "state", "status", "answers"]);
+    let mut action_attributes =
+        cased_members(root, &["stage", "requestType", "state", "status", "answers"]);
     let policy = cased_object(assignment, "AssignmentPolicy");
     let policies = cased_members(policy, &["id", "displayName"]).into_iter();
-    asked.extend(
+    action_attributes.extend(
         policies
             .map(|it| Attribute { name: format!("policy.{}", &*it.name).into(), value: it.value }),
     );
@@ -275,7 +276,7 @@ fn parse(mut read: JsonBody, stage: String, frame: &ParseContext<'_>) -> Result<
         action: Some(Entity {
             type_name: "assignment-request".into(),
             id: id.clone(),
-            attributes: asked,
+            attributes: action_attributes,
         }),
         requested: package_id
             .iter()
@@ -319,7 +320,7 @@ fn parse_retired(
         root,
         &["accessPackageName", "accessPackagePolicyName", "catalogId", "catalogName"],
     );
-    let asked =
+    let action_attributes =
         cased_members(root, &["event", "grantRequestCreatedDateTime", "connectedOrganizationName"]);
     // It has no id: what happened, to whom and when is the nearest.
     let when = cased_text(root, "GrantRequestCreatedDateTime").unwrap_or_default();
@@ -346,7 +347,7 @@ fn parse_retired(
         action: Some(Entity {
             type_name: "assignment-request".into(),
             id: None,
-            attributes: asked,
+            attributes: action_attributes,
         }),
         requested,
         resource: Some(Entity {

@@ -106,9 +106,9 @@ impl Adapter for Pim {
             Effect::Review => ("Approved", "The request was checked. Somebody has to approve it."),
         };
         let mut reasons: Vec<&str> = Vec::new();
-        for ground in outcome.reasons {
-            if !reasons.contains(&ground.text.as_str()) {
-                reasons.push(&ground.text);
+        for reason in outcome.reasons {
+            if !reasons.contains(&reason.text.as_str()) {
+                reasons.push(&reason.text);
             }
         }
         if reasons.is_empty() {

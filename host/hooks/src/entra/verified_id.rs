@@ -83,7 +83,7 @@ impl Adapter for VerifiedId {
 
     fn write(&self, incoming: &HookRequest, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
         if outcome.verdict > Effect::Allow {
-            let fields = outcome.reasons.iter().filter_map(|ground| ground.field);
+            let fields = outcome.reasons.iter().filter_map(|reason| reason.field);
             return Ok(failed(incoming, fields));
         }
         match outcome.changes.first() {

@@ -211,12 +211,12 @@ fn render(call: &Call, outcome: &Outcome<'_>) -> Result<Answer, RenderError> {
 /// text otherwise.
 fn deny(outcome: &Outcome<'_>, form: Option<&Entity>) -> Answer {
     let fields = form.map(|form| form.attributes.as_slice()).unwrap_or_default();
-    let field_of = |ground: &Reason<'_>| {
-        fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == ground.field)
+    let field_of = |reason: &Reason<'_>| {
+        fields.iter().map(|field| field.name.as_str()).find(|name| Some(*name) == reason.field)
     };
     let causes: Vec<_> =
-        outcome.reasons.iter().filter_map(|ground| Some((field_of(ground)?, ground))).collect();
-    let is_cause = |ground: &Reason<'_>| field_of(ground).is_some();
+        outcome.reasons.iter().filter_map(|reason| Some((field_of(reason)?, reason))).collect();
+    let is_cause = |reason: &Reason<'_>| field_of(reason).is_some();
     let text = match outcome.text {
         Some(text) => outcome.with_count(text, is_cause),
         None => outcome.text_or(DENIED),
@@ -235,15 +235,15 @@ fn deny(outcome: &Outcome<'_>, form: Option<&Entity>) -> Answer {
                 return;
             }
             error.array("errorCauses", |list| {
-                for (number, (field, ground)) in (1..).zip(&causes) {
+                for (number, (field, reason)) in (1..).zip(&causes) {
                     // The sign-in widget shows causes only, so that the last one has to say what is
                     // not shown.
                     let summary = match number == causes.len() {
-                        true => outcome.with_count(&ground.text, is_cause),
-                        false => Cow::Borrowed(&*ground.text),
+                        true => outcome.with_count(&reason.text, is_cause),
+                        false => Cow::Borrowed(&*reason.text),
                     };
                     list.object(|cause| {
-                        cause.text("errorSummary", &summary).text("reason", ground.code);
+                        cause.text("errorSummary", &summary).text("reason", reason.code);
                         // Okta's examples say `userProfile` for a progressive profile too, although
                         // its request has `userProfileUpdate`.
                         cause

@@ -181,7 +181,7 @@ fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     // A user whose description cannot be read is somebody all the same, and no client.
     let is_person = context.and_then(|context| context.get("user")).is_some_and(is_there);
     let protocol = object(context, "protocol");
-    let asked = object(protocol, "request");
+    let protocol_request = object(protocol, "request");
     let issuer = object(protocol, "issuer");
     let client = object(protocol, "client");
     let identity = object(Some(data), "identity");
@@ -192,7 +192,7 @@ fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
 
     let client_id = match string(client, "id") {
         Some(id) => Some(id),
-        None => string(asked, "client_id"),
+        None => string(protocol_request, "client_id"),
     };
     let entitlements =
         read.entitlements(&frame.settings.entitlements, Token.default_entitlements())?;
@@ -231,7 +231,7 @@ fn parse(body: &[u8], frame: &ParseContext<'_>) -> Result<Call, ParseError> {
     let requested = requested
         .map(|(name, _)| Grant { kind: GrantKind::Scope, id: name.into_owned() })
         .collect();
-    let action_attributes = members(asked, &["grant_type", "response_type"]);
+    let action_attributes = members(protocol_request, &["grant_type", "response_type"]);
 
     Ok(Call {
         correlation,

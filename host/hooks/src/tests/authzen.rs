@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::requests::tell;
-use super::{SETTINGS, frame, golden, grounds, in_order, json, post, posted, text};
+use super::{SETTINGS, frame, golden, in_order, json, post, posted, reasons, text};
 use crate::HookKind::Authzen;
 use crate::{
     AnswerParts, HookRequest, HookSettings, OnFailure, Outcome, Parsed, RenderError,
@@ -475,7 +475,7 @@ fn context_and_page_are_left_out_where_they_are_switched_off() {
         [(Effect::Allow, r#"{"decision":true}"#), (Effect::Deny, r#"{"decision":false}"#)]
     {
         let outcome =
-            Outcome { verdict, text: Some("No."), reasons: &grounds(&["A"]), ..Outcome::default() };
+            Outcome { verdict, text: Some("No."), reasons: &reasons(&["A"]), ..Outcome::default() };
         let answer = write(Authzen, &incoming, &outcome).unwrap();
         assert_eq!(text(&answer), whole);
         let reference =
@@ -526,7 +526,7 @@ fn decisions_are_as_ever() {
                 changes,
                 text,
                 language: "de",
-                reasons: &grounds(&["A_CODE", "B_CODE"]),
+                reasons: &reasons(&["A_CODE", "B_CODE"]),
                 reference: None,
             },
         )

@@ -140,7 +140,7 @@ fn set(target: Target, path: &str, value: &str) -> Change {
     Change::Set { target, path: path.into(), value: value.into() }
 }
 
-fn ground<'a>(text: &str, field: Option<&'a str>) -> Reason<'a> {
+fn reason<'a>(text: &str, field: Option<&'a str>) -> Reason<'a> {
     Reason { code: "X", text: text.to_owned(), field }
 }
 
@@ -547,14 +547,14 @@ fn answers_are_as_ever() {
     tell("collection-submit", "modify", &Outcome { changes: &known, ..allow });
     let badge = "extension_7c1d5a520f3e4d0a9b385f1a2c9e4b77_badge";
     let fields = [
-        ground("Kein Ort.", Some("city")),
-        ground("Zu kurz.", Some(badge)),
-        ground("Gibt es nicht.", Some(badge)),
+        reason("Kein Ort.", Some("city")),
+        reason("Zu kurz.", Some(badge)),
+        reason("Gibt es nicht.", Some(badge)),
     ];
     tell("collection-submit", "errors", &Outcome { reasons: &fields, ..deny });
-    // One ground that is about the whole, or about nothing on the form: going back to the form would not help.
+    // One reason that is about the whole, or about nothing on the form: going back to the form would not help.
     for field in [None, Some("street")] {
-        let fields = [ground("Kein Ort.", Some("city")), ground("Geht nicht.", field)];
+        let fields = [reason("Kein Ort.", Some("city")), reason("Geht nicht.", field)];
         tell("collection-submit", "deny-several", &Outcome { reasons: &fields, ..deny });
     }
     for credential in [
@@ -567,11 +567,11 @@ fn answers_are_as_ever() {
         let changes = [Change::Credential(credential)];
         tell("password", credential.name(), &Outcome { changes: &changes, ..allow });
     }
-    let fields = [ground("x", Some("dateOfBirth")), ground("y", Some("nothing"))];
+    let fields = [reason("x", Some("dateOfBirth")), reason("y", Some("nothing"))];
     tell("verified-id", "failed", &Outcome { reasons: &fields, ..deny });
-    let (automatic, grounds) = (
+    let (automatic, reasons) = (
         [Change::AutoApprove],
-        [ground("Ticket fehlt.", None), ground("Schulung abgelaufen.", None)],
+        [reason("Ticket fehlt.", None), reason("Schulung abgelaufen.", None)],
     );
     tell("pim-group", "auto-approve", &Outcome { changes: &automatic, ..allow });
     tell(
@@ -579,7 +579,7 @@ fn answers_are_as_ever() {
         "review",
         &Outcome { verdict: Effect::Review, changes: &automatic, ..Outcome::default() },
     );
-    tell("pim-azure", "reasons", &Outcome { reasons: &grounds, ..deny });
+    tell("pim-azure", "reasons", &Outcome { reasons: &reasons, ..deny });
     let approvers =
         [Change::RequireApprovers(vec!["2f9d7a10-5c3b".into(), "07fc263f-6655".into()])];
     tell("entitlement-approval", "approvers", &Outcome { changes: &approvers, ..allow });

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::requests::tell;
-use super::{SETTINGS, golden, grounds, json, post, text};
+use super::{SETTINGS, golden, json, post, reasons, text};
 use crate::HookKind::Generic;
 use crate::{
     Answer, HookRequest, HookSettings, Mapping, MappingSource, Outcome, Parsed, RecordRef,
@@ -70,7 +70,7 @@ fn say(verdict: Effect, changes: &[Change]) -> Result<Answer, RenderError> {
         changes,
         text: Some("Nein: \"so\" nicht.\\"),
         language: "de",
-        reasons: &grounds(&["A", "B"]),
+        reasons: &reasons(&["A", "B"]),
         reference: None,
     };
     write(Generic, &ask(BODY), &outcome)
@@ -278,7 +278,7 @@ proptest! {
         let body = json!({"interaction": id, "user": {"id": "a"}}).to_string();
         let incoming = ask(&body);
         let codes = [code.as_str()];
-        let outcome = Outcome { verdict: Effect::Deny, text: told.as_deref(), reasons: &grounds(&codes), ..Outcome::default() };
+        let outcome = Outcome { verdict: Effect::Deny, text: told.as_deref(), reasons: &reasons(&codes), ..Outcome::default() };
         let answer = json(&write(Generic, &incoming, &outcome).unwrap());
         let line = format!("deny: {} ({code}) {{}}", told.clone().unwrap_or_default());
         prop_assert_eq!(answer, json!({"result": {"allowed": false, "why": told, "line": line}, "codes": [code]}));

@@ -14,7 +14,7 @@ proptest! {
     #[test]
     fn no_patch_fails_at_okta_and_all_do_what_was_asked(
         request in request(),
-        asked in prop::collection::vec(asked(), 0..5),
+        asked in prop::collection::vec(any_change(), 0..5),
     ) {
         let changes: Vec<Change> = asked.iter().map(Asked::change).collect();
         let call = incoming(HookKind::OktaToken, &request.to_string());
@@ -319,7 +319,7 @@ impl Asked {
     }
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn any_change() -> impl Strategy<Value = Asked> {
     let target = prop::sample::select(vec![Target::IdToken, Target::AccessToken]);
     let inner = prop::collection::vec(prop::sample::select(vec!["0", "1", "-", "x"]), 0..3);
     let path = (claim_name(), inner).prop_map(|(claim, inner)| {

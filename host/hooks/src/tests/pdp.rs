@@ -4,7 +4,7 @@ use portcullis_model::{Cause, Change, Effect, Statement};
 use serde_json::json;
 
 use super::requests::tell;
-use super::{SETTINGS, golden, grounds, in_order, json, post, posted, text};
+use super::{SETTINGS, golden, in_order, json, post, posted, reasons, text};
 use crate::HookKind::PingPdp;
 use crate::{
     BatchContext, HookRequest, HookSettings, Outcome, Parsed, RecordRef, ShortCircuit,
@@ -191,7 +191,7 @@ fn decisions_are_as_ever() {
             changes: &changes,
             text: Some("Not now."),
             language: "en",
-            reasons: &grounds(&["A", "B"]),
+            reasons: &reasons(&["A", "B"]),
             reference: None,
         };
         let answer = write(PingPdp, &incoming, &outcome).unwrap();

@@ -206,19 +206,19 @@ fn registrations_are_answered_in_the_words_of_their_form() {
     let null = self_service.replace("\"self.service.registration\"", "null");
     assert_eq!(text(&allow(&null)), text(&allow(self_service)));
 
-    let ground = |code, text: &str, field| Reason { code, text: text.into(), field };
-    let grounds = [
-        ground("DOMAIN", "Only \"agency.example\" may register.", Some("email")),
-        ground("NAME", "A name is missing.", Some("lastName")),
-        ground("GENERAL", "Not today.", None),
-        ground("FOREIGN", "Nobody filled this in.", Some("data.userProfile.password\n")),
-        ground("NUMBER", "Four digits.", Some("employeeNumber")),
+    let reason = |code, text: &str, field| Reason { code, text: text.into(), field };
+    let reasons = [
+        reason("DOMAIN", "Only \"agency.example\" may register.", Some("email")),
+        reason("NAME", "A name is missing.", Some("lastName")),
+        reason("GENERAL", "Not today.", None),
+        reason("FOREIGN", "Nobody filled this in.", Some("data.userProfile.password\n")),
+        reason("NUMBER", "Four digits.", Some("employeeNumber")),
     ];
     let outcome = Outcome {
         verdict: Effect::Deny,
         changes: &changes,
         text: Some("Please look again."),
-        reasons: &grounds,
+        reasons: &reasons,
         ..Outcome::default()
     };
     let deny =

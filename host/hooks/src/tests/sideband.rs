@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::requests::tell;
-use super::{SETTINGS, golden, grounds, json, post, posted, text};
+use super::{SETTINGS, golden, json, post, posted, reasons, text};
 use crate::HookKind::PingSideband;
 use crate::{Answer, HookRequest, Outcome, RenderError, RenderErrorKind, write};
 
@@ -201,7 +201,7 @@ fn answers_are_as_ever() {
                 verdict,
                 text: Some("Nein: \"4b\"."),
                 language: "de",
-                reasons: &grounds(&["WARD"]),
+                reasons: &reasons(&["WARD"]),
                 reference: None,
                 changes: &[],
             };

@@ -14,17 +14,17 @@ use crate::{
 /// Everything that the platform gets for a denial with two reasons.
 fn denied(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
     let fields = [Some("email"), None];
-    let ground = |(text, field): (&str, Option<&'static str>)| Reason {
+    let reason = |(text, field): (&str, Option<&'static str>)| Reason {
         code: "X",
         text: text.to_owned(),
         field,
     };
-    let grounds: Vec<_> = [FIRST, SECOND].into_iter().zip(fields).map(ground).collect();
+    let reasons: Vec<_> = [FIRST, SECOND].into_iter().zip(fields).map(reason).collect();
     let outcome = Outcome {
         verdict: Effect::Deny,
         text: Some(FIRST),
         language: "en",
-        reasons: &grounds,
+        reasons: &reasons,
         changes: &[],
         reference: HelpDeskReference::parse(REFERENCE).ok(),
     };

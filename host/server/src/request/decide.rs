@@ -265,7 +265,7 @@ fn combine_results<'a>(
         Some((tag, Reason { code: &finding.code, text, field }))
     };
     // Of what stops nobody, one text is enough.
-    let most = if combined.verdict > Effect::Allow { portcullis_hooks::MAX_GROUNDS } else { 1 };
+    let most = if combined.verdict > Effect::Allow { portcullis_hooks::MAX_REASONS } else { 1 };
     let (tags, reasons): (Vec<_>, _) =
         combined.reasons.iter().filter_map(reason).take(most).unzip();
     Ok((combined, reasons, tags.first().copied().unwrap_or_default()))

@@ -15,15 +15,15 @@ use crate::json_body::{object, spelled, spelling, string};
 use crate::{Batch, ParseContext, ParseError, Parsed, ShortCircuit, UnparsedItem};
 
 /// An attribute of a query, with the values that are asked about.
-struct Asked {
+struct QueriedAttribute {
     name: String,
     values: Vec<String>,
 }
 
 /// Reads a query: one question for each combination, in the order of the values.
 pub(super) fn read(document: &Document, frame: &ParseContext<'_>) -> Result<Parsed, ParseError> {
-    let asked = attributes(document.root())?;
-    let query = combinations(&asked);
+    let queried = attributes(document.root())?;
+    let query = combinations(&queried);
     let context = object(Some(document.root()), "context");
     let items = query.iter().enumerate().map(|(number, combination)| {
         let body = request(context, combination);
@@ -76,7 +76,7 @@ pub(super) fn answer(answers: &[Vec<u8>], query: &[Vec<(String, String)>]) -> An
 }
 
 /// The attributes of a query: at least one, each once and with values.
-fn attributes(root: Value<'_>) -> Result<Vec<Asked>, ParseError> {
+fn attributes(root: Value<'_>) -> Result<Vec<QueriedAttribute>, ParseError> {
     let refuse = |detail: &'static str| ParseError {
         cause: Cause::SchemaMismatch,
         detail: detail.into(),
@@ -84,12 +84,12 @@ fn attributes(root: Value<'_>) -> Result<Vec<Asked>, ParseError> {
     };
     let items =
         root.get("query").filter(|query| query.is_array()).ok_or_else(|| refuse("query"))?;
-    let mut asked: Vec<Asked> = Vec::new();
+    let mut queried: Vec<QueriedAttribute> = Vec::new();
     let mut combinations = 1_usize;
     for item in items.elements() {
         let name = string(Some(item), "attribute").filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| refuse("query.attribute"))?;
-        if asked.iter().any(|earlier| earlier.name == name) {
+        if queried.iter().any(|earlier| earlier.name == name) {
             return Err(refuse("query.attribute, of which one is there twice"));
         }
         let values = item.get("values").into_iter().flat_map(Value::elements);
@@ -102,17 +102,17 @@ fn attributes(root: Value<'_>) -> Result<Vec<Asked>, ParseError> {
         if combinations > MOST_REQUESTS {
             return Err(refuse("query.values, of which there may be 256 combinations"));
         }
-        if asked.len() == MAX_ATTRIBUTES {
+        if queried.len() == MAX_ATTRIBUTES {
             return Err(refuse("query, of which there may be 32 attributes"));
         }
-        asked.push(Asked { name, values });
+        queried.push(QueriedAttribute { name, values });
     }
-    if asked.is_empty() { Err(refuse("query")) } else { Ok(asked) }
+    if queried.is_empty() { Err(refuse("query")) } else { Ok(queried) }
 }
 
 /// Every combination, the last attribute's values changing first.
-fn combinations(asked: &[Asked]) -> Vec<Vec<(String, String)>> {
-    asked.iter().fold(vec![Vec::new()], |so_far, Asked { name, values }| {
+fn combinations(queried: &[QueriedAttribute]) -> Vec<Vec<(String, String)>> {
+    queried.iter().fold(vec![Vec::new()], |so_far, QueriedAttribute { name, values }| {
         let longer = |combination: &Vec<(String, String)>| {
             let with = |value: &String| {
                 let mut longer = combination.clone();
@@ -132,13 +132,14 @@ fn request(context: Option<Value<'_>>, combination: &[(String, String)]) -> Stri
     build_object(|request| {
         for name in ["domain", "action", "service", "identityProvider"] {
             let own = spelled(context, name);
-            let asked = combination.iter().find(|(asked, _)| asked.eq_ignore_ascii_case(name));
-            if let Some(said) = own.or_else(|| asked.map(|(_, value)| value.clone())) {
+            let queried =
+                combination.iter().find(|(queried, _)| queried.eq_ignore_ascii_case(name));
+            if let Some(said) = own.or_else(|| queried.map(|(_, value)| value.clone())) {
                 request.text(name, &said);
             }
         }
         let kept = object(context, "attributes").into_iter().flat_map(Value::members);
-        let kept = kept.filter(|(name, _)| combination.iter().all(|(asked, _)| asked != name));
+        let kept = kept.filter(|(name, _)| combination.iter().all(|(queried, _)| queried != name));
         request.object("attributes", |attributes| {
             for (name, value) in kept {
                 attributes.json(&name, value.raw());
