@@ -30,7 +30,7 @@ pub struct Outcome {
     /// The name of its settings.
     pub settings: String,
     /// The hook kind and the clock of the call, where one was made.
-    pub asked: Option<(&'static str, Millis)>,
+    pub call: Option<(&'static str, Millis)>,
     /// What differs from what is expected; nothing where it passed.
     pub differences: Vec<String>,
     /// What came.
@@ -121,7 +121,7 @@ impl Report {
         let mut text = format!("# {}\n", self.suite);
         for outcome in &self.outcomes {
             let _ = writeln!(text, "\n## {}\n", outcome.name);
-            if let Some((hook, received)) = outcome.asked {
+            if let Some((hook, received)) = outcome.call {
                 let _ = writeln!(text, "    call     {hook} at {}", time_text(received));
             }
             if !outcome.settings.is_empty() {

@@ -118,13 +118,13 @@ fn outcome(case: &Case, (said, spent): (Actual, Duration), terms: &TestLimits<'_
         }
         _ => None,
     };
-    let asked =
+    let call =
         case.question.as_ref().map(|question| (question.call().hook, question.call().received));
     let differences = case.expect.differences(&said);
     Outcome {
         name: case.name.clone(),
         settings: case.settings.clone(),
-        asked,
+        call,
         differences,
         actual: said,
         explanation,

@@ -18,7 +18,7 @@ use crate::exit::{CliError, CliResult, Format};
 #[derive(Args)]
 pub struct Bench {
     #[command(flatten)]
-    asked: CallArguments,
+    call: CallArguments,
     /// How long to measure, in milliseconds; at most 60,000.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     milliseconds: u64,
@@ -29,7 +29,7 @@ pub struct Bench {
 impl Bench {
     /// Does it.
     pub fn run(self) -> CliResult {
-        let prompt = self.asked.prepare()?;
+        let prompt = self.call.prepare()?;
         let TestCall::Evaluate(incoming) = &prompt.question else {
             return Err(CliError::configuration(
                 "a search cannot be measured; give a payload that asks about one candidate",

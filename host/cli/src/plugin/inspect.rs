@@ -53,7 +53,7 @@ impl Inspect {
             Format::Json => print(json!({
                 "digest": inspection.digest.to_string(), "bytes": inspection.bytes, "memory_bytes": inspection.memory_bytes,
                 "imports": inspection.imports, "exports": inspection.exports, "searches": inspection.searches,
-                "manifest": manifest.as_ref().map(asked),
+                "manifest": manifest.as_ref().map(requirements),
             })),
         }
         Ok(())
@@ -79,7 +79,7 @@ fn asks(manifest: &Manifest) -> String {
     )
 }
 
-fn asked(manifest: &Manifest) -> serde_json::Value {
+fn requirements(manifest: &Manifest) -> serde_json::Value {
     json!({
         "id": manifest.id, "version": manifest.version, "serial": manifest.serial, "hooks": manifest.hooks,
         "reads": manifest.reads.paths(), "effects": effects(manifest), "changes": changes(manifest),

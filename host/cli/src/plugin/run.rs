@@ -20,7 +20,7 @@ use crate::hook::kinds;
 #[derive(Args)]
 pub struct Run {
     #[command(flatten)]
-    pub asked: CallArguments,
+    pub call: CallArguments,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -128,7 +128,7 @@ impl Prompt {
 impl Run {
     /// Does it.
     pub fn run(self) -> CliResult {
-        let prompt = self.asked.prepare()?;
+        let prompt = self.call.prepare()?;
         let terms = test_terms(&prompt.manifest);
         let call = prompt.question.call();
         // The first call of a sandbox pays for what later ones find done.

@@ -99,8 +99,9 @@ impl Replicas {
             .map_err(CliError::host)?;
         let ask = |host: &Uri| {
             let status = runtime.block_on(async {
-                let asked = tokio::time::timeout(PATIENCE, status(host, self.ca.as_deref())).await;
-                asked.unwrap_or_else(|_| Err("the host does not answer".to_owned()))
+                let answered =
+                    tokio::time::timeout(PATIENCE, status(host, self.ca.as_deref())).await;
+                answered.unwrap_or_else(|_| Err("the host does not answer".to_owned()))
             });
             Replica::of(host, set, digest, status)
         };
