@@ -102,7 +102,7 @@ pub use config::{
 pub use error::{ConfigError, StartError};
 pub use http::listener::Listener;
 pub use http::sockets::{HookSocket, Passed, Sockets};
-pub use loading::self_test::{SelfTestError as SelfTestFailed, test_terms};
+pub use loading::self_test::{SelfTestError, test_terms};
 pub use loading::{
     DigestCache, FileIndex, RejectedComponent, RejectedComponents, ReleaseError, SourceFiles,
     check_capabilities, check_source,
@@ -111,7 +111,7 @@ pub use logging::log_writer::LogWriter;
 pub use net::tls::TlsConfig;
 pub use platform_calls::decryption::DecryptionConfig;
 pub use platform_calls::resume::config::ResumeConfig;
-pub use runtime::break_glass_thread::Watch as BreakGlassWatch;
+pub use runtime::break_glass_thread::BreakGlassThread;
 pub use runtime::maintenance::{Maintenance, Reload};
 pub use runtime::prepared::{FallbackRelease, RefusedFallback, StartupCheck, trusted_by};
 pub use runtime::startup::{Outcome, Running, Startup};

@@ -20,7 +20,7 @@ mod status;
 mod unenforced;
 mod verify;
 
-use crate::trust::view::Trusted;
+use crate::trust::view::TrustView;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use portcullis_trust::{
 use crate::bindings::generation::Generation;
 use crate::config::HookConfig;
 use crate::observe::progress::Progress;
-use crate::trust::view::Against;
+use crate::trust::view::TrustSnapshot;
 
 pub use crate::fs::folder::DigestCache;
 pub use checks::{SourceFiles, check_binding, check_capabilities, check_source, promoted};
@@ -145,7 +145,7 @@ impl ReleaseFiles {
     /// The first problem.
     pub fn prepare(
         &self,
-        trusted: &Trusted<'_>,
+        trusted: &TrustView<'_>,
         hooks: &[HookConfig],
         engine: &Engine,
         now: Millis,
@@ -160,7 +160,7 @@ impl ReleaseFiles {
     /// Every problem, never none, in the order of the checks.
     pub fn prepare_all(
         &self,
-        trusted: &Trusted<'_>,
+        trusted: &TrustView<'_>,
         hooks: &[HookConfig],
         engine: &Engine,
         now: Millis,
@@ -175,7 +175,7 @@ impl ReleaseFiles {
 
     fn prepare_release(
         &self,
-        trusted: &Trusted<'_>,
+        trusted: &TrustView<'_>,
         hooks: &[HookConfig],
         engine: &Engine,
         now: Millis,
@@ -198,7 +198,7 @@ impl ReleaseFiles {
             activation,
             root: root.version,
             verified: at,
-            trust_snapshot: Arc::new(Against::new(trusted)),
+            trust_snapshot: Arc::new(TrustSnapshot::new(trusted)),
             hooks,
             stops: Arc::default(),
             left_out,
@@ -236,7 +236,7 @@ impl ReleaseFiles {
     /// The reason that keeps the files from being taken at the next start.
     pub fn recheck(
         &self,
-        trusted: &Trusted<'_>,
+        trusted: &TrustView<'_>,
         active: &Generation,
     ) -> Result<ReleaseSet, ReleaseError> {
         let refused = |refusal| ReleaseError::Refused { plugin: None, refusal };

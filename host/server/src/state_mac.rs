@@ -12,17 +12,17 @@ use serde::Serialize;
 
 /// Authenticates files of the host.
 #[derive(Clone)]
-pub struct Seal(hmac::Key);
+pub struct StateMac(hmac::Key);
 
-impl Seal {
+impl StateMac {
     /// Derives the key.
     pub fn new(sealing: &SymmetricKey) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(sealing.expose());
         Ok(Self(hmac::Key::from(extracted.expand(&[LABEL], hmac::HMAC_SHA256)?)))
     }
 
-    /// Reads what was written by [`close`](Self::close); the error says what is wrong with it.
-    pub fn open<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
+    /// Reads what was written by [`authenticate`](Self::authenticate); the error says what is wrong with it.
+    pub fn verify<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
         let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is truncated")?;
         let tag = tag
@@ -37,7 +37,7 @@ impl Seal {
     }
 
     /// One line of JSON, and one that authenticates it.
-    pub fn close<T: Serialize>(&self, value: &T) -> io::Result<Vec<u8>> {
+    pub fn authenticate<T: Serialize>(&self, value: &T) -> io::Result<Vec<u8>> {
         let mut text = serde_json::to_string(value)?;
         let tag = hmac::sign(&self.0, text.as_bytes());
         text.push('\n');

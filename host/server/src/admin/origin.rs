@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use hyper::Request;
 
-    fn asked(target: &str, fields: &[(&str, &str)]) -> Option<u16> {
+    fn rejection(target: &str, fields: &[(&str, &str)]) -> Option<u16> {
         let mut request = Request::get(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -82,9 +82,9 @@ mod tests {
             "metrics.hospital.example:8601",
             "Metrics.Hospital.Example.",
         ] {
-            assert_eq!(asked("/status", &[("host", host)]), None, "{host}");
+            assert_eq!(rejection("/status", &[("host", host)]), None, "{host}");
         }
-        assert_eq!(asked("/status", &[]), None);
+        assert_eq!(rejection("/status", &[]), None);
         for host in [
             "evil.example",
             "evil.example:8601",
@@ -98,15 +98,16 @@ mod tests {
             "a b",
             "",
         ] {
-            assert_eq!(asked("/status", &[("host", host)]), Some(421), "{host}");
+            assert_eq!(rejection("/status", &[("host", host)]), Some(421), "{host}");
         }
-        let absolute = asked("http://evil.example/status", &[("host", "127.0.0.1")]);
+        let absolute = rejection("http://evil.example/status", &[("host", "127.0.0.1")]);
         assert_eq!(absolute, Some(421), "the target counts, not the field");
     }
 
     #[test]
     fn pages_of_other_origins_are_not_answered() {
-        let from = |origin: &str| asked("/status", &[("host", "127.0.0.1"), ("origin", origin)]);
+        let from =
+            |origin: &str| rejection("/status", &[("host", "127.0.0.1"), ("origin", origin)]);
         for own in ["http://127.0.0.1:8601", "http://localhost", "http://metrics.hospital.example"]
         {
             assert_eq!(from(own), None, "{own}");

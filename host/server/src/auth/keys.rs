@@ -193,12 +193,12 @@ impl Keys {
     }
 
     /// Looks for newer keys if that is due, or if `asked`. Waits for nothing.
-    pub fn refresh_if_due(self: &Arc<Self>, asked: bool) {
+    pub fn refresh_if_due(self: &Arc<Self>, is_requested: bool) {
         let mut looks = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         // A clock that was ahead at the last look and is right again must not put the next one off.
         let is_due = now >= looks.due || looks.due.0 > now.0.saturating_add(FRESH_MS);
-        if looks.running().is_none() && (asked || is_due) {
+        if looks.running().is_none() && (is_requested || is_due) {
             self.start_fetch(&mut looks, true);
         }
     }

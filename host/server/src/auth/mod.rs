@@ -116,11 +116,11 @@ impl Authenticator {
 
     /// Reads secrets again that have changed, or all if `asked`. What is wrong changes nothing and is given back; a set that changed is
     /// told to the log.
-    pub fn reload(&self, hook: &str, asked: bool) -> Vec<StartError> {
+    pub fn reload(&self, hook: &str, is_requested: bool) -> Vec<StartError> {
         let mut wrong = Vec::new();
         for way in &self.methods {
             let Some(Credential::Secret(secrets)) = &way.credential else { continue };
-            match secrets.reload(asked) {
+            match secrets.reload(is_requested) {
                 Ok(Some(count)) => {
                     tracing::info!(
                         hook,

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{Identity, only_value};
 use crate::error::StartError;
-use crate::fs::watch::Watch;
+use crate::fs::replaceable::ReplaceableFiles;
 use crate::start_problems::{CALLER_PASSWORD, CALLER_SECRET, StartProblems, key_file};
 
 /// Secrets, any of which proves a caller.
@@ -26,7 +26,7 @@ pub struct Secrets {
     form: Form,
     identity: Identity,
     files: Vec<PathBuf>,
-    watch: Watch,
+    watch: ReplaceableFiles,
     accepted: ArcSwap<Vec<Digest>>,
 }
 
@@ -50,7 +50,7 @@ impl Secrets {
     }
 
     fn load(form: Form, identity: Identity, files: Vec<PathBuf>) -> Result<Self, StartError> {
-        let watch = Watch::new(files.clone());
+        let watch = ReplaceableFiles::new(files.clone());
         let accepted = ArcSwap::from_pointee(read(&form, &files)?);
         Ok(Self { form, identity, files, watch, accepted })
     }
@@ -69,8 +69,8 @@ impl Secrets {
     }
 
     /// Reads the files again if they have changed, or if `asked`. Gives how many secrets are in force now, where that is another set.
-    pub fn reload(&self, asked: bool) -> Result<Option<usize>, StartError> {
-        if !self.watch.changed() && !asked {
+    pub fn reload(&self, is_requested: bool) -> Result<Option<usize>, StartError> {
+        if !self.watch.changed() && !is_requested {
             return Ok(None);
         }
         let fresh = read(&self.form, &self.files)?;

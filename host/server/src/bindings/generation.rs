@@ -18,7 +18,7 @@ use crate::bindings::candidate::cohort::DEPARTMENT;
 use crate::bindings::candidate::{self, CandidateBinding};
 use crate::config::HookConfig;
 use crate::observe::metrics::BindingMetrics;
-use crate::trust::view::Against;
+use crate::trust::view::TrustSnapshot;
 use crate::worker_pool::WorkerPool;
 
 /// One release set in force.
@@ -41,7 +41,7 @@ pub struct Generation {
     /// The moment that it was verified at.
     pub verified: Millis,
     /// The trust state against which it was verified.
-    pub trust_snapshot: Arc<Against>,
+    pub trust_snapshot: Arc<TrustSnapshot>,
     /// Hook's place in the configuration → its bindings.
     pub hooks: Vec<Bindings>,
     /// How often something in it was stopped.

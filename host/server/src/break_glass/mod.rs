@@ -33,7 +33,7 @@ use crate::config::Config;
 use crate::fs::file_worker::{FileWorker, FileWorkers, POLL_LIMIT};
 use crate::fs::late_read::{LateRead, unchanged};
 use crate::recorder::pending_records::PendingRecords;
-use crate::state_mac::Seal;
+use crate::state_mac::StateMac;
 use crate::trust::state::Learned;
 pub use active_override::{ActiveOverride, Place, Places, current};
 pub use ring::{RING_CAUSE, is_recorded, recovered};
@@ -62,7 +62,7 @@ pub struct BreakGlassContext<'a> {
 
 /// The documents that were opened here.
 pub struct BreakGlassState {
-    mac: Seal,
+    mac: StateMac,
     file: PathBuf,
     /// The host's own folder, held open: the list is written there and nowhere else.
     state_folder: Option<Arc<HeldFolder>>,
@@ -97,10 +97,10 @@ struct State {
 
 impl BreakGlassState {
     /// Reads what was opened before. A file that is not ours is not believed: then what the log and the emergency ring know remains.
-    pub fn new(state: &Path, home: Option<&Arc<HeldFolder>>, seal: Seal) -> Self {
+    pub fn new(state: &Path, home: Option<&Arc<HeldFolder>>, mac: StateMac) -> Self {
         let file = state.join(LIST);
         let book = match read_bounded(&file, MAX_LIST_BYTES) {
-            Ok(bytes) => seal.open(&bytes).unwrap_or_else(|why| {
+            Ok(bytes) => mac.verify(&bytes).unwrap_or_else(|why| {
                 tracing::error!(
                     file = %file.display(),
                     why,
@@ -113,7 +113,7 @@ impl BreakGlassState {
             Err(_) => OpenedDocuments::default(),
         };
         Self {
-            mac: seal,
+            mac,
             file,
             state_folder: home.cloned(),
             state: Mutex::new(State { documents: book, ..State::default() }),

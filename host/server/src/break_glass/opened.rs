@@ -64,7 +64,7 @@ impl BreakGlassState {
         let place =
             self.state_folder.as_ref().map_or_else(|| self.file.clone(), |home| home.at(LIST));
         let written =
-            self.mac.close(&state.documents).and_then(|bytes| write_durably(&place, &bytes));
+            self.mac.authenticate(&state.documents).and_then(|bytes| write_durably(&place, &bytes));
         if let Err(error) = &written {
             tracing::error!(
                 %error,

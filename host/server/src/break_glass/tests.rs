@@ -16,8 +16,8 @@ fn a_document_that_was_withdrawn_while_a_look_hung_opens_nothing() {
     for name in ["stays.open.json", "withdrawn.open.json"] {
         fs::write(path.join(name), opening).unwrap();
     }
-    let seal = Seal::new(&SymmetricKey::from_bytes([7; 32])).unwrap();
-    let break_glass = BreakGlassState::new(home.path(), None, seal);
+    let mac = StateMac::new(&SymmetricKey::from_bytes([7; 32])).unwrap();
+    let break_glass = BreakGlassState::new(home.path(), None, mac);
     let worker = FileWorker::new("test", Duration::from_secs(60));
     let (go_on, waits) = channel::<()>();
     let (read, has_read) = channel();

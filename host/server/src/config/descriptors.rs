@@ -19,7 +19,7 @@ pub struct DescriptorBudget {
     /// The limit of this process.
     pub limit: usize,
     /// Connections that were asked for.
-    pub asked: usize,
+    pub requested: usize,
     /// Connections that fit.
     pub connections: usize,
     /// Calls that the host may make at once itself.
@@ -55,26 +55,26 @@ impl DescriptorBudget {
 
     fn share(
         limit: usize,
-        asked: usize,
+        requested: usize,
         outbound: usize,
         others: usize,
     ) -> Result<Self, StartError> {
-        let needed = asked.saturating_add(others);
-        let connections = asked.min(limit.saturating_sub(others));
-        if connections < asked.min(MIN_CONNECTIONS) {
-            let least = asked.min(MIN_CONNECTIONS).saturating_add(others);
+        let needed = requested.saturating_add(others);
+        let connections = requested.min(limit.saturating_sub(others));
+        if connections < requested.min(MIN_CONNECTIONS) {
+            let least = requested.min(MIN_CONNECTIONS).saturating_add(others);
             return Err(StartError::Descriptors { limit, least, needed });
         }
-        Ok(Self { limit, asked, connections, outbound, needed })
+        Ok(Self { limit, requested, connections, outbound, needed })
     }
 
     /// Returns what an operator should know and do: nothing where everything fits.
     pub fn warning(&self) -> Option<String> {
-        (self.connections < self.asked).then(|| {
+        (self.connections < self.requested).then(|| {
             format!(
                 "listen.max_connections is {}, but the host can serve only {}: it would need {} \
                  file descriptors, and its limit is {}. {}",
-                self.asked,
+                self.requested,
                 self.connections,
                 self.needed,
                 self.limit,
@@ -118,8 +118,8 @@ const MAX_OUTBOUND: usize = 256;
 mod tests {
     use super::*;
 
-    fn share(limit: usize, asked: usize) -> Result<DescriptorBudget, StartError> {
-        DescriptorBudget::share(limit, asked, 16, 150)
+    fn share(limit: usize, requested: usize) -> Result<DescriptorBudget, StartError> {
+        DescriptorBudget::share(limit, requested, 16, 150)
     }
 
     #[test]

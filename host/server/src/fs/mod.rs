@@ -8,4 +8,4 @@ pub mod file_worker;
 pub mod folder;
 pub mod late_read;
 pub mod release_paths;
-pub mod watch;
+pub mod replaceable;

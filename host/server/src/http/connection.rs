@@ -44,13 +44,13 @@ pub struct Connection<S> {
     /// What was read before it was known what is spoken.
     prefix: Bytes,
     pending: PendingResponses,
-    watch: Watch,
+    watch: ProtocolWatch,
     /// Runs while the peer does not read.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 /// The part of the incoming bytes that is watched.
-pub enum Watch {
+pub enum ProtocolWatch {
     /// The heads of HTTP/1.1.
     Http1(http1_watch::Shared),
     /// The frames of HTTP/2, and the calls that came in them.
@@ -98,7 +98,7 @@ impl<S> Connection<S> {
             socket: TokioIo::new(socket),
             prefix: said,
             pending: outbox,
-            watch: Watch::Http1(watch),
+            watch: ProtocolWatch::Http1(watch),
             stall: None,
         }
     }
@@ -110,7 +110,7 @@ impl<S> Connection<S> {
         (intake, activity): (Rc<Intake>, ActivityTracker),
         said: &[u8],
     ) -> Self {
-        let watch = Watch::Http2(FrameGate::new(intake, said), activity);
+        let watch = ProtocolWatch::Http2(FrameGate::new(intake, said), activity);
         Self {
             socket: TokioIo::new(socket),
             prefix: Bytes::new(),
@@ -153,8 +153,10 @@ impl<S: AsyncRead + Unpin> Read for Connection<S> {
         }
         let Self { socket, watch, .. } = &mut *self;
         match watch {
-            Watch::Http1(watch) => poll_watched(socket, context, buffer, watch),
-            Watch::Http2(gate, activity) => poll_gated(socket, context, buffer, (gate, activity)),
+            ProtocolWatch::Http1(watch) => poll_watched(socket, context, buffer, watch),
+            ProtocolWatch::Http2(gate, activity) => {
+                poll_gated(socket, context, buffer, (gate, activity))
+            }
         }
     }
 }
@@ -253,8 +255,8 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.pending.delivered();
             match &self.watch {
-                Watch::Http1(watch) => watch.flushed(),
-                Watch::Http2(_, activity) => activity.flushed(),
+                ProtocolWatch::Http1(watch) => watch.flushed(),
+                ProtocolWatch::Http2(_, activity) => activity.flushed(),
             }
         }
         self.with_write_timeout(flushed, context)
@@ -265,7 +267,7 @@ impl<S: AsyncWrite + Unpin> Write for Connection<S> {
     }
 }
 
-impl Watch {
+impl ProtocolWatch {
     fn withholds(&self, bytes: &[u8]) -> bool {
         matches!(self, Self::Http1(watch) if watch.discards(bytes))
     }

@@ -3,7 +3,7 @@
 //! Invariant: a candidate of a binding that enforces must be able to take its place: its hook kind, what it emits and what its binding says
 //! instead are checked as if it enforced, also where it is only a shadow, so that nothing new is found out when it is promoted.
 
-use crate::trust::view::Trusted;
+use crate::trust::view::TrustView;
 use std::sync::Arc;
 
 use portcullis_engine::Engine;
@@ -29,7 +29,7 @@ pub struct CandidateSource<'a> {
 /// Makes a candidate ready.
 pub fn prepare_candidate(
     found: &ReleaseFiles,
-    trusted: &Trusted<'_>,
+    trusted: &TrustView<'_>,
     live: &Binding,
     hook: &HookConfig,
     tried: &CandidateSource<'_>,

@@ -179,15 +179,15 @@ fn check_known(
 /// The reason why it does not fit, in a sentence.
 pub fn check_capabilities(
     inspection: &Inspection,
-    asked: &BTreeSet<Capability>,
+    requested: &BTreeSet<Capability>,
 ) -> Result<(), String> {
     let imports = |interface: &str| inspection.imports.iter().any(|import| import == interface);
-    if imports(JOURNAL) && !asked.contains(&Capability::Journal) {
+    if imports(JOURNAL) && !requested.contains(&Capability::Journal) {
         return Err(format!(
             "the component imports `{JOURNAL}`, but its manifest does not request this capability"
         ));
     }
-    match (inspection.searches, asked.contains(&Capability::Search)) {
+    match (inspection.searches, requested.contains(&Capability::Search)) {
         (true, false) => {
             Err("the component exports `search`, but its manifest does not request this capability"
                 .to_owned())

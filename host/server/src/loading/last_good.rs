@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use super::{HookIdentity, ReadContext, ReleaseError, ReleaseFiles};
 use crate::config::ReleasePaths;
-use crate::state_mac::Seal;
+use crate::state_mac::StateMac;
 
 /// The copies in the host's own folder.
 pub struct LastGood {
@@ -34,7 +34,7 @@ pub struct LastGood {
     /// The host's own folder, where it is held open.
     home: Option<Arc<HeldFolder>>,
     folder: PathBuf,
-    seal: Seal,
+    mac: StateMac,
 }
 
 /// Why a release was not copied.
@@ -103,8 +103,8 @@ impl Folders {
 
 impl LastGood {
     /// The copies in the host's own folder `state`. Reads and writes nothing yet.
-    pub fn new(state: &Path, seal: Seal) -> Self {
-        Self { state: state.to_owned(), home: None, folder: state.join(FOLDER), seal }
+    pub fn new(state: &Path, mac: StateMac) -> Self {
+        Self { state: state.to_owned(), home: None, folder: state.join(FOLDER), mac }
     }
 
     /// Writes in the folder that is held open, whatever its path names.
@@ -213,7 +213,7 @@ impl LastGood {
 
     fn write_index(&self, index: &Index) -> Result<(), NotKept> {
         let name = index_name(index.set);
-        let text = self.seal.close(index).map_err(|why| self.not_kept(&name, why))?;
+        let text = self.mac.authenticate(index).map_err(|why| self.not_kept(&name, why))?;
         self.write(&self.folders()?.place(&name), &name, &text)
     }
 
@@ -295,7 +295,7 @@ impl LastGood {
             }
         })?;
         let index: Index =
-            self.seal.open(&bytes).map_err(|why| format!("`{}`: {why}", path.display()))?;
+            self.mac.verify(&bytes).map_err(|why| format!("`{}`: {why}", path.display()))?;
         if index.kind == KIND && index.set == set {
             Ok(index)
         } else {
@@ -348,8 +348,8 @@ mod tests {
     use super::super::FolderFacts;
     use super::*;
 
-    fn seal(byte: u8) -> Seal {
-        Seal::new(&SymmetricKey::from_bytes([byte; 32])).unwrap()
+    fn mac(byte: u8) -> StateMac {
+        StateMac::new(&SymmetricKey::from_bytes([byte; 32])).unwrap()
     }
 
     /// A release without plugins: what it consists of is its set alone.
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn a_copy_is_there_until_a_later_one_is_the_active_one() {
         let state = tempfile::tempdir().unwrap();
-        let copies = LastGood::new(state.path(), seal(1));
+        let copies = LastGood::new(state.path(), mac(1));
         let ((one, first), (two, second)) = (release(1), release(2));
         assert!(!copies.holds(one.set_digest()));
         keep(&copies, &one, &first).unwrap();
@@ -414,13 +414,13 @@ mod tests {
     #[test]
     fn only_an_index_of_this_host_is_believed() {
         let state = tempfile::tempdir().unwrap();
-        let copies = LastGood::new(state.path(), seal(1));
+        let copies = LastGood::new(state.path(), mac(1));
         let (found, set) = release(1);
         keep(&copies, &found, &set).unwrap();
         let digest = found.set_digest();
         let refused =
             |copies: &LastGood| copies.read(digest, &ReadContext::default()).err().unwrap();
-        assert!(refused(&LastGood::new(state.path(), seal(2))).contains("authentication tag"));
+        assert!(refused(&LastGood::new(state.path(), mac(2))).contains("authentication tag"));
         let index = state.path().join("last-good").join(index_name(digest));
         let whole = fs::read(&index).unwrap();
         // The copy of another set under this one's name.
@@ -459,7 +459,7 @@ mod tests {
     #[test]
     fn a_copy_is_not_begun_where_the_disk_would_have_too_little_room_left() {
         let state = tempfile::tempdir().unwrap();
-        let copies = LastGood::new(state.path(), seal(1));
+        let copies = LastGood::new(state.path(), mac(1));
         let (found, set) = release(1);
         let bytes = found.set.len() as u64;
         let full = copies.keep_with(&found, &set, &|| Ok(bytes + MIN_FREE_BYTES - 1));
@@ -474,7 +474,7 @@ mod tests {
     #[test]
     fn nothing_is_left_of_a_copy_that_could_not_be_finished() {
         let state = tempfile::tempdir().unwrap();
-        let copies = LastGood::new(state.path(), seal(1));
+        let copies = LastGood::new(state.path(), mac(1));
         let ((one, first), (two, second)) = (release(1), release(2));
         keep(&copies, &one, &first).unwrap();
         let files = || {

@@ -16,7 +16,7 @@ use super::verify::{PluginState, Plugins, VerifiedSet};
 use super::{Completeness, ReleaseError, ReleaseFiles, checks};
 use crate::bindings::generation::{Binding, Bindings, LeftOut};
 use crate::config::HookConfig;
-use crate::trust::view::Trusted;
+use crate::trust::view::TrustView;
 
 impl ReleaseFiles {
     /// Prepares every binding: checks it, and configures, compiles and snapshots its plugin.
@@ -24,7 +24,7 @@ impl ReleaseFiles {
     /// prepared.
     pub(super) fn prepare_bindings(
         &self,
-        trusted: &Trusted<'_>,
+        trusted: &TrustView<'_>,
         hooks: &[HookConfig],
         engine: &Engine,
         verified: &VerifiedSet<'_>,

@@ -6,7 +6,7 @@
 //! [`ReleaseFiles::prepare`]'s matter. A network file system can hang here, so this runs on a
 //! thread that may hang.
 
-use crate::trust::view::Trusted;
+use crate::trust::view::TrustView;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct ReadContext {
 
 impl ReadContext {
     /// A reading by what is trusted now, of files that were never hashed before.
-    pub fn new(trusted: &Trusted<'_>) -> Self {
+    pub fn new(trusted: &TrustView<'_>) -> Self {
         Self { roots: trusted.signers(), digests: Arc::default() }
     }
 }

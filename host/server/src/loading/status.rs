@@ -3,7 +3,7 @@
 //! Invariant: it tells of the set that was looked at last, whatever is in force. It decides nothing: every answer here is found by the
 //! checks that activation makes, and a sentence is the one that the host's log has. Holds nobody's settings.
 
-use crate::trust::view::Trusted;
+use crate::trust::view::TrustView;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -72,7 +72,7 @@ impl ReleaseStatus {
     }
 
     /// A set was found: how its plugins stand by themselves, before anything is configured.
-    pub fn set_found(&self, found: &ReleaseFiles, trusted: &Trusted<'_>, now: Millis) {
+    pub fn set_found(&self, found: &ReleaseFiles, trusted: &TrustView<'_>, now: Millis) {
         *self.folder.lock().unwrap_or_else(PoisonError::into_inner) = (found.facts(), found.used());
         let set = found.set_digest();
         let release = ReleaseSet::unverified(&found.set).ok();

@@ -15,7 +15,7 @@ use portcullis_trust::{
 use super::problems::ProblemList;
 use super::{Completeness, ReleaseError, ReleaseFiles};
 use crate::fs::folder::stem;
-use crate::trust::view::Trusted;
+use crate::trust::view::TrustView;
 
 /// A plugin that a set lists, and what became of it.
 pub(super) enum PluginState<'a> {
@@ -51,7 +51,7 @@ impl ReleaseFiles {
     /// Verifies the set: its signatures, its time, and whether it may follow what was active.
     pub(super) fn verify_set<'t>(
         &self,
-        trusted: &Trusted<'t>,
+        trusted: &TrustView<'t>,
         now: Millis,
         problems: &mut ProblemList,
     ) -> Result<VerifiedSet<'t>, ReleaseError> {
@@ -89,7 +89,7 @@ impl ReleaseFiles {
     /// Verifies the plugins that the set lists: live ones first, then candidates.
     pub(super) fn verify_plugins<'s>(
         &'s self,
-        trusted: &Trusted<'_>,
+        trusted: &TrustView<'_>,
         verified: &VerifiedSet<'_>,
         problems: &mut ProblemList,
     ) -> Result<[Plugins<'s>; 2], ReleaseError> {
@@ -170,7 +170,7 @@ impl ReleaseFiles {
 
 /// Whether a set may come into force, by itself or by a downgrade that lies beside it.
 pub fn admit(
-    trusted: &Trusted<'_>,
+    trusted: &TrustView<'_>,
     release: &ReleaseSet,
     set: Digest,
     downgrade: Option<&[u8]>,

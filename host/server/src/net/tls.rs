@@ -23,7 +23,7 @@ use serde::Deserialize;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::error::StartError;
-use crate::fs::watch::Watch;
+use crate::fs::replaceable::ReplaceableFiles;
 use crate::net::outbound::tls_roots::{MAX_PEM_BYTES, authorities, pem_error};
 use crate::start_problems::{StartProblems, key_file};
 
@@ -45,7 +45,7 @@ pub struct TlsConfig {
 /// The server's half of TLS.
 pub struct Tls {
     config: TlsConfig,
-    watch: Watch,
+    watch: ReplaceableFiles,
     provider: Arc<CryptoProvider>,
     ticketer: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
@@ -96,7 +96,7 @@ impl Tls {
             rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|_| StartError::Random)?;
         let sessions: Arc<dyn StoresServerSessions> =
             rustls::server::ServerSessionMemoryCache::new(SESSIONS);
-        let watch = Watch::new(paths(&config));
+        let watch = ReplaceableFiles::new(paths(&config));
         let current = read(&config, &provider, &ticketer, &sessions)?;
         Ok(Self {
             config,
@@ -125,8 +125,8 @@ impl Tls {
 
     /// Reads the files again if they have changed, or if `asked`. Connections that stand go on with what they began with. Says whether
     /// anything is new.
-    pub fn reload(&self, asked: bool) -> Result<bool, StartError> {
-        if !self.watch.changed() && !asked {
+    pub fn reload(&self, is_requested: bool) -> Result<bool, StartError> {
+        if !self.watch.changed() && !is_requested {
             return Ok(false);
         }
         let fresh = read(&self.config, &self.provider, &self.ticketer, &self.sessions)?;

@@ -115,9 +115,9 @@ impl Telemetry {
         (begin, received): (Instant, Millis),
     ) -> Option<Box<Trace>> {
         let context = Context::read(headers);
-        let asked = context.as_ref().is_some_and(|context| context.sampled);
+        let is_sampled = context.as_ref().is_some_and(|context| context.sampled);
         let context = context.unwrap_or_else(Context::random);
-        if !asked && !context.is_sampled_at(self.ratio) {
+        if !is_sampled && !context.is_sampled_at(self.ratio) {
             return None;
         }
         Some(Box::new(Trace {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::error::StartError;
-use crate::fs::watch::Watch;
+use crate::fs::replaceable::ReplaceableFiles;
 use crate::start_problems::{DECRYPTION_KEY, StartProblems, key_file};
 
 /// The settings of `decryption`.
@@ -26,14 +26,14 @@ pub struct DecryptionConfig {
 /// A hook's keys.
 pub struct DecryptionKeys {
     files: Vec<PathBuf>,
-    watch: Watch,
+    watch: ReplaceableFiles,
     decryptor: Arc<Decryptor>,
 }
 
 impl DecryptionKeys {
     /// Reads them.
     pub fn load(config: &DecryptionConfig) -> Result<Self, StartError> {
-        let watch = Watch::new(config.key_files.clone());
+        let watch = ReplaceableFiles::new(config.key_files.clone());
         let decryptor = Arc::new(read(&config.key_files)?);
         Ok(Self { files: config.key_files.clone(), watch, decryptor })
     }
@@ -44,8 +44,8 @@ impl DecryptionKeys {
     }
 
     /// Takes up files that were replaced; says whether there were any.
-    pub fn reload(&self, asked: bool) -> Result<bool, StartError> {
-        if !self.watch.changed() && !asked {
+    pub fn reload(&self, is_requested: bool) -> Result<bool, StartError> {
+        if !self.watch.changed() && !is_requested {
             return Ok(false);
         }
         self.decryptor.replace(&read(&self.files)?);

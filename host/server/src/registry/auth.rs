@@ -70,15 +70,16 @@ impl CredentialCache {
         let place = repository.to_string();
         let denied =
             |why: &str| RegistryError::Denied { place: place.clone(), why: why.to_owned() };
-        let asked: Vec<_> = head
+        let challenges: Vec<_> = head
             .get_all(WWW_AUTHENTICATE)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .take(MAX_CHALLENGES)
             .flat_map(challenges)
             .collect();
-        let bearer = asked.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
-        let held = match bearer.or_else(|| asked.first()) {
+        let bearer =
+            challenges.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
+        let held = match bearer.or_else(|| challenges.first()) {
             Some(Challenge::Bearer { realm, service, .. }) => {
                 let uri =
                     token_uri(realm, service.as_deref(), repository, purpose).ok_or_else(|| {

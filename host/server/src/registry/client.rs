@@ -363,7 +363,7 @@ impl Client {
         own: bool,
         until: Instant,
     ) -> Result<Response<Incoming>, RegistryError> {
-        let mut asked = false;
+        let mut has_answered = false;
         loop {
             let mut request = Request::builder()
                 .method(call.method.clone())
@@ -389,11 +389,11 @@ impl Client {
             if answer.status() != 401 || !own {
                 return Ok(answer);
             }
-            if asked {
+            if has_answered {
                 let why = "the registry refused the credentials".to_owned();
                 return Err(RegistryError::Denied { place: call.place.clone(), why });
             }
-            asked = true;
+            has_answered = true;
             let whom = (call.repository, call.purpose);
             self.credentials
                 .answer_challenge((&self.outbound, &self.access), whom, answer.headers(), until)

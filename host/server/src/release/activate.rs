@@ -171,7 +171,7 @@ pub fn record_and_swap(
 ) -> Result<(), NotActivated> {
     let (number, set) = (generation.number, generation.set);
     let mut trust_state = host.trust_state();
-    if !generation.trust_snapshot.holds(&trust_state.view()) {
+    if !generation.trust_snapshot.is_current(&trust_state.view()) {
         return Err(NotActivated::Superseded);
     }
     if let Some(entry) = before {

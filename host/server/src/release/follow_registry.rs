@@ -5,7 +5,7 @@
 //! set revokes holds even where the set is not taken.
 
 use crate::release::prepare;
-use crate::trust::view::Trusted;
+use crate::trust::view::TrustView;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -233,7 +233,7 @@ fn may_install(
     let (digest, offered) =
         (offer.set_digest(), ReleaseSet::unverified(&offer.set).map_err(refused)?);
     let (roots, history) = host.trust_state().copy_view();
-    let trusted = Trusted { roots: &roots, history: &history };
+    let trusted = TrustView { roots: &roots, history: &history };
     loading::admit(&trusted, &offered, digest, offer.downgrade.as_deref(), host.trusted_now())
         .map_err(refused)?;
     let there = loading::current_set_digest(paths);

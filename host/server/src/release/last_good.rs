@@ -7,7 +7,7 @@
 //! the host's log for each change, and one record.
 
 use crate::release::prepare::{prepare, read_release};
-use crate::trust::view::Trusted;
+use crate::trust::view::TrustView;
 use std::sync::atomic::Ordering;
 
 use portcullis_model::Digest;
@@ -72,7 +72,7 @@ pub fn keep_from_folders(host: &Host, generation: &Generation) {
         return;
     };
     let (roots, history) = host.trust_state().copy_view();
-    let trusted = Trusted { roots: &roots, history: &history };
+    let trusted = TrustView { roots: &roots, history: &history };
     if let Ok(release) = found.recheck(&trusted, generation) {
         keep_release(host, &found, &release);
     }
@@ -184,7 +184,7 @@ pub fn note_unenforced(host: &Host) {
 /// it is said at once, because the next start would meet it.
 pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
     let (roots, history) = host.trust_state().copy_view();
-    let trusted = Trusted { roots: &roots, history: &history };
+    let trusted = TrustView { roots: &roots, history: &history };
     match found.recheck(&trusted, generation) {
         Ok(release) => {
             // Before it is said: whoever reads that line finds the host as it is.

@@ -5,7 +5,7 @@
 //! older root or history is dropped without a record, since it was never active; the caller begins
 //! again. A preparation that is no longer wanted is cancelled, its process with it.
 
-use crate::trust::view::{Against, Trusted};
+use crate::trust::view::{TrustSnapshot, TrustView};
 use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -64,8 +64,8 @@ pub fn prepare(
     observe_documents(host, found);
     may_activate(host, found)?;
     let (roots, history) = host.trust_state().copy_view();
-    let trusted = Trusted { roots: &roots, history: &history };
-    let (trust_snapshot, given_up) = (Against::new(&trusted), CancelToken::default());
+    let trusted = TrustView { roots: &roots, history: &history };
+    let (trust_snapshot, given_up) = (TrustSnapshot::new(&trusted), CancelToken::default());
     let now = host.trust_state().time_for_activation();
     let engine = host.engine().with_cancel(&given_up);
     let result = thread::scope(|scope| {
@@ -79,13 +79,13 @@ pub fn prepare(
             making.map_err(|error| ReleaseError::ThreadSpawn { why: error.to_string() })?;
         while ended.recv_timeout(CHECK_EVERY) == Err(RecvTimeoutError::Timeout) {
             // Asked also when it is being ended: what cannot wait does not wait for that either.
-            if !wanted() || !trust_snapshot.holds(&host.trust_state().view()) {
+            if !wanted() || !trust_snapshot.is_current(&host.trust_state().view()) {
                 given_up.cancel();
             }
         }
         making.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
-    if given_up.is_cancelled() || !trust_snapshot.holds(&host.trust_state().view()) {
+    if given_up.is_cancelled() || !trust_snapshot.is_current(&host.trust_state().view()) {
         return Err(ReleaseError::Superseded);
     }
     // It took its time.

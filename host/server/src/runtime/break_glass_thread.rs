@@ -11,9 +11,9 @@ use crate::state::host::Host;
 use crate::worker::Worker;
 
 /// The thread.
-pub struct Watch(Worker);
+pub struct BreakGlassThread(Worker);
 
-impl Watch {
+impl BreakGlassThread {
     /// Starts the thread.
     pub fn start(host: &Arc<Host>) -> Result<Self, StartError> {
         let host = Arc::clone(host);

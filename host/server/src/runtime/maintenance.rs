@@ -165,9 +165,9 @@ impl MaintenanceLoop {
                 break;
             }
             self.is_poll_requested |= self.is_retry_due();
-            if let Some(asked) = self.poll_due() {
-                self.reload_secrets(asked);
-                self.reconcile(asked);
+            if let Some(is_requested) = self.poll_due() {
+                self.reload_secrets(is_requested);
+                self.reconcile(is_requested);
                 self.is_poll_requested |= std::mem::take(&mut self.is_repeat_requested);
             }
             self.tick();
@@ -190,13 +190,13 @@ impl MaintenanceLoop {
 
     /// Whether a look is due, and if so, whether somebody asked for it.
     fn poll_due(&mut self) -> Option<bool> {
-        let asked = std::mem::take(&mut self.is_poll_requested);
+        let is_requested = std::mem::take(&mut self.is_poll_requested);
         let watch = self.host.active_config.load().config.release.watch_ms;
         let pause = pause(watch, self.is_unread());
-        let due = asked || pause.is_some_and(|pause| elapsed_since(self.polled) >= pause);
+        let due = is_requested || pause.is_some_and(|pause| elapsed_since(self.polled) >= pause);
         due.then(|| {
             self.polled = monotonic_now();
-            asked
+            is_requested
         })
     }
 
@@ -227,10 +227,11 @@ impl MaintenanceLoop {
     }
 
     /// Takes up secrets, keys and certificates that were replaced.
-    fn reload_secrets(&self, asked: bool) {
+    fn reload_secrets(&self, is_requested: bool) {
         let host = Arc::clone(&self.host);
         // Where it hangs, what is in force goes on, and `/ready` warns.
-        let _ = self.host.files.secrets.run(POLL_LIMIT, move || reload_secrets(&host, asked));
+        let _ =
+            self.host.files.secrets.run(POLL_LIMIT, move || reload_secrets(&host, is_requested));
     }
 
     /// Begins a scan for components that may not run where one is due, and reports what one found.
@@ -293,7 +294,7 @@ impl MaintenanceLoop {
 }
 
 /// Takes up secrets, keys and certificates that were replaced. A wrong one changes nothing, and is said once.
-fn reload_secrets(host: &Host, asked: bool) {
+fn reload_secrets(host: &Host, is_requested: bool) {
     let wrong = |error: &StartError| {
         tracing::warn!(
             %error,
@@ -304,8 +305,8 @@ fn reload_secrets(host: &Host, asked: bool) {
         );
     };
     for hook in &host.active_config.load_full().hooks {
-        hook.authenticator.reload(&hook.config.name, asked).iter().for_each(wrong);
-        match hook.decryption.as_ref().map(|keys| keys.reload(asked)) {
+        hook.authenticator.reload(&hook.config.name, is_requested).iter().for_each(wrong);
+        match hook.decryption.as_ref().map(|keys| keys.reload(is_requested)) {
             Some(Ok(true)) => tracing::info!(
                 hook = hook.config.name,
                 event = "hook.decryption-keys-read",
@@ -316,7 +317,7 @@ fn reload_secrets(host: &Host, asked: bool) {
         }
     }
     for delivery_service in host.platforms.delivery_services.values() {
-        match delivery_service.reload(asked) {
+        match delivery_service.reload(is_requested) {
             Ok(true) => {
                 tracing::info!(
                     delivery = delivery_service.name,
@@ -328,7 +329,7 @@ fn reload_secrets(host: &Host, asked: bool) {
             Err(error) => wrong(&error),
         }
     }
-    match host.callers.tls.as_ref().map(|tls| tls.reload(asked)) {
+    match host.callers.tls.as_ref().map(|tls| tls.reload(is_requested)) {
         Some(Ok(true)) => {
             tracing::info!(
                 event = "tls.changed",
@@ -338,7 +339,7 @@ fn reload_secrets(host: &Host, asked: bool) {
         Some(Err(error)) => wrong(&error),
         Some(Ok(false)) | None => {}
     }
-    if asked {
+    if is_requested {
         host.callers.keys.load().iter().for_each(|keys| keys.refresh_if_due(true));
     }
 }

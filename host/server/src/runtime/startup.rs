@@ -17,7 +17,7 @@ use crate::admin::Admin;
 use crate::error::StartError;
 use crate::observe::telemetry::Telemetry;
 use crate::release::follow_registry::RegistryWatch;
-use crate::runtime::break_glass_thread::Watch as BreakGlassWatch;
+use crate::runtime::break_glass_thread::BreakGlassThread;
 use crate::runtime::maintenance::Maintenance;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Configured, Host, Opened, random_seed};
@@ -38,7 +38,7 @@ pub enum Outcome {
 /// The threads of a host that serves.
 pub struct Running {
     housekeeping: Maintenance,
-    break_glass: BreakGlassWatch,
+    break_glass: BreakGlassThread,
     registry: Option<RegistryWatch>,
 }
 
@@ -198,7 +198,7 @@ impl Work {
     /// Readies the release, and starts the threads of a host that serves. Nothing where it is to
     /// stop.
     fn serve(&self, host: &Arc<Host>, admin: Option<Admin>) -> Result<Option<Running>, StartError> {
-        let break_glass = BreakGlassWatch::start(host)?;
+        let break_glass = BreakGlassThread::start(host)?;
         // A document about the time may be what the release waits for.
         drop(host.apply_time_documents());
         activate_at_start(host, || !self.stopping());

@@ -7,7 +7,7 @@
 //! with a key that is derived from the host's sealing key, so that nobody who can only write files
 //! can make the host forget.
 
-use crate::state_mac::Seal;
+use crate::state_mac::StateMac;
 use std::io;
 use std::path::Path;
 
@@ -78,24 +78,24 @@ pub enum LogContinuity {
 
 impl PersistedState {
     /// Reads a file.
-    pub fn read(path: &Path, seal: &Seal) -> io::Result<LoadedState> {
+    pub fn read(path: &Path, mac: &StateMac) -> io::Result<LoadedState> {
         let bytes = match read_bounded(path, MAX_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.is_missing() => return Ok(LoadedState::Absent),
             Err(portcullis_files::ReadError::Io(error)) => return Err(error),
             Err(error) => return Ok(LoadedState::Corrupt(error.to_string())),
         };
-        Ok(Self::parse(&bytes, seal)
+        Ok(Self::parse(&bytes, mac)
             .map_or_else(LoadedState::Corrupt, |memory| LoadedState::State(Box::new(memory))))
     }
 
-    fn parse(bytes: &[u8], seal: &Seal) -> Result<Self, String> {
-        seal.open(bytes)
+    fn parse(bytes: &[u8], mac: &StateMac) -> Result<Self, String> {
+        mac.verify(bytes)
     }
 
     /// The bytes of the file.
-    pub fn to_bytes(&self, seal: &Seal) -> io::Result<Vec<u8>> {
-        seal.close(self)
+    pub fn to_bytes(&self, mac: &StateMac) -> io::Result<Vec<u8>> {
+        mac.authenticate(self)
     }
 
     /// How a log whose head is known stands to this memory.
@@ -211,22 +211,22 @@ mod tests {
 
     use super::*;
 
-    fn seal(byte: u8) -> Seal {
-        Seal::new(&SymmetricKey::from_bytes([byte; 32])).unwrap()
+    fn mac(byte: u8) -> StateMac {
+        StateMac::new(&SymmetricKey::from_bytes([byte; 32])).unwrap()
     }
 
     #[test]
     fn only_our_own_memory_is_believed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("memory");
-        assert!(matches!(PersistedState::read(&path, &seal(1)), Ok(LoadedState::Absent)));
+        assert!(matches!(PersistedState::read(&path, &mac(1)), Ok(LoadedState::Absent)));
         let mut memory = PersistedState::default();
         memory.history.highest = 412;
-        write_durably(&path, &memory.to_bytes(&seal(1)).unwrap()).unwrap();
-        let Ok(LoadedState::State(read)) = PersistedState::read(&path, &seal(1)) else { panic!() };
+        write_durably(&path, &memory.to_bytes(&mac(1)).unwrap()).unwrap();
+        let Ok(LoadedState::State(read)) = PersistedState::read(&path, &mac(1)) else { panic!() };
         assert_eq!(*read, memory);
         assert!(
-            matches!(PersistedState::read(&path, &seal(2)), Ok(LoadedState::Corrupt(_))),
+            matches!(PersistedState::read(&path, &mac(2)), Ok(LoadedState::Corrupt(_))),
             "another host's"
         );
         let bytes = std::fs::read(&path).unwrap();
@@ -234,11 +234,11 @@ mod tests {
             let mut altered = bytes.clone();
             altered[at] ^= 1;
             assert!(
-                PersistedState::parse(&altered, &seal(1)).is_err() || at == bytes.len() - 1,
+                PersistedState::parse(&altered, &mac(1)).is_err() || at == bytes.len() - 1,
                 "byte {at}"
             );
             assert!(
-                at == bytes.len() - 1 || PersistedState::parse(&bytes[..at], &seal(1)).is_err(),
+                at == bytes.len() - 1 || PersistedState::parse(&bytes[..at], &mac(1)).is_err(),
                 "cut at {at}"
             );
         }

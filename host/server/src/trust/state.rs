@@ -8,7 +8,7 @@ mod logs;
 mod new_roots;
 mod recording;
 
-use crate::state_mac::Seal;
+use crate::state_mac::StateMac;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::trust::persisted::{LoadedState, LogContinuity, PersistedState, reader
 use crate::trust::roots::{ArrivedRoots, Roots, kept_folder, mark};
 use crate::trust::state_copy::{STATE_FILE, StateCopy};
 use crate::trust::state_dir::{STATE_HINT, StateDirLock};
-use crate::trust::view::{Trusted, issued};
+use crate::trust::view::{TrustView, issued};
 
 pub use logs::{LogAction, describe, log_action, may_recover};
 pub use new_roots::refused_entry;
@@ -54,7 +54,7 @@ pub struct TrustState {
     copies: Vec<PersistedState>,
     /// The findings to record once a log is open.
     findings: Vec<StartupFinding>,
-    mac: Seal,
+    mac: StateMac,
     file: PathBuf,
     state_copy: Option<StateCopy>,
     /// When the newest record of the first log was made, as far as its head goes.
@@ -114,21 +114,21 @@ impl TrustState {
         place: &LogLocation,
         clock: &Clock,
     ) -> Result<(Self, Option<StartError>), StartError> {
-        let seal = Seal::new(sealing).map_err(|_| StartError::Random)?;
+        let mac = StateMac::new(sealing).map_err(|_| StartError::Random)?;
         let file = config.trust.state.join(STATE_FILE);
         let (mut copies, mut findings) = (Vec::new(), Vec::new());
-        match PersistedState::read(&file, &seal) {
+        match PersistedState::read(&file, &mac) {
             Ok(kept) => load_copy(kept, "state", &file, &mut copies, &mut findings),
             Err(error) => return Err(unusable("trust state", &file, &error.to_string(), None)),
         }
         let own = copies.first().cloned().unwrap_or_default();
         let files = FileWorkers::default();
         if let Some(folder) = &config.audit.state_copy {
-            let (there, its_seal) = (folder.clone(), seal.clone());
+            let (there, its_mac) = (folder.clone(), mac.clone());
             let read = move || {
                 list_bounded(&there, &[], 1)
                     .map(drop)
-                    .and_then(|()| PersistedState::read(&there.join(STATE_FILE), &its_seal))
+                    .and_then(|()| PersistedState::read(&there.join(STATE_FILE), &its_mac))
             };
             let stalled = || Err(io::Error::new(io::ErrorKind::TimedOut, "it does not respond"));
             match files.reading.run(START_LIMIT, read).unwrap_or_else(stalled) {
@@ -171,7 +171,7 @@ impl TrustState {
             state: memory,
             copies,
             findings,
-            mac: seal,
+            mac,
             file,
             state_copy: None,
             last_record: Millis(0),
@@ -229,8 +229,8 @@ impl TrustState {
     }
 
     /// Returns the trust state against which a release is verified.
-    pub fn view(&self) -> Trusted<'_> {
-        Trusted { roots: &self.roots, history: &self.state.history }
+    pub fn view(&self) -> TrustView<'_> {
+        TrustView { roots: &self.roots, history: &self.state.history }
     }
 
     /// What a release is held against, to be kept: for whoever makes one, which no change waits for.
@@ -289,7 +289,7 @@ impl TrustState {
     }
 
     /// Returns the key that authenticates the host's own files.
-    pub fn mac(&self) -> Seal {
+    pub fn mac(&self) -> StateMac {
         self.mac.clone()
     }
 

@@ -10,15 +10,15 @@ use portcullis_trust::{RevokedPlugins, TrustHistory, TrustRoot, verify_issued};
 
 use crate::trust::roots::Roots;
 
-/// The trust that a release is checked against.
-pub struct Trusted<'a> {
+/// The trust roots and the history that a release is checked against.
+pub struct TrustView<'a> {
     /// The trust roots.
     pub roots: &'a Roots,
     /// The history that the host remembers.
     pub history: &'a TrustHistory,
 }
 
-impl Trusted<'_> {
+impl TrustView<'_> {
     /// Returns the trust roots under which a set may have been signed: the newest, and that of the
     /// set that was active last.
     pub fn signers(&self) -> Vec<Arc<TrustRoot>> {
@@ -29,19 +29,19 @@ impl Trusted<'_> {
 
 /// The parts of trust that may change while a release is prepared.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Against {
+pub struct TrustSnapshot {
     root: u64,
     revoked: RevokedPlugins,
 }
 
-impl Against {
-    /// Returns the snapshot of now.
-    pub fn new(trusted: &Trusted<'_>) -> Self {
+impl TrustSnapshot {
+    /// Takes the snapshot of a view.
+    pub fn new(trusted: &TrustView<'_>) -> Self {
         Self { root: trusted.roots.newest().version, revoked: trusted.history.revoked.clone() }
     }
 
-    /// Whether that is still what holds.
-    pub fn holds(&self, trusted: &Trusted<'_>) -> bool {
+    /// Returns whether it is the same as the present view.
+    pub fn is_current(&self, trusted: &TrustView<'_>) -> bool {
         self.root == trusted.roots.newest().version && self.revoked == trusted.history.revoked
     }
 }

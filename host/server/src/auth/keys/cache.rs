@@ -99,15 +99,15 @@ const MAX_BYTES: u64 = crate::net::outbound::MAX_RESPONSE_BYTES as u64 + 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state_mac::Seal;
+    use crate::state_mac::StateMac;
     use std::fs;
 
     #[test]
     fn only_what_this_host_kept_from_there_counts() {
         let folder = tempfile::tempdir().unwrap();
         let key = |byte| CacheKey::derive(&SymmetricKey::from_bytes([byte; 32]));
-        let seal = Seal::new(&SymmetricKey::from_bytes([9; 32])).unwrap();
-        let floors = Arc::new(MinFetchTimes::read(folder.path(), seal));
+        let mac = StateMac::new(&SymmetricKey::from_bytes([9; 32])).unwrap();
+        let floors = Arc::new(MinFetchTimes::read(folder.path(), mac));
         let place = "https://a.example/keys";
         let cache = Cache::new(&folder.path().join("made"), key(1), Arc::clone(&floors), place);
         assert!(cache.load_cached().is_none());

@@ -14,11 +14,11 @@ use portcullis_files::{Durability, HeldFolder, read_bounded, write_atomic_with};
 use portcullis_model::Millis;
 use serde::{Deserialize, Serialize};
 
-use crate::state_mac::Seal;
+use crate::state_mac::StateMac;
 
 /// The list; one for all issuers.
 pub struct MinFetchTimes {
-    mac: Seal,
+    mac: StateMac,
     file: PathBuf,
     /// The host's own folder, once it is held: the list is written there and nowhere else.
     state_folder: OnceLock<Arc<HeldFolder>>,
@@ -44,10 +44,10 @@ enum Kind {
 
 impl MinFetchTimes {
     /// Reads the list in the host's own folder. One that is not this host's is as none.
-    pub fn read(state: &Path, seal: Seal) -> Self {
+    pub fn read(state: &Path, mac: StateMac) -> Self {
         let file = state.join(FILE);
         let known = match read_bounded(&file, MAX_BYTES) {
-            Ok(bytes) => seal.open(&bytes).unwrap_or_else(|why| {
+            Ok(bytes) => mac.verify(&bytes).unwrap_or_else(|why| {
                 tracing::error!(
                     event = "issuer-keys.list-corrupt",
                     file = %file.display(),
@@ -59,7 +59,7 @@ impl MinFetchTimes {
             }),
             Err(_) => StoredTimes::default(),
         };
-        Self { mac: seal, file, state_folder: OnceLock::new(), known: Mutex::new(known) }
+        Self { mac, file, state_folder: OnceLock::new(), known: Mutex::new(known) }
     }
 
     /// Writes in the folder that is held open from here on, whatever its path names.
@@ -84,7 +84,7 @@ impl MinFetchTimes {
             known.fetched.pop_first();
         }
         known.fetched.insert(place.to_owned(), fetched);
-        let bytes = self.mac.close(&*known)?;
+        let bytes = self.mac.authenticate(&*known)?;
         let place = self.state_folder.get().map_or_else(|| self.file.clone(), |home| home.at(FILE));
         write_atomic_with(&place, &[&bytes], 0o600, Durability::Synced)
     }
@@ -108,7 +108,7 @@ mod tests {
         let floors = |key: u8| {
             MinFetchTimes::read(
                 home.path(),
-                Seal::new(&SymmetricKey::from_bytes([key; 32])).unwrap(),
+                StateMac::new(&SymmetricKey::from_bytes([key; 32])).unwrap(),
             )
         };
         let first = floors(1);

@@ -14,7 +14,7 @@ use portcullis_keys::SymmetricKey;
 use tokio::runtime::Builder;
 
 use crate::net::outbound::OutboundConfig;
-use crate::state_mac::Seal;
+use crate::state_mac::StateMac;
 
 const HOUR: u64 = 3_600_000;
 const START: u64 = 1_795_000_000_000;
@@ -126,9 +126,9 @@ impl Rig {
         let key = CacheKey::derive(&SymmetricKey::from_bytes([self.key; 32]));
         let outbound = Arc::new(Outbound::new(&OutboundConfig::default()).unwrap());
         let clock = Clock::fixed(Arc::clone(&self.now));
-        let seal = Seal::new(&SymmetricKey::from_bytes([self.key; 32])).unwrap();
+        let mac = StateMac::new(&SymmetricKey::from_bytes([self.key; 32])).unwrap();
         let folder = self.folder.path().to_owned();
-        let floors = Arc::new(MinFetchTimes::read(&folder, seal));
+        let floors = Arc::new(MinFetchTimes::read(&folder, mac));
         KeyRing::new(outbound, clock, Some(KeyCacheConfig { folder, key, floors }), 64)
             .keys(config)
             .unwrap()

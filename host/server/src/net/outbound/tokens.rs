@@ -110,9 +110,9 @@ impl Tokens {
         if let Some(current) = self.valid(|current| current.renew) {
             return Ok(current.header.clone());
         }
-        let asked = self.ask(until).await;
+        let fetched = self.ask(until).await;
         drop(one);
-        match (asked, self.valid(|current| current.expires)) {
+        match (fetched, self.valid(|current| current.expires)) {
             (Ok(fresh), _) => {
                 let header = fresh.header.clone();
                 self.current.store(Some(Arc::new(fresh)));
@@ -267,7 +267,7 @@ impl Signer {
 }
 
 /// Reads the issuer's answer (RFC 6749 sections 5.1 and 5.2).
-fn read(status: u16, body: &[u8], asked: Millis) -> Result<Current, TokenError> {
+fn read(status: u16, body: &[u8], fetched: Millis) -> Result<Current, TokenError> {
     let refused = |code: &str| TokenError::Refused { status, code: code.to_owned() };
     let document = Document::parse(body).map_err(|_| refused("it is not JSON"))?;
     let text = |name| document.root().get(name).and_then(Value::as_str);
@@ -291,7 +291,11 @@ fn read(status: u16, body: &[u8], asked: Millis) -> Result<Current, TokenError> 
     let life = seconds.min(MAX_LIFETIME_S) * 1_000;
     // A tenth of its life early, and at least half a minute where it lives that long.
     let early = (life / 10).max(EARLY_MS.min(life / 2));
-    Ok(Current { header, renew: Millis(asked.0 + life - early), expires: Millis(asked.0 + life) })
+    Ok(Current {
+        header,
+        renew: Millis(fetched.0 + life - early),
+        expires: Millis(fetched.0 + life),
+    })
 }
 
 /// Adds a field of `application/x-www-form-urlencoded`.

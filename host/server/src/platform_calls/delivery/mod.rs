@@ -19,7 +19,7 @@ use portcullis_model::Document;
 use thiserror::Error;
 
 use crate::error::StartError;
-use crate::fs::watch::Watch;
+use crate::fs::replaceable::ReplaceableFiles;
 use crate::net::outbound::{Outbound, OutboundError};
 use crate::start_problems::{StartProblems, key_file};
 use config::{Body, DeliveryConfig, ExpectedResponse, Header};
@@ -33,7 +33,7 @@ pub struct DeliveryService {
     headers: Vec<(HeaderName, Header)>,
     /// The values of those headers that come from files, as they were last read.
     secrets: Mutex<Arc<Vec<(HeaderName, HeaderValue)>>>,
-    files: Watch,
+    files: ReplaceableFiles,
     body: Body,
     status: Vec<u16>,
     expect: Option<ExpectedResponse>,
@@ -69,7 +69,7 @@ impl DeliveryService {
             url: config.url.clone(),
             headers: config.headers.clone(),
             secrets: Mutex::default(),
-            files: Watch::new(
+            files: ReplaceableFiles::new(
                 config.headers.iter().filter_map(|(_, header)| header.file()).collect(),
             ),
             body: config.body.clone(),
@@ -82,9 +82,9 @@ impl DeliveryService {
     }
 
     /// Reads the secrets again where their files changed, or where that is asked; says whether it did. What cannot be read stays what it was.
-    pub fn reload(&self, asked: bool) -> Result<bool, StartError> {
+    pub fn reload(&self, is_requested: bool) -> Result<bool, StartError> {
         // Looked at in any case, so that a change is not found again.
-        if !self.files.changed() && !asked {
+        if !self.files.changed() && !is_requested {
             return Ok(false);
         }
         self.read_secrets().map(|()| true)

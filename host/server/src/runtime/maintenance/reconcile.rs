@@ -33,23 +33,23 @@ fn unless(unread: &AtomicBool, poll: impl FnOnce() -> Option<Digest>) -> Option<
 
 impl MaintenanceLoop {
     /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
-    pub(super) fn reconcile(&mut self, mut asked: bool) {
-        while !self.stop.is_set() && !self.reconcile_once(asked) {
+    pub(super) fn reconcile(&mut self, mut is_requested: bool) {
+        while !self.stop.is_set() && !self.reconcile_once(is_requested) {
             tracing::info!(
                 event = "release.superseded",
                 "something newer arrived while a release was being prepared; the host prepares \
                  again"
             );
-            asked = true;
+            is_requested = true;
         }
     }
 
     /// Looks once; says whether it came to an end.
-    fn reconcile_once(&mut self, asked: bool) -> bool {
+    fn reconcile_once(&mut self, is_requested: bool) -> bool {
         let host = Arc::clone(&self.host);
-        let Some(reloaded) = self.reload_config_if_changed(asked) else { return false };
+        let Some(reloaded) = self.reload_config_if_changed(is_requested) else { return false };
         let folders = self.folders();
-        if !asked && !reloaded && folders == self.seen.folders {
+        if !is_requested && !reloaded && folders == self.seen.folders {
             if host.trust.late.are_revocations_applied() {
                 self.is_poll_requested |= self.apply_time_documents();
                 return true;
@@ -129,12 +129,12 @@ impl MaintenanceLoop {
     fn poll_while_preparing(&mut self, paths: &ReleasePaths, set: Option<Digest>) -> bool {
         self.receive_all();
         let mut wanted = true;
-        if let Some(asked) = self.poll_due() {
+        if let Some(is_requested) = self.poll_due() {
             // All of it is looked at when this one is made.
-            self.is_repeat_requested |= asked;
-            self.reload_secrets(asked);
+            self.is_repeat_requested |= is_requested;
+            self.reload_secrets(is_requested);
             let folders = self.folders();
-            if asked
+            if is_requested
                 || folders != self.seen.revocations_applied_at
                 || !self.host.trust.late.are_revocations_applied()
             {
@@ -157,11 +157,11 @@ impl MaintenanceLoop {
     fn poll_while_preparing_last_good(&mut self) -> bool {
         self.receive_all();
         let mut wanted = true;
-        if let Some(asked) = self.poll_due() {
-            self.is_repeat_requested |= asked;
-            self.reload_secrets(asked);
+        if let Some(is_requested) = self.poll_due() {
+            self.is_repeat_requested |= is_requested;
+            self.reload_secrets(is_requested);
             let folders = self.folders();
-            if asked
+            if is_requested
                 || folders != self.seen.revocations_applied_at
                 || !self.host.trust.late.are_revocations_applied()
             {
@@ -184,10 +184,10 @@ impl MaintenanceLoop {
     }
 
     /// Takes up a configuration file that has changed; says whether it did, and nothing where that was overtaken.
-    fn reload_config_if_changed(&mut self, asked: bool) -> Option<bool> {
+    fn reload_config_if_changed(&mut self, is_requested: bool) -> Option<bool> {
         let host = Arc::clone(&self.host);
         let file = self.file();
-        if std::mem::replace(&mut self.seen.file, file) == file && !asked {
+        if std::mem::replace(&mut self.seen.file, file) == file && !is_requested {
             return Some(false);
         }
         let mut admin = self.admin.take();

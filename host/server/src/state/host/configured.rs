@@ -10,7 +10,7 @@ mod keys;
 mod log;
 
 use crate::recorder::Recorder;
-use crate::state_mac::Seal;
+use crate::state_mac::StateMac;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::channel;
@@ -32,7 +32,7 @@ use super::{
     CallLimits, CallerKeys, Counts, Hook, Host, HostHealth, HostTrust, LateTrust, PlatformCalls,
     ReleaseSources,
 };
-use crate::auth::{Authenticator, CacheKey, KeyCacheConfig as KeptKeys, KeyRing, MinFetchTimes};
+use crate::auth::{Authenticator, CacheKey, KeyCacheConfig, KeyRing, MinFetchTimes};
 use crate::break_glass::BreakGlassState;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -137,11 +137,11 @@ impl Configured {
             return Err(problems.error());
         };
         let outbound = Arc::new(outbound.with_max_calls(descriptors.outbound));
-        let seal = Seal::new(&sealing).map_err(|_| StartError::Random)?;
-        let floors = Arc::new(MinFetchTimes::read(&config.trust.state, seal));
+        let mac = StateMac::new(&sealing).map_err(|_| StartError::Random)?;
+        let floors = Arc::new(MinFetchTimes::read(&config.trust.state, mac));
         let cache = config.outbound.cache.clone();
         let key = CacheKey::derive(&naming);
-        let cache = cache.map(|folder| KeptKeys { folder, key, floors: Arc::clone(&floors) });
+        let cache = cache.map(|folder| KeyCacheConfig { folder, key, floors: Arc::clone(&floors) });
         let mut ring =
             KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.max_in_flight);
         let mut callers = Vec::with_capacity(config.hooks.len());

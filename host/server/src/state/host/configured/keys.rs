@@ -10,7 +10,7 @@ use portcullis_keys::SymmetricKey;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::start_problems::{PSEUDONYM_KEY, SEALING_KEY, SIGNING_KEY, StartProblems, key_file};
-use crate::state_mac::Seal;
+use crate::state_mac::StateMac;
 use crate::trust::persisted::{LoadedState, PersistedState};
 use crate::trust::roots::{ArrivedRoots, Roots, kept_folder};
 use crate::trust::state::LogLocation;
@@ -45,8 +45,8 @@ pub(super) fn trust_root_of(
     sealing: &SymmetricKey,
     places: &[LogLocation],
 ) -> Result<(), StartError> {
-    let Ok(seal) = Seal::new(sealing) else { return Ok(()) };
-    let remembered = PersistedState::read(&config.trust.state.join(STATE_FILE), &seal);
+    let Ok(mac) = StateMac::new(sealing) else { return Ok(()) };
+    let remembered = PersistedState::read(&config.trust.state.join(STATE_FILE), &mac);
     let (history, is_known) = match remembered {
         Ok(LoadedState::State(memory)) => (memory.history, true),
         Ok(LoadedState::Absent) => (Default::default(), false),
