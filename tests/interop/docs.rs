@@ -200,7 +200,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
     }
     let listed: BTreeSet<_> = rows(&page, "### Callers").into_iter().flatten().collect();
     assert_eq!(listed, callers, "the ways of callers of the page, and those of the code");
-    let details: BTreeSet<_> = codes(&source("callers/src/auth_error.rs")).into_iter().collect();
+    let details: BTreeSet<_> = codes(&source("tokens/src/auth_error.rs")).into_iter().collect();
     let listed: BTreeSet<_> =
         rows(&page, "### Unauthenticated callers").into_iter().flatten().collect();
     assert_eq!(listed, details, "what can be wrong with callers, of the page and of the code");

@@ -237,7 +237,11 @@ impl Doctor {
             {
                 Ok(answer) => unauthenticated.push((what, answer)),
                 Err(why) => {
-                    findings.error("unauthenticated", format!("{what}: {why}"), "read the host's log");
+                    findings.error(
+                        "unauthenticated",
+                        format!("{what}: {why}"),
+                        "read the host's log",
+                    );
                 }
             }
         }

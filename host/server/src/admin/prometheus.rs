@@ -14,8 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_callers::AuthError;
 use portcullis_model::{Cause, Effect};
+use portcullis_tokens::AuthError;
 
 use super::{AdminContext, Readiness};
 use crate::bindings::breaker::BreakerState;

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use portcullis_callers::{AuthError, Token};
 use portcullis_model::Millis;
+use portcullis_tokens::{AuthError, Token};
 
 use super::config::OauthConfig;
 use super::keys::Keys;

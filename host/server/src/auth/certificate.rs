@@ -2,7 +2,7 @@
 //!
 //! Invariant: a name counts only where the certificate leads to an authority of `listen.tls.client_ca`, at the time of the call.
 
-use portcullis_callers::AuthError;
+use portcullis_tokens::AuthError;
 
 use super::Identity;
 use super::config::CertificateConfig;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, HeaderName};
-use portcullis_callers::Issuer;
 use portcullis_model::Digest;
+use portcullis_tokens::Issuer;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};

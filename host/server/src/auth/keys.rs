@@ -18,8 +18,8 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use hyper::header::ACCEPT;
 use hyper::{Request, StatusCode, Uri};
-use portcullis_callers::{AuthError, Discovery, KeySet, Token};
 use portcullis_model::{Digest, Millis, sha256};
+use portcullis_tokens::{AuthError, Discovery, KeySet, Token};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 

@@ -17,8 +17,8 @@ use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
-use portcullis_callers::{AuthError, Client};
 use portcullis_model::Millis;
+use portcullis_tokens::{AuthError, Client};
 
 use crate::error::StartError;
 use crate::net::tls::Peer;

@@ -12,8 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderName};
-use portcullis_callers::AuthError;
 use portcullis_model::{Digest, sha256};
+use portcullis_tokens::AuthError;
 use zeroize::Zeroizing;
 
 use super::{Identity, only_value};

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use portcullis_callers::AuthError;
 use portcullis_files::read_bounded;
 use portcullis_model::{Digest, Millis, sha256};
+use portcullis_tokens::AuthError;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use portcullis_callers::AuthError;
 use portcullis_model::{Cause, Effect};
+use portcullis_tokens::AuthError;
 
 use crate::observe::budget::Stage;
 use crate::records::rejected_members::RejectedMembers;

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_audit::corrections::Count;
 use portcullis_audit::{Entry as Record, MAX_RING_TEXT, Pending, Tally};
-use portcullis_callers::AuthError;
 use portcullis_hooks::ParseError;
 use portcullis_model::json::build_members;
 use portcullis_model::{Cause, Millis, sha256};
+use portcullis_tokens::AuthError;
 use tokio::sync::oneshot;
 
 use crate::recorder::Recorder;

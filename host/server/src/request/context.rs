@@ -17,11 +17,11 @@ use bytes::Bytes;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Pseudonym, Sequence};
-use portcullis_callers::AuthError;
 use portcullis_hooks::{
     Answer, DedupPolicy, HookRequest, OnFailure, ParseContext, ParseError, Parsed, Request,
 };
 use portcullis_model::{AttributeFilter, Cause, Effect, Millis};
+use portcullis_tokens::AuthError;
 
 use self::account::Account;
 use crate::auth::Identity;

@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use portcullis_callers::{Discovery, Issuer, KeySet, Token};
 use portcullis_hooks::{
     AnswerSource, Decryptor, HookKind, HookRequest, HookSettings, Mapping, MappingSource,
     OnFailure, Outcome, ParseContext, Parsed, Request, SafeAnswerInput, SideEffect, read, refuse,
@@ -21,6 +20,7 @@ use portcullis_registry::{
 use portcullis_server::net::proxy_protocol;
 use portcullis_suite::{Suite, Syntax, check_settings};
 use portcullis_tlog::prove::check_proof;
+use portcullis_tokens::{Discovery, Issuer, KeySet, Token};
 use portcullis_trust::{
     BreakGlass, Downgrade, Envelope, ManifestSource, ReleaseSet, ReleaseSource, RootSource,
     TrustRoot, verify_manifest, verify_release, verify_revocations, verify_root,

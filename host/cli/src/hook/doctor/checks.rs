@@ -35,8 +35,10 @@ impl Findings {
         let hint = "Portcullis itself must answer a call without credentials; make sure that no \
                     proxy answers in its place, and check `hook.on_failure`";
         match react(target.kind, answer.status, &answer.body) {
-            PlatformReaction::Blocks => self
-                .ok("unauthenticated", format!("{what} is answered with {}, which stops", answer.status)),
+            PlatformReaction::Blocks => self.ok(
+                "unauthenticated",
+                format!("{what} is answered with {}, which stops", answer.status),
+            ),
             PlatformReaction::Proceeds => {
                 self.error(
                     "unauthenticated",
@@ -56,9 +58,10 @@ impl Findings {
                     answer.status
                 );
                 match reaction {
-                    _ if !target.kind.is_binding() => {
-                        self.ok("unauthenticated", format!("{what} is answered with {}", answer.status))
-                    }
+                    _ if !target.kind.is_binding() => self.ok(
+                        "unauthenticated",
+                        format!("{what} is answered with {}", answer.status),
+                    ),
                     Behaviour::FailsClosed(_) => self.ok("unauthenticated", said),
                     _ if open => self.ok("unauthenticated", format!("{said}; the hook is open")),
                     _ => self.error("unauthenticated", said, hint),

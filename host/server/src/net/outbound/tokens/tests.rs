@@ -11,7 +11,7 @@ use std::thread;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::engine::general_purpose::STANDARD;
-use portcullis_callers::{Issuer, KeySet, Token};
+use portcullis_tokens::{Issuer, KeySet, Token};
 
 use crate::net::outbound::{OutboundConfig, parse_url};
 

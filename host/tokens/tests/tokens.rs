@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use issuing::{Maker, base64url};
-use portcullis_callers::{AuthError, Issuer, KeySet, Token};
 use portcullis_model::Millis;
+use portcullis_tokens::{AuthError, Issuer, KeySet, Token};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -287,7 +287,7 @@ fn what_is_no_token_is_malformed() {
 
 #[test]
 fn a_set_of_keys_is_taken_whole_or_refused() {
-    use portcullis_callers::KeySetError;
+    use portcullis_tokens::KeySetError;
     let parse = |text: &str| KeySet::parse(text.as_bytes()).map(|keys| keys.len());
     assert_eq!(parse("{"), Err(KeySetError::NotJson));
     assert_eq!(parse("{\"keys\":{}}"), Err(KeySetError::Member("keys")));
