@@ -99,7 +99,7 @@ fn every_event_is_looked_at_once_and_on_record() {
 
 #[test]
 fn what_is_not_on_record_is_asked_for_once_more() {
-    // Nothing is in force, and nothing enforces: an event hook has no default that would do.
+    // Nothing is active, and nothing enforces: an event hook has no default that would do.
     for (on_failure, status) in [("closed", 503), ("open", 204)] {
         let deployment = TestDeployment::build(&[]);
         deployment.add_hook("event", "okta.event", &format!("on_failure = \"{on_failure}\""));

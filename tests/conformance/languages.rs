@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use portcullis_tests::{Host, SignIn, TestDeployment, checkout, component, hide_reference, skip};
 use serde_json::{Value, json};
 
-/// Rust to JavaScript to C, and every call meanwhile answered by whichever is in force, and alike.
+/// Rust to JavaScript to C, and every call meanwhile answered by whichever is active, and alike.
 #[test]
 fn a_plugin_changes_its_language_under_calls() {
     let languages: Vec<_> = ["hours", "hours-javascript", "hours-c"]
@@ -83,7 +83,7 @@ fn both(host: &Host, generation: u64) -> Answered {
         }
         assert!(
             begun.elapsed() < PATIENCE,
-            "generation {generation} never came into force:\n{}",
+            "generation {generation} never became active:\n{}",
             host.log()
         );
         thread::sleep(Duration::from_millis(20));

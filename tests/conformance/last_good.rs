@@ -1,5 +1,5 @@
 //! The last good release survives a restart: whatever has become of the release folders, of one
-//! plugin's settings or of the configuration meanwhile, a host that had a release in force starts
+//! plugin's settings or of the configuration meanwhile, a host that had an active release starts
 //! with it again, and says so.
 
 use std::fs;
@@ -191,7 +191,7 @@ fn settings_that_one_plugin_refuses_stop_no_hook_after_a_restart() {
     ]);
     let host = deployment.serve();
     goes_on(&host, "settings that a plugin refuses");
-    // A corrected release comes into force, and its copy takes the place of the old one.
+    // A corrected release becomes active, and its copy takes the place of the old one.
     deployment.release(&[Binding::new("token", "sod", lenient())]);
     host.reload_until([release_active(4)]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());
@@ -288,7 +288,7 @@ fn another_configuration_stops_no_other_hook_at_a_restart() {
                 deployment.until_record("hook.decision", |it| it["seq"].as_u64() == answer.index());
             assert_eq!(record["decision"]["cause"], "plugin-unavailable", "{record}");
         }
-        // With the configuration as it was all of it is in force again.
+        // With the configuration as it was all of it is active again.
         deployment.write("portcullis.toml", &whole);
         host.reload_until([release_active(2)]);
         assert!(!warnings(&host).contains(&"binding-left-out".to_owned()), "{what}");

@@ -1,5 +1,5 @@
-//! A new release comes into force without a restart; a refused one changes nothing and says with its own code
-//! what is wrong.
+//! A new release becomes active without a restart; a refused one changes nothing and says with its
+//! own code what is wrong.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn a_new_release_comes_into_force_without_a_restart() {
         if !answer.stops_a_token() {
             break answer;
         }
-        assert!(begin.elapsed() < Duration::from_secs(30), "the new release never came into force");
+        assert!(begin.elapsed() < Duration::from_secs(30), "the new release never became active");
     };
     host.stop();
     for (answer, generation) in [(&before, 1), (&after, 2)] {
@@ -88,7 +88,7 @@ fn a_refused_release_changes_nothing_and_says_why() {
     settings.iter().for_each(|file| fs::remove_file(file).unwrap());
     trial.refused("file-missing");
 
-    // The last good one went on all the while; the next good one comes into force.
+    // The last good one went on all the while; the next good one becomes active.
     deployment.release(&[Binding::new("token", "sod", lenient())]);
     host.reload_until(["release.active"]);
     assert!(!host.sign_in(&SignIn::with_groups(&CONFLICT)).stops_a_token());

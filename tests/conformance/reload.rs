@@ -1,4 +1,5 @@
-//! A changed configuration: in force whole and at once, without a call that fails; or refused, and then nothing has changed.
+//! A changed configuration: active whole and at once, without a call that fails; or refused, and
+//! then nothing has changed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

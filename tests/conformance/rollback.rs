@@ -90,7 +90,8 @@ fn an_older_set_comes_back_by_a_signed_downgrade_only() {
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
     host.stop();
 
-    // It stays in force over a restart, without the paper; the way on is a new set, not the one that was left.
+    // It stays active over a restart, without the paper; the way on is a new set, not the one that
+    // was left.
     fs::remove_file(deployment.path("release/downgrade.json")).unwrap();
     let host = deployment.serve();
     assert!(!host.sign_in(&SignIn::with_groups(&["ward-reader"])).stops_a_token());
@@ -170,7 +171,8 @@ fn nothing_is_forgotten_with_the_file_that_remembers_it() {
 #[test]
 fn a_host_from_an_old_backup_neither_takes_the_old_set_nor_forks_its_log() {
     let everything = ["audit", "trust-state", "release/release.json"];
-    // With a log held ready from the beginning, and with one that is made ready once the host has refused to start.
+    // With a log held ready from the beginning, and with one that is prepared once the host has
+    // refused to start.
     for (copied, ready) in [(true, false), (true, true), (false, false)] {
         let mut deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
         deployment.configure("watch_ms = 500", "watch_ms = 0");

@@ -116,7 +116,7 @@ fn a_certificate_rotates_under_load_and_a_wrong_one_changes_nothing() {
             assert!(!said.contains("PRIVATE"), "{said}");
             deployment.write_secret(name, &before);
         }
-        assert!(only_new.connect(host.address()).is_err(), "the old one is still in force");
+        assert!(only_new.connect(host.address()).is_err(), "the old one is still active");
         put(&deployment, &new.server());
         host.signal("HUP");
         host.wait_for("tls.changed");

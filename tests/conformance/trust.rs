@@ -388,7 +388,7 @@ fn a_set_that_was_active_starts_again_until_its_grace_ends() {
             if starts { &last["restart"] } else { &last["code"] },
             &if starts { json!(true) } else { json!("grace-over") }
         );
-        // A host that never had it in force does not take it.
+        // A host that never had it active does not take it.
         if starts {
             for file in ["trust-root.json", "release/plugins/sod.manifest.json"] {
                 fresh.write(file, deployment.read(file));

@@ -99,7 +99,7 @@ fn a_first_start_with_a_clock_that_is_ahead_does_no_lasting_harm() {
     // By its clock the set has expired, and it never was active here.
     assert!(harmless(&host, now()).stops_a_token());
     assert!(warns(&host, "clock-unconfirmed"));
-    // The clock is put right while it serves: the set comes into force by itself.
+    // The clock is put right while it serves: the set becomes active by itself.
     clock.ahead(0);
     host.wait_for("release.active");
     decides(&host, now());

@@ -53,7 +53,7 @@ fn log_lines_that_cannot_be_written_cost_nothing_else() {
         let host = serve(&deployment, shell);
         answers_everything(&host, what);
         drop(reader);
-        // Housekeeping and the admin listener go on: a further release comes into force.
+        // Housekeeping and the admin listener go on: a further release becomes active.
         deployment.release(&[Binding::new("token", "sod", duties())]);
         host.signal("HUP");
         let begin = Instant::now();

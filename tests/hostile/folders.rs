@@ -230,7 +230,7 @@ fn round(seed: u64, planted: usize, many: usize) {
             }
         }
         decides(&host, "while files are planted");
-        // The file in the set's place is refused, and the release in force goes on.
+        // The file in the set's place is refused, and the active release goes on.
         let good = fs::read(deployment.path("release/release.json")).unwrap();
         for (what, plant) in REPLACEMENTS {
             replace(&deployment.path("release/release.json"), plant);

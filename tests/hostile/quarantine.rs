@@ -262,7 +262,7 @@ fn codes(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// A binding's sample: of the hook's first one, in the generation in force.
+/// A binding's sample: of the hook's first one, in the active generation.
 fn gauge(host: &Host, name: &str, hook: &str) -> f64 {
     let page = String::from_utf8(host.admin("/metrics").body).unwrap();
     let wanted = format!("{name}{{hook=\"{hook}\"");

@@ -1,4 +1,5 @@
-//! A hostile registry: whatever it does, what is in force and what lies on disk stay as they are, and the host says what was wrong.
+//! A hostile registry: whatever it does, what is active and what lies on disk stay as they are, and
+//! the host says what was wrong.
 
 use std::fs;
 

@@ -97,7 +97,7 @@ impl Host {
         host
     }
 
-    /// Waits until the start has finished: a release is in force, or there is none.
+    /// Waits until the start has finished: a release is active, or there is none.
     #[track_caller]
     pub fn until_started(&self) {
         self.wait_for("start.finished");

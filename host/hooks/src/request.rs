@@ -21,7 +21,7 @@ pub struct Request<'a> {
     pub route: &'static str,
     /// Its headers, by lower-case name: the value where it is there once and is text.
     pub header: &'a dyn Fn(&str) -> Option<&'a str>,
-    /// Whether a binding in force can answer searches.
+    /// Whether an active binding can answer searches.
     pub searches: bool,
     /// Its body; empty for a greeting.
     pub body: &'a [u8],

@@ -51,7 +51,7 @@ pub enum Cause {
     PluginFault,
     /// Plugin: it is revoked, and was to bind.
     PluginRevoked,
-    /// Plugin: it was to bind, and could not be made ready from the last good release.
+    /// Plugin: it was to bind, and could not be prepared from the last good release.
     PluginUnavailable,
     /// Plugin: it failed too often and is left alone for a while.
     PluginQuarantined,

@@ -98,13 +98,13 @@ impl AlteredComponent {
     }
 }
 
-/// How much of a release must be ready before it may come into force.
+/// How much of a release must be ready before it may become active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
     /// All of it: what decides until then goes on meanwhile.
     Everything,
     /// The part that can be had of the last good release, because nothing else decides: a binding
-    /// that cannot be made ready stops its own hook and no other.
+    /// that cannot be prepared stops its own hook and no other.
     Available,
     /// All of it, and every problem of one that is refused: for an operator who is to correct it.
     AllProblems,
@@ -228,7 +228,7 @@ impl ReleaseFiles {
         Ok(())
     }
 
-    /// Verifies the files of a release that is in force against the set that lies there: a release
+    /// Verifies the files of a release that is active against the set that lies there: a release
     /// may be active while its files are altered or gone, and then only the host's own copy lets it
     /// start again.
     ///

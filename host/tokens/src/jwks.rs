@@ -1,4 +1,5 @@
-//! An issuer's public keys: a JWK Set (RFC 7517), each key readied for the algorithms it may be used with.
+//! An issuer's public keys: a JWK Set (RFC 7517), each key prepared for the algorithms it may be
+//! used with.
 //!
 //! Invariant: a key verifies only what its own `kty`, `crv`, `alg`, `use` and `key_ops` allow, never what a token would like. A key that is
 //! not understood or too weak is left out (RFC 7517 section 5); a set without one usable key is refused whole, so that a broken answer

@@ -29,7 +29,8 @@ pub struct BreakGlass {
     /// The finding codes that it waives.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub waives: BTreeSet<String>,
-    /// Whether the hook's safe answer is the platform's default while it is in force: for when plugins, log or network are down.
+    /// Whether the hook's safe answer is the platform's default while it is active: for when
+    /// plugins, log or network are down.
     pub fail_open: bool,
     /// How long it holds once it is opened.
     pub minutes: u32,

@@ -30,7 +30,7 @@ pub struct Downgrade {
     /// When it was made.
     #[serde(with = "time::text")]
     pub issued: Millis,
-    /// Until when it may be used; the set then stays in force as any other.
+    /// Until when it may be used; the set then stays active as any other.
     #[serde(with = "time::text")]
     pub expires: Millis,
 }

@@ -31,7 +31,7 @@ pub struct TrustHistory {
     /// The set that was active last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<Active>,
-    /// The release sets that came into force last, the oldest first: what a way back goes by. Never
+    /// The release sets that became active last, the oldest first: what a way back goes by. Never
     /// part of a record, whose `active` says as much.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub activations: Vec<Active>,
@@ -77,7 +77,7 @@ pub struct RootMark {
     pub digest: Digest,
 }
 
-/// A release set that was put in force.
+/// A release set that was activated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Active {
@@ -94,7 +94,7 @@ pub struct Active {
     pub resets: u64,
 }
 
-/// How a release set may come into force.
+/// How a release set may become active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// It is newer than all before.
@@ -165,7 +165,7 @@ impl TrustHistory {
         line.pop().filter(|_| self.active.is_none_or(|it| it.set == active.set))
     }
 
-    /// Whether a release set may come into force.
+    /// Whether a release set may become active.
     ///
     /// 1. The one that was active last may, until its grace is over: nothing else is asked of it here.
     /// 2. Nothing in it is revoked.
@@ -236,7 +236,8 @@ impl TrustHistory {
         Err(Refusal::new(RefusalCode::DowngradeMismatch, sentence))
     }
 
-    /// What is remembered of a set that comes into force. Candidates are not: the way back from one must stay open until it is live.
+    /// What is remembered of a set that becomes active. Candidates are not: the way back from one
+    /// must stay open until it is live.
     pub fn of(set: &ReleaseSet, active: Active) -> Self {
         Self {
             highest: set.version,

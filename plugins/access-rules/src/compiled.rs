@@ -16,7 +16,7 @@ use crate::path::{Path, Place};
 use crate::request::{EntityView, EvaluationRequest};
 use crate::settings::{self, Otherwise, Properties, RuleEffect, Settings};
 
-/// The settings, made ready for calls.
+/// The settings, prepared for calls.
 #[derive(Clone)]
 pub(crate) struct Compiled {
     pub owner: String,

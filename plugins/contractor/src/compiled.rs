@@ -9,7 +9,7 @@ use portcullis_guest::{Problems, Target};
 
 use crate::settings::{AppliesTo, Item, Kind, Place, Settings, Sponsor};
 
-/// The settings, made ready for calls.
+/// The settings, prepared for calls.
 pub(crate) struct Compiled {
     pub applies_to: AppliesTo,
     pub items: BTreeMap<Kind, Item>,

@@ -12,7 +12,7 @@ use crate::names::{Name, NameTable};
 use crate::rules::{Forbidden, Rules};
 use crate::settings::{Exception, Existing, Kind, Rule, Scope, Settings};
 
-/// The settings, made ready for calls.
+/// The settings, prepared for calls.
 #[derive(Clone)]
 pub(crate) struct Compiled {
     /// Entitlements and roles → functions.

@@ -49,7 +49,7 @@ pub struct Publish {
 /// What is believed and remembered where a release goes.
 pub struct PublishChecks {
     config: Option<Config>,
-    /// The trust root in force there.
+    /// The active trust root there.
     pub root: TrustRoot,
     /// What must not be forgotten there.
     pub history: TrustHistory,

@@ -56,7 +56,7 @@ pub enum State {
     Published,
     /// The host has it.
     Delivered,
-    /// Its signatures are in order; it is being made ready.
+    /// Its signatures are in order; it is being prepared.
     Verified,
     /// It decides.
     Active,
@@ -161,7 +161,7 @@ impl Replica {
         if is("/generation/set") {
             state = State::Active;
         }
-        // Files of the set in force that were altered are refused at the next start: that is said
+        // Files of the active set that were altered are refused at the next start: that is said
         // too.
         let why = at("/release/refused").filter(|_| seen).and_then(reason);
         let text = |pointer: &str| at(pointer).and_then(Value::as_str).map(str::to_owned);

@@ -324,7 +324,7 @@ impl Page {
         bindings.iter().for_each(|binding| self.times(name, &binding.labels, &binding.times()));
     }
 
-    /// How the bindings in force stand at this moment.
+    /// How the active bindings stand at this moment.
     fn breakers(&mut self, bindings: &[&Binding], now: Instant) {
         let name = "portcullis_plugin_quarantined";
         self.family(name, "gauge", "1 while a plugin is quarantined");

@@ -239,7 +239,7 @@ impl Readiness {
         for (hook, stopped) in
             revoked.filter_map(|(hook, bindings)| Some((hook, bindings.stopped()?)))
         {
-            // One that could not be made ready is named below, with the reason.
+            // One that could not be prepared is named below, with the reason.
             if stopped.cause == Cause::PluginRevoked
                 && let Some(plugin) = &stopped.plugin
             {
@@ -328,7 +328,7 @@ impl Reason {
     }
 }
 
-/// The reasons that keep the release in force from starting again as it is, or have kept it from
+/// The reasons that keep the active release from starting again as it is, or have kept it from
 /// that.
 fn last_good(
     host: &Host,

@@ -1,4 +1,5 @@
-//! How the host stands, for people and programs: what is in force, what the record holds, what was done.
+//! How the host stands, for people and programs: what is active, what the record holds, what was
+//! done.
 
 use portcullis_model::{Cause, Effect};
 use serde_json::{Map, Value, json};

@@ -192,7 +192,7 @@ impl Keys {
         }
     }
 
-    /// Looks for newer keys if that is due, or if `asked`. Waits for nothing.
+    /// Looks for newer keys if that is due, or if `is_requested`. Waits for nothing.
     pub fn refresh_if_due(self: &Arc<Self>, is_requested: bool) {
         let mut looks = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
@@ -297,7 +297,7 @@ impl Keys {
         Ok(answer.into_body())
     }
 
-    /// Puts what was found in force, or says why there is nothing.
+    /// Activates what was found, or says why there is nothing.
     fn store_result(&self, found: Result<FetchedKeys, String>) {
         let now = self.clock.now();
         let mut looks = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,8 @@
 //! Secrets that a caller sends: a header's whole value, or HTTP Basic's user and password. Several at once while one rotates.
 //!
 //! Invariant: secrets are held as digests, so that neither their bytes nor their length can leak by timing, a log or a panic; every one is
-//! compared, in constant time, whichever it is. What is in force is exchanged whole; files of which one is wrong change nothing.
+//! compared, in constant time, whichever it is. What is active is exchanged whole; files of which
+//! one is wrong change nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,7 +69,8 @@ impl Secrets {
         if found { Ok(self.identity.clone()) } else { Err(AuthError::WrongSecret) }
     }
 
-    /// Reads the files again if they have changed, or if `asked`. Gives how many secrets are in force now, where that is another set.
+    /// Reads the files again if they have changed, or if `is_requested`. Gives how many secrets are
+    /// active now, where that is another set.
     pub fn reload(&self, is_requested: bool) -> Result<Option<usize>, StartError> {
         if !self.watch.changed() && !is_requested {
             return Ok(None);

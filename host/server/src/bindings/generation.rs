@@ -1,4 +1,4 @@
-//! A generation: one release set in force. What every hook asks, ready to be asked.
+//! A generation: one active release set. What every hook asks, ready to be asked.
 //!
 //! Invariant: a generation is complete before anybody sees it and never changes; calls in flight finish on the one they began with.
 
@@ -21,7 +21,7 @@ use crate::observe::metrics::BindingMetrics;
 use crate::trust::view::TrustSnapshot;
 use crate::worker_pool::WorkerPool;
 
-/// One release set in force.
+/// One active release set.
 ///
 /// The one thing that changes in it is that a revoked plugin stops ([`Generation::revoke`]): at
 /// once, for calls in flight too, and for good.
@@ -34,7 +34,7 @@ pub struct Generation {
     pub expires: Millis,
     /// The set itself.
     pub release: ReleaseSet,
-    /// How it came into force.
+    /// How it became active.
     pub activation: Activation,
     /// The trust root under which it was let in.
     pub root: u64,
@@ -46,13 +46,13 @@ pub struct Generation {
     pub hooks: Vec<Bindings>,
     /// How often something in it was stopped.
     pub stops: Arc<AtomicU64>,
-    /// Bindings that could not be made ready: of the last good release alone.
+    /// Bindings that could not be prepared: of the last good release alone.
     pub left_out: Vec<LeftOut>,
     /// Hooks that are stopped because nothing enforces on them, and no accepted set in the folders
     /// wants that.
     pub unenforced: Vec<String>,
     /// Whether it comes from the host's own copy, because the release's folders hold nothing that
-    /// may come into force.
+    /// may become active.
     pub last_good: Arc<AtomicBool>,
 }
 
@@ -77,7 +77,7 @@ pub struct Bindings {
 /// A plugin that was to bind on a hook and does not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StopReason {
-    /// The plugin's id; `None` where the release in force names none.
+    /// The plugin's id; `None` where the active release names none.
     pub plugin: Option<String>,
     /// Why it does not run.
     pub cause: Cause,
@@ -487,7 +487,7 @@ const OVERRUNS_TO_OFFLOAD: u32 = 3;
 /// The attribute of a subject that says their language.
 pub const LANGUAGE: &str = "locale";
 
-/// A binding of the last good release that could not be made ready.
+/// A binding of the last good release that could not be prepared.
 #[derive(Clone, Debug)]
 pub struct LeftOut {
     /// The hook's name.

@@ -20,7 +20,7 @@ pub trait Places {
 /// The document that is open on a hook, or the last one.
 pub type Place = Arc<ArcSwapOption<ActiveOverride>>;
 
-/// A document in force on a hook.
+/// An active document on a hook.
 pub struct ActiveOverride {
     /// The document's id.
     pub id: String,
@@ -32,7 +32,7 @@ pub struct ActiveOverride {
     /// When it was taken up by this process, and how much of its time earlier ones had used, milliseconds.
     pub(super) opened_at: Instant,
     pub(super) used_before: u64,
-    /// Calls that were answered while it was in force.
+    /// Calls that were answered while it was active.
     pub calls: AtomicU64,
 }
 
@@ -48,7 +48,7 @@ impl ActiveOverride {
     }
 }
 
-/// Returns the document in force at a hook's place.
+/// Returns the active document at a hook's place.
 pub fn current(place: &Place) -> Option<Arc<ActiveOverride>> {
     place.load_full().filter(|open| open.is_active())
 }

@@ -1,4 +1,4 @@
-//! Checks of a binding before its plugin is made ready: whether it can be made, and whether
+//! Checks of a binding before its plugin is prepared: whether it can be made, and whether
 //! everything that the plugin may emit can be said.
 //!
 //! Invariant: one function for the host, for candidates and for the commands that sign and check,

@@ -27,7 +27,7 @@ pub struct Expiration {
 pub enum Subject {
     /// The newest trust root.
     TrustRoot,
-    /// The release set in force.
+    /// The active release set.
     Release,
     /// A manifest of it.
     Manifest,

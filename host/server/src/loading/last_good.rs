@@ -1,4 +1,4 @@
-//! The last good release: a copy of what is in force, in the host's own folder, which a start falls
+//! The last good release: a copy of what is active, in the host's own folder, which a start falls
 //! back to.
 //!
 //! Invariant: a copy is complete and durable before its release is recorded as active, and an older
@@ -77,7 +77,7 @@ struct Index {
     version: u64,
     /// File, below the folder of copies → its size in bytes.
     files: BTreeMap<String, u64>,
-    /// The hooks on which nothing enforced when the set was in force from the folders. Left out
+    /// The hooks on which nothing enforced when the set was active from the folders. Left out
     /// where there are none: earlier versions refuse an index with a member that they do not know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unenforced: Vec<HookIdentity>,
@@ -192,7 +192,7 @@ impl LastGood {
         self.write_index(&Index { kind, set, version, files: sizes, unenforced })
     }
 
-    /// The hooks on which nothing enforced when this set was in force from the folders, as far as
+    /// The hooks on which nothing enforced when this set was active from the folders, as far as
     /// that is known.
     pub fn unenforced(&self, set: Digest) -> Vec<HookIdentity> {
         self.index(set).map(|index| index.unenforced).unwrap_or_default()

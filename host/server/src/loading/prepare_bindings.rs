@@ -118,7 +118,7 @@ impl ReleaseFiles {
         Ok((bound, left_out))
     }
 
-    /// One binding: checked, and its plugin made ready.
+    /// One binding: checked, and its plugin prepared.
     fn prepare_binding(
         &self,
         hook: &HookConfig,

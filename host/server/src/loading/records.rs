@@ -1,4 +1,4 @@
-//! The records of releases: what came into force, what did not, and what lies there and may not run.
+//! The records of releases: what became active, what did not, and what lies there and may not run.
 //!
 //! Invariant: nothing that an operator or a file's name says stands in a leaf; it is sealed.
 
@@ -10,7 +10,7 @@ use super::{RejectedComponent, ReleaseError};
 use crate::bindings::generation::{Bindings, Generation};
 use crate::trust::state::with_state_delta;
 
-/// The record of a release that came into force.
+/// The record of a release that became active.
 pub fn activation_record(generation: &Generation, piece: &TrustHistory) -> Entry {
     let fields = build_members(|fields| {
         fields
@@ -70,7 +70,7 @@ pub fn rejection_record(error: &ReleaseError) -> Entry {
     Entry { kind: "release.refused", fields, sealed: Some(error.to_string().into_bytes()) }
 }
 
-/// The record of folders that no longer hold the release in force.
+/// The record of folders that no longer hold the active release.
 pub fn altered_record(generation: u64, error: &ReleaseError) -> Entry {
     let Entry { fields, sealed, .. } = rejection_record(error);
     Entry {

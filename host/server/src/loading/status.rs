@@ -1,7 +1,8 @@
 //! How far the set in the release's folders has come on this host, plugin by plugin: delivered, verified, active, or refused and why.
 //!
-//! Invariant: it tells of the set that was looked at last, whatever is in force. It decides nothing: every answer here is found by the
-//! checks that activation makes, and a sentence is the one that the host's log has. Holds nobody's settings.
+//! Invariant: it tells of the set that was looked at last, whatever is active. It decides nothing:
+//! every answer here is found by the checks that activation makes, and a sentence is the one that
+//! the host's log has. Holds nobody's settings.
 
 use crate::trust::view::TrustView;
 use std::path::PathBuf;
@@ -119,7 +120,7 @@ impl ReleaseStatus {
         *self.lock() = Some(LastSeen { set, version, highest, stage, rejected: None, plugins });
     }
 
-    /// It did not come into force.
+    /// It did not become active.
     pub fn set_rejected(&self, error: &ReleaseError) {
         let mut looked = self.lock();
         let why = Rejection::of(error);
@@ -141,7 +142,7 @@ impl ReleaseStatus {
         looked.rejected = Some(why);
     }
 
-    /// This set is in force, and its files would not be taken at the next start.
+    /// This set is active, and its files would not be taken at the next start.
     pub fn set_altered(&self, error: &ReleaseError) {
         self.set_rejected(error);
         if let Some(looked) = self.lock().as_mut() {
@@ -149,7 +150,7 @@ impl ReleaseStatus {
         }
     }
 
-    /// This set is in force.
+    /// This set is active.
     pub fn set_active(&self, set: Digest, highest: u64) {
         let mut looked = self.lock();
         let Some(looked) = looked.as_mut().filter(|looked| looked.set == set) else { return };

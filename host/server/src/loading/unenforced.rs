@@ -2,8 +2,8 @@
 //!
 //! Invariant: where nothing enforces on a hook, its safe answer is the platform's default, because an accepted release
 //! set wants that. The host's own copy of a release is no such word for a hook that is new, was renamed, or lies at
-//! another path than when the release came into force: it is stopped. Which hooks were open is kept with the copy. This
-//! module reads no file.
+//! another path than when the release became active: it is stopped. Which hooks were open is kept
+//! with the copy. This module reads no file.
 
 use portcullis_model::Mode;
 use portcullis_trust::{ReleaseSet, TrustRoot, verify_issued};

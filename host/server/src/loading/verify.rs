@@ -168,7 +168,7 @@ impl ReleaseFiles {
     }
 }
 
-/// Whether a set may come into force, by itself or by a downgrade that lies beside it.
+/// Whether a set may become active, by itself or by a downgrade that lies beside it.
 pub fn admit(
     trusted: &TrustView<'_>,
     release: &ReleaseSet,

@@ -123,8 +123,8 @@ impl Tls {
         Duration::from_millis(self.config.handshake_timeout_ms)
     }
 
-    /// Reads the files again if they have changed, or if `asked`. Connections that stand go on with what they began with. Says whether
-    /// anything is new.
+    /// Reads the files again if they have changed, or if `is_requested`. Connections that stand go
+    /// on with what they began with. Says whether anything is new.
     pub fn reload(&self, is_requested: bool) -> Result<bool, StartError> {
         if !self.watch.changed() && !is_requested {
             return Ok(false);

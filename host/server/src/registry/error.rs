@@ -117,7 +117,7 @@ pub enum PullError {
         /// The code of what was found then.
         code: &'static str,
     },
-    /// Something else came into the folders while it was made ready: it is not overwritten. The
+    /// Something else came into the folders while it was prepared: it is not overwritten. The
     /// next poll sees what is there by then.
     #[error("the release was not copied into the release folders: {why}")]
     Superseded {

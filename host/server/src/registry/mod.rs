@@ -2,7 +2,8 @@
 //!
 //! Invariant: a registry is a shelf, not an authority. What it gives is taken for what its signatures say, never for where it lay; every
 //! byte is held against a digest and a size that were known before; and whatever a registry does (an older set, wrong bytes, endless
-//! bytes, nothing at all), what is in force and what lies on disk stay as they are. A host starts from its own disk alone.
+//! bytes, nothing at all), what is active and what lies on disk stay as they are. A host starts
+//! from its own disk alone.
 //!
 //! The client is our own, on the host's own HTTP client (`outbound`): the oras project's `oci-client` brings `reqwest`, a second pool,
 //! another way to find certificate authorities and some sixty crates, reads manifests and token answers without a bound, and sends a

@@ -120,7 +120,7 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
     }
 }
 
-/// Puts the last good release in force where nothing decides, after the one in the folders was
+/// Activates the last good release where nothing decides, after the one in the folders was
 /// refused. Says whether that was superseded, and is to be begun again.
 pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bool) -> bool {
     host.health.conditions.set_refused_release(Some(refused.code()));
@@ -145,7 +145,7 @@ pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bo
 
 /// Activates a generation for the hooks of the active configuration: recorded, durable, then swapped in one
 /// exchange. Calls in flight finish on theirs. Without the record, or where what it was held
-/// against does not hold any more, it does not come into force. Blocks on the log.
+/// against does not hold any more, it does not become active. Blocks on the log.
 pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated> {
     let (number, active_config) = (generation.number, host.active_config.load_full());
     let put = |generation| active_config.with_generation(Some(generation));
@@ -199,7 +199,7 @@ pub fn record_and_swap(
             generation.continue_metrics(before);
         });
     }
-    // The last good release comes into force although the one in the folders was refused.
+    // The last good release becomes active although the one in the folders was refused.
     if !generation.is_last_good() {
         host.health.conditions.set_refused_release(None);
     }

@@ -1,8 +1,8 @@
 //! The thread that follows a release in a registry.
 //!
 //! Invariant: what it brings lies in the folders whole or not at all, and only after the host itself has made it ready once: a set that would
-//! not come into force never takes the place of the one that the next start needs. It puts nothing in force; that is housekeeping's. What a
-//! set revokes holds even where the set is not taken.
+//! not become active never takes the place of the one that the next start needs. It activates
+//! nothing; that is housekeeping's. What a set revokes holds even where the set is not taken.
 
 use crate::release::prepare;
 use crate::trust::view::TrustView;
@@ -39,7 +39,7 @@ pub struct RegistryWatch {
 /// The results that need not be logged or tried again.
 #[derive(Default)]
 struct PollState {
-    /// A release that would not come into force, under that configuration and trust root, and why.
+    /// A release that would not become active, under that configuration and trust root, and why.
     unready: Option<(Digest, Digest, u64, &'static str)>,
     /// The refusal that was recorded last.
     recorded: Option<(Option<Digest>, String)>,
@@ -69,7 +69,7 @@ impl RegistryWatch {
                     () = stop.stopped() => {}
                 }
             });
-            // A release that is being made ready is ended with its process.
+            // A release that is being prepared is ended with its process.
             runtime.shutdown_timeout(STOP_LIMIT);
         });
         Ok(Some(Self { worker: worker?, poll }))
@@ -80,7 +80,7 @@ impl RegistryWatch {
         self.poll.notify_one();
     }
 
-    /// Ends it: a request in progress is given up, and a release that is being made ready. A folder
+    /// Ends it: a request in progress is given up, and a release that is being prepared. A folder
     /// that hangs is not waited for.
     pub fn stop(self) {
         if !self.worker.stop_within(STOP_LIMIT) {
@@ -221,8 +221,8 @@ async fn take(
     pull::install(&from, &to)
 }
 
-/// Refuses to put a release into the folders that may not come into force any more, or in place of another one that
-/// came there while it was made ready.
+/// Refuses to put a release into the folders that may not become active any more, or in place of
+/// another one that came there while it was prepared.
 fn may_install(
     host: &Host,
     paths: &ReleasePaths,
@@ -252,8 +252,8 @@ fn may_install(
     }
 }
 
-/// Has it made ready, and goes on asking the registry meanwhile: what that offers by then may revoke, and takes the place of what is being
-/// made.
+/// Has it prepared, and goes on asking the registry meanwhile: what that offers by then may revoke,
+/// and takes the place of what is being made.
 async fn try_release(
     host: &Arc<Host>,
     source: &RegistrySource,
@@ -292,7 +292,7 @@ async fn try_release(
 }
 
 /// Asks the registry what it offers, and takes up what is in that of trust, before anything else and whatever becomes of the rest. Gives the
-/// trust root in force then.
+/// active trust root then.
 async fn apply_remote_revocations(
     host: &Host,
     source: &RegistrySource,
@@ -310,7 +310,8 @@ async fn apply_remote_revocations(
     Ok((offer, root))
 }
 
-/// Puts trust roots that follow the one in force where the host looks for them, and has it look. Gives the one in force then.
+/// Puts trust roots that follow the active one where the host looks for them, and has it look.
+/// Gives the active one then.
 fn roots(host: &Host, config: &Config, offer: &RemoteRelease) -> Result<Arc<TrustRoot>, PullError> {
     let mut newest = Arc::clone(host.trust_state().root());
     let before = newest.version;

@@ -1,4 +1,4 @@
-//! When a copy of the release in force is made, when a start falls back to it, and what is said of
+//! When a copy of the active release is made, when a start falls back to it, and what is said of
 //! both.
 //!
 //! Invariant: a copy is made of files that were verified, before its release is recorded as active.
@@ -37,7 +37,7 @@ pub fn may_stay_open(
     open
 }
 
-/// Copies a release that is about to come into force, or is in force. What keeps it from being
+/// Copies a release that is about to become active, or is active. What keeps it from being
 /// copied keeps it from nothing else.
 pub fn keep_release(host: &Host, found: &ReleaseFiles, release: &ReleaseSet) {
     let set = found.set_digest();
@@ -65,7 +65,7 @@ pub fn keep_release(host: &Host, found: &ReleaseFiles, release: &ReleaseSet) {
 /// already is compared with it, and put right.
 pub fn keep_from_folders(host: &Host, generation: &Generation) {
     let config = host.active_config.load().config.clone();
-    // The release in force must not wait for a file system that hangs.
+    // The active release must not wait for a file system that hangs.
     let until = host.clock.instant() + START_LIMIT;
     let found = read_release(host, &config.release, || host.clock.instant() < until).ok();
     let Some(found) = found.filter(|found| found.set_digest() == generation.set) else {
@@ -78,7 +78,7 @@ pub fn keep_from_folders(host: &Host, generation: &Generation) {
     }
 }
 
-/// The release with this set is in force: no other copy is needed any more.
+/// The release with this set is active: no other copy is needed any more.
 pub fn copy_is_kept(host: &Host, set: Digest) {
     if host.release.last_good.holds(set) {
         host.health.conditions.set_copy_failure(None);
@@ -94,7 +94,7 @@ pub fn copy_is_kept(host: &Host, set: Digest) {
 
 /// Makes the last good release ready where nothing decides: the set that was active last, from
 /// the host's own copy. `wanted` is asked as [`prepare`] asks it. `None` where there is no
-/// such copy, or it may not come into force either.
+/// such copy, or it may not become active either.
 ///
 /// # Errors
 /// [`ReleaseError::Superseded`] alone: something newer is there.
@@ -153,7 +153,7 @@ pub fn prepare_last_good(
 }
 
 /// The hooks on which nothing need enforce under the copy of this set: those on which nothing
-/// enforced when it was in force from the folders, and to which no other signed set that lies there
+/// enforced when it was active from the folders, and to which no other signed set that lies there
 /// binds anything.
 fn places_that_may_stay_open(host: &Host, set: Digest) -> Vec<HookIdentity> {
     let paths = host.active_config.load().config.release.clone();
@@ -161,7 +161,7 @@ fn places_that_may_stay_open(host: &Host, set: Digest) -> Vec<HookIdentity> {
     may_stay_open(&host.release.last_good, set, there.as_deref(), &host.trust.root.load())
 }
 
-/// Keeps with the copy of the release in force on which hooks nothing enforces, for a start from
+/// Keeps with the copy of the active release on which hooks nothing enforces, for a start from
 /// that copy. Under a release that came from the copy itself, what was kept stays.
 pub fn note_unenforced(host: &Host) {
     let active_config = host.active_config.load_full();
@@ -180,7 +180,7 @@ pub fn note_unenforced(host: &Host) {
     }
 }
 
-/// Verifies what lies in the folders although its set is the one in force. What is wrong with
+/// Verifies what lies in the folders although its set is the active one. What is wrong with
 /// it is said at once, because the next start would meet it.
 pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
     let (roots, history) = host.trust_state().copy_view();

@@ -37,7 +37,7 @@ pub fn read_release(
     })
 }
 
-/// Whether a release in these folders would come into force, for the hooks of this configuration.
+/// Whether a release in these folders would become active, for the hooks of this configuration.
 pub fn try_release(
     host: &Host,
     paths: &ReleasePaths,
@@ -93,7 +93,7 @@ pub fn prepare(
     result
 }
 
-/// Whether any release may come into force on this machine now.
+/// Whether any release may become active on this machine now.
 fn may_activate(host: &Host, found: &ReleaseFiles) -> Result<(), ReleaseError> {
     if !host.reset_still_holds() {
         return Err(ReleaseError::Swap);

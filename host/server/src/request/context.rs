@@ -1,6 +1,6 @@
 //! One request on its way: its deadlines, what it may cost, what is made of its body, and whom it asks.
 //!
-//! Invariant: a call keeps to what was in force when it began, to its end. The ways in which it
+//! Invariant: a call keeps to what was active when it began, to its end. The ways in which it
 //! ends are `respond`'s; in which order all this happens is `pipeline`'s.
 
 pub mod account;
@@ -46,7 +46,7 @@ pub use respond::Reply;
 pub struct RequestContext<'a> {
     /// The host.
     pub host: &'a Arc<Host>,
-    /// What was in force when it began: it keeps to that to the end.
+    /// What was active when it began: it keeps to that to the end.
     pub active_config: &'a ActiveConfig,
     /// The hook.
     pub hook: &'a Arc<Hook>,
@@ -54,7 +54,7 @@ pub struct RequestContext<'a> {
     pub head: Parts,
     /// The generation that decides.
     pub generation: Option<Arc<Generation>>,
-    /// The break-glass document in force when it began.
+    /// The active break-glass document when it began.
     pub break_glass: Option<Arc<ActiveOverride>>,
     /// Its deadlines.
     pub budget: Budget,
@@ -234,7 +234,7 @@ impl<'a> RequestContext<'a> {
         body::with_request(&self.head, self.route, searches, body, what)
     }
 
-    /// The hook's bindings in force.
+    /// The hook's active bindings.
     pub fn bindings(&self) -> Option<&Bindings> {
         self.generation.as_ref()?.hooks.get(self.hook.number)
     }

@@ -52,7 +52,7 @@ pub struct DecisionRecord<'a> {
     pub salt: [u8; 16],
     /// What came of asking candidates first, where that came to nothing.
     pub canary_failure: Option<&'a Failure>,
-    /// The break-glass document in force.
+    /// The active break-glass document.
     pub break_glass: Option<&'a ActiveOverride>,
     /// The trace that the call belongs to, where there is one: the caller's text, so it is sealed.
     pub trace: Option<String>,

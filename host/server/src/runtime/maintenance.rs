@@ -4,8 +4,8 @@
 //! files that others write are read on threads that may hang
 //! ([`FileWorkers`](crate::fs::file_worker)): what hangs there keeps nothing else waiting for
 //! longer than a poll's limit. A release or configuration that is refused changes nothing; each
-//! refusal is recorded once, not every second. What is in force is exchanged here and nowhere else.
-//! While a release is made ready everything else goes on, revocations first.
+//! refusal is recorded once, not every second. What is active is exchanged here and nowhere else.
+//! While a release is prepared everything else goes on, revocations first.
 
 mod alarms;
 mod reconcile;
@@ -229,7 +229,7 @@ impl MaintenanceLoop {
     /// Takes up secrets, keys and certificates that were replaced.
     fn reload_secrets(&self, is_requested: bool) {
         let host = Arc::clone(&self.host);
-        // Where it hangs, what is in force goes on, and `/ready` warns.
+        // Where it hangs, what is active goes on, and `/ready` warns.
         let _ =
             self.host.files.secrets.run(POLL_LIMIT, move || reload_secrets(&host, is_requested));
     }

@@ -1,4 +1,4 @@
-//! Everything that `check` examines: configuration, keys, trust, and a release made ready, without
+//! Everything that `check` examines: configuration, keys, trust, and a release prepared, without
 //! serving.
 //!
 //! Invariant: nothing is written, no log is opened and no port is bound. How a host that serves
@@ -43,7 +43,7 @@ pub struct StartupCheck {
     pub log: Result<Option<String>, StartError>,
 }
 
-/// The release that a start would go on with although the folders hold none that may come into force.
+/// The release that a start would go on with although the folders hold none that may become active.
 pub struct FallbackRelease {
     /// The number of its set.
     pub version: u64,
@@ -123,7 +123,7 @@ impl StartupCheck {
         Some(format!("this machine's clock is more than a day {what} [clock-{code}]"))
     }
 
-    /// What a start would fall back to: the release that was active last, made ready from this host's
+    /// What a start would fall back to: the release that was active last, prepared from this host's
     /// own copy as a start does it. `None` where no release was active, or this host has no copy.
     pub fn last_good(&self) -> Option<FallbackRelease> {
         let active = self.trust_state.history().active?;
@@ -208,7 +208,7 @@ impl StartupCheck {
     }
 }
 
-/// The trust root in force for a host of this configuration, and what it remembers: for whoever
+/// The active trust root for a host of this configuration, and what it remembers: for whoever
 /// prepares a release. Writes nothing.
 ///
 /// # Errors

@@ -1,7 +1,9 @@
-//! A configuration file that changed: read, checked whole and readied beside what is in force, then exchanged as one.
+//! A configuration file that changed: read, checked whole and prepared beside what is active, then
+//! exchanged as one.
 //!
-//! Invariant: a new configuration comes into force whole, recorded and together with a generation made for its hooks, or changes
-//! nothing. Calls in flight finish on what they began with. What a running host cannot change is named as needing a restart.
+//! Invariant: a new configuration becomes active whole, recorded and together with a generation
+//! made for its hooks, or changes nothing. Calls in flight finish on what they began with. What a
+//! running host cannot change is named as needing a restart.
 
 use crate::release::activate::record_and_swap;
 use crate::release::last_good::{keep_release, note_unenforced};
@@ -25,7 +27,7 @@ use crate::state::active::ActiveConfig;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Hook, Host, NotActivated};
 
-/// Why a changed configuration is not in force.
+/// Why a changed configuration is not active.
 #[derive(Debug, Error)]
 pub enum ReloadError {
     /// The file cannot be used.
@@ -40,7 +42,7 @@ pub enum ReloadError {
     /// A file that it names, or the admin port, cannot be used.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The release in force binds plugins to a hook that would be gone.
+    /// The active release binds plugins to a hook that would be gone.
     #[error(
         "the active release binds plugins to the hook `{hook}`, which the file no longer has with \
          that kind"
@@ -100,9 +102,9 @@ impl ReloadError {
     }
 }
 
-/// Puts the file's configuration in force if it is another than the one in force; says whether it
-/// did. Where it needs a release made ready, `wanted` is asked time and again, as [`prepare`] asks.
-/// Blocks on the log; runs on housekeeping's thread, which alone exchanges what is in force.
+/// Activates the file's configuration if it is another than the active one; says whether it
+/// did. Where it needs a release prepared, `wanted` is asked time and again, as [`prepare`] asks.
+/// Blocks on the log; runs on housekeeping's thread, which alone exchanges what is active.
 pub fn reload(
     host: &Arc<Host>,
     admin: &mut Option<Admin>,
@@ -173,9 +175,9 @@ pub fn reload(
 enum NextGeneration {
     /// The release in the folders, which is newer and valid.
     New(Box<Generation>),
-    /// The one in force, each binding where its hook is now.
+    /// The active one, each binding where its hook is now.
     Moved(Box<Generation>),
-    /// There is none in force.
+    /// There is none active.
     Nothing,
 }
 
@@ -215,7 +217,8 @@ fn hooks(
     Ok(hooks)
 }
 
-/// What is to decide: the generation in force, or, where the new hooks are not those that it needs, what the folders hold.
+/// What is to decide: the active generation, or, where the new hooks are not those that it needs,
+/// what the folders hold.
 fn generation(
     host: &Host,
     before: &ActiveConfig,
@@ -229,8 +232,8 @@ fn generation(
     // Bindings that were left out of the last good release may be had with these hooks.
     let whole = current.is_whole();
     let moved = rebind(current, before, config);
-    // A hook on which nothing enforces is open only where the set in the folders is the one in force: another one, which
-    // may be refused, could be about to bind it.
+    // A hook on which nothing enforces is open only where the set in the folders is the active one:
+    // another one, which may be refused, could be about to bind it.
     let open = current.unenforced_places(before.hooks.iter().map(|hook| &hook.config));
     let opens = moved.as_ref().is_ok_and(|moved| !opens_nothing(moved, config, &open));
     if whole && moved.is_ok() && (!opens || is_in_folders(host, current, config)) {
@@ -242,7 +245,7 @@ fn generation(
             moved
         }))
     };
-    // A release that is to come with these hooks: both come into force, or neither.
+    // A release that is to come with these hooks: both become active, or neither.
     let found = read_release(host, &config.release, || wanted(&config.release, None)).ok();
     let found = found.filter(|found| !whole || found.set_digest() != current.set);
     let (paths, hooks) = (&config.release, &config.hooks);
@@ -274,7 +277,7 @@ fn opens_nothing(moved: &Generation, config: &Config, open: &[HookIdentity]) -> 
     moved.unenforced_places(&config.hooks).iter().all(|place| open.contains(place))
 }
 
-/// Whether the folders hold the set in force, and it was accepted from there.
+/// Whether the folders hold the active set, and it was accepted from there.
 fn is_in_folders(host: &Host, current: &Generation, config: &Config) -> bool {
     let paths = config.release.clone();
     let there = host.files.release.run(POLL_LIMIT, move || current_set_digest(&paths)).flatten();
@@ -340,7 +343,7 @@ fn rebind_hook(
     }
 }
 
-/// The record of a configuration that came into force after the start.
+/// The record of a configuration that became active after the start.
 fn active_entry(config: &Config, number: u64) -> Entry {
     let fields = build_members(|fields| {
         fields.display("config", config.digest).number("generation", number);

@@ -1,7 +1,7 @@
-//! What is in force: the hooks of one configuration, and the generation that decides on them.
+//! What is active: the hooks of one configuration, and the generation that decides on them.
 //!
 //! Invariant: both are exchanged as one, so that a hook's place always names its own bindings; a
-//! call keeps to the end what was in force when it began. What outlives a configuration (debts,
+//! call keeps to the end what was active when it began. What outlives a configuration (debts,
 //! counts) belongs to the hook's name: see [`HookState`].
 
 use std::collections::{BTreeMap, HashMap};
@@ -48,7 +48,7 @@ pub enum Target<'a> {
 pub struct HookState {
     /// What it owes the log.
     pub corrections: Arc<Corrections>,
-    /// The break-glass document in force here, or the last one.
+    /// The active break-glass document here, or the last one.
     pub break_glass: Place,
     /// What it was sent that is not known.
     pub drift: Arc<SchemaDrift>,

@@ -16,7 +16,7 @@ pub struct Conditions {
     copy_failure: Mutex<Option<String>>,
 }
 
-/// Why the files of the release in force would not be taken at the next start.
+/// Why the files of the active release would not be taken at the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlteredRelease {
     /// The stable code.
@@ -57,7 +57,7 @@ impl Conditions {
         self.unlisted_rejected.load(Ordering::Acquire)
     }
 
-    /// Notes whether the folders still hold the release in force, whole and signed. Returns whether
+    /// Notes whether the folders still hold the active release, whole and signed. Returns whether
     /// that is news.
     pub fn set_altered_release(&self, altered: Option<AlteredRelease>) -> bool {
         let mut known = self.altered_release.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,12 +66,12 @@ impl Conditions {
         changed
     }
 
-    /// Returns what is wrong with the files of the release in force.
+    /// Returns what is wrong with the files of the active release.
     pub fn altered_release(&self) -> Option<AlteredRelease> {
         self.altered_release.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes why there is no copy of the release in force; or that there is one. Returns whether
+    /// Notes why there is no copy of the active release; or that there is one. Returns whether
     /// that is news.
     pub fn set_copy_failure(&self, why: Option<String>) -> bool {
         let mut known = self.copy_failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +80,7 @@ impl Conditions {
         changed
     }
 
-    /// Returns why there is no copy of the release in force.
+    /// Returns why there is no copy of the active release.
     pub fn copy_failure(&self) -> Option<String> {
         self.copy_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -97,7 +97,7 @@ impl Frontend {
         self.host.get()
     }
 
-    /// The hooks in force and what decides on them; while the host starts, nothing does.
+    /// The active hooks and what decides on them; while the host starts, nothing does.
     pub fn active_config(&self) -> Arc<ActiveConfig> {
         self.host
             .get()

@@ -61,8 +61,9 @@ pub struct RejectedRoot {
 }
 
 impl Roots {
-    /// The root in force: from the pinned file, what is remembered, and what lies in the folders. Writes nothing. Unless `takes_new`
-    /// no root is taken that is newer than the remembered one and than the pinned one.
+    /// The active root: from the pinned file, what is remembered, and what lies in the folders.
+    /// Writes nothing. Unless `takes_new` no root is taken that is newer than the remembered one
+    /// and than the pinned one.
     pub fn load(
         trust: &Trust,
         history: &TrustHistory,
@@ -122,12 +123,12 @@ impl Roots {
         (self.after(before), stopped)
     }
 
-    /// The root in force.
+    /// The active root.
     pub fn newest(&self) -> &Arc<TrustRoot> {
         &self.newest
     }
 
-    /// The accepted root of this number; the one in force where that is not here any more.
+    /// The accepted root of this number; the active one where that is not here any more.
     pub fn version(&self, version: u64) -> &Arc<TrustRoot> {
         self.accepted.get(&version).map_or(&self.newest, |accepted| &accepted.root)
     }

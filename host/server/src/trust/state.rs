@@ -88,7 +88,7 @@ struct StartupFinding {
     fields: String,
 }
 
-/// This machine's clock is not confirmed: no other release set comes into force until then.
+/// This machine's clock is not confirmed: no other release set becomes active until then.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockUnconfirmed;
 
@@ -238,17 +238,18 @@ impl TrustState {
         (self.roots.clone(), self.state.history.clone())
     }
 
-    /// The trust root in force.
+    /// The active trust root.
     pub fn root(&self) -> &Arc<TrustRoot> {
         self.roots.newest()
     }
 
-    /// The trust root whose revocations hold: the one in force, or the one that waits to follow it.
+    /// The trust root whose revocations hold: the active one, or the one that waits to follow it.
     pub fn strictest_root(&self) -> &Arc<TrustRoot> {
         self.pending_root.as_ref().unwrap_or_else(|| self.roots.newest())
     }
 
-    /// When the newest record of the log was made, or what is in force came into force: trusted time is not below.
+    /// When the newest record of the log was made, or the active release was activated: trusted
+    /// time is not below.
     pub fn last_known(&self) -> Millis {
         let active =
             self.state.history.active.filter(|it| it.resets == self.state.history.resets());
@@ -265,9 +266,9 @@ impl TrustState {
         Arc::clone(&self.trusted_time)
     }
 
-    /// The time that a release set is checked against that is to come into force. A host that has never
-    /// had one has nothing to keep while its clock waits to be confirmed: it takes the first one by
-    /// its clock.
+    /// The time that a release set is checked against that is to become active. A host that has
+    /// never had one has nothing to keep while its clock waits to be confirmed: it takes the first
+    /// one by its clock.
     pub fn time_for_activation(&self) -> Millis {
         let is_first = self.state.history.active.is_none();
         if is_first { self.trusted_time.for_calls() } else { self.trusted_time.for_documents() }

@@ -89,7 +89,7 @@ fn check_log(host: &Host, seen: &mut Reported) {
     }
 }
 
-/// A release that ends while it is in force goes on, since a hospital's sign-ins must not all stop
+/// A release that ends while it is active goes on, since a hospital's sign-ins must not all stop
 /// at a date, and says so once. When its grace is over as well, the operator's word decides.
 pub(super) fn check_expiry(host: &Host, seen: &mut Reported) {
     let active_config = host.active_config.load_full();

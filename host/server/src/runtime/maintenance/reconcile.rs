@@ -32,7 +32,8 @@ fn unless(unread: &AtomicBool, poll: impl FnOnce() -> Option<Digest>) -> Option<
 }
 
 impl MaintenanceLoop {
-    /// Looks at the configuration file and the folders. What was overtaken while it was made ready is begun again, on what is there by then.
+    /// Looks at the configuration file and the folders. What was overtaken while it was prepared is
+    /// begun again, on what is there by then.
     pub(super) fn reconcile(&mut self, mut is_requested: bool) {
         while !self.stop.is_set() && !self.reconcile_once(is_requested) {
             tracing::info!(
@@ -125,7 +126,7 @@ impl MaintenanceLoop {
         self.host.files.configuration.run(POLL_LIMIT, move || stamp(&file)).or(self.seen.file)
     }
 
-    /// What cannot wait while a release is made ready; says whether that is still what is wanted.
+    /// What cannot wait while a release is prepared; says whether that is still what is wanted.
     fn poll_while_preparing(&mut self, paths: &ReleasePaths, set: Option<Digest>) -> bool {
         self.receive_all();
         let mut wanted = true;
@@ -153,7 +154,8 @@ impl MaintenanceLoop {
         wanted && !self.stop.is_set()
     }
 
-    /// The same while the last good release is made ready, which is wanted until something in the folders changes.
+    /// The same while the last good release is prepared, which is wanted until something in the
+    /// folders changes.
     fn poll_while_preparing_last_good(&mut self) -> bool {
         self.receive_all();
         let mut wanted = true;

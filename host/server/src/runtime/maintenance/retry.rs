@@ -1,7 +1,7 @@
 //! When it is looked again although nothing has changed.
 //!
-//! Invariant: where nothing decides, it is tried again every [`RETRY_EVERY`]. A copy of the release
-//! in force that could not be made costs a reading of the whole release each time: it is tried less
+//! Invariant: where nothing decides, it is tried again every [`RETRY_EVERY`]. A copy of the active
+//! release that could not be made costs a reading of the whole release each time: it is tried less
 //! and less often, down to once in [`MAX_COPY_PAUSE`]. What could not be read when somebody asked
 //! for it is read in the end, also where nothing is watched. Time is handed in.
 
@@ -48,8 +48,8 @@ pub(super) fn pause(watch_ms: u64, is_unread: bool) -> Option<Duration> {
 
 /// How often it is looked again, where nothing is watched, at what could not be read.
 const REREAD_EVERY: Duration = Duration::from_secs(5);
-/// How often it is tried again to put a release in force where none is, and the first pause before
-/// a copy of the release in force is tried again.
+/// How often it is tried again to activate a release where none is, and the first pause before
+/// a copy of the active release is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(60);
 /// The longest pause before a copy is tried again.
 const MAX_COPY_PAUSE: Duration = Duration::from_secs(3_600);

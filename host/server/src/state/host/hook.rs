@@ -41,7 +41,7 @@ pub struct Hook {
     pub decryption: Option<Arc<DecryptionKeys>>,
     /// What it owes the log.
     pub corrections: Arc<Corrections>,
-    /// The break-glass document in force here, or the last one.
+    /// The active break-glass document here, or the last one.
     pub break_glass: Place,
     /// What it was sent that is not known.
     pub drift: Arc<SchemaDrift>,
@@ -98,7 +98,7 @@ impl Hook {
         Ok(keys.map(Arc::new))
     }
 
-    /// Returns the break-glass document in force here.
+    /// Returns the active break-glass document here.
     pub fn break_glass(&self) -> Option<Arc<ActiveOverride>> {
         current(&self.break_glass)
     }

@@ -77,8 +77,9 @@ impl TrustState {
         }
     }
 
-    /// What is revoked that was not before: by the trust root in force, and by the set in the folder. It holds from here on; recording it is
-    /// for [`TrustState::record_revoked`], after what runs was stopped.
+    /// What is revoked that was not before: by the active trust root, and by the set in the folder.
+    /// It holds from here on; recording it is for [`TrustState::record_revoked`], after what runs
+    /// was stopped.
     pub fn revocations(&mut self, set: Option<&[u8]>) -> RevokedPlugins {
         let mut new = self.state.history.revoked.merge(&self.strictest_root().revoked.clone());
         let set = set.unwrap_or_default();

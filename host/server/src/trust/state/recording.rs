@@ -90,7 +90,8 @@ impl TrustState {
         self.save_or_log();
     }
 
-    /// Records the floors of a set that is about to come into force. The rest is in the record of its activation.
+    /// Records the floors of a set that is about to become active. The rest is in the record of its
+    /// activation.
     pub fn record_min_serials(&mut self, log: &Log, set: Digest, of_set: &TrustHistory) {
         for piece in min_serial_deltas(of_set, &self.recorded) {
             let fields = build_members(|fields| {
