@@ -1,5 +1,5 @@
 //! Every misbehaviour on a closed token hook: the answer that stops, a record that names the fault
-//! and the culprit, and neighbours who get their own answers before, beside and after.
+//! and the plugin, and neighbours who get their own answers before, beside and after.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
