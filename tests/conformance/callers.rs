@@ -455,7 +455,7 @@ fn an_issuers_keys_rotate_under_load_and_it_may_be_down_for_a_while_and_through_
     host.stop();
     let again = deployment.serve();
     assert_eq!(call(&again, &third).without_reference(), "{}", "stored for the next start");
-    again.wait_for("keys.unavailable");
+    again.wait_for("issuer-keys.unavailable");
     // Whoever writes a key into the folder has not made it the issuer's.
     again.stop();
     let kept = std::fs::read_dir(deployment.path("cache")).unwrap().next().unwrap().unwrap().path();

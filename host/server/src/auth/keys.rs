@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use super::config::{KeysConfig, KeysLocation};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 use crate::error::StartError;
 use crate::net::outbound::{Outbound, parse_url};
 use cache::Cache;
@@ -235,7 +235,7 @@ impl Keys {
 
     /// Asks the issuer. `wholly` asks anew where its keys are.
     async fn fetch(&self, wholly: bool) -> Result<FetchedKeys, String> {
-        let until = self.clock.instant() + FETCH_TIMEOUT;
+        let until = monotonic_now() + FETCH_TIMEOUT;
         let before = self.known.load().as_ref().and_then(|known| known.place.clone());
         let (mut issuer, place) = match (&self.config.place, before) {
             (KeysLocation::Keys(place), _) => {
@@ -274,7 +274,7 @@ impl Keys {
             tracing::warn!(
                 path = %cache.path().display(),
                 %error,
-                event = "keys.not-kept",
+                event = "issuer-keys.not-kept",
                 "the issuer's keys could not be stored on the disk; a restart has to fetch them \
                  again"
             );
@@ -310,7 +310,7 @@ impl Keys {
                     tracing::info!(
                         issuer = self.place(),
                         keys = known.keys.len(),
-                        event = "keys.fetched",
+                        event = "issuer-keys.fetched",
                         "the host fetched the issuer's keys"
                     );
                 }
@@ -325,7 +325,7 @@ impl Keys {
                         issuer = self.place(),
                         %why,
                         age_ms,
-                        event = "keys.unavailable",
+                        event = "issuer-keys.unavailable",
                         "the issuer's keys could not be fetched; `why` names the problem"
                     );
                     looks.last_error = Some(why);
