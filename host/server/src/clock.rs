@@ -43,14 +43,9 @@ impl Clock {
             Source::Fixed(now) => Millis(now.load(Ordering::Relaxed)),
         }
     }
-
-    /// Monotonic time, for budgets.
-    pub fn instant(&self) -> Instant {
-        monotonic_now()
-    }
 }
 
-/// Returns the monotonic time, for limits of operations that really take their time.
+/// Returns the monotonic time, for budgets and for limits of operations that really take their time.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 pub fn monotonic_now() -> Instant {
     Instant::now()

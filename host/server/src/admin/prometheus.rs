@@ -21,6 +21,7 @@ use super::{AdminContext, Readiness};
 use crate::bindings::breaker::BreakerState;
 use crate::bindings::candidate::CandidateBinding;
 use crate::bindings::generation::{Binding, Bindings, Generation};
+use crate::clock::monotonic_now;
 use crate::logging::log_writer::lost_lines;
 use crate::net::connection_limit::ConnectionLimiter;
 use crate::observe::budget::Stage;
@@ -51,7 +52,7 @@ pub fn write(context: &AdminContext) -> String {
     page.bindings(&shown);
     let current: Vec<_> =
         active_config.generation.iter().flat_map(|generation| bindings(generation)).collect();
-    page.breakers(&current, host.clock.instant());
+    page.breakers(&current, monotonic_now());
     page.candidates(
         &active_config
             .generation

@@ -254,7 +254,7 @@ impl Readiness {
         last_good(host, active_config.generation.as_deref(), &mut warning);
         let bindings = active_config.generation.iter().flat_map(|generation| &generation.hooks);
         for binding in bindings.clone().flat_map(Bindings::with_candidates) {
-            if binding.breaker.state(host.clock.instant()) != BreakerState::Closed {
+            if binding.breaker.state(monotonic_now()) != BreakerState::Closed {
                 let (hook, plugin, role) =
                     (&binding.hook, &binding.manifest().id, binding.mode_name);
                 let what = format!(

@@ -8,7 +8,7 @@ use super::{AdminContext, Readiness};
 use crate::bindings::breaker::BreakerState;
 use crate::bindings::candidate::DivergenceCounts;
 use crate::bindings::generation::Binding;
-use crate::clock::elapsed_since;
+use crate::clock::{elapsed_since, monotonic_now};
 use crate::observe::budget::micros;
 use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::{Hook, Host};
@@ -23,7 +23,7 @@ pub fn json(context: &AdminContext) -> Value {
     let hooks = active_config.hooks.iter().map(|hook| {
         let bindings = active_config.generation.as_ref().and_then(|generation| generation.hooks.get(hook.number));
         let bindings: Vec<_> =
-            bindings.into_iter().flat_map(|bindings| bindings.iter()).map(|it| with_candidate(context, it)).collect();
+            bindings.into_iter().flat_map(|bindings| bindings.iter()).map(|it| with_candidate(it)).collect();
         json!({
             "name": hook.config.name, "kind": hook.config.kind.name(), "path": hook.config.settings.path,
             "budget_ms": hook.config.budget_ms, "on_failure": Hook::on_failure_name(&hook.config.on_failure),
@@ -85,11 +85,11 @@ fn registry(source: &RegistrySource) -> Value {
 }
 
 /// A binding with what is tried beside it.
-fn with_candidate(context: &AdminContext, live: &Binding) -> Map<String, Value> {
-    let mut shown = binding(context, live);
+fn with_candidate(live: &Binding) -> Map<String, Value> {
+    let mut shown = binding(live);
     if let Some(rollout) = &live.candidate {
         let DivergenceCounts { compared, differences, failures, slower } = rollout.counts();
-        let mut candidate = binding(context, &rollout.binding);
+        let mut candidate = binding(&rollout.binding);
         for (name, value) in [
             ("stopped", json!(rollout.is_stopped())),
             ("cohort", json!(rollout.cohort.as_ref().map(|cohort| &cohort.canary))),
@@ -108,9 +108,9 @@ fn with_candidate(context: &AdminContext, live: &Binding) -> Map<String, Value> 
     shown
 }
 
-fn binding(context: &AdminContext, binding: &Binding) -> Map<String, Value> {
+fn binding(binding: &Binding) -> Map<String, Value> {
     let manifest = binding.manifest();
-    let standing = match binding.breaker.state(context.host.clock.instant()) {
+    let standing = match binding.breaker.state(monotonic_now()) {
         BreakerState::Closed => json!({"state": "asked"}),
         BreakerState::Open(left) => {
             json!({"state": "quarantined", "left_ms": micros(left) / 1_000})

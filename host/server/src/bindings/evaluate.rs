@@ -19,6 +19,7 @@ use crate::bindings::breaker::BreakerPermit;
 use crate::bindings::breaker_records;
 use crate::bindings::candidate::CohortMatch;
 use crate::bindings::generation::Binding;
+use crate::clock::monotonic_now;
 use crate::observe::budget::Budget;
 use crate::recorder::Recorder;
 
@@ -150,7 +151,7 @@ where
         + 'static,
 {
     let EvaluationLimits { budget, ignores_quarantine: open, spent_instances } = terms;
-    let start = recorder.clock.instant();
+    let start = monotonic_now();
     let pass = if open {
         Some(binding.breaker.acquire_ignoring_state(start))
     } else {
@@ -183,7 +184,7 @@ where
         move || {
             // What is left is asked when the job begins: it may have waited. The instance is dropped here, so that nothing of the
             // lane's comes back to a connection's thread.
-            let allowance = limit.min(budget.left_for_plugins(recorder.clock.instant()));
+            let allowance = limit.min(budget.left_for_plugins(monotonic_now()));
             let (result, rest) = work(&binding, &incoming, allowance);
             drop(rest);
             report_to_breaker(
@@ -202,7 +203,7 @@ where
                 if result.spent < SLICE {
                     binding.record_quick_run();
                 }
-                result.spent = recorder.clock.instant().saturating_duration_since(start);
+                result.spent = monotonic_now().saturating_duration_since(start);
                 return result;
             }
             Ok(Err(_)) => BindingError::new(
@@ -218,11 +219,7 @@ where
         },
         Err(_) => BindingError::new(Cause::Overload, "overload", "the plugin's lane was full"),
     };
-    BindingResult::from_error(
-        binding,
-        fault,
-        recorder.clock.instant().saturating_duration_since(start),
-    )
+    BindingResult::from_error(binding, fault, monotonic_now().saturating_duration_since(start))
 }
 
 /// Tells the binding's breaker how a run went, and the record what that changed. `full`: it had all the time that it may ask for. What is
@@ -241,7 +238,7 @@ pub fn report_to_breaker<T>(
             _ => return,
         },
     };
-    if let Some(turn) = pass.record(recorder.clock.instant(), good) {
+    if let Some(turn) = pass.record(monotonic_now(), good) {
         breaker_records::record(
             recorder,
             &result.binding,

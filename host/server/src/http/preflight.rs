@@ -7,6 +7,7 @@
 //! RFC 9110 names. A call goes on from here with its place and, unless keys must be waited for, its
 //! caller. What becomes of a call is `pipeline`.
 
+use crate::clock::monotonic_now;
 use crate::request::admitted::Admitted;
 use std::pin::pin;
 use std::sync::Arc;
@@ -104,7 +105,7 @@ pub fn preflight(
     if let Some(cause) = cause {
         return Preflight::answered(faulty(frontend, active_config, hook, route, &head, cause));
     }
-    let (began, received) = (frontend.clock.instant(), frontend.received_at());
+    let (began, received) = (monotonic_now(), frontend.received_at());
     if reads {
         return Preflight::answered(answer_probe(
             frontend,
@@ -341,7 +342,7 @@ fn without_body(response: &mut Response<Bytes>, method: &Method) {
 /// Counts and logs a request that got a hook's safe answer because it is wrong as HTTP.
 fn log_faulty(frontend: &Frontend, hook: &Hook, cause: Cause) {
     frontend.reject(hook, cause);
-    if LOG_LIMITS.allows(FAULTY, &hook.config.name, frontend.clock.instant()) {
+    if LOG_LIMITS.allows(FAULTY, &hook.config.name, monotonic_now()) {
         tracing::warn!(
             event = FAULTY,
             hook = hook.config.name,

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::body_readers::{BodyReaders, ReaderLimits, ReaderPlace};
 use super::preflight::{not_routed, response};
+use crate::clock::monotonic_now;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::connection_limit::ConnectionSlot;
 use crate::records::unrouted_counts::Unrouted;
@@ -46,7 +47,7 @@ pub async fn answer(
             biased;
             // What has not come by then does not count.
             _ = timeout(limit, received.read_rest(&mut body)) => {}
-            () = place.ended() => log_busy(frontend),
+            () = place.ended() => log_busy(),
         }
     }
     drop(body);
@@ -76,7 +77,7 @@ pub async fn answer_bytes<S: AsyncRead + Unpin>(
             biased;
             // What has not come by then does not count.
             _ = timeout(limit, rest) => {}
-            () = place.ended() => log_busy(frontend),
+            () = place.ended() => log_busy(),
         }
     }
     answer_to(frontend, active_config, scan.found.as_deref().and_then(called_by), otherwise)
@@ -99,7 +100,7 @@ fn answer_to(
         return not_routed(frontend, otherwise).response;
     }
     frontend.unrouted.count(Unrouted::Stopped);
-    if LOG_LIMITS.allows(STOPPED, kind.name(), frontend.clock.instant()) {
+    if LOG_LIMITS.allows(STOPPED, kind.name(), monotonic_now()) {
         tracing::warn!(
             event = STOPPED,
             kind = kind.name(),
@@ -115,8 +116,8 @@ fn acquire_reader(slot: &ConnectionSlot) -> ReaderPlace {
     READERS.enter(slot.source(), ReaderLimits::of(slot.max_connections()))
 }
 
-fn log_busy(frontend: &Frontend) {
-    if LOG_LIMITS.allows(BUSY, "", frontend.clock.instant()) {
+fn log_busy() {
+    if LOG_LIMITS.allows(BUSY, "", monotonic_now()) {
         tracing::warn!(
             event = BUSY,
             "too many requests to unknown paths send their bodies slowly: the host answered the \

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms};
 use thiserror::Error;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::recorder::pending_records::PendingRecords;
 use crate::worker_pool::WorkerPool;
@@ -68,7 +68,7 @@ impl Recorder {
         let kind = entry.kind;
         let refused = self.log.append(entry).err();
         if let Some(refused) = &refused
-            && LOG_LIMITS.allows("log.append-failed", kind, self.clock.instant())
+            && LOG_LIMITS.allows("log.append-failed", kind, monotonic_now())
         {
             tracing::error!(
                 event = "log.append-failed",

@@ -12,6 +12,7 @@
 
 mod pending;
 
+use crate::clock::monotonic_now;
 use crate::recorder::Recorder;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -172,7 +173,7 @@ impl Corrections {
             Ok(())
         });
         if let Err(error) = noted {
-            log_ring_failure(recorder, &self.hook, &error);
+            log_ring_failure(&self.hook, &error);
         }
     }
 
@@ -229,14 +230,14 @@ impl Corrections {
 pub fn write_tally(recorder: &Recorder, tally: &Tally) -> bool {
     let written = recorder.log.ring().count(tally);
     if let Err(error) = &written {
-        log_ring_failure(recorder, &tally.hook, error);
+        log_ring_failure(&tally.hook, error);
     }
     written.is_ok()
 }
 
 /// Logs that the emergency ring cannot be written.
-pub fn log_ring_failure(recorder: &Recorder, hook: &str, error: &std::io::Error) {
-    if LOG_LIMITS.allows("log.ring-failed", hook, recorder.clock.instant()) {
+pub fn log_ring_failure(hook: &str, error: &std::io::Error) {
+    if LOG_LIMITS.allows("log.ring-failed", hook, monotonic_now()) {
         tracing::error!(
             event = "log.ring-failed",
             hook,
@@ -250,7 +251,7 @@ pub fn log_ring_failure(recorder: &Recorder, hook: &str, error: &std::io::Error)
 /// Frees a slot of the emergency ring.
 pub fn free(recorder: &Recorder, slot: Slot) {
     if let Err(error) = recorder.log.ring().settle(slot)
-        && LOG_LIMITS.allows("log.ring-slot-kept", "", recorder.clock.instant())
+        && LOG_LIMITS.allows("log.ring-slot-kept", "", monotonic_now())
     {
         tracing::error!(
             event = "log.ring-slot-kept",

@@ -9,19 +9,19 @@
 use portcullis_hooks::HookRequest;
 use portcullis_model::json::Value;
 
-use crate::clock::Clock;
+use crate::clock::monotonic_now;
 use crate::config::HookConfig;
 use crate::logging::log_limit::LOG_LIMITS;
 
 /// Logs the places of a call at which a value is passed over, where `debug` is logged.
-pub fn log(hook: &HookConfig, incoming: &HookRequest, clock: &Clock) {
+pub fn log(hook: &HookConfig, incoming: &HookRequest) {
     if !tracing::enabled!(tracing::Level::DEBUG) || !hook.settings.entitlements.is_empty() {
         return;
     }
     for place in hook.kind.default_entitlements() {
         let value = incoming.call.payload.pointer(place);
         if value.is_some_and(is_unread)
-            && LOG_LIMITS.allows(PASSED_OVER, &hook.name, clock.instant())
+            && LOG_LIMITS.allows(PASSED_OVER, &hook.name, monotonic_now())
         {
             tracing::debug!(
                 event = PASSED_OVER,

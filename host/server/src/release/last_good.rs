@@ -6,6 +6,7 @@
 //! that is remembered and revoked by then. A problem is a warning until it is over, one line in
 //! the host's log for each change, and one record.
 
+use crate::clock::monotonic_now;
 use crate::release::prepare::{prepare, read_release};
 use crate::trust::view::TrustView;
 use std::sync::atomic::Ordering;
@@ -66,8 +67,8 @@ pub fn keep_release(host: &Host, found: &ReleaseFiles, release: &ReleaseSet) {
 pub fn keep_from_folders(host: &Host, generation: &Generation) {
     let config = host.active_config.load().config.clone();
     // The active release must not wait for a file system that hangs.
-    let until = host.clock.instant() + START_LIMIT;
-    let found = read_release(host, &config.release, || host.clock.instant() < until).ok();
+    let until = monotonic_now() + START_LIMIT;
+    let found = read_release(host, &config.release, || monotonic_now() < until).ok();
     let Some(found) = found.filter(|found| found.set_digest() == generation.set) else {
         return;
     };

@@ -13,6 +13,7 @@ use portcullis_model::Cause;
 use crate::bindings::candidate::{CandidateBinding, Comparison};
 use crate::bindings::evaluate::{self, BindingResult};
 use crate::bindings::generation::Binding;
+use crate::clock::monotonic_now;
 use crate::request::decision_record::sealed_plugins;
 use crate::state::host::{Hook, Host};
 
@@ -62,7 +63,7 @@ impl ComparisonJob {
         let second = if by_candidate {
             evaluate::evaluate_once(other, &seen, limit).0
         } else {
-            let Some(pass) = other.breaker.try_acquire(host.clock.instant()) else { return };
+            let Some(pass) = other.breaker.try_acquire(monotonic_now()) else { return };
             let (second, _) = evaluate::evaluate_once(other, &seen, limit);
             evaluate::report_to_breaker(&host.recorder, pass, &second, true);
             second.count();

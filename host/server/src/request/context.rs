@@ -29,6 +29,7 @@ use crate::bindings::candidate::CohortMatch;
 use crate::bindings::evaluate::{self, BindingResult, EvaluationLimits};
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::break_glass::ActiveOverride;
+use crate::clock::monotonic_now;
 use crate::net::session::Session;
 use crate::observe::budget::{Budget, Stage, StageTimer};
 use crate::observe::telemetry::Trace;
@@ -144,7 +145,7 @@ impl<'a> RequestContext<'a> {
 
     /// Everything since the last note was this stage's.
     pub fn record_stage(&mut self, stage: Stage) {
-        self.stages.record(stage, self.host.clock.instant());
+        self.stages.record(stage, monotonic_now());
     }
 
     /// Reads the body whole, within the hook's limit and time.
@@ -172,7 +173,7 @@ impl<'a> RequestContext<'a> {
     /// When a body must be there: after its own limit, or when nothing would be left for plugins.
     fn body_until(&self) -> Instant {
         let limit = Duration::from_millis(self.active_config.config.listen.body_timeout_ms);
-        (self.host.clock.instant() + limit).min(self.budget.plugins_until())
+        (monotonic_now() + limit).min(self.budget.plugins_until())
     }
 
     /// The answer to what needs neither proof nor decision.
@@ -209,7 +210,7 @@ impl<'a> RequestContext<'a> {
             self.host.trust.time.observe_platform(theirs);
         }
         if let Some(first) = first {
-            unread_entitlements::log(&self.hook.config, first, &self.host.clock);
+            unread_entitlements::log(&self.hook.config, first);
         }
         if let Some(first) = first.filter(|_| self.hook.drift.should_sample()) {
             self.post_response.drift_sample = Some(first.call.payload.clone());
@@ -261,7 +262,7 @@ impl<'a> RequestContext<'a> {
 
     fn dedup_claim(&self, caller: &Identity, id: &str, body: Pseudonym) -> Dedup {
         let generation = self.generation.as_ref().map_or((0, 0), |generation| generation.key());
-        let now = self.host.clock.instant();
+        let now = monotonic_now();
         let (retries, serial) = (&self.host.limits.dedup, self.hook.serial);
         match self.hook.config.kind.dedup_policy() {
             DedupPolicy::Never => Dedup::Untracked,
@@ -285,7 +286,7 @@ impl<'a> RequestContext<'a> {
         binding: &Arc<Binding>,
         incoming: &Arc<HookRequest>,
     ) -> BindingResult {
-        let since = self.trace.is_some().then(|| self.host.clock.instant());
+        let since = self.trace.is_some().then(monotonic_now);
         let stands = self.canary_for(binding);
         let evaluated = stands.as_ref().map_or(binding, |(candidate, _)| candidate);
         let mut result =
@@ -316,7 +317,7 @@ impl<'a> RequestContext<'a> {
         if self.hook.config.on_failure == OnFailure::Open {
             return None;
         }
-        let now = self.host.clock.instant();
+        let now = monotonic_now();
         let alone = |binding: &&Arc<Binding>| {
             binding.breaker.would_reject(now) && self.canary_for(binding).is_none()
         };
@@ -343,7 +344,7 @@ impl<'a> RequestContext<'a> {
             return false;
         }
         self.whole_budget = Some(self.budget);
-        self.budget = self.budget.halved(self.host.clock.instant());
+        self.budget = self.budget.halved(monotonic_now());
         true
     }
 

@@ -16,6 +16,7 @@ use crate::bindings::breaker::BreakerPermit;
 use crate::bindings::candidate::CandidateBinding;
 use crate::bindings::evaluate::{self, BindingError, BindingResult};
 use crate::bindings::generation::{Binding, Bindings, Generation};
+use crate::clock::monotonic_now;
 use crate::observe::budget::{Stage, micros};
 use crate::observe::metrics::nanos;
 use crate::observe::telemetry::Trace;
@@ -151,7 +152,7 @@ impl PostResponse {
         self.spent_instances.clear();
         self.record_write();
         if let (Some(mut trace), Some(telemetry)) = (self.trace.take(), &self.host.telemetry) {
-            trace.finish(self.delivered, self.host.clock.instant());
+            trace.finish(self.delivered, monotonic_now());
             telemetry.send(trace);
         }
         if let (Some(request), Some((hook, _))) = (self.drift_sample.take(), &self.started) {
@@ -166,7 +167,7 @@ impl PostResponse {
     }
 
     fn record_write(&self) {
-        let now = self.host.clock.instant();
+        let now = monotonic_now();
         let write = self
             .response_ready_at
             .map_or(Duration::ZERO, |ready| now.saturating_duration_since(ready));
@@ -211,7 +212,7 @@ impl PostResponse {
                 .unwrap_or_default();
             for binding in observers {
                 let skip = |cause| self.host.reject(&hook, self.host.clock.now(), cause);
-                let Some(pass) = binding.breaker.try_acquire(self.host.clock.instant()) else {
+                let Some(pass) = binding.breaker.try_acquire(monotonic_now()) else {
                     skip(Cause::PluginQuarantined);
                     continue;
                 };

@@ -21,6 +21,7 @@ use portcullis_model::{Cause, Decision, Entity, MAX_ID_BYTES, SearchPage, Search
 
 use crate::bindings::evaluate::{self, BindingResult, SLICE};
 use crate::bindings::generation::Binding;
+use crate::clock::monotonic_now;
 use crate::request::context::RequestContext;
 use crate::request::decide::{Failure, decide};
 use crate::state::host::{Hook, Host};
@@ -132,7 +133,7 @@ impl<'a> Search<'a> {
             bytes: 0,
             evaluated: 0,
             binding_results: Vec::new(),
-            yielded: call.host.clock.instant(),
+            yielded: monotonic_now(),
         })
     }
 
@@ -226,10 +227,10 @@ impl<'a> Search<'a> {
 
     /// One candidate, as a question of its own.
     async fn evaluate(&mut self, call: &mut RequestContext<'_>, id: &str) -> CandidateOutcome {
-        let now = call.host.clock.instant();
+        let now = monotonic_now();
         if now.saturating_duration_since(self.yielded) >= SLICE {
             tokio::task::yield_now().await;
-            self.yielded = call.host.clock.instant();
+            self.yielded = monotonic_now();
         }
         let question =
             portcullis_hooks::with_candidate(call.hook.config.kind, self.incoming, self.target, id);
@@ -238,7 +239,7 @@ impl<'a> Search<'a> {
         call.post_response.spent_instances.clear();
         // That was about one of many.
         call.canary_failure = None;
-        let over = call.budget.left_for_plugins(call.host.clock.instant()).is_zero();
+        let over = call.budget.left_for_plugins(monotonic_now()).is_zero();
         match decided.outcome {
             Ok((verdict, _)) if call.hook.config.kind.is_permit(verdict) => {
                 CandidateOutcome::Permitted

@@ -14,6 +14,7 @@ use portcullis_hooks::{
 use portcullis_model::{AttributeFilter, Cause, Millis};
 
 use crate::auth::Identity;
+use crate::clock::monotonic_now;
 use crate::net::session::Session;
 use crate::observe::budget::Budget;
 use crate::records::rejections::Reason;
@@ -226,6 +227,6 @@ impl<'a> StartupCall<'a> {
 
     fn body_until(&self) -> Instant {
         let limit = Duration::from_millis(self.active_config.config.listen.body_timeout_ms);
-        (self.frontend.clock.instant() + limit).min(self.budget.plugins_until())
+        (monotonic_now() + limit).min(self.budget.plugins_until())
     }
 }

@@ -211,7 +211,7 @@ impl MaintenanceLoop {
     /// Does the work of every round, which does not wait for a release that is being prepared.
     fn tick(&mut self) {
         let host = Arc::clone(&self.host);
-        LOG_LIMITS.report(host.clock.instant());
+        LOG_LIMITS.report(monotonic_now());
         host.health.maintenance_beat.beat();
         self.scan_rejected_components();
         host.callers.keys.load().iter().for_each(|keys| keys.refresh_if_due(false));

@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use crate::bindings::generation::{Bindings, Generation};
 use crate::break_glass::BreakGlassContext;
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::fs::file_worker::FileWorkers;
@@ -180,7 +180,7 @@ impl Host {
         let reason = reason.into();
         hook.metrics.rejected(&reason);
         if reason.cause == Cause::Unauthenticated {
-            log_rejected_caller(hook, &reason, self.clock.instant());
+            log_rejected_caller(hook, &reason, monotonic_now());
         }
         if let Some(member) = &reason.member {
             let cause = reason.cause;
@@ -248,7 +248,7 @@ impl Host {
         let health = self.recorder.log.health();
         if (health.stopped.is_some() || health.delayed.is_some())
             && let Err(error) = self.recorder.log.ring().sync()
-            && LOG_LIMITS.allows("log.ring-unsynced", "", self.clock.instant())
+            && LOG_LIMITS.allows("log.ring-unsynced", "", monotonic_now())
         {
             tracing::error!(
                 event = "log.ring-unsynced",

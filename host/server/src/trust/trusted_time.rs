@@ -222,7 +222,7 @@ impl TrustedTime {
     fn evaluate(&self) -> (MutexGuard<'_, ClockMachine>, ClockReading) {
         let mut machine = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock, so that readings reach the machine in their order.
-        let monotonic = self.clock.instant().saturating_duration_since(self.began);
+        let monotonic = monotonic_now().saturating_duration_since(self.began);
         let reading = ClockReading { wall: self.clock.now(), monotonic };
         machine.evaluate(reading);
         (machine, reading)

@@ -21,6 +21,7 @@ use portcullis_model::{Call, Digest};
 use portcullis_trust::{Abort, Candidate};
 
 use crate::bindings::generation::{Binding, Generation};
+use crate::clock::monotonic_now;
 use crate::recorder::Recorder;
 use crate::worker_pool::WorkerPool;
 
@@ -113,7 +114,7 @@ impl CandidateBinding {
     /// Whether it answers this call in the live one's place, and why it is the one.
     pub fn cohort_match(&self, recorder: &Recorder, call: &Call) -> Option<CohortMatch> {
         let cohort = self.cohort.as_ref().filter(|_| !self.is_stopped())?;
-        if self.binding.breaker.would_reject(recorder.clock.instant()) {
+        if self.binding.breaker.would_reject(monotonic_now()) {
             return None;
         }
         cohort.matches(

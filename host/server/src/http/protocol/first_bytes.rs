@@ -36,7 +36,7 @@ pub(super) async fn client_behind_proxy(
         Ok(Ok(origin)) => origin,
         Ok(Err(error)) => {
             let proxy = peer.ip().to_string();
-            if LOG_LIMITS.allows(NO_PROXY_HEADER, "", frontend.clock.instant()) {
+            if LOG_LIMITS.allows(NO_PROXY_HEADER, "", monotonic_now()) {
                 tracing::warn!(
                     event = NO_PROXY_HEADER,
                     proxy,
@@ -50,13 +50,13 @@ pub(super) async fn client_behind_proxy(
         Err(_) => return false,
     };
     if let Origin::Client(address, _) = origin
-        && let Err(rejected) = slot.set_client(address, frontend.clock.instant())
+        && let Err(rejected) = slot.set_client(address, monotonic_now())
     {
         log_rejected(rejected);
         return false;
     }
     let Ok(Ok(1..)) = timeout(limit, stream.peek(&mut [0])).await else { return false };
-    slot.mark_started(frontend.clock.instant()).inspect_err(|why| log_rejected(*why)).is_ok()
+    slot.mark_started(monotonic_now()).inspect_err(|why| log_rejected(*why)).is_ok()
 }
 
 /// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113

@@ -12,6 +12,7 @@ use portcullis_model::{Cause, sha256};
 use tokio::task::JoinHandle;
 
 use super::ConnectionContext;
+use crate::clock::monotonic_now;
 use crate::http::head_scanner::HeadReport;
 use crate::http::preflight::{self, Preflight, ReadyResponse, preflight};
 use crate::http::unknown_path;
@@ -143,7 +144,7 @@ async fn panic_response(
     route: &'static str,
     account: &Account,
 ) -> Reply {
-    if LOG_LIMITS.allows("call.panicked", &hook.config.name, frontend.clock.instant()) {
+    if LOG_LIMITS.allows("call.panicked", &hook.config.name, monotonic_now()) {
         tracing::error!(
             event = "call.panicked",
             hook = hook.config.name,

@@ -139,7 +139,7 @@ impl ResumeCalls {
         match timeout_at(until.into(), put).await {
             Ok(Ok(Ok(spooled))) => Some(spooled),
             Ok(Ok(Err(error))) => {
-                if LOG_LIMITS.allows(SPOOL_FAILED, hook, context.recorder.clock.instant()) {
+                if LOG_LIMITS.allows(SPOOL_FAILED, hook, monotonic_now()) {
                     tracing::error!(
                         event = SPOOL_FAILED,
                         hook,
@@ -232,9 +232,7 @@ impl Platform {
             }
             wait = backoff(attempts).max(least.min(MAX_BACKOFF));
         };
-        if end.code.is_some()
-            && LOG_LIMITS.allows(RESUME_FAILED, &self.name, context.recorder.clock.instant())
-        {
+        if end.code.is_some() && LOG_LIMITS.allows(RESUME_FAILED, &self.name, monotonic_now()) {
             tracing::error!(
                 event = RESUME_FAILED,
                 platform = self.name,
@@ -249,7 +247,7 @@ impl Platform {
 
     async fn attempt(&self, context: &ResumeContext, job: &Job) -> Attempt {
         let again = |what: &str, error: &dyn std::fmt::Display| {
-            if LOG_LIMITS.allows(RESUME_RETRIED, &self.name, context.recorder.clock.instant()) {
+            if LOG_LIMITS.allows(RESUME_RETRIED, &self.name, monotonic_now()) {
                 tracing::warn!(
                     event = RESUME_RETRIED,
                     platform = self.name,
@@ -282,7 +280,7 @@ impl Platform {
         if status.is_success() {
             return Attempt::Done(status.as_u16());
         }
-        if LOG_LIMITS.allows(RESUME_REFUSED, &self.name, context.recorder.clock.instant()) {
+        if LOG_LIMITS.allows(RESUME_REFUSED, &self.name, monotonic_now()) {
             tracing::warn!(
                 event = RESUME_REFUSED,
                 platform = self.name,

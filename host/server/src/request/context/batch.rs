@@ -13,6 +13,7 @@ use portcullis_model::{Cause, Effect};
 use super::RequestContext;
 use super::recording::DecisionSummary;
 use super::respond::Reply;
+use crate::clock::monotonic_now;
 use crate::observe::budget::micros;
 use crate::request::decide::{DecisionOutcome, Failure};
 use crate::state::dedup::{CachedResponse, DedupClaim};
@@ -91,7 +92,7 @@ impl RequestContext<'_> {
         batch: &BatchContext,
         first: Option<DedupClaim>,
     ) -> Reply {
-        let before = self.host.clock.instant();
+        let before = monotonic_now();
         let mut answers = Vec::with_capacity(parts.len());
         let (mut owed, mut is_counted) = (Vec::new(), false);
         for BatchItem { answer, record } in parts {
@@ -124,8 +125,7 @@ impl RequestContext<'_> {
             }
         };
         tokio::join!(self.hook.corrections.add_all(&self.host.recorder, owed), keeps_refusals);
-        self.post_response.commit_us =
-            micros(self.host.clock.instant().saturating_duration_since(before));
+        self.post_response.commit_us = micros(monotonic_now().saturating_duration_since(before));
         let answer = portcullis_hooks::render_batch(self.hook.config.kind, &answers, batch);
         // An answer that asks for all of it once more is not one to be said again: whoever comes
         // next is the first.

@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 
 use super::{Counted, RequestContext};
 use crate::bindings::evaluate::BindingResult;
+use crate::clock::monotonic_now;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::observe::budget::micros;
 use crate::observe::telemetry::Outcome;
@@ -107,14 +108,14 @@ impl RequestContext<'_> {
             index: receipt.index,
             leaf: &leaf,
             generation: self.generation.as_ref().map_or(0, |generation| generation.number),
-            spent_us: micros(self.host.clock.instant().saturating_duration_since(self.began)),
+            spent_us: micros(monotonic_now().saturating_duration_since(self.began)),
         })
     }
 
     /// Appends a record and waits until it is durable, for as long as the budget lets it. `None` if
     /// it is not by then.
     pub(super) async fn commit(&mut self, entry: Entry) -> Option<Receipt> {
-        let before = self.host.clock.instant();
+        let before = monotonic_now();
         let appended = self.append(entry);
         self.record = appended.as_ref().ok().map(Pending::sequence);
         self.post_response.index = self.record.map(|record| record.index);
@@ -127,7 +128,7 @@ impl RequestContext<'_> {
             self.account.lost(self.record);
             (self.record, self.post_response.index) = (None, None);
         }
-        let after = self.host.clock.instant();
+        let after = monotonic_now();
         self.post_response.commit_us = micros(after.saturating_duration_since(before));
         if let Some(trace) = &mut self.trace {
             trace.span_commit(before, after);
@@ -160,7 +161,7 @@ impl RequestContext<'_> {
                 .ok()
                 .and_then(Result::ok),
             Err(refused) => {
-                let (hook, now) = (&*self.hook.config.name, self.host.clock.instant());
+                let (hook, now) = (&*self.hook.config.name, monotonic_now());
                 if LOG_LIMITS.allows("log.append-refused", hook, now) {
                     tracing::error!(
                         event = "log.append-refused",

@@ -18,6 +18,7 @@ use tokio::time::timeout_at;
 use super::recording::DecisionSummary;
 use super::{Counted, RequestContext};
 use crate::bindings::evaluate::BindingResult;
+use crate::clock::monotonic_now;
 use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
 use crate::records::rejections::Reason;
@@ -315,7 +316,7 @@ impl RequestContext<'_> {
         let mut headers = header_values(headers);
         let mut post_response =
             std::mem::replace(&mut self.post_response, PostResponse::new(self.host));
-        let ready = self.host.clock.instant();
+        let ready = monotonic_now();
         post_response.response_ready_at = Some(ready);
         post_response.started = Some((Arc::clone(self.hook), self.began));
         for (stage, nanos) in self.stages.entries() {

@@ -12,6 +12,7 @@ use portcullis_hooks::{Answer, HookRequest, Message, OnFailure, SideEffect};
 use portcullis_model::Cause;
 
 use super::RequestContext;
+use crate::clock::monotonic_now;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::observe::budget::Stage;
 use crate::observe::metrics::nanos;
@@ -29,7 +30,7 @@ impl RequestContext<'_> {
         let resume = match side_effect {
             None => return Some(answer),
             Some(SideEffect::Deliver(message)) => {
-                let before = self.host.clock.instant();
+                let before = monotonic_now();
                 let answer = self.deliver(&message, answer, incoming, record).await;
                 self.record_stage_since(Stage::SideEffect, before);
                 return Some(answer);
@@ -37,7 +38,7 @@ impl RequestContext<'_> {
             Some(SideEffect::Resume(resume)) => resume,
         };
         let (index, until, before) =
-            (self.post_response.index, self.budget.side_effect_until(), self.host.clock.instant());
+            (self.post_response.index, self.budget.side_effect_until(), monotonic_now());
         let context = self.host.resume_context();
         let place = (&*self.hook.config.name, self.hook.config.resume.as_deref());
         let spooled =
@@ -58,7 +59,7 @@ impl RequestContext<'_> {
 
     /// Adds the time since then to this stage.
     fn record_stage_since(&mut self, stage: Stage, since: Instant) {
-        let spent = self.host.clock.instant().saturating_duration_since(since);
+        let spent = monotonic_now().saturating_duration_since(since);
         self.hook.metrics.observe_stage(stage, nanos(spent));
         if let Some(trace) = &mut self.trace {
             trace.span_stage(stage, since, spent);
@@ -77,13 +78,13 @@ impl RequestContext<'_> {
         let Some(delivery_service) = self.hook.delivery_service(self.host, message.channel) else {
             return answer;
         };
-        let (now, until) = (self.host.clock.instant(), self.budget.delivery_until());
+        let (now, until) = (monotonic_now(), self.budget.delivery_until());
         let Err(error) =
             delivery_service.deliver(&self.host.platforms.outbound, message, until, now).await
         else {
             return answer;
         };
-        if LOG_LIMITS.allows(UNDELIVERED, &self.hook.config.name, self.host.clock.instant()) {
+        if LOG_LIMITS.allows(UNDELIVERED, &self.hook.config.name, monotonic_now()) {
             tracing::warn!(
                 event = UNDELIVERED,
                 hook = self.hook.config.name,

@@ -6,6 +6,7 @@
 use portcullis_audit::Entry;
 
 use super::Reported;
+use crate::clock::monotonic_now;
 use crate::config::AfterGrace;
 use crate::loading::expiry::{Reminders, Urgency, expirations};
 use crate::logging::log_limit::LOG_LIMITS;
@@ -37,7 +38,7 @@ pub(super) fn check_health(host: &Host, seen: &mut Reported) {
 /// there is room. A disk that has room by turns could cause a line in every round: they are
 /// limited.
 fn check_log(host: &Host, seen: &mut Reported) {
-    let (health, now) = (host.recorder.log.health(), host.clock.instant());
+    let (health, now) = (host.recorder.log.health(), monotonic_now());
     match &health.delayed {
         Some(why) if !seen.log_delayed && LOG_LIMITS.allows("log.delayed", "", now) => {
             tracing::warn!(

@@ -53,7 +53,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                 if say(host, audit_corrections::gap(id, "", "", &tally.all))
                     && let Err(error) = host.recorder.log.ring().settle_unnamed()
                 {
-                    log_ring_failure(&host.recorder, "", &error);
+                    log_ring_failure("", &error);
                 }
             }
             Remembered::Counted(tally) if rejections::is_kept(tally) => {
@@ -73,7 +73,7 @@ pub fn recover(host: &Host, owed: &[portcullis_audit::RingEntry], size: u64) {
                 if say(host, audit_corrections::ring_damaged(*answers, *slots))
                     && let Err(error) = host.recorder.log.ring().settle_damaged()
                 {
-                    log_ring_failure(&host.recorder, "", &error);
+                    log_ring_failure("", &error);
                 }
             }
         }
