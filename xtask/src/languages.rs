@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::provision::{pip, python_packages};
 use crate::run::{Error, Result, cargo, output, root, run_ok, step, succeeds, target, within};
 
 /// What came of the languages.
@@ -324,8 +325,8 @@ fn python() -> std::result::Result<PathBuf, String> {
     }
     let folder = home().join("python");
     let requirements = root().join("guest-sdk/python/requirements.txt");
-    fetched(&folder, &[&requirements], "Python packages: componentize-py", || {
-        Ok(pip(&folder, &["-r", &requirements.display().to_string()]))
+    fetched(&folder, &[&requirements], &python_packages(&["componentize-py"]), || {
+        Ok(pip(FETCH_LIMIT, &folder, &["-r", &requirements.display().to_string()]))
     })?;
     Ok(folder)
 }
@@ -341,25 +342,9 @@ fn c() -> std::result::Result<PathBuf, String> {
     let version =
         text.lines().find_map(|line| line.strip_prefix("zig=")).unwrap_or_default().to_owned();
     fetched(&folder, &[&script], "a C compiler: ziglang", || {
-        Ok(pip(&folder, &[&format!("ziglang=={version}")]))
+        Ok(pip(FETCH_LIMIT, &folder, &[&format!("ziglang=={version}")]))
     })?;
     Ok(folder)
-}
-
-fn pip(folder: &Path, what: &[&str]) -> bool {
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--root-user-action=ignore",
-        "--target",
-    ])
-    .arg(folder)
-    .args(what);
-    within(FETCH_LIMIT, &mut pip)
 }
 
 /// Fetches what a folder is for, unless it holds the same already.

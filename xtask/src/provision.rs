@@ -101,22 +101,8 @@ pub fn python_verifier() -> Option<PathBuf> {
         return Some(python);
     }
     fs::create_dir_all(&packages).ok()?;
-    step(
-        "fetching the Python packages securesystemslib, tuf, cryptography, prometheus_client and \
-         oras",
-    );
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
-        .arg(&packages);
-    if !within(
-        PIP_LIMIT,
-        pip.args([
-            "securesystemslib[crypto]==1.6.0",
-            "tuf==7.0.1",
-            "prometheus_client==0.23.1",
-            "oras==0.2.43",
-        ]),
-    ) {
+    step(&format!("fetching {}", python_packages(&VERIFIERS)));
+    if !pip(PIP_LIMIT, &packages, &VERIFIERS) {
         return None;
     }
     // A launcher, so that tests need to know one path only.
@@ -124,6 +110,22 @@ pub fn python_verifier() -> Option<PathBuf> {
     fs::write(&python, script).ok()?;
     succeeds(Command::new("chmod").arg("755").arg(&python)).then_some(())?;
     works().then_some(python)
+}
+
+/// Names Python packages, of which some may be pinned, for people.
+pub fn python_packages(packages: &[&str]) -> String {
+    let name = |package: &&str| package.split(['[', '=']).next().unwrap_or_default().to_owned();
+    format!("Python packages: {}", packages.iter().map(name).collect::<Vec<_>>().join(", "))
+}
+
+/// Installs Python packages into a folder; `arguments` are packages and options of `pip`.
+pub fn pip(limit: Duration, folder: &Path, arguments: &[&str]) -> bool {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["--root-user-action=ignore", "--target"])
+        .arg(folder)
+        .args(arguments);
+    within(limit, &mut pip)
 }
 
 fn toolchain_has_target() -> bool {
@@ -181,3 +183,6 @@ const WASM: &str = "wasm32-unknown-unknown";
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 const APT_LIMIT: Duration = Duration::from_secs(600);
 const PIP_LIMIT: Duration = Duration::from_secs(180);
+/// Verifiers by other hands, pinned.
+const VERIFIERS: [&str; 4] =
+    ["securesystemslib[crypto]==1.6.0", "tuf==7.0.1", "prometheus_client==0.23.1", "oras==0.2.43"];
