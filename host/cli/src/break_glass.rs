@@ -26,27 +26,49 @@ use crate::signing::chain;
 pub enum BreakGlass {
     /// Write an unsigned break-glass document.
     #[command(
-        after_help = "Example:\n  portcullis break-glass prepare --hook token --waive SOD_CONFLICT --fail-open --minutes 30 \\\n    --person physician-in-charge --reason sign-in-stops-care --ticket PLAN-7 --output plan-7.json"
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis break-glass prepare --hook token --waive SOD_CONFLICT --fail-open ",
+            "--minutes 30 \\\n",
+            "    --person physician-in-charge --reason sign-in-stops-care --ticket PLAN-7 ",
+            "--output plan-7.json",
+        )
     )]
     Prepare(Prepare),
     /// Add the signature of a break-glass key. The trust root sets how many are needed.
     #[command(
-        after_help = "Example:\n  portcullis break-glass sign plan-7.json --root trust-root.json --key cmio.key --output plan-7.json"
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis break-glass sign plan-7.json --root trust-root.json --key cmio.key ",
+            "--output plan-7.json",
+        )
     )]
     Sign(SignDocument),
     /// Open a signed document. A document works once.
     #[command(
-        after_help = "Example:\n  portcullis break-glass open plan-7.json --root trust-root.json --folder break-glass \\\n    --person noor.haddad --reason ward-4-cannot-sign-in --ticket INC-12"
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis break-glass open plan-7.json --root trust-root.json --folder ",
+            "break-glass \\\n",
+            "    --person noor.haddad --reason ward-4-cannot-sign-in --ticket INC-12",
+        )
     )]
     Open(Open),
     /// Close an open document before its time is over.
     #[command(
-        after_help = "Example:\n  portcullis break-glass close plan-7.json --folder break-glass"
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis break-glass close plan-7.json --folder break-glass",
+        )
     )]
     Close(Close),
     /// List the documents in the host's folder, with their states on the host.
-    #[command(after_help = "Example:\n  portcullis break-glass list --folder break-glass --state \
-                      trust-state")]
+    #[command(
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis break-glass list --folder break-glass --state trust-state",
+        )
+    )]
     List(List),
 }
 

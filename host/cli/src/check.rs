@@ -14,7 +14,12 @@ use crate::serve::prepare;
 /// Check configuration, release and log as `serve` would, without listening.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  portcullis check --config portcullis.toml\n\nExit 0: the host would serve. Exit 1: the release is refused. Exit 64: the configuration is wrong, or the log is missing or belongs to another host."
+    after_help = concat!(
+        "Example:\n",
+        "  portcullis check --config portcullis.toml\n\n",
+        "Exit 0: the host would serve. Exit 1: the release is refused. Exit 64: the ",
+        "configuration is wrong, or the log is missing or belongs to another host.",
+    )
 )]
 pub struct Check {
     /// The configuration file.

@@ -14,7 +14,11 @@ use crate::files;
 pub enum Keys {
     /// Make a key and write it to a new file that only you can read.
     #[command(
-        after_help = "Example:\n  portcullis keys generate --name hospital.example/release \\\n    --output release.key --vkey release.vkey"
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis keys generate --name hospital.example/release \\\n",
+            "    --output release.key --vkey release.vkey",
+        )
     )]
     Generate(Generate),
     /// List the keys in files: their names and public keys, never secrets.

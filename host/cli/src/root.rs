@@ -18,7 +18,21 @@ use crate::signing::{add_all, chain, pinned, read_keys};
 pub enum Root {
     /// Make and sign a trust root from its source, or add a signature to one.
     #[command(
-        after_help = "Examples:\n  portcullis root sign --source trust-root.toml --key root.key \\\n    --output trust-root.json\n  portcullis root sign --source trust-root.toml --previous trust-root.json --key root.key \\\n    --output trust-roots/2.json\n  portcullis root sign --add-to trust-roots/2.json --previous trust-root.json --key second.key \\\n    --output trust-roots/2.json\n\nA trust root that follows another needs signatures by enough root keys of the one before and by enough of its own.\nIt keeps that one's revocations. The envelope is written even if signatures are missing, and the command says how many."
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis root sign --source trust-root.toml --key root.key \\\n",
+            "    --output trust-root.json\n",
+            "  portcullis root sign --source trust-root.toml --previous trust-root.json --key ",
+            "root.key \\\n",
+            "    --output trust-roots/2.json\n",
+            "  portcullis root sign --add-to trust-roots/2.json --previous trust-root.json ",
+            "--key second.key \\\n",
+            "    --output trust-roots/2.json\n\n",
+            "A trust root that follows another needs signatures by enough root keys of the ",
+            "one before and by enough of its own.\n",
+            "It keeps that one's revocations. The envelope is written even if signatures are ",
+            "missing, and the command says how many.",
+        )
     )]
     Sign(Sign),
     /// Verify a trust root, or a chain of them. The first is verified by its own keys, each other

@@ -19,12 +19,21 @@ use crate::files;
 #[derive(Subcommand)]
 pub enum Signature {
     /// Write the bytes that a signer has to sign.
-    #[command(after_help = "Example:\n  portcullis signature export trust-root.json --output \
-                      trust-root.pae")]
+    #[command(
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis signature export trust-root.json --output trust-root.pae",
+        )
+    )]
     Export(Export),
     /// Add a signature that was made over the exported bytes.
     #[command(
-        after_help = "Example:\n  portcullis signature add trust-root.json --vkey second.vkey --signature trust-root.sig \\\n    --output trust-root.json"
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis signature add trust-root.json --vkey second.vkey --signature ",
+            "trust-root.sig \\\n",
+            "    --output trust-root.json",
+        )
     )]
     Add(Add),
     /// List who has signed a document. Commands such as `root verify` check whether they may.

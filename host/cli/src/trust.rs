@@ -24,14 +24,23 @@ use crate::signing::{add_all, chain};
 pub enum Trust {
     /// Sign that a host's clock is right (role `release`), after the host was off for long or its
     /// clock has jumped.
-    #[command(after_help = "Examples:\n  portcullis trust confirm-clock --vkey log.vkey --root \
-                      trust-root.json --key release.key \\\n    --person noor.haddad --reason \
-                      off-for-a-month --ticket CHG-81 --output time-documents/clock.json\n  \
-                      portcullis trust confirm-clock --add-to clock.json --root trust-root.json \
-                      --key second.key \\\n    --output time-documents/clock.json\n\nThe document \
-                      has the time of this machine's clock. It confirms the clock of a host that \
-                      shows\nthe same time, to a day, and changes no clock. It works once, for the \
-                      host with this log, for at\nmost 24 hours.")]
+    #[command(
+        after_help = concat!(
+            "Examples:\n",
+            "  portcullis trust confirm-clock --vkey log.vkey --root trust-root.json --key ",
+            "release.key \\\n",
+            "    --person noor.haddad --reason off-for-a-month --ticket CHG-81 --output ",
+            "time-documents/clock.json\n",
+            "  portcullis trust confirm-clock --add-to clock.json --root trust-root.json ",
+            "--key second.key \\\n",
+            "    --output time-documents/clock.json\n\n",
+            "The document has the time of this machine's clock. It confirms the clock of a ",
+            "host that shows\n",
+            "the same time, to a day, and changes no clock. It works once, for the host with ",
+            "this log, for at\n",
+            "most 24 hours.",
+        )
+    )]
     ConfirmClock(ConfirmClock),
     /// Set a host's time back after its records got a time in the future (role `root`).
     #[command(subcommand)]
@@ -43,15 +52,25 @@ pub enum Trust {
 pub enum TimeResetCommand {
     /// Write an unsigned time reset.
     #[command(
-        after_help = "Example:\n  portcullis trust time-reset prepare --vkey log.vkey --serial \
-                      1 --person noor.haddad \\\n    --reason the-clock-was-a-year-ahead --ticket \
-                      INC-31 --output reset.json\n\nSet the host's clock right first. `/status` of \
-                      the host shows under `time` the serial that was used last."
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis trust time-reset prepare --vkey log.vkey --serial 1 --person ",
+            "noor.haddad \\\n",
+            "    --reason the-clock-was-a-year-ahead --ticket INC-31 --output reset.json\n\n",
+            "Set the host's clock right first. `/status` of the host shows under `time` the ",
+            "serial that was used last.",
+        )
     )]
     Prepare(Prepare),
     /// Add signatures of root keys. The trust root sets how many are needed.
-    #[command(after_help = "Example:\n  portcullis trust time-reset sign reset.json --root \
-                      trust-root.json --key root.key \\\n    --output time-documents/reset.json")]
+    #[command(
+        after_help = concat!(
+            "Example:\n",
+            "  portcullis trust time-reset sign reset.json --root trust-root.json --key ",
+            "root.key \\\n",
+            "    --output time-documents/reset.json",
+        )
+    )]
     Sign(SignDocument),
 }
 
