@@ -132,8 +132,8 @@ fn what_was_decided_goes_by_the_resume_call() {
     assert!(heard[count].path.contains("/r-2/"), "{}", heard[count].path);
     until_spooled(&deployment, 0);
     // One token for all of them.
-    assert_eq!(fake_platform.asked().len(), 1);
-    let form = &fake_platform.asked()[0];
+    assert_eq!(fake_platform.token_requests().len(), 1);
+    let form = &fake_platform.token_requests()[0];
     for field in [
         "grant_type=client_credentials",
         "client_id=portcullis",
@@ -221,7 +221,7 @@ fn what_the_platform_does_not_want_is_given_up_and_recorded() {
     assert_eq!((code, status, attempts), (&json!("refused"), &json!(400), &json!(4)));
     until_spooled(&deployment, 0);
     // Tokens that last a second are asked for anew each time.
-    assert!(fake_platform.asked().len() >= 3, "{}", fake_platform.asked().len());
+    assert!(fake_platform.token_requests().len() >= 3, "{}", fake_platform.token_requests().len());
     host.stop();
 }
 

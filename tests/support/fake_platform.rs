@@ -74,7 +74,7 @@ impl FakePlatform {
     }
 
     /// The forms that the token endpoint heard.
-    pub fn asked(&self) -> Vec<String> {
+    pub fn token_requests(&self) -> Vec<String> {
         self.shared()
             .heard
             .iter()

@@ -14,16 +14,16 @@ proptest! {
     #[test]
     fn no_patch_fails_at_okta_and_all_do_what_was_asked(
         request in request(),
-        asked in prop::collection::vec(any_change(), 0..5),
+        requested in prop::collection::vec(any_change(), 0..5),
     ) {
-        let changes: Vec<Change> = asked.iter().map(Asked::change).collect();
+        let changes: Vec<Change> = requested.iter().map(RequestedChange::change).collect();
         let call = incoming(HookKind::OktaSaml, &request.to_string());
         let rendered = write(HookKind::OktaSaml, &call, &Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() });
-        match (rendered, ask(&request["data"]["assertion"], &asked)) {
-            (Ok(answer), Some(asked)) => {
+        match (rendered, ask(&request["data"]["assertion"], &requested)) {
+            (Ok(answer), Some(requested)) => {
                 let answer: Value = serde_json::from_slice(answer.body()).unwrap();
                 match okta(&request["data"]["assertion"], &answer) {
-                    Ok(got) => prop_assert_eq!(got, asked, "{}", answer),
+                    Ok(got) => prop_assert_eq!(got, requested, "{}", answer),
                     Err(reason) => prop_assert!(false, "{}: {}", reason, answer),
                 }
             }
@@ -57,7 +57,7 @@ proptest! {
 #[test]
 fn a_plain_value_keeps_the_attributes_that_stand_there() {
     let call = incoming(HookKind::OktaSaml, SAML);
-    let set = |path: &str, value: Value| Asked::Set(path.to_owned(), value).change();
+    let set = |path: &str, value: Value| RequestedChange::Set(path.to_owned(), value).change();
     let whole = json!({"attributes": {"NameFormat": "whole"}, "attributeValues": ["v"]});
     for (first, format) in [
         (set("/claims/groups", whole), "whole"),
@@ -243,13 +243,13 @@ fn alike(one: &Value, other: &Value) -> bool {
 }
 
 /// What the changes ask for, without any patch: nothing where they ask for what cannot be.
-fn ask(assertion: &Value, asked: &[Asked]) -> Option<Value> {
+fn ask(assertion: &Value, requested: &[RequestedChange]) -> Option<Value> {
     let mut wanted = assertion.clone();
     let mut brought = Vec::new();
-    for asked in asked {
-        match asked {
-            Asked::Remove(_) => return None,
-            Asked::Cap(seconds) => {
+    for requested in requested {
+        match requested {
+            RequestedChange::Remove(_) => return None,
+            RequestedChange::Cap(seconds) => {
                 let session = wanted["authentication"].as_object_mut()?;
                 let sent = assertion["authentication"]["sessionLifetime"].as_u64();
                 if sent.is_some_and(|sent| u64::from(*seconds) >= sent) {
@@ -263,7 +263,7 @@ fn ask(assertion: &Value, asked: &[Asked]) -> Option<Value> {
                     now.min(u64::from(*seconds)).min(86_400).into(),
                 );
             }
-            Asked::Set(path, value) => {
+            RequestedChange::Set(path, value) => {
                 let tokens: Vec<String> = path
                     .split('/')
                     .skip(1)
@@ -413,13 +413,13 @@ fn value() -> impl Strategy<Value = Value> {
 
 /// A change that proptest may show.
 #[derive(Clone, Debug)]
-enum Asked {
+enum RequestedChange {
     Set(String, Value),
     Remove(String),
     Cap(u32),
 }
 
-impl Asked {
+impl RequestedChange {
     fn change(&self) -> Change {
         let target = Target::Assertion;
         match self.clone() {
@@ -430,7 +430,7 @@ impl Asked {
     }
 }
 
-fn any_change() -> impl Strategy<Value = Asked> {
+fn any_change() -> impl Strategy<Value = RequestedChange> {
     let inner = prop::sample::select(vec![
         "",
         "",
@@ -463,9 +463,9 @@ fn any_change() -> impl Strategy<Value = Asked> {
     ]);
     let path = prop_oneof![3 => claims, 1 => others.prop_map(String::from)];
     prop_oneof![
-        12 => (path.clone(), value()).prop_map(|(path, value)| Asked::Set(path, value)),
-        1 => path.prop_map(Asked::Remove),
-        2 => (200..90_000u32).prop_map(Asked::Cap),
+        12 => (path.clone(), value()).prop_map(|(path, value)| RequestedChange::Set(path, value)),
+        1 => path.prop_map(RequestedChange::Remove),
+        2 => (200..90_000u32).prop_map(RequestedChange::Cap),
     ]
 }
 

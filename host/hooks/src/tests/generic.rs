@@ -52,7 +52,7 @@ fn settings(source: MappingSource) -> HookSettings {
 }
 
 /// A request and the settings of its hook.
-pub(super) fn asked() -> (Value, HookSettings) {
+pub(super) fn sample() -> (Value, HookSettings) {
     (serde_json::from_str(BODY).unwrap(), settings(source()))
 }
 

@@ -10,7 +10,7 @@ use super::{OKTA, SETTINGS, TOKEN_OF_A_CLIENT, entra, generic, sideband};
 use crate::{HookKind, HookSettings, ParseError, Parsed, Request, read};
 
 /// A request: its kind, its route, its body, and the settings of its hook.
-pub(crate) type Asked = (HookKind, &'static str, Value, Arc<HookSettings>);
+pub(crate) type SampleRequest = (HookKind, &'static str, Value, Arc<HookSettings>);
 
 #[test]
 fn a_member_of_another_shape_is_passed_over_or_named() {
@@ -87,9 +87,9 @@ fn is_needed_elsewhere(kind: HookKind, route: &str, member: &str) -> bool {
     }
 }
 
-pub(crate) fn requests() -> Vec<Asked> {
+pub(crate) fn requests() -> Vec<SampleRequest> {
     let plain = Arc::new(SETTINGS.clone());
-    let mut all: Vec<Asked> = Vec::new();
+    let mut all: Vec<SampleRequest> = Vec::new();
     for (kind, body) in OKTA.into_iter().chain([(HookKind::OktaToken, TOKEN_OF_A_CLIENT)]) {
         all.push((kind, "", serde_json::from_str(body).unwrap(), Arc::clone(&plain)));
     }
@@ -135,7 +135,7 @@ pub(crate) fn requests() -> Vec<Asked> {
     for (route, body) in sideband::bodies() {
         all.push((HookKind::PingSideband, route, body, Arc::clone(&plain)));
     }
-    let (body, settings) = generic::asked();
+    let (body, settings) = generic::sample();
     all.push((HookKind::Generic, "", body, Arc::new(settings)));
     all
 }

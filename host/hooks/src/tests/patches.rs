@@ -14,17 +14,17 @@ proptest! {
     #[test]
     fn no_patch_fails_at_okta_and_all_do_what_was_asked(
         request in request(),
-        asked in prop::collection::vec(any_change(), 0..5),
+        requested in prop::collection::vec(any_change(), 0..5),
     ) {
-        let changes: Vec<Change> = asked.iter().map(Asked::change).collect();
+        let changes: Vec<Change> = requested.iter().map(RequestedChange::change).collect();
         let call = incoming(HookKind::OktaToken, &request.to_string());
         let rendered = write(HookKind::OktaToken, &call, &Outcome { verdict: Effect::Allow, changes: &changes, ..Outcome::default() });
-        let asked = ask(&request["data"], &changes);
-        match (rendered, asked) {
-            (Ok(answer), Some(asked)) => {
+        let requested = ask(&request["data"], &changes);
+        match (rendered, requested) {
+            (Ok(answer), Some(requested)) => {
                 let answer: Value = serde_json::from_slice(answer.body()).unwrap();
                 match okta(&request["data"], &answer) {
-                    Ok(got) => prop_assert_eq!(got, asked, "{}", answer),
+                    Ok(got) => prop_assert_eq!(got, requested, "{}", answer),
                     Err(reason) => prop_assert!(false, "{}: {}", reason, answer),
                 }
             }
@@ -301,13 +301,13 @@ fn value() -> impl Strategy<Value = Value> {
 
 /// A change that proptest may show.
 #[derive(Clone, Debug)]
-enum Asked {
+enum RequestedChange {
     Set(Target, String, Value),
     Remove(Target, String),
     Cap(Target, u32),
 }
 
-impl Asked {
+impl RequestedChange {
     fn change(&self) -> Change {
         match self.clone() {
             Self::Set(target, path, value) => {
@@ -319,7 +319,7 @@ impl Asked {
     }
 }
 
-fn any_change() -> impl Strategy<Value = Asked> {
+fn any_change() -> impl Strategy<Value = RequestedChange> {
     let target = prop::sample::select(vec![Target::IdToken, Target::AccessToken]);
     let inner = prop::collection::vec(prop::sample::select(vec!["0", "1", "-", "x"]), 0..3);
     let path = (claim_name(), inner).prop_map(|(claim, inner)| {
@@ -327,9 +327,9 @@ fn any_change() -> impl Strategy<Value = Asked> {
         inner.iter().fold(format!("/claims/{claim}"), |path, token| format!("{path}/{token}"))
     });
     prop_oneof![
-        4 => (target.clone(), path.clone(), value()).prop_map(|(target, path, value)| Asked::Set(target, path, value)),
-        2 => (target.clone(), path).prop_map(|(target, path)| Asked::Remove(target, path)),
-        1 => (target, 200..90_000u32).prop_map(|(target, seconds)| Asked::Cap(target, seconds)),
+        4 => (target.clone(), path.clone(), value()).prop_map(|(target, path, value)| RequestedChange::Set(target, path, value)),
+        2 => (target.clone(), path).prop_map(|(target, path)| RequestedChange::Remove(target, path)),
+        1 => (target, 200..90_000u32).prop_map(|(target, seconds)| RequestedChange::Cap(target, seconds)),
     ]
 }
 

@@ -125,14 +125,14 @@ fn settings() -> impl Strategy<Value = Value> {
 }
 
 #[derive(Clone, Debug)]
-struct Asked {
+struct SampleRequest {
     subject: Option<(&'static str, Value, Vec<&'static str>)>,
     action: Option<(&'static str, Value)>,
     resource: Option<(&'static str, &'static str, Value)>,
     context: Value,
 }
 
-impl Asked {
+impl SampleRequest {
     fn call(&self) -> testing::CallBuilder {
         let mut call =
             testing::call("authzen").payload(&json!({"context": self.context}).to_string());
@@ -159,7 +159,7 @@ impl Asked {
     }
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn sample_request() -> impl Strategy<Value = SampleRequest> {
     let subject = (name(), attributes(), prop::collection::vec(name(), 0..2));
     let parts = (
         prop::option::weighted(0.9, subject),
@@ -167,7 +167,7 @@ fn asked() -> impl Strategy<Value = Asked> {
         prop::option::weighted(0.9, (name(), name(), attributes())),
         attributes(),
     );
-    parts.prop_map(|(subject, action, resource, context)| Asked {
+    parts.prop_map(|(subject, action, resource, context)| SampleRequest {
         subject,
         action,
         resource,
@@ -179,7 +179,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn search_is_the_filter_of_evaluation(settings in settings(), asked in asked(), limit in 1_u32..4) {
+    fn search_is_the_filter_of_evaluation(settings in settings(), request in sample_request(), limit in 1_u32..4) {
         let plugin = rules(&settings);
         let listed = |list: &str, member: &str, kind: Option<&str>| -> Vec<String> {
             let all = settings[list].as_array().unwrap().iter();
@@ -190,20 +190,20 @@ proptest! {
         };
         let yes = |call: testing::CallBuilder| decide(&plugin, call).verdict() == Effect::Allow;
 
-        let find = |sought, kind: &str| testing::find(&plugin, &asked.call().search(sought, kind).build(), limit);
+        let find = |sought, kind: &str| testing::find(&plugin, &request.call().search(sought, kind).build(), limit);
         let expected: Vec<String> = listed("subjects", "id", Some("user")).into_iter()
-            .filter(|id| yes(asked.call().subject(id))).collect();
+            .filter(|id| yes(request.call().subject(id))).collect();
         prop_assert_eq!(find(SearchTarget::Subject, "user"), expected);
 
-        let kind = asked.resource.as_ref().map_or("a", |(kind, ..)| kind);
+        let kind = request.resource.as_ref().map_or("a", |(kind, ..)| kind);
         let expected: Vec<String> = listed("resources", "id", Some(kind)).into_iter()
             .filter(|id| {
-                let mut call = asked.call();
-                if asked.resource.is_none() {
+                let mut call = request.call();
+                if request.resource.is_none() {
                     call = call.resource(kind, id);
                     return yes(call);
                 }
-                let mut candidate = asked.clone();
+                let mut candidate = request.clone();
                 let found = NAMES.into_iter().find(|name| name == id).unwrap();
                 if let Some((_, place, _)) = &mut candidate.resource {
                     *place = found;
@@ -220,15 +220,15 @@ proptest! {
         }
         actions.sort();
         actions.dedup();
-        let without = Asked { action: None, ..asked.clone() };
+        let without = SampleRequest { action: None, ..request.clone() };
         let expected: Vec<String> = actions.into_iter().filter(|name| yes(without.call().action("action", name))).collect();
         prop_assert_eq!(find(SearchTarget::Action, ""), expected);
     }
 
     #[test]
-    fn the_index_leaves_out_nothing_that_applies(settings in settings(), asked in asked()) {
+    fn the_index_leaves_out_nothing_that_applies(settings in settings(), request in sample_request()) {
         let plugin = rules(&settings);
-        let call = asked.call().build();
+        let call = request.call().build();
         let scene = EvaluationRequest::of(&plugin.0, &call);
         let considered = plugin.0.index.rules(&scene);
         for (number, rule) in (0..).zip(&plugin.0.rules) {
@@ -240,8 +240,8 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_rules_is_nothing_and_a_denial_never_opens(settings in settings(), asked in asked(), more in rule()) {
-        let call = asked.call().build();
+    fn the_order_of_rules_is_nothing_and_a_denial_never_opens(settings in settings(), request in sample_request(), more in rule()) {
+        let call = request.call().build();
         let plugin = rules(&settings);
         let before = testing::decide(&plugin, &call);
         prop_assert_eq!(evaluate(&plugin.0, &call).allows(), before.verdict() == Effect::Allow);
