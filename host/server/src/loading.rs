@@ -20,7 +20,6 @@ mod status;
 mod unenforced;
 mod verify;
 
-use crate::trust::view::TrustView;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ use portcullis_trust::{
 use crate::bindings::generation::Generation;
 use crate::config::HookConfig;
 use crate::observe::progress::Progress;
-use crate::trust::view::TrustSnapshot;
+use crate::trust::view::{TrustSnapshot, TrustView};
 
 pub use crate::fs::folder::DigestCache;
 pub use checks::{SourceFiles, check_binding, check_capabilities, check_source, promoted};

@@ -3,7 +3,6 @@
 //! Invariant: a candidate of a binding that enforces must be able to take its place: its hook kind, what it emits and what its binding says
 //! instead are checked as if it enforced, also where it is only a shadow, so that nothing new is found out when it is promoted.
 
-use crate::trust::view::TrustView;
 use std::sync::Arc;
 
 use portcullis_engine::Engine;
@@ -13,6 +12,7 @@ use crate::bindings::candidate::{CandidateBinding, kind};
 use crate::bindings::generation::Binding;
 use crate::config::HookConfig;
 use crate::loading::{ReleaseError, ReleaseFiles, check_binding, promoted};
+use crate::trust::view::TrustView;
 
 /// The sources from which a candidate is prepared.
 pub struct CandidateSource<'a> {

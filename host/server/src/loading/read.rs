@@ -6,7 +6,6 @@
 //! [`ReleaseFiles::prepare`]'s matter. A network file system can hang here, so this runs on a
 //! thread that may hang.
 
-use crate::trust::view::TrustView;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use portcullis_trust::{Envelope, Manifest, ReleaseSet, TrustRoot, verify_revocat
 use super::{AlteredComponent, ReleaseError, ReleaseFiles, SUITE};
 use crate::config::ReleasePaths;
 use crate::fs::folder::{DigestCache, Folder, FolderFile, HashBudget};
+use crate::trust::view::TrustView;
 
 /// The inputs of a reading of the folders.
 #[derive(Clone, Default)]

@@ -4,7 +4,6 @@
 //! every answer here is found by the checks that activation makes, and a sentence is the one that
 //! the host's log has. Holds nobody's settings.
 
-use crate::trust::view::TrustView;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +12,7 @@ use portcullis_trust::{Active, ReleaseSet};
 use serde_json::{Value, json};
 
 use super::{FolderFacts, ReleaseError, ReleaseFiles};
+use crate::trust::view::TrustView;
 
 /// What is known of the set in the folders.
 #[derive(Default)]

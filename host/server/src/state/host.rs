@@ -11,7 +11,6 @@ mod recovery;
 mod time_documents;
 mod trust_changes;
 
-use crate::recorder::{NotDurable, Recorder};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -33,6 +32,7 @@ use crate::loading::ReadContext;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::observe::telemetry::Telemetry;
 use crate::platform_calls::resume::ResumeContext;
+use crate::recorder::{NotDurable, Recorder};
 use crate::records::rejections::Reason;
 use crate::state::active::{ActiveConfig, HookStates};
 use crate::trust::ClockAlarm;

@@ -9,8 +9,6 @@
 mod keys;
 mod log;
 
-use crate::recorder::Recorder;
-use crate::state_mac::StateMac;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::channel;
@@ -47,12 +45,14 @@ use crate::net::tls::Tls;
 use crate::observe::telemetry::Telemetry;
 use crate::platform_calls::delivery::DeliveryService;
 use crate::platform_calls::resume::ResumeCalls;
+use crate::recorder::Recorder;
 use crate::records::response_writes::ResponseWrites;
 use crate::registry::RegistrySource;
 use crate::start_problems::StartProblems;
 use crate::state::active::{ActiveConfig, HookStates};
 use crate::state::dedup::DedupCache;
 use crate::state::frontend::{Frontend, Shared};
+use crate::state_mac::StateMac;
 use crate::trust::state::{LogLocation, TrustState};
 
 /// A configuration with everything that it names, ready to serve.
