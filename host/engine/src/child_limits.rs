@@ -91,8 +91,8 @@ impl Confinement {
     }
 }
 
-/// The argument that makes this program the child. Its `main` must call [`prepare_plugin`] then,
-/// before it does anything else.
+/// The argument that makes this program the child. Its `main` must then call
+/// [`prepare_plugin`](crate::prepare_plugin) before it does anything else.
 pub const PREPARE_COMMAND: &str = "make-plugin";
 
 /// Address space beyond the memory that is written to: the program itself, and what wasmtime reserves for one instance (4 GiB for

@@ -62,7 +62,7 @@ impl HookKind {
         self.adapter().default_budget()
     }
 
-    /// Whether [`OnFailure::Restricted`](crate::OnFailure::Restricted) means something here; elsewhere it is as closed.
+    /// Whether [`OnFailure::Restricted`] means something here; elsewhere it is as closed.
     pub fn offers_restricted(self) -> bool {
         self.adapter().offers_restricted()
     }
@@ -156,7 +156,7 @@ pub fn read(
 /// # Errors
 /// [`RenderError`] where the platform would not do all of what the outcome wants. The server then
 /// sends the [`safe_answer`] with [`Cause::UnsupportedChange`], or denies where it is
-/// [`RenderErrorKind::TooShort`].
+/// [`RenderErrorKind::TooShort`](crate::RenderErrorKind::TooShort).
 pub fn write(
     kind: HookKind,
     incoming: &HookRequest,
