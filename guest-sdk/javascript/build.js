@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 // Makes a component of a plugin: bundles its modules into one (TypeScript too), and puts that into a JavaScript engine.
 //
-//   node build.js SOURCE --output COMPONENT [--notes] [--search]
+//   node build.js SOURCE --output COMPONENT [--search]
 //
-// `--notes` is for a plugin that writes to the journal (capability `journal`), `--search` for one that finds (capability `search`).
+// `--search` is for a plugin that finds (capability `search`). Journal, tables and memory need no option: a plugin may use what its manifest
+// requests, and a call that uses more ends.
 //
 // Invariant: the component imports nothing but the contract: no clock, no randomness, no I/O. Standard output is one line.
 
@@ -73,6 +74,8 @@ async function bundle(esbuild, source) {
     legalComments: 'none',
     alias: { 'portcullis-guest': join(here, 'src/index.js') },
     external: ['portcullis:*'],
+    // The contract's functions instead of those for tests: see `imports` in package.json.
+    conditions: ['portcullis-sandbox'],
     logLevel: 'error',
   });
   return outputFiles[0].text;
@@ -80,10 +83,10 @@ async function bundle(esbuild, source) {
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { output: { type: 'string' }, notes: { type: 'boolean' }, search: { type: 'boolean' } },
+  options: { output: { type: 'string' }, search: { type: 'boolean' } },
 });
 if (positionals.length !== 1 || options.output === undefined) {
-  fail('usage: node build.js SOURCE --output COMPONENT [--notes] [--search]');
+  fail('usage: node build.js SOURCE --output COMPONENT [--search]');
 }
 const [major] = process.versions.node.split('.');
 if (Number(major) < 20) fail(`Node.js ${process.versions.node} is too old\nhint: 20 or newer is needed`);
@@ -92,7 +95,7 @@ const { componentize } = await fetched('@bytecodealliance/componentize-js');
 const source = resolve(positionals[0]);
 const { default: esbuild } = await fetched('esbuild');
 const code = await bundle(esbuild, source).catch((error) => fail(error.message));
-const worldName = `${options.notes ? 'noting' : 'pure'}${options.search ? '-search' : ''}-plugin`;
+const worldName = `${options.search ? 'search-' : ''}plugin`;
 const { component } = await componentize(code, { witPath: await contract(), worldName, disableFeatures: OFF }).catch(
   (error) => fail(error.message),
 );

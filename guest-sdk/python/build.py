@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Makes a component of a plugin: its module, what it imports, and a Python interpreter.
 
-    python3 build.py SOURCE.py --output COMPONENT [--notes] [--search]
+    python3 build.py SOURCE.py --output COMPONENT [--search]
 
-`--notes` is for a plugin that writes to the journal (capability `journal`), `--search` for one that finds (capability `search`).
+`--search` is for a plugin that finds (capability `search`). Journal, tables and memory need no option: a plugin may use what its
+manifest requests, and a call that uses more ends.
 
 Invariant: the component imports nothing but the contract: the system interface is stubbed out. Standard output is one line.
 """
@@ -22,7 +23,6 @@ def main() -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("source", type=Path)
     arguments.add_argument("--output", type=Path, required=True)
-    arguments.add_argument("--notes", action="store_true")
     arguments.add_argument("--search", action="store_true")
     options = arguments.parse_args()
     if sys.version_info < (3, 10):
@@ -34,7 +34,7 @@ def main() -> int:
     contracts = [folder for folder in (HERE / "wit", HERE / "../../wit") if (folder / "policy.wit").is_file()]
     if not contracts:
         return fail(f"`policy.wit` is missing beside {HERE}")
-    world = ("noting" if options.notes else "pure") + ("-search" if options.search else "") + "-plugin"
+    world = "search-plugin" if options.search else "plugin"
     part = options.output.with_name(options.output.name + ".part")
     program = "import sys; from componentize_py import script; sys.exit(script())"
     command = [sys.executable, "-c", program, "-d", str(contracts[0]), "-w", world, "componentize", "--stub-wasi"]

@@ -181,7 +181,9 @@ impl Language {
                 let unittest = ["-m", "unittest", "discover", "-s", "tests"];
                 vec![of("python3", &unittest, &self.sdk()), of("python3", &unittest, &example)]
             }
-            _ => vec![of("sh", &["../test.sh", "test_json.c"], &self.sdk().join("tests"))],
+            _ => ["test_json.c", "test_host.c"]
+                .map(|test| of("sh", &["../test.sh", test], &self.sdk().join("tests")))
+                .into(),
         })
     }
 

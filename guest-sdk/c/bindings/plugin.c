@@ -8,16 +8,31 @@
 __attribute__((__import_module__("portcullis:policy/reference@0.2.0"), __import_name__("lookup")))
 extern void __wasm_import_portcullis_policy_reference_lookup(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
+__attribute__((__import_module__("portcullis:policy/reference@0.2.0"), __import_name__("lookup-subject")))
+extern void __wasm_import_portcullis_policy_reference_lookup_subject(uint8_t *, size_t, uint8_t *);
+
 // Imported Functions from `portcullis:policy/memory@0.2.0`
 
 __attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("recall")))
-extern void __wasm_import_portcullis_policy_memory_recall(uint8_t *, size_t, uint8_t *);
+extern void __wasm_import_portcullis_policy_memory_recall(int32_t, uint8_t *, size_t, uint8_t *);
 
 __attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("remember")))
-extern void __wasm_import_portcullis_policy_memory_remember(uint8_t *, size_t, uint8_t *, size_t, int32_t);
+extern void __wasm_import_portcullis_policy_memory_remember(int32_t, uint8_t *, size_t, uint8_t *, size_t, int32_t);
+
+__attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("forget")))
+extern void __wasm_import_portcullis_policy_memory_forget(int32_t, uint8_t *, size_t);
+
+__attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("count")))
+extern int32_t __wasm_import_portcullis_policy_memory_count(int32_t, uint8_t *, size_t, int32_t);
 
 __attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("tally")))
-extern int32_t __wasm_import_portcullis_policy_memory_tally(uint8_t *, size_t, int32_t);
+extern int32_t __wasm_import_portcullis_policy_memory_tally(int32_t, uint8_t *, size_t, int32_t);
+
+__attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("count-distinct")))
+extern int32_t __wasm_import_portcullis_policy_memory_count_distinct(int32_t, uint8_t *, size_t, int32_t);
+
+__attribute__((__import_module__("portcullis:policy/memory@0.2.0"), __import_name__("tally-distinct")))
+extern int32_t __wasm_import_portcullis_policy_memory_tally_distinct(int32_t, uint8_t *, size_t, uint8_t *, size_t, int32_t);
 
 // Imported Functions from `portcullis:policy/journal@0.2.0`
 
@@ -450,14 +465,44 @@ void portcullis_policy_types_decision_free(portcullis_policy_types_decision_t *p
   plugin_option_u8_free(&ptr->risk);
 }
 
-void portcullis_policy_reference_json_free(portcullis_policy_reference_json_t *ptr) {
-  portcullis_policy_types_json_free(ptr);
+void portcullis_policy_reference_attribute_free(portcullis_policy_reference_attribute_t *ptr) {
+  portcullis_policy_types_attribute_free(ptr);
 }
 
-void portcullis_policy_reference_option_json_free(portcullis_policy_reference_option_json_t *ptr) {
-  if (ptr->is_some) {
-    portcullis_policy_reference_json_free(&ptr->val);
+void portcullis_policy_reference_list_attribute_free(portcullis_policy_reference_list_attribute_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    portcullis_policy_reference_attribute_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      portcullis_policy_reference_attribute_free(&list_ptr[i]);
+    }
+    free(list_ptr);
   }
+}
+
+void portcullis_policy_reference_row_free(portcullis_policy_reference_row_t *ptr) {
+  portcullis_policy_reference_list_attribute_free(&ptr->columns);
+}
+
+void portcullis_policy_reference_list_row_free(portcullis_policy_reference_list_row_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    portcullis_policy_reference_row_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      portcullis_policy_reference_row_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void portcullis_policy_reference_table_rows_free(portcullis_policy_reference_table_rows_t *ptr) {
+  portcullis_policy_reference_list_row_free(&ptr->rows);
+  plugin_string_free(&ptr->version);
+}
+
+void portcullis_policy_reference_subject_rows_free(portcullis_policy_reference_subject_rows_t *ptr) {
+  portcullis_policy_reference_list_row_free(&ptr->rows);
+  plugin_string_free(&ptr->version);
 }
 
 void plugin_list_u8_free(plugin_list_u8_t *ptr) {
@@ -530,32 +575,36 @@ void plugin_string_free(plugin_string_t *ret) {
 
 // Component Adapters
 
-bool portcullis_policy_reference_lookup(plugin_string_t *table, plugin_string_t *key, portcullis_policy_reference_json_t *ret) {
+void portcullis_policy_reference_lookup(plugin_string_t *table, plugin_string_t *key, portcullis_policy_reference_table_rows_t *ret) {
   __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t ret_area[(5*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_portcullis_policy_reference_lookup((uint8_t *) (*table).ptr, (*table).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
-  portcullis_policy_reference_option_json_t option;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      option.is_some = false;
-      break;
-    }
-    case 1: {
-      option.is_some = true;
-      option.val = (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
-      break;
-    }
-  }
-  *ret = option.val;
-  return option.is_some;
+  *ret = (portcullis_policy_reference_table_rows_t) {
+    (portcullis_policy_reference_list_row_t) (portcullis_policy_reference_list_row_t) { (portcullis_policy_reference_row_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) },
+    (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) },
+    (bool) (int32_t) *((uint8_t*) (ptr + (4*sizeof(void*)))),
+  };
 }
 
-bool portcullis_policy_memory_recall(plugin_string_t *key, plugin_list_u8_t *ret) {
+void portcullis_policy_reference_lookup_subject(plugin_string_t *table, portcullis_policy_reference_subject_rows_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(6*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_portcullis_policy_reference_lookup_subject((uint8_t *) (*table).ptr, (*table).len, ptr);
+  *ret = (portcullis_policy_reference_subject_rows_t) {
+    (portcullis_policy_reference_subject_match_t) (int32_t) *((uint8_t*) (ptr + 0)),
+    (portcullis_policy_reference_list_row_t) (portcullis_policy_reference_list_row_t) { (portcullis_policy_reference_row_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+    (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+    (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+  };
+}
+
+bool portcullis_policy_memory_recall(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_list_u8_t *ret) {
   __attribute__((__aligned__(sizeof(void*))))
   uint8_t ret_area[(3*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_portcullis_policy_memory_recall((uint8_t *) (*key).ptr, (*key).len, ptr);
+  __wasm_import_portcullis_policy_memory_recall((int32_t) scope, (uint8_t *) (*key).ptr, (*key).len, ptr);
   plugin_option_list_u8_t option;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
@@ -572,12 +621,31 @@ bool portcullis_policy_memory_recall(plugin_string_t *key, plugin_list_u8_t *ret
   return option.is_some;
 }
 
-void portcullis_policy_memory_remember(plugin_string_t *key, plugin_list_u8_t *value, uint32_t ttl_seconds) {
-  __wasm_import_portcullis_policy_memory_remember((uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*value).ptr, (*value).len, (int32_t) (ttl_seconds));
+void portcullis_policy_memory_remember(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_list_u8_t *value, uint32_t ttl_seconds) {
+  __wasm_import_portcullis_policy_memory_remember((int32_t) scope, (uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*value).ptr, (*value).len, (int32_t) (ttl_seconds));
 }
 
-uint32_t portcullis_policy_memory_tally(plugin_string_t *key, uint32_t window_seconds) {
-  int32_t ret = __wasm_import_portcullis_policy_memory_tally((uint8_t *) (*key).ptr, (*key).len, (int32_t) (window_seconds));
+void portcullis_policy_memory_forget(portcullis_policy_memory_scope_t scope, plugin_string_t *key) {
+  __wasm_import_portcullis_policy_memory_forget((int32_t) scope, (uint8_t *) (*key).ptr, (*key).len);
+}
+
+uint32_t portcullis_policy_memory_count(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds) {
+  int32_t ret = __wasm_import_portcullis_policy_memory_count((int32_t) scope, (uint8_t *) (*key).ptr, (*key).len, (int32_t) (window_seconds));
+  return (uint32_t) (ret);
+}
+
+uint32_t portcullis_policy_memory_tally(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds) {
+  int32_t ret = __wasm_import_portcullis_policy_memory_tally((int32_t) scope, (uint8_t *) (*key).ptr, (*key).len, (int32_t) (window_seconds));
+  return (uint32_t) (ret);
+}
+
+uint32_t portcullis_policy_memory_count_distinct(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds) {
+  int32_t ret = __wasm_import_portcullis_policy_memory_count_distinct((int32_t) scope, (uint8_t *) (*key).ptr, (*key).len, (int32_t) (window_seconds));
+  return (uint32_t) (ret);
+}
+
+uint32_t portcullis_policy_memory_tally_distinct(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_string_t *member, uint32_t window_seconds) {
+  int32_t ret = __wasm_import_portcullis_policy_memory_tally_distinct((int32_t) scope, (uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*member).ptr, (*member).len, (int32_t) (window_seconds));
   return (uint32_t) (ret);
 }
 

@@ -279,12 +279,51 @@ typedef struct portcullis_policy_types_decision_t {
   plugin_option_u8_t   risk;
 } portcullis_policy_types_decision_t;
 
-typedef portcullis_policy_types_json_t portcullis_policy_reference_json_t;
+typedef portcullis_policy_types_attribute_t portcullis_policy_reference_attribute_t;
 
 typedef struct {
-  bool is_some;
-  portcullis_policy_reference_json_t val;
-} portcullis_policy_reference_option_json_t;
+  portcullis_policy_reference_attribute_t *ptr;
+  size_t len;
+} portcullis_policy_reference_list_attribute_t;
+
+// The columns that the manifest reads, in the order of the table. An empty cell is absent.
+typedef struct portcullis_policy_reference_row_t {
+  portcullis_policy_reference_list_attribute_t   columns;
+} portcullis_policy_reference_row_t;
+
+typedef struct {
+  portcullis_policy_reference_row_t *ptr;
+  size_t len;
+} portcullis_policy_reference_list_row_t;
+
+// `version` is the SHA-256 digest of the table's bytes, in hexadecimal digits. `stale`: older than the release allows, and the release says to use
+// such rows and to say so.
+typedef struct portcullis_policy_reference_table_rows_t {
+  portcullis_policy_reference_list_row_t   rows;
+  plugin_string_t   version;
+  bool   stale;
+} portcullis_policy_reference_table_rows_t;
+
+// Whether a table knows the call's subject, by the columns that the release names for that.
+typedef uint8_t portcullis_policy_reference_subject_match_t;
+
+#define PORTCULLIS_POLICY_REFERENCE_SUBJECT_MATCH_NONE 0
+#define PORTCULLIS_POLICY_REFERENCE_SUBJECT_MATCH_ONE 1
+#define PORTCULLIS_POLICY_REFERENCE_SUBJECT_MATCH_SEVERAL 2
+
+typedef struct portcullis_policy_reference_subject_rows_t {
+  portcullis_policy_reference_subject_match_t   matched;
+  portcullis_policy_reference_list_row_t   rows;
+  plugin_string_t   version;
+  bool   stale;
+} portcullis_policy_reference_subject_rows_t;
+
+// Whose memory: that of the call's subject, which is erased with the person's key, or one that all subjects share. `subject` fails a
+// call without a subject.
+typedef uint8_t portcullis_policy_memory_scope_t;
+
+#define PORTCULLIS_POLICY_MEMORY_SCOPE_SUBJECT 0
+#define PORTCULLIS_POLICY_MEMORY_SCOPE_SHARED 1
 
 typedef struct {
   uint8_t *ptr;
@@ -318,12 +357,29 @@ typedef struct {
 } plugin_result_decision_string_t;
 
 // Imported Functions from `portcullis:policy/reference@0.2.0`
-extern bool portcullis_policy_reference_lookup(plugin_string_t *table, plugin_string_t *key, portcullis_policy_reference_json_t *ret);
+// All rows of a key, in the order of the table; none where the table has no such key. In a table of networks the key is an IP
+// address, and the rows are those of the longest prefix that contains it.
+extern void portcullis_policy_reference_lookup(plugin_string_t *table, plugin_string_t *key, portcullis_policy_reference_table_rows_t *ret);
+// The rows of the call's subject: of one person, or of several where the table cannot tell them apart.
+extern void portcullis_policy_reference_lookup_subject(plugin_string_t *table, portcullis_policy_reference_subject_rows_t *ret);
 
 // Imported Functions from `portcullis:policy/memory@0.2.0`
-extern bool portcullis_policy_memory_recall(plugin_string_t *key, plugin_list_u8_t *ret);
-extern void portcullis_policy_memory_remember(plugin_string_t *key, plugin_list_u8_t *value, uint32_t ttl_seconds);
-extern uint32_t portcullis_policy_memory_tally(plugin_string_t *key, uint32_t window_seconds);
+// The value of a key. Keys have at most 256 bytes.
+extern bool portcullis_policy_memory_recall(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_list_u8_t *ret);
+// Sets a value of at most 4,096 bytes for a time. Two calls at once that read and set the same value do not overwrite one another: the later one
+// is evaluated again.
+extern void portcullis_policy_memory_remember(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_list_u8_t *value, uint32_t ttl_seconds);
+// Removes the value and the counters of a key.
+extern void portcullis_policy_memory_forget(portcullis_policy_memory_scope_t scope, plugin_string_t *key);
+// How many were added within the last `window-seconds`. A counter has one window; it may count up to a 32nd of it too long, never
+// too short.
+extern uint32_t portcullis_policy_memory_count(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds);
+// Adds one and counts. Added whatever comes of the call: a decision, a failure or a time-out.
+extern uint32_t portcullis_policy_memory_tally(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds);
+// How many different members were added within the last `window-seconds`: exact up to 64, else within 10 % in 19 of 20 cases.
+extern uint32_t portcullis_policy_memory_count_distinct(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds);
+// Adds a member and counts, as `tally` does.
+extern uint32_t portcullis_policy_memory_tally_distinct(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_string_t *member, uint32_t window_seconds);
 
 // Imported Functions from `portcullis:policy/journal@0.2.0`
 extern void portcullis_policy_journal_note(plugin_string_t *message);
@@ -386,9 +442,17 @@ void plugin_option_u8_free(plugin_option_u8_t *ptr);
 
 void portcullis_policy_types_decision_free(portcullis_policy_types_decision_t *ptr);
 
-void portcullis_policy_reference_json_free(portcullis_policy_reference_json_t *ptr);
+void portcullis_policy_reference_attribute_free(portcullis_policy_reference_attribute_t *ptr);
 
-void portcullis_policy_reference_option_json_free(portcullis_policy_reference_option_json_t *ptr);
+void portcullis_policy_reference_list_attribute_free(portcullis_policy_reference_list_attribute_t *ptr);
+
+void portcullis_policy_reference_row_free(portcullis_policy_reference_row_t *ptr);
+
+void portcullis_policy_reference_list_row_free(portcullis_policy_reference_list_row_t *ptr);
+
+void portcullis_policy_reference_table_rows_free(portcullis_policy_reference_table_rows_t *ptr);
+
+void portcullis_policy_reference_subject_rows_free(portcullis_policy_reference_subject_rows_t *ptr);
 
 void plugin_list_u8_free(plugin_list_u8_t *ptr);
 

@@ -31,6 +31,13 @@ typedef portcullis_policy_types_change_t pc_change;
 typedef portcullis_policy_types_finding_t pc_finding;
 typedef portcullis_policy_types_decision_t pc_decision;
 
+typedef portcullis_policy_reference_row_t pc_row;
+typedef portcullis_policy_reference_table_rows_t pc_rows;
+typedef portcullis_policy_reference_subject_rows_t pc_subject_rows;
+typedef plugin_list_u8_t pc_bytes;
+
+typedef enum { PC_MATCH_NONE, PC_MATCH_ONE, PC_MATCH_SEVERAL } pc_match;
+typedef enum { PC_SUBJECT, PC_SHARED } pc_scope;
 typedef enum { PC_ABSTAIN, PC_ALLOW, PC_STEP_UP, PC_REVIEW, PC_DENY } pc_effect;
 typedef enum { PC_INFO, PC_LOW, PC_MEDIUM, PC_HIGH, PC_CRITICAL } pc_severity;
 typedef enum { PC_ID_TOKEN, PC_ACCESS_TOKEN, PC_ASSERTION, PC_USER, PC_APP_USER, PC_REQUEST, PC_RESPONSE } pc_target;
@@ -102,6 +109,29 @@ pc_effect pc_verdict(const pc_decision *decision);
 
 /* Writes to the sealed part of the record. Needs the capability `journal`. */
 void pc_note(pc_text message);
+
+/* Reference tables. They need the capability `reference`, and the columns `tables.NAME.COLUMN` in the manifest's `reads`. */
+/* All rows of a key, in the order of the table. */
+pc_rows pc_lookup(pc_text table, pc_text key);
+/* The rows of the call's subject; `matched` is a pc_match. */
+pc_subject_rows pc_lookup_subject(pc_text table);
+/* A column that is a string; false where the cell is empty, something else, or the manifest does not read the column. */
+bool pc_column_text(const pc_row *row, const char *name, pc_text *found);
+/* A column's value; false where the cell is empty, or the manifest does not read the column. */
+bool pc_column(const pc_row *row, const char *name, pc_value *found);
+
+/* The plugin's memory. It needs the capability `memory`. Windows and times to live are in seconds. */
+/* The value of a key; false where there is none, or where its time is over. */
+bool pc_recall(pc_scope scope, pc_text key, pc_bytes *value);
+void pc_remember(pc_scope scope, pc_text key, pc_bytes value, uint32_t ttl);
+/* Removes the value and the counters of a key. */
+void pc_forget(pc_scope scope, pc_text key);
+/* How many were added within the window; the two that tally add one first, whatever comes of the call. */
+uint32_t pc_count(pc_scope scope, pc_text key, uint32_t window);
+uint32_t pc_tally(pc_scope scope, pc_text key, uint32_t window);
+/* The same for different members. */
+uint32_t pc_count_distinct(pc_scope scope, pc_text key, uint32_t window);
+uint32_t pc_tally_distinct(pc_scope scope, pc_text key, pc_text member, uint32_t window);
 
 /* For the SDK itself, and tests. */
 struct pc_problems {

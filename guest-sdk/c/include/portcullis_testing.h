@@ -52,8 +52,90 @@ static inline void test_lifetime(pc_call *call, pc_target target, uint32_t secon
     list->ptr[list->len++] = (pc_lifetime){.target = (uint8_t)target, .seconds = seconds, .least = 300, .most = 86400};
 }
 
+/* Tables and memory of a test. A plugin sees what the host would give it, apart from errors of counting: counts are exact here. Keys of
+ * tables are equal or not; networks are for tests with `portcullis plugin test`. */
+typedef struct test_entry {
+    struct test_entry *next;
+    int sort; /* 0: a row; 1: a value; 2: a number in a counter */
+    pc_scope scope;
+    pc_text table, subject, key, member;
+    pc_row row;
+    pc_bytes value;
+    uint64_t at, until;
+} test_entry;
+static test_entry *test_world;
+static const pc_call *test_current;
+
+static inline test_entry *test_add(test_entry entry) {
+    test_entry *added = malloc(sizeof *added);
+    *added = entry;
+    added->next = NULL;
+    test_entry **end = &test_world;
+    while (*end != NULL) end = &(*end)->next;
+    return *end = added;
+}
+
+/* Gives a table one more row: below this key, and of this subject, or of none where that is NULL. Add its columns with `test_column`. */
+static inline pc_row *test_row(const char *table, const char *key, const char *subject) {
+    pc_text whose = subject == NULL ? (pc_text){NULL, 0} : pc_words(subject);
+    return &test_add((test_entry){.sort = 0, .table = pc_words(table), .key = pc_words(key), .subject = whose})->row;
+}
+
+/* One column of a row: JSON text. */
+static inline void test_column(pc_row *row, const char *name, const char *json) {
+    row->columns.ptr = realloc(row->columns.ptr, (row->columns.len + 1) * sizeof *row->columns.ptr);
+    row->columns.ptr[row->columns.len++] = (pc_attribute){pc_words(name), pc_words(json)};
+}
+
+/* Takes away all tables and all memory. */
+static inline void test_reset(void) { test_world = NULL; }
+
+/* Makes what follows part of this call: its time and its subject. `test_decide` does so. */
+static inline void test_enter(const pc_call *call) { test_current = call; }
+
+static inline pc_text test_subject(void) {
+    bool known = test_current != NULL && test_current->subject.is_some && test_current->subject.val.id.is_some;
+    return known ? test_current->subject.val.id.val : (pc_text){NULL, 0};
+}
+
+static inline uint64_t test_now(void) { return test_current == NULL ? 0 : test_current->received; }
+
+/* Ends the test where the host would end the call. */
+static inline void test_refuse(bool refused, const char *why) {
+    if (!refused) return;
+    printf("the host would end the call: %s\n", why);
+    exit(1);
+}
+
+static inline bool test_at(const test_entry *entry, int sort, uint8_t scope, const pc_text *key) {
+    bool own = scope == PC_SHARED || pc_same(entry->subject, test_subject());
+    return entry->sort == sort && entry->scope == scope && own && pc_same(entry->key, *key);
+}
+
+static inline test_entry test_entry_for(int sort, uint8_t scope, const pc_text *key) {
+    test_refuse(scope == PC_SUBJECT && test_subject().ptr == NULL, "the call has no subject to remember");
+    test_refuse(key->len < 1 || key->len > 256, "a key has 1 to 256 bytes");
+    return (test_entry){.sort = sort, .scope = (pc_scope)scope, .subject = test_subject(), .key = *key, .at = test_now()};
+}
+
+static inline void test_collect(const pc_text *table, const pc_text *key, portcullis_policy_reference_list_row_t *rows) {
+    bool known = false;
+    *rows = (portcullis_policy_reference_list_row_t){NULL, 0};
+    for (test_entry *entry = test_world; entry != NULL; entry = entry->next) {
+        if (entry->sort != 0 || !pc_same(entry->table, *table)) continue;
+        known = true;
+        pc_text subject = test_subject();
+        bool found = key != NULL ? pc_same(entry->key, *key) : subject.ptr != NULL && pc_same(entry->subject, subject);
+        if (!found) continue;
+        rows->ptr = realloc(rows->ptr, (rows->len + 1) * sizeof *rows->ptr);
+        rows->ptr[rows->len++] = entry->row;
+    }
+    test_refuse(!known, "there is no such table in this test");
+}
+
 /* What the plugin decides; ends the test where it fails. */
 static inline pc_decision *test_decide(const pc_call *call) {
+    test_enter(call);
     pc_decision *decision = calloc(1, sizeof *decision);
     const char *failed = portcullis_evaluate(call, decision);
     if (failed != NULL) {
@@ -66,5 +148,81 @@ static inline pc_decision *test_decide(const pc_call *call) {
 /* What the host does in a plugin. */
 void pc_reserve(size_t room) { (void)room; }
 void portcullis_policy_journal_note(plugin_string_t *message) { printf("note: %.*s\n", (int)message->len, message->ptr); }
+
+void portcullis_policy_reference_lookup(plugin_string_t *table, plugin_string_t *key, portcullis_policy_reference_table_rows_t *ret) {
+    *ret = (portcullis_policy_reference_table_rows_t){.version = PC_TEXT("test")};
+    test_collect(table, key, &ret->rows);
+}
+
+void portcullis_policy_reference_lookup_subject(plugin_string_t *table, portcullis_policy_reference_subject_rows_t *ret) {
+    *ret = (portcullis_policy_reference_subject_rows_t){.version = PC_TEXT("test")};
+    test_collect(table, NULL, &ret->rows);
+    ret->matched = ret->rows.len > 0 ? PC_MATCH_ONE : PC_MATCH_NONE;
+}
+
+bool portcullis_policy_memory_recall(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_list_u8_t *ret) {
+    bool found = false;
+    test_entry_for(1, scope, key);
+    for (test_entry *entry = test_world; entry != NULL; entry = entry->next) {
+        if (!test_at(entry, 1, scope, key)) continue;
+        found = test_now() < entry->until;
+        *ret = entry->value;
+    }
+    return found;
+}
+
+void portcullis_policy_memory_remember(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_list_u8_t *value, uint32_t ttl_seconds) {
+    test_refuse(value->len > 4096, "a value has at most 4,096 bytes");
+    test_entry entry = test_entry_for(1, scope, key);
+    entry.value = (pc_bytes){malloc(value->len + 1), value->len};
+    memcpy(entry.value.ptr, value->ptr, value->len);
+    entry.until = entry.at + (uint64_t)ttl_seconds * 1000;
+    test_add(entry);
+}
+
+void portcullis_policy_memory_forget(portcullis_policy_memory_scope_t scope, plugin_string_t *key) {
+    test_entry_for(1, scope, key);
+    for (test_entry *entry = test_world; entry != NULL; entry = entry->next) {
+        if (test_at(entry, 1, scope, key) || test_at(entry, 2, scope, key)) entry->sort = -1;
+    }
+}
+
+/* Counts what lies in the window: members that differ, where `distinct`. */
+static uint32_t test_count(uint8_t scope, const pc_text *key, uint32_t window, bool distinct) {
+    uint32_t count = 0;
+    test_entry_for(2, scope, key);
+    for (test_entry *entry = test_world; entry != NULL; entry = entry->next) {
+        bool within = entry->at <= test_now() && test_now() - entry->at < (uint64_t)window * 1000;
+        if (!test_at(entry, 2, scope, key) || !within) continue;
+        bool again = false;
+        for (test_entry *before = test_world; distinct && before != entry; before = before->next) {
+            bool counted = before->at <= test_now() && test_now() - before->at < (uint64_t)window * 1000;
+            again = again || (counted && test_at(before, 2, scope, key) && pc_same(before->member, entry->member));
+        }
+        if (!again) count++;
+    }
+    return count;
+}
+
+uint32_t portcullis_policy_memory_count(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds) {
+    return test_count(scope, key, window_seconds, false);
+}
+
+uint32_t portcullis_policy_memory_tally(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds) {
+    test_add(test_entry_for(2, scope, key));
+    return test_count(scope, key, window_seconds, false);
+}
+
+uint32_t portcullis_policy_memory_count_distinct(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds) {
+    return test_count(scope, key, window_seconds, true);
+}
+
+uint32_t portcullis_policy_memory_tally_distinct(
+    portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_string_t *member, uint32_t window_seconds) {
+    test_entry entry = test_entry_for(2, scope, key);
+    entry.member = *member;
+    test_add(entry);
+    return test_count(scope, key, window_seconds, true);
+}
 
 #endif

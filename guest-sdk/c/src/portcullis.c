@@ -235,6 +235,54 @@ pc_effect pc_verdict(const pc_decision *decision) {
 
 void pc_note(pc_text message) { portcullis_policy_journal_note(&message); }
 
+/* Tables and memory. */
+
+pc_rows pc_lookup(pc_text table, pc_text key) {
+    pc_rows rows;
+    portcullis_policy_reference_lookup(&table, &key, &rows);
+    return rows;
+}
+
+pc_subject_rows pc_lookup_subject(pc_text table) {
+    pc_subject_rows rows;
+    portcullis_policy_reference_lookup_subject(&table, &rows);
+    return rows;
+}
+
+bool pc_column(const pc_row *row, const char *name, pc_value *found) {
+    for (size_t i = 0; i < row->columns.len; i++) {
+        if (pc_is(row->columns.ptr[i].name, name)) return pc_parse(row->columns.ptr[i].value, found);
+    }
+    return false;
+}
+
+bool pc_column_text(const pc_row *row, const char *name, pc_text *found) {
+    pc_value value;
+    if (!pc_column(row, name, &value) || value.type != PC_STRING) return false;
+    *found = value.text;
+    return true;
+}
+
+bool pc_recall(pc_scope scope, pc_text key, pc_bytes *value) { return portcullis_policy_memory_recall((uint8_t)scope, &key, value); }
+
+void pc_remember(pc_scope scope, pc_text key, pc_bytes value, uint32_t ttl) {
+    portcullis_policy_memory_remember((uint8_t)scope, &key, &value, ttl);
+}
+
+void pc_forget(pc_scope scope, pc_text key) { portcullis_policy_memory_forget((uint8_t)scope, &key); }
+
+uint32_t pc_count(pc_scope scope, pc_text key, uint32_t window) { return portcullis_policy_memory_count((uint8_t)scope, &key, window); }
+
+uint32_t pc_tally(pc_scope scope, pc_text key, uint32_t window) { return portcullis_policy_memory_tally((uint8_t)scope, &key, window); }
+
+uint32_t pc_count_distinct(pc_scope scope, pc_text key, uint32_t window) {
+    return portcullis_policy_memory_count_distinct((uint8_t)scope, &key, window);
+}
+
+uint32_t pc_tally_distinct(pc_scope scope, pc_text key, pc_text member, uint32_t window) {
+    return portcullis_policy_memory_tally_distinct((uint8_t)scope, &key, &member, window);
+}
+
 /* The exports. */
 
 static bool configured;

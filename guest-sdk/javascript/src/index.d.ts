@@ -31,6 +31,22 @@ export interface Decision { findings: Finding[]; changes: Change[]; risk?: numbe
 export interface Page { limit: number; after?: string }
 export interface Found { results: Entity[]; next?: string }
 
+/** Whose memory: that of the call's subject, or one that all subjects share. */
+export type Scope = 'subject' | 'shared';
+export interface Row { columns: Attribute[] }
+export interface TableRows { rows: Row[]; version: string; stale: boolean }
+export interface SubjectRows extends TableRows { matched: 'none' | 'one' | 'several' }
+export declare function lookup(table: string, key: string): TableRows;
+export declare function lookupSubject(table: string): SubjectRows;
+export declare function column(row: Row, name: string): unknown;
+export declare function recall(scope: Scope, key: string): Uint8Array | undefined;
+export declare function remember(scope: Scope, key: string, value: Uint8Array, ttlSeconds: number): void;
+export declare function forget(scope: Scope, key: string): void;
+export declare function count(scope: Scope, key: string, windowSeconds: number): number;
+export declare function tally(scope: Scope, key: string, windowSeconds: number): number;
+export declare function countDistinct(scope: Scope, key: string, windowSeconds: number): number;
+export declare function tallyDistinct(scope: Scope, key: string, member: string, windowSeconds: number): number;
+
 export type Shape =
   | 'string' | 'boolean' | 'number' | 'integer' | [Shape] | Set<string> | { [member: string]: Shape }
   | ((value: unknown, path: string, problems: Problems) => boolean);

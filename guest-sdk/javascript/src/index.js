@@ -14,6 +14,19 @@
 
 import './pure.js';
 
+// Tables and memory: for plugins whose manifest has the capability `reference` or `memory`. Scopes: `subject` and `shared`.
+export {
+  count,
+  countDistinct,
+  forget,
+  lookup,
+  lookupSubject,
+  recall,
+  remember,
+  tally,
+  tallyDistinct,
+} from '#host';
+
 /** The effects, from the mildest to the strictest. The strictest of a call's findings is its verdict. */
 export const EFFECTS = ['abstain', 'allow', 'step-up', 'review', 'deny'];
 
@@ -139,6 +152,12 @@ export function attribute(who, name) {
   const json = who?.attributes.find((attribute) => attribute.name === name)?.value;
   if (json === undefined) return undefined;
   return JSON.parse(json) ?? undefined;
+}
+
+/** The value of a column of a row; `undefined` where the cell is empty, or the manifest does not read the column. */
+export function column(row, name) {
+  const json = row.columns.find((column) => column.name === name)?.value;
+  return json === undefined ? undefined : (JSON.parse(json) ?? undefined);
 }
 
 /** The attribute if it is a string. */

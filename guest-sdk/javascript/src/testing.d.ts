@@ -11,6 +11,10 @@ export interface CallBuilder {
   payload(value: unknown): this;
   with(members: object): this;
 }
+export interface TestRow { key: string; subject?: string; columns: Record<string, unknown> }
+export declare function setTable(name: string, rows: TestRow[], more?: { stale?: boolean }): void;
+export declare function enter(call: unknown): void;
+export declare function reset(): void;
 export declare function call(hook: string): CallBuilder;
 export declare function configured(exports: Exports, settings: unknown): Exports;
 export declare function refusal(exports: Exports, settings: unknown): string[] | undefined;

@@ -1,7 +1,10 @@
 // Calls and helpers for a plugin's own tests, natively, with no WebAssembly at all: `node --test`.
 
+import { enter } from './host-native.js';
 import { verdict } from './index.js';
 import { purify } from './pure.js';
+
+export { enter, reset, setTable } from './host-native.js';
 
 /** A plugin configured with these settings (an object, or JSON text). Throws what is wrong with them. */
 export function configured(exports, settings) {
@@ -24,6 +27,7 @@ export function refusal(exports, settings) {
 /** What a configured plugin decides, with its verdict and the codes of its findings beside it. Throws what it failed with. */
 export function decide(exports, call) {
   let decided;
+  enter(call);
   try {
     decided = exports.evaluate(call);
   } catch (error) {

@@ -3,8 +3,27 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Problems, attribute, attributeText, change, decision, finding, plugin, text, verdict } from '../src/index.js';
-import { call, configured, decide, refusal, sandboxed } from '../src/testing.js';
+import {
+  Problems,
+  attribute,
+  attributeText,
+  change,
+  column,
+  count,
+  decision,
+  finding,
+  forget,
+  lookup,
+  lookupSubject,
+  plugin,
+  recall,
+  remember,
+  tally,
+  tallyDistinct,
+  text,
+  verdict,
+} from '../src/index.js';
+import { call, configured, decide, enter, refusal, reset, sandboxed, setTable } from '../src/testing.js';
 
 const echo = () => plugin({ configure: (settings) => settings, evaluate: (state, { received }) => decide_(state, received) });
 const decide_ = (state, received) => decision({ findings: [finding('ECHO', 'allow', { arguments: { state, received } })] });
@@ -80,4 +99,57 @@ test('no clock and no randomness', () => {
     assert.equal(Date.UTC(1970, 0, 2), 86_400_000);
   });
   assert.ok(Date.now() > 0 && Math.random() >= 0 && crypto.randomUUID() && new Date());
+});
+
+test('tables are found by key, by network and by subject', () => {
+  setTable('roster', [
+    { key: '4711', subject: 'u1', columns: { ward: 'north', beds: 7 } },
+    { key: '4711', columns: { ward: 'south' } },
+  ]);
+  assert.deepEqual(lookup('roster', '4711').rows.map((row) => column(row, 'ward')), ['north', 'south']);
+  assert.deepEqual(lookup('roster', '4712').rows, []);
+  enter(call('okta.token').subject('u1').build());
+  const own = lookupSubject('roster');
+  assert.equal(own.matched, 'one');
+  assert.equal(column(own.rows[0], 'beds'), 7);
+  assert.equal(column(own.rows[0], 'none'), undefined);
+  enter(call('okta.token').subject('u2').build());
+  assert.equal(lookupSubject('roster').matched, 'none');
+
+  const networks = ['10.0.0.0/8', '10.1.0.0/16', 'fd00::/8'].map((key) => ({ key, columns: { key } }));
+  setTable('networks', networks, { stale: true });
+  const found = (ip) => lookup('networks', ip).rows.map((row) => column(row, 'key'));
+  assert.deepEqual(found('10.1.2.3'), ['10.1.0.0/16']);
+  assert.deepEqual(found('10.2.2.3'), ['10.0.0.0/8']);
+  assert.deepEqual(found('fd00::1'), ['fd00::/8']);
+  assert.deepEqual(found('11.2.2.3'), []);
+  assert.deepEqual(found('::1'), []);
+  assert.equal(lookup('networks', '::1').stale, true);
+  assert.throws(() => lookup('none', '1'), /no table `none`/);
+  reset();
+});
+
+test('memory is a subject\'s own or shared, and ends', () => {
+  const at = (id, millis) => enter(call('okta.token').subject(id).received(millis).build());
+  at('u1', 1_000);
+  remember('subject', 'last', new Uint8Array([1]), 10);
+  assert.equal(tally('shared', 'tries', 60), 1);
+  assert.equal(tallyDistinct('shared', 'who', 'u1', 60), 1);
+  at('u2', 2_000);
+  assert.equal(recall('subject', 'last'), undefined);
+  assert.equal(tally('shared', 'tries', 60), 2);
+  assert.equal(tallyDistinct('shared', 'who', 'u1', 60), 1);
+  assert.equal(tallyDistinct('shared', 'who', 'u2', 60), 2);
+  assert.throws(() => count('shared', 'tries', 61), /another window/);
+  at('u1', 10_999);
+  assert.deepEqual(recall('subject', 'last'), new Uint8Array([1]));
+  at('u1', 11_000);
+  assert.equal(recall('subject', 'last'), undefined);
+  at('u1', 61_500);
+  assert.equal(count('shared', 'tries', 60), 1);
+  forget('shared', 'tries');
+  assert.equal(count('shared', 'tries', 60), 0);
+  enter(call('okta.token').build());
+  assert.throws(() => recall('subject', 'last'), /no subject/);
+  reset();
 });

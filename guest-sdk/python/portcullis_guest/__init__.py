@@ -46,19 +46,33 @@ from wit_world.imports.types import (
     Target,
 )
 
-# What a plugin imports must be loaded when it is built: in the sandbox there are no files.
-try:
-    from wit_world.imports import journal as _journal
-except ImportError:
-    _journal = None
-
 from . import change, pure
+from .host import (
+    Row,
+    Scope,
+    SubjectMatch,
+    SubjectRows,
+    TableRows,
+    column,
+    count,
+    count_distinct,
+    forget,
+    lookup,
+    lookup_subject,
+    note,
+    recall,
+    remember,
+    tally,
+    tally_distinct,
+)
 from .settings import Problems
 
 __all__ = [
     "Attribute", "Call", "Change", "Credential", "Decision", "Effect", "Entity", "Finding", "GrantKind", "Lifetime", "Origin",
-    "Plugin", "Principal", "PrincipalKind", "Problems", "Severity", "Target", "attribute", "change", "decision", "export",
-    "export_search", "finding", "lower", "note", "text", "text_of", "verdict",
+    "Plugin", "Principal", "PrincipalKind", "Problems", "Row", "Scope", "Severity", "SubjectMatch", "SubjectRows", "TableRows",
+    "Target", "attribute", "change", "column", "count", "count_distinct", "decision", "export", "export_search", "finding",
+    "forget", "lookup", "lookup_subject", "lower", "note", "recall", "remember", "tally", "tally_distinct", "text", "text_of",
+    "verdict",
 ]
 
 pure.purify()
@@ -177,13 +191,6 @@ def decision(findings: Iterable[Finding] = (), changes: Iterable[Change] = (), r
 def verdict(decided: Decision) -> Effect:
     """The strictest effect among the findings: the verdict that the host derives."""
     return max((found.effect for found in decided.findings), key=lambda effect: effect.value, default=Effect.ABSTAIN)
-
-
-def note(message: str) -> None:
-    """Writes to the sealed part of the record. Needs the capability `journal`, and a build with `--notes`."""
-    if _journal is None:
-        raise RuntimeError("build the plugin with `--notes` and give its manifest the capability `journal`")
-    _journal.note(message)
 
 
 def _spell(value: Any) -> str:

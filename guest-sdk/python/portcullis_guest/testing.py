@@ -8,6 +8,30 @@ from datetime import datetime
 from typing import Any, Iterator, Optional, Union
 
 from . import Call, Decision, Err, GrantKind, Lifetime, Plugin, Principal, PrincipalKind, Target, export, pure, types
+from .native import world as _world
+
+
+def set_table(name: str, rows: list[dict[str, Any]], stale: bool = False) -> None:
+    """Gives the plugins of this test a table, in the place of an earlier one of that name: rows such as
+    `{"key": "4711", "subject": "u1", "columns": {"department": "pharmacy"}}`. A key such as `10.0.0.0/8` is a network."""
+    _world.tables[name] = (rows, stale)
+
+
+def reset() -> None:
+    """Takes away all tables, memory and notes."""
+    _world.__init__()
+
+
+def enter(call: Call) -> None:
+    """Makes what follows part of this call: its time and its subject. `decide` does so."""
+    _world.now = call.received
+    _world.subject = call.subject.id if call.subject is not None else None
+
+
+def notes() -> list[str]:
+    """The notes since the last time a test asked."""
+    taken, _world.notes = _world.notes, []
+    return taken
 
 
 def configured(plugin: type[Plugin], settings: Any) -> Any:
@@ -41,6 +65,7 @@ def sandboxed() -> Iterator[None]:
 
 def decide(world: Any, call: Call) -> Decision:
     """What a configured plugin decides. Raises what it failed with."""
+    enter(call)
     with sandboxed():
         return world.evaluate(call)
 

@@ -13,8 +13,33 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
 
-from portcullis_guest import Decision, Effect, Err, Plugin, Problems, attribute, decision, finding, lower, note, text, text_of, verdict  # noqa: E402
-from portcullis_guest.testing import call, configured, decide, refusal, sandboxed  # noqa: E402
+from portcullis_guest import (  # noqa: E402
+    Decision,
+    Effect,
+    Err,
+    Plugin,
+    Problems,
+    Scope,
+    SubjectMatch,
+    attribute,
+    column,
+    count,
+    decision,
+    finding,
+    forget,
+    lookup,
+    lookup_subject,
+    lower,
+    note,
+    recall,
+    remember,
+    tally,
+    tally_distinct,
+    text,
+    text_of,
+    verdict,
+)
+from portcullis_guest.testing import call, configured, decide, enter, notes, refusal, reset, sandboxed, set_table  # noqa: E402
 
 
 class Echo(Plugin):
@@ -83,13 +108,63 @@ class Sdk(unittest.TestCase):
                 self.assertRaisesRegex(TypeError, "a plugin has no (clock|randomness)", impure)
             self.assertEqual(random.Random(7).random(), random.Random(7).random())
         self.assertGreater(time.time(), 0)
-        self.assertRaises(NotImplementedError, note, "natively there is no journal")
+
+    def test_notes_are_kept_until_a_test_asks(self):
+        note("one")
+        self.assertEqual(notes(), ["one"])
+        self.assertEqual(notes(), [])
+
+    def test_tables_are_found_by_key_by_network_and_by_subject(self):
+        north = {"key": "4711", "subject": "u1", "columns": {"ward": "north", "beds": 7}}
+        set_table("roster", [north, {"key": "4711", "columns": {"ward": "south"}}])
+        self.assertEqual([column(row, "ward") for row in lookup("roster", "4711").rows], ["north", "south"])
+        self.assertEqual(lookup("roster", "4712").rows, [])
+        enter(call("okta.token").subject("u1").build())
+        own = lookup_subject("roster")
+        self.assertEqual((own.matched, column(own.rows[0], "beds"), column(own.rows[0], "none")), (SubjectMatch.ONE, 7, None))
+        enter(call("okta.token").subject("u2").build())
+        self.assertEqual(lookup_subject("roster").matched, SubjectMatch.NONE)
+
+        networks = ["10.0.0.0/8", "10.1.0.0/16", "fd00::/8"]
+        set_table("networks", [{"key": key, "columns": {"key": key}} for key in networks], stale=True)
+        addresses = {"10.1.2.3": ["10.1.0.0/16"], "10.2.2.3": ["10.0.0.0/8"], "fd00::1": ["fd00::/8"], "11.2.2.3": [], "no": []}
+        for address, found in addresses.items():
+            self.assertEqual([column(row, "key") for row in lookup("networks", address).rows], found)
+        self.assertTrue(lookup("networks", "no").stale)
+        self.assertRaises(KeyError, lookup, "none", "1")
+        reset()
+
+    def test_memory_is_a_subjects_own_or_shared_and_ends(self):
+        def at(id, millis):
+            enter(call("okta.token").subject(id).received(millis).build())
+
+        at("u1", 1_000)
+        remember(Scope.SUBJECT, "last", b"x", 10)
+        self.assertEqual(tally(Scope.SHARED, "tries", 60), 1)
+        self.assertEqual(tally_distinct(Scope.SHARED, "who", "u1", 60), 1)
+        at("u2", 2_000)
+        self.assertIsNone(recall(Scope.SUBJECT, "last"))
+        self.assertEqual(tally(Scope.SHARED, "tries", 60), 2)
+        self.assertEqual(tally_distinct(Scope.SHARED, "who", "u1", 60), 1)
+        self.assertEqual(tally_distinct(Scope.SHARED, "who", "u2", 60), 2)
+        self.assertRaises(ValueError, count, Scope.SHARED, "tries", 61)
+        at("u1", 10_999)
+        self.assertEqual(recall(Scope.SUBJECT, "last"), b"x")
+        at("u1", 11_000)
+        self.assertIsNone(recall(Scope.SUBJECT, "last"))
+        at("u1", 61_500)
+        self.assertEqual(count(Scope.SHARED, "tries", 60), 1)
+        forget(Scope.SHARED, "tries")
+        self.assertEqual(count(Scope.SHARED, "tries", 60), 0)
+        enter(call("okta.token").build())
+        self.assertRaises(ValueError, recall, Scope.SUBJECT, "last")
+        reset()
 
     @unittest.skipUnless(os.environ.get("PORTCULLIS_PYTHON_TOOLS"), "componentize-py is not there")
     def test_the_bindings_are_those_of_the_contract(self):
         with tempfile.TemporaryDirectory() as fresh:
             program = "import sys; from componentize_py import script; sys.exit(script())"
-            command = [sys.executable, "-c", program, "-d", str(HERE / "../../wit"), "-w", "noting-search-plugin", "bindings", fresh]
+            command = [sys.executable, "-c", program, "-d", str(HERE / "../../wit"), "-w", "search-plugin", "bindings", fresh]
             subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": os.environ["PORTCULLIS_PYTHON_TOOLS"]})
             ours = [path.relative_to(HERE / "bindings") for path in (HERE / "bindings").rglob("*.py")]
             self.assertGreater(len(ours), 5)

@@ -35,6 +35,9 @@
 //! Invariant: a plugin built with this crate imports nothing but what the contract (`wit/policy.wit`) offers, and a
 //! call of it never grows its memory as long as it stays within its [room](plugin!).
 //!
+//! Where the manifest requests it, a plugin may take notes ([`journal`]), look up rows ([`reference`]) and remember
+//! ([`memory`]).
+//!
 //! What it does not do: it has no clock, no randomness and no I/O. [`Call::received`] and [`Call::seed`] are the only
 //! ones a plugin has.
 
@@ -46,6 +49,8 @@ pub mod bindings;
 pub mod export;
 pub mod journal;
 mod json_values;
+pub mod memory;
+pub mod reference;
 pub mod search;
 mod settings;
 #[cfg(not(target_arch = "wasm32"))]

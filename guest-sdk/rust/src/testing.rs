@@ -16,6 +16,8 @@
 //! Invariant: for tests only, so it panics with a sentence instead of returning errors. It exists on native targets alone.
 #![expect(clippy::panic, reason = "a helper for tests: a panic is a failed test")]
 
+pub(crate) mod world;
+
 use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
@@ -27,6 +29,8 @@ use crate::{
     Attribute, Call, Change, Decision, Entity, Finding, Grant, GrantKind, Lifetime, Page, Plugin,
     Principal, PrincipalKind, Search, SearchTarget, Target, settings,
 };
+
+pub use world::{TestTable, enter, reset, set_table};
 
 /// Configures a plugin with settings as JSON text, as the host does.
 ///
@@ -44,12 +48,14 @@ pub fn configured<P: Plugin>(settings: &str) -> P {
 
 /// The plugin's decision; panics when it fails.
 pub fn decide<P: Plugin>(plugin: &P, call: &Call) -> Decision {
+    enter(call);
     plugin.evaluate(call).unwrap_or_else(|error| panic!("the plugin failed: {error}"))
 }
 
 /// The ids of everything the plugin finds, in pages of `limit`; panics when it fails, when a page is not as the contract wants
 /// it, or when there is no end of pages.
 pub fn find<P: Search>(plugin: &P, call: &Call, limit: u32) -> Vec<String> {
+    enter(call);
     let (mut ids, mut after): (Vec<String>, _) = (Vec::new(), None);
     for _ in 0..MOST_PAGES {
         let page = Page { limit, after };

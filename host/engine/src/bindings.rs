@@ -1,8 +1,7 @@
 //! Typed calls across the sandbox's wall, generated from `wit/policy.wit`.
 //!
 //! Invariant: calls are lowered from borrowed text, so that nothing is copied before it is in the plugin's
-//! memory. Only `journal` is ever linked: `reference` and `memory` have no store yet, and `inspect` refuses
-//! who imports them. Every plugin is called by way of [`plain`]; those that search also by way of the world
+//! memory. Every plugin is called by way of [`plain`]; those that search also by way of the world
 //! that has it, with the same types.
 
 wasmtime::component::bindgen!({

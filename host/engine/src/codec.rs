@@ -9,6 +9,7 @@ use portcullis_model::{Digest, Redacted};
 
 use crate::error::PrepareError;
 use crate::fault::Fault;
+use crate::host_functions::HostFunctionError;
 use crate::prepare::{CompiledPlugin, PrepareJob};
 
 /// Bytes of an answer: many times the code of a Python plugin.
@@ -150,6 +151,11 @@ fn put_fault(bytes: &mut Vec<u8>, fault: &Fault) {
         Fault::Malformed => bytes.push(6),
         Fault::Error(text) => put_tagged(bytes, 7, text.expose()),
         Fault::NoSlot => bytes.push(8),
+        Fault::HostFunction(error) => {
+            let number = HostFunctionError::ALL.iter().position(|known| known == error);
+            let number = number.and_then(|number| u8::try_from(number).ok());
+            bytes.extend_from_slice(&[9, number.unwrap_or(u8::MAX)]);
+        }
     }
 }
 
@@ -198,6 +204,7 @@ impl<'a> Reader<'a> {
             6 => Fault::Malformed,
             7 => Fault::Error(Redacted::new(self.text()?)),
             8 => Fault::NoSlot,
+            9 => Fault::HostFunction(*HostFunctionError::ALL.get(usize::from(self.byte()?))?),
             _ => return None,
         })
     }
@@ -232,6 +239,7 @@ mod tests {
         ];
         let faults = faults.into_iter().chain([Fault::Error(Redacted::new("words".into()))]);
         let faults = faults.chain(crate::fault::TRAPS.into_iter().map(Fault::Trap));
+        let faults = faults.chain(HostFunctionError::ALL.map(Fault::HostFunction));
         all.extend(faults.map(PrepareError::Configure));
         all
     }

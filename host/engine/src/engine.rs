@@ -24,6 +24,7 @@ use crate::child_limits::Confinement;
 use crate::entry::Entry;
 use crate::error::{PrepareError, line};
 use crate::fault::Fault;
+use crate::host_functions::CallServices;
 use crate::inspect::{Inspection, inspect};
 use crate::options::Options;
 use crate::plugin::{Code, Plugin};
@@ -349,7 +350,9 @@ impl Inner {
             inspection.searches.then(|| SearchPluginPre::new(instances.clone())).transpose();
         let searching = searching.map_err(not_compiled)?;
         let time = Duration::from_millis(limits.time_ms.into());
-        let store = store_state::store(&self.pool, limits.memory_bytes, limits.output_bytes, time);
+        let services = CallServices::default();
+        let Limits { memory_bytes, output_bytes, .. } = *limits;
+        let store = store_state::store(&self.pool, memory_bytes, output_bytes, time, services);
         let no_start = |error| PrepareError::NoStart(Fault::from_wasmtime(&error));
         let entry = Entry::check(&component, instances, store).map_err(no_start)?;
         Ok(Code {

@@ -44,15 +44,6 @@ pub enum PrepareError {
         /// The import's name, cut to a readable length.
         import: String,
     },
-    /// It imports a part of the contract whose store does not exist in this version.
-    #[error(
-        "the component imports `{import}`, but this version of the host has no reference tables \
-         and no memory yet"
-    )]
-    LaterImport {
-        /// The import's name.
-        import: &'static str,
-    },
     /// It is not a component of the world `portcullis:policy/plugin@0.2.0`.
     #[error("the component does not match the world `portcullis:policy/plugin@0.2.0`: {why}")]
     WrongWorld {
@@ -123,7 +114,6 @@ impl PrepareError {
             Self::CoreModule => "component-is-module",
             Self::Invalid { .. } => "component-invalid",
             Self::ForbiddenImport { .. } => "component-import-forbidden",
-            Self::LaterImport { .. } => "component-import-later",
             Self::WrongWorld { .. } => "component-wrong-world",
             Self::NoSnapshot { .. } => "plugin-no-snapshot",
             Self::NotCompiled { .. } => "component-not-compiled",
@@ -158,7 +148,6 @@ impl PrepareError {
             Self::ForbiddenImport { .. } | Self::WrongWorld { .. } => {
                 "build the plugin against this version's `wit/policy.wit`"
             }
-            Self::LaterImport { .. } => "use a build of the plugin that does not need this import",
             Self::NoSnapshot { .. } | Self::NotCompiled { .. } => {
                 "report this to the plugin's publisher"
             }

@@ -6,6 +6,8 @@
 use portcullis_model::Redacted;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
+use crate::host_functions::HostFunctionError;
+
 /// Why an instance came to no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -30,6 +32,9 @@ pub enum Fault {
     /// It returned an error. Its text goes to the sealed part of the record only.
     #[error("the plugin returned an error")]
     Error(Redacted<String>),
+    /// A host function failed it: one that its manifest does not request, or beyond a limit.
+    #[error("{0}")]
+    HostFunction(HostFunctionError),
     /// The host has no slot left: more instances at once than it was set up for.
     #[error("the host has no free sandbox for another call")]
     NoSlot,
@@ -46,6 +51,7 @@ impl Fault {
             Self::Output => "plugin-output",
             Self::Malformed => "plugin-malformed",
             Self::Error(_) => "plugin-error",
+            Self::HostFunction(error) => error.code(),
             Self::NoSlot => "host-no-slot",
         }
     }
@@ -60,6 +66,7 @@ impl Fault {
             Self::Memory => "raise `memory_bytes` in the manifest",
             Self::Output => "raise `output_bytes` in the manifest",
             Self::Error(_) => "read the error's text in the sealed part of the record",
+            Self::HostFunction(error) => error.hint(),
             Self::NoSlot => "raise the number of workers",
         };
         Some(hint.to_owned())
@@ -109,6 +116,12 @@ impl Fault {
             Trap::CannotEnterComponent | Trap::CannotLeaveComponent => "a call at a forbidden time",
             _ => "another reason",
         })
+    }
+}
+
+impl From<HostFunctionError> for Fault {
+    fn from(error: HostFunctionError) -> Self {
+        Self::HostFunction(error)
     }
 }
 

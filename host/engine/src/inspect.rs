@@ -37,9 +37,8 @@ pub(crate) const MAX_BYTES: usize = 32 << 20;
 /// # Errors
 ///
 /// [`PrepareError`]: too large, not a component, over-complex, using what the sandbox has switched
-/// off, importing what is not in the contract (`wasi:*` included) or what has no store yet, or not
-/// of the world `portcullis:policy/plugin@0.2.0`, or, where it exports `search`, not of
-/// `search-plugin`.
+/// off, importing what is not in the contract (`wasi:*` included), or not of the world `portcullis:policy/plugin@0.2.0`,
+/// or, where it exports `search`, not of `search-plugin`.
 pub fn inspect(component: &[u8]) -> Result<Inspection, PrepareError> {
     if component.len() > MAX_BYTES {
         return Err(PrepareError::TooLarge { bytes: component.len(), most: MAX_BYTES });
@@ -69,11 +68,8 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, PrepareError> {
     })
 }
 
-/// Whether the contract has this import and this version its store.
+/// Whether the contract has this import.
 fn check_import(import: &str) -> Result<(), PrepareError> {
-    if let Some(later) = LATER.into_iter().find(|later| *later == import) {
-        return Err(PrepareError::LaterImport { import: later });
-    }
     if ALLOWED.contains(&import) {
         Ok(())
     } else {
@@ -181,14 +177,16 @@ impl From<wasmparser::BinaryReaderError> for Surveyed {
 /// The contract's text, the one that the bindings are made of.
 pub(crate) const CONTRACT: &str = include_str!("../../../wit/policy.wit");
 
-/// What a component may import. `types` has no functions.
-const ALLOWED: [&str; 2] = ["portcullis:policy/types@0.2.0", "portcullis:policy/journal@0.2.0"];
+/// The interfaces that a component may import. `types` has no functions.
+const ALLOWED: [&str; 4] = [
+    "portcullis:policy/types@0.2.0",
+    "portcullis:policy/journal@0.2.0",
+    "portcullis:policy/reference@0.2.0",
+    "portcullis:policy/memory@0.2.0",
+];
 
 /// What a plugin exports that can be asked "which ones?".
 pub(crate) const SEARCH: &str = "portcullis:policy/search@0.2.0";
-
-/// What the contract has and this version does not.
-const LATER: [&str; 2] = ["portcullis:policy/reference@0.2.0", "portcullis:policy/memory@0.2.0"];
 
 /// Most core modules in a component; each is instantiated at most once. A Python plugin has 38, one a shared library and one a
 /// stubbed system interface.

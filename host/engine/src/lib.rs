@@ -2,8 +2,8 @@
 //!
 //! Invariant: the same snapshot and the same call give the same bytes, whatever ran before, beside, or in
 //! another process; and nothing that a plugin does reaches another call, another plugin or the host, beyond
-//! the time, memory and output that its limits allow. A plugin's only way out is what it returns and the
-//! notes it takes.
+//! the time, memory and output that its limits allow. A plugin's only ways out are what it returns, the
+//! notes that it takes, and the host functions that the call was given.
 //!
 //! The way of a plugin: [`inspect()`] says whether the bytes are a component of our world;
 //! [`Engine::prepare`] has it made (`prepare`: its `configure` runs once, the memory that leaves is
@@ -32,6 +32,7 @@ mod engine;
 mod entry;
 mod error;
 mod fault;
+mod host_functions;
 mod inspect;
 mod kernel_clock;
 mod lift;
@@ -61,6 +62,10 @@ pub use componentize::componentize;
 pub use engine::{Engine, EngineError, Preparations, PrepareSettings};
 pub use error::PrepareError;
 pub use fault::Fault;
+pub use host_functions::{
+    CallServices, Count, DataLimit, HostFunctionError, HostFunctions, Scope, SubjectMatch,
+    TableRows,
+};
 pub use inspect::{Inspection, inspect};
 pub use kernel_clock::kernel_clock_is_synchronised;
 pub use meter::{Cost, Meter};

@@ -17,6 +17,7 @@ use crate::bindings::portcullis::policy::types::Call;
 use crate::clock::{elapsed_since, monotonic_now};
 use crate::entry::Entry;
 use crate::fault::Fault;
+use crate::host_functions::CallServices;
 use crate::store_state::{self, StoreState};
 use crate::{lift, lower};
 
@@ -68,8 +69,20 @@ impl Plugin {
     ///
     /// A [`Fault::Deadline`] after less than the time limit says only that `allowance` was short: the plugin
     /// is pure, so the same call can be made again elsewhere with what time is left.
+    ///
+    /// The call has the journal, and neither tables nor memory.
     pub fn evaluate(&self, view: &View<'_>, allowance: Duration) -> Evaluation {
-        self.run(view, allowance, |store, call| {
+        self.evaluate_with(view, allowance, CallServices::journal_only())
+    }
+
+    /// The same with what the manifest requests of the host.
+    pub fn evaluate_with(
+        &self,
+        view: &View<'_>,
+        allowance: Duration,
+        services: CallServices,
+    ) -> Evaluation {
+        self.run(view, allowance, services, |store, call| {
             let evaluate = self.code.entry.enter(store)?;
             let (answered,) = evaluate.call(store, (call,))?;
             Ok(answered.map(lift::decision).map_err(error))
@@ -94,7 +107,18 @@ impl Plugin {
         page: &Page<'_>,
         allowance: Duration,
     ) -> Evaluation<SearchPage> {
-        self.run(view, allowance, |store, call| {
+        self.find_with(view, page, allowance, CallServices::journal_only())
+    }
+
+    /// The same with what the manifest requests of the host.
+    pub fn find_with(
+        &self,
+        view: &View<'_>,
+        page: &Page<'_>,
+        allowance: Duration,
+        services: CallServices,
+    ) -> Evaluation<SearchPage> {
+        self.run(view, allowance, services, |store, call| {
             let Some(searching) = &self.code.searching else {
                 return Ok(Ok(SearchPage::default()));
             };
@@ -142,7 +166,7 @@ impl Plugin {
     /// touches the pages that a call touches, so that the first real calls cost what all others do. The
     /// plugin is asked about an empty call; what it says to that does not matter.
     pub(crate) fn warm_up(&self, slots: usize) -> Result<(), Fault> {
-        let mut store = self.store(self.time());
+        let mut store = self.store(self.time(), CallServices::journal_only());
         self.code.entry.enter(&mut store).map_err(|error| Fault::from_wasmtime(&error))?;
         drop(store);
         // Held together, so that each has a slot of its own.
@@ -162,12 +186,13 @@ impl Plugin {
         &self.code
     }
 
-    fn store(&self, allowance: Duration) -> Store<StoreState> {
+    fn store(&self, allowance: Duration, services: CallServices) -> Store<StoreState> {
         store_state::store(
             &self.code.engine,
             self.limits.memory_bytes,
             self.limits.output_bytes,
             allowance,
+            services,
         )
     }
 
@@ -177,11 +202,12 @@ impl Plugin {
         &self,
         view: &View<'_>,
         allowance: Duration,
+        services: CallServices,
         ask: impl FnOnce(&mut Store<StoreState>, Call<'_>) -> wasmtime::Result<Result<T, Fault>>,
     ) -> Evaluation<T> {
         let begun = monotonic_now();
         let allowance = allowance.min(self.time());
-        let mut store = self.store(allowance);
+        let mut store = self.store(allowance, services);
         let outcome = if allowance.is_zero() {
             Err(Fault::Deadline)
         } else {

@@ -2,7 +2,7 @@
 //! own.
 //!
 //! Invariant: a snapshot is a function of the component and the settings alone: no clock, no randomness, and
-//! no import but the journal can be reached. What runs here has its own time and output limits, and never
+//! no import but the journal can be used. What runs here has its own time and output limits, and never
 //! shares a slot with a call.
 
 use std::collections::BTreeMap;
@@ -19,10 +19,11 @@ use wasmtime::{Config, Engine, Store};
 use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 
 use crate::bindings::plain::Plugin;
-use crate::bindings::portcullis::policy::{journal, types};
+use crate::bindings::portcullis::policy::{journal, memory, reference, types};
 use crate::catch_panic::catch_panic;
 use crate::error::{PrepareError, line, no_memory};
 use crate::fault::Fault;
+use crate::host_functions::CallServices;
 use crate::sandbox;
 use crate::store_state::{self, StoreState};
 
@@ -93,7 +94,13 @@ impl Snapshotter {
             .map_err(|error| no_snapshot(&format!("{error:#}")))?;
         let instrumented = compile(&self.engine, &instrumented)?;
 
-        let mut store = store_state::store(&self.engine, memory_bytes, COMPLAINT_BYTES, self.time);
+        let mut store = store_state::store(
+            &self.engine,
+            memory_bytes,
+            COMPLAINT_BYTES,
+            self.time,
+            CallServices::journal_only(),
+        );
         let faulty = |error: wasmtime::Error| {
             let why = format!("{error:#}");
             // What the process may not have is no fault of the plugin's code.
@@ -164,10 +171,12 @@ impl Configured<'_> {
     }
 }
 
-/// Links what the contract gives: the journal, and nothing else.
+/// Links the contract's interfaces. Which of them a call may use is in its [`StoreState`].
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<StoreState>> {
     let mut linker = Linker::new(engine);
     types::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |room| room)?;
+    reference::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |room| room)?;
+    memory::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |room| room)?;
     journal::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |room| room)?;
     Ok(linker)
 }

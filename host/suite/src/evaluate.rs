@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use portcullis_engine::{Evaluation, Fault, Plugin};
+use portcullis_engine::{CallServices, Evaluation, Fault, Plugin};
 use portcullis_model::{Call, Decision, Emits, Limits, Messages, Page, Reads};
 
 use crate::actual::Actual;
@@ -21,6 +21,8 @@ pub struct TestLimits<'a> {
     pub emits: &'a Emits,
     /// The text for people.
     pub messages: &'a Messages,
+    /// Whether it may take notes.
+    pub journal: bool,
     /// What one call may use.
     pub limits: Limits,
     /// The JSON Schema of its settings.
@@ -41,7 +43,7 @@ impl TestLimits<'_> {
             }
         };
         let Evaluation { outcome, notes, elapsed: spent, .. } =
-            retrying(|| plugin.evaluate(&view, plugin.time()));
+            retrying(|| plugin.evaluate_with(&view, plugin.time(), self.services()));
         let said = match outcome {
             Ok(decision) => match self.emits.check(call.hook, &decision, self.messages) {
                 Ok(()) => Actual::Decision(decision),
@@ -50,6 +52,11 @@ impl TestLimits<'_> {
             Err(fault) => Actual::failed(&fault),
         };
         (said, notes, spent)
+    }
+
+    /// What the host gives each call.
+    fn services(&self) -> CallServices {
+        CallServices { journal: self.journal, functions: None }
     }
 
     /// Asks it which ones.
@@ -71,7 +78,7 @@ impl TestLimits<'_> {
         };
         let page = Page { limit, after: None };
         let Evaluation { outcome, notes, elapsed: spent, .. } =
-            retrying(|| plugin.find(&view, &page, plugin.time()));
+            retrying(|| plugin.find_with(&view, &page, plugin.time(), self.services()));
         (outcome.map_or_else(|fault| Actual::failed(&fault), Actual::Found), notes, spent)
     }
 }

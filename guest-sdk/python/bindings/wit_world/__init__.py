@@ -16,6 +16,8 @@ class WitWorld(Protocol):
     @abstractmethod
     def configure(self, settings: str) -> None:
         """
+        Once, at activation, before the snapshot. `reference` and `memory` fail here.
+        
         Raises: `componentize_py_types.Err(wit_world.imports.List[str])`
         """
         raise NotImplementedError
@@ -23,6 +25,8 @@ class WitWorld(Protocol):
     @abstractmethod
     def evaluate(self, call: types.Call) -> types.Decision:
         """
+        Once a call, in an instance of its own. An error is the plugin's failure; its text goes to the sealed part only.
+        
         Raises: `componentize_py_types.Err(wit_world.imports.str)`
         """
         raise NotImplementedError

@@ -70,15 +70,6 @@ fn imports_outside_the_contract_are_refused_by_name() {
 }
 
 #[test]
-fn imports_without_a_store_yet_are_refused_with_that_reason() {
-    for import in ["portcullis:policy/reference@0.2.0", "portcullis:policy/memory@0.2.0"] {
-        let refused = refused(&text(&format!(r#"(component (import "{import}" (instance)))"#)));
-        assert_eq!(refused, PrepareError::LaterImport { import });
-        assert!(refused.to_string().contains("no reference tables and no memory yet"));
-    }
-}
-
-#[test]
 fn another_world_is_refused() {
     assert!(matches!(refused(&text("(component)")), PrepareError::WrongWorld { .. }));
     let wrong_type = r#"(component

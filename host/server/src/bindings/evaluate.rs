@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_engine::{Evaluation, Fault, Plugin, SpentInstance};
+use portcullis_engine::{CallServices, Evaluation, Fault, Plugin, SpentInstance};
 use portcullis_hooks::HookRequest;
 use portcullis_model::{
     Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
 };
+use portcullis_trust::Capability;
 use tokio::time::timeout_at;
 
 use crate::bindings::breaker::BreakerPermit;
@@ -131,7 +132,10 @@ pub async fn search(
 ) -> BindingResult<SearchPage> {
     let find = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
         let page = Page { limit, after: after.as_deref() };
-        run(binding, incoming, |plugin, view| plugin.find(view, &page, allowance), |_| Ok(()))
+        let find = |plugin: &Plugin, view: &View<'_>| {
+            plugin.find_with(view, &page, allowance, services(binding))
+        };
+        run(binding, incoming, find, |_| Ok(()))
     };
     run_bounded(recorder, binding, incoming, terms, find).await
 }
@@ -269,7 +273,16 @@ pub fn evaluate_once(
             BindingError::new(Cause::UndeclaredOutput, "undeclared-output", &overreach.to_string())
         })
     };
-    run(binding, incoming, |plugin, view| plugin.evaluate(view, allowance), check)
+    let evaluate = |plugin: &Plugin, view: &View<'_>| {
+        plugin.evaluate_with(view, allowance, services(binding))
+    };
+    run(binding, incoming, evaluate, check)
+}
+
+/// What the binding's manifest requests of the host, for one run.
+fn services(binding: &Binding) -> CallServices {
+    let journal = binding.manifest().capabilities.contains(&Capability::Journal);
+    CallServices { journal, functions: None }
 }
 
 /// The plugin on its view of the call, and what it said if that passes.

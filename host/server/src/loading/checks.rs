@@ -181,12 +181,6 @@ pub fn check_capabilities(
     inspection: &Inspection,
     requested: &BTreeSet<Capability>,
 ) -> Result<(), String> {
-    let imports = |interface: &str| inspection.imports.iter().any(|import| import == interface);
-    if imports(JOURNAL) && !requested.contains(&Capability::Journal) {
-        return Err(format!(
-            "the component imports `{JOURNAL}`, but its manifest does not request this capability"
-        ));
-    }
     match (inspection.searches, requested.contains(&Capability::Search)) {
         (true, false) => {
             Err("the component exports `search`, but its manifest does not request this capability"
@@ -199,6 +193,3 @@ pub fn check_capabilities(
         _ => Ok(()),
     }
 }
-
-/// The import that the capability `journal` gives.
-const JOURNAL: &str = "portcullis:policy/journal@0.2.0";

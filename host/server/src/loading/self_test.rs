@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis_engine::Engine;
 use portcullis_model::Digest;
 use portcullis_suite::{RunBounds, Suite, Syntax, TestLimits, check_settings, run};
-use portcullis_trust::Manifest;
+use portcullis_trust::{Capability, Manifest};
 use thiserror::Error;
 
 /// Why a plugin did not pass.
@@ -92,6 +92,7 @@ pub fn test_terms(manifest: &Manifest) -> TestLimits<'_> {
         reads: &manifest.reads,
         emits: &manifest.emits,
         messages: &manifest.messages,
+        journal: manifest.capabilities.contains(&Capability::Journal),
         limits: manifest.limits,
         schema: manifest.settings_schema.as_ref().map(|schema| schema.text.as_str()),
     }
