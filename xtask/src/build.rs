@@ -148,10 +148,11 @@ pub fn plugins(portcullis: &Path) -> Result<PathBuf> {
 }
 
 /// Package and name of every plugin: the library, the example that several languages share, and the tests' own.
-const PLUGINS: [(&str, &str); 5] = [
+const PLUGINS: [(&str, &str); 6] = [
     ("portcullis-sod", "sod"),
     ("portcullis-contractor", "contractor"),
     ("portcullis-access-rules", "access-rules"),
     ("portcullis-example-hours", "hours"),
     ("portcullis-misbehaving", "misbehaving"),
+    ("portcullis-remembering", "remembering"),
 ];

@@ -38,7 +38,8 @@ pub use limits::Limits;
 pub use messages::{MessageProblem, Messages, MessagesError};
 pub use millis::Millis;
 pub use reads::{
-    AttributeFilter, EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError, View,
+    AttributeFilter, EntityView, MissingRead, OriginView, PrincipalView, Reads, ReadsError,
+    TableColumns, View,
 };
 pub use redacted::Redacted;
 pub use search::{MAX_ID_BYTES, Page, SearchPage, SearchPageError, SearchTarget};

@@ -33,7 +33,16 @@ pub struct Reads {
     correlation: bool,
     /// By hook kind.
     payload: BTreeMap<String, payload::Wanted>,
+    /// By table.
+    tables: BTreeMap<String, TableColumns>,
     required: Vec<(String, Path)>,
+}
+
+/// The columns of one reference table that are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableColumns {
+    all: bool,
+    names: Vec<String>,
 }
 
 /// Manifest: its `reads` or `requires` cannot be used.
@@ -45,12 +54,12 @@ pub enum ReadsError {
     /// A payload pointer that is not `KIND:POINTER`.
     #[error("`{0}` in `reads` is not a hook kind, a colon and a JSON Pointer")]
     Pointer(String),
-    /// A table column.
-    #[error(
-        "`{0}` in `reads` looks like a column of a reference table, which this version does not \
-         support"
-    )]
+    /// Perhaps a table's column, but not spelled as one.
+    #[error("`{0}` in `reads` is not an input of a call, and not a column `tables.NAME.COLUMN`")]
     Table(String),
+    /// A table's column in `requires`.
+    #[error("`{0}` is in `requires`, but a table's column is not a part of a call")]
+    TableRequired(String),
     /// Required, but not read.
     #[error("`{0}` is in `requires` and not in `reads`")]
     NotRead(String),
@@ -73,7 +82,8 @@ impl Reads {
     /// The paths are those in the documentation of [`View`] and its parts. `NAME` is an attribute's whole
     /// name, dots included. A payload pointer applies to calls of its own hook kind. In it, `*` stands for
     /// every element of an array; elements that are not read are `null` where a later one is, so that
-    /// positions stay what they were.
+    /// positions stay what they were. `tables.NAME.COLUMN`, or `tables.NAME.*`, is read by looking it up; it is
+    /// no part of a view.
     ///
     /// Every one of `requires` must lie within `reads` and be no wildcard.
     pub fn compile(reads: &[String], requires: &[String]) -> Result<Self, ReadsError> {
@@ -85,6 +95,9 @@ impl Reads {
         }
         for text in requires {
             let path = Path::parse(text)?;
+            if matches!(path, Path::Table { .. }) {
+                return Err(ReadsError::TableRequired(text.clone()));
+            }
             if path.is_wildcard() {
                 return Err(ReadsError::Wildcard(text.clone()));
             }
@@ -104,6 +117,16 @@ impl Reads {
     /// The inputs that must be there, as the manifest spells them.
     pub fn required(&self) -> impl Iterator<Item = &str> {
         self.required.iter().map(|(path, _)| path.as_str())
+    }
+
+    /// The reference tables that are read, by name, with the columns that are read of each.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, &TableColumns)> {
+        self.tables.iter().map(|(name, columns)| (name.as_str(), columns))
+    }
+
+    /// The columns that are read of a reference table; `None` where none is.
+    pub fn table(&self, name: &str) -> Option<&TableColumns> {
+        self.tables.get(name)
     }
 
     /// The call, cut down.
@@ -177,6 +200,13 @@ impl Reads {
             Path::Payload { kind, pointer } => {
                 self.payload.entry(kind.clone()).or_default().admit(pointer)
             }
+            Path::Table { table, column } => {
+                let columns = self.tables.entry(table.clone()).or_default();
+                match column.as_str() {
+                    "*" => columns.all = true,
+                    column => columns.names.push(column.to_owned()),
+                }
+            }
         }
     }
 
@@ -194,6 +224,9 @@ impl Reads {
             Path::Correlation => self.correlation,
             Path::Payload { kind, pointer } => {
                 self.payload.get(kind).is_some_and(|wanted| wanted.covers(pointer))
+            }
+            Path::Table { table, column } => {
+                self.tables.get(table).is_some_and(|columns| columns.covers(column))
             }
         }
     }
@@ -224,6 +257,7 @@ impl ReadsError {
             Self::Unknown(_) => "reads-unknown",
             Self::Pointer(_) => "reads-pointer",
             Self::Table(_) => "reads-table",
+            Self::TableRequired(_) => "requires-table",
             Self::NotRead(_) => "requires-not-read",
             Self::Wildcard(_) => "requires-wildcard",
         }
@@ -237,10 +271,32 @@ impl ReadsError {
                     .into()
             }
             Self::Pointer(_) => "write it like `okta.token:/data/context/user`".into(),
-            Self::Table(_) => "remove it, or read the value from an attribute or a claim".into(),
+            Self::Table(path) => {
+                format!("write `tables.{path}` for a column of a reference table, or remove it")
+            }
+            Self::TableRequired(path) => {
+                format!("remove `{path}` from `requires`: a look-up says itself what it found")
+            }
             Self::NotRead(path) => format!("add `{path}` to `reads`"),
             Self::Wildcard(_) => "name the attributes or elements that are required".into(),
         })
+    }
+}
+
+impl TableColumns {
+    /// Whether this column is read.
+    pub fn covers(&self, column: &str) -> bool {
+        self.all || self.names.iter().any(|name| name == column)
+    }
+
+    /// The columns that are read by name; all are where [`covers_all`](Self::covers_all).
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Whether every column is read.
+    pub fn covers_all(&self) -> bool {
+        self.all
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_model::{Digest, Effect, Emits, Limits, Messages, Millis, Reads, ReadsError};
+use portcullis_model::{Digest, Effect, Emits, Limits, Messages, Millis, Reads};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -268,12 +268,13 @@ impl Predicate {
     fn compile(self, wasm: Digest) -> Result<Manifest, Refusal> {
         self.check_names()?;
         self.check_bounds()?;
-        let reads = Reads::compile(&self.reads, &self.requires).map_err(|error| match error {
-            ReadsError::Table(_) => {
-                Refusal::new(RefusalCode::CapabilityUnavailable, format!("the manifest: {error}"))
-            }
-            _ => malformed(error.to_string()),
-        })?;
+        let reads = Reads::compile(&self.reads, &self.requires)
+            .map_err(|error| malformed(error.to_string()))?;
+        if reads.tables().next().is_some() && !self.capabilities.contains(&Capability::Reference) {
+            return Err(malformed(
+                "its `reads` name reference tables, but its `capabilities` lack `reference`",
+            ));
+        }
         let emits = Emits::compile(&self.emits.effects, &self.emits.changes)
             .map_err(|error| malformed(error.to_string()))?;
         if emits.waives() && !self.capabilities.contains(&Capability::Waive) {

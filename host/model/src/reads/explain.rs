@@ -13,6 +13,8 @@ impl Reads {
             let path = Path::parse(text).ok()?;
             let there = match &path {
                 Path::Payload { kind, .. } if kind != call.hook => return None,
+                // Not of the call: the plugin asks for it or not.
+                Path::Table { .. } => return None,
                 // As far as the first wildcard.
                 Path::Payload { pointer, .. } => {
                     let fixed =

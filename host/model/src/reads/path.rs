@@ -14,7 +14,15 @@ pub(super) enum Path {
     Requested,
     Purpose,
     Correlation,
-    Payload { kind: String, pointer: String },
+    Payload {
+        kind: String,
+        pointer: String,
+    },
+    /// A column of a reference table, or `*` for all.
+    Table {
+        table: String,
+        column: String,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -53,6 +61,7 @@ impl Path {
             ("origin", member) => {
                 return OriginMember::parse(member).map(Self::Origin).ok_or_else(unknown);
             }
+            ("tables", column) => return Self::parse_table(column).ok_or_else(unknown),
             ("subject", _) => Place::Subject,
             ("actors", _) => Place::Actors,
             ("action", _) => Place::Action,
@@ -70,6 +79,15 @@ impl Path {
             },
         };
         Ok(Self::Below(place, member))
+    }
+
+    /// `NAME.COLUMN` of a reference table.
+    fn parse_table(text: &str) -> Option<Self> {
+        let (table, column) = text.split_once('.')?;
+        let well_formed = (1..=MAX_TABLE_NAME).contains(&table.len())
+            && table.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+        (well_formed && !column.is_empty())
+            .then(|| Self::Table { table: table.to_owned(), column: column.to_owned() })
     }
 
     /// Payload pointers, and what is no path of the model.
@@ -95,6 +113,7 @@ impl Path {
         match self {
             Self::Below(_, member) => matches!(member, Member::AllAttributes),
             Self::Payload { pointer, .. } => pointer.split('/').any(|token| token == "*"),
+            Self::Table { column, .. } => column == "*",
             _ => false,
         }
     }
@@ -121,6 +140,7 @@ impl Path {
                 call.hook != kind
                     || call.payload.pointer(pointer).is_some_and(|value| !value.is_null())
             }
+            Self::Table { .. } => false,
         }
     }
 }
@@ -172,3 +192,6 @@ impl OriginMember {
 fn has(attributes: &[Attribute], name: &str) -> bool {
     attributes.iter().any(|attribute| attribute.name == name && attribute.value != "null")
 }
+
+/// Most bytes of a table's name.
+pub(super) const MAX_TABLE_NAME: usize = 64;

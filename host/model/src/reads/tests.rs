@@ -71,6 +71,11 @@ fn refuses_paths_by_what_is_wrong_with_them() {
     let wrong = [
         ("hr.job_code", "reads-table"),
         ("Subject.id", "reads-table"),
+        ("tables", "reads-unknown"),
+        ("tables.hr", "reads-unknown"),
+        ("tables.HR.job_code", "reads-unknown"),
+        ("tables.hr.", "reads-unknown"),
+        ("tables..job_code", "reads-unknown"),
         ("subject", "reads-unknown"),
         ("subject.name", "reads-unknown"),
         ("subject.attributes.", "reads-unknown"),
@@ -92,6 +97,22 @@ fn refuses_paths_by_what_is_wrong_with_them() {
         assert_eq!(error.code(), code, "{path}");
         assert!(error.to_string().contains(&format!("`{path}`")) && error.hint().is_some());
     }
+}
+
+#[test]
+fn columns_of_tables_are_read_by_table() {
+    let read = reads(&["tables.hr.job_code", "tables.hr.job.title", "tables.net.*"], &[]).unwrap();
+    let tables: Vec<_> = read.tables().map(|(name, _)| name).collect();
+    assert_eq!(tables, ["hr", "net"]);
+    let hr = read.table("hr").unwrap();
+    assert!(hr.covers("job_code") && hr.covers("job.title"));
+    assert!(!hr.covers("salary") && !hr.covers_all());
+    assert!(read.table("net").unwrap().covers("anything"));
+    assert!(read.table("other").is_none());
+    assert!(read.covers_path("tables.hr.job_code") && !read.covers_path("tables.hr.salary"));
+
+    let required = reads(&["tables.hr.job_code"], &["tables.hr.job_code"]);
+    assert_eq!(required.err().unwrap().code(), "requires-table");
 }
 
 #[test]

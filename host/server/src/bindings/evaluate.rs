@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_engine::{CallServices, Evaluation, Fault, Plugin, SpentInstance};
+use portcullis_engine::{
+    CallServices, Evaluation, Fault, HostFunctionError, Plugin, SpentInstance,
+};
 use portcullis_hooks::HookRequest;
 use portcullis_model::{
     Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
@@ -321,8 +323,12 @@ fn run<T>(
 
 impl From<Fault> for BindingError {
     fn from(fault: Fault) -> Self {
-        let cause =
-            if matches!(fault, Fault::NoSlot) { Cause::Overload } else { Cause::PluginFault };
+        let cause = match fault {
+            Fault::NoSlot => Cause::Overload,
+            // The host's own, not the plugin's: it must not end in quarantine.
+            Fault::HostFunction(HostFunctionError::Unavailable) => Cause::InternalError,
+            _ => Cause::PluginFault,
+        };
         let code = fault.code();
         let detail =
             if let Fault::Error(text) = fault { text } else { Redacted::new(fault.to_string()) };
