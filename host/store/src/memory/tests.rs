@@ -1,0 +1,1 @@
+//! Tests of memory as a whole.
