@@ -20,10 +20,7 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// As [`Backend::stored`], and the first error of `row`.
-    fn rows(
-        &self,
-        row: &mut dyn FnMut(&RowKey, &WrappedKey, &[u8]) -> Result<(), BackendError>,
-    ) -> Result<(), BackendError>;
+    fn rows(&self, row: &mut RowVisitor<'_>) -> Result<(), BackendError>;
 
     /// Writes a batch, all of it or nothing, durably.
     ///
@@ -31,6 +28,9 @@ pub trait Backend: Send + Sync {
     /// The disk refused, or [`BackendError::VersionMoved`].
     fn commit(&self, batch: &Batch) -> Result<(), BackendError>;
 }
+
+/// Is given the key of a row, the wrapped key of its cell, and the encrypted cell.
+pub type RowVisitor<'a> = dyn FnMut(&RowKey, &WrappedKey, &[u8]) -> Result<(), BackendError> + 'a;
 
 /// What a view holds besides its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,12 +13,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::cell::Op;
 use super::codec::{Malformed, Reader, put_bytes, put_number};
 use super::error::ChangesError;
 use super::keys::{CellKey, Purpose, SEALED_OVERHEAD, StoreKeys, WRAPPED_LEN, WrappedKey};
 use super::limits::{MAX_CELLS_PER_CALL, MAX_CHANGES_BYTES, MAX_NAME_BYTES, MAX_WRITE_BYTES};
 use super::names::{CellId, NamespaceName, Owner, Scope};
+use super::op::Op;
 
 /// What calls change, before it is in the log or read back from it.
 #[derive(Clone, Default)]
@@ -165,8 +165,7 @@ impl Section {
         name: &NamespaceName,
         encoded: &SealedSection,
     ) -> Result<Self, ChangesError> {
-        let cell =
-            CellId { namespace: name.id(), scope: encoded.scope, owner: encoded.owner };
+        let cell = CellId { namespace: name.id(), scope: encoded.scope, owner: encoded.owner };
         let key = keys.unwrap(&cell, &encoded.wrapped)?;
         let plain = key.open(&cell, Purpose::Changes, &encoded.sealed)?;
         let mut reader = Reader::new(&plain);
@@ -238,7 +237,9 @@ impl SealedPart {
                 for _ in 0..count {
                     let scope = Scope::of_code(reader.byte()?)?;
                     let owner = Owner(u128::from_be_bytes(reader.array()?));
-                    if sections.last().is_some_and(|last| (last.scope, last.owner) >= (scope, owner))
+                    if sections
+                        .last()
+                        .is_some_and(|last| (last.scope, last.owner) >= (scope, owner))
                     {
                         return Err(Malformed);
                     }
@@ -246,10 +247,15 @@ impl SealedPart {
                     let sealed = reader.bytes(MAX_SECTION_BYTES)?.to_vec();
                     sections.push(SealedSection { scope, owner, wrapped, sealed });
                 }
-                if sections.is_empty() { Err(Malformed) } else { Ok(Self::Cells { name, sections }) }
+                if sections.is_empty() {
+                    Err(Malformed)
+                } else {
+                    Ok(Self::Cells { name, sections })
+                }
             }
             1 => {
-                let tenant = str::from_utf8(reader.bytes(MAX_NAME_BYTES)?).map_err(|_| Malformed)?;
+                let tenant =
+                    str::from_utf8(reader.bytes(MAX_NAME_BYTES)?).map_err(|_| Malformed)?;
                 let owner = Owner(u128::from_be_bytes(reader.array()?));
                 Ok(Self::Erase { tenant: tenant.into(), owner })
             }

@@ -41,16 +41,16 @@ impl Counter {
     /// Returns the number of events in the `window` seconds before `now` (milliseconds since 1970),
     /// later ones included.
     pub(super) fn count(&self, now: u64, window: u32) -> u32 {
-        let from = now.saturating_sub(u64::from(window) * 1000);
+        let from = window_start(now, window);
         let within = self.slices.iter().rev().take_while(|slice| slice.end() * 1000 > from);
         within.fold(0, |sum, slice| sum.saturating_add(slice.count))
     }
 
     /// Whether no window that it was counted over has an event any more.
     pub(super) fn is_expired(&self, now: u64) -> bool {
-        self.slices.last().is_none_or(|last| {
-            (last.end() + u64::from(self.window)).saturating_mul(1000) <= now
-        })
+        self.slices
+            .last()
+            .is_none_or(|last| (last.end() + u64::from(self.window)).saturating_mul(1000) <= now)
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -123,6 +123,12 @@ impl Slice {
         let whole = Self { start, level, count: self.count.saturating_add(next.count) };
         (whole.end() + (FINENESS << level) <= now).then_some(whole)
     }
+}
+
+/// The time before which no event is in a window; events later than [`seconds`] can tell count as
+/// its last second.
+pub(super) fn window_start(now: u64, window: u32) -> u64 {
+    now.min(u64::from(u32::MAX) * 1000).saturating_sub(u64::from(window) * 1000)
 }
 
 /// Seconds since 1970; a time after the year 2105 counts as its end.

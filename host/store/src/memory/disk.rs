@@ -10,12 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError,
-    TableDefinition,
+    Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition,
 };
 
-use super::backend::{Backend, Batch, RowChange, Stored};
+use super::backend::{Backend, Batch, RowChange, RowVisitor, Stored};
 use super::error::{BackendError, OpenError};
 use super::keys::WrappedKey;
 use super::names::{NamespaceId, RowKey};
@@ -44,7 +44,8 @@ impl DiskView {
     /// The disk refused, or [`MAX_SET_ASIDE`] files were renamed before and are still there.
     pub fn set_aside(folder: &Path) -> Result<PathBuf, OpenError> {
         let path = folder.join(FILE_NAME);
-        let refused = |why: &io::Error| OpenError::SetAside { path: path.clone(), why: why.to_string() };
+        let refused =
+            |why: &io::Error| OpenError::SetAside { path: path.clone(), why: why.to_string() };
         for number in 1..=MAX_SET_ASIDE {
             let aside = folder.join(format!("{FILE_NAME}.corrupt-{number}"));
             if fs::symlink_metadata(&aside).is_ok() {
@@ -90,7 +91,8 @@ impl Backend for DiskView {
             let mut stored = Stored::default();
             match read.open_table(META) {
                 Ok(meta) => {
-                    let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |n| n.value()));
+                    let number =
+                        |name| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |n| n.value()));
                     (stored.version, stored.applied) = (number(VERSION)?, number(APPLIED)?);
                 }
                 // Nothing was ever written.
@@ -108,10 +110,7 @@ impl Backend for DiskView {
         })
     }
 
-    fn rows(
-        &self,
-        row: &mut dyn FnMut(&RowKey, &WrappedKey, &[u8]) -> Result<(), BackendError>,
-    ) -> Result<(), BackendError> {
+    fn rows(&self, row: &mut RowVisitor<'_>) -> Result<(), BackendError> {
         self.with(|database| {
             let read = database.begin_read()?;
             let (cells, keys) = match (read.open_table(CELLS), read.open_table(KEYS)) {
@@ -124,7 +123,8 @@ impl Backend for DiskView {
                 let (name, sealed) = entry?;
                 // Both tables have the same rows, in the same order.
                 let key = keys.next().transpose()?;
-                let Some((_, key)) = key.filter(|(key_name, _)| key_name.value() == name.value()) else {
+                let Some((_, key)) = key.filter(|(key_name, _)| key_name.value() == name.value())
+                else {
                     return Ok(Err(BackendError::Corrupt("a row without its key".to_owned())));
                 };
                 if let Err(error) = row(&name.value(), &key.value(), sealed.value()) {
@@ -177,13 +177,14 @@ impl Backend for DiskView {
 fn open(path: &Path) -> Result<Database, BackendError> {
     let file = portcullis_files::open_or_create(path, MODE)
         .map_err(|error| BackendError::Disk { path: path.to_owned(), why: error.to_string() })?;
-    guarded(|| {
-        create(file).map_err(|error| failed(path, redb::Error::from(error)))
-    })
+    guarded(|| create(file).map_err(|error| failed(path, redb::Error::from(error))))
 }
 
 fn create(file: File) -> Result<Database, DatabaseError> {
-    Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create_file(file)
+    Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true)
+        .create_with_backend(FileBackend::new(file)?)
 }
 
 /// Runs what reads the file. The database asserts what it believes about its own file.

@@ -10,7 +10,7 @@
 //! all left out. Adaptive sampling: Flajolet, Computing 43 (1990).
 
 use super::codec::{Malformed, Reader, put_number};
-use super::counter::seconds;
+use super::counter::{seconds, window_start};
 
 /// The members of one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Distinct {
     /// Returns the number of different members in the `window` seconds before `now` (milliseconds
     /// since 1970).
     pub(super) fn count(&self, now: u64, window: u32) -> u32 {
-        let from = now.saturating_sub(u64::from(window) * 1000);
+        let from = window_start(now, window);
         let within = |seen: u32| (u64::from(seen) + 1) * 1000 > from;
         let kept = self.members.iter().filter(|(_, seen)| within(*seen)).count() as u64;
         u32::try_from(kept << self.level.min(52)).unwrap_or(u32::MAX)
@@ -117,7 +117,9 @@ mod tests {
             let (mut squares, seeds) = (0.0, 200);
             for seed in 0..seeds {
                 let mut set = Distinct::default();
-                hashes(seed * 7919 + size as u64).take(size).for_each(|hash| set.add(hash, START, 60));
+                hashes(seed * 7919 + size as u64)
+                    .take(size)
+                    .for_each(|hash| set.add(hash, START, 60));
                 let error = f64::from(set.count(START, 60)) / size as f64 - 1.0;
                 assert!(error.abs() < 0.28, "{size} members, seed {seed}: {error}");
                 squares += error * error;

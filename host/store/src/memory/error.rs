@@ -44,10 +44,14 @@ pub enum OperationError {
     #[error("the call would write to more than {MAX_CELLS_PER_CALL} keys of the shared scope")]
     Cells,
     /// The subject, or the key of the shared scope, holds too much.
-    #[error("one subject or shared key may hold {MAX_CELL_BYTES} bytes and {MAX_CELL_ITEMS} entries")]
+    #[error(
+        "one subject or shared key may hold {MAX_CELL_BYTES} bytes and {MAX_CELL_ITEMS} entries"
+    )]
     CellFull,
     /// The namespace holds too much.
-    #[error("the plugin's quota is used up in the scope {0:?}; forget something or wait until it expires")]
+    #[error(
+        "the plugin's quota is used up in the scope {0:?}; forget something or wait until it expires"
+    )]
     Quota(Scope),
 }
 
@@ -72,7 +76,9 @@ pub enum Conflict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangesError {
     /// Too much for one record.
-    #[error("the changes of one record would have {bytes} bytes; at most {MAX_CHANGES_BYTES} are stored")]
+    #[error(
+        "the changes of one record would have {bytes} bytes; at most {MAX_CHANGES_BYTES} are stored"
+    )]
     TooLarge {
         /// An upper bound of their encoding.
         bytes: usize,
@@ -141,7 +147,9 @@ pub enum BackendError {
     #[error("the memory's file is corrupt: {0}")]
     Corrupt(String),
     /// Another process wrote it since.
-    #[error("the memory's file is at version {found} and not at {expected}; another process writes it")]
+    #[error(
+        "the memory's file is at version {found} and not at {expected}; another process writes it"
+    )]
     VersionMoved {
         /// The version that this process wrote or read.
         expected: u64,
@@ -157,7 +165,9 @@ pub enum OpenError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// It was written under another key.
-    #[error("the memory was written under another key; give the key of its file, or move the file away")]
+    #[error(
+        "the memory was written under another key; give the key of its file, or move the file away"
+    )]
     OtherKey,
     /// A corrupt file could not be renamed.
     #[error("the corrupt file {} could not be renamed: {why}", path.display())]
@@ -185,4 +195,3 @@ pub enum FlushError {
     #[error(transparent)]
     Cryptography(#[from] CryptographyError),
 }
-

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::cell::Op;
 use super::changes::{Changes, Part, Section};
 use super::error::{ChangesError, ImportError, OperationError};
 use super::limits::{
@@ -14,6 +13,7 @@ use super::limits::{
     MAX_WINDOW_SECONDS, MAX_WRITE_BYTES,
 };
 use super::names::{CellId, Scope};
+use super::op::Op;
 use super::store::{Memory, Namespace};
 
 /// One item.
@@ -90,15 +90,14 @@ impl Memory {
         let (mut all, mut piece, mut bytes) = (Vec::new(), BTreeMap::new(), 0);
         for item in items {
             let Some((cell, op)) = self.op(namespace, item, now) else { continue };
-            let mut encoded = Vec::new();
-            op.write(&mut encoded);
-            let is_full = bytes + encoded.len() > MAX_WRITE_BYTES
+            let length = op.encoded_len();
+            let is_full = bytes + length > MAX_WRITE_BYTES
                 || (piece.len() >= MAX_CELLS_PER_CALL && !piece.contains_key(&cell));
             if is_full {
                 all.push(self.piece(namespace, std::mem::take(&mut piece), now)?);
                 bytes = 0;
             }
-            bytes += encoded.len();
+            bytes += length;
             piece.entry(cell).or_insert_with(Vec::new).push(op);
         }
         if !piece.is_empty() {
@@ -148,12 +147,11 @@ impl Memory {
         for (cell, ops) in cells {
             let [subject, shared] = &mut growth;
             let sum = if cell.scope == Scope::Subject { subject } else { shared };
-            let mut encoded = Vec::new();
-            ops.iter().for_each(|op| op.write(&mut encoded));
-            sum.bytes += encoded.len() as u64;
+            sum.bytes += ops.iter().map(Op::encoded_len).sum::<usize>() as u64;
             sum.entries += ops.len() as u64;
             sum.values = true;
-            sections.push(Section::seal(self.keys(), cell, space.key(&cell), ops)?);
+            // A key of their own, so that the changes do not conflict while they wait.
+            sections.push(Section::seal(self.keys(), cell, None, ops)?);
         }
         let parts = vec![Part::Cells { name: space.name.clone(), sections, growth }];
         Ok(Changes { parts, now, ..Changes::default() })

@@ -70,7 +70,11 @@ impl StoreKeys {
         u64::from_be_bytes(mac(&self.members, &[&cell.to_bytes(), key, member]))
     }
 
-    pub(super) fn wrap(&self, cell: &CellId, key: &CellKey) -> Result<WrappedKey, CryptographyError> {
+    pub(super) fn wrap(
+        &self,
+        cell: &CellId,
+        key: &CellKey,
+    ) -> Result<WrappedKey, CryptographyError> {
         let nonce = random()?;
         let mut wrapped = [0; WRAPPED_LEN];
         let mut secret = key.0.clone();
@@ -263,7 +267,9 @@ mod tests {
         let key = CellKey::generate().unwrap();
         let wrapped = store.wrap(&cell(1), &key).unwrap();
         assert!(store.unwrap(&cell(1), &wrapped).unwrap() == key);
-        assert!(store.unwrap(&cell(2), &wrapped).is_err() && other.unwrap(&cell(1), &wrapped).is_err());
+        assert!(
+            store.unwrap(&cell(2), &wrapped).is_err() && other.unwrap(&cell(1), &wrapped).is_err()
+        );
         let sealed = key.seal(&cell(1), Purpose::Row, b"a device").unwrap();
         assert_eq!(sealed.len(), 8 + SEALED_OVERHEAD);
         assert_eq!(&**key.open(&cell(1), Purpose::Row, &sealed).unwrap(), b"a device");

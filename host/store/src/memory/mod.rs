@@ -28,10 +28,13 @@ mod counter;
 mod disk;
 mod distinct;
 mod error;
+mod flush;
 mod import;
 mod keys;
 mod limits;
 mod names;
+mod op;
+mod reads;
 mod sequencer;
 mod space;
 mod store;
@@ -39,7 +42,7 @@ mod store;
 mod tests;
 mod transaction;
 
-pub use backend::{Backend, Batch, RowChange, Stored};
+pub use backend::{Backend, Batch, RowChange, RowVisitor, Stored};
 pub use changes::{Changes, SealedChanges};
 pub use codec::Malformed;
 pub use disk::{DiskView, MAX_SET_ASIDE};
@@ -47,6 +50,7 @@ pub use error::{
     BackendError, ChangesError, Conflict, FlushError, ImportError, OpenError, OperationError,
     SequenceError, StageError, TooManyNamespaces,
 };
+pub use flush::Flushed;
 pub use import::{ImportItem, ImportOwner, ImportWhat};
 pub use keys::{CryptographyError, WRAPPED_LEN, WrappedKey};
 pub use limits::{
@@ -55,5 +59,6 @@ pub use limits::{
     MAX_TTL_SECONDS, MAX_VALUE_BYTES, MAX_WINDOW_SECONDS, MAX_WRITE_BYTES, Quota, ScopeQuota,
 };
 pub use names::{CellId, NameError, NamespaceId, NamespaceName, Owner, ROW_KEY_LEN, RowKey, Scope};
-pub use store::{Flushed, Memory, Namespace, Opened, Usage};
-pub use transaction::{Answer, Read, Transaction};
+pub use reads::{Answer, Read};
+pub use store::{Memory, Namespace, Opened, Usage};
+pub use transaction::Transaction;

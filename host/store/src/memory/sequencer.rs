@@ -74,14 +74,13 @@ impl Sequencer {
         self.applied = self.applied.max(end);
     }
 
-    /// Voids the changes of one place: the record stays in the log.
-    pub(super) fn abandon(&mut self, position: u64) {
-        if let Some(staged) = self.staged.get_mut(&position) {
-            discard(position, &std::mem::take(&mut staged.cells));
-            staged.confirmed = true;
-            self.life += 1;
-        }
-        self.drain();
+    /// Voids the changes of one place, whose record stays in the log and is confirmed like others.
+    /// Says whether they were still waiting: what is applied stays.
+    pub(super) fn abandon(&mut self, position: u64) -> bool {
+        let Some(staged) = self.staged.get_mut(&position) else { return false };
+        discard(position, &std::mem::take(&mut staged.cells));
+        self.life += 1;
+        true
     }
 
     /// Gives up all places from this one on: the log gives them anew.

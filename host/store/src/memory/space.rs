@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::cell::{Cell, Item, Kind, Op, Packed};
+use super::cell::{Cell, Item, Kind, Packed};
 use super::keys::CellKey;
 use super::limits::{CELL_OVERHEAD, Quota, ScopeQuota};
 use super::names::{CellId, NamespaceId, NamespaceName, Owner, Scope};
+use super::op::Op;
 
 /// A namespace.
 pub(super) struct Space {
@@ -56,6 +57,13 @@ pub(super) enum Change {
     Erase,
 }
 
+/// A cell that is written to the disk view.
+pub(super) struct Row {
+    pub(super) key: CellKey,
+    pub(super) body: Zeroizing<Vec<u8>>,
+    pub(super) new_key: bool,
+}
+
 impl Space {
     pub(super) fn new(name: NamespaceName, quota: Quota) -> Self {
         let id = name.id();
@@ -86,7 +94,9 @@ impl Space {
     }
 
     pub(super) fn cells(&self) -> u64 {
-        (0..self.shards.len()).map(|place| self.shard_at(place).map_or(0, |s| s.cells.len() as u64)).sum()
+        (0..self.shards.len())
+            .map(|place| self.shard_at(place).map_or(0, |s| s.cells.len() as u64))
+            .sum()
     }
 
     /// Returns an item as the next record would find it.
@@ -171,11 +181,12 @@ impl Space {
         }
     }
 
-    /// Returns the key and the body of a cell as they are applied.
-    pub(super) fn stored(&self, cell: &CellId) -> Option<(CellKey, Zeroizing<Vec<u8>>)> {
+    /// Returns a cell as it is applied, and whether it got another key since [`Space::take_dirty`].
+    pub(super) fn row(&self, cell: &CellId) -> Option<Row> {
         let shard = self.shard(cell)?;
         let packed = shard.cells.get(&cell.owner.0)?;
-        Some((packed.key(), Zeroizing::new(packed.body().to_vec())))
+        let new_key = shard.new_keys.contains(&cell.owner.0);
+        Some(Row { key: packed.key(), body: Zeroizing::new(packed.body().to_vec()), new_key })
     }
 
     pub(super) fn write_again(&self, cell: &CellId, new_key: bool) {
@@ -286,9 +297,7 @@ impl Change {
     /// What it counts with until it is applied: at most what the cell grows by.
     fn size(&self) -> (u64, u64) {
         let Self::Ops { ops, .. } = self else { return (0, 0) };
-        let mut bytes = Vec::new();
-        ops.iter().for_each(|op| op.write(&mut bytes));
-        (bytes.len() as u64, ops.len() as u64)
+        (ops.iter().map(Op::encoded_len).sum::<usize>() as u64, ops.len() as u64)
     }
 }
 

@@ -5,33 +5,32 @@
 //! may hold changes beyond the place that is stored with it; each cell knows which, so that nothing
 //! is applied twice. Nothing here sleeps, has threads, or reads a clock.
 
-use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use portcullis_keys::SymmetricKey;
 
-use super::backend::{Backend, Batch, RowChange};
+use super::backend::Backend;
 use super::cell::{Cell, Item, Kind};
 use super::changes::{Changes, Part, SealedChanges};
 use super::codec::Reader;
 use super::disk::DiskView;
 use super::error::{
-    BackendError, ChangesError, Conflict, FlushError, OpenError, SequenceError, StageError,
-    TooManyNamespaces,
+    BackendError, ChangesError, Conflict, OpenError, SequenceError, StageError, TooManyNamespaces,
 };
+use super::flush::Flushing;
 use super::keys::{Purpose, StoreKeys};
-use super::limits::{MAX_NAMESPACES, MAX_ROWS_PER_COMMIT, Quota};
+use super::limits::{MAX_NAMESPACES, Quota};
 use super::names::{CellId, NamespaceId, NamespaceName, Scope};
 use super::sequencer::Sequencer;
-use super::space::{Change, SWEEP_PLACES, Space};
+use super::space::{Change, Space};
 use super::transaction::Transaction;
 
 /// All memory of a host. Cloning gives another handle of the same.
 #[derive(Clone)]
 pub struct Memory {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// A namespace of a memory, for the transactions of calls.
@@ -53,18 +52,6 @@ pub struct Opened {
     pub set_aside: Option<(PathBuf, String)>,
 }
 
-/// What a flush wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flushed {
-    /// Cells.
-    pub cells: u64,
-    /// Cells of which something had expired, out of the part that this flush looked at.
-    pub expired: u64,
-    /// The place of the log before which all changes are stored: the log needs to keep the changes
-    /// from it on.
-    pub applied: u64,
-}
-
 /// What a namespace holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -76,21 +63,12 @@ pub struct Usage {
     pub shared: (u64, u64),
 }
 
-struct Inner {
-    keys: Arc<StoreKeys>,
+pub(super) struct Inner {
+    pub(super) keys: Arc<StoreKeys>,
     spaces: RwLock<HashMap<NamespaceId, Arc<Space>>>,
     sequencer: Mutex<Sequencer>,
-    backend: Box<dyn Backend>,
-    flushing: Mutex<Flushing>,
-}
-
-/// What the disk view is known to hold.
-#[derive(Default)]
-struct Flushing {
-    version: u64,
-    applied: u64,
-    namespaces: HashSet<NamespaceId>,
-    sweep: usize,
+    pub(super) backend: Box<dyn Backend>,
+    pub(super) flushing: Mutex<Flushing>,
 }
 
 impl Memory {
@@ -146,12 +124,7 @@ impl Memory {
             cells += 1;
             Ok(())
         })?;
-        let flushing = Flushing {
-            version: stored.version,
-            applied: stored.applied,
-            namespaces: spaces.keys().copied().collect(),
-            sweep: 0,
-        };
+        let flushing = Flushing::new(&stored);
         let inner = Inner {
             keys,
             spaces: RwLock::new(spaces),
@@ -252,9 +225,11 @@ impl Memory {
     }
 
     /// Voids the changes of a record that stays in the log: its call was superseded. A call that
-    /// read them and is not sequenced yet conflicts.
-    pub fn abandon(&self, position: u64) {
-        self.inner.sequencer().abandon(position);
+    /// read them and is not sequenced yet conflicts. The place is confirmed like others. Returns
+    /// `false` where there is nothing to void: the changes are applied already, and stay.
+    #[must_use]
+    pub fn abandon(&self, position: u64) -> bool {
+        self.inner.sequencer().abandon(position)
     }
 
     /// Gives up the changes of this place and all later ones: their records did not become durable,
@@ -284,38 +259,6 @@ impl Memory {
         self.inner.sequencer().waiting()
     }
 
-    /// Writes what has changed to the disk view, and drops what has expired by `now` (milliseconds
-    /// since 1970) from the next part of memory: all of it is looked at within 512 flushes. Calls go
-    /// on meanwhile.
-    ///
-    /// # Errors
-    /// The disk refused. The next flush tries again.
-    pub fn flush(&self, now: u64) -> Result<Flushed, FlushError> {
-        let mut flushing = self.inner.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        // All before this place is in the cells by now. Later changes may get into them while they
-        // are written, and each cell says which.
-        let applied = self.inner.sequencer().applied();
-        let spaces = self.inner.all_spaces();
-        let mut expired = 0;
-        for space in &spaces {
-            expired += space.sweep(flushing.sweep, now);
-        }
-        flushing.sweep = (flushing.sweep + 1) % SWEEP_PLACES;
-        let mut dirty = Vec::new();
-        spaces.iter().for_each(|space| space.take_dirty(&mut dirty));
-        let written = self.inner.write(&mut flushing, &spaces, &dirty, applied);
-        if let Err(error) = written {
-            let by_id: HashMap<_, _> = spaces.iter().map(|space| (space.id, space)).collect();
-            for (cell, new_key) in &dirty {
-                if let Some(space) = by_id.get(&cell.namespace) {
-                    space.write_again(cell, *new_key);
-                }
-            }
-            return Err(error);
-        }
-        Ok(Flushed { cells: dirty.len() as u64, expired, applied })
-    }
-
     /// Says what a namespace holds.
     pub fn usage(&self, namespace: &Namespace) -> Usage {
         let space = &namespace.space;
@@ -329,11 +272,11 @@ impl Memory {
 }
 
 impl Inner {
-    fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
+    pub(super) fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
         self.sequencer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all_spaces(&self) -> Vec<Arc<Space>> {
+    pub(super) fn all_spaces(&self) -> Vec<Arc<Space>> {
         self.spaces.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
@@ -427,57 +370,5 @@ impl Inner {
         });
         sequencer.stage(position, cells.collect());
         Ok(())
-    }
-
-    /// Writes rows, in batches. Only the last one says that all before `applied` is stored.
-    fn write(
-        &self,
-        flushing: &mut Flushing,
-        spaces: &[Arc<Space>],
-        dirty: &[(CellId, bool)],
-        applied: u64,
-    ) -> Result<(), FlushError> {
-        let by_id: HashMap<_, _> = spaces.iter().map(|space| (space.id, space)).collect();
-        let new_spaces: Vec<_> =
-            spaces.iter().filter(|space| !flushing.namespaces.contains(&space.id)).collect();
-        if dirty.is_empty() && new_spaces.is_empty() && applied == flushing.applied {
-            return Ok(());
-        }
-        let encoded = |space: &&Arc<Space>| {
-            let mut name = Vec::new();
-            space.name.write(&mut name);
-            (space.id, name)
-        };
-        let mut namespaces: Vec<_> = new_spaces.iter().map(|space| encoded(space)).collect();
-        let mut chunks = dirty.chunks(MAX_ROWS_PER_COMMIT).peekable();
-        let mut is_first = true;
-        while is_first || chunks.peek().is_some() {
-            let mut rows = Vec::new();
-            for (cell, new_key) in chunks.next().unwrap_or_default() {
-                let Some(space) = by_id.get(&cell.namespace) else { continue };
-                rows.push((cell.to_bytes(), self.row(space, cell, *new_key)?));
-            }
-            let is_last = chunks.peek().is_none();
-            let batch = Batch {
-                expected: flushing.version,
-                applied: if is_last { applied } else { flushing.applied },
-                key_check: self.keys.check().to_vec(),
-                namespaces: std::mem::take(&mut namespaces),
-                rows,
-            };
-            self.backend.commit(&batch)?;
-            flushing.version += 1;
-            flushing.namespaces.extend(batch.namespaces.iter().map(|(id, _)| *id));
-            flushing.applied = batch.applied;
-            is_first = false;
-        }
-        Ok(())
-    }
-
-    fn row(&self, space: &Space, cell: &CellId, new_key: bool) -> Result<RowChange, FlushError> {
-        let Some((key, body)) = space.stored(cell) else { return Ok(RowChange::Delete) };
-        let sealed = key.seal(cell, Purpose::Row, &body)?;
-        let key = if new_key { Some(self.keys.wrap(cell, &key)?) } else { None };
-        Ok(RowChange::Put { key, sealed })
     }
 }

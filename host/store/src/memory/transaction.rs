@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::cell::{Item, Kind, Op};
+use super::cell::{Item, Kind};
 use super::changes::{Changes, Check, Growth, Part, Section};
 use super::distinct::Distinct;
 use super::error::{ChangesError, OperationError};
@@ -20,6 +20,8 @@ use super::limits::{
     MAX_WRITE_BYTES,
 };
 use super::names::{CellId, Owner, Scope};
+use super::op::Op;
+use super::reads::{Answer, READ_OVERHEAD, Read};
 use super::space::Space;
 
 /// A call's reads and writes of one namespace.
@@ -34,39 +36,6 @@ pub struct Transaction {
     checks: Vec<Check>,
     written: BTreeMap<CellId, Written>,
     write_bytes: usize,
-}
-
-/// One answer that the plugin got, in the order in which it asked. Answers that follow from the
-/// call's own writes alone are left out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Read {
-    /// Whose the key is.
-    pub scope: Scope,
-    /// The key.
-    pub key: Vec<u8>,
-    /// What was asked, and the answer.
-    pub answer: Answer,
-}
-
-/// What a plugin asked of memory, and the answer.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// `recall`: the value, and the place in the log of the record that wrote it.
-    Value(Option<(Vec<u8>, u64)>),
-    /// `count` and `tally`: seconds of the window, and the number of events.
-    Count {
-        /// Seconds.
-        window: u32,
-        /// The number.
-        count: u32,
-    },
-    /// `count-distinct` and `tally-distinct`: seconds of the window, and the number of members.
-    Distinct {
-        /// Seconds.
-        window: u32,
-        /// The number.
-        count: u32,
-    },
 }
 
 /// What the call writes to one cell.
@@ -109,7 +78,9 @@ impl Transaction {
         let cell = self.cell(scope, key)?;
         for op in self.own(&cell).rev() {
             match op {
-                Op::Remember { key: own, value, .. } if own == key => return Ok(Some(value.clone())),
+                Op::Remember { key: own, value, .. } if own == key => {
+                    return Ok(Some(value.clone()));
+                }
                 Op::Forget { key: own } if own == key => return Ok(None),
                 _ => {}
             }
@@ -240,20 +211,21 @@ impl Transaction {
     /// # Errors
     /// The cryptographic library refused.
     pub fn finish(self) -> Result<Changes, ChangesError> {
-        self.changes(|_| true)
+        self.changes(|_| true, false)
     }
 
-    /// Ends a call that gave no decision: only its tallies are kept, and nothing that it read is
-    /// checked.
+    /// Ends a call that gave no decision: only its tallies are kept. Nothing that it read is checked,
+    /// and its changes never conflict.
     ///
     /// # Errors
     /// As [`Transaction::finish`].
     pub fn tallies_only(mut self) -> Result<Changes, ChangesError> {
         self.checks.clear();
-        self.changes(Op::is_tally)
+        // A key of their own: that of the cell may be destroyed before they are sequenced.
+        self.changes(Op::is_tally, true)
     }
 
-    fn changes(self, keep: impl Fn(&Op) -> bool) -> Result<Changes, ChangesError> {
+    fn changes(self, keep: impl Fn(&Op) -> bool, own_key: bool) -> Result<Changes, ChangesError> {
         let mut sections = Vec::new();
         let mut growth = [Growth::default(); 2];
         for (cell, written) in self.written {
@@ -266,7 +238,8 @@ impl Transaction {
             sum.bytes = sum.bytes.saturating_add(written.growth.bytes);
             sum.entries = sum.entries.saturating_add(written.growth.entries);
             sum.values |= ops.iter().any(|op| matches!(op, Op::Remember { .. }));
-            sections.push(Section::seal(&self.keys, cell, self.space.key(&cell), ops)?);
+            let key = if own_key { None } else { self.space.key(&cell) };
+            sections.push(Section::seal(&self.keys, cell, key, ops)?);
         }
         let name = self.space.name.clone();
         let parts = match sections.is_empty() {
@@ -334,7 +307,7 @@ impl Transaction {
     }
 
     fn write(&mut self, cell: CellId, op: Op) -> Result<(), OperationError> {
-        let bytes = op_bytes(&op);
+        let bytes = op.encoded_len();
         if self.write_bytes + bytes > MAX_WRITE_BYTES {
             return Err(OperationError::Writes);
         }
@@ -396,18 +369,6 @@ impl fmt::Debug for Transaction {
     }
 }
 
-impl fmt::Debug for Read {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a read [redacted]")
-    }
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an answer [redacted]")
-    }
-}
-
 fn check_window(window: u32) -> Result<(), OperationError> {
     if (1..=MAX_WINDOW_SECONDS).contains(&window) {
         Ok(())
@@ -415,12 +376,3 @@ fn check_window(window: u32) -> Result<(), OperationError> {
         Err(OperationError::Window(window))
     }
 }
-
-fn op_bytes(op: &Op) -> usize {
-    let mut out = Vec::new();
-    op.write(&mut out);
-    out.len()
-}
-
-/// What a read counts with besides key and answer: kind, scope, window, version, lengths.
-const READ_OVERHEAD: usize = 32;

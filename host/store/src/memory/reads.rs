@@ -1,0 +1,56 @@
+//! What a call read of memory, for the sealed part of its record.
+//!
+//! Invariant: the answers, in order, are all that a plugin learned from memory beyond its own
+//! writes.
+
+use std::fmt;
+
+use super::names::Scope;
+
+/// One answer that the plugin got, in the order in which it asked. Answers that follow from the
+/// call's own writes alone are left out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Read {
+    /// Whose the key is.
+    pub scope: Scope,
+    /// The key.
+    pub key: Vec<u8>,
+    /// What was asked, and the answer.
+    pub answer: Answer,
+}
+
+/// What a plugin asked of memory, and the answer.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// `recall`: the value, and the place in the log of the record that wrote it.
+    Value(Option<(Vec<u8>, u64)>),
+    /// `count` and `tally`: seconds of the window, and the number of events.
+    Count {
+        /// Seconds.
+        window: u32,
+        /// The number.
+        count: u32,
+    },
+    /// `count-distinct` and `tally-distinct`: seconds of the window, and the number of members.
+    Distinct {
+        /// Seconds.
+        window: u32,
+        /// The number.
+        count: u32,
+    },
+}
+
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a read [redacted]")
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an answer [redacted]")
+    }
+}
+
+/// What a read counts with besides key and answer: kind, scope, window, version, lengths.
+pub(super) const READ_OVERHEAD: usize = 32;
