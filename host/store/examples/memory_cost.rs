@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a measuring tool")]
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 use std::{env, fs};
 
@@ -20,6 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let argument =
         |place: usize, default: &str| env::args().nth(place).unwrap_or_else(|| default.to_owned());
+    if argument(1, "") == "open" {
+        return open(Path::new(&argument(2, ".")));
+    }
     let subjects: u64 = argument(1, "100000").parse().unwrap();
     let folder = tempfile::tempdir_in(argument(2, ".")).unwrap();
     let key = SymmetricKey::from_bytes([7; 32]);
@@ -34,7 +39,7 @@ fn main() {
     let filling = Instant::now();
     for first in (0..subjects).step_by(1000) {
         let items: Vec<_> = (first..first + 1000).flat_map(items_of).collect();
-        for changes in memory.import(&namespace, &items, NOW).unwrap().unwrap() {
+        for changes in memory.import(&namespace, &items, NOW).unwrap() {
             memory.apply(memory.applied(), &changes).unwrap();
         }
     }
@@ -74,15 +79,27 @@ fn main() {
         batches.elapsed().as_secs_f64() * 1000.0 / 20.0
     );
     drop((memory, namespace));
-    let opening = Instant::now();
-    let (_memory, opened) = Memory::open(folder.path(), &key).unwrap();
-    println!("opened with {} cells in {:.1} s", opened.cells, opening.elapsed().as_secs_f64());
+    // In a process of its own, whose RAM holds nothing else.
+    let itself = env::current_exe().unwrap();
+    assert!(Command::new(itself).arg("open").arg(folder.path()).status().unwrap().success());
 }
 
-/// Nanoseconds of each step of a call.
+fn open(folder: &Path) {
+    let before = resident();
+    let opening = Instant::now();
+    let (_memory, opened) = Memory::open(folder, &SymmetricKey::from_bytes([7; 32])).unwrap();
+    println!(
+        "opened with {} cells in {:.1} s: {} bytes resident each",
+        opened.cells,
+        opening.elapsed().as_secs_f64(),
+        (resident() - before) / opened.cells,
+    );
+}
+
+/// Nanoseconds of each step of a call: medians, so that other processes matter little.
 fn operations(memory: &Memory, namespace: &Namespace, subjects: u64) {
     let rounds = 50_000;
-    let mut steps = [("begin", 0.0); 8];
+    let mut steps = [const { ("begin", Vec::new()) }; 8];
     let [begin, recall, count, remember, tally, distinct, finish, sequence] = &mut steps;
     (recall.0, count.0, remember.0, tally.0) = ("recall", "count", "remember", "tally");
     (distinct.0, finish.0, sequence.0) =
@@ -105,15 +122,17 @@ fn operations(memory: &Memory, namespace: &Namespace, subjects: u64) {
             memory.confirm_before(position + 1);
         });
     }
-    for (name, seconds) in steps {
-        println!("{name}: {:.0} ns", seconds * 1e9 / rounds as f64);
+    for (name, mut nanos) in steps {
+        nanos.sort_unstable();
+        let at = |part: usize| nanos.get(nanos.len() * part / 100).copied().unwrap_or_default();
+        println!("{name}: median {} ns, 99 of 100 below {} ns", at(50), at(99));
     }
 }
 
-fn timed<T>(step: &mut (&str, f64), work: impl FnOnce() -> T) -> T {
+fn timed<T>(step: &mut (&str, Vec<u128>), work: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let result = work();
-    step.1 += started.elapsed().as_secs_f64();
+    step.1.push(started.elapsed().as_nanos());
     result
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Invariant: a commit is atomic, names the version that it follows, and is refused if that is not
 //! the version that is stored. There are no locks in this interface, so an implementation may be
-//! shared by several hosts. All that it gets is encrypted, names of namespaces excepted.
+//! shared by several hosts. All data that it gets is encrypted, names of namespaces excepted.
 
 use super::error::BackendError;
 use super::keys::WrappedKey;
 use super::names::{NamespaceId, RowKey};
 
-/// Where cells are stored.
+/// A place in which cells are stored.
 pub trait Backend: Send + Sync {
     /// Reads what it holds besides its rows.
     ///
@@ -32,7 +32,7 @@ pub trait Backend: Send + Sync {
 /// Is given the key of a row, the wrapped key of its cell, and the encrypted cell.
 pub type RowVisitor<'a> = dyn FnMut(&RowKey, &WrappedKey, &[u8]) -> Result<(), BackendError> + 'a;
 
-/// What a view holds besides its rows.
+/// The content of a view besides its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Grows by one with each commit; 0 where nothing was ever written.
@@ -45,7 +45,7 @@ pub struct Stored {
     pub namespaces: Vec<(NamespaceId, Vec<u8>)>,
 }
 
-/// What is written at once.
+/// One atomic write.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// The version that this follows.

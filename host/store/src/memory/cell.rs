@@ -173,6 +173,18 @@ impl Packed {
         None
     }
 
+    /// The length of one item without its key; `None` where there is none.
+    pub(super) fn item_len(&self, kind: Kind, key: &[u8]) -> Option<u64> {
+        let mut reader = self.items()?;
+        while !reader.is_empty() {
+            let (found, name, payload) = next_item(&mut reader).ok()?;
+            if found == kind && name == key {
+                return Some(payload.len() as u64);
+            }
+        }
+        None
+    }
+
     /// Its size as quotas count it: bytes of the body, and items.
     pub(super) fn size(&self) -> (u64, u64) {
         let mut items = 0;
@@ -232,13 +244,6 @@ impl Item {
             Self::Counter(counter) => counter.is_expired(now),
             Self::Distinct(set) => set.is_expired(now),
         }
-    }
-
-    /// Bytes of the item without its key.
-    pub(super) fn bytes(&self) -> u64 {
-        let mut out = Vec::new();
-        self.write(&mut out);
-        out.len() as u64
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -302,6 +307,9 @@ mod tests {
             prop_assert_eq!(packed.size().1, cell.items.len() as u64);
             for ((kind, name), item) in &cell.items {
                 prop_assert!(packed.item(*kind, name).as_ref() == Some(item));
+                let mut out = Vec::new();
+                item.write(&mut out);
+                prop_assert_eq!(packed.item_len(*kind, name), Some(out.len() as u64));
             }
             prop_assert!(packed.item(Kind::Value, b"absent").is_none());
             let now = START + now;

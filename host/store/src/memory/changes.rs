@@ -1,4 +1,4 @@
-//! What a call changes, and its encoding inside a record's write-ahead frame.
+//! The changes of a call, and their encoding inside a record's write-ahead frame.
 //!
 //! Invariant: bytes that are parsed at all are the only encoding of what was parsed, and have at
 //! most [`MAX_CHANGES_BYTES`]. Names of namespaces and pseudonyms are readable in them; keys and
@@ -20,14 +20,14 @@ use super::limits::{MAX_CELLS_PER_CALL, MAX_CHANGES_BYTES, MAX_NAME_BYTES, MAX_W
 use super::names::{CellId, NamespaceName, Owner, Scope};
 use super::op::Op;
 
-/// What calls change, before it is in the log or read back from it.
+/// Changes of a call, before they are in the log or read back from it.
 #[derive(Clone, Default)]
 pub struct Changes {
     pub(super) parts: Vec<Part>,
     pub(super) checks: Vec<Check>,
     /// The time of the call, milliseconds since 1970.
     pub(super) now: u64,
-    /// How often places of the log had been given up when the call began.
+    /// The number of times that places of the log had been given up when the call began.
     pub(super) life: u64,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Part {
     Erase { tenant: Box<str>, owner: Owner },
 }
 
-/// What a namespace would grow by in one scope.
+/// The growth of a namespace in one scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Growth {
     pub(super) bytes: u64,

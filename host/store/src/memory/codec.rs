@@ -112,7 +112,7 @@ mod tests {
             let mut reader = Reader::new(&out);
             prop_assert_eq!(reader.number(), Ok(number));
             prop_assert!(reader.is_empty());
-            // Whatever is read at all is written again as the same bytes.
+            // A number that can be read is written again as the same bytes.
             let mut reader = Reader::new(&other);
             if let Ok(number) = reader.number() {
                 let mut again = Vec::new();

@@ -4,7 +4,7 @@
 //! that. Two slices become one only when the joint one is at least [`FINENESS`] times its width in
 //! the past. So a count over a window never misses an event in the window, and includes no event
 //! that is older than the window by more than a sixteenth of it, or than 1 s (whichever is more).
-//! Which events are in the window is the caller's question; the counter keeps no clock.
+//! The caller gives the time; the counter keeps no clock.
 
 use super::codec::{Malformed, Reader, put_number};
 
@@ -58,8 +58,8 @@ impl Counter {
         let mut previous = 0;
         for slice in &self.slices {
             put_number(out, u64::from(slice.start.saturating_sub(previous)));
-            out.push(slice.level);
-            put_number(out, u64::from(slice.count));
+            // Together, so that most slices take one byte for both.
+            put_number(out, u64::from(slice.count) << LEVEL_BITS | u64::from(slice.level));
             previous = slice.start;
         }
     }
@@ -72,9 +72,11 @@ impl Counter {
         let mut previous = 0_u32;
         while !reader.is_empty() {
             let start = previous.checked_add(reader.number_u32()?).ok_or(Malformed)?;
-            let slice = Slice { start, level: reader.byte()?, count: reader.number_u32()? };
-            let aligned = slice.level < 32 && slice.start.is_multiple_of(1 << slice.level);
-            if !aligned || u64::from(start) < end {
+            let both = reader.number()?;
+            let level = (both & ((1 << LEVEL_BITS) - 1)) as u8;
+            let count = u32::try_from(both >> LEVEL_BITS).map_err(|_| Malformed)?;
+            let slice = Slice { start, level, count };
+            if !start.is_multiple_of(1 << level) || u64::from(start) < end {
                 return Err(Malformed);
             }
             (previous, end) = (start, slice.end());
@@ -83,7 +85,7 @@ impl Counter {
         Ok(Self { window, slices })
     }
 
-    /// Drops what no window reaches, and joins slices that are old enough.
+    /// Drops slices that no window reaches, and joins slices that are old enough.
     fn compact(&mut self, now: u32) {
         let now = u64::from(now);
         let window = u64::from(self.window);
@@ -138,6 +140,9 @@ pub(super) fn seconds(at: u64) -> u32 {
 
 /// A slice of several seconds is at least this many times its width in the past.
 const FINENESS: u64 = 16;
+
+/// Bits of a level, which is below 32.
+const LEVEL_BITS: u32 = 5;
 
 #[cfg(test)]
 mod tests {

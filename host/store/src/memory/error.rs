@@ -13,7 +13,7 @@ use super::limits::{
 };
 use super::names::Scope;
 
-/// Why an operation of a plugin is refused. The plugin gets the error; nothing was changed.
+/// The reason for which an operation of a plugin is refused. The plugin gets the error; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
     /// The call names no subject.
@@ -55,7 +55,7 @@ pub enum OperationError {
     Quota(Scope),
 }
 
-/// Why changes cannot be sequenced as they are: the call must be evaluated again.
+/// The reason for which changes cannot be sequenced as they are: the call must be evaluated again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// Another call changed a value that this one had read.
@@ -72,7 +72,7 @@ pub enum Conflict {
     Quota,
 }
 
-/// Why changes could not be made, or not be read back from a frame.
+/// The reason for which changes could not be made, or not be read back from a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangesError {
     /// Too much for one record.
@@ -91,7 +91,7 @@ pub enum ChangesError {
     Cryptography(#[from] CryptographyError),
 }
 
-/// Why changes could not be placed.
+/// The reason for which changes could not be staged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
     /// Places must grow.
@@ -112,7 +112,7 @@ pub enum StageError {
 #[error("there are {} namespaces already, which is the limit", super::limits::MAX_NAMESPACES)]
 pub struct TooManyNamespaces;
 
-/// Why changes were not sequenced.
+/// The reason for which changes were not sequenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SequenceError<E> {
     /// The call must be evaluated again.
@@ -127,12 +127,18 @@ pub enum SequenceError<E> {
     Stage(StageError),
 }
 
-/// Why an import was refused: all that is wrong, by the place of the item.
+/// The reason for which an import was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} of the items cannot be imported; the first is item {}", .0.len(), .0.first().map_or(0, |(item, _)| *item))]
-pub struct ImportError(pub Vec<(usize, OperationError)>);
+pub enum ImportError {
+    /// All items that are wrong, by their places.
+    #[error("{} of the items cannot be imported: {}", .0.len(), first_of(.0))]
+    Items(Vec<(usize, OperationError)>),
+    /// The changes could not be made.
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
+}
 
-/// Why the disk view cannot be used.
+/// The reason for which the disk view cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// The disk refused.
@@ -158,7 +164,7 @@ pub enum BackendError {
     },
 }
 
-/// Why memory could not be opened.
+/// The reason for which memory could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk view.
@@ -185,7 +191,7 @@ pub enum OpenError {
     Namespaces(#[from] TooManyNamespaces),
 }
 
-/// Why a flush did not succeed. What it was to write is written by the next one.
+/// The reason for which a flush did not succeed. The next one writes what it did not.
 #[derive(Debug, thiserror::Error)]
 pub enum FlushError {
     /// The disk view.
@@ -195,3 +201,11 @@ pub enum FlushError {
     #[error(transparent)]
     Cryptography(#[from] CryptographyError),
 }
+
+fn first_of(wrong: &[(usize, OperationError)]) -> String {
+    let named = wrong.iter().take(NAMED_ITEMS).map(|(item, why)| format!("item {item}: {why}"));
+    named.collect::<Vec<_>>().join("; ")
+}
+
+/// Items that the text of an error names; all are in the error.
+const NAMED_ITEMS: usize = 10;

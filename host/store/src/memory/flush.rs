@@ -1,8 +1,8 @@
 //! Writing what has changed to the disk view.
 //!
 //! Invariant: a flush writes each changed cell as it then is, and at last the place of the log
-//! before which all changes are in what it wrote. What a flush that fails did not write is written
-//! by the next one. Calls go on during a flush.
+//! before which all changes are in what it wrote. The flush after one that failed
+//! writes what that one did not. Calls go on during a flush.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -15,7 +15,7 @@ use super::names::{CellId, NamespaceId};
 use super::space::{SWEEP_PLACES, Space};
 use super::store::{Inner, Memory};
 
-/// What a flush wrote.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
     /// Cells.
@@ -27,7 +27,7 @@ pub struct Flushed {
     pub applied: u64,
 }
 
-/// What the disk view is known to hold.
+/// The content of the disk view, as far as it is known.
 pub(super) struct Flushing {
     version: u64,
     applied: u64,

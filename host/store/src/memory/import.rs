@@ -19,15 +19,15 @@ use super::store::{Memory, Namespace};
 /// One item.
 #[derive(Clone)]
 pub struct ImportItem {
-    /// Whose it is.
+    /// The owner.
     pub owner: ImportOwner,
     /// Its key.
     pub key: Vec<u8>,
-    /// What is stored.
+    /// The item itself.
     pub what: ImportWhat,
 }
 
-/// Whose an imported item is.
+/// The owner of an imported item.
 #[derive(Clone)]
 pub enum ImportOwner {
     /// The subject of this name.
@@ -36,7 +36,7 @@ pub enum ImportOwner {
     Shared,
 }
 
-/// What is imported. Times are milliseconds since 1970, windows seconds.
+/// An imported value, count or member. Times are milliseconds since 1970, windows seconds.
 #[derive(Clone)]
 pub enum ImportWhat {
     /// A value, until a time.
@@ -52,7 +52,7 @@ pub enum ImportWhat {
         at: u64,
         /// The window over which they are counted.
         window: u32,
-        /// How many there were.
+        /// The number of events.
         amount: u32,
     },
     /// A member that was added at a time.
@@ -78,14 +78,14 @@ impl Memory {
         namespace: &Namespace,
         items: &[ImportItem],
         now: u64,
-    ) -> Result<Result<Vec<Changes>, ImportError>, ChangesError> {
+    ) -> Result<Vec<Changes>, ImportError> {
         let wrong: Vec<_> = items
             .iter()
             .enumerate()
             .filter_map(|(place, item)| item.check(now).err().map(|error| (place, error)))
             .collect();
         if !wrong.is_empty() {
-            return Ok(Err(ImportError(wrong)));
+            return Err(ImportError::Items(wrong));
         }
         let (mut all, mut piece, mut bytes) = (Vec::new(), BTreeMap::new(), 0);
         for item in items {
@@ -103,7 +103,7 @@ impl Memory {
         if !piece.is_empty() {
             all.push(self.piece(namespace, piece, now)?);
         }
-        Ok(Ok(all))
+        Ok(all)
     }
 
     fn op(&self, namespace: &Namespace, item: &ImportItem, now: u64) -> Option<(CellId, Op)> {

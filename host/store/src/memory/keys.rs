@@ -28,7 +28,7 @@ pub(super) struct StoreKeys {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct CellKey(Zeroizing<[u8; KEY_LEN]>);
 
-/// A cell's key as it is stored: nonce, then the encrypted key.
+/// A cell's key as it is stored: encrypted under a key that is derived from the store's.
 pub type WrappedKey = [u8; WRAPPED_LEN];
 
 /// The cryptographic library refused to work, or what was to be decrypted was changed.
@@ -70,23 +70,21 @@ impl StoreKeys {
         u64::from_be_bytes(mac(&self.members, &[&cell.to_bytes(), key, member]))
     }
 
+    /// Encrypts a cell's key. The nonce is always the same: keys are random, and all that this cipher
+    /// then gives away is that two wrapped keys of one cell are equal (RFC 8452, section 9).
     pub(super) fn wrap(
         &self,
         cell: &CellId,
         key: &CellKey,
     ) -> Result<WrappedKey, CryptographyError> {
-        let nonce = random()?;
-        let mut wrapped = [0; WRAPPED_LEN];
         let mut secret = key.0.clone();
+        let aad = Aad::from(cell.to_bytes());
         let tag = self
             .wrap
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(cell.to_bytes()),
-                &mut secret[..],
-            )
+            .seal_in_place_separate_tag(wrapping_nonce(), aad, &mut secret[..])
             .map_err(|_| CryptographyError)?;
-        let parts = [&nonce[..], &secret[..], tag.as_ref()];
+        let mut wrapped = [0; WRAPPED_LEN];
+        let parts = [&secret[..], tag.as_ref()];
         wrapped.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
         Ok(wrapped)
     }
@@ -96,10 +94,9 @@ impl StoreKeys {
         cell: &CellId,
         wrapped: &WrappedKey,
     ) -> Result<CellKey, CryptographyError> {
-        let (nonce, sealed) = wrapped.split_first_chunk::<NONCE_LEN>().ok_or(CryptographyError)?;
-        let mut sealed = Zeroizing::new(sealed.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = self.wrap.open_in_place(nonce, Aad::from(cell.to_bytes()), &mut sealed);
+        let mut secret = Zeroizing::new(*wrapped);
+        let aad = Aad::from(cell.to_bytes());
+        let opened = self.wrap.open_in_place(wrapping_nonce(), aad, &mut secret[..]);
         let opened = opened.map_err(|_| CryptographyError)?;
         opened.first_chunk().map(|key| CellKey(Zeroizing::new(*key))).ok_or(CryptographyError)
     }
@@ -179,7 +176,7 @@ impl fmt::Debug for CellKey {
     }
 }
 
-/// What a cell's key encrypts: neither is taken for the other.
+/// The two uses of a cell's key: bytes of one are never taken for the other.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     /// A row of the disk view.
@@ -190,13 +187,12 @@ pub(super) enum Purpose {
 
 impl Purpose {
     fn of(self, cell: &CellId) -> [u8; 34] {
-        let mut bytes = [0; 34];
         let label = match self {
-            Self::Row => [0],
-            Self::Changes => [1],
+            Self::Row => 0,
+            Self::Changes => 1,
         };
-        let parts = label.iter().chain(&cell.to_bytes()).copied().collect::<Vec<u8>>();
-        bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        let mut bytes = [label; 34];
+        bytes.iter_mut().skip(1).zip(cell.to_bytes()).for_each(|(to, from)| *to = from);
         bytes
     }
 }
@@ -230,6 +226,10 @@ fn mac<const N: usize>(key: &Key, parts: &[&[u8]]) -> [u8; N] {
     mac.sign().as_ref().first_chunk().copied().unwrap_or([0; N])
 }
 
+fn wrapping_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; NONCE_LEN])
+}
+
 fn random<const N: usize>() -> Result<[u8; N], CryptographyError> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CryptographyError)?;
@@ -245,7 +245,7 @@ pub(super) const KEY_LEN: usize = 32;
 pub(super) const CHECK_LEN: usize = 16;
 
 /// Bytes of a [`WrappedKey`].
-pub const WRAPPED_LEN: usize = NONCE_LEN + KEY_LEN + 16;
+pub const WRAPPED_LEN: usize = KEY_LEN + 16;
 
 /// Bytes that encrypting adds.
 pub(super) const SEALED_OVERHEAD: usize = NONCE_LEN + 16;

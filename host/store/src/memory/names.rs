@@ -10,7 +10,7 @@ use portcullis_model::sha256;
 use super::codec::{Malformed, Reader, put_bytes};
 use super::limits::MAX_NAME_BYTES;
 
-/// Whose memory it is. All bindings of one plugin share a namespace, on whatever hook they are; a
+/// The owner of a part of memory. All bindings of one plugin share a namespace, on whatever hook they are; a
 /// candidate and a binding that only monitors have another `space` than the live bindings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespaceName {
@@ -23,7 +23,7 @@ pub struct NamespaceName {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {part} of a namespace has {bytes} bytes; it needs 1 to {MAX_NAME_BYTES}")]
 pub struct NameError {
-    /// Which of the three names.
+    /// One of the three names.
     pub part: &'static str,
     /// Its length.
     pub bytes: usize,
@@ -91,7 +91,7 @@ impl fmt::Display for NamespaceName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespaceId(pub [u8; 16]);
 
-/// Whose a key is.
+/// The owner of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// The subject's of the call.
@@ -129,7 +129,7 @@ pub struct CellId {
     pub namespace: NamespaceId,
     /// The scope.
     pub scope: Scope,
-    /// Whose it is.
+    /// The owner.
     pub owner: Owner,
 }
 

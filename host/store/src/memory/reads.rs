@@ -1,4 +1,4 @@
-//! What a call read of memory, for the sealed part of its record.
+//! The answers that a call got from memory, for the sealed part of its record.
 //!
 //! Invariant: the answers, in order, are all that a plugin learned from memory beyond its own
 //! writes.
@@ -11,15 +11,15 @@ use super::names::Scope;
 /// call's own writes alone are left out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Read {
-    /// Whose the key is.
+    /// The scope of the key.
     pub scope: Scope,
     /// The key.
     pub key: Vec<u8>,
-    /// What was asked, and the answer.
+    /// The question and the answer.
     pub answer: Answer,
 }
 
-/// What a plugin asked of memory, and the answer.
+/// A question of a plugin to memory, and the answer.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Answer {
     /// `recall`: the value, and the place in the log of the record that wrote it.
@@ -52,5 +52,5 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// What a read counts with besides key and answer: kind, scope, window, version, lengths.
+/// Bytes that a read counts with besides key and answer: kind, scope, window, version, lengths.
 pub(super) const READ_OVERHEAD: usize = 32;

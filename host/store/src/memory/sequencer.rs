@@ -15,10 +15,11 @@ use super::space::Space;
 pub(super) struct Sequencer {
     staged: BTreeMap<u64, Staged>,
     applied: u64,
-    life: u64,
+    /// All before this place is durable.
+    durable: u64,
 }
 
-/// Where changes of one record lie.
+/// The cells that one record changes.
 struct Staged {
     cells: Vec<(Arc<Space>, CellId)>,
     confirmed: bool,
@@ -32,11 +33,6 @@ impl Sequencer {
     /// The place of the log before which all changes are applied.
     pub(super) fn applied(&self) -> u64 {
         self.applied
-    }
-
-    /// Grows with each place that is given up.
-    pub(super) fn life(&self) -> u64 {
-        self.life
     }
 
     /// Number of records whose changes are not applied yet.
@@ -60,18 +56,17 @@ impl Sequencer {
         self.staged.insert(position, Staged { cells, confirmed: false });
     }
 
+    /// Confirms one place. [`Sequencer::drain`] then applies it.
     pub(super) fn confirm(&mut self, position: u64) {
         if let Some(staged) = self.staged.get_mut(&position) {
             staged.confirmed = true;
         }
-        self.drain();
     }
 
-    /// Confirms all before `end`, and notes that the log has no others before it.
+    /// Confirms all before `end`: the log has no other changes before it.
     pub(super) fn confirm_before(&mut self, end: u64) {
         self.staged.range_mut(..end).for_each(|(_, staged)| staged.confirmed = true);
-        self.drain();
-        self.applied = self.applied.max(end);
+        self.durable = self.durable.max(end);
     }
 
     /// Voids the changes of one place, whose record stays in the log and is confirmed like others.
@@ -79,7 +74,6 @@ impl Sequencer {
     pub(super) fn abandon(&mut self, position: u64) -> bool {
         let Some(staged) = self.staged.get_mut(&position) else { return false };
         discard(position, &std::mem::take(&mut staged.cells));
-        self.life += 1;
         true
     }
 
@@ -88,19 +82,28 @@ impl Sequencer {
         for (position, staged) in self.staged.split_off(&position) {
             discard(position, &staged.cells);
         }
-        // Even where nothing was staged: a place that is given anew is another record's.
-        self.life += 1;
     }
 
-    /// Applies what is confirmed, up to the first that is not.
-    fn drain(&mut self) {
-        while let Some(first) = self.staged.first_entry().filter(|first| first.get().confirmed) {
+    /// Applies what is confirmed, up to the first that is not, and so many records at most. Says
+    /// whether that was all.
+    pub(super) fn drain(&mut self, records: usize) -> bool {
+        for _ in 0..records {
+            let Some(first) = self.staged.first_entry().filter(|first| first.get().confirmed)
+            else {
+                break;
+            };
             let (position, staged) = first.remove_entry();
             for (space, cell) in &staged.cells {
                 space.settle(cell, position, true);
             }
             self.applied = self.applied.max(position.saturating_add(1));
         }
+        let first = self.staged.first_key_value();
+        // Nothing is staged before the end of what is durable once all of that is applied.
+        if first.is_none_or(|(position, _)| *position >= self.durable) {
+            self.applied = self.applied.max(self.durable);
+        }
+        !first.is_some_and(|(_, staged)| staged.confirmed)
     }
 }
 

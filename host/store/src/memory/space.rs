@@ -28,7 +28,7 @@ pub(super) struct Space {
     shards: Vec<Mutex<Shard>>,
 }
 
-/// What is stored, staged changes included.
+/// The size of the content, staged changes included.
 #[derive(Default)]
 struct Usage {
     bytes: AtomicU64,
@@ -117,14 +117,16 @@ impl Space {
         shard.cells.get(&cell.owner.0).map(Packed::key)
     }
 
-    /// Returns the size of a cell as the next record would find it: bytes and items.
-    pub(super) fn size(&self, cell: &CellId) -> (u64, u64) {
-        let Some(shard) = self.shard(cell) else { return (0, 0) };
+    /// Returns the size of a cell as the next record would find it, bytes and items, and the length
+    /// of one of its items.
+    pub(super) fn size(&self, cell: &CellId, kind: Kind, key: &[u8]) -> ((u64, u64), Option<u64>) {
+        let Some(shard) = self.shard(cell) else { return ((0, 0), None) };
+        let sizes = |packed: &Packed| (packed.size(), packed.item_len(kind, key));
         if shard.staged.contains_key(&cell.owner.0) {
-            let packed = shard.current(cell.owner).map(|(key, cell)| cell.pack(&key));
-            return packed.map_or((0, 0), |packed| packed.size());
+            let current = shard.current(cell.owner);
+            return current.map_or(((0, 0), None), |(key, cell)| sizes(&cell.pack(&key)));
         }
-        shard.cells.get(&cell.owner.0).map_or((0, 0), Packed::size)
+        shard.cells.get(&cell.owner.0).map_or(((0, 0), None), sizes)
     }
 
     /// Whether there is anything to erase.
@@ -265,7 +267,9 @@ impl Shard {
     }
 
     fn apply(&mut self, usage: &Usage, owner: Owner, changes: &VecDeque<Staged>) {
-        let after = self.with_changes(owner, changes);
+        // An empty cell is none. What it knew of the log is not needed: all from the place on that is
+        // stored with the view is applied again, to nothing.
+        let after = self.with_changes(owner, changes).filter(|(_, cell)| !cell.is_empty());
         let new_key = match (&after, self.cells.get(&owner.0)) {
             (Some((key, _)), Some(before)) => !before.has_key(key),
             (after, _) => after.is_some(),
@@ -294,7 +298,7 @@ impl Shard {
 }
 
 impl Change {
-    /// What it counts with until it is applied: at most what the cell grows by.
+    /// The size with which it counts until it is applied: an upper bound of the cell's growth.
     fn size(&self) -> (u64, u64) {
         let Self::Ops { ops, .. } = self else { return (0, 0) };
         (ops.iter().map(Op::encoded_len).sum::<usize>() as u64, ops.len() as u64)

@@ -7,6 +7,7 @@
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use portcullis_keys::SymmetricKey;
@@ -39,7 +40,7 @@ pub struct Namespace {
     pub(super) space: Arc<Space>,
 }
 
-/// What was found when memory was opened.
+/// The result of opening memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
     /// The place of the log before which all changes are in memory: those from it on are to be
@@ -52,7 +53,7 @@ pub struct Opened {
     pub set_aside: Option<(PathBuf, String)>,
 }
 
-/// What a namespace holds.
+/// The content of a namespace in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Subjects, and keys of the shared scope.
@@ -67,6 +68,8 @@ pub(super) struct Inner {
     pub(super) keys: Arc<StoreKeys>,
     spaces: RwLock<HashMap<NamespaceId, Arc<Space>>>,
     sequencer: Mutex<Sequencer>,
+    /// Grows when places are given up.
+    life: AtomicU64,
     pub(super) backend: Box<dyn Backend>,
     pub(super) flushing: Mutex<Flushing>,
 }
@@ -129,6 +132,7 @@ impl Memory {
             keys,
             spaces: RwLock::new(spaces),
             sequencer: Mutex::new(Sequencer::new(stored.applied)),
+            life: AtomicU64::new(0),
             backend,
             flushing: Mutex::new(flushing),
         };
@@ -152,7 +156,7 @@ impl Memory {
 
     /// Begins a call's transaction. `now` is the time of the call, milliseconds since 1970.
     pub fn begin(&self, namespace: &Namespace, subject: Option<&str>, now: u64) -> Transaction {
-        let life = self.inner.sequencer().life();
+        let life = self.inner.life();
         let (keys, space) = (Arc::clone(&self.inner.keys), Arc::clone(&namespace.space));
         Transaction::new(keys, space, subject, now, life)
     }
@@ -171,19 +175,19 @@ impl Memory {
     pub fn erase_subject(&self, tenant: &str, subject: &str) -> Changes {
         let owner = self.inner.keys.subject(tenant, subject);
         let part = Part::Erase { tenant: tenant.into(), owner };
-        let life = self.inner.sequencer().life();
+        let life = self.inner.life();
         Changes { parts: vec![part], life, ..Changes::default() }
     }
 
     /// Checks that what a call has read is still so. Only values are checked: counters commute.
-    /// What is checked here may change before the changes are staged; [`Memory::sequence`] does both
-    /// at once.
+    /// A value may still change before the changes are staged; [`Memory::sequence`] does both at
+    /// once.
     ///
     /// # Errors
     /// The call must be evaluated again.
     pub fn validate(&self, changes: &Changes) -> Result<(), Conflict> {
-        let sequencer = self.inner.sequencer();
-        self.inner.validate(&sequencer, changes)
+        let _ordered = self.inner.sequencer();
+        self.inner.validate(changes)
     }
 
     /// Checks changes, has `append` give their record a place in the log, and makes them visible to
@@ -199,7 +203,7 @@ impl Memory {
         append: impl FnOnce() -> Result<(u64, R), E>,
     ) -> Result<R, SequenceError<E>> {
         let mut sequencer = self.inner.sequencer();
-        self.inner.validate(&sequencer, changes)?;
+        self.inner.validate(changes)?;
         let (position, result) = append().map_err(SequenceError::Append)?;
         self.inner.stage(&mut sequencer, position, changes).map_err(SequenceError::Stage)?;
         Ok(result)
@@ -216,12 +220,14 @@ impl Memory {
     /// Notes that the record at a place is durable.
     pub fn confirm(&self, position: u64) {
         self.inner.sequencer().confirm(position);
+        self.inner.drain();
     }
 
     /// Notes that all records before `end` are durable. A place before it that has no changes by
     /// now has none.
     pub fn confirm_before(&self, end: u64) {
         self.inner.sequencer().confirm_before(end);
+        self.inner.drain();
     }
 
     /// Voids the changes of a record that stays in the log: its call was superseded. A call that
@@ -229,13 +235,18 @@ impl Memory {
     /// `false` where there is nothing to void: the changes are applied already, and stay.
     #[must_use]
     pub fn abandon(&self, position: u64) -> bool {
-        self.inner.sequencer().abandon(position)
+        let mut sequencer = self.inner.sequencer();
+        let was_waiting = sequencer.abandon(position);
+        self.inner.next_life(&mut sequencer);
+        was_waiting
     }
 
     /// Gives up the changes of this place and all later ones: their records did not become durable,
     /// and the log gives the places anew.
     pub fn abandon_from(&self, position: u64) {
-        self.inner.sequencer().abandon_from(position);
+        let mut sequencer = self.inner.sequencer();
+        sequencer.abandon_from(position);
+        self.inner.next_life(&mut sequencer);
     }
 
     /// Applies changes of a durable record, in the order of the log: after a start.
@@ -246,6 +257,8 @@ impl Memory {
         let mut sequencer = self.inner.sequencer();
         self.inner.stage(&mut sequencer, position, changes)?;
         sequencer.confirm(position);
+        drop(sequencer);
+        self.inner.drain();
         Ok(())
     }
 
@@ -276,6 +289,23 @@ impl Inner {
         self.sequencer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Applies what is confirmed. Between some records the lock is free, so that a call that gets its
+    /// place does not wait for all of them.
+    fn drain(&self) {
+        while !self.sequencer().drain(DRAINED_AT_ONCE) {}
+    }
+
+    fn life(&self) -> u64 {
+        self.life.load(Ordering::Acquire)
+    }
+
+    /// Notes, under the lock of the order, that places were given up, even if nothing was staged at
+    /// them: a place that is given anew is another record's. It comes after the changes were taken
+    /// away, so that a call that could read them began in an earlier life.
+    fn next_life(&self, _ordered: &mut Sequencer) {
+        self.life.fetch_add(1, Ordering::Release);
+    }
+
     pub(super) fn all_spaces(&self) -> Vec<Arc<Space>> {
         self.spaces.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -297,10 +327,10 @@ impl Inner {
         }
     }
 
-    fn validate(&self, sequencer: &Sequencer, changes: &Changes) -> Result<(), Conflict> {
+    fn validate(&self, changes: &Changes) -> Result<(), Conflict> {
         // A place of the log that was given up may be another record's by now, so that equal
         // versions no longer mean equal values.
-        if !changes.checks.is_empty() && changes.life != sequencer.life() {
+        if !changes.checks.is_empty() && changes.life != self.life() {
             return Err(Conflict::GivenUp);
         }
         let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
@@ -372,3 +402,6 @@ impl Inner {
         Ok(())
     }
 }
+
+/// Records that are applied while calls wait for the order: about 100 µs.
+const DRAINED_AT_ONCE: usize = 16;

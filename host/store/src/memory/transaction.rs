@@ -38,7 +38,7 @@ pub struct Transaction {
     write_bytes: usize,
 }
 
-/// What the call writes to one cell.
+/// The writes of the call to one cell.
 #[derive(Default)]
 struct Written {
     ops: Vec<Op>,
@@ -317,13 +317,12 @@ impl Transaction {
         }
         let (kind, key) = op.place();
         let own = self.own(&cell).any(|own| own.place() == (kind, key));
-        let stored = self.space.item(&cell, kind, key);
-        let size =
-            self.written.get(&cell).map_or_else(|| self.space.size(&cell), |written| written.size);
+        let (now, stored) = self.space.size(&cell, kind, key);
+        let size = self.written.get(&cell).map_or(now, |written| written.size);
         let before = self.written.get(&cell).map_or(Growth::default(), |written| written.growth);
         let mut growth = before;
         if !matches!(op, Op::Forget { .. }) {
-            let replaced = if own { 0 } else { stored.as_ref().map_or(0, Item::bytes) };
+            let replaced = if own { 0 } else { stored.unwrap_or(0) };
             growth.bytes += (bytes as u64).saturating_sub(replaced);
             growth.entries += u64::from(stored.is_none() && !own);
             if size == (0, 0) && before.bytes == 0 {

@@ -101,6 +101,7 @@ fn a_quota_binds_each_scope_alone_and_exactly_where_calls_race() {
         call.remember(Scope::Subject, b"k", &[2; 6000], 9).unwrap();
     });
     call(&memory, &namespace, "a", NOW, |call| call.forget(Scope::Subject, b"k").unwrap());
+    assert_eq!(memory.usage(&namespace).subject, (0, 0), "nothing is left of an empty cell");
     call(&memory, &namespace, "b", NOW, |call| {
         call.remember(Scope::Subject, b"k", &[1; 6000], 9).unwrap();
     });
@@ -255,7 +256,7 @@ fn many_items_are_imported_at_once_or_all_that_is_wrong_is_named() {
         items.push(item(ImportOwner::Shared, b"net", ImportWhat::Member { member, at, window }));
     }
     items.push(item(ImportOwner::Shared, b"old", value(b"v", NOW)));
-    let pieces = memory.import(&namespace, &items, NOW).unwrap().unwrap();
+    let pieces = memory.import(&namespace, &items, NOW).unwrap();
     assert!(pieces.len() > 10, "{}", pieces.len());
     for piece in &pieces {
         assert!(piece.encode().len() <= MAX_CHANGES_BYTES);
@@ -274,8 +275,14 @@ fn many_items_are_imported_at_once_or_all_that_is_wrong_is_named() {
         item(ImportOwner::Shared, b"k", value(b"v", u64::MAX)),
         item(ImportOwner::Shared, b"k", ImportWhat::Events { at: 1, window: 0, amount: 1 }),
     ];
-    let error = memory.import(&namespace, &wrong, NOW).unwrap().unwrap_err();
-    assert_eq!(error.0.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [0, 2, 3, 4]);
+    let error = memory.import(&namespace, &wrong, NOW).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("4 of the items cannot be imported: item 0: the key has 0 bytes")
+    );
+    let ImportError::Items(items) = error else { panic!() };
+    assert_eq!(items.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [0, 2, 3, 4]);
 }
 
 #[test]
