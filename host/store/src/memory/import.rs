@@ -13,8 +13,9 @@ use super::limits::{
     MAX_WINDOW_SECONDS, MAX_WRITE_BYTES,
 };
 use super::names::{CellId, Scope};
+use super::namespace::Namespace;
 use super::op::Op;
-use super::store::{Memory, Namespace};
+use super::store::Memory;
 
 /// One item.
 #[derive(Clone)]

@@ -33,6 +33,7 @@ mod import;
 mod keys;
 mod limits;
 mod names;
+mod namespace;
 mod op;
 mod reads;
 mod sequencer;
@@ -59,6 +60,7 @@ pub use limits::{
     MAX_TTL_SECONDS, MAX_VALUE_BYTES, MAX_WINDOW_SECONDS, MAX_WRITE_BYTES, Quota, ScopeQuota,
 };
 pub use names::{CellId, NameError, NamespaceId, NamespaceName, Owner, ROW_KEY_LEN, RowKey, Scope};
+pub use namespace::{Namespace, Usage};
 pub use reads::{Answer, Read};
-pub use store::{Memory, Namespace, Opened, Usage};
+pub use store::{Memory, Opened};
 pub use transaction::Transaction;

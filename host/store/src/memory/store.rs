@@ -24,6 +24,7 @@ use super::flush::Flushing;
 use super::keys::{Purpose, StoreKeys};
 use super::limits::{MAX_NAMESPACES, Quota};
 use super::names::{CellId, NamespaceId, NamespaceName, Scope};
+use super::namespace::Namespace;
 use super::sequencer::Sequencer;
 use super::space::{Change, Space};
 use super::transaction::Transaction;
@@ -32,12 +33,6 @@ use super::transaction::Transaction;
 #[derive(Clone)]
 pub struct Memory {
     pub(super) inner: Arc<Inner>,
-}
-
-/// A namespace of a memory, for the transactions of calls.
-#[derive(Clone)]
-pub struct Namespace {
-    pub(super) space: Arc<Space>,
 }
 
 /// The result of opening memory.
@@ -51,17 +46,6 @@ pub struct Opened {
     /// The file that was corrupt, where there was one: its new name, and the reason. Memory is
     /// empty then, and `applied` is 0.
     pub set_aside: Option<(PathBuf, String)>,
-}
-
-/// The content of a namespace in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Subjects, and keys of the shared scope.
-    pub cells: u64,
-    /// Bytes and entries of all subjects.
-    pub subject: (u64, u64),
-    /// Bytes and entries of the shared scope.
-    pub shared: (u64, u64),
 }
 
 pub(super) struct Inner {
@@ -138,20 +122,6 @@ impl Memory {
         };
         let opened = Opened { applied: stored.applied, cells, set_aside: None };
         Ok((Self { inner: Arc::new(inner) }, opened))
-    }
-
-    /// Returns a namespace, and sets its quota.
-    ///
-    /// # Errors
-    /// It is new, and there are as many as there may be.
-    pub fn namespace(
-        &self,
-        name: &NamespaceName,
-        quota: Quota,
-    ) -> Result<Namespace, TooManyNamespaces> {
-        let space = self.inner.space(name)?;
-        space.set_quota(quota);
-        Ok(Namespace { space })
     }
 
     /// Begins a call's transaction. `now` is the time of the call, milliseconds since 1970.
@@ -272,13 +242,6 @@ impl Memory {
         self.inner.sequencer().waiting()
     }
 
-    /// Says what a namespace holds.
-    pub fn usage(&self, namespace: &Namespace) -> Usage {
-        let space = &namespace.space;
-        let [subject, shared] = [Scope::Subject, Scope::Shared].map(|scope| space.used(scope));
-        Usage { cells: space.cells(), subject, shared }
-    }
-
     pub(super) fn keys(&self) -> &StoreKeys {
         &self.inner.keys
     }
@@ -310,7 +273,7 @@ impl Inner {
         self.spaces.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn space(&self, name: &NamespaceName) -> Result<Arc<Space>, TooManyNamespaces> {
+    pub(super) fn space(&self, name: &NamespaceName) -> Result<Arc<Space>, TooManyNamespaces> {
         let id = name.id();
         if let Some(space) = self.spaces.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Ok(Arc::clone(space));
