@@ -176,12 +176,13 @@ mod tests {
                 now += step >> (scale * 6);
                 events.push(now);
                 counter.add(now, 1, longest);
-                let again = { let mut out = Vec::new(); counter.write(&mut out); Counter::read(&out) };
-                prop_assert_eq!(again.as_ref(), Ok(&counter));
+                let mut out = Vec::new();
+                counter.write(&mut out);
+                prop_assert_eq!(Counter::read(&out), Ok(counter.clone()));
                 for window in &windows {
                     let (least, most) = bounds(&events, now, *window);
                     let count = counter.count(now, *window) as usize;
-                    prop_assert!(least <= count && count <= most, "{} <= {} <= {}", least, count, most);
+                    prop_assert!((least..=most).contains(&count), "{} {} {}", least, count, most);
                 }
             }
             now += quiet;
@@ -194,7 +195,10 @@ mod tests {
         }
 
         #[test]
-        fn any_order_and_any_bytes(times in prop::collection::vec(0_u64..u64::MAX, 0..40), bytes: Vec<u8>) {
+        fn any_order_and_any_bytes(
+            times in prop::collection::vec(0_u64..u64::MAX, 0..40),
+            bytes: Vec<u8>,
+        ) {
             let mut counter = Counter::default();
             for at in &times {
                 counter.add(*at, 1, DAY);

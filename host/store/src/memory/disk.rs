@@ -1,8 +1,8 @@
 //! The disk view in a file of its own.
 //!
 //! Invariant: one transaction of the file holds rows, their keys, and the place of the log, and is
-//! durable when `commit` returns. The whole file is checked whenever it is opened, so that a corrupt
-//! one is found before anything of it is used. The file is not mapped into memory.
+//! durable when `commit` returns. The whole file is checked whenever it is opened, so that a
+//! corrupt one is found before anything of it is used. The file is not mapped into memory.
 
 use std::fs::{self, File};
 use std::io;

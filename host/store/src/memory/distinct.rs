@@ -4,10 +4,10 @@
 //! Invariant: a set keeps exactly the members whose hash begins with `level` zero bits, at most
 //! [`CAPACITY`], each with the second in which it was last added. So a count is exact as long as
 //! there were never more than [`CAPACITY`] members in the window. Beyond that a count is the number
-//! of kept members times `2^level`; since at least about half of [`CAPACITY`] are kept, its standard
-//! error is at most 6.3 % of the largest number of members that the window had
-//! (`1 / sqrt(CAPACITY / 2)`). Hashes are keyed, so nobody can choose members that are all kept or
-//! all left out. Adaptive sampling: Flajolet, Computing 43 (1990).
+//! of kept members times `2^level`; since at least about half of [`CAPACITY`] are kept, its
+//! standard error is at most 6.3 % of the largest number of members that the window had (`1 /
+//! sqrt(CAPACITY / 2)`). Hashes are keyed, so nobody can choose members that are all kept or all
+//! left out. Adaptive sampling: Flajolet, Computing 43 (1990).
 
 use super::codec::{Malformed, Reader, put_number};
 use super::counter::{seconds, window_start};
@@ -78,7 +78,8 @@ impl Distinct {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let (window, level) = (reader.number_u32()?, reader.byte()?);
-        let mut members: Vec<(u64, u32)> = Vec::new();
+        // A member takes nine bytes at least.
+        let mut members: Vec<(u64, u32)> = Vec::with_capacity((bytes.len() / 9).min(CAPACITY));
         while !reader.is_empty() {
             let hash = u64::from_be_bytes(reader.array()?);
             let fits = hash.leading_zeros() >= u32::from(level) && members.len() < CAPACITY;

@@ -13,7 +13,8 @@ use super::limits::{
 };
 use super::names::Scope;
 
-/// The reason for which an operation of a plugin is refused. The plugin gets the error; nothing was changed.
+/// The reason for which an operation of a plugin is refused. The plugin gets the error; nothing was
+/// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
     /// The call names no subject.
@@ -49,9 +50,7 @@ pub enum OperationError {
     )]
     CellFull,
     /// The namespace holds too much.
-    #[error(
-        "the plugin's quota is used up in the scope {0:?}; forget something or wait until it expires"
-    )]
+    #[error("the plugin's quota in the scope {0:?} is used up; forget something, or wait")]
     Quota(Scope),
 }
 

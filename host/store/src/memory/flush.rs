@@ -48,8 +48,8 @@ impl Flushing {
 
 impl Memory {
     /// Writes what has changed to the disk view, and drops what has expired by `now` (milliseconds
-    /// since 1970) from the next part of memory: all of it is looked at within 512 flushes. Calls go
-    /// on meanwhile.
+    /// since 1970) from the next part of memory: all of it is looked at within 512 flushes. Calls
+    /// go on meanwhile.
     ///
     /// # Errors
     /// The disk refused. The next flush tries again.

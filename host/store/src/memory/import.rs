@@ -69,8 +69,8 @@ pub enum ImportWhat {
 
 impl Memory {
     /// Returns the changes that import items, in order; each is to be sequenced as a record of its
-    /// own. Items that have expired by `now` are left out. The quota is checked when the changes are
-    /// sequenced.
+    /// own. Items that have expired by `now` are left out. The quota is checked when the changes
+    /// are sequenced.
     ///
     /// # Errors
     /// All items that cannot be imported, and why; or the cryptographic library refused.

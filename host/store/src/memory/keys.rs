@@ -1,10 +1,10 @@
 //! The keys of memory: the store's, and one for each cell.
 //!
 //! Invariant: all that leaves this process's memory is encrypted under the random key of its cell,
-//! with the cell's name authenticated. That key is stored only wrapped by a key that is derived from
-//! the store's; without it the cell cannot be read. The cipher is AES-256-GCM-SIV (RFC 8452), since
-//! nonces are random and a cell is encrypted for as long as its owner is known. Keys are wiped when
-//! dropped.
+//! with the cell's name authenticated. That key is stored only wrapped by a key that is derived
+//! from the store's; without it the cell cannot be read. The cipher is AES-256-GCM-SIV (RFC 8452),
+//! since nonces are random and a cell is encrypted for as long as its owner is known. Keys are
+//! wiped when dropped.
 
 use std::fmt;
 
@@ -70,8 +70,8 @@ impl StoreKeys {
         u64::from_be_bytes(mac(&self.members, &[&cell.to_bytes(), key, member]))
     }
 
-    /// Encrypts a cell's key. The nonce is always the same: keys are random, and all that this cipher
-    /// then gives away is that two wrapped keys of one cell are equal (RFC 8452, section 9).
+    /// Encrypts a cell's key. The nonce is always the same: keys are random, and all that this
+    /// cipher then gives away is that two wrapped keys of one cell are equal (RFC 8452, section 9).
     pub(super) fn wrap(
         &self,
         cell: &CellId,

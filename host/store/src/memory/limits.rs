@@ -18,8 +18,8 @@ pub const MAX_TTL_SECONDS: u32 = 400 * 86_400;
 /// Longest window of a count: 31 days. A longer one, or one of 0 s, is refused.
 pub const MAX_WINDOW_SECONDS: u32 = 31 * 86_400;
 
-/// Most bytes that one call may read, keys and answers counted: 64 KiB. All of it goes into the sealed part of
-/// the record, so a read beyond this is refused.
+/// Most bytes that one call may read, keys and answers counted: 64 KiB. All of it goes into the
+/// sealed part of the record, so a read beyond this is refused.
 pub const MAX_READ_BYTES: usize = 64 << 10;
 
 /// Most bytes that one call may write, keys counted: 64 KiB. A write beyond this is refused.
@@ -36,8 +36,8 @@ pub const MAX_CELL_BYTES: usize = 64 << 10;
 /// Most values, counters and sets that one subject may have. A write of one more is refused.
 pub const MAX_CELL_ITEMS: usize = 256;
 
-/// Most bytes of encoded [`Changes`](super::Changes), all plugins of a call together. Longer ones are
-/// refused, and longer bytes are not parsed.
+/// Most bytes of encoded [`Changes`](super::Changes), all plugins of a call together. Longer ones
+/// are refused, and longer bytes are not parsed.
 pub const MAX_CHANGES_BYTES: usize = 256 << 10;
 
 /// Most namespaces of one memory. One more is refused.
@@ -49,8 +49,9 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// Rows in one transaction of the disk view; a flush of more takes several.
 pub(super) const MAX_ROWS_PER_COMMIT: usize = 4096;
 
-/// The most that a namespace may hold in one scope. A write that would exceed it is refused, and the plugin
-/// gets the error; so a flood of addresses in the shared scope takes no room from subjects.
+/// The most that a namespace may hold in one scope. A write that would exceed it is refused, and
+/// the plugin gets the error; so a flood of addresses in the shared scope takes no room from
+/// subjects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScopeQuota {
     /// Bytes, with [`CELL_OVERHEAD`] for each cell.

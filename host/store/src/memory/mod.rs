@@ -12,13 +12,14 @@
 //!
 //! Versions: a value's version is the place in the log of the record that wrote it. A call whose
 //! values changed before it got its own place conflicts, so the order of the log is an order in
-//! which the calls could have run one after the other. Counters and sets commute and never conflict.
+//! which the calls could have run one after the other. Counters and sets commute and never
+//! conflict.
 //!
 //! Erasing: a subject's key is in RAM, wrapped in the view, and wrapped in the frames of its
 //! records. Erasing removes it from the first at once and from the second with the next flush. The
 //! frames go when the log writes over its segments; changes must be kept nowhere longer. Free pages
-//! of the view keep what they had until they are used again, and what a file system or a drive keeps
-//! of overwritten blocks is beyond this crate.
+//! of the view keep what they had until they are used again, and what a file system or a drive
+//! keeps of overwritten blocks is beyond this crate.
 
 mod backend;
 mod cell;

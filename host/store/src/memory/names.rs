@@ -10,8 +10,9 @@ use portcullis_model::sha256;
 use super::codec::{Malformed, Reader, put_bytes};
 use super::limits::MAX_NAME_BYTES;
 
-/// The owner of a part of memory. All bindings of one plugin share a namespace, on whatever hook they are; a
-/// candidate and a binding that only monitors have another `space` than the live bindings.
+/// The owner of a part of memory. All bindings of one plugin share a namespace, on whatever hook
+/// they are; a candidate and a binding that only monitors have another `space` than the live
+/// bindings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespaceName {
     tenant: Box<str>,

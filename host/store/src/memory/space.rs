@@ -2,8 +2,8 @@
 //! not applied yet.
 //!
 //! Invariant: a read sees the applied cell and all changes that were staged on it, in the order of
-//! the log. Applied cells hold exactly what was confirmed. A lock is held for one cell at a time and
-//! never while anything waits; the order of changes is the business of `sequencer`.
+//! the log. Applied cells hold exactly what was confirmed. A lock is held for one cell at a time
+//! and never while anything waits; the order of changes is the business of `sequencer`.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -267,8 +267,8 @@ impl Shard {
     }
 
     fn apply(&mut self, usage: &Usage, owner: Owner, changes: &VecDeque<Staged>) {
-        // An empty cell is none. What it knew of the log is not needed: all from the place on that is
-        // stored with the view is applied again, to nothing.
+        // An empty cell is none. What it knew of the log is not needed: all from the place on that
+        // is stored with the view is applied again, to nothing.
         let after = self.with_changes(owner, changes).filter(|(_, cell)| !cell.is_empty());
         let new_key = match (&after, self.cells.get(&owner.0)) {
             (Some((key, _)), Some(before)) => !before.has_key(key),

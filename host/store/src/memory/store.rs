@@ -252,8 +252,8 @@ impl Inner {
         self.sequencer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies what is confirmed. Between some records the lock is free, so that a call that gets its
-    /// place does not wait for all of them.
+    /// Applies what is confirmed. Between some records the lock is free, so that a call that gets
+    /// its place does not wait for all of them.
     fn drain(&self) {
         while !self.sequencer().drain(DRAINED_AT_ONCE) {}
     }

@@ -214,8 +214,8 @@ impl Transaction {
         self.changes(|_| true, false)
     }
 
-    /// Ends a call that gave no decision: only its tallies are kept. Nothing that it read is checked,
-    /// and its changes never conflict.
+    /// Ends a call that gave no decision: only its tallies are kept. Nothing that it read is
+    /// checked, and its changes never conflict.
     ///
     /// # Errors
     /// As [`Transaction::finish`].

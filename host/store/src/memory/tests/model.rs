@@ -326,10 +326,12 @@ fn any_step() -> impl Strategy<Value = Step> {
     let ttl = || prop_oneof![1_u32..5, 100_u32..200];
     prop_oneof![
         4 => (call(), 0_u8..3).prop_map(|(call, subject)| Step::Begin { call, subject }),
-        4 => (call(), any::<bool>(), 0_u8..2).prop_map(|(call, scope, key)| Step::Recall { call, scope, key }),
+        4 => (call(), any::<bool>(), 0_u8..2).prop_map(
+            |(call, scope, key)| Step::Recall { call, scope, key }),
         4 => (call(), any::<bool>(), 0_u8..2, any::<u8>(), ttl()).prop_map(
             |(call, scope, key, value, ttl)| Step::Remember { call, scope, key, value, ttl }),
-        1 => (call(), any::<bool>(), 0_u8..2).prop_map(|(call, scope, key)| Step::Forget { call, scope, key }),
+        1 => (call(), any::<bool>(), 0_u8..2).prop_map(
+            |(call, scope, key)| Step::Forget { call, scope, key }),
         3 => (call(), any::<bool>(), 0_u8..2, 1_u32..600).prop_map(
             |(call, scope, key, window)| Step::Tally { call, scope, key, window }),
         2 => (call(), any::<bool>(), 0_u8..2, any::<u8>()).prop_map(
