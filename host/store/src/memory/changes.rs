@@ -92,7 +92,8 @@ impl Changes {
         self.parts.is_empty()
     }
 
-    /// Adds the changes of another plugin of the same call.
+    /// Adds the changes of another binding of the same call. Bindings of one plugin do not see each
+    /// other's writes within a call; of two values under one key the one that is added last stays.
     ///
     /// # Errors
     /// Together they would be longer than [`MAX_CHANGES_BYTES`]; these stay as they were.

@@ -102,6 +102,41 @@ fn a_corrupt_file_is_set_aside_and_made_anew_from_the_log() {
 }
 
 #[test]
+fn a_file_that_was_never_closed_has_all_that_was_flushed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, _) = Memory::open(folder.path(), &key()).unwrap();
+    let namespace = memory.namespace(&name("risk"), Quota::default()).unwrap();
+    let mut log = Vec::new();
+    for round in 0..5_u64 {
+        for subject in 0..40 {
+            let mut call = memory.begin(&namespace, Some(&format!("user {subject}")), NOW);
+            call.tally(Scope::Subject, b"sign-ins", 600).unwrap();
+            let changes = call.finish().unwrap();
+            commit(&memory, &changes);
+            log.push(changes.encode());
+            if subject == 20 {
+                memory.flush(NOW).unwrap();
+            }
+        }
+        // As a process leaves it that is killed.
+        let left = tempfile::tempdir().unwrap();
+        let path = left.path().join("memory.redb");
+        fs::copy(folder.path().join("memory.redb"), &path).unwrap();
+        let (again, opened) = Memory::open(left.path(), &key()).unwrap();
+        assert_eq!((opened.applied, opened.set_aside), (round * 40 + 21, None));
+        for (position, frame) in log.iter().enumerate().skip(opened.applied as usize) {
+            again.apply(position as u64, &again.read_changes(frame).unwrap()).unwrap();
+        }
+        let space = again.namespace(&name("risk"), Quota::default()).unwrap();
+        for subject in 0..40 {
+            let mut call = again.begin(&space, Some(&format!("user {subject}")), NOW);
+            let count = call.count(Scope::Subject, b"sign-ins", 600).unwrap();
+            assert_eq!(u64::from(count), round + 1);
+        }
+    }
+}
+
+#[test]
 fn corrupt_files_do_not_pile_up() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("memory.redb");

@@ -9,6 +9,13 @@ use super::*;
 const THREADS: u64 = 8;
 const CALLS: u64 = 400;
 
+/// A transaction goes with its call from thread to thread.
+const fn goes_between_threads<T: Send + Sync + 'static>() {}
+const _: () = goes_between_threads::<Memory>();
+const _: () = goes_between_threads::<Namespace>();
+const _: () = goes_between_threads::<Transaction>();
+const _: () = goes_between_threads::<Changes>();
+
 #[test]
 fn counters_are_exact_and_no_update_is_lost() {
     let view = RamView::default();
