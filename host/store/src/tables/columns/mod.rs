@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
-use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{self, Date};
+use jiff::{Span, Timestamp, Unit};
 
 use self::chunked::Chunked;
 use self::text_column::TextColumn;
@@ -157,16 +157,11 @@ impl Cell<'_> {
 }
 
 fn days(date: Date) -> i32 {
-    let second = date.to_datetime(jiff::civil::Time::midnight()).to_zoned(jiff::tz::TimeZone::UTC);
-    second
-        .ok()
-        .and_then(|zoned| i32::try_from(zoned.timestamp().as_second().div_euclid(86_400)).ok())
-        .unwrap_or(i32::MIN)
+    date.since((Unit::Day, EPOCH)).map_or(i32::MIN, |span| span.get_days())
 }
 
 fn date(days: i32) -> Option<Date> {
-    let at = Timestamp::from_second(i64::from(days).checked_mul(86_400)?).ok()?;
-    Some(jiff::tz::Offset::UTC.to_datetime(at).date())
+    EPOCH.checked_add(Span::new().try_days(days).ok()?).ok()
 }
 
 fn pack(network: IpNetwork) -> (u128, u8) {
@@ -183,6 +178,7 @@ fn unpack(start: u128, prefix: u8) -> Option<IpNetwork> {
     IpNetwork::new(Ipv4Addr::from(u32::try_from(start).ok()?).into(), prefix).ok()
 }
 
+const EPOCH: Date = civil::date(1970, 1, 1);
 const V6_PREFIX: u8 = 64;
 const NO_NETWORK: u8 = 255;
 const _: () = assert!(ITEM_END.is_ascii());
