@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use jiff::civil::{self, Date};
 
-use super::declaration_check::Kind;
+use super::column_kind::Kind;
 use super::value::ITEM_END;
 
 /// A cell as a reader found it.

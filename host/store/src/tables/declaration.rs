@@ -92,7 +92,7 @@ pub struct Column {
     /// are always required.
     #[serde(default)]
     pub required: bool,
-    /// Whether no two rows may have the same value.
+    /// Whether no two rows may have the same value, compared by the rules of the key.
     #[serde(default)]
     pub unique: bool,
     /// `date` and `instant`: the format of the text, in the conversions of `strptime`, such as

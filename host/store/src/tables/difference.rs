@@ -1,9 +1,9 @@
 //! The difference between two versions of a table, and whether the new one waits for a person.
 //!
-//! Invariant: rows are compared by key and by the watched columns, whatever their order. Each row of
-//! the old version counts once at most: it is lost, changed or kept. New rows never hold a version:
-//! they take access from nobody. A pair that cannot be compared is held. The keys in a report are
-//! personal data: formatting does not show them, and there are at most [`MAX_NAMES`].
+//! Invariant: rows are compared by key and by the watched columns, whatever their order. Each row
+//! of the old version counts once at most: it is lost, changed or kept. New rows never hold a
+//! version: they take access from nobody. A pair that cannot be compared is held. The keys in a
+//! report are personal data: formatting does not show them, and there are at most [`MAX_NAMES`].
 
 use std::fmt;
 
@@ -184,8 +184,8 @@ impl fmt::Display for Difference {
         if !self.comparable {
             return write!(
                 f,
-                "the new version of the table `{}` cannot be compared with the current one: its key \
-                 or its watched columns are declared anew",
+                "the new version of the table `{}` cannot be compared with the current one: its \
+                 key or its watched columns are declared anew",
                 self.table
             );
         }

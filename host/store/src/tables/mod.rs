@@ -1,13 +1,14 @@
 //! Reference tables: what plugins look up, such as an HR roster or a list of known networks.
 //!
 //! Invariant: a version of a table is used whole or not at all. Its bytes are not trusted: they are
-//! bounded, and a version that breaks its declaration is refused with the places of its faults while
-//! the last good version stays. A version that would take access from many waits for a confirmation.
-//! One call sees one version of every table. Reading files, fetching, signatures and the clock are
-//! tasks of the caller.
+//! bounded, and a version that breaks its declaration is refused with the places of its faults
+//! while the last good version stays. A version that would take access from many waits for a
+//! confirmation. One call sees one version of every table. Reading files, fetching, signatures and
+//! the clock are tasks of the caller.
 
 mod builder;
 mod cell;
+mod column_kind;
 mod columns;
 mod declaration;
 mod declaration_check;

@@ -76,7 +76,7 @@ pub enum Offered {
     Renewed,
     /// The version waits for a confirmation; the one before it stays current.
     Held(Difference),
-    /// The table is not declared.
+    /// No table is declared, or not by the declaration with which the version was loaded.
     Undeclared,
 }
 
@@ -138,8 +138,8 @@ impl TableSet {
     }
 
     /// Declares the tables anew, as a release or a configuration does. A table with the same
-    /// declaration keeps its versions. One whose declaration changed keeps its current version, by
-    /// its old declaration, until a version is offered; others are removed.
+    /// declaration keeps its versions. One whose declaration changed keeps its current version with
+    /// the old columns and the new rules, until a version is offered; others are removed.
     pub fn declare(&self, declarations: impl IntoIterator<Item = Declaration>) {
         let mut held = self.lock();
         let current = self.current.load();
@@ -161,7 +161,10 @@ impl TableSet {
         let mut held = self.lock();
         let current = self.current.load_full();
         let name = table.name().to_owned();
-        let Some(entry) = current.tables.get(&name) else { return Offered::Undeclared };
+        let entry = current.tables.get(&name);
+        let Some(entry) = entry.filter(|entry| *entry.declaration == *table.declaration()) else {
+            return Offered::Undeclared;
+        };
         let table = Arc::new(table);
         let Some(old) = &entry.table else {
             self.replace(&current, table);
@@ -249,7 +252,7 @@ impl Snapshot {
     /// Looks a key up and applies the table's rules.
     pub fn find(&self, name: &str, key: &[&str], now: Timestamp) -> Found<'_> {
         match self.usable(name, now) {
-            Ok((table, stale)) => by_rules(table, table.lookup(key), stale),
+            Ok((rules, table, stale)) => by_rules(rules, table.lookup(key), stale),
             Err(without) => without,
         }
     }
@@ -262,9 +265,9 @@ impl Snapshot {
         now: Timestamp,
     ) -> Found<'_> {
         match self.usable(name, now) {
-            Ok((table, stale)) => match table.match_subject(subject, self, now) {
-                Matched::One(rows, _) | Matched::Several(rows, _) => by_rules(table, rows, stale),
-                Matched::None => by_rules(table, Rows::none(table), stale),
+            Ok((rules, table, stale)) => match table.match_subject(subject, self, now) {
+                Matched::One(rows, _) | Matched::Several(rows, _) => by_rules(rules, rows, stale),
+                Matched::None => by_rules(rules, Rows::none(table), stale),
                 Matched::Deny(reason) => Found::Deny(reason),
             },
             Err(without) => without,
@@ -282,34 +285,48 @@ impl Snapshot {
                 memory: table.map_or(0, |table| table.memory()),
                 loaded_at: table.map(|table| table.loaded_at()),
                 data_at: table.map(|table| table.data_at()),
-                stale: table.is_none_or(|table| table.stale(now)),
+                stale: entry.is_stale(now),
             }
         });
         status.collect()
     }
 
-    /// Returns a table that may be used, and whether it is stale.
-    fn usable(&self, name: &str, now: Timestamp) -> Result<(&Table, bool), Found<'_>> {
+    /// Returns a table that may be used with its rules, and whether it is stale.
+    fn usable(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<(&Declaration, &Table, bool), Found<'_>> {
         let Some(entry) = self.tables.get(name) else {
             return Err(Found::Deny(WithoutRows::NotLoaded));
         };
+        let rules = &*entry.declaration;
         let without = match &entry.table {
-            Some(table) if !table.stale(now) => return Ok((table, false)),
-            Some(table) if table.declaration().stale == StaleRule::UseAndFlag => {
-                return Ok((table, true));
-            }
-            Some(_) => WithoutRows::Stale,
             None => WithoutRows::NotLoaded,
+            Some(table) => {
+                let is_stale = entry.is_stale(now);
+                if !is_stale || rules.stale == StaleRule::UseAndFlag {
+                    return Ok((rules, table, is_stale));
+                }
+                WithoutRows::Stale
+            }
         };
-        Err(match entry.declaration.stale {
+        Err(match rules.stale {
             StaleRule::TreatAsAbsent => Found::Absent(without),
             StaleRule::Deny | StaleRule::UseAndFlag => Found::Deny(without),
         })
     }
 }
 
-fn by_rules<'t>(table: &Table, rows: Rows<'t>, stale: bool) -> Found<'t> {
-    let declaration = table.declaration();
+impl Entry {
+    /// Returns whether the current version is older than the declaration allows now.
+    fn is_stale(&self, now: Timestamp) -> bool {
+        let age = self.table.as_ref().map(|table| table.age_seconds(now));
+        age.is_none_or(|age| age > self.declaration.max_age_seconds)
+    }
+}
+
+fn by_rules<'t>(declaration: &Declaration, rows: Rows<'t>, stale: bool) -> Found<'t> {
     if rows.is_empty() {
         return match declaration.no_match {
             NoMatchRule::Deny => Found::Deny(WithoutRows::NoMatch),

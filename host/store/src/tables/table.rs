@@ -13,11 +13,12 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use portcullis_model::Digest;
 
-use super::builder::{Builder, Built};
+use super::builder::{Builder, Built, Places};
 use super::cell::{CellProblem, Raw, read};
+use super::column_kind::Kind;
 use super::columns::CellColumn;
 use super::declaration::{Declaration, Format, KeyKind};
-use super::declaration_check::{Kind, Plan};
+use super::declaration_check::Plan;
 use super::error::{Collector, LoadError, Problem, Stopped};
 use super::index::Chain;
 use super::index::exact::ExactIndex;
@@ -57,8 +58,9 @@ impl Table {
         Self::from_source(declaration, Source::Bytes(bytes), loaded_at)
     }
 
-    /// Loads a version from a stream, such as an open file. CSV and JSON Lines are never held whole;
-    /// other formats are read into memory first, up to `max_bytes`.
+    /// Loads a version from a stream, such as an open file. CSV and JSON Lines are never held
+    /// whole; other formats are read into memory first, up to `max_bytes`. A FIFO that nobody
+    /// writes to would block: the caller opens regular files only (`portcullis_files`).
     pub fn load_stream(
         declaration: &Declaration,
         stream: impl Read,
@@ -125,8 +127,13 @@ impl Table {
 
     /// Returns whether the table is older than `max_age_seconds`.
     pub fn stale(&self, now: Timestamp) -> bool {
+        self.age_seconds(now) > self.plan.declaration.max_age_seconds
+    }
+
+    /// Returns the age in seconds; 0 where the clock went back.
+    pub fn age_seconds(&self, now: Timestamp) -> u64 {
         let age = now.as_second().saturating_sub(self.data_at.as_second());
-        u64::try_from(age).is_ok_and(|age| age > self.plan.declaration.max_age_seconds)
+        u64::try_from(age).unwrap_or_default()
     }
 
     /// Returns the rows of a key: one value for each column of `key.columns`, or an address for a
@@ -270,24 +277,6 @@ impl Table {
         let Built { columns, rows, places } = built;
         let declaration = &plan.declaration;
         let key_rules = declaration.key.rules;
-        let mut problems = Collector::new();
-        for (position, column) in declaration.columns.iter().enumerate() {
-            if column.unique {
-                let index = ExactIndex::new(&columns, rows, vec![position], key_rules);
-                for head in index.heads() {
-                    let mut row = head;
-                    while let Some(next) = index.chain().next(row) {
-                        let first = CellProblem::Repeated(places.of(head));
-                        let place = Some(places.of(next));
-                        problems.add(place, Some(&column.name), Problem::Cell(first));
-                        row = next;
-                    }
-                }
-            }
-        }
-        if !problems.is_empty() {
-            return Err(problems.into_error(&declaration.name));
-        }
         let key = match declaration.key.kind {
             KeyKind::Exact => {
                 KeyIndex::Exact(ExactIndex::new(&columns, rows, plan.key.clone(), key_rules))
@@ -297,6 +286,24 @@ impl Table {
                 KeyIndex::Network(NetworkIndex::new(&columns, rows, position))
             }
         };
+        let mut problems = Collector::new();
+        for (position, column) in declaration.columns.iter().enumerate() {
+            if !column.unique {
+                continue;
+            }
+            match &key {
+                KeyIndex::Exact(index) if plan.key == [position] => {
+                    note_repeated(index, &places, &column.name, &mut problems);
+                }
+                _ => {
+                    let index = ExactIndex::new(&columns, rows, vec![position], key_rules);
+                    note_repeated(&index, &places, &column.name, &mut problems);
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems.into_error(&declaration.name));
+        }
         let is_exact = declaration.key.kind == KeyKind::Exact;
         let rules = declaration.matching.iter().zip(&plan.matching);
         let matching = rules.map(|(rule, &position)| {
@@ -329,12 +336,27 @@ impl fmt::Debug for Table {
     }
 }
 
+/// Notes every row whose value another row has; the values are compared by the rules of the key.
+fn note_repeated(index: &ExactIndex, places: &Places, column: &str, problems: &mut Collector) {
+    let mut heads: Vec<u32> =
+        index.heads().filter(|&head| index.chain().next(head).is_some()).collect();
+    heads.sort_unstable();
+    for head in heads {
+        let mut row = head;
+        while let Some(next) = index.chain().next(row) {
+            let repeated = Problem::Cell(CellProblem::Repeated(places.of(head)));
+            problems.add(Some(places.of(next)), Some(column), repeated);
+            row = next;
+        }
+    }
+}
+
 enum Source<'s> {
     Bytes(&'s [u8]),
     Stream(&'s mut dyn Read),
 }
 
-/// What is known once all bytes were read.
+/// The results of reading all bytes.
 struct Finished {
     digest: Digest,
     bytes: u64,

@@ -18,7 +18,7 @@ use jiff::{Span, Timestamp, Unit};
 use self::chunked::Chunked;
 use self::text_column::TextColumn;
 use super::cell::Cell;
-use super::declaration_check::Kind;
+use super::column_kind::Kind;
 use super::value::{ITEM_END, List, Value};
 
 /// A column of cells.
@@ -191,7 +191,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn days_and_networks_return(day in -700_000i32..2_000_000, v4: u32, v6: u128, length in 0u8..=128) {
+        fn days_and_networks_return(
+            day in -700_000i32..2_000_000, v4: u32, v6: u128, length in 0u8..=128,
+        ) {
             let day = date(day).unwrap();
             prop_assert_eq!(date(days(day)), Some(day));
             let v4 = IpNetwork::new(Ipv4Addr::from(v4).into(), length.min(32)).unwrap();

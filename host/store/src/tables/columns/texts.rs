@@ -97,7 +97,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_return(texts in prop::collection::vec("\\PC{0,200}", 0..200), repeat in 0usize..900) {
+        fn texts_return(
+            texts in prop::collection::vec("\\PC{0,200}", 0..200), repeat in 0usize..900,
+        ) {
             let mut store = Texts::default();
             let long = "ü".repeat(repeat * 36);
             let placed: Vec<_> = texts.iter().chain([&long]).cycle().take(600)

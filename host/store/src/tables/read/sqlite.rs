@@ -3,8 +3,8 @@
 //! Invariant: the database is a private copy in memory, opened read-only; no file is opened and
 //! nothing is written. Its schema is not trusted: views and virtual tables are refused, and the
 //! statement names columns and the table only, so that no SQL of the file runs. The settings are
-//! those of SQLite's own guide for files of others (sqlite.org/security.html). Rows come in the order
-//! of the table.
+//! those of SQLite's own guide for files of others (sqlite.org/security.html). Rows come in the
+//! order of the table.
 
 use std::borrow::Cow;
 
@@ -50,7 +50,7 @@ fn read_table(builder: &mut Builder<'_>, bytes: &[u8]) -> Result<(), Stopped> {
     }
     let check = format!("PRAGMA main.quick_check({})", quoted(&table));
     let check = connection.query_row(&check, [], |row| row.get::<_, String>(0));
-    if check.is_ok_and(|result| result != "ok") {
+    if !check.is_ok_and(|result| result == "ok") {
         return Err(builder.stop(None, DAMAGED));
     }
     let Ok(names) = columns_of(&connection, &table) else {
@@ -167,8 +167,8 @@ const WRITE_AHEAD: u8 = 2;
 const DAMAGED: Problem = Problem::Damaged("SQLite database");
 
 /// Steps of SQLite's virtual machine that a file may cause: a damaged file could otherwise have
-/// pages that lead to each other without an end. A row takes a step for each cell and a few more, and
-/// at least two bytes for each.
+/// pages that lead to each other without an end. A row takes a step for each cell and a few more,
+/// and at least two bytes for each.
 const STEPS_A_BYTE: u64 = 16;
 /// Steps between two counts.
 const STEPS_A_CALL: i32 = 10_000;

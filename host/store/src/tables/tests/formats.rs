@@ -42,7 +42,9 @@ fn cells(row: Row<'_>) -> Vec<Option<String>> {
 proptest! {
     #[test]
     fn csv_returns(
-        rows in prop::collection::vec(("[a-c]{1,2}", "[ -~äß€😀\n\t\"]{0,12}", "[\",\r\na]{0,5}"), 0..40),
+        rows in prop::collection::vec(
+            ("[a-c]{1,2}", "[ -~äß€😀\n\t\"]{0,12}", "[\",\r\na]{0,5}"), 0..40,
+        ),
         quote: bool, crlf: bool, mark: bool, step in 1usize..9,
     ) {
         let end = if crlf { "\r\n" } else { "\n" };
@@ -67,7 +69,9 @@ proptest! {
 
     #[test]
     fn json_lines_return(
-        rows in prop::collection::vec(("[a-c]{1,2}", "\\PC{0,12}", prop::option::of("[a-z\"\\\\ä]{0,4}")), 0..40),
+        rows in prop::collection::vec(
+            ("[a-c]{1,2}", "\\PC{0,12}", prop::option::of("[a-z\"\\\\ä]{0,4}")), 0..40,
+        ),
         last: bool, step in 1usize..9,
     ) {
         let mut text = String::new();
@@ -91,7 +95,8 @@ proptest! {
     #[test]
     fn a_lookup_finds_what_a_scan_finds(
         rows in prop::collection::vec(("[aAbBßſsSéE\u{301} ]{1,3}", "[xy]"), 0..60),
-        asked in prop::collection::vec("[aAbBßſsSéE\u{301} ]{1,3}", 20), case in 0..3, nfc: bool, trim: bool,
+        asked in prop::collection::vec("[aAbBßſsSéE\u{301} ]{1,3}", 20),
+        case in 0..3, nfc: bool, trim: bool,
     ) {
         let mut declaration = plain("csv");
         declaration.key.rules = TextRules {

@@ -294,7 +294,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
     #[test]
     fn damaged_bytes_never_panic(
-        which in 0..3, damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        which in 0..3,
+        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let (declaration, bytes) = match which {
             0 => (roster(), WORKBOOK),

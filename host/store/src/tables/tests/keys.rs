@@ -55,10 +55,12 @@ fn scan(networks: &[IpNetwork], address: IpAddr) -> Vec<u32> {
 proptest! {
     #[test]
     fn the_longest_prefix_is_the_one_of_a_scan(
-        networks in prop::collection::vec(network(), 0..30), asked in prop::collection::vec(address(), 20),
+        networks in prop::collection::vec(network(), 0..30),
+        asked in prop::collection::vec(address(), 20),
     ) {
         let lines = networks.iter().map(|network| format!("{network},1\n"));
-        let table = load(&super::keys::networks(), format!("net,row\n{}", lines.collect::<String>()));
+        let declaration = super::keys::networks();
+        let table = load(&declaration, format!("net,row\n{}", lines.collect::<String>()));
         for address in asked.into_iter().chain(networks.iter().map(|network| network.ip())) {
             let found: Vec<_> = table.lookup_address(address).map(|row| row.number()).collect();
             prop_assert_eq!(&found, &scan(&networks, address), "{}", address);

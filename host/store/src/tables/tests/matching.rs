@@ -45,7 +45,9 @@ proptest! {
     #[test]
     fn the_first_rule_that_finds_rows_decides(
         rows in prop::collection::vec(("[ab]", "[xXß]{0,2}"), 0..12),
-        people in prop::collection::vec((prop::option::of("[abc ]"), prop::option::of("[xXßsS]{0,4}")), 12),
+        people in prop::collection::vec(
+            (prop::option::of("[abc ]"), prop::option::of("[xXßsS]{0,4}")), 12,
+        ),
     ) {
         let lines = rows.iter().map(|(k, a)| format!("{k},{a},\n"));
         let table = load(&roster(), format!("k,a,b\n{}", lines.collect::<String>()));

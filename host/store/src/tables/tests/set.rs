@@ -59,6 +59,12 @@ fn declarations_decide_which_tables_there_are() {
     set.declare([other.clone()]);
     assert!(set.held().is_empty());
     assert_eq!(set.snapshot().table("t").unwrap().rows(), 100);
+    assert_eq!(set.offer(roster(100)), Offered::Undeclared, "it was loaded by the old declaration");
+    // The new rules hold for the version that is there already.
+    let at = time("2026-11-30T12:01:01Z");
+    assert!(set.snapshot().table("t").unwrap().stale(at));
+    assert!(!set.snapshot().status(at)[0].stale);
+    assert!(matches!(set.snapshot().find("t", &["p1"], at), Found::Rows { stale: false, .. }));
     set.declare([]);
     assert!(set.snapshot().table("t").is_none());
     assert!(set.snapshot().status(now()).is_empty());
