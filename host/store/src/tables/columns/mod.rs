@@ -114,6 +114,23 @@ impl CellColumn {
         })
     }
 
+    /// Returns the position of a row's text, where each row has one of its own.
+    pub fn text_position(&self, row: usize) -> Option<u32> {
+        match self {
+            Self::Text(column) => column.position(row),
+            _ => None,
+        }
+    }
+
+    /// Returns the text at a position that [`Self::text_position`] returned.
+    #[inline]
+    pub fn text_at(&self, position: u32) -> Option<&str> {
+        match self {
+            Self::Text(column) => column.at(position),
+            _ => None,
+        }
+    }
+
     /// Ends the adding of rows.
     pub fn finish(&mut self) {
         match self {

@@ -76,6 +76,23 @@ impl TextColumn {
         }
     }
 
+    /// Returns the position of a row's text in a plain column.
+    pub fn position(&self, row: usize) -> Option<u32> {
+        match self {
+            Self::Plain { at, .. } => at.get(row).filter(|&at| at != ABSENT),
+            Self::Interned { .. } => None,
+        }
+    }
+
+    /// Returns the text at a position that [`Self::position`] returned.
+    #[inline]
+    pub fn at(&self, position: u32) -> Option<&str> {
+        match self {
+            Self::Plain { texts, .. } => texts.get(position),
+            Self::Interned { .. } => None,
+        }
+    }
+
     /// Ends the adding of rows.
     pub fn finish(&mut self) {
         if let Self::Interned { codes, distinct, .. } = self

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a row is found by exactly those values that equal its own by the text rules; a row
 //! without one of the values is not found at all. The hash is keyed with random numbers, so whoever
-//! writes the export cannot choose keys that collide. Memory: 5 to 10 bytes a row, 4 more where
+//! writes the export cannot choose keys that collide. Memory: 9 to 18 bytes a row, 4 more where
 //! keys repeat.
 
 use std::borrow::Cow;
@@ -19,9 +19,17 @@ pub(crate) struct ExactIndex {
     positions: Vec<usize>,
     rules: TextRules,
     hash: RandomState,
-    /// The first row of each key.
-    heads: HashTable<u32>,
+    heads: HashTable<Head>,
     chain: Chain,
+}
+
+/// The first row of a key.
+#[derive(Clone, Copy)]
+struct Head {
+    row: u32,
+    /// The position of the first value's text, where its column has one for each row, else
+    /// [`NO_TEXT`]: a look-up in a large table waits for memory, and with it for one place less.
+    text: u32,
 }
 
 impl ExactIndex {
@@ -40,8 +48,8 @@ impl ExactIndex {
         }
         if index.heads.len() < index.heads.capacity() / 2 {
             let (keyed, positions) = (&index.hash, &index.positions);
-            index.heads.shrink_to_fit(|&row| {
-                hash_row(keyed, &index.rules, positions, columns, row).unwrap_or_default()
+            index.heads.shrink_to_fit(|head| {
+                hash_row(keyed, &index.rules, positions, columns, head.row).unwrap_or_default()
             });
         }
         index
@@ -57,12 +65,21 @@ impl ExactIndex {
             hasher.write(part.as_bytes());
             hasher.write_u8(PART_END);
         }
-        let same = |&row: &u32| {
-            self.positions.iter().zip(key).all(|(&position, part)| {
-                cell(columns, position, row).is_some_and(|text| self.rules.equals(&text, part))
-            })
+        let equals = |position: usize, head: &Head, part: &str| {
+            cell(columns, position, head.row).is_some_and(|text| self.rules.equals(&text, part))
         };
-        self.heads.find(hasher.finish(), same).copied()
+        let same = |head: &Head| {
+            let mut parts = self.positions.iter().zip(key);
+            let first = parts.next().is_none_or(|(&position, part)| match head.text {
+                at if at == NO_TEXT => equals(position, head, part),
+                at => columns
+                    .get(position)
+                    .and_then(|column| column.text_at(at))
+                    .is_some_and(|text| self.rules.equals(text, part)),
+            });
+            first && parts.all(|(&position, part)| equals(position, head, part))
+        };
+        self.heads.find(hasher.finish(), same).map(|head| head.row)
     }
 
     /// Returns the rules by which values are compared.
@@ -72,7 +89,7 @@ impl ExactIndex {
 
     /// Returns the first row of each key, in no order.
     pub fn heads(&self) -> impl Iterator<Item = u32> + '_ {
-        self.heads.iter().copied()
+        self.heads.iter().map(|head| head.row)
     }
 
     /// Returns the number of keys.
@@ -93,7 +110,8 @@ impl ExactIndex {
     fn insert(&mut self, columns: &[CellColumn], row: u32, rows: u32) {
         let (keyed, positions, rules) = (&self.hash, &self.positions, &self.rules);
         let Some(hash) = hash_row(keyed, rules, positions, columns, row) else { return };
-        let same = |&other: &u32| {
+        let same = |head: &Head| {
+            let other = head.row;
             positions.iter().all(|&position| {
                 match (cell(columns, position, row), cell(columns, position, other)) {
                     (Some(one), Some(other)) => {
@@ -103,12 +121,15 @@ impl ExactIndex {
                 }
             })
         };
+        let first = positions.first().and_then(|&position| columns.get(position));
+        let at = usize::try_from(row).ok().and_then(|row| first?.text_position(row));
+        let new = Head { row, text: at.unwrap_or(NO_TEXT) };
         if let Some(head) = self.heads.find_mut(hash, same) {
-            self.chain.link(row, *head, rows);
-            *head = row;
+            self.chain.link(row, head.row, rows);
+            *head = new;
         } else {
-            self.heads.insert_unique(hash, row, |&row| {
-                hash_row(keyed, rules, positions, columns, row).unwrap_or_default()
+            self.heads.insert_unique(hash, new, |head| {
+                hash_row(keyed, rules, positions, columns, head.row).unwrap_or_default()
             });
         }
     }
@@ -135,6 +156,9 @@ fn hash_row(
     }
     Some(hasher.finish())
 }
+
+/// No position of a text.
+const NO_TEXT: u32 = u32::MAX;
 
 /// No byte of UTF-8, so that `ab`, `c` and `a`, `bc` differ.
 const PART_END: u8 = 0xff;

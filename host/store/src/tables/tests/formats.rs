@@ -214,6 +214,31 @@ fn bounds_are_kept() {
 }
 
 #[test]
+fn a_roster_needs_less_than_a_hundred_bytes_a_row() {
+    let mut declaration = declaration(
+        "name = 't'\nformat = 'csv'\nmax_age_seconds = 60\nkey = { columns = ['id'] }\n\
+         match = [{ subject = 'email', column = 'mail', rules = { case = 'unicode' } }]\n\
+         columns = [{ name = 'id', type = 'text', unique = true }, { name = 'mail', type = 'text' },\n\
+         { name = 'unit', type = 'text' }, { name = 'state', type = 'text' },\n\
+         { name = 'end', type = 'date' }]",
+    );
+    let rows = 220_000;
+    let lines = (0..rows).map(|at| {
+        format!(
+            "E{at:07},person{at}@hospital.example,U{},active,2026-01-{}\n",
+            at % 90,
+            10 + at % 20
+        )
+    });
+    let text = format!("id,mail,unit,state,end\n{}", lines.collect::<String>());
+    let with_match = load(&declaration, &text).memory() / rows;
+    assert!(with_match < 100, "{with_match}");
+    declaration.matching.clear();
+    let without = load(&declaration, &text).memory() / rows;
+    assert!(without < 85 && without < with_match, "{without}");
+}
+
+#[test]
 fn a_declaration_reports_all_problems() {
     let declaration: Declaration = toml::from_str(
         "name = 'T'\nformat = 'csv'\nsheet = 's'\ndelimiter = '\"'\nmax_age_seconds = 0\nmax_rows = 0\n\
