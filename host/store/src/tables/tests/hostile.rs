@@ -213,6 +213,32 @@ fn sqlite(sql: &str) -> Vec<u8> {
 }
 
 #[test]
+fn large_databases_stay_within_the_steps_that_a_file_may_cause() {
+    let bytes = sqlite(
+        "CREATE TABLE contracts(person_id, company, sponsor, contract_end, training_expiry,
+         baa_signed, CHECK (sponsor <> '')); CREATE INDEX by_sponsor ON contracts(sponsor);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+         INSERT INTO contracts SELECT i, NULL, 1, '2026-01-01', NULL, NULL FROM n;",
+    );
+    let table = load(&contractors(), &bytes);
+    assert_eq!(table.rows(), 200_000);
+    assert_eq!(table.lookup(&["200000"]).count(), 1);
+    let narrow = declaration(
+        "name = 't'\nformat = 'sqlite'\nsource_table = 't'\nmax_age_seconds = 60\n\
+         several_matches = 'use-all'\nkey = { columns = ['a'] }\n\
+         columns = [{ name = 'a', type = 'integer' }, { name = 'b', type = 'text' }]",
+    );
+    let nulls: String = (0..50).map(|at| format!(", c{at} TEXT")).collect();
+    let bytes = sqlite(&format!(
+        "CREATE TABLE t(a INTEGER NOT NULL, b TEXT{nulls});
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+         INSERT INTO t(a) SELECT 1 FROM n;"
+    ));
+    let table = load(&narrow, &bytes);
+    assert_eq!((table.rows(), table.keys(), table.lookup(&["1"]).count()), (100_000, 1, 100_000));
+}
+
+#[test]
 fn sql_of_a_database_does_not_run() {
     let columns = "person_id, company, sponsor, contract_end, training_expiry, baa_signed";
     let view = format!(
