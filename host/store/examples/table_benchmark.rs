@@ -11,7 +11,7 @@ use std::io::Read;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use portcullis_store::tables::{Decision, Declaration, Table, decide};
+use portcullis_store::tables::{Acceptance, Declaration, Table, decide};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let rows: u32 = match std::env::args().nth(1) {
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("the next version: loaded in {:.1} s", begun.elapsed().as_secs_f64());
     let begun = Instant::now();
     let decision = decide(&table, &next);
-    let (Decision::Accept(difference) | Decision::Hold(difference)) = &decision;
+    let (Acceptance::Accept(difference) | Acceptance::Hold(difference)) = &decision;
     println!("{difference}: compared in {:.1} s", begun.elapsed().as_secs_f64());
     println!("peak with both versions: {:.1} bytes a row", per_row(memory("VmHWM:"), rows));
     Ok(())

@@ -45,13 +45,13 @@ pub struct Declaration {
     pub max_bytes: u64,
     /// The age in seconds after which the table is stale.
     pub max_age_seconds: u64,
-    /// The effect of a stale table, and of one of which no version was loaded yet. Default `deny`.
+    /// The consequence of a stale table, and of one of which no version was loaded yet. Default `deny`.
     #[serde(default)]
     pub stale: StaleRule,
-    /// The effect of a look-up without a row. Default `deny`.
+    /// The consequence of a look-up without a row. Default `deny`.
     #[serde(default)]
     pub no_match: NoMatchRule,
-    /// The effect of a look-up with several rows. Default `deny`.
+    /// The consequence of a look-up with several rows. Default `deny`.
     #[serde(default)]
     pub several_matches: SeveralRule,
     /// When a new version waits for a signed confirmation.
@@ -216,7 +216,7 @@ pub struct Crosswalk {
     pub column: String,
 }
 
-/// The effect of a stale table.
+/// The consequence of a stale table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StaleRule {
@@ -229,7 +229,7 @@ pub enum StaleRule {
     TreatAsAbsent,
 }
 
-/// The effect of a look-up without a row.
+/// The consequence of a look-up without a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoMatchRule {
@@ -240,7 +240,7 @@ pub enum NoMatchRule {
     TreatAsAbsent,
 }
 
-/// The effect of a look-up with several rows.
+/// The consequence of a look-up with several rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeveralRule {

@@ -42,13 +42,13 @@ pub struct Difference {
 pub struct AffectedKey {
     /// The key's values.
     pub key: Redacted<Vec<String>>,
-    /// The effect on its rows.
-    pub effect: Effect,
+    /// The loss of its rows.
+    pub loss: Loss,
 }
 
-/// The effect of a new version on the rows of a key.
+/// The consequence of a new version on the rows of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum Loss {
     /// The key has fewer rows, or none.
     Lost,
     /// A watched column has another value.
@@ -57,7 +57,7 @@ pub enum Effect {
 
 /// Whether a new version may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum Acceptance {
     /// At once.
     Accept(Difference),
     /// Only after a confirmation of its digest.
@@ -65,12 +65,12 @@ pub enum Decision {
 }
 
 /// Decides by the declaration of the new version whether it may be used at once.
-pub fn decide(old: &Table, new: &Table) -> Decision {
+pub fn decide(old: &Table, new: &Table) -> Acceptance {
     let difference = Difference::between(old, new);
     if difference.is_above(new.declaration()) {
-        Decision::Hold(difference)
+        Acceptance::Hold(difference)
     } else {
-        Decision::Accept(difference)
+        Acceptance::Accept(difference)
     }
 }
 
@@ -126,9 +126,9 @@ impl Difference {
     pub fn warning(&self) -> String {
         let mut text = format!("{self}");
         for affected in &self.affected {
-            let verb = match affected.effect {
-                Effect::Lost => "loses its rows",
-                Effect::Changed => "changes",
+            let verb = match affected.loss {
+                Loss::Lost => "loses its rows",
+                Loss::Changed => "changes",
             };
             text.push_str(&format!("\n- {} {verb}", affected.key.expose().join(", ")));
         }
@@ -169,10 +169,10 @@ impl Difference {
         self.lost = self.lost.saturating_add(lost);
         self.changed = self.changed.saturating_add(changed);
         if self.affected.len() < MAX_NAMES {
-            let effect = if lost > 0 { Effect::Lost } else { Effect::Changed };
+            let loss = if lost > 0 { Loss::Lost } else { Loss::Changed };
             let parts = old.plan.key.iter().filter_map(|&at| text(old, at, head));
             let key = Redacted::new(parts.map(|part| part.into_owned()).collect());
-            self.affected.push(AffectedKey { key, effect });
+            self.affected.push(AffectedKey { key, loss });
         } else {
             self.more += 1;
         }

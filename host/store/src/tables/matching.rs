@@ -13,7 +13,7 @@ use portcullis_model::Redacted;
 
 use super::declaration::{Crosswalk, MatchRule};
 use super::row::Rows;
-use super::set::{Found, Snapshot, WithoutRows};
+use super::set::{CurrentTables, Found, WithoutRows};
 use super::table::Table;
 
 /// The fields of a subject.
@@ -39,7 +39,7 @@ pub enum Matched<'t> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MatchError {
-    /// The snapshot has no such table.
+    /// The set of current tables has no such table.
     #[error("there is no reference table `{0}`, or no version of it was loaded")]
     NoTable(String),
     /// The table has no rules for matching.
@@ -93,7 +93,7 @@ impl Table {
     pub fn match_subject<'t>(
         &'t self,
         subject: &(impl Subject + ?Sized),
-        crosswalks: &Snapshot,
+        crosswalks: &CurrentTables,
         now: Timestamp,
     ) -> Matched<'t> {
         for position in 0..self.declaration().matching.len() {
@@ -109,7 +109,7 @@ impl Table {
         &'t self,
         position: usize,
         subject: &(impl Subject + ?Sized),
-        crosswalks: &Snapshot,
+        crosswalks: &CurrentTables,
         now: Timestamp,
     ) -> Matched<'t> {
         let Some(rule) = self.declaration().matching.get(position) else { return Matched::None };
@@ -152,22 +152,22 @@ impl Table {
     }
 }
 
-/// Matches every subject of an export with a table of the snapshot, and counts the outcomes. The
+/// Matches every subject of an export with a table of the current tables, and counts the outcomes. The
 /// tables' own rules for none, several and stale are not applied.
 pub fn match_report<S: Subject>(
-    snapshot: &Snapshot,
+    tables: &CurrentTables,
     name: &str,
     subjects: impl IntoIterator<Item = S>,
     now: Timestamp,
 ) -> Result<MatchReport, MatchError> {
-    let table = snapshot.table(name).ok_or_else(|| MatchError::NoTable(name.to_owned()))?;
+    let table = tables.table(name).ok_or_else(|| MatchError::NoTable(name.to_owned()))?;
     let rules = &table.declaration().matching;
     if rules.is_empty() {
         return Err(MatchError::NoRules(name.to_owned()));
     }
     for (at, rule) in rules.iter().enumerate() {
         if let Some(crosswalk) = &rule.crosswalk {
-            let other = snapshot.table(&crosswalk.table);
+            let other = tables.table(&crosswalk.table);
             let is_usable = other.is_some_and(|other| is_crosswalk(other, crosswalk));
             if !is_usable {
                 return Err(MatchError::Crosswalk {
@@ -183,14 +183,14 @@ pub fn match_report<S: Subject>(
     let mut used = BTreeSet::new();
     for subject in subjects {
         report.subjects += 1;
-        let matched = table.match_subject(&subject, snapshot, now);
+        let matched = table.match_subject(&subject, tables, now);
         let decided = match &matched {
             Matched::One(rows, rule) => {
                 report.one += 1;
                 let head = rows.clone().next().and_then(|row| table.head_of(row.number()));
                 used.extend(head);
                 let differs = (rule + 1..rules.len()).any(|later| {
-                    match table.apply_rule(later, &subject, snapshot, now) {
+                    match table.apply_rule(later, &subject, tables, now) {
                         Matched::One(mut rows, _) => {
                             let other = rows.next().and_then(|row| table.head_of(row.number()));
                             other != head
@@ -239,7 +239,7 @@ impl<S: Subject + ?Sized> Subject for &S {
 fn translate<'s>(
     crosswalk: &Crosswalk,
     value: &str,
-    crosswalks: &'s Snapshot,
+    crosswalks: &'s CurrentTables,
     now: Timestamp,
 ) -> Result<Vec<Cow<'s, str>>, WithoutRows> {
     match crosswalks.find(&crosswalk.table, &[value], now) {
@@ -264,4 +264,4 @@ fn is_crosswalk(table: &Table, crosswalk: &Crosswalk) -> bool {
 }
 
 /// Subjects that a report names.
-const MAX_EXAMPLES: usize = 100;
+pub const MAX_EXAMPLES: usize = 100;

@@ -32,12 +32,12 @@ pub use declaration::{
     MAX_COLUMNS, MAX_ROWS, MatchRule, NoMatchRule, SeveralRule, StaleRule, TextRules,
 };
 pub use declaration_check::{DeclarationError, DeclarationProblem};
-pub use difference::{AffectedKey, Decision, Difference, Effect, MAX_NAMES, decide};
+pub use difference::{Acceptance, AffectedKey, Difference, Loss, MAX_NAMES, decide};
 pub use error::{LoadError, MAX_PROBLEMS, Place, Problem, TableProblem, TableProblems};
-pub use matching::{MatchError, MatchReport, Matched, Subject, match_report};
+pub use matching::{MAX_EXAMPLES, MatchError, MatchReport, Matched, Subject, match_report};
 pub use row::{Row, Rows};
 pub use set::{
-    ConfirmError, Found, HeldVersion, Offered, Snapshot, TableSet, TableStatus, WithoutRows,
+    ConfirmError, CurrentTables, Found, HeldVersion, Offered, TableSet, TableStatus, WithoutRows,
 };
 pub use table::Table;
 pub use value::{List, Value};

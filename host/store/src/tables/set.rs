@@ -1,6 +1,6 @@
 //! The current version of every reference table, and the versions that wait for a confirmation.
 //!
-//! Invariant: a call takes one [`Snapshot`] and sees the same version of every table to its end.
+//! Invariant: a call takes one [`CurrentTables`] and sees the same version of every table to its end.
 //! A version that [`decide`] holds never becomes current without [`TableSet::confirm`] of its own
 //! digest. After a restart there is no version to compare with: the caller first offers the last
 //! accepted bytes, which it kept, and then the new ones. Whether a confirmation is signed, and by
@@ -14,21 +14,21 @@ use jiff::Timestamp;
 use portcullis_model::Digest;
 
 use super::declaration::{Declaration, NoMatchRule, SeveralRule, StaleRule};
-use super::difference::{Decision, Difference, decide};
+use super::difference::{Acceptance, Difference, decide};
 use super::matching::{Matched, Subject};
 use super::row::Rows;
 use super::table::Table;
 
 /// The current versions of all tables, and the held ones.
 pub struct TableSet {
-    current: ArcSwap<Snapshot>,
+    current: ArcSwap<CurrentTables>,
     /// Also taken by everything that changes `current`, so that changes happen one by one.
     held: Mutex<BTreeMap<String, (Arc<Table>, Difference)>>,
 }
 
 /// The current version of every table at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct CurrentTables {
     tables: BTreeMap<String, Entry>,
 }
 
@@ -80,7 +80,7 @@ pub enum Offered {
     Undeclared,
 }
 
-/// Why a confirmation has no effect.
+/// Why a confirmation changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfirmError {
     /// No version of the table is held.
@@ -130,7 +130,7 @@ impl TableSet {
     /// Returns a set with declared tables and no versions.
     pub fn new(declarations: impl IntoIterator<Item = Declaration>) -> Self {
         let set = Self {
-            current: ArcSwap::from_pointee(Snapshot::default()),
+            current: ArcSwap::from_pointee(CurrentTables::default()),
             held: Mutex::new(BTreeMap::new()),
         };
         set.declare(declarations);
@@ -147,12 +147,12 @@ impl TableSet {
             let table = current.tables.get(&declaration.name).and_then(|entry| entry.table.clone());
             (declaration.name.clone(), Entry { declaration: Arc::new(declaration), table })
         });
-        let snapshot = Snapshot { tables: tables.collect() };
+        let next = CurrentTables { tables: tables.collect() };
         held.retain(|name, (table, _)| {
-            let entry = snapshot.tables.get(name);
+            let entry = next.tables.get(name);
             entry.is_some_and(|entry| *entry.declaration == *table.declaration())
         });
-        self.current.store(Arc::new(snapshot));
+        self.current.store(Arc::new(next));
     }
 
     /// Offers a version that was loaded. Comparing takes a second or so for a million rows; calls
@@ -176,12 +176,12 @@ impl TableSet {
             return Offered::Renewed;
         }
         match decide(old, &table) {
-            Decision::Accept(difference) => {
+            Acceptance::Accept(difference) => {
                 held.remove(&name);
                 self.replace(&current, table);
                 Offered::Accepted(Some(difference))
             }
-            Decision::Hold(difference) => {
+            Acceptance::Hold(difference) => {
                 held.insert(name, (table, difference.clone()));
                 Offered::Held(difference)
             }
@@ -216,11 +216,11 @@ impl TableSet {
     }
 
     /// Returns the current versions, for one call.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub fn current(&self) -> Arc<CurrentTables> {
         self.current.load_full()
     }
 
-    fn replace(&self, current: &Snapshot, table: Arc<Table>) {
+    fn replace(&self, current: &CurrentTables, table: Arc<Table>) {
         let mut next = current.clone();
         if let Some(entry) = next.tables.get_mut(table.name()) {
             entry.table = Some(table);
@@ -234,8 +234,8 @@ impl TableSet {
     }
 }
 
-impl Snapshot {
-    /// Returns a snapshot of these tables, such as for a report.
+impl CurrentTables {
+    /// Returns a set of these tables, such as for a report.
     pub fn of(tables: impl IntoIterator<Item = Arc<Table>>) -> Self {
         let entries = tables.into_iter().map(|table| {
             let declaration = Arc::new(table.declaration().clone());

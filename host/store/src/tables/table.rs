@@ -3,7 +3,7 @@
 //! Invariant: a table exists only if every row is as declared, so a look-up needs no check. It is
 //! named by the SHA-256 digest of its bytes. Clones are not needed: callers share it by `Arc`. The
 //! rules for stale tables and for none or several rows are applied by the
-//! [`Snapshot`](super::Snapshot).
+//! [`CurrentTables`](super::CurrentTables).
 
 use std::borrow::Cow;
 use std::fmt;

@@ -58,7 +58,7 @@ proptest! {
         let difference = Difference::between(&was, &is);
         let (lost, changed) = model(&groups(&old), &groups(&new));
         prop_assert_eq!((difference.lost, difference.changed), (lost, changed));
-        let held = matches!(decide(&was, &is), Decision::Hold(_));
+        let held = matches!(decide(&was, &is), Acceptance::Hold(_));
         let share = f64::from(lost + changed) / f64::from(was.rows().max(1)) * 100.0;
         prop_assert_eq!(held, share > f64::from(percent) + 1e-9, "{}", share);
         // The order of rows and unwatched columns do not count.
@@ -81,7 +81,7 @@ fn a_version_is_held_above_the_share_and_not_at_it() {
     let declaration = watched(5);
     let old = load(&declaration, people(100, |_| Some("active")));
     let five = load(&declaration, people(100, |at| (at >= 5).then_some("active")));
-    assert!(matches!(decide(&old, &five), Decision::Accept(_)));
+    assert!(matches!(decide(&old, &five), Acceptance::Accept(_)));
     let mixed = load(
         &declaration,
         people(100, |at| match at {
@@ -90,7 +90,7 @@ fn a_version_is_held_above_the_share_and_not_at_it() {
             _ => Some("active"),
         }),
     );
-    let Decision::Hold(difference) = decide(&old, &mixed) else { panic!() };
+    let Acceptance::Hold(difference) = decide(&old, &mixed) else { panic!() };
     assert_eq!((difference.lost, difference.changed, difference.more), (3, 3, 0));
     assert_eq!(
         difference.warning(),
@@ -100,9 +100,9 @@ fn a_version_is_held_above_the_share_and_not_at_it() {
     );
     assert!(!format!("{difference:?} {difference}").contains("p3"), "keys are personal data");
     // Rows that are added hold nothing.
-    assert!(matches!(decide(&mixed, &old), Decision::Accept(_)), "3 of 97 rows changed");
+    assert!(matches!(decide(&mixed, &old), Acceptance::Accept(_)), "3 of 97 rows changed");
     let grown = load(&declaration, people(1000, |_| Some("active")));
-    assert!(matches!(decide(&old, &grown), Decision::Accept(_)));
+    assert!(matches!(decide(&old, &grown), Acceptance::Accept(_)));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn names_are_bounded() {
     let declaration = watched(5);
     let old = load(&declaration, people(1000, |_| Some("active")));
     let none = load(&declaration, people(0, |_| None));
-    let Decision::Hold(difference) = decide(&old, &none) else { panic!() };
+    let Acceptance::Hold(difference) = decide(&old, &none) else { panic!() };
     assert_eq!(
         (difference.lost, difference.affected.len(), difference.more),
         (1000, MAX_NAMES, 900)
@@ -124,7 +124,7 @@ fn keys_are_compared_by_their_rules_and_networks_by_value() {
     declaration.key.rules.case = CaseRule::Unicode;
     let old = load(&declaration, "k,a,b\nStraße,x,\n");
     let new = load(&declaration, "k,a,b\nSTRASSE ,x,\n");
-    assert!(matches!(decide(&old, &new), Decision::Accept(_)));
+    assert!(matches!(decide(&old, &new), Acceptance::Accept(_)));
     let networks = super::declaration(
         "name = 'n'\nformat = 'csv'\nmax_age_seconds = 60\nhold = { above_percent = 0 }\n\
          key = { columns = ['net'], kind = 'network' }\n\
@@ -132,9 +132,9 @@ fn keys_are_compared_by_their_rules_and_networks_by_value() {
     );
     let old = load(&networks, "net\n10.0.0.0/8\n10.1.0.0/16\n::ffff:192.0.2.0/120\n");
     let same = load(&networks, "net\n192.0.2.0/24\n10.1.0.0/16\n10.0.0.0/8\n");
-    assert!(matches!(decide(&old, &same), Decision::Accept(_)));
+    assert!(matches!(decide(&old, &same), Acceptance::Accept(_)));
     let wider = load(&networks, "net\n192.0.2.0/24\n10.0.0.0/8\n10.2.0.0/16\n");
-    let Decision::Hold(difference) = decide(&old, &wider) else { panic!() };
+    let Acceptance::Hold(difference) = decide(&old, &wider) else { panic!() };
     assert_eq!(difference.affected[0].key.expose(), &["10.1.0.0/16"]);
 }
 
@@ -143,17 +143,17 @@ fn versions_that_cannot_be_compared_are_held() {
     let old = load(&plain("csv"), "k,a,b\n1,2,3\n");
     let mut other = plain("csv");
     other.key.columns = vec!["a".to_owned()];
-    let Decision::Hold(difference) = decide(&old, &load(&other, "k,a,b\n1,2,3\n")) else {
+    let Acceptance::Hold(difference) = decide(&old, &load(&other, "k,a,b\n1,2,3\n")) else {
         panic!()
     };
     assert!(difference.to_string().contains("cannot be compared"));
     let mut typed = plain("csv");
     typed.columns[0].kind = ColumnType::Integer;
-    assert!(matches!(decide(&old, &load(&typed, "k,a,b\n1,2,3\n")), Decision::Hold(_)));
+    assert!(matches!(decide(&old, &load(&typed, "k,a,b\n1,2,3\n")), Acceptance::Hold(_)));
     let mut watching = plain("csv");
     watching.columns[2].name = "c".to_owned();
     watching.columns[2].source = Some("b".to_owned());
-    assert!(matches!(decide(&old, &load(&watching, "k,a,b\n1,2,3\n")), Decision::Accept(_)));
+    assert!(matches!(decide(&old, &load(&watching, "k,a,b\n1,2,3\n")), Acceptance::Accept(_)));
     watching.hold.watch = vec!["c".to_owned()];
-    assert!(matches!(decide(&old, &load(&watching, "k,a,b\n1,2,3\n")), Decision::Hold(_)));
+    assert!(matches!(decide(&old, &load(&watching, "k,a,b\n1,2,3\n")), Acceptance::Hold(_)));
 }

@@ -47,7 +47,7 @@ fn workday_rosters_match_people() {
         Some(Value::Text("PHARM, LEAD"))
     );
     assert!(roster.lookup(&["100"]).is_empty(), "leading zeros belong to an id");
-    let snapshot = Snapshot::of([Arc::clone(&roster), Arc::new(example("idp-ids", "csv"))]);
+    let tables = CurrentTables::of([Arc::clone(&roster), Arc::new(example("idp-ids", "csv"))]);
     let people = [
         Person(&[("id", "00u1aaaaaaaaaaaaaaaa")]),
         Person(&[("id", "00u1zzzzzzzzzzzzzzzz"), ("login", "DMITRI.K")]),
@@ -57,7 +57,7 @@ fn workday_rosters_match_people() {
     ];
     let found: Vec<_> = people
         .iter()
-        .map(|person| match snapshot.find_subject("workday-roster", person, now()) {
+        .map(|person| match tables.find_subject("workday-roster", person, now()) {
             Found::Rows { mut rows, .. } => {
                 rows.next().unwrap().get("employee").unwrap().as_text().unwrap().to_owned()
             }
@@ -65,7 +65,7 @@ fn workday_rosters_match_people() {
         })
         .collect();
     assert_eq!(found, ["00100", "00103", "00101", "00102", "Deny(NoMatch)"]);
-    let report = match_report(&snapshot, "workday-roster", people, now()).unwrap();
+    let report = match_report(&tables, "workday-roster", people, now()).unwrap();
     assert_eq!((report.subjects, report.one, report.none, report.several), (5, 4, 1, 0));
     assert_eq!(report.by_rule, [1, 1, 1, 1]);
     assert_eq!((report.contradicted, report.unused_keys), (1, 0));

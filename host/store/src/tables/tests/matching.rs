@@ -73,7 +73,7 @@ proptest! {
                 1 => (1, by(&|row| keys.contains(&row.0))),
                 _ => (2, found),
             };
-            let matched = table.match_subject(&fields, &Snapshot::default(), now());
+            let matched = table.match_subject(&fields, &CurrentTables::default(), now());
             prop_assert_eq!(outcome(&matched), expected, "{:?}", fields);
         }
     }
@@ -83,7 +83,7 @@ proptest! {
 fn blank_values_match_nobody() {
     let table = load(&roster(), "k,a,b\n1,,\n2,,\n");
     for fields in [person(&[]), person(&[("mail", "")]), person(&[("mail", " "), ("id", "\t")])] {
-        let matched = table.match_subject(&fields, &Snapshot::default(), now());
+        let matched = table.match_subject(&fields, &CurrentTables::default(), now());
         assert!(matches!(matched, Matched::None), "{matched:?}");
     }
 }
@@ -108,8 +108,8 @@ fn crosswalks_translate_and_their_own_rules_hold() {
     let ids_of = |declaration: &Declaration| {
         Arc::new(load(declaration, "k,a,b\nu1,1,\nu2,2,\nu3,1,\nu3,2,\nu4,9,\nu5,,\n"))
     };
-    let snapshot = Snapshot::of([Arc::clone(&roster), ids_of(&ids())]);
-    let find = |snapshot: &Snapshot, id: &str, at| match snapshot.find_subject(
+    let tables = CurrentTables::of([Arc::clone(&roster), ids_of(&ids())]);
+    let find = |tables: &CurrentTables, id: &str, at| match tables.find_subject(
         "t",
         &person(&[("id", id), ("mail", "N")]),
         at,
@@ -117,32 +117,32 @@ fn crosswalks_translate_and_their_own_rules_hold() {
         Found::Rows { rows, .. } => format!("{rows:?}"),
         other => format!("{other:?}"),
     };
-    assert_eq!(find(&snapshot, "u1", now()), "[0]");
-    assert_eq!(find(&snapshot, "u3", now()), "[0, 1]", "two people: `use-all` gives both");
+    assert_eq!(find(&tables, "u1", now()), "[0]");
+    assert_eq!(find(&tables, "u3", now()), "[0, 1]", "two people: `use-all` gives both");
     for unknown in ["u4", "u5", "u6"] {
-        assert_eq!(find(&snapshot, unknown, now()), "[1]", "the next rule is tried");
+        assert_eq!(find(&tables, unknown, now()), "[1]", "the next rule is tried");
     }
     // Ten minutes later both are stale. The roster may be used, the crosswalk may not.
     let mut lasting = with_crosswalk();
     lasting.stale = StaleRule::UseAndFlag;
     let roster = Arc::new(load(&lasting, "k,a,b\n1,m,\n2,n,\n"));
     let later = time("2026-11-30T12:10:00Z");
-    let snapshot = Snapshot::of([Arc::clone(&roster), ids_of(&ids())]);
-    assert_eq!(find(&snapshot, "u1", later), "Deny(Stale)");
+    let tables = CurrentTables::of([Arc::clone(&roster), ids_of(&ids())]);
+    assert_eq!(find(&tables, "u1", later), "Deny(Stale)");
     let mut absent = ids();
     absent.stale = StaleRule::TreatAsAbsent;
-    let snapshot = Snapshot::of([Arc::clone(&roster), ids_of(&absent)]);
-    assert_eq!(find(&snapshot, "u1", later), "[1]", "without the crosswalk the next rule is tried");
-    let snapshot = Snapshot::of([roster]);
-    assert_eq!(find(&snapshot, "u1", now()), "Deny(NotLoaded)");
-    let error = match_report(&snapshot, "t", [person(&[])], now()).unwrap_err();
+    let tables = CurrentTables::of([Arc::clone(&roster), ids_of(&absent)]);
+    assert_eq!(find(&tables, "u1", later), "[1]", "without the crosswalk the next rule is tried");
+    let tables = CurrentTables::of([roster]);
+    assert_eq!(find(&tables, "u1", now()), "Deny(NotLoaded)");
+    let error = match_report(&tables, "t", [person(&[])], now()).unwrap_err();
     assert!(matches!(error, MatchError::Crosswalk { rule: 0, .. }), "{error}");
 }
 
 #[test]
 fn a_report_counts_every_subject_once() {
     let table = Arc::new(load(&roster(), "k,a,b\n1,x@h,\n1,y@h,\n2,Z@H,\n3,z@h,\n4,w@h,\n"));
-    let snapshot = Snapshot::of([table]);
+    let tables = CurrentTables::of([table]);
     let people = [
         person(&[("id", "1"), ("mail", "X@H")]),
         person(&[("id", "2"), ("mail", "x@h")]),
@@ -151,7 +151,7 @@ fn a_report_counts_every_subject_once() {
         person(&[("mail", "nobody@h")]),
         person(&[]),
     ];
-    let report = match_report(&snapshot, "t", &people, now()).unwrap();
+    let report = match_report(&tables, "t", &people, now()).unwrap();
     assert_eq!((report.subjects, report.one, report.several, report.none), (6, 3, 1, 2));
     assert_eq!((report.by_rule.as_slice(), report.contradicted), ([2, 2].as_slice(), 1));
     assert_eq!(report.unused_keys, 2, "3 and 4");
@@ -159,7 +159,7 @@ fn a_report_counts_every_subject_once() {
     assert_eq!(examples, ["z@h", "nobody@h", "(no field of the rules)"]);
     assert!(!format!("{report:?}").contains("z@h"));
     assert_eq!(
-        match_report(&snapshot, "gone", &people, now()),
+        match_report(&tables, "gone", &people, now()),
         Err(MatchError::NoTable("gone".to_owned()))
     );
 }

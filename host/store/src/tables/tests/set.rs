@@ -11,12 +11,12 @@ fn roster(rows: u32) -> Table {
 fn a_held_version_waits_for_its_own_digest() {
     let set = TableSet::new([plain("csv")]);
     assert_eq!(set.offer(roster(100)), Offered::Accepted(None));
-    let before = set.snapshot();
+    let before = set.current();
     let half = roster(50);
     let version = half.version();
     let Offered::Held(difference) = set.offer(half) else { panic!() };
     assert_eq!((difference.lost, difference.new), (50, version));
-    assert_eq!(set.snapshot().table("t").unwrap().rows(), 100);
+    assert_eq!(set.current().table("t").unwrap().rows(), 100);
     assert_eq!(set.held()[0].table.version(), version);
     let other = before.table("t").unwrap().version();
     assert_eq!(
@@ -24,8 +24,8 @@ fn a_held_version_waits_for_its_own_digest() {
         ConfirmError::OtherVersion { table: "t".to_owned(), held: version, confirmed: other }
     );
     assert_eq!(set.confirm("t", version).unwrap().rows(), 50);
-    assert_eq!(set.snapshot().table("t").unwrap().rows(), 50);
-    assert_eq!(before.table("t").unwrap().rows(), 100, "a call keeps its snapshot");
+    assert_eq!(set.current().table("t").unwrap().rows(), 50);
+    assert_eq!(before.table("t").unwrap().rows(), 100, "a call keeps its versions");
     let error = set.confirm("t", version).unwrap_err();
     assert_eq!(error, ConfirmError::NothingHeld("t".to_owned()));
 }
@@ -58,20 +58,20 @@ fn declarations_decide_which_tables_there_are() {
     other.max_age_seconds = 61;
     set.declare([other.clone()]);
     assert!(set.held().is_empty());
-    assert_eq!(set.snapshot().table("t").unwrap().rows(), 100);
+    assert_eq!(set.current().table("t").unwrap().rows(), 100);
     assert_eq!(set.offer(roster(100)), Offered::Undeclared, "it was loaded by the old declaration");
     // The new rules hold for the version that is there already.
     let at = time("2026-11-30T12:01:01Z");
-    assert!(set.snapshot().table("t").unwrap().stale(at));
-    assert!(!set.snapshot().status(at)[0].stale);
-    assert!(matches!(set.snapshot().find("t", &["p1"], at), Found::Rows { stale: false, .. }));
+    assert!(set.current().table("t").unwrap().stale(at));
+    assert!(!set.current().status(at)[0].stale);
+    assert!(matches!(set.current().find("t", &["p1"], at), Found::Rows { stale: false, .. }));
     set.declare([]);
-    assert!(set.snapshot().table("t").is_none());
-    assert!(set.snapshot().status(now()).is_empty());
+    assert!(set.current().table("t").is_none());
+    assert!(set.current().status(now()).is_empty());
 }
 
-fn found(snapshot: &Snapshot, key: &str, at: &str) -> String {
-    match snapshot.find("t", &[key], time(at)) {
+fn found(tables: &CurrentTables, key: &str, at: &str) -> String {
+    match tables.find("t", &[key], time(at)) {
         Found::Rows { rows, stale } => format!("{rows:?} {stale}"),
         other => format!("{other:?}"),
     }
@@ -82,20 +82,20 @@ fn the_rules_of_a_table_decide_what_a_plugin_gets() {
     const FRESH: &str = "2026-11-30T12:01:00Z";
     const STALE: &str = "2026-11-30T12:01:01Z";
     let mut declaration = plain("csv");
-    let snapshot = |declaration: &Declaration| {
+    let tables = |declaration: &Declaration| {
         let set = TableSet::new([declaration.clone()]);
         assert_eq!(
-            found(&set.snapshot(), "1", FRESH),
+            found(&set.current(), "1", FRESH),
             match declaration.stale {
                 StaleRule::TreatAsAbsent => "Absent(NotLoaded)",
                 StaleRule::Deny | StaleRule::UseAndFlag => "Deny(NotLoaded)",
             }
         );
         set.offer(load(declaration, "k,a,b\n1,x,\n2,x,\n2,y,\n"));
-        set.snapshot()
+        set.current()
     };
     declaration.several_matches = SeveralRule::Deny;
-    let deny = snapshot(&declaration);
+    let deny = tables(&declaration);
     assert_eq!(found(&deny, "1", FRESH), "[0] false");
     assert_eq!(found(&deny, "2", FRESH), "Deny(SeveralMatches)");
     assert_eq!(found(&deny, "3", FRESH), "Deny(NoMatch)");
@@ -103,13 +103,13 @@ fn the_rules_of_a_table_decide_what_a_plugin_gets() {
     declaration.several_matches = SeveralRule::TreatAsAbsent;
     declaration.no_match = NoMatchRule::TreatAsAbsent;
     declaration.stale = StaleRule::TreatAsAbsent;
-    let absent = snapshot(&declaration);
+    let absent = tables(&declaration);
     assert_eq!(found(&absent, "2", FRESH), "Absent(SeveralMatches)");
     assert_eq!(found(&absent, "3", FRESH), "Absent(NoMatch)");
     assert_eq!(found(&absent, "1", STALE), "Absent(Stale)");
     declaration.several_matches = SeveralRule::UseAll;
     declaration.stale = StaleRule::UseAndFlag;
-    let all = snapshot(&declaration);
+    let all = tables(&declaration);
     assert_eq!(found(&all, "2", FRESH), "[1, 2] false");
     assert_eq!(found(&all, "2", STALE), "[1, 2] true");
     // A clock that goes back makes nothing stale.
