@@ -4,9 +4,12 @@
 //! members. A failure that arrives later than its window is not counted.
 //!
 //! The thresholds are those of Elastic's rules for Okta (elastic/detection-rules, Okta integration:
-//! password spray from one source, credential stuffing, brute force from many sources). Two of their
-//! conditions are approximated by counters: "2 to 6 tries for 60 % of the people" by the mean number
-//! of tries, and "lasting 5 minutes" by failures in 5 different minutes.
+//! password spray from one source, credential stuffing, brute force from many sources). "Lasting 5
+//! minutes" is counted as failures in 5 different minutes. Their conditions that most people are tried
+//! few times are left out: they tell kinds of attacks apart, and with them the result would depend on
+//! the order of events.
+//!
+//! An attack is remembered by the time at which the host noticed it, which later failures move on.
 //!
 //! A source is an address (IPv6: a /64). An address behind which many people are, as a known network
 //! says, is no source.
@@ -103,8 +106,8 @@ pub(crate) struct Failure<'a> {
     pub person: u64,
     pub has_subject: bool,
     pub is_shared_origin: bool,
-    /// How long ago the attempt was.
-    pub late_seconds: u32,
+    /// When the event was received, in seconds.
+    pub received: u32,
 }
 
 /// Counts a failed attempt, and returns the attacks that it is now part of.
@@ -114,14 +117,15 @@ pub(crate) fn count_failure(
     compiled: &Compiled,
     world: &dyn World,
 ) -> Vec<Attack> {
-    let Failure { event, person, has_subject, is_shared_origin, late_seconds } = *failure;
+    let Failure { event, person, has_subject, is_shared_origin, received } = *failure;
+    let late_seconds = received.saturating_sub(attempt.seconds);
     let rules = &compiled.settings.attacks;
-    let (mut own, mut source) = (Seen::default(), Seen::default());
+    let mut found = Vec::new();
     let event = format!("{:016x}", hash64(event.as_bytes()));
     if has_subject && late_seconds <= BRUTE_FORCE_WINDOW {
         let count = count_person(&attempt.features, &event, world);
         if count.is_brute_force(rules) {
-            own.brute_force = attempt.seconds;
+            found.push(Attack::BruteForce);
         }
     }
     if attempt.features.address != 0 && !is_shared_origin {
@@ -134,7 +138,7 @@ pub(crate) fn count_failure(
             let people = tally("stuffed", &person, STUFFING_WINDOW);
             let failures = tally("stuffings", &event, STUFFING_WINDOW);
             if is_stuffing(people, failures, rules) {
-                source.stuffing = attempt.seconds;
+                found.push(Attack::Stuffing);
             }
         }
         if late_seconds <= SPRAYING_WINDOW {
@@ -143,22 +147,24 @@ pub(crate) fn count_failure(
             let minute = (attempt.seconds / 60).to_string();
             let minutes = tally("minutes", &minute, SPRAYING_WINDOW);
             if is_spraying(people, failures, minutes, rules) {
-                source.spraying = attempt.seconds;
+                found.push(Attack::Spraying);
             }
         }
     }
-    let mut found = Vec::new();
-    found.extend((own.brute_force > 0).then_some(Attack::BruteForce));
-    found.extend((source.spraying > 0).then_some(Attack::Spraying));
-    found.extend((source.stuffing > 0).then_some(Attack::Stuffing));
-    flag(&found, attempt, compiled, world);
+    flag(&found, &attempt.features, received, compiled, world);
     found
 }
 
-/// Remembers attacks that an attempt is part of.
-pub(crate) fn flag(attacks: &[Attack], attempt: &Attempt, compiled: &Compiled, world: &dyn World) {
+/// Remembers attacks from an address, or against the subject, at a time in seconds.
+pub(crate) fn flag(
+    attacks: &[Attack],
+    features: &Features,
+    at: u32,
+    compiled: &Compiled,
+    world: &dyn World,
+) {
     // In steps of ten minutes, so that a wave of failures does not write the value again and again.
-    let time = (attempt.seconds - attempt.seconds % STEP).max(1);
+    let time = (at - at % STEP).max(1);
     let ttl = compiled.attack_seconds().saturating_add(STEP);
     let (mut own, mut source) = (Seen::default(), Seen::default());
     for attack in attacks {
@@ -174,8 +180,8 @@ pub(crate) fn flag(attacks: &[Attack], attempt: &Attempt, compiled: &Compiled, w
     if own != Seen::default() {
         merge(Scope::Subject, PERSON, own, ttl, world);
     }
-    if source != Seen::default() && attempt.features.address != 0 {
-        merge(Scope::Shared, &source_key(attempt.features.address), source, ttl, world);
+    if source != Seen::default() && features.address != 0 {
+        merge(Scope::Shared, &source_key(features.address), source, ttl, world);
     }
 }
 
@@ -225,14 +231,10 @@ fn is_spraying(people: u32, failures: u32, minutes: u32, rules: &Attacks) -> boo
     people >= u32::from(rules.spraying_people)
         && failures >= u32::from(rules.spraying_failures)
         && minutes >= u32::from(rules.spraying_minutes)
-        && failures >= people.saturating_mul(2)
-        && failures <= people.saturating_mul(6)
 }
 
 fn is_stuffing(people: u32, failures: u32, rules: &Attacks) -> bool {
-    people >= u32::from(rules.stuffing_people)
-        && failures >= u32::from(rules.stuffing_failures)
-        && failures <= people.saturating_mul(2)
+    people >= u32::from(rules.stuffing_people) && failures >= u32::from(rules.stuffing_failures)
 }
 
 fn recall(scope: Scope, key: &str, world: &dyn World) -> Seen {

@@ -2,12 +2,13 @@
 //!
 //! The points of people with a history are counted in shared memory, each person at most once a day
 //! in each class of points. The threshold is the lowest at which no more than the target share lies
-//! at or above it.
+//! at or above it. Points that lead to a demand or a refusal are counted once a second factor has
+//! confirmed the sign-in: the rate is that of people, and attackers do not get so far.
 //!
 //! Invariants:
 //! - The threshold stays within the settings' bounds, however many attacks or quiet days there are:
 //!   an attacker cannot raise it above `bands.highest_medium` by making noise.
-//! - Sign-ins that an attack speaks about are not counted.
+//! - Sign-ins after an attack, and those that nobody confirmed, are not counted.
 //! - A lower target never gives a lower threshold.
 
 use crate::settings::Settings;
@@ -27,6 +28,18 @@ pub(crate) fn tally(points: u8, person: u64, at: u32, settings: &Settings, world
     let class = edges(settings).iter().filter(|edge| points >= **edge).count();
     let member = format!("{person:016x}/{}", at / 86_400);
     world.tally_distinct(Scope::Shared, &key(class), &member, WINDOW);
+}
+
+/// Keeps the points of a sign-in that waits for its second factor.
+pub(crate) fn wait(points: u8, world: &dyn World) {
+    world.remember(Scope::Subject, WAITING, &[points], WAITING_SECONDS);
+}
+
+/// Counts the points of the sign-in that waited, now that a second factor has confirmed it.
+pub(crate) fn confirm(person: u64, at: u32, settings: &Settings, world: &dyn World) {
+    if let Some(&[points]) = world.recall(Scope::Subject, WAITING).as_deref() {
+        tally(points, person, at, settings, world);
+    }
 }
 
 /// The lowest edge with at most the target share at or above it; `counts` has one class more than
@@ -60,6 +73,12 @@ fn edges(settings: &Settings) -> Vec<u8> {
 fn key(class: usize) -> String {
     format!("points/{class}")
 }
+
+/// The points of the person's sign-in that waits.
+const WAITING: &str = "waiting";
+
+/// For how long it waits, in seconds.
+const WAITING_SECONDS: u32 = 3_600;
 
 /// Points between two thresholds.
 const STEP: usize = 5;

@@ -12,6 +12,7 @@
 
 use crate::attacks::{self, Attack};
 use crate::attempt::Attempt;
+use crate::calibration;
 use crate::compiled::Compiled;
 use crate::hash::hash64;
 use crate::memory;
@@ -96,6 +97,7 @@ pub(crate) fn ingest(
                 history.add_sign_in(attempt.seconds, hour, attempt.features);
                 memory::remember(&history, compiled, world);
                 popularity::tally(&attempt.features, person, world);
+                calibration::confirm(person, attempt.seconds, &compiled.settings, world);
             }
             Vec::new()
         }
@@ -106,7 +108,7 @@ pub(crate) fn ingest(
                 person,
                 has_subject: event.has_subject,
                 is_shared_origin: known.is_shared_origin,
-                late_seconds,
+                received,
             },
             compiled,
             world,
@@ -120,7 +122,7 @@ pub(crate) fn ingest(
                 _ => event.has_subject,
             };
             let found: Vec<Attack> = applies.then_some(attack).into_iter().collect();
-            attacks::flag(&found, &attempt, compiled, world);
+            attacks::flag(&found, &attempt.features, attempt.seconds, compiled, world);
             found
         }
     };

@@ -107,7 +107,11 @@ pub(crate) fn judge(
         model,
     };
     if !comparison.is_learning && attacks.is_empty() {
-        calibration::tally(points, person, attempt.seconds, settings, world);
+        if band == Band::Low || is_confirmed {
+            calibration::tally(points, person, attempt.seconds, settings, world);
+        } else {
+            calibration::wait(points, world);
+        }
     }
     let is_worth_it = match band {
         Band::Low => attacks.is_empty() || is_confirmed,

@@ -191,13 +191,13 @@ pub(crate) struct Attacks {
     /// … so many failures …
     #[schemars(range(min = 2, max = 10_000))]
     pub spraying_failures: u16,
-    /// … in so many different minutes, with 2 to 6 failures a person on average.
+    /// … in so many different minutes.
     #[schemars(range(min = 1, max = 60))]
     pub spraying_minutes: u8,
     /// Credential stuffing: failures of so many people from one address within 15 minutes …
     #[schemars(range(min = 2, max = 1_000))]
     pub stuffing_people: u16,
-    /// … and so many failures, with at most 2 a person on average.
+    /// … and so many failures.
     #[schemars(range(min = 2, max = 10_000))]
     pub stuffing_failures: u16,
     /// Brute force: failures of one person within 30 minutes from so many addresses …
@@ -286,19 +286,19 @@ pub(crate) struct Points {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tables {
     /// Keyed by network: columns `asn`, `country`, `latitude`, `longitude` of its addresses.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-reads" = "tables.*.asn"))]
     pub networks: Option<String>,
-    /// Keyed by network: the hospital's own sites, VPN and VDI egress. An address in it raises no
+    /// Keyed by network: the hospital's own sites, VPN and VDI egress; column `kind`. An address in it raises no
     /// new device, network or country, no travel and no single-source attack.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-reads" = "tables.*.kind"))]
     pub known_networks: Option<String>,
-    /// Keyed by the platform's device id: shared workstations and badge-tap devices. A device in it
+    /// Keyed by the platform's device id: shared workstations and badge-tap devices; column `kind`. A device in it
     /// raises the same signals as little as a known network.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-reads" = "tables.*.kind"))]
     pub workstations: Option<String>,
     /// Keyed by subject id: shifts, columns `from` and `until` as RFC 3339 times. Somebody on shift
     /// signs in at no unusual hour.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-reads" = "tables.*.from"))]
     pub shifts: Option<String>,
 }
 
@@ -406,11 +406,11 @@ impl Default for Points {
         Self {
             likelihood: 8,
             likelihood_most: 40,
-            new_device: 15,
-            new_network: 10,
+            new_device: 25,
+            new_network: 15,
             new_country: 20,
             unusual_hour: 8,
-            novelty_most: 45,
+            novelty_most: 60,
             impossible_travel: 50,
             velocity: 25,
             push_bombing: 40,
