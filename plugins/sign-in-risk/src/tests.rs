@@ -7,6 +7,7 @@ use super::*;
 
 mod attacks;
 mod events;
+mod host;
 mod properties;
 mod ram;
 mod settings;

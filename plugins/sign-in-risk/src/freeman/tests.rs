@@ -82,14 +82,18 @@ fn the_authors_scores_are_reproduced() {
 fn without_sign_ins_there_is_no_score() {
     let feature = Feature { levels: Vec::new(), distinct_below: 0, distinct_below_value: 0 };
     let full = Totals { own: 1, all: 1, own_of_all: 1, users: 1 };
-    assert_eq!(score(&[feature.clone()], full), Some((1.0, vec![1.0])), "no level says nothing");
+    assert_eq!(
+        score(std::slice::from_ref(&feature), full),
+        Some((1.0, vec![1.0])),
+        "no level says nothing"
+    );
     for empty in [
         Totals { own: 0, ..full },
         Totals { all: 0, ..full },
         Totals { own_of_all: 0, ..full },
         Totals { users: 0, ..full },
     ] {
-        assert!(score(&[feature.clone()], empty).is_none());
+        assert!(score(std::slice::from_ref(&feature), empty).is_none());
     }
 }
 

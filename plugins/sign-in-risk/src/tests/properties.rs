@@ -50,7 +50,7 @@ fn add(plugin: &SignInRisk, world: &Ram, sent: &Sent) {
     let from = Site {
         ip: &ip,
         asn: 64_900 + sent.address as u32 % 4,
-        agent: if sent.address % 2 == 0 { STRANGE } else { TELEPHONE },
+        agent: if sent.address.is_multiple_of(2) { STRANGE } else { TELEPHONE },
         ..ABROAD
     };
     let (kind, result) = KINDS[sent.kind];
@@ -72,6 +72,9 @@ fn delivered() -> impl Strategy<Value = (Vec<Sent>, Vec<Sent>)> {
 }
 
 proptest! {
+    // Each case sends up to a hundred events.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn late_repeated_and_disordered_events_leave_the_same_memory((once, delivered) in delivered()) {
         let plugin = plugin(json!({}));

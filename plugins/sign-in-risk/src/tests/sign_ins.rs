@@ -271,3 +271,41 @@ fn a_call_costs_a_bounded_number_of_questions() {
     send(&plugin, &world, token("00u1lee", now, WARD.ip), now);
     assert!(world.calls.get() <= 64, "{} questions", world.calls.get());
 }
+
+/// The numbers of README.md.
+#[test]
+fn the_example_of_the_readme_is_true() {
+    let (plugin, world, now) = accustomed(json!({}));
+    let morning = sign_in(&plugin, &world, "00u1lee", now, &WARD);
+    assert_eq!(morning.codes(), ["RISK_LOW"]);
+    let moscow = sign_in(&plugin, &world, "00u1lee", now + 50 * MINUTE, &ABROAD);
+    assert_eq!((moscow.codes()[0], points(&moscow)), ("RISK_HIGH", 100));
+    for (code, expected) in [
+        ("RISK_IMPOSSIBLE_TRAVEL", "50"),
+        ("RISK_NEW_DEVICE", "25"),
+        ("RISK_NEW_NETWORK", "15"),
+        ("RISK_NEW_COUNTRY", "20"),
+    ] {
+        assert_eq!(argument(&moscow, code, "points"), expected);
+    }
+    assert_eq!(argument(&moscow, "RISK_IMPOSSIBLE_TRAVEL", "kilometres"), "7223");
+    assert_eq!(argument(&moscow, "RISK_IMPOSSIBLE_TRAVEL", "speed"), "8668");
+    let android = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36";
+    let telephone = Site { agent: android, ip: "198.51.100.99", asn: 64_777, ..HOME };
+    let noon = now + 4 * HOUR;
+    let asked = sign_in(&plugin, &world, "00u1lee", noon, &telephone);
+    assert_eq!((asked.codes()[0], asked.verdict()), ("RISK_MEDIUM", Effect::StepUp));
+    assert!((40..=60).contains(&points(&asked)));
+    let factor = event(
+        "mfa",
+        "user.authentication.auth_via_mfa",
+        "SUCCESS",
+        "00u1lee",
+        noon + MINUTE,
+        &telephone,
+    );
+    send(&plugin, &world, factor, noon + MINUTE);
+    let next =
+        send(&plugin, &world, token("00u1lee", noon + 2 * MINUTE, telephone.ip), noon + 2 * MINUTE);
+    assert_eq!((next.codes()[0], next.verdict()), ("RISK_LOW", Effect::Allow));
+}

@@ -82,7 +82,7 @@ fn ward(person: u32, day: u32) -> Site<'static> {
 /// Every fifth person gets a new telephone in the sixth week.
 fn home<'a>(person: u32, day: u32, ip: &'a str) -> Site<'a> {
     let android = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36";
-    let agent = if person % 5 == 0 && day >= 35 { android } else { TELEPHONE };
+    let agent = if person.is_multiple_of(5) && day >= 35 { android } else { TELEPHONE };
     Site { ip, asn: 64_510 + person % 4, agent, ..HOME }
 }
 
