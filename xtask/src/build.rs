@@ -152,6 +152,7 @@ const PLUGINS: [(&str, &str); 6] = [
     ("portcullis-sod", "sod"),
     ("portcullis-contractor", "contractor"),
     ("portcullis-access-rules", "access-rules"),
+    ("portcullis-sign-in-risk", "sign-in-risk"),
     ("portcullis-example-hours", "hours"),
     ("portcullis-misbehaving", "misbehaving"),
     ("portcullis-remembering", "remembering"),

@@ -22,7 +22,7 @@ use crate::history::Reader;
 use crate::settings::Attacks;
 use crate::world::{Scope, World};
 
-/// When attacks were last seen, in seconds; 0 where none was.
+/// The times at which attacks were last seen, in seconds; 0 where none was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Against the person.
@@ -106,7 +106,7 @@ pub(crate) struct Failure<'a> {
     pub person: u64,
     pub has_subject: bool,
     pub is_shared_origin: bool,
-    /// When the event was received, in seconds.
+    /// The time at which the event was received, in seconds.
     pub received: u32,
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn flag(
     }
 }
 
-/// How many different failures of the person there were lately.
+/// The number of different failures of the person in the last half hour.
 pub(crate) fn failures(world: &dyn World) -> u32 {
     world.count_distinct(Scope::Subject, FAILURES, BRUTE_FORCE_WINDOW)
 }

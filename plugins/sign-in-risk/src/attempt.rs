@@ -40,7 +40,7 @@ pub(crate) enum PlatformRisk {
     High = 2,
 }
 
-/// What the tables say about where an attempt comes from.
+/// The tables' knowledge of an attempt's origin.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// The address is the hospital's own, or its VDI's or VPN's; or the device is shared. Then no
@@ -99,7 +99,7 @@ impl Attempt {
         }
     }
 
-    /// Adds what the tables know of the address, the device and the subject's shifts.
+    /// Adds the tables' knowledge of the address, the device and the subject's shifts.
     pub(crate) fn look_up(
         &mut self,
         compiled: &Compiled,
@@ -133,7 +133,7 @@ impl Attempt {
         known
     }
 
-    /// What a row of the table of networks says and the platform did not.
+    /// Adds the columns of a row of the table of networks that the platform did not send.
     fn add_network(&mut self, row: &[Attribute]) {
         let column = |name: &str| {
             row.iter().find(|column| column.name == name).map(|column| column.value.as_str())

@@ -1,4 +1,4 @@
-//! The threshold of the band "medium", from a target rate of people who are asked again.
+//! The threshold of the band "medium", from a target rate of people who are asked for a factor.
 //!
 //! The points of people with a history are counted in shared memory, each person at most once a day
 //! in each class of points. The threshold is the lowest at which no more than the target share lies
@@ -86,7 +86,7 @@ const STEP: usize = 5;
 /// The fewest person-days from which a rate is taken.
 const FEWEST: u64 = 500;
 
-/// How long a person's day counts, in seconds: 28 days.
+/// The time for which a person's day counts, in seconds: 28 days.
 const WINDOW: u32 = 28 * 86_400;
 
 #[cfg(test)]

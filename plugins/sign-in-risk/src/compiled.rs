@@ -1,4 +1,4 @@
-//! From settings to what a call needs: the time zone is looked up and the model loaded, once.
+//! The settings, prepared for calls: the time zone is looked up and the model loaded, once.
 //!
 //! Invariant: settings that compile can be used for every call. All problems are told at once, each
 //! by its path.
@@ -47,7 +47,7 @@ impl Compiled {
         (usize::from(number(local.hour())), u32::from(number(local.minute())))
     }
 
-    /// What a burst of denied pushes is.
+    /// The burst of denied pushes that counts as bombing.
     pub(crate) fn burst(&self) -> Burst {
         let attacks = &self.settings.attacks;
         Burst {
@@ -63,7 +63,7 @@ impl Compiled {
     }
 }
 
-/// What the schema says too: a plugin that runs without its schema must not overflow.
+/// Repeats the ranges of the schema: a plugin that runs without its schema must not overflow.
 fn check_ranges(settings: &Settings, problems: &mut Problems) {
     let (learning, travel, hours) = (&settings.learning, &settings.travel, &settings.hours);
     let (attacks, bands) = (&settings.attacks, &settings.bands);

@@ -1,4 +1,4 @@
-//! Events of a platform's log, in one form, and what they change in the memory.
+//! Events of a platform's log, in one form, and their changes of the memory.
 //!
 //! Invariants:
 //! - An event counts once, by its id, and by its own time: the memory after a set of events does not
@@ -26,14 +26,14 @@ pub(crate) struct Event {
     /// The platform's id, by which a repeated event is recognised.
     pub id: String,
     pub kind: Kind,
-    /// Who it is about: the platform's id, or the name that was tried; for counting only.
+    /// The person that it is about: the platform's id, or the name that was tried; for counting only.
     pub person: String,
-    /// Whether the call has a subject, so that there is memory of a person.
+    /// True if the call has a subject, so that there is memory of a person.
     pub has_subject: bool,
     pub attempt: Attempt,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A sign-in or a single sign-on succeeded.
@@ -50,7 +50,7 @@ pub(crate) enum Kind {
     Threat,
 }
 
-/// What an event led to.
+/// The result of adding an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ingested {
     /// The event was counted; the attacks that it shows.

@@ -1,4 +1,4 @@
-//! What a sign-in is recognised by: the features that the history keeps and that are compared.
+//! The features by which a sign-in is recognised: those that the history keeps and that are compared.
 //!
 //! Invariant: a feature that is not known is 0 (a place: `None`), and no known feature is 0. Features
 //! hold hashes and numbers, never the platform's text.
@@ -28,7 +28,7 @@ pub(crate) struct Features {
     pub family: u16,
     /// The hash of the platform's id of the device.
     pub device: u32,
-    /// Where the address is.
+    /// The place of the address.
     pub place: Option<Place>,
 }
 
@@ -95,7 +95,7 @@ impl Features {
         self
     }
 
-    /// Whether there is anything to compare.
+    /// Returns whether nothing is known.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -54,7 +54,7 @@ pub(crate) fn of_assessment(assessment: &Assessment, compiled: &Compiled) -> Dec
     decision
 }
 
-/// What an event shows. Events have happened: nothing is demanded.
+/// The findings of an event. Events have happened, so the findings demand nothing.
 pub(crate) fn of_attacks(attacks: &[Attack]) -> Decision {
     let mut decision = Decision::default();
     for attack in attacks {

@@ -56,7 +56,7 @@ pub(crate) struct Feature {
     pub distinct_below_value: u32,
 }
 
-/// How many sign-ins there are.
+/// The numbers of sign-ins and people.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Totals {
     /// The person's sign-ins in which `Level::own` is counted.
@@ -65,7 +65,7 @@ pub(crate) struct Totals {
     pub all: u32,
     /// The person's share of `all`: as many of them are the person's.
     pub own_of_all: u32,
-    /// How many people signed in.
+    /// The number of people who signed in.
     pub users: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What the plugin remembers of one person: the last sign-ins, the hours of all, the last denied
+//! The plugin's memory of one person: the last sign-ins, the hours of all, the last denied
 //! pushes.
 //!
 //! Invariants:
@@ -41,7 +41,7 @@ pub(crate) const MAX_BYTES: usize = 700;
 pub(crate) struct History {
     /// The earliest sign-in that was ever added, seconds since the Unix epoch; 0 where there is none.
     first_seen: u32,
-    /// How many sign-ins were ever added, up to 65,535.
+    /// The number of sign-ins that were ever added, up to 65,535.
     total: u16,
     /// Sign-ins of this second and before are forgotten; 0 where none is.
     horizon: u32,
@@ -52,7 +52,7 @@ pub(crate) struct History {
     sign_ins: BTreeSet<(u32, Features)>,
 }
 
-/// How often something has to happen within which time to be a burst, and for how long it counts.
+/// The number of denials and the time that make a burst, and the time for which it counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Burst {
     /// At least 1.
@@ -91,7 +91,7 @@ impl History {
         }
     }
 
-    /// How many sign-ins were ever added, up to 65,535.
+    /// The number of sign-ins that were ever added, up to 65,535.
     pub(crate) fn total(&self) -> u16 {
         self.total
     }
@@ -124,7 +124,7 @@ impl History {
         )
     }
 
-    /// Whether a sign-in like this was added within the last `seconds` before (or after) `at`.
+    /// Returns whether a sign-in like this was added within the last `seconds` before (or after) `at`.
     pub(crate) fn has_recent(&self, features: &Features, at: u32, seconds: u32) -> bool {
         self.sign_ins.iter().any(|(time, known)| known == features && time.abs_diff(at) <= seconds)
     }
@@ -134,13 +134,13 @@ impl History {
         self.sign_ins(burst).filter_map(|(seconds, it)| Some((seconds, it.place?))).last()
     }
 
-    /// How many pushes were denied within `seconds` before `at`, at most [`MAX_DENIALS`].
+    /// The number of pushes that were denied within `seconds` before `at`, at most [`MAX_DENIALS`].
     pub(crate) fn denials_before(&self, at: u32, seconds: u32) -> usize {
         let from = at.saturating_sub(seconds);
         self.denials.iter().filter(|time| (from..=at).contains(time)).count()
     }
 
-    /// Whether a burst of denied pushes ended so shortly before `at` that it still counts.
+    /// Returns whether a burst of denied pushes ended so shortly before `at` that it still counts.
     pub(crate) fn is_bombed(&self, at: u32, burst: Burst) -> bool {
         let counts = |end: &u32| at >= *end && at.saturating_sub(*end) <= burst.remembered_seconds;
         self.bursts(burst).iter().any(counts)

@@ -1,4 +1,4 @@
-//! How usual an hour of the day is for a person.
+//! The density of a person's sign-ins around an hour of the day.
 //!
 //! Invariant: hours are on a circle: 23:30 is near 00:30. Each hour with sign-ins has a von Mises
 //! kernel of concentration 4 (a standard deviation of about two hours) around its middle; the

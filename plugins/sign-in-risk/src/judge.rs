@@ -8,7 +8,7 @@
 //!   platform's own risk count from the first sign-in on.
 //! - A sign-in becomes part of the history if it is worth it: in the band "low" or while learning,
 //!   and not after an attack; or if a second factor confirmed it, and no burst of denied pushes came
-//!   before. What is denied, or waits for a second factor, teaches nothing.
+//!   before. A sign-in that is denied, or waits for a second factor, teaches nothing.
 
 use crate::attacks::{self, Attack, Seen};
 use crate::attempt::{Attempt, Known, PlatformRisk};
@@ -47,7 +47,7 @@ pub(crate) struct Assessment {
     pub model: Option<String>,
 }
 
-/// How risky.
+/// The risk in three steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Band {
     Low,
@@ -124,7 +124,7 @@ pub(crate) fn judge(
     assessment
 }
 
-/// What a comparison of an attempt with the person's history gives.
+/// The result of comparing an attempt with the person's history.
 struct Comparison {
     is_learning: bool,
     likelihood: Option<Likelihood>,
@@ -251,7 +251,7 @@ impl Comparison {
     }
 }
 
-/// Whether the history is too short: before the earliest of some days or some sign-ins, and after a
+/// Returns whether the history is too short: before the earliest of some days or some sign-ins, and after a
 /// long absence.
 fn is_learning(history: &History, at: u32, compiled: &Compiled) -> bool {
     let learning = &compiled.settings.learning;
@@ -264,7 +264,7 @@ fn is_learning(history: &History, at: u32, compiled: &Compiled) -> bool {
     is_short || at.saturating_sub(last) > days(learning.away_days)
 }
 
-/// By the platform's device ids, where both sides have them; else by browser, operating system and
+/// Compares the platform's device ids, where both sides have them; else by browser, operating system and
 /// kind of device.
 fn is_new_device(features: &Features, own: &[&Features]) -> bool {
     if features.device != 0 && own.iter().any(|other| other.device != 0) {
@@ -313,8 +313,8 @@ fn attack_contributions(
             Attack::Threat => Contribution::new(Signal::Threat, points.threat),
         })
         .collect();
-    // Somebody whose account is attacked from elsewhere still signs in as always; whoever got through
-    // does not look like that. A push, however, is approved on the person's own telephone.
+    // Somebody whose account is attacked from elsewhere still signs in as always, and an attacker who
+    // got through does not look like that. A push, however, is approved on the person's own telephone.
     let is_strange = comparison.is_new_device || comparison.is_new_network;
     let is_suspect = attacks.iter().any(|attack| match attack {
         Attack::PushBombing | Attack::Spraying | Attack::Stuffing => true,

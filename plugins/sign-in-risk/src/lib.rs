@@ -1,4 +1,4 @@
-//! Sign-in risk: how unusual a sign-in is for this person, what attacks it follows, and whether that
+//! Sign-in risk: how unusual a sign-in is for this person, which attacks it follows, and whether that
 //! is reason to ask for a second factor or to refuse.
 //!
 //! A sign-in is compared with the person's own history by the likelihood ratio of Freeman et al.
@@ -11,7 +11,7 @@
 //! - The memory after a set of events does not depend on their order or repetition.
 //! - Findings explain every point, and tell nothing of a person but a country and a speed.
 //!
-//! What it does not do: it does not see what no platform tells (README.md lists it), and it ends no
+//! It does not see attacks that no platform tells of (README.md lists them), and it ends no
 //! sessions.
 
 mod attacks;

@@ -30,7 +30,7 @@ pub(crate) struct Model {
     digest: String,
 }
 
-/// What a model judges, in whole numbers. A value that is not known is −1.
+/// The inputs of a model, in whole numbers. A value that is not known is −1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inputs {
     /// The likelihood's logarithm in 256ths, −4,096 to 4,096; 0 where there is none.
@@ -52,7 +52,7 @@ pub(crate) struct Inputs {
     pub hours_away: i32,
 }
 
-/// Why a table is no model.
+/// The reason why a table is no model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoadError {
     /// It does not begin like one, or has another version.

@@ -29,7 +29,7 @@ pub(crate) fn parse(call: &Call, compiled: &Compiled) -> Option<Event> {
     Some(Event { id: call.id.clone(), kind, person, has_subject, attempt })
 }
 
-/// What an event type and its outcome mean.
+/// The meaning of an event type and its outcome.
 fn kind(event_type: &str, result: &str) -> Option<Kind> {
     let is_success = result == "SUCCESS" || result == "ALLOW";
     let is_failure = result == "FAILURE" || result == "DENY";
@@ -52,7 +52,7 @@ fn kind(event_type: &str, result: &str) -> Option<Kind> {
     }
 }
 
-/// What only the event's own text has: the place, the proxy, Okta's risk, and the country where Okta
+/// Adds the parts that only the event's own text has: the place, the proxy, Okta's risk, and the country where Okta
 /// spells it out.
 fn add_payload(attempt: &mut Attempt, payload: &Value) {
     let place = payload.pointer("/client/geographicalContext/geolocation");

@@ -1,4 +1,4 @@
-//! How common a sign-in's features are among everybody: counters in shared memory.
+//! The popularity of a sign-in's features among everybody: counters in shared memory.
 //!
 //! Invariants:
 //! - Shared memory holds numbers by bucket, and no value of a person: an address, a user agent and
@@ -16,7 +16,7 @@ use crate::features::Features;
 use crate::freeman::{self, AGENT_WEIGHTS, Feature, NETWORK_WEIGHTS, Totals};
 use crate::world::{Scope, World};
 
-/// How long a sign-in counts, in seconds: 28 days, the "window" of all counters here.
+/// The time for which a sign-in counts, in seconds: 28 days, the window of all counters here.
 const WINDOW: u32 = 28 * 86_400;
 
 /// One level of a feature.
@@ -44,7 +44,7 @@ const AGENT: [Level; 4] = [
     Level { name: "class", value: |it| u32::from(it.class), buckets: 5 },
 ];
 
-/// How likely a sign-in is for everybody in comparison with the person.
+/// The likelihood of a sign-in for everybody in comparison with the person.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Likelihood {
     /// The natural logarithm of the score; above 0 is likelier for everybody.

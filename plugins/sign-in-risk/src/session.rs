@@ -1,4 +1,4 @@
-//! What a sign-in event told about a session, kept until the session's tokens are asked for.
+//! The features of a session that its events told, kept until the session's tokens are requested.
 //!
 //! Okta's token and SAML hooks have the address and the session, and no user agent, device or
 //! network; the event of the same session has them, seconds earlier or later. This is the join.

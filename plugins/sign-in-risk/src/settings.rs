@@ -1,8 +1,10 @@
 //! The settings: their shape, their defaults and the sources of these, from which
 //! `settings.schema.json` follows.
 //!
-//! Invariant: `{}` is valid, and every default is written here once. The relations between settings
-//! are checked in `compiled.rs`.
+//! Invariant: `{}` is valid, and every default is written once, in `defaults.rs`. The relations
+//! between settings are checked in `compiled.rs`.
+
+mod defaults;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,21 +15,22 @@ use serde::Deserialize;
 pub struct Settings {
     /// IANA name of the time zone in which hours of the day are counted.
     pub(crate) zone: String,
-    /// The share of people with a history who are to be asked again, in percent of person-days. The
+    /// The share of people with a history who are to be asked for a second factor, in percent of
+    /// person-days. The
     /// threshold of the band "medium" follows from it, within `bands`.
     #[schemars(range(min = 1, max = 50))]
     pub(crate) target_reauthentication_percent: u8,
-    /// Where the bands begin.
+    /// The points at which the bands begin.
     pub(crate) bands: Bands,
     /// The effect of each band.
     pub(crate) effects: Effects,
-    /// When a person's history is enough to compare with.
+    /// The history that is enough to compare with.
     pub(crate) learning: Learning,
     /// Distances and speeds.
     pub(crate) travel: Travel,
     /// Hours of the day.
     pub(crate) hours: Hours,
-    /// How much makes an attack.
+    /// The numbers that make an attack.
     pub(crate) attacks: Attacks,
     /// The points of each signal.
     pub(crate) points: Points,
@@ -57,7 +60,7 @@ pub(crate) struct AttributeName {
     pub attribute: String,
 }
 
-/// Where the platform says that a second factor was used.
+/// The attribute by which the platform says that a second factor was used.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SecondFactor {
@@ -69,7 +72,7 @@ pub(crate) struct SecondFactor {
     pub values: Vec<String>,
 }
 
-/// Where the bands begin, in points of 0 to 100.
+/// The points, of 0 to 100, at which the bands begin.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Bands {
@@ -121,7 +124,7 @@ pub(crate) enum BandEffect {
     Deny,
 }
 
-/// When a history is enough. Entra's atypical travel learns for the earliest of 14 days or 10
+/// The history that is enough. Entra's atypical travel learns for the earliest of 14 days or 10
 /// sign-ins.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -175,7 +178,7 @@ pub(crate) struct Hours {
     pub shift_margin_minutes: u16,
 }
 
-/// How much makes an attack: Elastic's rules for Okta.
+/// The numbers that make an attack: those of Elastic's rules for Okta.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Attacks {
@@ -313,124 +316,10 @@ pub(crate) struct Model {
     pub table: Option<String>,
 }
 
-/// Whether the model counts.
+/// The use of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ModelMode {
     Off,
     Points,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            zone: "UTC".to_owned(),
-            target_reauthentication_percent: 5,
-            bands: Bands::default(),
-            effects: Effects::default(),
-            learning: Learning::default(),
-            travel: Travel::default(),
-            hours: Hours::default(),
-            attacks: Attacks::default(),
-            points: Points::default(),
-            tables: Tables::default(),
-            platform_risk: None,
-            second_factor: None,
-            second_factor_minutes: 15,
-            remember_days: 180,
-            model: Model::default(),
-        }
-    }
-}
-
-impl Default for Bands {
-    fn default() -> Self {
-        Self { medium: 40, lowest_medium: 30, highest_medium: 60, high: 80 }
-    }
-}
-
-impl Default for Effects {
-    fn default() -> Self {
-        Self {
-            low: LowEffect::Allow,
-            learning: BandEffect::Allow,
-            medium: BandEffect::StepUp,
-            high: BandEffect::Deny,
-        }
-    }
-}
-
-impl Default for Learning {
-    fn default() -> Self {
-        Self { days: 14, sign_ins: 10, away_days: 90 }
-    }
-}
-
-impl Default for Travel {
-    fn default() -> Self {
-        Self {
-            impossible_km: 500,
-            impossible_kmh: 800,
-            impossible_minutes: 90,
-            velocity_kmh: 805,
-            velocity_km: 100,
-        }
-    }
-}
-
-impl Default for Hours {
-    fn default() -> Self {
-        Self { unusual_percent: 5, sign_ins: 20, shift_margin_minutes: 60 }
-    }
-}
-
-impl Default for Attacks {
-    fn default() -> Self {
-        Self {
-            denied_pushes: 5,
-            denied_pushes_minutes: 10,
-            spraying_people: 5,
-            spraying_failures: 15,
-            spraying_minutes: 5,
-            stuffing_people: 15,
-            stuffing_failures: 25,
-            brute_force_addresses: 5,
-            brute_force_failures: 10,
-            remembered_hours: 6,
-        }
-    }
-}
-
-impl Default for Points {
-    fn default() -> Self {
-        Self {
-            likelihood: 8,
-            likelihood_most: 40,
-            new_device: 25,
-            new_network: 15,
-            new_country: 20,
-            unusual_hour: 8,
-            novelty_most: 60,
-            impossible_travel: 50,
-            velocity: 25,
-            push_bombing: 40,
-            brute_force: 20,
-            locked_out: 10,
-            spraying: 30,
-            stuffing: 30,
-            threat: 20,
-            proxy: 10,
-            success_after_attack: 30,
-            attacks_most: 80,
-            platform_medium: 15,
-            platform_high: 40,
-            model_most: 20,
-        }
-    }
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Self { mode: ModelMode::Off, table: None }
-    }
 }

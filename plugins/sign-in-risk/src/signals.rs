@@ -37,7 +37,7 @@ pub(crate) enum Group {
     Alone,
 }
 
-/// What a signal contributes.
+/// A signal's part of a judgement.
 #[derive(Clone, Debug)]
 pub(crate) struct Contribution {
     pub signal: Signal,
@@ -105,7 +105,7 @@ impl Contribution {
         self
     }
 
-    /// How grave it is by itself.
+    /// Its severity by itself.
     pub(crate) fn severity(&self) -> Severity {
         match self.points {
             0..=14 => Severity::Low,

@@ -28,7 +28,7 @@ const WARD_PC: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537
 const TELEPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1";
 const STRANGE: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0";
 
-/// Where somebody signs in from.
+/// The origin of a sign-in.
 #[derive(Clone, Copy)]
 struct Site<'a> {
     ip: &'a str,

@@ -1,4 +1,4 @@
-//! How far and how fast somebody would have travelled between two sign-ins.
+//! The distance and the speed of a journey between two sign-ins.
 //!
 //! Invariant: the distance is that of the great circle on a sphere of 6,371.0088 km (IUGG mean
 //! radius), which is within 0.6 % of the ellipsoid's. Geolocation of addresses is wrong by far more.
@@ -6,7 +6,7 @@
 use crate::features::Place;
 use crate::settings::Travel;
 
-/// What a journey says.
+/// The judgement of a journey.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Journey {
     /// Nothing.

@@ -5,9 +5,9 @@
 //! a megabyte, which change what a name means from version to version; risk needs stable classes,
 //! not the marketing name of a telephone.
 //!
-//! What it does not do: it does not detect forged user agents. An attacker chooses this text.
+//! It does not detect forged user agents: an attacker chooses this text.
 
-/// What a user agent says.
+/// The parts of a user agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UserAgent<'a> {
     /// The browser's name; empty where it is not known.

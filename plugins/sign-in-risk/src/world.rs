@@ -1,4 +1,4 @@
-//! What the plugin asks of its host: memory and reference tables, as a trait.
+//! The plugin's view of its host: memory and reference tables, as a trait.
 //!
 //! Invariant: everything that a decision depends on beside the call and the settings comes through
 //! [`World`]. The functions are those of `memory` and `reference` in `wit/policy.wit`. The trait has
@@ -21,13 +21,13 @@ pub trait World {
     /// Removes the value and the counters of a key.
     fn forget(&self, scope: Scope, key: &str);
 
-    /// How many were added within the window.
+    /// The number that was added within the window.
     fn count(&self, scope: Scope, key: &str, window_seconds: u32) -> u32;
 
     /// Adds one and counts, whatever comes of the call.
     fn tally(&self, scope: Scope, key: &str, window_seconds: u32) -> u32;
 
-    /// How many different members were added within the window: exact up to 64, else within 10 %.
+    /// The number of different members that were added within the window: exact up to 64, else within 10 %.
     fn count_distinct(&self, scope: Scope, key: &str, window_seconds: u32) -> u32;
 
     /// Adds a member and counts. A member that is there already is not counted again.
@@ -37,7 +37,7 @@ pub trait World {
     fn lookup(&self, table: &str, key: &str) -> Found;
 }
 
-/// Whose memory.
+/// The owner of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// That of the call's subject, which is erased with the person's key.

@@ -118,7 +118,7 @@ fn an_address_of_many_people_is_no_source() {
 }
 
 #[test]
-fn brute_force_from_many_addresses_asks_only_strangers_more() {
+fn brute_force_from_many_addresses_asks_only_the_unusual_more() {
     let (plugin, world) = (plugin(json!({})), Ram::default());
     let now = habits(&plugin, &world, &PEOPLE);
     let mut codes = Vec::new();

@@ -1,4 +1,4 @@
-//! What events are read as: Okta's and Entra's shapes.
+//! The reading of events: Okta's and Entra's shapes.
 
 use super::*;
 use crate::entra_log;

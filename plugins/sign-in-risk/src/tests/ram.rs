@@ -8,7 +8,7 @@ use portcullis_guest::Attribute;
 
 use crate::world::{Found, Scope, World};
 
-/// Whose memory (`None`: shared) and under which key.
+/// The owner (`None`: shared) and the key.
 type Key = (Option<String>, String);
 
 /// Values with the second in which they end.
