@@ -129,6 +129,11 @@ impl History {
         self.sign_ins.iter().any(|(time, known)| known == features && time.abs_diff(at) <= seconds)
     }
 
+    /// Returns whether a kept sign-in came from this address.
+    pub(crate) fn has_address(&self, address: u32) -> bool {
+        self.sign_ins.iter().any(|(_, features)| features.address == address)
+    }
+
     /// The latest place, and when; bursts as in [`History::sign_ins`].
     pub(crate) fn last_place(&self, burst: Burst) -> Option<(u32, Place)> {
         self.sign_ins(burst).filter_map(|(seconds, it)| Some((seconds, it.place?))).last()

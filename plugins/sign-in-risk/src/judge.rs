@@ -114,7 +114,10 @@ pub(crate) fn judge(
         }
     }
     let is_worth_it = match band {
-        Band::Low => attacks.is_empty() || is_confirmed,
+        Band::Low => {
+            let is_told_apart = comparison.is_learning || !is_bare(&attempt, &history);
+            is_confirmed || (attacks.is_empty() && is_told_apart)
+        }
         Band::Medium => is_confirmed,
         Band::High => false,
     };
@@ -129,6 +132,7 @@ struct Comparison {
     is_learning: bool,
     likelihood: Option<Likelihood>,
     is_new_device: bool,
+    /// Also an address that the person did not use before, where its network is not known.
     is_new_network: bool,
     is_new_country: bool,
     /// In thousandths, where there are enough sign-ins.
@@ -171,7 +175,9 @@ impl Comparison {
                 .then(|| popularity::likelihood(features, own.iter().copied(), world))
                 .flatten(),
             is_new_device: is_place_new && is_new_device(features, &own),
-            is_new_network: is_place_new && is_new(features.asn, |it| it.asn),
+            is_new_network: is_place_new
+                && (is_new(features.asn, |it| it.asn)
+                    || (features.asn == 0 && is_new(features.address, |it| it.address))),
             is_new_country: is_place_new && is_new(country(features), country),
             hour_density: (compares && enough)
                 .then(|| hours::density_permille(history.hours(), hour, minute))
@@ -262,6 +268,13 @@ fn is_learning(history: &History, at: u32, compiled: &Compiled) -> bool {
     let is_short =
         history.total() < learning.sign_ins && at.saturating_sub(first) < days(learning.days);
     is_short || at.saturating_sub(last) > days(learning.away_days)
+}
+
+/// Returns whether nothing is known of a sign-in but an address that the person did not use before:
+/// its event has not arrived, and no table has the address. It cannot be told from an attacker's.
+fn is_bare(attempt: &Attempt, history: &History) -> bool {
+    let Features { address, asn, agent, device, .. } = attempt.features;
+    asn == 0 && agent == 0 && device == 0 && !history.has_address(address)
 }
 
 /// Compares the platform's device ids, where both sides have them; else by browser, operating system and

@@ -309,3 +309,22 @@ fn the_example_of_the_readme_is_true() {
         send(&plugin, &world, token("00u1lee", noon + 2 * MINUTE, telephone.ip), noon + 2 * MINUTE);
     assert_eq!((next.codes()[0], next.verdict()), ("RISK_LOW", Effect::Allow));
 }
+
+#[test]
+fn a_token_before_its_event_is_judged_by_its_address_and_teaches_nothing() {
+    let (plugin, world, now) = accustomed(json!({}));
+    let before = world.value("00u1lee", "history");
+    let early = send(&plugin, &world, token("00u1lee", now, ABROAD.ip), now);
+    assert!(early.codes().contains(&"RISK_NEW_NETWORK"), "{:?}", early.codes());
+    assert_eq!((early.codes()[0], world.value("00u1lee", "history")), ("RISK_LOW", before));
+    // With the event, the next token of the session is judged by everything.
+    let late = event("late", "user.session.start", "SUCCESS", "00u1lee", now, &ABROAD);
+    send(&plugin, &world, late, now + MINUTE);
+    let next = send(&plugin, &world, token("00u1lee", now + MINUTE, ABROAD.ip), now + MINUTE);
+    assert!(next.verdict() >= Effect::StepUp, "{:?}", next.codes());
+    // At a usual address, a token before its event is as usual, and it is learned.
+    let before = world.value("00u2ortega", "history");
+    let usual = send(&plugin, &world, token("00u2ortega", now, WARD.ip), now);
+    assert_eq!(usual.codes(), ["RISK_LOW"]);
+    assert_ne!(world.value("00u2ortega", "history"), before);
+}
