@@ -148,7 +148,7 @@ pub fn plugins(portcullis: &Path) -> Result<PathBuf> {
 }
 
 /// Package and name of every plugin: the library, the example that several languages share, and the tests' own.
-const PLUGINS: [(&str, &str); 6] = [
+const PLUGINS: [(&str, &str); 7] = [
     ("portcullis-sod", "sod"),
     ("portcullis-contractor", "contractor"),
     ("portcullis-access-rules", "access-rules"),
