@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use portcullis_tests::{Binding, CONFLICT, SignIn, TestDeployment, duties};
+use portcullis_tests::{Binding, CONFLICT, SignIn, TestDeployment, duties, log_event};
 use serde_json::{Value, json};
 
 const CHECK: [&str; 3] = ["check", "--config", "portcullis.toml"];
@@ -294,6 +294,33 @@ fn a_rejected_caller_leaves_a_log_line_with_hook_and_reason() {
     assert_eq!(lines[0].text("reason"), "wrong-secret");
     assert!(lines.len() < 30, "the lines are limited: {}", lines.len());
     assert!(!log.contains("wrong-secret-of-sixteen"), "the secret stays out");
+}
+
+#[test]
+fn a_body_that_cannot_be_read_leaves_a_log_line_with_hook_and_reason() {
+    let deployment = TestDeployment::build(&[Binding::new("token", "sod", duties())]);
+    let host = deployment.serve();
+    let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+    let large = vec![b' '; 2 << 20];
+    let bodies: [(&[u8], &str); 5] = [
+        (b"{\"data\": \"Zebulon", "not-json"),
+        (b"{\"data\": \"\xff\"}", "not-utf8"),
+        (b"{\"data\": 1, \"data\": \"Zebulon\"}", "duplicate-member"),
+        (deep.as_bytes(), "too-deep"),
+        (&large, "body-too-large"),
+    ];
+    for (body, reason) in bodies {
+        assert!(host.post("token", body).stops_a_token(), "{reason}");
+        host.wait_for(log_event("hook.body-rejected").field("reason", reason));
+    }
+    for _ in 0..100 {
+        host.post("token", b"Zebulon");
+    }
+    let log = host.log();
+    let lines = log.all("hook.body-rejected");
+    assert_eq!(lines[0].text("hook"), "token");
+    assert!(lines.len() < 40, "the lines are limited: {}", lines.len());
+    assert!(!log.contains("Zebulon"), "the body stays out");
 }
 
 #[test]

@@ -319,6 +319,10 @@ impl BreakGlassState {
             used_before: opened.used,
             calls: AtomicU64::new(0),
         })));
+        if known.is_none() {
+            self.save(state);
+        }
+        // After that: when this line is written, the list in the state folder has the document.
         tracing::error!(
             hook = document.hook,
             id = document.id,
@@ -326,9 +330,6 @@ impl BreakGlassState {
             event = "break-glass.open",
             "BREAK-GLASS: a document is active on this hook"
         );
-        if known.is_none() {
-            self.save(state);
-        }
         Ok(())
     }
 

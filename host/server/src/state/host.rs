@@ -179,9 +179,7 @@ impl Host {
     pub fn reject(self: &Arc<Self>, hook: &Hook, now: Millis, reason: impl Into<Reason>) {
         let reason = reason.into();
         hook.metrics.rejected(&reason);
-        if reason.cause == Cause::Unauthenticated {
-            log_rejected_caller(hook, &reason, monotonic_now());
-        }
+        log_rejected(hook, &reason, monotonic_now());
         if let Some(member) = &reason.member {
             let cause = reason.cause;
             if let Some(count) = hook.metrics.members.count(cause, member, now) {
@@ -329,16 +327,37 @@ impl Host {
     }
 }
 
-/// Logs that a caller could not be authenticated: which hook, and why. The claims of a token and the
-/// text of a secret stay out.
-fn log_rejected_caller(hook: &Hook, reason: &Reason, now: Instant) {
-    if LOG_LIMITS.allows("hook.caller-rejected", &hook.name, now) {
-        tracing::warn!(
-            event = "hook.caller-rejected",
-            hook = %hook.name,
-            reason = reason.detail.unwrap_or(reason.cause.code()),
-            "a call was rejected because its caller could not be authenticated"
-        );
+/// Logs that a caller could not be authenticated, or that a body could not be read: which hook, and
+/// why. The claims of a token, the text of a secret and the text of a body stay out. Members that
+/// are missing or wrong have a line of their own.
+fn log_rejected(hook: &Hook, reason: &Reason, now: Instant) {
+    match reason.cause {
+        Cause::Unauthenticated => {
+            if LOG_LIMITS.allows("hook.caller-rejected", &hook.name, now) {
+                tracing::warn!(
+                    event = "hook.caller-rejected",
+                    hook = %hook.name,
+                    reason = reason.detail.unwrap_or(reason.cause.code()),
+                    "a call was rejected because its caller could not be authenticated"
+                );
+            }
+        }
+        Cause::BodyTooLarge
+        | Cause::BodyIncomplete
+        | Cause::NotUtf8
+        | Cause::NotJson
+        | Cause::DuplicateMember
+        | Cause::TooDeep => {
+            if LOG_LIMITS.allows("hook.body-rejected", &hook.name, now) {
+                tracing::warn!(
+                    event = "hook.body-rejected",
+                    hook = %hook.name,
+                    reason = reason.detail.unwrap_or(reason.cause.code()),
+                    "a call was rejected because its body could not be read"
+                );
+            }
+        }
+        _ => {}
     }
 }
 
