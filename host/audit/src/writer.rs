@@ -380,7 +380,7 @@ impl Drop for Leading<'_> {
     }
 }
 
-fn sequence(queued: Queued, tenant: &Tenant) -> (Sequenced, Answer) {
+fn sequence(queued: Queued, tenant: &Tenant) -> (Sequenced, ReceiptSender) {
     let leaf = queued.body.leaf(queued.index, queued.kind, tenant, queued.time);
     (
         Sequenced { index: queued.index, hash: leaf_hash(&leaf), leaf, sealed: queued.sealed },
@@ -397,4 +397,4 @@ fn room_for(queued: &[Queued]) -> u64 {
 /// others.
 const MAX_CALLER_COMMITS: u32 = 4;
 
-type Answer = tokio::sync::oneshot::Sender<Result<Receipt, NotDurable>>;
+type ReceiptSender = tokio::sync::oneshot::Sender<Result<Receipt, NotDurable>>;

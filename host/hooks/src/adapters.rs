@@ -217,7 +217,7 @@ pub fn render_search(kind: HookKind, incoming: &HookRequest, found: &SearchPage)
 }
 
 /// The answer where there is no decision.
-pub fn refuse(kind: HookKind, refusal: &SafeAnswerInput<'_>) -> Answer {
+pub fn write_safe_answer(kind: HookKind, refusal: &SafeAnswerInput<'_>) -> Answer {
     let SafeAnswerInput { on_failure, cause, incoming, .. } = *refusal;
     if let Some(answer) = kind.adapter().refuse(refusal) {
         return answer;
@@ -243,7 +243,7 @@ pub fn stop_answer(kind: HookKind, refusal: &SafeAnswerInput<'_>) -> Option<Answ
     if *refusal.on_failure == OnFailure::Open || !kind.is_binding() {
         return None;
     }
-    let answer = refuse(kind, refusal);
+    let answer = write_safe_answer(kind, refusal);
     let told = !kind.failure_behaviour().always_stop() && !answer.body().is_empty();
     (answer.status < 300 || told).then_some(answer)
 }
@@ -256,7 +256,7 @@ pub fn safe_answer(
     incoming: Option<&HookRequest>,
 ) -> Answer {
     let settings = HookSettings::default();
-    refuse(
+    write_safe_answer(
         kind,
         &SafeAnswerInput {
             settings: &settings,

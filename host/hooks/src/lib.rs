@@ -34,8 +34,8 @@ mod support;
 
 pub use adapter::{Behaviour, DedupPolicy, FailureBehaviour, Methods, Need, Shown};
 pub use adapters::{
-    preflight, read, refuse, render_batch, render_search, render_undelivered, safe_answer,
-    side_effect, skipped, stop_answer, with_candidate, write,
+    preflight, read, render_batch, render_search, render_undelivered, safe_answer, side_effect,
+    skipped, stop_answer, with_candidate, write, write_safe_answer,
 };
 pub use answer::{Answer, RecordRef};
 pub use inputs::HELD;

@@ -53,7 +53,7 @@ pub enum Cause {
     PluginRevoked,
     /// Plugin: it was to bind, and could not be prepared from the last good release.
     PluginUnavailable,
-    /// Plugin: it failed too often and is left alone for a while.
+    /// Plugin: it failed too often and is quarantined for a while.
     PluginQuarantined,
     /// Plugin: it said what its manifest does not declare, or what is not well-formed.
     UndeclaredOutput,
@@ -61,7 +61,7 @@ pub enum Cause {
     RequiredInputMissing,
     /// Plugins: two of them want different values in one place.
     Conflict,
-    /// Host: a binding that does not bind was not asked, or not recorded: the slow lane or the log was full.
+    /// Host: a binding that does not bind was not asked, or not recorded: a lane or the log was full.
     ObserverSkipped,
     /// Plugin: what it wants would make the platform refuse the whole answer.
     UnsupportedChange,

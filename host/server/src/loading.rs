@@ -44,7 +44,7 @@ pub use error::ReleaseError;
 pub use index::FileIndex;
 pub use last_good::LastGood;
 pub use read::{FolderFacts, ReadContext};
-pub use records::{activation_record, altered_record, rejected_component_record, rejection_record};
+pub use records::{activation_record, altered_record, refusal_record, refused_component_record};
 pub use rejected_components::{
     MAX_CHECKED_BYTES, MAX_SCANNED_BYTES, RejectedComponent, RejectedComponents,
 };

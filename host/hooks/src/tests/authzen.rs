@@ -12,7 +12,7 @@ use crate::HookKind::Authzen;
 use crate::{
     AnswerParts, HookRequest, HookSettings, OnFailure, Outcome, Parsed, RenderError,
     RenderErrorKind, Request, SafeAnswerInput, SearchPage, ShortCircuit, UnparsedItem, preflight,
-    read, refuse, render_batch, render_search, write,
+    read, render_batch, render_search, write, write_safe_answer,
 };
 
 const ONE: &str = "/access/v1/evaluation";
@@ -673,7 +673,7 @@ fn errors_are_a_status_and_a_string() {
                 incoming: None,
                 reference: None,
             };
-            let answer = refuse(Authzen, &refusal);
+            let answer = write_safe_answer(Authzen, &refusal);
             assert_eq!(answer.status, status, "{cause:?} {on_failure:?}");
             assert_eq!(json(&answer), json!(format!("{}: subject.id", cause.code())));
             assert_eq!(

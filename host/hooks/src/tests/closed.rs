@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{SETTINGS, post, posted};
 use crate::{
     Answer, HookKind, HookRequest, HookSettings, Mapping, MappingSource, OnFailure, Parsed,
-    SafeAnswerInput, refuse, stop_answer,
+    SafeAnswerInput, stop_answer, write_safe_answer,
 };
 
 /// AuthZEN: `decision: true` in a 200 permits; a list in a 200 is believed.
@@ -67,7 +67,7 @@ fn closed(
             incoming,
             reference: None,
         };
-        (cause, refuse(kind, &refusal))
+        (cause, write_safe_answer(kind, &refusal))
     };
     Cause::ALL.into_iter().map(refuse).collect()
 }
@@ -112,7 +112,10 @@ fn no_closed_authzen_hook_permits() {
         incoming: None,
         reference: None,
     };
-    assert!(authzen_goes_on(&refuse(HookKind::Authzen, &open)), "the model can see a permission");
+    assert!(
+        authzen_goes_on(&write_safe_answer(HookKind::Authzen, &open)),
+        "the model can see a permission"
+    );
 }
 
 #[test]
@@ -134,7 +137,10 @@ fn no_closed_pdp_authorizes() {
         incoming: Some(&incoming),
         reference: None,
     };
-    assert!(pdp_goes_on(&refuse(HookKind::PingPdp, &open)), "the model can see a permission");
+    assert!(
+        pdp_goes_on(&write_safe_answer(HookKind::PingPdp, &open)),
+        "the model can see a permission"
+    );
 }
 
 #[test]
@@ -157,12 +163,12 @@ fn no_closed_gateway_goes_on() {
             reference: None,
         };
         assert!(
-            sideband_goes_on(&refuse(HookKind::PingSideband, &open), is_response),
+            sideband_goes_on(&write_safe_answer(HookKind::PingSideband, &open), is_response),
             "the model can see an allowance"
         );
         let blind = SafeAnswerInput { incoming: None, ..open };
         assert!(
-            !sideband_goes_on(&refuse(HookKind::PingSideband, &blind), is_response),
+            !sideband_goes_on(&write_safe_answer(HookKind::PingSideband, &blind), is_response),
             "nothing to echo"
         );
     }
@@ -201,11 +207,11 @@ fn no_closed_flow_goes_on() {
                 reference: None,
             };
             assert!(
-                generic_goes_on(&refuse(HookKind::Generic, &open)),
+                generic_goes_on(&write_safe_answer(HookKind::Generic, &open)),
                 "the model can see an allowance"
             );
             let stranger = SafeAnswerInput { cause: Cause::Unauthenticated, ..open };
-            assert_eq!(refuse(HookKind::Generic, &stranger).status, 401);
+            assert_eq!(write_safe_answer(HookKind::Generic, &stranger).status, 401);
         }
     }
 }

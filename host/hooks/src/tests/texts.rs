@@ -8,7 +8,7 @@ use super::{post, text};
 use crate::adapter::Shown;
 use crate::{
     HookKind, HookRequest, HookSettings, OnFailure, Outcome, Parsed, Reason, SafeAnswerInput,
-    SideEffect, refuse, side_effect, write,
+    SideEffect, side_effect, write, write_safe_answer,
 };
 
 /// Everything that the platform gets for a denial with two reasons.
@@ -41,7 +41,7 @@ fn denied(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
 fn undecided(kind: HookKind, incoming: &HookRequest) -> (u16, String) {
     let (settings, reference) = (HookSettings::default(), HelpDeskReference::parse(REFERENCE).ok());
     let settings = HookSettings { mapping: incoming.mapping.clone(), ..settings };
-    let answer = refuse(
+    let answer = write_safe_answer(
         kind,
         &SafeAnswerInput {
             settings: &settings,

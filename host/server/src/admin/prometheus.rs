@@ -265,12 +265,12 @@ impl Page {
         let name = "portcullis_auth_failures_total";
         self.family(name, "counter", "Calls whose caller could not be authenticated, by reason");
         for hook in hooks {
-            for unproven in AuthError::ALL {
+            for auth_error in AuthError::ALL {
                 self.hook(
                     name,
                     hook,
-                    ("reason", unproven.code()),
-                    hook.metrics.auth_failures(unproven),
+                    ("reason", auth_error.code()),
+                    hook.metrics.auth_failures(auth_error),
                 );
             }
         }

@@ -46,7 +46,7 @@ enum Credential {
     Bearer(Bearer),
 }
 
-/// A caller that proved itself. Its name stands in keys and records and holds no secret.
+/// A authenticated caller. Its name stands in keys and records and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     name: Arc<str>,
@@ -114,8 +114,8 @@ impl Authenticator {
         &self.challenge
     }
 
-    /// Reads secrets again that have changed, or all if `asked`. What is wrong changes nothing and is given back; a set that changed is
-    /// told to the log.
+    /// Reads the secrets that have changed, or all where `is_requested`. A file that cannot be used
+    /// changes nothing and is returned; a set that changed is logged.
     pub fn reload(&self, hook: &str, is_requested: bool) -> Vec<StartError> {
         let mut wrong = Vec::new();
         for way in &self.methods {

@@ -1,4 +1,4 @@
-//! Asking one binding, for a decision or for a page of a search: its view of the call, the inline slice, the slow lane, and its answer held against its manifest.
+//! Asking one binding, for a decision or for a page of a search: its view of the call, the inline slice, a lane, and its answer held against its manifest.
 //!
 //! Invariant: a plugin sees only what its manifest reads and says only what its manifest emits; anything else is its failure. A
 //! plugin holds a connection's thread for at most [`SLICE`]; one that needs longer is discarded (it is pure) and run again in its

@@ -105,7 +105,7 @@ pub struct Binding {
     pub generation: u64,
     /// Its mode's name; of a candidate, `shadow` or `canary`.
     pub mode_name: &'static str,
-    /// Whether it is asked, or left alone because it failed too often.
+    /// Whether it is asked, or quarantined because it failed too often.
     pub breaker: Arc<Breaker>,
     /// Where it runs when it is slow, or is nobody's to wait for.
     pub pool: WorkerPool,
@@ -425,7 +425,7 @@ impl Binding {
         self.revoked.load(Ordering::Acquire)
     }
 
-    /// Whether it starts in the slow lane, by record.
+    /// Whether it starts in a lane, by record.
     pub fn is_offloaded(&self) -> bool {
         self.overruns.load(Ordering::Relaxed) >= OVERRUNS_TO_OFFLOAD
     }
@@ -438,7 +438,7 @@ impl Binding {
         });
     }
 
-    /// Notes that it was quick in the slow lane: a busy moment of the machine must not send it there for good.
+    /// Notes that it was quick in a lane: a busy moment of the machine must not send it there for good.
     pub fn record_quick_run(&self) {
         let _ = self
             .overruns
@@ -482,7 +482,7 @@ fn labels(manifest: &Manifest, source: &portcullis_trust::Binding, role: &str) -
 
 /// Characters of a digest in metrics.
 const SHORT_DIGEST: usize = 12;
-/// After this many overruns a binding starts in the slow lane.
+/// After this many overruns a binding starts in a lane.
 const OVERRUNS_TO_OFFLOAD: u32 = 3;
 /// The attribute of a subject that says their language.
 pub const LANGUAGE: &str = "locale";

@@ -28,7 +28,7 @@ pub struct Listen {
     /// further one comes, the source that costs most loses one on which no caller has proved
     /// itself.
     pub max_connections: usize,
-    /// Connections of one source (/24 of IPv4, /56 of IPv6) on which no caller has proved itself.
+    /// Connections of one source (/24 of IPv4, /56 of IPv6) on which no caller was authenticated.
     /// Default: half of `max_connections`.
     pub max_connections_per_source: Option<usize>,
     /// Connections that one caller may keep open; a further one is closed after its answer.

@@ -107,7 +107,7 @@ pub fn preflight(
     }
     let (began, received) = (monotonic_now(), frontend.received_at());
     if reads {
-        return Preflight::answered(answer_probe(
+        return Preflight::answered(answer_get(
             frontend,
             active_config,
             hook,
@@ -152,9 +152,9 @@ pub fn preflight(
     let caller =
         match poll_once(hook.authenticator.check(&head.headers, session.peer(), received, until)) {
             Some(Ok(caller)) => Some(caller),
-            Some(Err(unproven)) => {
+            Some(Err(auth_error)) => {
                 drop(place);
-                return turn_away(head, unproven.into(), true);
+                return turn_away(head, auth_error.into(), true);
             }
             None => None,
         };
@@ -245,7 +245,7 @@ fn faulty(
 
 /// The answer to a `GET` or `HEAD`: a platform's first look at an endpoint needs no proof and no
 /// decision, and tells nothing.
-fn answer_probe(
+fn answer_get(
     frontend: &Frontend,
     active_config: &ActiveConfig,
     hook: &Arc<Hook>,

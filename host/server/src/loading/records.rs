@@ -62,7 +62,7 @@ fn configure_notes(generation: &Generation) -> String {
 }
 
 /// The record of a release that was refused.
-pub fn rejection_record(error: &ReleaseError) -> Entry {
+pub fn refusal_record(error: &ReleaseError) -> Entry {
     let fields = build_members(|fields| {
         fields.text("code", error.code()).text_or_null("plugin", error.plugin());
     });
@@ -72,7 +72,7 @@ pub fn rejection_record(error: &ReleaseError) -> Entry {
 
 /// The record of folders that no longer hold the active release.
 pub fn altered_record(generation: u64, error: &ReleaseError) -> Entry {
-    let Entry { fields, sealed, .. } = rejection_record(error);
+    let Entry { fields, sealed, .. } = refusal_record(error);
     Entry {
         kind: "release.altered",
         fields: build_members(|all| {
@@ -83,7 +83,7 @@ pub fn altered_record(generation: u64, error: &ReleaseError) -> Entry {
 }
 
 /// The record of a component that may not run.
-pub fn rejected_component_record(stray: &RejectedComponent) -> Entry {
+pub fn refused_component_record(stray: &RejectedComponent) -> Entry {
     let fields = build_members(|fields| {
         fields.text("code", stray.code).display("component", stray.component);
     });

@@ -1,6 +1,6 @@
 //! The limit on connections: how many there are at once, and which one is closed for another.
 //!
-//! Invariants: a connection on which a caller proved itself is never evicted, nor is one between
+//! Invariants: a connection on which a caller was authenticated is never evicted, nor is one between
 //! the head of a request and the last byte of its answer. Among the others the source that costs
 //! most loses first, and of it what is idle before what has sent bytes; a client is never judged by
 //! the age of its connection alone. A source at its own limit makes room for its newcomers by
@@ -43,7 +43,7 @@ pub struct ConnectionLimiter {
 pub struct ConnectionLimits {
     /// At once.
     pub connections: usize,
-    /// Of one source, without a caller that proved itself.
+    /// Of one source, without an authenticated caller.
     pub per_source: usize,
     /// Of one caller.
     pub per_caller: usize,
@@ -71,7 +71,7 @@ struct Counts {
 /// The state of the limiter, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Connections on which a caller proved itself.
+    /// Connections on which a caller was authenticated.
     pub authenticated: usize,
     /// All others.
     pub unauthenticated: usize,
@@ -141,7 +141,7 @@ impl ConnectionLimiter {
     }
 
     /// Returns whether a connection that was rejected may have a place soon: where every place has
-    /// a call in progress, or a caller that proved itself.
+    /// a call in progress, or an authenticated caller.
     pub fn may_wait(&self, rejected: Rejected) -> bool {
         rejected == Rejected::Full && self.lock().costliest().is_none()
     }
@@ -314,7 +314,7 @@ impl ConnectionLimits {
         (self.connections / 8).clamp(1, MAX_KEPT_IDLE).min(left / 2)
     }
 
-    /// How many connections may be kept open on which a caller proved itself: so many that others
+    /// How many connections may be kept open on which a caller was authenticated: so many that others
     /// can still prove themselves.
     fn authenticated(&self) -> usize {
         let kept = (self.connections / 8).max(self.connections.min(MAX_KEPT_IDLE) / 2);

@@ -60,10 +60,10 @@ impl HookMetrics {
     /// Something was refused that is counted and not recorded.
     pub fn rejected(&self, reason: &Reason) {
         self.cells.add(REJECTED + reason.cause as usize, 1);
-        let unproven =
-            AuthError::ALL.iter().position(|unproven| Some(unproven.code()) == reason.detail);
-        if let Some(unproven) = unproven {
-            self.cells.add(AUTH_FAILURES + unproven, 1);
+        let auth_error =
+            AuthError::ALL.iter().position(|auth_error| Some(auth_error.code()) == reason.detail);
+        if let Some(auth_error) = auth_error {
+            self.cells.add(AUTH_FAILURES + auth_error, 1);
         }
     }
 
@@ -98,8 +98,8 @@ impl HookMetrics {
     }
 
     /// How many callers were not proven for this reason.
-    pub fn auth_failures(&self, unproven: AuthError) -> u64 {
-        self.cells.sum(AUTH_FAILURES + unproven as usize)
+    pub fn auth_failures(&self, auth_error: AuthError) -> u64 {
+        self.cells.sum(AUTH_FAILURES + auth_error as usize)
     }
 
     /// How many answers were given again.
@@ -151,7 +151,7 @@ impl BindingMetrics {
         self.cells().time(BINDING_TIMES, nanos(spent));
     }
 
-    /// It ran in the slow lane.
+    /// It ran in a lane.
     pub fn offloaded(&self) {
         self.cells().add(OFFLOADED, 1);
     }
@@ -175,7 +175,7 @@ impl BindingMetrics {
         verdicts.chain(faults.map(|(place, code)| (code, self.cells().sum(EFFECTS + place))))
     }
 
-    /// How often it ran in the slow lane.
+    /// How often it ran in a lane.
     pub fn offloaded_runs(&self) -> u64 {
         self.cells().sum(OFFLOADED)
     }
@@ -347,10 +347,12 @@ mod tests {
             );
         }
         assert!(Effect::ALL.into_iter().all(|effect| metrics.decisions(effect) == 1));
-        for unproven in AuthError::ALL {
-            metrics.rejected(&unproven.into());
+        for auth_error in AuthError::ALL {
+            metrics.rejected(&auth_error.into());
         }
-        assert!(AuthError::ALL.into_iter().all(|unproven| metrics.auth_failures(unproven) == 1));
+        assert!(
+            AuthError::ALL.into_iter().all(|auth_error| metrics.auth_failures(auth_error) == 1)
+        );
         assert_eq!((metrics.duplicates(), metrics.undelivered_total()), (0, 0));
         assert_eq!(FAULTS.iter().collect::<BTreeSet<_>>().len(), FAULTS.len());
     }

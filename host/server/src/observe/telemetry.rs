@@ -63,7 +63,7 @@ pub struct Trace {
     status: u16,
     finished_after: Duration,
     delivered: bool,
-    /// Whether the caller proved itself: a stranger's wish to be traced counts for nothing.
+    /// Whether the caller was authenticated: a stranger's wish to be traced counts for nothing.
     is_authenticated: bool,
 }
 
@@ -162,7 +162,7 @@ impl Telemetry {
 }
 
 impl Trace {
-    /// The caller has proved itself.
+    /// The caller has was authenticated.
     pub fn mark_authenticated(&mut self) {
         self.is_authenticated = true;
     }

@@ -89,8 +89,8 @@ impl From<&ParseError> for Reason {
 }
 
 impl From<AuthError> for Reason {
-    fn from(unproven: AuthError) -> Self {
-        Self { cause: Cause::Unauthenticated, detail: Some(unproven.code()), member: None }
+    fn from(auth_error: AuthError) -> Self {
+        Self { cause: Cause::Unauthenticated, detail: Some(auth_error.code()), member: None }
     }
 }
 
@@ -320,11 +320,11 @@ impl Reason {
         let name = name.strip_prefix(RING_PREFIX)?;
         let (cause, detail) = name.split_once('/').unwrap_or((name, ""));
         let cause = Cause::ALL.into_iter().find(|known| known.code() == cause);
-        let unproven = AuthError::ALL.into_iter().find(|known| known.code() == detail);
-        let is_member = unproven.is_none() && !detail.is_empty() && !detail.starts_with(DIGEST);
+        let auth_error = AuthError::ALL.into_iter().find(|known| known.code() == detail);
+        let is_member = auth_error.is_none() && !detail.is_empty() && !detail.starts_with(DIGEST);
         let member = is_member.then(|| detail.to_owned().into());
         let cause = cause.unwrap_or(Cause::InternalError);
-        Some(Self { cause, detail: unproven.map(AuthError::code), member })
+        Some(Self { cause, detail: auth_error.map(AuthError::code), member })
     }
 }
 

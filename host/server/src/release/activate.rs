@@ -18,11 +18,10 @@ use portcullis_trust::{Activation, Active, TrustHistory};
 use crate::bindings::generation::Generation;
 use crate::config::{Config, ReleasePaths};
 use crate::loading::{
-    Completeness, ReleaseError, ReleaseFiles, activation_record, current_set_digest,
-    rejection_record,
+    Completeness, ReleaseError, ReleaseFiles, activation_record, current_set_digest, refusal_record,
 };
 use crate::release::last_good::{
-    copy_is_kept, keep_from_folders, keep_release, note_unenforced, prepare_last_good, recheck,
+    keep_from_folders, keep_release, note_unenforced, prepare_last_good, prune_copies, recheck,
 };
 use crate::release::prepare::{observe_documents, prepare, read_release};
 use crate::state::active::ActiveConfig;
@@ -110,7 +109,7 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
                     hint = error.hint(),
                     "the release was refused"
                 );
-                host.recorder.append(rejection_record(&error));
+                host.recorder.append(refusal_record(&error));
                 fall_back(host, &error, || true)
             }
         };
@@ -121,7 +120,7 @@ pub fn activate_at_start(host: &Host, wanted: impl Fn() -> bool) {
 }
 
 /// Activates the last good release where nothing decides, after the one in the folders was
-/// refused. Says whether that was superseded, and is to be begun again.
+/// refused. Returns whether that was superseded, so that the caller begins again.
 pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bool) -> bool {
     host.health.conditions.set_refused_release(Some(refused.code()));
     host.release.status.set_rejected(refused);
@@ -161,7 +160,13 @@ pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated>
     done
 }
 
-/// The same for the hooks that it was made for, after the record of what these come with.
+/// Records an activation and exchanges the pointer, all under the trust lock, so that no document is
+/// accepted in between. `before` is a record that must be durable first: that of the configuration
+/// whose hooks the generation was made for. `put` makes the active configuration with the generation
+/// in it.
+///
+/// # Errors
+/// [`NotActivated`]: nothing has changed but what is on record.
 pub fn record_and_swap(
     host: &Host,
     generation: Generation,
@@ -179,6 +184,7 @@ pub fn record_and_swap(
     }
     let active = active_after(host, &generation, trust_state.history());
     let of_set = TrustHistory::of(&generation.release, active);
+    // Serials only grow, and the activation's record says that they did: theirs comes first.
     trust_state.record_min_serials(&host.recorder.log, generation.set, &of_set);
     let piece =
         TrustHistory { highest: of_set.highest, active: of_set.active, ..TrustHistory::default() };
@@ -188,7 +194,7 @@ pub fn record_and_swap(
     for warning in generation.warnings(&config.hooks) {
         tracing::warn!(generation = number, event = "release.warning", "{warning}");
     }
-    // The counts of its bindings must not be lost with it.
+    // The counts of the previous generation's bindings are transferred to the same bindings of this one.
     if let Some(previous) = &host.active_config.load().generation {
         host.record_ends(&mut trust_state, previous);
         let ended = previous.transfer_metrics(&generation, &host.counts.previous_metrics.load());
@@ -205,12 +211,12 @@ pub fn record_and_swap(
     }
     host.health.conditions.set_altered_release(None);
     host.active_config.store(Arc::new(put(Arc::new(generation))));
-    // A root that waits for the clock revokes keys already.
+    // A trust root that waits until the clock is confirmed revokes keys at once.
     host.stop_revoked(&trust_state);
     host.release.status.set_active(set, trust_state.history().highest);
     host.release.status.set_previous(trust_state.history().before_active());
     drop(trust_state);
-    copy_is_kept(host, set);
+    prune_copies(host, set);
     note_unenforced(host);
     tracing::info!(generation = number, event = "release.active", "the release is active");
     Ok(())
@@ -225,8 +231,8 @@ fn active_after(host: &Host, generation: &Generation, history: &TrustHistory) ->
     let resets = history.resets();
     let before = history.active.filter(|active| active.resets == resets);
     let after = before.map_or(0, |active| active.since.0.saturating_add(1));
-    // Not now: compiling takes its time, and its end may have come meanwhile. Nor by a clock that
-    // is not confirmed: this moment is kept for good.
+    // The moment of its verification, not of the swap: it may have expired while plugins were
+    // compiled. And never later than trusted time, since the moment is remembered for good.
     let verified = generation.verified.min(host.trusted_now());
     let since = Millis(verified.0.max(after));
     let (version, set, root) = (generation.number, generation.set, generation.root);

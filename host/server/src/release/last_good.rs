@@ -79,8 +79,9 @@ pub fn keep_from_folders(host: &Host, generation: &Generation) {
     }
 }
 
-/// The release with this set is active: no other copy is needed any more.
-pub fn copy_is_kept(host: &Host, set: Digest) {
+/// Removes the copies of other releases where the host has a copy of the one with this set, which is
+/// active.
+pub fn prune_copies(host: &Host, set: Digest) {
     if host.release.last_good.holds(set) {
         host.health.conditions.set_copy_failure(None);
         if let Err(error) = host.release.last_good.prune(set) {
@@ -201,7 +202,7 @@ pub fn recheck(host: &Host, found: &ReleaseFiles, generation: &Generation) {
             host.release.status.set_active(generation.set, 0);
             if !host.release.last_good.holds(generation.set) {
                 keep_release(host, found, &release);
-                copy_is_kept(host, generation.set);
+                prune_copies(host, generation.set);
             }
             note_unenforced(host);
         }

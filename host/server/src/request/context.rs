@@ -311,7 +311,7 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// A plugin that is left alone because it failed too often, and without whose word there is no decision. Where the safe answer lets
+    /// A plugin that is quarantined because it failed too often, and without whose word there is no decision. Where the safe answer lets
     /// everything pass it is asked all the same.
     pub fn quarantined(&self) -> Option<Failure> {
         if self.hook.config.on_failure == OnFailure::Open {

@@ -56,7 +56,7 @@ pub enum ReloadError {
     Stalled,
     /// It was prepared, but not activated.
     #[error(transparent)]
-    NotInForce(#[from] NotActivated),
+    NotActivated(#[from] NotActivated),
 }
 
 impl ReloadError {
@@ -68,8 +68,8 @@ impl ReloadError {
             Self::Start(_) => "config-unusable",
             Self::Stalled => "config-stalled",
             Self::Bound { .. } => "config-hook-bound",
-            Self::NotInForce(NotActivated::Superseded) => "config-superseded",
-            Self::NotInForce(NotActivated::Record(_)) => "config-not-recorded",
+            Self::NotActivated(NotActivated::Superseded) => "config-superseded",
+            Self::NotActivated(NotActivated::Record(_)) => "config-not-recorded",
         }
     }
 
@@ -85,8 +85,8 @@ impl ReloadError {
             Self::Bound { .. } => {
                 Some("first sign a release set without these bindings".to_owned())
             }
-            Self::NotInForce(NotActivated::Superseded) => None,
-            Self::NotInForce(NotActivated::Record(_)) => {
+            Self::NotActivated(NotActivated::Superseded) => None,
+            Self::NotActivated(NotActivated::Record(_)) => {
                 Some("check the disk of audit.directory".to_owned())
             }
         }
@@ -127,7 +127,7 @@ pub fn reload(
     let read = host.files.configuration.run(POLL_LIMIT, read);
     let (hooks, config) = read.ok_or(ReloadError::Stalled)??;
     let next = generation(host, &before, &config, wanted)?;
-    let moved = rebind_hook(host, &before, &config)?;
+    let moved = rebind_admin(host, &before, &config)?;
 
     let number = match &next {
         NextGeneration::New(generation) => generation.number,
@@ -157,9 +157,9 @@ pub fn reload(
     }
     host.limits.admission.set_limit(config.listen.max_in_flight);
     if let Some(moved) = moved
-        && let Some(previous_metrics) = std::mem::replace(admin, moved)
+        && let Some(previous) = std::mem::replace(admin, moved)
     {
-        previous_metrics.stop();
+        previous.stop();
     }
     tracing::info!(
         %digest,
@@ -321,7 +321,7 @@ fn rebind(
 }
 
 /// The admin listener at its new place, or its end; nothing where it stays.
-fn rebind_hook(
+fn rebind_admin(
     host: &Arc<Host>,
     before: &ActiveConfig,
     config: &Config,

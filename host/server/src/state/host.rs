@@ -1,7 +1,8 @@
 //! The host: everything that calls share.
 //!
-//! Invariant: the generation is one pointer, exchanged whole. Locks here are held for a few instructions, never across a commit or a
-//! plugin. How a host comes up is `prepared`'s matter, what belongs to one hook is `hook`'s.
+//! Invariant: the generation is one pointer, exchanged whole. A call waits for no lock that is held
+//! across a commit or a plugin. The trust lock is held while records about trust become durable, and
+//! no call takes it. `runtime::prepared` starts a host; the state of one hook is in `hook`.
 
 mod configured;
 mod hook;
@@ -49,7 +50,8 @@ pub use trust_changes::LateTrust;
 pub struct Host {
     /// The configuration of the start. Calls and reloads use the one in [`ActiveConfig`].
     pub(crate) config: Arc<Config>,
-    /// The hooks and their generation. Only the maintenance thread exchanges them.
+    /// The hooks and their generation. The `startup` thread exchanges them until the host has
+    /// started, then only the maintenance thread.
     pub(crate) active_config: ArcSwap<ActiveConfig>,
     /// The state of each hook, by name.
     pub(crate) hook_states: Arc<HookStates>,
@@ -331,31 +333,30 @@ impl Host {
 /// why. The claims of a token, the text of a secret and the text of a body stay out. Members that
 /// are missing or wrong have a line of their own.
 fn log_rejected(hook: &Hook, reason: &Reason, now: Instant) {
+    let detail = reason.detail.unwrap_or(reason.cause.code());
     match reason.cause {
-        Cause::Unauthenticated => {
-            if LOG_LIMITS.allows("hook.caller-rejected", &hook.name, now) {
-                tracing::warn!(
-                    event = "hook.caller-rejected",
-                    hook = %hook.name,
-                    reason = reason.detail.unwrap_or(reason.cause.code()),
-                    "a call was rejected because its caller could not be authenticated"
-                );
-            }
+        Cause::Unauthenticated if LOG_LIMITS.allows("hook.caller-rejected", &hook.name, now) => {
+            tracing::warn!(
+                event = "hook.caller-rejected",
+                hook = %hook.name,
+                reason = detail,
+                "a call was rejected because its caller could not be authenticated"
+            );
         }
         Cause::BodyTooLarge
         | Cause::BodyIncomplete
         | Cause::NotUtf8
         | Cause::NotJson
         | Cause::DuplicateMember
-        | Cause::TooDeep => {
-            if LOG_LIMITS.allows("hook.body-rejected", &hook.name, now) {
-                tracing::warn!(
-                    event = "hook.body-rejected",
-                    hook = %hook.name,
-                    reason = reason.detail.unwrap_or(reason.cause.code()),
-                    "a call was rejected because its body could not be read"
-                );
-            }
+        | Cause::TooDeep
+            if LOG_LIMITS.allows("hook.body-rejected", &hook.name, now) =>
+        {
+            tracing::warn!(
+                event = "hook.body-rejected",
+                hook = %hook.name,
+                reason = detail,
+                "a call was rejected because its body could not be read"
+            );
         }
         _ => {}
     }

@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use portcullis_hooks::{
     AnswerSource, Decryptor, HookKind, HookRequest, HookSettings, Mapping, MappingSource,
-    OnFailure, Outcome, ParseContext, Parsed, Request, SafeAnswerInput, SideEffect, read, refuse,
-    safe_answer, side_effect, write,
+    OnFailure, Outcome, ParseContext, Parsed, Request, SafeAnswerInput, SideEffect, read,
+    safe_answer, side_effect, write, write_safe_answer,
 };
 use portcullis_keys::PublicKey;
 use portcullis_model::{
@@ -471,7 +471,7 @@ fn answered(
                 incoming,
                 reference: None,
             };
-            let answer = refuse(kind, &refusal);
+            let answer = write_safe_answer(kind, &refusal);
             assert!(answer.body().is_empty() || Document::parse(answer.body()).is_ok());
         }
     }

@@ -1,4 +1,4 @@
-//! The addresses from which a caller proved itself not long ago.
+//! The addresses from which a caller was authenticated not long ago.
 //!
 //! Invariant: their number is bounded, the oldest is forgotten first, and each has a bounded number
 //! of connections ahead of unknown addresses: an address proves nothing about a connection.
@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-/// Addresses from which a caller proved itself, the newest [`MAX_KNOWN`] of them, and how many
+/// Addresses from which a caller was authenticated, the newest [`MAX_KNOWN`] of them, and how many
 /// connections without a caller each has in their tier.
 #[derive(Default)]
 pub struct KnownAddresses {
@@ -20,7 +20,7 @@ impl KnownAddresses {
         self.held.get(&address).is_some_and(|held| *held < MAX_HELD_PER_KNOWN)
     }
 
-    /// A caller proved itself from there.
+    /// A caller was authenticated from there.
     pub fn insert(&mut self, address: IpAddr) {
         if self.held.contains_key(&address) {
             return;
@@ -49,7 +49,7 @@ impl KnownAddresses {
     }
 }
 
-/// Addresses from which a caller proved itself that are remembered.
+/// Addresses from which a caller was authenticated that are remembered.
 const MAX_KNOWN: usize = 4_096;
 /// Connections without a caller that one known address has ahead of unknown ones: more than a
 /// platform opens at once while all of them prove themselves, and few enough that it can hold

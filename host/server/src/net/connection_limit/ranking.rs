@@ -13,7 +13,7 @@ use crate::net::networks::Prefix;
 pub enum Tier {
     /// Nothing.
     Ordinary,
-    /// A caller proved itself from there not long ago, and there are few such connections.
+    /// A caller was authenticated from there not long ago, and there are few such connections.
     Known,
     /// The operator listed it as a platform's.
     Platform,
@@ -55,7 +55,7 @@ pub struct Rank {
     /// The phase.
     pub phase: Phase,
     /// The cost of the source: its open connections, and those that ended lately without a caller
-    /// that proved itself.
+    /// that was authenticated.
     pub cost: Reverse<u32>,
     /// The oldest of them.
     pub oldest: Member,

@@ -1,7 +1,7 @@
 //! One connection's place among all.
 //!
 //! Invariant: a place is given back exactly once, when the slot is dropped. After a caller has
-//! proved itself, a call takes no lock here.
+//! was authenticated, a call takes no lock here.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,7 +66,7 @@ impl ConnectionSlot {
         CallGuard { slot: Arc::clone(self), counted }
     }
 
-    /// A caller of a hook proved itself on this connection. Where it has more connections than one
+    /// a caller of a hook was authenticated on this connection. Where it has more connections than one
     /// caller may have, or no place would be left for others, the connection ends after its answer.
     pub fn mark_authenticated(&self, hook: &str, caller: &str) {
         // Written once, so that a busy connection's calls only read.
@@ -86,7 +86,7 @@ impl ConnectionSlot {
         }
     }
 
-    /// Returns whether a caller proved itself on this connection.
+    /// Returns whether a caller was authenticated on this connection.
     pub fn is_authenticated(&self) -> bool {
         self.authenticated.load(Ordering::Acquire)
     }

@@ -21,9 +21,9 @@ pub struct State {
     pub existing: usize,
     /// Connections that were not evicted.
     pub held: usize,
-    /// Connections on which a caller proved itself.
+    /// Connections on which a caller was authenticated.
     pub authenticated: usize,
-    /// Addresses from which a caller proved itself.
+    /// Addresses from which a caller was authenticated.
     pub known: KnownAddresses,
     next: u64,
     connections: HashMap<u64, Connection>,
@@ -65,7 +65,7 @@ enum Stage {
     Calling,
     /// It was evicted and is not closed yet.
     Evicted,
-    /// This caller proved itself on it.
+    /// This caller was authenticated on it.
     Authenticated(Arc<str>),
 }
 
@@ -74,7 +74,7 @@ enum Stage {
 struct Costs {
     /// Connections without a caller, whatever they do.
     open: usize,
-    /// Connections that ended lately without a caller that proved itself: halved every [`DECAY`].
+    /// Connections that ended lately without an authenticated caller: halved every [`DECAY`].
     failed: u32,
     idle: BTreeSet<Member>,
     started: BTreeSet<Member>,
@@ -210,7 +210,7 @@ impl State {
         }
     }
 
-    /// A caller proved itself on a connection. Returns how many connections that caller has.
+    /// A caller was authenticated on a connection. Returns how many connections that caller has.
     pub fn authenticate(&mut self, id: u64, caller: &Arc<str>) -> usize {
         self.stop_waiting(id);
         let Some(connection) = self.connections.get_mut(&id) else { return 0 };
@@ -255,7 +255,7 @@ impl State {
         self.sources.get(&source).map_or(0, |costs| costs.open)
     }
 
-    /// Connections that are not idle, or on which a caller proved itself.
+    /// Connections that are not idle, or on which a caller was authenticated.
     pub fn busy(&self) -> usize {
         self.held.saturating_sub(self.idle)
     }

@@ -204,7 +204,7 @@ impl MaintenanceLoop {
                 }
                 Some(reloaded)
             }
-            Err(ReloadError::NotInForce(NotActivated::Superseded)) => None,
+            Err(ReloadError::NotActivated(NotActivated::Superseded)) => None,
             Err(error) => {
                 if matches!(error, ReloadError::Stalled) {
                     // Looked at again when it answers.

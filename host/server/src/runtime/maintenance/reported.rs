@@ -7,9 +7,7 @@
 use portcullis_model::Millis;
 
 use super::Reported;
-use crate::loading::{
-    RejectedComponents, ReleaseError, rejected_component_record, rejection_record,
-};
+use crate::loading::{RejectedComponents, ReleaseError, refusal_record, refused_component_record};
 use crate::runtime::reload::ReloadError;
 use crate::state::host::Host;
 
@@ -45,7 +43,7 @@ pub(super) fn reject_release(host: &Host, seen: &mut Reported, error: &ReleaseEr
         "{outcome}"
     );
     if seen.reported.insert((seen.folders.release, error.to_string())) {
-        host.recorder.append(rejection_record(error));
+        host.recorder.append(refusal_record(error));
     }
 }
 
@@ -75,7 +73,7 @@ pub(super) fn report_rejected_components(
             "a plugin was refused: {}",
             stray.sentence
         );
-        host.recorder.append(rejected_component_record(&stray));
+        host.recorder.append(refused_component_record(&stray));
     }
     if host.health.conditions.set_unlisted_rejected(more) && more > 0 {
         tracing::warn!(

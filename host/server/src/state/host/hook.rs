@@ -135,7 +135,7 @@ impl Hook {
             (&self.config.settings, self.on_failure(generation, Some(cause), break_glass));
         let refusal =
             SafeAnswerInput { settings, on_failure, cause, detail, route, incoming, reference };
-        portcullis_hooks::refuse(self.config.kind, &refusal)
+        portcullis_hooks::write_safe_answer(self.config.kind, &refusal)
     }
 
     /// The safe answer to a request that is wrong as HTTP. `None` where a plain status is right.
