@@ -58,6 +58,9 @@ mod observe;
 // Trust roots, revocations, history and trusted time.
 mod trust;
 
+// Reference tables.
+mod tables;
+
 // The plugins of a release on a hook.
 mod bindings;
 

@@ -32,7 +32,7 @@ pub use history::{Activation, Active, RootMark, TimeDocuments, TrustHistory};
 pub use manifest::{Capability, Manifest, PassedSuite, SettingsSchema};
 pub use names::{ChangeName, HookPattern};
 pub use refusal::{Refusal, RefusalCode};
-pub use release::{Binding, PluginEntry, ReleaseSet};
+pub use release::{Binding, PluginEntry, ReleaseSet, TableEntry};
 pub use revoked::RevokedPlugins;
 pub use rollout::{Abort, Canary, Candidate, SignedLimits};
 pub use root::{Publisher, Role, TrustRoot};

@@ -59,7 +59,7 @@ pub enum Capability {
     Journal,
     /// The memory of the plugin. This version has no store for it.
     Memory,
-    /// Read-only tables. This version has no store for them.
+    /// Rows of reference tables.
     Reference,
     /// Answering "which ones?" (AuthZEN search).
     Search,
@@ -195,7 +195,7 @@ impl Capability {
 
     /// Whether this host has it.
     pub fn available(self) -> bool {
-        matches!(self, Self::Journal | Self::Search | Self::Waive)
+        matches!(self, Self::Journal | Self::Reference | Self::Search | Self::Waive)
     }
 }
 

@@ -47,6 +47,9 @@ pub struct ReleaseSet {
     /// Manifests that must never run again. They stop even where the rest of this set is refused.
     #[serde(default, skip_serializing_if = "RevokedPlugins::is_empty")]
     pub revoked: RevokedPlugins,
+    /// The reference tables that plugins may look up, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, TableEntry>,
     /// What is bound where, sorted.
     pub bindings: Vec<Binding>,
 }
@@ -69,6 +72,22 @@ pub struct PluginEntry {
     /// The digest of the manifest's statement (the envelope's payload): a further signature on the envelope
     /// does not change it.
     pub manifest: Digest,
+}
+
+/// A reference table that plugins of the set may look up. Its rows are not part of the set: they lie in
+/// the host's folder of tables, where they may be replaced while the set is active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableEntry {
+    /// Its format, columns, key, bounds, age and rules, as the crate `store` declares them.
+    pub declaration: serde_json::Value,
+    /// The file of its rows in the host's folder of tables.
+    pub file: String,
+    /// The only version that may be used, by the digest of the file. Where it is absent the table is
+    /// live: each version that keeps to the declaration is used. A version that waits for a
+    /// confirmation is confirmed by a set that names it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Digest>,
 }
 
 /// A plugin bound to a hook.
@@ -156,6 +175,34 @@ impl ReleaseSet {
         live.chain(candidates).filter(|(digest, _)| *digest != nothing).collect()
     }
 
+    /// Whether a declaration fits is for the crate `store`.
+    fn check_tables(&self) -> Result<(), Refusal> {
+        if self.tables.len() > MAX_TABLES {
+            return Err(malformed(format!("`tables` has more than {MAX_TABLES} members")));
+        }
+        for (name, entry) in &self.tables {
+            let plain = !entry.file.is_empty()
+                && entry.file.len() <= MAX_FILE_NAME
+                && !entry.file.starts_with('.')
+                && !entry.file.contains(['/', '\\', '\0']);
+            if !plain {
+                let file = quoted(&entry.file);
+                return Err(malformed(format!(
+                    "the file {file} of the table {} is not the plain name of a file",
+                    quoted(name)
+                )));
+            }
+            let declared = entry.declaration.get("name").and_then(serde_json::Value::as_str);
+            if declared != Some(name) {
+                return Err(malformed(format!(
+                    "the table {} is declared under another name",
+                    quoted(name)
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         if self.version == 0 || self.root_version == 0 {
             return Err(malformed("`version` or `root_version` is 0; the first is 1"));
@@ -186,6 +233,7 @@ impl ReleaseSet {
         if let Some((id, _)) = self.entries().find(|(id, _)| !is_plugin_id(id)) {
             return Err(malformed(format!("{} is not a plugin id", quoted(id))));
         }
+        self.check_tables()?;
         self.bindings.iter().try_for_each(|binding| binding.check(&self.plugins))?;
         self.check_candidates()?;
         // Mode and `fallback` do not make it another binding.
@@ -303,3 +351,9 @@ const MAX_GRACE: Millis = Millis(90 * 24 * 60 * 60 * 1_000);
 
 /// Bounds the floors of one set.
 const MAX_MIN_SERIALS: usize = 1_024;
+
+/// Most reference tables of a set.
+const MAX_TABLES: usize = 64;
+
+/// Most bytes of a table's file name: what file systems take.
+const MAX_FILE_NAME: usize = 255;

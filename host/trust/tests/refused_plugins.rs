@@ -104,7 +104,6 @@ fn the_tricks_in_manifests() {
         ("publisher-overreach", r#""okta.user-import""#, r#""authzen""#),
         ("publisher-overreach", r#"["journal"]"#, r#"["journal","search"]"#),
         ("capability-unavailable", r#"["journal"]"#, r#"["journal","memory"]"#),
-        ("capability-unavailable", r#"["journal"]"#, r#"["reference"]"#),
         ("manifest-malformed", r#""subject.id""#, r#""hr.job_code""#),
         ("manifest-malformed", r#""subject.id""#, r#""tables.hr.job_code""#),
         ("world-unsupported", "plugin@0.2.0", "plugin@0.3.0"),

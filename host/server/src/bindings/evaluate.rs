@@ -5,7 +5,7 @@
 //! binding's own lane with what is left, where it keeps nobody else waiting. While a call waits for a lane it holds no sandbox.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis_engine::{
@@ -15,6 +15,7 @@ use portcullis_hooks::HookRequest;
 use portcullis_model::{
     Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
 };
+use portcullis_store::tables::CurrentTables;
 use portcullis_trust::Capability;
 use tokio::time::timeout_at;
 
@@ -25,6 +26,8 @@ use crate::bindings::generation::Binding;
 use crate::clock::monotonic_now;
 use crate::observe::budget::Budget;
 use crate::recorder::Recorder;
+use crate::tables::Tables;
+use crate::tables::lookups::{CallTables, ReadLog};
 
 /// What one binding said, and what it cost.
 pub struct BindingResult<T = Decision> {
@@ -37,6 +40,8 @@ pub struct BindingResult<T = Decision> {
     pub waived: Vec<Finding>,
     /// Its journal.
     pub notes: Vec<String>,
+    /// What it read of reference tables.
+    pub reads: ReadLog,
     /// Time spent, all runs together, waiting included.
     pub spent: Duration,
     /// What the last run took by itself.
@@ -69,7 +74,8 @@ impl<T> BindingResult<T> {
         spent: Duration,
     ) -> Self {
         let binding = Arc::clone(binding);
-        Self { binding, outcome, waived: Vec::new(), notes, spent, last_run: spent, cohort: None }
+        let (waived, reads) = (Vec::new(), ReadLog::default());
+        Self { binding, outcome, waived, notes, reads, spent, last_run: spent, cohort: None }
     }
 }
 
@@ -111,6 +117,8 @@ pub struct EvaluationLimits<'a> {
     pub ignores_quarantine: bool,
     /// What remains of instances, to be dropped after the reply.
     pub spent_instances: &'a mut Vec<SpentInstance>,
+    /// The reference tables.
+    pub tables: &'a Tables,
 }
 
 /// Asks for a decision, within the call's budget.
@@ -120,7 +128,11 @@ pub async fn evaluate(
     incoming: &Arc<HookRequest>,
     terms: EvaluationLimits<'_>,
 ) -> BindingResult {
-    run_bounded(recorder, binding, incoming, terms, evaluate_once).await
+    let tables = current_tables(binding, terms.tables);
+    let evaluate = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
+        evaluate_once(binding, incoming, allowance, tables.as_ref())
+    };
+    run_bounded(recorder, binding, incoming, terms, evaluate).await
 }
 
 /// Asks for a page of a search, in the same way.
@@ -132,12 +144,15 @@ pub async fn search(
     limit: u32,
     after: Option<String>,
 ) -> BindingResult<SearchPage> {
+    let tables = current_tables(binding, terms.tables);
     let find = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
         let page = Page { limit, after: after.as_deref() };
-        let find = |plugin: &Plugin, view: &View<'_>| {
-            plugin.find_with(view, &page, allowance, services(binding))
-        };
-        run(binding, incoming, find, |_| Ok(()))
+        let (services, reads) = services(binding, incoming, tables.as_ref());
+        let find =
+            |plugin: &Plugin, view: &View<'_>| plugin.find_with(view, &page, allowance, services);
+        let (mut result, rest) = run(binding, incoming, find, |_| Ok(()));
+        result.reads = taken(reads);
+        (result, rest)
     };
     run_bounded(recorder, binding, incoming, terms, find).await
 }
@@ -156,7 +171,7 @@ where
         + Send
         + 'static,
 {
-    let EvaluationLimits { budget, ignores_quarantine: open, spent_instances } = terms;
+    let EvaluationLimits { budget, ignores_quarantine: open, spent_instances, .. } = terms;
     let start = monotonic_now();
     let pass = if open {
         Some(binding.breaker.acquire_ignoring_state(start))
@@ -262,11 +277,17 @@ fn quarantined() -> BindingError {
     )
 }
 
-/// One run, on this thread.
+/// The versions of tables that a call of this plugin sees; `None` for one that reads none.
+pub fn current_tables(binding: &Binding, tables: &Tables) -> Option<Arc<CurrentTables>> {
+    binding.manifest().reads.tables().next().map(|_| tables.current())
+}
+
+/// One run, on this thread. `tables` is what [`current_tables`] gives.
 pub fn evaluate_once(
     binding: &Arc<Binding>,
     incoming: &HookRequest,
     allowance: Duration,
+    tables: Option<&Arc<CurrentTables>>,
 ) -> (BindingResult, Option<SpentInstance>) {
     let manifest = binding.manifest();
     let check = |decision: &Decision| {
@@ -275,16 +296,36 @@ pub fn evaluate_once(
             BindingError::new(Cause::UndeclaredOutput, "undeclared-output", &overreach.to_string())
         })
     };
-    let evaluate = |plugin: &Plugin, view: &View<'_>| {
-        plugin.evaluate_with(view, allowance, services(binding))
-    };
-    run(binding, incoming, evaluate, check)
+    let (services, reads) = services(binding, incoming, tables);
+    let evaluate =
+        |plugin: &Plugin, view: &View<'_>| plugin.evaluate_with(view, allowance, services);
+    let (mut result, rest) = run(binding, incoming, evaluate, check);
+    result.reads = taken(reads);
+    // The release says that a call without these rows is denied, whatever the plugin makes of it.
+    if let (Some(denial), Ok(decision)) = (result.reads.denial(), &mut result.outcome) {
+        decision.findings.push(denial.finding());
+    }
+    (result, rest)
 }
 
-/// What the binding's manifest requests of the host, for one run.
-fn services(binding: &Binding) -> CallServices {
-    let journal = binding.manifest().capabilities.contains(&Capability::Journal);
-    CallServices { journal, functions: None }
+/// What the binding's manifest requests of the host, for one run, and the log of what it reads.
+fn services(
+    binding: &Binding,
+    incoming: &HookRequest,
+    tables: Option<&Arc<CurrentTables>>,
+) -> (CallServices, Option<Arc<Mutex<ReadLog>>>) {
+    let manifest = binding.manifest();
+    let journal = manifest.capabilities.contains(&Capability::Journal);
+    let Some(tables) = tables else { return (CallServices { journal, functions: None }, None) };
+    let (functions, reads) = CallTables::new(Arc::clone(tables), manifest, incoming);
+    (CallServices { journal, functions: Some(Arc::new(functions)) }, Some(reads))
+}
+
+/// What a run read. The spent instance holds the log too, so it is emptied.
+fn taken(reads: Option<Arc<Mutex<ReadLog>>>) -> ReadLog {
+    let reads = reads
+        .map(|reads| std::mem::take(&mut *reads.lock().unwrap_or_else(PoisonError::into_inner)));
+    reads.unwrap_or_default()
 }
 
 /// The plugin on its view of the call, and what it said if that passes.

@@ -278,6 +278,11 @@ impl Generation {
 }
 
 impl Bindings {
+    /// Has these attributes of subjects read as well: those by which tables know people.
+    pub fn add_attributes<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        self.attribute_filter.add(names);
+    }
+
     /// Puts a binding where it belongs.
     pub fn add(&mut self, binding: Arc<Binding>) {
         self.has_candidates |= binding.candidate.is_some();

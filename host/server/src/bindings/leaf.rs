@@ -14,6 +14,13 @@ impl BindingResult {
         if let Some(why) = self.cohort {
             leaf.texts("cohort", why.words());
         }
+        if !self.reads.versions().is_empty() {
+            leaf.object("tables", |tables| {
+                for (table, version) in self.reads.versions() {
+                    tables.text(table, version);
+                }
+            });
+        }
         match &self.outcome {
             Ok(decision) => {
                 leaf.text("verdict", decision.verdict().name());

@@ -45,6 +45,8 @@ pub struct FileWorkers {
     pub secrets: FileWorker,
     /// The folder of break-glass documents.
     pub break_glass: FileWorker,
+    /// The files of reference tables.
+    pub tables: FileWorker,
 }
 
 /// A place whose file system does not answer.
@@ -70,6 +72,7 @@ impl Default for FileWorkers {
             configuration: poll("poll-config"),
             secrets: poll("poll-secrets"),
             break_glass: poll("poll-glass"),
+            tables: FileWorker::new("read-tables", READING_HANGS_AFTER),
         }
     }
 }
@@ -94,6 +97,7 @@ impl FileWorkers {
                 self.secrets.stalled_for(),
             ),
             ("break-glass-stalled", "the break-glass folder", self.break_glass.stalled_for()),
+            ("tables-stalled", "the folder of reference tables", self.tables.stalled_for()),
         ];
         let stall = |(code, place, lasts): (_, _, Option<Duration>)| {
             lasts.map(|lasts| Stall { code, place, lasts })

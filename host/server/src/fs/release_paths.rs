@@ -22,6 +22,9 @@ pub struct ReleasePaths {
     /// `downgrade.json` beside the set; it may be missing.
     #[serde(default)]
     pub downgrade: PathBuf,
+    /// The files of reference tables, which the host never writes. Default `tables` beside the set.
+    #[serde(default)]
+    pub tables: PathBuf,
     /// The fate of the active set when its grace is over. Default `serve`.
     #[serde(default)]
     pub after_grace: AfterGrace,
@@ -34,6 +37,7 @@ impl ReleasePaths {
     /// These places, and everything else by default.
     pub fn new(set: PathBuf, plugins: PathBuf, settings: PathBuf, downgrade: PathBuf) -> Self {
         Self {
+            tables: set.with_file_name("tables"),
             set,
             plugins,
             settings,
@@ -48,7 +52,11 @@ impl ReleasePaths {
         if self.downgrade.as_os_str().is_empty() {
             self.downgrade = self.set.with_file_name("downgrade.json");
         }
-        for path in [&mut self.set, &mut self.plugins, &mut self.settings, &mut self.downgrade] {
+        if self.tables.as_os_str().is_empty() {
+            self.tables = self.set.with_file_name("tables");
+        }
+        let folders = [&mut self.plugins, &mut self.settings, &mut self.tables];
+        for path in [&mut self.set, &mut self.downgrade].into_iter().chain(folders) {
             *path = base.join(&*path);
         }
     }

@@ -95,6 +95,9 @@ pub enum ReleaseError {
         /// Why.
         why: String,
     },
+    /// The declaration of a reference table cannot be used.
+    #[error("{0}")]
+    Table(String),
     /// A binding cannot work.
     #[error("binding of `{plugin}` on hook `{hook}`: {why}")]
     Binding {
@@ -133,6 +136,7 @@ impl ReleaseError {
             Self::Engine { refused, .. } => refused.code(),
             Self::Missing { .. } => "file-missing",
             Self::SelfTest { failed, .. } => failed.code(),
+            Self::Table(_) => "table-invalid",
             Self::Binding { .. } => "binding-invalid",
             Self::Swap => "swap-configured",
             Self::ClockUnconfirmed => "clock-unconfirmed",
@@ -168,6 +172,9 @@ impl ReleaseError {
                                           again".to_owned()),
             Self::Unreadable { .. } => Some("check that the file exists and that the host may read \
                                              it".to_owned()),
+            Self::Table(_) => {
+                Some("correct the declaration of the table and sign a new release set".to_owned())
+            }
             Self::Binding { .. } => {
                 Some("correct the binding in the release source (`hook`, `fallback`) and sign a new release set".to_owned())
             }
@@ -204,6 +211,7 @@ impl ReleaseError {
             | Self::Swap
             | Self::ClockUnconfirmed
             | Self::Superseded
+            | Self::Table(_)
             | Self::ThreadSpawn { .. } => None,
             Self::Refused { plugin, .. } => plugin.as_deref(),
             Self::Engine { plugin, .. }

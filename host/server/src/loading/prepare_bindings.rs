@@ -3,11 +3,13 @@
 //! Invariant: a binding decides only if all its checks passed; a hook whose enforcing binding was
 //! left out stops.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_engine::Engine;
 use portcullis_model::{Cause, Mode};
-use portcullis_trust::VerifiedPlugin;
+use portcullis_store::tables::Declaration;
+use portcullis_trust::{Manifest, ReleaseSet, VerifiedPlugin};
 
 use super::candidate::{self, CandidateSource};
 use super::error::invalid_binding;
@@ -16,6 +18,7 @@ use super::verify::{PluginState, Plugins, VerifiedSet};
 use super::{Completeness, ReleaseError, ReleaseFiles, checks};
 use crate::bindings::generation::{Binding, Bindings, LeftOut};
 use crate::config::HookConfig;
+use crate::tables;
 use crate::trust::view::TrustView;
 
 impl ReleaseFiles {
@@ -32,6 +35,7 @@ impl ReleaseFiles {
         problems: &mut ProblemList,
     ) -> Result<(Vec<Bindings>, Vec<LeftOut>), ReleaseError> {
         let (release, demand) = (&verified.release, problems.demand);
+        let tables = declared_tables(release, problems)?;
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
         let mut left_out = Vec::new();
         for (number, source) in (1..).zip(&release.bindings) {
@@ -57,7 +61,7 @@ impl ReleaseFiles {
                     .add(invalid_binding(source, "the release set does not list this plugin"))?;
                 continue;
             };
-            let (verified, component) = match plugin {
+            let (verified_plugin, component) = match plugin {
                 PluginState::Usable(verified, component) => (verified, *component),
                 // The problems name what is wrong with it.
                 PluginState::Refused => continue,
@@ -87,9 +91,13 @@ impl ReleaseFiles {
                 ))?;
                 continue;
             }
+            if let Some(why) = unread_tables(&verified_plugin.manifest, &tables) {
+                problems.add(invalid_binding(source, why))?;
+                continue;
+            }
             self.report("preparing", number, release.bindings.len(), &source.plugin);
             let made =
-                self.prepare_binding(hook, source, verified, component, engine, release.version);
+                self.prepare_binding(hook, source, verified_plugin, component, engine, release.version);
             let mut binding = match made {
                 Ok(binding) => binding,
                 Err(error) => {
@@ -114,6 +122,9 @@ impl ReleaseFiles {
                 }
             }
             place.add(Arc::new(binding));
+            place.add_attributes(tables.values().flat_map(|table| {
+                table.matching.iter().map(|rule| rule.subject.as_str())
+            }));
         }
         Ok((bound, left_out))
     }
@@ -137,6 +148,39 @@ impl ReleaseFiles {
         let role = source.mode.name();
         Ok(Binding::new(Arc::clone(verified), hook, source, role, plugin, generation))
     }
+}
+
+/// The tables that a set declares, by name.
+fn declared_tables(
+    release: &ReleaseSet,
+    problems: &mut ProblemList,
+) -> Result<BTreeMap<String, Declaration>, ReleaseError> {
+    match tables::declarations(release) {
+        Ok(declarations) => {
+            Ok(declarations.into_iter().map(|table| (table.name.clone(), table)).collect())
+        }
+        Err(wrong) => {
+            for why in wrong {
+                problems.add(ReleaseError::Table(why))?;
+            }
+            Ok(BTreeMap::new())
+        }
+    }
+}
+
+/// The reason why a plugin cannot read what its manifest names of reference tables.
+fn unread_tables(manifest: &Manifest, tables: &BTreeMap<String, Declaration>) -> Option<String> {
+    let mut missing = manifest.reads.tables().filter_map(|(name, columns)| {
+        let Some(table) = tables.get(name) else {
+            return Some(format!("the plugin reads the table `{name}`, which the set does not declare"));
+        };
+        let unknown = columns
+            .names()
+            .iter()
+            .find(|column| table.columns.iter().all(|known| known.name != **column))?;
+        Some(format!("the plugin reads the column `{unknown}`, which the table `{name}` does not have"))
+    });
+    missing.next()
 }
 
 /// The most bindings of one hook: what a leaf has room for.

@@ -9,11 +9,13 @@
 //! changes, and the swap is one exchange of a pointer; calls in flight finish on the release that
 //! they began with. A release that is refused or superseded changes nothing.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_audit::Entry;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{Activation, Active, TrustHistory};
+use portcullis_trust::{Activation, Active, ReleaseSet, TrustHistory};
 
 use crate::bindings::generation::Generation;
 use crate::config::{Config, ReleasePaths};
@@ -175,6 +177,7 @@ pub fn record_and_swap(
     put: impl FnOnce(Arc<Generation>) -> ActiveConfig,
 ) -> Result<(), NotActivated> {
     let (number, set) = (generation.number, generation.set);
+    load_tables(host, &generation.release, &config.release.tables);
     let mut trust_state = host.trust_state();
     if !generation.trust_snapshot.is_current(&trust_state.view()) {
         return Err(NotActivated::Superseded);
@@ -216,11 +219,37 @@ pub fn record_and_swap(
     host.release.status.set_active(set, trust_state.history().highest);
     host.release.status.set_previous(trust_state.history().before_active());
     drop(trust_state);
+    if let Some(active) = &host.active_config.load().generation {
+        host.tables.keep(&active.release);
+    }
     prune_copies(host, set);
     note_unenforced(host);
     tracing::info!(generation = number, event = "release.active", "the release is active");
     Ok(())
 }
+
+/// Reads the tables of a release before its first call. Where their folder does not answer in time the
+/// release is activated all the same: calls that need a table are denied by its rule until it is read.
+fn load_tables(host: &Host, release: &ReleaseSet, folder: &Path) {
+    if release.tables.is_empty() {
+        return;
+    }
+    host.tables.add(release);
+    let (tables, recorder) = (Arc::clone(&host.tables), Arc::clone(&host.recorder));
+    let folder = folder.to_owned();
+    let read = host.files.tables.run(TABLES_LIMIT, move || tables.poll(&folder, &recorder));
+    if read.is_none() {
+        tracing::warn!(
+            event = "table.late",
+            "the reference tables of the release could not be read within {} seconds; the host goes \
+             on reading them",
+            TABLES_LIMIT.as_secs()
+        );
+    }
+}
+
+/// How long an activation waits for its tables: some ten million rows.
+const TABLES_LIMIT: Duration = Duration::from_secs(60);
 
 /// Returns the activation that is remembered of a generation. A set that starts again keeps the
 /// moment at which it was let in; a later one never has an earlier moment, whatever the clock does.

@@ -60,11 +60,12 @@ impl ComparisonJob {
         // breaker hears of it: how the live one fares in calls that bind is for those to say.
         let limit = other.plugin.time();
         let seen = as_evaluated(other, incoming);
+        let tables = evaluate::snapshot_for(other, &host.tables);
         let second = if by_candidate {
-            evaluate::evaluate_once(other, &seen, limit).0
+            evaluate::evaluate_once(other, &seen, limit, tables.as_ref()).0
         } else {
             let Some(pass) = other.breaker.try_acquire(monotonic_now()) else { return };
-            let (second, _) = evaluate::evaluate_once(other, &seen, limit);
+            let (second, _) = evaluate::evaluate_once(other, &seen, limit, tables.as_ref());
             evaluate::report_to_breaker(&host.recorder, pass, &second, true);
             second.count();
             second

@@ -308,6 +308,7 @@ impl<'a> RequestContext<'a> {
             budget: &self.budget,
             ignores_quarantine: open,
             spent_instances: &mut self.post_response.spent_instances,
+            tables: &self.host.tables,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::break_glass::ActiveOverride;
 use crate::observe::budget::Stage;
 use crate::request::context::RequestContext;
 use crate::state::host::Hook;
+use crate::tables::lookups::text_for;
 
 /// Why there is no decision, and whose fault it is.
 #[derive(Clone, Debug)]
@@ -261,7 +262,12 @@ fn combine_results<'a>(
             true => (&[][..], None),
             false => (finding.arguments.as_slice(), finding.field.as_deref()),
         };
-        let (tag, text) = manifest.messages.fill(&finding.code, &language, arguments)?;
+        let of_plugin = manifest.messages.fill(&finding.code, &language, arguments);
+        // What a table's rule denies is in no manifest.
+        let (tag, text) = of_plugin.or_else(|| {
+            let (tag, text) = text_for(&finding.code, &language)?;
+            Some((tag, text.to_owned()))
+        })?;
         Some((tag, Reason { code: &finding.code, text, field }))
     };
     // Of what stops nobody, one text is enough.

@@ -268,8 +268,9 @@ fn run_observer(
     incoming: &Arc<HookRequest>,
     of: Option<u64>,
 ) {
+    let (limit, tables) = (binding.plugin.time(), evaluate::snapshot_for(binding, &host.tables));
     let (result, spent_instance) =
-        evaluate::evaluate_once(binding, incoming, binding.plugin.time());
+        evaluate::evaluate_once(binding, incoming, limit, tables.as_ref());
     drop(spent_instance);
     evaluate::report_to_breaker(&host.recorder, pass, &result, true);
     result.count();

@@ -168,6 +168,7 @@ impl MaintenanceLoop {
             if let Some(is_requested) = self.poll_due() {
                 self.reload_secrets(is_requested);
                 self.reconcile(is_requested);
+                self.poll_tables();
                 self.is_poll_requested |= std::mem::take(&mut self.is_repeat_requested);
             }
             self.tick();
@@ -232,6 +233,15 @@ impl MaintenanceLoop {
         // Where it hangs, what is active goes on, and `/ready` warns.
         let _ =
             self.host.files.secrets.run(POLL_LIMIT, move || reload_secrets(&host, is_requested));
+    }
+
+    /// Begins to read the tables that changed, and does not wait for that.
+    fn poll_tables(&self) {
+        let host = &self.host;
+        let folder = host.active_config.load().config.release.tables.clone();
+        let (tables, recorder) = (Arc::clone(&host.tables), Arc::clone(&host.recorder));
+        let poll = move || tables.poll(&folder, &recorder);
+        drop(host.files.tables.start(Duration::ZERO, poll));
     }
 
     /// Begins a scan for components that may not run where one is due, and reports what one found.

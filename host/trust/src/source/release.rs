@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_model::{Millis, Mode};
+use portcullis_model::{Digest, Millis, Mode};
 use serde::Deserialize;
 
 use super::rollout::CandidateSource;
 use super::{Validity, malformed, payload};
 use crate::names::quoted;
 use crate::refusal::Refusal;
-use crate::release::{Binding, PluginEntry, ReleaseSet};
+use crate::release::{Binding, PluginEntry, ReleaseSet, TableEntry};
 use crate::revoked::RevokedPlugins;
 use crate::rollout::SignedLimits;
 use crate::root::TrustRoot;
@@ -38,8 +38,22 @@ pub struct ReleaseSource {
     min_serial: BTreeMap<String, u64>,
     #[serde(default)]
     revoked: RevokedPlugins,
+    #[serde(default, rename = "table")]
+    tables: Vec<TableSource>,
     #[serde(default, rename = "binding")]
     bindings: Vec<BindingSource>,
+}
+
+/// `[[table]]`: a reference table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TableSource {
+    /// The file of its declaration, TOML.
+    declaration: String,
+    /// The file of its rows, in the host's folder of tables.
+    file: String,
+    /// The digest of the only version that may be used, or of the one that is confirmed.
+    version: Option<Digest>,
 }
 
 /// `[[binding]]`: a plugin on a hook.
@@ -72,7 +86,9 @@ impl ReleaseSource {
             .bindings
             .iter()
             .filter_map(|binding| binding.candidate.as_ref()?.settings.as_deref());
-        self.plugins.iter().chain(&self.candidates).map(String::as_str).chain(settings).chain(tried)
+        let tables = self.tables.iter().map(|table| table.declaration.as_str());
+        let plugins = self.plugins.iter().chain(&self.candidates).map(String::as_str);
+        plugins.chain(settings).chain(tried).chain(tables)
     }
 
     /// The payload to sign, as [`ReleaseSet::PAYLOAD_TYPE`]: what the source says, with the bytes of the
@@ -132,6 +148,16 @@ impl ReleaseSource {
             });
         }
         bindings.sort();
+        let mut tables = BTreeMap::new();
+        for source in &self.tables {
+            let path = &source.declaration;
+            let (name, entry) = source.to_entry(file(path)?).map_err(|why| {
+                malformed(format!("{}, the declaration of a table: {why}", quoted(path)))
+            })?;
+            if tables.insert(name.clone(), entry).is_some() {
+                return Err(malformed(format!("the table {} is declared twice", quoted(&name))));
+            }
+        }
         let bytes = payload(&ReleaseSet {
             version: self.version,
             issued,
@@ -142,6 +168,7 @@ impl ReleaseSource {
             candidates,
             min_serial: self.min_serial.clone(),
             revoked: self.revoked.clone(),
+            tables,
             bindings,
         })?;
         let set = ReleaseSet::parse(&bytes)?;
@@ -149,6 +176,17 @@ impl ReleaseSource {
         set.unrevoked(&root.revoked)?;
         set.unrevoked(&set.revoked)?;
         Ok(bytes)
+    }
+}
+
+impl TableSource {
+    /// The entry of the set, and its name. Whether the declaration is one is for who loads tables.
+    fn to_entry(&self, declaration: &[u8]) -> Result<(String, TableEntry), String> {
+        let text = std::str::from_utf8(declaration).map_err(|_| "it is not UTF-8".to_owned())?;
+        let declaration: serde_json::Value = strict_json::toml(text)?;
+        let name = declaration.get("name").and_then(serde_json::Value::as_str);
+        let name = name.ok_or("it has no `name`")?.to_owned();
+        Ok((name, TableEntry { declaration, file: self.file.clone(), version: self.version }))
     }
 }
 

@@ -359,6 +359,7 @@ impl Configured {
                 maintenance_beat: Heartbeat::default(),
                 break_glass_beat: Heartbeat::default(),
             },
+            tables: Arc::default(),
             files: FileWorkers::default(),
             telemetry,
             engine,

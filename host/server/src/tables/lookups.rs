@@ -1,0 +1,300 @@
+//! The look-ups of one run of one call: what a plugin is told, and what the record keeps of it.
+//!
+//! Invariant: a run sees one version of every table, the columns that its manifest reads and no others,
+//! and at most [`MAX_READ_BYTES`]. Everything that it was told is in the [`ReadLog`], so that the run
+//! can be repeated from the record alone. Where a table's rule denies the call, the plugin is told
+//! that there are no rows, and the log says which table denies; the caller adds the finding.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use portcullis_engine::{
+    Count, DataLimit, HostFunctionError, HostFunctions, Scope, SubjectMatch, TableRows,
+};
+use portcullis_hooks::HookRequest;
+use portcullis_model::json::ObjectWriter;
+use portcullis_model::{Attribute, Call, Effect, Finding, Severity, TableColumns, Text};
+use portcullis_store::tables::{Found, Rows, Snapshot, Subject, WithoutRows};
+use portcullis_trust::Manifest;
+
+use super::timestamp;
+
+/// The host functions of one run.
+pub struct CallTables {
+    snapshot: Arc<Snapshot>,
+    columns: Vec<(String, TableColumns)>,
+    subject: CallSubject,
+    now: Timestamp,
+    log: Arc<Mutex<ReadLog>>,
+}
+
+/// What one run read.
+#[derive(Default)]
+pub struct ReadLog {
+    /// The versions that it saw, by table.
+    versions: Vec<(String, String)>,
+    /// Each look-up and its answer.
+    reads: Vec<Read>,
+    bytes: usize,
+    /// The first table whose rule denies the call.
+    denied: Option<Denial>,
+}
+
+/// A table whose rule denies the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The table.
+    pub table: String,
+    /// Why there are no rows.
+    pub why: WithoutRows,
+}
+
+struct Read {
+    table: String,
+    /// The key; absent where the rows of the subject were asked for.
+    key: Option<String>,
+    stale: bool,
+    rows: Vec<Vec<Attribute>>,
+}
+
+/// The fields of a call's subject by which tables know people.
+struct CallSubject {
+    id: Option<Text>,
+    attributes: Vec<Attribute>,
+}
+
+impl CallTables {
+    /// The host functions for a plugin that reads tables, and the log of what it reads.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        manifest: &Manifest,
+        incoming: &HookRequest,
+    ) -> (Self, Arc<Mutex<ReadLog>>) {
+        let log = Arc::new(Mutex::new(ReadLog::default()));
+        let reads = manifest.reads.tables();
+        let tables = Self {
+            snapshot,
+            columns: reads.map(|(name, columns)| (name.to_owned(), columns.clone())).collect(),
+            subject: CallSubject::of(&incoming.call),
+            now: timestamp(incoming.call.received),
+            log: Arc::clone(&log),
+        };
+        (tables, log)
+    }
+
+    fn answer(
+        &self,
+        table: &str,
+        key: Option<&str>,
+        found: impl FnOnce(&Snapshot) -> Found<'_>,
+    ) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
+        let columns = self.columns.iter().find(|(name, _)| name == table);
+        let (_, columns) = columns.ok_or(HostFunctionError::UnknownTable)?;
+        let (matched, rows, stale, denied) = match found(&self.snapshot) {
+            Found::Rows { rows, stale } => {
+                let matched =
+                    if rows.is_several() { SubjectMatch::Several } else { SubjectMatch::One };
+                (matched, cells(rows, columns), stale, None)
+            }
+            Found::Absent(why) => (without(why), Vec::new(), false, None),
+            Found::Deny(why) => (without(why), Vec::new(), false, Some(why)),
+        };
+        let version = self.snapshot.table(table).map(|it| it.version().to_string());
+        let version = version.unwrap_or_default();
+        let mut log = self.log();
+        let read = rows.iter().flatten().map(|cell| cell.name.len() + cell.value.len());
+        log.bytes += read.sum::<usize>() + table.len() + key.map_or(0, str::len);
+        if log.bytes > MAX_READ_BYTES || log.reads.len() >= MAX_READS {
+            return Err(HostFunctionError::Limit(DataLimit::Read));
+        }
+        if !log.versions.iter().any(|(name, _)| name == table) {
+            log.versions.push((table.to_owned(), version.clone()));
+        }
+        if let Some(why) = denied {
+            log.denied.get_or_insert_with(|| Denial { table: table.to_owned(), why });
+        }
+        let (table, key) = (table.to_owned(), key.map(str::to_owned));
+        log.reads.push(Read { table, key, stale, rows: rows.clone() });
+        Ok((matched, TableRows { rows, version, stale }))
+    }
+
+    fn log(&self) -> MutexGuard<'_, ReadLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostFunctions for CallTables {
+    fn lookup(&self, table: &str, key: &str) -> Result<TableRows, HostFunctionError> {
+        // Several values stand in a JSON array.
+        let columns = self.snapshot.table(table).map(|it| it.declaration().key.columns.len());
+        let several: Vec<String> = match columns {
+            Some(2..) => serde_json::from_str(key).unwrap_or_default(),
+            _ => vec![key.to_owned()],
+        };
+        let values: Vec<_> = several.iter().map(String::as_str).collect();
+        let found = self.answer(table, Some(key), |tables| tables.find(table, &values, self.now));
+        found.map(|(_, rows)| rows)
+    }
+
+    fn lookup_subject(&self, table: &str) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
+        self.answer(table, None, |snapshot| snapshot.find_subject(table, &self.subject, self.now))
+    }
+
+    fn recall(&self, _: Scope, _: &str) -> Result<Option<Vec<u8>>, HostFunctionError> {
+        Err(NO_MEMORY)
+    }
+
+    fn remember(&self, _: Scope, _: &str, _: Vec<u8>, _: u32) -> Result<(), HostFunctionError> {
+        Err(NO_MEMORY)
+    }
+
+    fn forget(&self, _: Scope, _: &str) -> Result<(), HostFunctionError> {
+        Err(NO_MEMORY)
+    }
+
+    fn count(&self, _: Scope, _: &str, _: u32, _: Count<'_>) -> Result<u32, HostFunctionError> {
+        Err(NO_MEMORY)
+    }
+}
+
+impl ReadLog {
+    /// The first table whose rule denies the call.
+    pub fn denial(&self) -> Option<&Denial> {
+        self.denied.as_ref()
+    }
+
+    /// The versions that were seen: tables and digests.
+    pub fn versions(&self) -> &[(String, String)] {
+        &self.versions
+    }
+
+    /// Writes every look-up and its answer, for the sealed part.
+    pub fn write_sealed(&self, sealed: &mut ObjectWriter<'_>) {
+        if self.reads.is_empty() {
+            return;
+        }
+        sealed.array("reads", |list| {
+            for read in &self.reads {
+                list.object(|object| {
+                    object.text("table", &read.table).text_or_null("key", read.key.as_deref());
+                    object.boolean("stale", read.stale).array("rows", |rows| {
+                        for row in &read.rows {
+                            rows.object(|columns| {
+                                for cell in row {
+                                    columns.json(&cell.name, &cell.value);
+                                }
+                            });
+                        }
+                    });
+                });
+            }
+        });
+    }
+}
+
+impl Denial {
+    /// The finding that denies.
+    pub fn finding(&self) -> Finding {
+        let table = Attribute { name: "table".into(), value: quoted(&self.table).into() };
+        Finding {
+            code: self.code().to_owned(),
+            effect: Effect::Deny,
+            severity: Severity::High,
+            arguments: vec![table],
+            field: None,
+        }
+    }
+
+    /// The stable code of the finding that denies.
+    pub fn code(&self) -> &'static str {
+        match self.why {
+            WithoutRows::NoMatch => "TABLE_NO_MATCH",
+            WithoutRows::SeveralMatches => "TABLE_SEVERAL_MATCHES",
+            WithoutRows::Stale => "TABLE_STALE",
+            WithoutRows::NotLoaded => "TABLE_NOT_LOADED",
+        }
+    }
+}
+
+impl CallSubject {
+    fn of(call: &Call) -> Self {
+        let subject = call.subject.as_ref();
+        Self {
+            id: subject.and_then(|subject| subject.id.clone()),
+            attributes: subject.map(|subject| subject.attributes.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Subject for CallSubject {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        if name == "id" {
+            return self.id.as_deref().map(Cow::Borrowed);
+        }
+        let attribute = self.attributes.iter().find(|attribute| attribute.name == *name)?;
+        let value: String = serde_json::from_str(&attribute.value).ok()?;
+        Some(Cow::Owned(value))
+    }
+}
+
+/// The cells of the columns that are read, as JSON.
+fn cells(rows: Rows<'_>, columns: &TableColumns) -> Vec<Vec<Attribute>> {
+    rows.map(|row| {
+        let cells = row.cells().filter(|(name, _)| columns.covers(name));
+        let cells = cells.filter_map(|(name, value)| {
+            Some(Attribute { name: name.into(), value: value?.to_json().into() })
+        });
+        cells.collect()
+    })
+    .collect()
+}
+
+/// Text as JSON.
+fn quoted(text: &str) -> String {
+    let mut json = String::new();
+    portcullis_model::json::quote(&mut json, text);
+    json
+}
+
+/// The texts that people get where a table's rule denies a call, by code and language.
+pub fn text_for(code: &str, language: &str) -> Option<(&'static str, &'static str)> {
+    let german = language.split('-').next().is_some_and(|tag| tag.eq_ignore_ascii_case("de"));
+    let (english, german_text) = match code {
+        "TABLE_NO_MATCH" => (
+            "You cannot do this now, because the hospital's records have no entry for you. Please ask \
+             the help desk.",
+            "Das ist derzeit nicht möglich, weil in den Unterlagen des Hauses kein Eintrag für Sie \
+             steht. Bitte wenden Sie sich an den Helpdesk.",
+        ),
+        "TABLE_SEVERAL_MATCHES" => (
+            "You cannot do this now, because the hospital's records have more than one entry for \
+             you. Please ask the help desk.",
+            "Das ist derzeit nicht möglich, weil in den Unterlagen des Hauses mehrere Einträge für \
+             Sie stehen. Bitte wenden Sie sich an den Helpdesk.",
+        ),
+        "TABLE_STALE" | "TABLE_NOT_LOADED" => (
+            "You cannot do this now, because the hospital's records that decide about it are out of \
+             date. Please ask the help desk.",
+            "Das ist derzeit nicht möglich, weil die Unterlagen des Hauses, die darüber entscheiden, \
+             veraltet sind. Bitte wenden Sie sich an den Helpdesk.",
+        ),
+        _ => return None,
+    };
+    Some(if german { ("de", german_text) } else { ("en", english) })
+}
+
+fn without(why: WithoutRows) -> SubjectMatch {
+    match why {
+        WithoutRows::SeveralMatches => SubjectMatch::Several,
+        WithoutRows::NoMatch | WithoutRows::Stale | WithoutRows::NotLoaded => SubjectMatch::None,
+    }
+}
+
+const NO_MEMORY: HostFunctionError = HostFunctionError::Undeclared("memory");
+
+/// Most bytes that one run reads of tables: names and values of cells, keys and names of tables.
+const MAX_READ_BYTES: usize = 64 << 10;
+
+/// Most look-ups of one run.
+const MAX_READS: usize = 256;

@@ -1,0 +1,105 @@
+//! Why the file of a reference table, or its declaration, cannot be used.
+//!
+//! Invariant: a text names the place and the rule, never the content of a cell.
+
+use portcullis_model::Digest;
+use portcullis_store::tables::Declaration;
+use portcullis_trust::{ReleaseSet, TableEntry};
+use thiserror::Error;
+
+/// The file of a table cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TableProblem {
+    /// It is not there, or no regular file of the size that the declaration allows.
+    #[error("the file cannot be read: {0}")]
+    Unreadable(String),
+    /// Its rows do not keep to the declaration.
+    #[error("{0}")]
+    Rows(String),
+    /// It is another version than the one that the release set names.
+    #[error("the file is the version {version}, but the release set allows another one only")]
+    NotPinned {
+        /// The version of the file.
+        version: Digest,
+    },
+    /// It would change too many rows.
+    #[error("the version {version} waits for a confirmation, because it would change too many rows")]
+    Held {
+        /// The version of the file.
+        version: Digest,
+    },
+    /// Its record is not durable.
+    #[error("the record of the version is not durable: {0}")]
+    NotRecorded(String),
+}
+
+/// The declarations of a set.
+///
+/// # Errors
+/// Every problem of every declaration, a sentence each.
+pub fn declarations(release: &ReleaseSet) -> Result<Vec<Declaration>, Vec<String>> {
+    let (mut declarations, mut problems) = (Vec::new(), Vec::new());
+    for (name, entry) in &release.tables {
+        match declaration(entry) {
+            Ok(declaration) => declarations.push(declaration),
+            Err(why) => {
+                problems.extend(why.into_iter().map(|why| format!("the table `{name}`: {why}")));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(declarations) } else { Err(problems) }
+}
+
+/// The declaration of one table.
+///
+/// # Errors
+/// All its problems.
+pub fn declaration(entry: &TableEntry) -> Result<Declaration, Vec<String>> {
+    let declaration = serde_json::from_value::<Declaration>(entry.declaration.clone())
+        .map_err(|error| vec![portcullis_model::humanize(&error.to_string())])?;
+    declaration.check().map_err(|error| {
+        error.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    })?;
+    Ok(declaration)
+}
+
+impl TableProblem {
+    /// The stable code in records, logs and `/ready`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "table-unreadable",
+            Self::Rows(_) => "table-rows",
+            Self::NotPinned { .. } => "table-version",
+            Self::Held { .. } => "table-held",
+            Self::NotRecorded(_) => "table-not-recorded",
+        }
+    }
+
+    /// Returns the hint: what to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => {
+                "put the export into the folder of tables under the name that the release set gives it"
+            }
+            Self::Rows(_) => "correct the named rows at their source and export the table again",
+            Self::NotPinned { .. } => {
+                "put the file back that the release set names, or publish a set that names this one"
+            }
+            Self::Held { .. } => {
+                "check the export; if it is right, publish a release set that names its digest as \
+                 `version` of the table"
+            }
+            Self::NotRecorded(_) => "check the audit log's disk; the host tries again",
+        }
+    }
+
+    /// Whether it has a record and a log line of its own.
+    pub(super) fn is_recorded(&self) -> bool {
+        matches!(self, Self::Held { .. })
+    }
+
+    /// Whether the same file may be used later.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::NotRecorded(_))
+    }
+}
