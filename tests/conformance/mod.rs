@@ -44,6 +44,7 @@ mod search;
 mod sideband;
 mod suites;
 mod swap;
+mod tables;
 mod telemetry;
 mod telephony;
 mod tls;

@@ -15,6 +15,8 @@ use crate::{Host, binary, checkout, component};
 pub struct TestDeployment {
     directory: TempDir,
     generation: u64,
+    /// `[[table]]` sections of the release source.
+    tables: String,
 }
 
 /// A binding of the release.
@@ -146,7 +148,11 @@ impl Candidate {
 impl TestDeployment {
     /// Builds a deployment whose release has these bindings.
     pub fn build(bindings: &[Binding]) -> Self {
-        let mut deployment = Self { directory: TempDir::new().unwrap(), generation: 0 };
+        let mut deployment = Self {
+            directory: TempDir::new().unwrap(),
+            generation: 0,
+            tables: String::new(),
+        };
         for folder in ["keys", "secrets", "release/plugins", "release/settings"] {
             fs::create_dir_all(deployment.path(folder)).unwrap();
         }
@@ -198,6 +204,13 @@ impl TestDeployment {
     /// Writes a file of the deployment.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Puts a file in the place of another one, as a whole.
+    pub fn replace(&self, name: &str, text: impl AsRef<[u8]>) {
+        let new = self.path("replacement");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path(name)).unwrap();
     }
 
     /// Writes a file that only its owner may read.
@@ -371,6 +384,22 @@ impl TestDeployment {
         self.publish(bindings, &plugins);
     }
 
+    /// Declares a reference table for the releases from here on, with a file in the folder of tables;
+    /// with `version`, of that version alone.
+    pub fn declare_table(&mut self, declaration: &str, file: &str, version: Option<&str>) {
+        let path = format!("release/{file}.toml");
+        self.write(&path, declaration);
+        let version = version.map(|it| format!("version = \"{it}\"\n")).unwrap_or_default();
+        self.tables.push_str(&format!(
+            "[[table]]\ndeclaration = \"{path}\"\nfile = \"{file}\"\n{version}"
+        ));
+    }
+
+    /// Declares no table for the releases from here on.
+    pub fn forget_tables(&mut self) {
+        self.tables.clear();
+    }
+
     fn publish(&mut self, bindings: &[Binding], plugins: &[String]) {
         self.generation += 1;
         let files: Vec<_> = plugins
@@ -416,6 +445,7 @@ impl TestDeployment {
             }
             source.push_str(&format!("{terms}\n"));
         }
+        source.push_str(&self.tables);
         self.write("release.toml", source);
         let roots = self.roots();
         let mut sign =

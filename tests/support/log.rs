@@ -112,6 +112,11 @@ impl LogLine {
         self.fields[name].as_str().unwrap_or_default()
     }
 
+    /// A field that is a number; 0 where it is none.
+    pub fn number(&self, name: &str) -> u64 {
+        self.fields[name].as_u64().unwrap_or_default()
+    }
+
     /// Reads a line of either format; of a line of text only the event.
     fn read(line: &str) -> Self {
         if let Ok(line) = serde_json::from_str::<Value>(line) {

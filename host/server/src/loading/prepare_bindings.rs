@@ -96,8 +96,14 @@ impl ReleaseFiles {
                 continue;
             }
             self.report("preparing", number, release.bindings.len(), &source.plugin);
-            let made =
-                self.prepare_binding(hook, source, verified_plugin, component, engine, release.version);
+            let made = self.prepare_binding(
+                hook,
+                source,
+                verified_plugin,
+                component,
+                engine,
+                release.version,
+            );
             let mut binding = match made {
                 Ok(binding) => binding,
                 Err(error) => {
@@ -122,9 +128,11 @@ impl ReleaseFiles {
                 }
             }
             place.add(Arc::new(binding));
-            place.add_attributes(tables.values().flat_map(|table| {
-                table.matching.iter().map(|rule| rule.subject.as_str())
-            }));
+            place.add_attributes(
+                tables
+                    .values()
+                    .flat_map(|table| table.matching.iter().map(|rule| rule.subject.as_str())),
+            );
         }
         Ok((bound, left_out))
     }
@@ -172,13 +180,17 @@ fn declared_tables(
 fn unread_tables(manifest: &Manifest, tables: &BTreeMap<String, Declaration>) -> Option<String> {
     let mut missing = manifest.reads.tables().filter_map(|(name, columns)| {
         let Some(table) = tables.get(name) else {
-            return Some(format!("the plugin reads the table `{name}`, which the set does not declare"));
+            return Some(format!(
+                "the plugin reads the table `{name}`, which the set does not declare"
+            ));
         };
         let unknown = columns
             .names()
             .iter()
             .find(|column| table.columns.iter().all(|known| known.name != **column))?;
-        Some(format!("the plugin reads the column `{unknown}`, which the table `{name}` does not have"))
+        Some(format!(
+            "the plugin reads the column `{unknown}`, which the table `{name}` does not have"
+        ))
     });
     missing.next()
 }

@@ -14,7 +14,7 @@ use portcullis_engine::{
 };
 use portcullis_hooks::HookRequest;
 use portcullis_model::json::ObjectWriter;
-use portcullis_model::{Attribute, Call, Effect, Finding, Severity, TableColumns, Text};
+use portcullis_model::{Attribute, Call, Effect, Finding, Severity, TableColumns};
 use portcullis_store::tables::{Found, Rows, Snapshot, Subject, WithoutRows};
 use portcullis_trust::Manifest;
 
@@ -60,7 +60,7 @@ struct Read {
 
 /// The fields of a call's subject by which tables know people.
 struct CallSubject {
-    id: Option<Text>,
+    id: Option<String>,
     attributes: Vec<Attribute>,
 }
 

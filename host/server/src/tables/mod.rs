@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use portcullis_audit::Entry;
 use portcullis_files::{Stamp, open_regular};
-use portcullis_model::json::{ObjectWriter, build_members, build_object};
 use portcullis_model::Millis;
+use portcullis_model::json::{ObjectWriter, build_members, build_object};
 use portcullis_store::tables::{
-    Decision, Declaration, Difference, LoadError, Offered, Snapshot, Table, TableSet, TableStatus, decide,
+    Decision, Declaration, Difference, LoadError, Offered, Snapshot, Table, TableSet, TableStatus,
+    decide,
 };
 use portcullis_trust::{ReleaseSet, TableEntry};
 
@@ -90,8 +91,7 @@ impl Tables {
         for (name, entry) in &release.tables {
             let Ok(declaration) = problem::declaration(entry) else { continue };
             let same = followed.remove(name).filter(|known| known.entry == *entry);
-            let new =
-                || Followed { declaration, entry: entry.clone(), seen: None, problem: None };
+            let new = || Followed { declaration, entry: entry.clone(), seen: None, problem: None };
             next.insert(name.clone(), same.unwrap_or_else(new));
         }
         if others_too {
@@ -148,9 +148,9 @@ impl Tables {
         }
         let current = self.snapshot();
         let current = current.table(&name);
-        if current.is_some_and(|it| {
-            it.version() == version && it.declaration() == table.declaration()
-        }) {
+        if current
+            .is_some_and(|it| it.version() == version && it.declaration() == table.declaration())
+        {
             self.set.offer(table);
             return Ok(());
         }

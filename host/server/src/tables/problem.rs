@@ -23,7 +23,9 @@ pub enum TableProblem {
         version: Digest,
     },
     /// It would change too many rows.
-    #[error("the version {version} waits for a confirmation, because it would change too many rows")]
+    #[error(
+        "the version {version} waits for a confirmation, because it would change too many rows"
+    )]
     Held {
         /// The version of the file.
         version: Digest,
@@ -57,9 +59,9 @@ pub fn declarations(release: &ReleaseSet) -> Result<Vec<Declaration>, Vec<String
 pub fn declaration(entry: &TableEntry) -> Result<Declaration, Vec<String>> {
     let declaration = serde_json::from_value::<Declaration>(entry.declaration.clone())
         .map_err(|error| vec![portcullis_model::humanize(&error.to_string())])?;
-    declaration.check().map_err(|error| {
-        error.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
-    })?;
+    declaration
+        .check()
+        .map_err(|error| error.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     Ok(declaration)
 }
 

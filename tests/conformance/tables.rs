@@ -1,0 +1,285 @@
+//! Reference tables: what plugins look up, where it comes from, and what happens when it is wrong, old or missing.
+
+use portcullis_model::sha256;
+use portcullis_tests::{Answer, Binding, Host, SignIn, TestDeployment, log_event};
+use serde_json::{Value, json};
+
+/// A roster of people by employee number; people are known by their login.
+const ROSTER: &str = r#"
+name = "roster"
+format = "csv"
+max_age_seconds = 86400
+no_match = "treat-as-absent"
+
+[[columns]]
+name = "number"
+type = "text"
+
+[[columns]]
+name = "login"
+type = "text"
+required = true
+
+[[columns]]
+name = "ward"
+type = "text"
+
+[[columns]]
+name = "beds"
+type = "integer"
+
+[key]
+columns = ["number"]
+
+[[match]]
+subject = "login"
+column = "login"
+rules = { case = "ascii" }
+
+[hold]
+watch = ["ward"]
+"#;
+
+const NETWORKS: &str = r#"
+name = "networks"
+format = "csv"
+max_age_seconds = 86400
+no_match = "treat-as-absent"
+
+[[columns]]
+name = "network"
+type = "ip-network"
+
+[[columns]]
+name = "zone"
+type = "text"
+
+[[columns]]
+name = "owner"
+type = "text"
+
+[key]
+columns = ["network"]
+kind = "network"
+"#;
+
+const NETWORK_ROWS: &str =
+    "network,zone,owner\n192.0.2.0/24,campus,it\n192.0.2.0/28,data centre,it\n10.0.0.0/8,ward,it\n";
+
+/// A roster with so many people besides Noor.
+fn roster(ward: &str, others: usize) -> String {
+    let mut rows = format!("number,login,ward,beds\n4711,Noor.Haddad@ward.test,{ward},7\n");
+    for number in 0..others {
+        rows.push_str(&format!("{number},person{number}@ward.test,south,\n"));
+    }
+    rows
+}
+
+/// A deployment whose hook asks what its calls tell it to ask.
+fn deployment(roster_declaration: &str) -> TestDeployment {
+    let mut deployment = TestDeployment::build(&[]);
+    std::fs::create_dir(deployment.path("release/tables")).unwrap();
+    deployment.write("release/tables/roster.csv", roster("north", 99));
+    deployment.write("release/tables/networks.csv", NETWORK_ROWS);
+    deployment.declare_table(roster_declaration, "roster.csv", None);
+    deployment.declare_table(NETWORKS, "networks.csv", None);
+    deployment.release(&[asking()]);
+    deployment
+}
+
+fn asking() -> Binding {
+    Binding::new("token", "remembering", json!({}))
+}
+
+/// Somebody who signs in with these questions in the profile.
+fn ask(host: &Host, questions: &Value) -> Answer {
+    let mut sign_in = SignIn::with_groups(&[]);
+    sign_in.body["data"]["context"]["user"]["profile"]["questions"] = questions.clone();
+    host.sign_in(&sign_in)
+}
+
+/// The answers that the record of a call holds.
+fn answers(deployment: &TestDeployment, answer: &Answer) -> Value {
+    let sealed = deployment.sealed(answer.index().unwrap());
+    sealed["plugins"][0]["decision"]["findings"][0]["arguments"]["answers"].clone()
+}
+
+fn version(rows: &str) -> String {
+    sha256(rows.as_bytes()).to_string()
+}
+
+#[test]
+fn a_plugin_gets_the_columns_that_it_reads_and_the_record_names_the_version() {
+    let deployment = deployment(ROSTER);
+    let host = deployment.serve();
+    let questions = json!([
+        ["lookup", "roster", "4711"],
+        ["lookup", "roster", " 17 "],
+        ["lookup", "roster", "4712"],
+        ["lookup-subject", "roster"],
+        ["lookup", "networks", "192.0.2.7"],
+        ["lookup", "networks", "192.0.2.77"],
+        ["lookup", "networks", "198.51.100.1"],
+    ]);
+    let answer = ask(&host, &questions);
+    assert_eq!(answer.without_reference(), "{}", "allowed");
+    let loaded = host.log();
+    host.stop();
+
+    let (rows, networks) = (version(&roster("north", 99)), version(NETWORK_ROWS));
+    let noor = json!([{"number": "4711", "login": "Noor.Haddad@ward.test", "ward": "north", "beds": 7}]);
+    let other = json!([{"number": "17", "login": "person17@ward.test", "ward": "south"}]);
+    let table = |rows: &Value, version: &str| json!({"rows": rows, "version": version, "stale": false});
+    let expected = json!([
+        table(&noor, &rows),
+        table(&other, &rows),
+        table(&json!([]), &rows),
+        {"matched": "one", "rows": noor, "stale": false},
+        table(&json!([{"zone": "data centre"}]), &networks),
+        table(&json!([{"zone": "campus"}]), &networks),
+        table(&json!([]), &networks),
+    ]);
+    assert_eq!(answers(&deployment, &answer), expected);
+
+    // The versions are in the leaf, and on record before they were used; the rows are sealed.
+    let leaf = deployment.record(answer.index().unwrap());
+    assert_eq!(leaf["bindings"][0]["tables"], json!({"roster": rows, "networks": networks}));
+    assert!(!leaf.to_string().contains("person17"));
+    let records = deployment.records_of("table.loaded");
+    let named = |record: &Value| (record["table"].clone(), record["version"].clone());
+    assert_eq!(
+        records.iter().map(named).collect::<Vec<_>>(),
+        [(json!("networks"), json!(networks)), (json!("roster"), json!(rows))]
+    );
+    assert!(records.iter().all(|record| record["seq"].as_u64() < answer.index()));
+    let reads = deployment.sealed(answer.index().unwrap())["plugins"][0]["reads"].clone();
+    assert_eq!(reads.as_array().map(Vec::len), Some(7));
+    assert_eq!(reads[0], json!({"table": "roster", "key": "4711", "stale": false, "rows": noor}));
+    assert_eq!(reads[3], json!({"table": "roster", "key": null, "stale": false, "rows": noor}));
+    assert!(!loaded.contains("person17") && !loaded.contains("oor.Haddad"), "no person in the log");
+    assert_eq!(deployment.verify().code, 0);
+}
+
+#[test]
+fn a_new_file_is_used_and_a_wrong_one_changes_nothing() {
+    let deployment = deployment(ROSTER);
+    let host = deployment.serve();
+    let ward = |host: &Host| {
+        let answer = ask(host, &json!([["lookup-subject", "roster"]]));
+        answers(&deployment, &answer)[0]["rows"][0]["ward"].clone()
+    };
+    assert_eq!(ward(&host), "north");
+    let event = |name: &str| log_event(name).field("table", "roster");
+    let moved = roster("west", 98);
+    deployment.replace("release/tables/roster.csv", &moved);
+    host.wait_for(event("table.loaded").field("version", version(&moved).as_str()));
+    assert_eq!(ward(&host), "west");
+
+    // A cell that is no number, by line and column; nothing of what stands there is in the log.
+    let wrong = moved.replace("person17@ward.test,south,", "person17@ward.test,south,Zebulon");
+    deployment.replace("release/tables/roster.csv", &wrong);
+    let refused = host.wait_for(event("table.refused").field("code", "table-rows"));
+    let problem = refused.text("problem");
+    assert!(problem.contains("20") && problem.contains("beds"), "{problem}");
+    assert_eq!(ward(&host), "west");
+    std::fs::remove_file(deployment.path("release/tables/roster.csv")).unwrap();
+    host.wait_for(event("table.refused").field("code", "table-unreadable"));
+    assert_eq!(ward(&host), "west");
+
+    // It is back, as it was.
+    deployment.replace("release/tables/roster.csv", &roster("east", 98));
+    host.wait_for(event("table.loaded").field("version", version(&roster("east", 98)).as_str()));
+    assert_eq!(ward(&host), "east");
+    let log = host.stop();
+    assert!(!log.contains("Zebulon"), "a cell is in the log");
+    let refused = deployment.records_of("table.refused");
+    let codes: Vec<_> = refused.iter().map(|record| record["code"].clone()).collect();
+    assert_eq!(codes, ["table-rows", "table-unreadable"]);
+}
+
+#[test]
+fn a_version_that_would_take_access_from_many_waits_until_a_release_set_names_it() {
+    let mut deployment = deployment(ROSTER);
+    let host = deployment.serve();
+    let fewer = roster("north", 50);
+    deployment.replace("release/tables/roster.csv", &fewer);
+    let held = host.wait_for(log_event("table.held"));
+    assert_eq!((held.number("lost"), held.number("changed")), (49, 0));
+    let asked = json!([["lookup", "roster", "60"]]);
+    let found = |deployment: &TestDeployment, answer: &Answer| {
+        answers(deployment, answer)[0]["rows"].as_array().map(Vec::len)
+    };
+    let before = ask(&host, &asked);
+    assert_eq!(found(&deployment, &before), Some(1), "the version before it stays");
+
+    deployment.forget_tables();
+    deployment.declare_table(ROSTER, "roster.csv", Some(&version(&fewer)));
+    deployment.declare_table(NETWORKS, "networks.csv", None);
+    deployment.release(&[asking()]);
+    host.wait_for(log_event("table.loaded").field("version", version(&fewer).as_str()));
+    host.wait_for(portcullis_tests::release_active(2));
+    let after = ask(&host, &asked);
+    assert_eq!(found(&deployment, &after), Some(0));
+
+    // Another version than the one that the set names is not used.
+    deployment.replace("release/tables/roster.csv", &roster("north", 51));
+    host.wait_for(log_event("table.refused").field("code", "table-version"));
+    host.stop();
+    let held = deployment.records_of("table.held");
+    assert_eq!((held.len(), &held[0]["lost"]), (1, &json!(49)));
+    let warning = deployment.sealed(held[0]["seq"].as_u64().unwrap());
+    assert!(warning.to_string().contains("60"), "the sealed part lists who would lose access");
+}
+
+#[test]
+fn a_rule_of_a_table_denies_with_a_text_and_a_reference() {
+    let strict = ROSTER.replace("no_match = \"treat-as-absent\"", "no_match = \"deny\"");
+    let deployment = deployment(&strict);
+    let host = deployment.serve();
+    assert!(!ask(&host, &json!([["lookup-subject", "roster"]])).stops_a_token());
+    let unknown = ask(&host, &json!([["lookup", "roster", "9999"]]));
+    assert!(unknown.stops_a_token());
+    let text = String::from_utf8_lossy(&unknown.body).into_owned();
+    assert!(text.contains("the hospital's records have no entry for you"), "{text}");
+    let record = deployment.record(unknown.index().unwrap());
+    assert_eq!(record["bindings"][0]["codes"], json!(["ANSWER", "TABLE_NO_MATCH"]));
+
+    // A table without a file, as of the start.
+    host.stop();
+    std::fs::remove_file(deployment.path("release/tables/roster.csv")).unwrap();
+    let host = deployment.serve();
+    let answer = ask(&host, &json!([["lookup", "roster", "4711"]]));
+    assert!(answer.stops_a_token());
+    assert!(String::from_utf8_lossy(&answer.body).contains("out of date"));
+    assert!(!ask(&host, &json!([["lookup", "networks", "10.0.0.1"]])).stops_a_token(), "the other is there");
+    host.stop();
+    let record = deployment.record(answer.index().unwrap());
+    assert_eq!(record["bindings"][0]["codes"], json!(["ANSWER", "TABLE_NOT_LOADED"]));
+}
+
+#[test]
+fn a_set_whose_tables_do_not_fit_is_refused_with_every_problem() {
+    let mut deployment = deployment(ROSTER);
+    let check = ["check", "--config", "portcullis.toml"];
+    deployment.must(&check);
+    deployment.forget_tables();
+    deployment.declare_table(&ROSTER.replace("\"text\"", "\"prose\""), "roster.csv", None);
+    deployment.release(&[asking()]);
+    let refused = deployment.run(&check);
+    assert_ne!(refused.code, 0);
+    let said = refused.out + &refused.err;
+    assert!(said.contains("the table `roster`") && said.contains("prose"), "{said}");
+
+    deployment.forget_tables();
+    deployment.declare_table(ROSTER, "roster.csv", None);
+    deployment.release(&[asking()]);
+    let refused = deployment.run(&check);
+    let said = refused.out + &refused.err;
+    assert!(said.contains("reads the table `networks`, which the set does not declare"), "{said}");
+
+    deployment.declare_table(&NETWORKS.replace("\"zone\"", "\"area\""), "networks.csv", None);
+    deployment.release(&[asking()]);
+    let refused = deployment.run(&check);
+    let said = refused.out + &refused.err;
+    assert!(said.contains("reads the column `zone`, which the table `networks`"), "{said}");
+}
