@@ -18,6 +18,7 @@ use crate::http::date::clock_has_date;
 use crate::loading::expiry::{Urgency, expirations};
 use crate::registry::Outcome;
 use crate::state::host::Host;
+use crate::tables::{TableState, timestamp};
 use crate::trust::{ClockState, MAX_SKEW};
 
 /// Why the host is not ready, and what an operator should know although it is.
@@ -144,6 +145,21 @@ impl Readiness {
             if let Some(silent) = beat.silent_for() {
                 let what = format!("a maintenance thread has not run for {} s", silent.as_secs());
                 warning(code, what, "check the disks of trust.state and audit.directory");
+            }
+        }
+        for TableState { status, problem } in host.tables.states(timestamp(now)) {
+            let name = status.name;
+            if let Some(problem) = problem {
+                let what = format!("the reference table `{name}`: {problem}");
+                warning(problem.code(), what, problem.hint());
+            }
+            if status.stale {
+                let what = match status.data_at {
+                    Some(at) => format!("the reference table `{name}` is as of {at}: it is stale"),
+                    None => format!("no version of the reference table `{name}` was read yet"),
+                };
+                let hint = "export it again; until then its rule for stale tables holds";
+                warning("table-stale", what, hint);
             }
         }
         let facts = host.release.status.facts();

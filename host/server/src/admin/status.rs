@@ -12,6 +12,7 @@ use crate::clock::{elapsed_since, monotonic_now};
 use crate::observe::budget::micros;
 use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::{Hook, Host};
+use crate::tables::{TableProblem, TableState, timestamp};
 
 /// The page.
 pub fn json(context: &AdminContext) -> Value {
@@ -60,6 +61,7 @@ pub fn json(context: &AdminContext) -> Value {
             "delayed": health.delayed.as_deref(),
         },
         "registry": host.release.registry.as_ref().map(registry),
+        "tables": host.tables.states(timestamp(host.clock.now())).iter().map(table).collect::<Vec<_>>(),
         "readiness": readiness.json(),
     })
 }
@@ -72,6 +74,17 @@ fn time(host: &Host) -> Value {
         "newest_document": it.newest_document.map(|issued| issued.0), "platform_ahead_ms": it.platform_ahead,
         "kernel_synchronised": portcullis_engine::kernel_clock_is_synchronised(),
         "last_reset": host.trust_state().history().resets(),
+    })
+}
+
+/// A reference table.
+fn table(state: &TableState) -> Value {
+    let TableState { status, problem } = state;
+    json!({
+        "name": status.name, "version": status.version.map(|version| version.to_string()),
+        "rows": status.rows, "memory_bytes": status.memory,
+        "as_of": status.data_at.map(|at| at.to_string()), "stale": status.stale,
+        "problem": problem.as_ref().map(TableProblem::code),
     })
 }
 
