@@ -127,9 +127,11 @@ fn a_plugin_gets_the_columns_that_it_reads_and_the_record_names_the_version() {
     host.stop();
 
     let (rows, networks) = (version(&roster("north", 99)), version(NETWORK_ROWS));
-    let noor = json!([{"number": "4711", "login": "Noor.Haddad@ward.test", "ward": "north", "beds": 7}]);
+    let noor =
+        json!([{"number": "4711", "login": "Noor.Haddad@ward.test", "ward": "north", "beds": 7}]);
     let other = json!([{"number": "17", "login": "person17@ward.test", "ward": "south"}]);
-    let table = |rows: &Value, version: &str| json!({"rows": rows, "version": version, "stale": false});
+    let table =
+        |rows: &Value, version: &str| json!({"rows": rows, "version": version, "stale": false});
     let expected = json!([
         table(&noor, &rows),
         table(&other, &rows),
@@ -251,7 +253,10 @@ fn a_rule_of_a_table_denies_with_a_text_and_a_reference() {
     let answer = ask(&host, &json!([["lookup", "roster", "4711"]]));
     assert!(answer.stops_a_token());
     assert!(String::from_utf8_lossy(&answer.body).contains("out of date"));
-    assert!(!ask(&host, &json!([["lookup", "networks", "10.0.0.1"]])).stops_a_token(), "the other is there");
+    assert!(
+        !ask(&host, &json!([["lookup", "networks", "10.0.0.1"]])).stops_a_token(),
+        "the other is there"
+    );
     host.stop();
     let record = deployment.record(answer.index().unwrap());
     assert_eq!(record["bindings"][0]["codes"], json!(["ANSWER", "TABLE_NOT_LOADED"]));

@@ -148,11 +148,8 @@ impl Candidate {
 impl TestDeployment {
     /// Builds a deployment whose release has these bindings.
     pub fn build(bindings: &[Binding]) -> Self {
-        let mut deployment = Self {
-            directory: TempDir::new().unwrap(),
-            generation: 0,
-            tables: String::new(),
-        };
+        let mut deployment =
+            Self { directory: TempDir::new().unwrap(), generation: 0, tables: String::new() };
         for folder in ["keys", "secrets", "release/plugins", "release/settings"] {
             fs::create_dir_all(deployment.path(folder)).unwrap();
         }

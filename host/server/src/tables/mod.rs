@@ -57,7 +57,7 @@ enum Looked {
     /// It is as it was.
     Same,
     /// It is another version.
-    Loaded(Table),
+    Loaded(Box<Table>),
     /// It cannot be used.
     Problem(TableProblem),
 }
@@ -120,7 +120,7 @@ impl Tables {
             let problem = match look(&path, stamp, seen, &declaration, recorder.clock.now()) {
                 Looked::Same => continue,
                 Looked::Problem(problem) => Some(problem),
-                Looked::Loaded(table) => self.take(table, &entry, recorder).err(),
+                Looked::Loaded(table) => self.take(*table, &entry, recorder).err(),
             };
             if let Some(problem) = &problem {
                 record_problem(recorder, &name, problem);
@@ -235,7 +235,7 @@ fn look(
     let (seconds, _) = found.changed();
     let changed = Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN);
     match Table::load_stream(declaration, stream, changed.min(timestamp(now))) {
-        Ok(table) => Looked::Loaded(table),
+        Ok(table) => Looked::Loaded(Box::new(table)),
         Err(LoadError::Table(problems)) => {
             Looked::Problem(TableProblem::Rows(problems.to_string()))
         }
