@@ -1,7 +1,6 @@
 //! Reference tables: what plugins look up, where it comes from, and what happens when it is wrong, old or missing.
 
-use portcullis_model::sha256;
-use portcullis_tests::{Answer, Binding, Host, SignIn, TestDeployment, log_event};
+use portcullis_tests::{Answer, Binding, Host, SignIn, TestDeployment, digest, log_event};
 use serde_json::{Value, json};
 
 /// A roster of people by employee number; people are known by their login.
@@ -105,7 +104,7 @@ fn answers(deployment: &TestDeployment, answer: &Answer) -> Value {
 }
 
 fn version(rows: &str) -> String {
-    sha256(rows.as_bytes()).to_string()
+    digest(rows.as_bytes())
 }
 
 #[test]

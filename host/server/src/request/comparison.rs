@@ -60,7 +60,7 @@ impl ComparisonJob {
         // breaker hears of it: how the live one fares in calls that bind is for those to say.
         let limit = other.plugin.time();
         let seen = as_evaluated(other, incoming);
-        let tables = evaluate::snapshot_for(other, &host.tables);
+        let tables = evaluate::current_tables(other, &host.tables);
         let second = if by_candidate {
             evaluate::evaluate_once(other, &seen, limit, tables.as_ref()).0
         } else {

@@ -268,7 +268,7 @@ fn run_observer(
     incoming: &Arc<HookRequest>,
     of: Option<u64>,
 ) {
-    let (limit, tables) = (binding.plugin.time(), evaluate::snapshot_for(binding, &host.tables));
+    let (limit, tables) = (binding.plugin.time(), evaluate::current_tables(binding, &host.tables));
     let (result, spent_instance) =
         evaluate::evaluate_once(binding, incoming, limit, tables.as_ref());
     drop(spent_instance);

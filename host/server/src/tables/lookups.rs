@@ -15,14 +15,14 @@ use portcullis_engine::{
 use portcullis_hooks::HookRequest;
 use portcullis_model::json::ObjectWriter;
 use portcullis_model::{Attribute, Call, Effect, Finding, Severity, TableColumns};
-use portcullis_store::tables::{Found, Rows, Snapshot, Subject, WithoutRows};
+use portcullis_store::tables::{CurrentTables, Found, Rows, Subject, WithoutRows};
 use portcullis_trust::Manifest;
 
 use super::timestamp;
 
 /// The host functions of one run.
 pub struct CallTables {
-    snapshot: Arc<Snapshot>,
+    snapshot: Arc<CurrentTables>,
     columns: Vec<(String, TableColumns)>,
     subject: CallSubject,
     now: Timestamp,
@@ -67,7 +67,7 @@ struct CallSubject {
 impl CallTables {
     /// The host functions for a plugin that reads tables, and the log of what it reads.
     pub fn new(
-        snapshot: Arc<Snapshot>,
+        snapshot: Arc<CurrentTables>,
         manifest: &Manifest,
         incoming: &HookRequest,
     ) -> (Self, Arc<Mutex<ReadLog>>) {
@@ -87,7 +87,7 @@ impl CallTables {
         &self,
         table: &str,
         key: Option<&str>,
-        found: impl FnOnce(&Snapshot) -> Found<'_>,
+        found: impl FnOnce(&CurrentTables) -> Found<'_>,
     ) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
         let columns = self.columns.iter().find(|(name, _)| name == table);
         let (_, columns) = columns.ok_or(HostFunctionError::UnknownTable)?;

@@ -18,8 +18,8 @@ use portcullis_files::{Stamp, open_regular};
 use portcullis_model::Millis;
 use portcullis_model::json::{ObjectWriter, build_members, build_object};
 use portcullis_store::tables::{
-    Decision, Declaration, Difference, LoadError, Offered, Snapshot, Table, TableSet, TableStatus,
-    decide,
+    Acceptance, CurrentTables, Declaration, Difference, LoadError, Offered, Table, TableSet,
+    TableStatus, decide,
 };
 use portcullis_trust::{ReleaseSet, TableEntry};
 
@@ -70,8 +70,8 @@ impl Default for Tables {
 
 impl Tables {
     /// The versions that one call sees.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.set.snapshot()
+    pub fn current(&self) -> Arc<CurrentTables> {
+        self.set.current()
     }
 
     /// Follows the tables of a set as well as those that are followed already: before it becomes active.
@@ -122,10 +122,11 @@ impl Tables {
                 Looked::Problem(problem) => Some(problem),
                 Looked::Loaded(table) => self.take(*table, &entry, recorder).err(),
             };
-            if let Some(problem) = &problem {
-                record_problem(recorder, &name, problem);
-            }
             if let Some(known) = self.followed().get_mut(&name).filter(|it| it.entry == entry) {
+                // One that lasts is recorded once.
+                if let Some(problem) = problem.as_ref().filter(|_| known.problem != problem) {
+                    record_problem(recorder, &name, problem);
+                }
                 // A version that could not be recorded is looked at again.
                 let is_lost = problem.as_ref().is_some_and(TableProblem::is_transient);
                 known.seen = stamp.filter(|_| !is_lost);
@@ -146,7 +147,7 @@ impl Tables {
         if entry.version.is_some() && !confirmed {
             return Err(TableProblem::NotPinned { version });
         }
-        let current = self.snapshot();
+        let current = self.current();
         let current = current.table(&name);
         if current
             .is_some_and(|it| it.version() == version && it.declaration() == table.declaration())
@@ -155,7 +156,7 @@ impl Tables {
             return Ok(());
         }
         let held = match current.map(|current| decide(current, &table)) {
-            Some(Decision::Hold(difference)) if !confirmed => Some(difference),
+            Some(Acceptance::Hold(difference)) if !confirmed => Some(difference),
             _ => None,
         };
         let kind = if held.is_some() { "table.held" } else { "table.loaded" };
@@ -194,7 +195,7 @@ impl Tables {
     /// The state of every table, by name.
     pub fn states(&self, now: Timestamp) -> Vec<TableState> {
         let followed = self.followed();
-        let states = self.snapshot().status(now).into_iter().map(|status| {
+        let states = self.current().status(now).into_iter().map(|status| {
             let problem = followed.get(&status.name).and_then(|known| known.problem.clone());
             TableState { status, problem }
         });
