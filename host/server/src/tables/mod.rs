@@ -159,7 +159,7 @@ impl Tables {
             Some(Acceptance::Hold(difference)) if !confirmed => Some(difference),
             _ => None,
         };
-        let kind = if held.is_some() { "table.held" } else { "table.loaded" };
+        let kind = if held.is_some() { RECORD_HELD } else { RECORD_LOADED };
         let recorded = recorder.append_durable(version_record(kind, &table, held.as_ref()));
         if let Err(error) = recorded {
             return Err(TableProblem::NotRecorded(error.to_string()));
@@ -279,5 +279,14 @@ fn record_problem(recorder: &Recorder, name: &str, problem: &TableProblem) {
         fields.text("table", name).text("code", problem.code());
     });
     let sealed = Some(problem.to_string().into_bytes());
-    recorder.append(Entry { kind: "table.refused", fields, sealed });
+    recorder.append(Entry { kind: RECORD_REFUSED, fields, sealed });
 }
+
+/// A version waits for a confirmation.
+const RECORD_HELD: &str = "table.held";
+
+/// Calls see a version from here on.
+const RECORD_LOADED: &str = "table.loaded";
+
+/// A file cannot be used.
+const RECORD_REFUSED: &str = "table.refused";

@@ -62,7 +62,7 @@ pub enum Conflict {
     Changed,
     /// A record that the call may have seen did not become durable, or was superseded.
     #[error("a change that the call may have read was given up meanwhile")]
-    GivenUp,
+    Abandoned,
     /// The subject was erased, or all that it had has expired.
     #[error("the key under which the changes are encrypted was destroyed meanwhile")]
     KeyDestroyed,

@@ -294,7 +294,7 @@ impl Inner {
         // A place of the log that was given up may be another record's by now, so that equal
         // versions no longer mean equal values.
         if !changes.checks.is_empty() && changes.life != self.life() {
-            return Err(Conflict::GivenUp);
+            return Err(Conflict::Abandoned);
         }
         let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
         for check in &changes.checks {

@@ -209,7 +209,7 @@ fn a_place_that_was_given_up_is_not_mistaken_for_the_next_of_its_number() {
     memory.validate(&changes).unwrap();
     memory.abandon_from(5);
     memory.stage(5, &write(2)).unwrap();
-    assert_eq!(memory.validate(&changes), Err(Conflict::GivenUp));
+    assert_eq!(memory.validate(&changes), Err(Conflict::Abandoned));
     let order = memory.stage(5, &write(3)).unwrap_err();
     assert_eq!(order, StageError::OutOfOrder { position: 5, last: 5 });
     memory.confirm(5);
