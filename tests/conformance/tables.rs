@@ -188,7 +188,7 @@ fn a_new_file_is_used_and_a_wrong_one_changes_nothing() {
     assert_eq!(ward(&host), "west");
 
     // It is back, as it was.
-    deployment.replace("release/tables/roster.csv", &roster("east", 98));
+    deployment.replace("release/tables/roster.csv", roster("east", 98));
     host.wait_for(event("table.loaded").field("version", version(&roster("east", 98)).as_str()));
     assert_eq!(ward(&host), "east");
     let log = host.stop();
@@ -223,7 +223,7 @@ fn a_version_that_would_take_access_from_many_waits_until_a_release_set_names_it
     assert_eq!(found(&deployment, &after), Some(0));
 
     // Another version than the one that the set names is not used.
-    deployment.replace("release/tables/roster.csv", &roster("north", 51));
+    deployment.replace("release/tables/roster.csv", roster("north", 51));
     host.wait_for(log_event("table.refused").field("code", "table-version"));
     host.stop();
     let held = deployment.records_of("table.held");

@@ -459,7 +459,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// What the types of records begin with.
-const RECORDS: [&str; 10] = [
+const RECORDS: [&str; 11] = [
     "answer",
     "break-glass",
     "config",
@@ -469,5 +469,6 @@ const RECORDS: [&str; 10] = [
     "plugin",
     "release",
     "resume",
+    "table",
     "trust",
 ];
