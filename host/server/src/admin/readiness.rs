@@ -140,7 +140,7 @@ impl Readiness {
         }
         for (code, beat) in [
             ("housekeeping-stalled", &host.health.maintenance_beat),
-            ("break-break_glass-thread-stalled", &host.health.break_glass_beat),
+            ("break-glass-thread-stalled", &host.health.break_glass_beat),
         ] {
             if let Some(silent) = beat.silent_for() {
                 let what = format!("a maintenance thread has not run for {} s", silent.as_secs());
@@ -175,12 +175,8 @@ impl Readiness {
         let more = host.trust.break_glass.overlooked();
         if more > 0 {
             let what =
-                format!("the break-break_glass folder holds {more} files more than the host reads");
-            warning(
-                "break-break_glass-overfull",
-                what,
-                "remove the files that are not your documents",
-            );
+                format!("the break-glass folder holds {more} files more than the host reads");
+            warning("break-glass-overfull", what, "remove the files that are not your documents");
         }
         let [roots, documents] = host.trust.late.overlooked();
         if roots > 0 {
@@ -244,9 +240,8 @@ impl Readiness {
             );
         }
         for hook in active_config.hooks.iter().filter(|hook| hook.break_glass().is_some()) {
-            let what =
-                format!("a break-break_glass document is active on the hook `{}`", hook.name);
-            warning("break-break_glass", what, "close the document as soon as it is not needed");
+            let what = format!("a break-glass document is active on the hook `{}`", hook.name);
+            warning("break-glass", what, "close the document as soon as it is not needed");
         }
         let revoked = active_config
             .generation
