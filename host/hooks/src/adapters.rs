@@ -248,7 +248,7 @@ pub fn stop_answer(kind: HookKind, refusal: &SafeAnswerInput<'_>) -> Option<Answ
     (answer.status < 300 || told).then_some(answer)
 }
 
-/// [`refuse`] on a hook that sets nothing for its kind.
+/// [`write_safe_answer`] on a hook that sets nothing for its kind.
 pub fn safe_answer(
     kind: HookKind,
     on_failure: &OnFailure,

@@ -4,7 +4,7 @@
 //! Invariants:
 //! - The memory is a function of the set of sign-ins and denials that were added, whatever their
 //!   order, as long as nothing is added twice. Event logs deliver late and out of order.
-//! - It never encodes to more than [`MAX_BYTES`] (`encoding.rs`).
+//! - It never encodes to more than `MAX_BYTES` (`encoding.rs`).
 //! - "The last place" is that of the latest sign-in, so a late event does not move it backwards.
 //!
 //! It keeps the latest sign-ins: at most [`MAX_SIGN_INS`], with at most [`MAX_TUPLES`] different

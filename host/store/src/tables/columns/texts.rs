@@ -11,7 +11,7 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    /// Appends a text of at most [`super::MAX_TEXT_BYTES`]; `None` where the column is full.
+    /// Appends a text of at most `MAX_TEXT_BYTES`; `None` where the column is full.
     pub fn push(&mut self, text: &str) -> Option<u32> {
         let needed = text.len() + LENGTH_BYTES;
         if needed > TEXT_CHUNK {
