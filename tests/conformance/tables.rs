@@ -287,3 +287,72 @@ fn a_set_whose_tables_do_not_fit_is_refused_with_every_problem() {
     let said = refused.out + &refused.err;
     assert!(said.contains("reads the column `zone`, which the table `networks`"), "{said}");
 }
+
+#[test]
+fn an_export_is_tried_before_a_host_uses_it() {
+    let deployment = TestDeployment::build(&[]);
+    deployment.write("roster.toml", ROSTER);
+    deployment.write("old.csv", roster("north", 99));
+    deployment.write("new.csv", roster("north", 97));
+    let check = ["table", "check", "--declaration", "roster.toml"];
+    let shown = deployment.must(&[&check[..], &["--previous", "old.csv", "new.csv"]].concat());
+    assert!(shown.contains(&version(&roster("north", 97))), "{shown}");
+    assert!(shown.contains("loses 2 and changes 0 of 100 rows"), "{shown}");
+    assert!(shown.contains("- 97 loses its rows") && shown.contains("- 98 loses"), "{shown}");
+
+    deployment.write("half.csv", roster("north", 50));
+    let held = deployment.run(&[&check[..], &["--previous", "old.csv", "half.csv"]].concat());
+    assert_eq!(held.code, 1);
+    assert!(held.err.contains("wait for a confirmation"), "{held:?}");
+    assert!(held.err.contains(&version(&roster("north", 50))), "{held:?}");
+
+    // Every problem at once, without what stands in the cells.
+    let wrong = roster("north", 9).replace("south,\n", "south,Zebulon\n");
+    deployment.write("wrong.csv", wrong);
+    let refused = deployment.run(&[&check[..], &["wrong.csv"]].concat());
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.matches("column `beds`").count() == 9, "{refused:?}");
+    assert!(!refused.err.contains("Zebulon"), "{refused:?}");
+    deployment
+        .write("broken.toml", ROSTER.replace("columns = [\"number\"]", "columns = [\"badge\"]"));
+    let broken = ["table", "check", "--declaration", "broken.toml", "new.csv"];
+    let refused = deployment.run(&broken);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("badge"), "{refused:?}");
+    assert_eq!(deployment.run(&[&check[..], &["missing.csv"]].concat()).code, 64);
+}
+
+#[test]
+fn the_share_of_people_whom_a_table_knows_is_counted_before_anything_is_enforced() {
+    let deployment = TestDeployment::build(&[]);
+    deployment.write("roster.toml", ROSTER);
+    let twice = roster("north", 9) + "900,PERSON1@ward.test,west,\n";
+    deployment.write("roster.csv", twice);
+    deployment.write(
+        "people.csv",
+        "\u{feff}id,login\n1,noor.haddad@ward.test\n2,person1@ward.test\n3,person2@ward.test\n\
+         4,nobody@ward.test\n5,\n",
+    );
+    let matched = ["table", "match", "--declaration", "roster.toml", "--export"];
+    let shown = deployment.must(
+        &[&matched[..], &["people.csv", "--format", "json", "--names", "roster.csv"]].concat(),
+    );
+    let report: Value = serde_json::from_str(&shown).unwrap();
+    let expected = json!({
+        "people": 5, "one": 2, "none": 2, "several": 1, "denied": 0, "by_rule": [["login", 3]],
+        "contradicted": 0, "unused_keys": 9,
+        "examples": ["person1@ward.test", "nobody@ward.test", "(no field of the rules)"],
+    });
+    assert_eq!(report, expected);
+    let plain = deployment.must(&[&matched[..], &["people.csv", "roster.csv"]].concat());
+    assert!(plain.contains("40.0 %") && !plain.contains("nobody@"), "{plain}");
+
+    deployment.write("people.jsonl", "{\"login\": \"person2@ward.test\"}\n\n{\"login\": 7}\n");
+    let lines = deployment
+        .must(&[&matched[..], &["people.jsonl", "--format", "json", "roster.csv"]].concat());
+    let report: Value = serde_json::from_str(&lines).unwrap();
+    assert_eq!((&report["one"], &report["none"]), (&json!(1), &json!(1)));
+    deployment.write("people.jsonl", "{}\nnone\n");
+    let refused = deployment.run(&[&matched[..], &["people.jsonl", "roster.csv"]].concat());
+    assert!(refused.code == 1 && refused.err.contains("line 2 is no JSON object"), "{refused:?}");
+}

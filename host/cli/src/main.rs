@@ -25,6 +25,7 @@ mod root;
 mod serve;
 mod signature;
 mod signing;
+mod table;
 mod trust;
 
 use std::process::ExitCode;
@@ -71,6 +72,9 @@ enum Command {
     /// to hosts, and return to an older one.
     #[command(subcommand)]
     Release(release::Release),
+    /// Try exports of reference tables before hosts use them.
+    #[command(subcommand)]
+    Table(table::Tables),
     /// Sign documents about a host's time: that its clock is right, or that its records have a
     /// wrong time.
     #[command(subcommand)]
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Command::Signature(signature) => signature.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::Release(release) => release.run(),
+        Command::Table(table) => table.run(),
         Command::Trust(trust) => trust.run(),
         Command::BreakGlass(break_glass) => break_glass.run(),
         Command::Hook(hook) => hook.run(),
