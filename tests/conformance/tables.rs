@@ -218,7 +218,7 @@ fn a_version_that_would_take_access_from_many_waits_until_a_release_set_names_it
     deployment.declare_table(NETWORKS, "networks.csv", None);
     deployment.release(&[asking()]);
     host.wait_for(log_event("table.loaded").field("version", version(&fewer).as_str()));
-    host.wait_for(portcullis_tests::release_active(2));
+    host.wait_for(portcullis_tests::release_active(3));
     let after = ask(&host, &asked);
     assert_eq!(found(&deployment, &after), Some(0));
 
@@ -241,13 +241,25 @@ fn a_rule_of_a_table_denies_with_a_text_and_a_reference() {
     let unknown = ask(&host, &json!([["lookup", "roster", "9999"]]));
     assert!(unknown.stops_a_token());
     let text = String::from_utf8_lossy(&unknown.body).into_owned();
-    assert!(text.contains("the hospital's records have no entry for you"), "{text}");
+    assert!(text.contains("the hospital's records lack an entry"), "{text}");
     let record = deployment.record(unknown.index().unwrap());
     assert_eq!(record["bindings"][0]["codes"], json!(["ANSWER", "TABLE_NO_MATCH"]));
 
-    // A table without a file, as of the start.
+    // Also where the plugin fails without the rows.
+    let failed = ask(&host, &json!([["lookup", "roster", "9999"], ["nonsense"]]));
+    assert!(failed.stops_a_token());
+    let record = deployment.record(failed.index().unwrap());
+    assert_eq!(record["decision"]["verdict"], "deny");
+    assert_eq!(record["bindings"][0]["codes"], json!(["TABLE_NO_MATCH"]));
+
+    // Without its file a table has the version that was used last; without that, none.
     host.stop();
     std::fs::remove_file(deployment.path("release/tables/roster.csv")).unwrap();
+    let host = deployment.serve();
+    assert!(!ask(&host, &json!([["lookup", "roster", "4711"]])).stops_a_token());
+    host.wait_for(log_event("table.refused").field("code", "table-unreadable"));
+    host.stop();
+    std::fs::remove_dir_all(deployment.path("trust-state/tables")).unwrap();
     let host = deployment.serve();
     let answer = ask(&host, &json!([["lookup", "roster", "4711"]]));
     assert!(answer.stops_a_token());
@@ -262,30 +274,36 @@ fn a_rule_of_a_table_denies_with_a_text_and_a_reference() {
 }
 
 #[test]
-fn a_set_whose_tables_do_not_fit_is_refused_with_every_problem() {
+fn a_set_whose_tables_do_not_fit_is_not_signed_and_every_problem_is_named() {
     let mut deployment = deployment(ROSTER);
-    let check = ["check", "--config", "portcullis.toml"];
-    deployment.must(&check);
-    deployment.forget_tables();
-    deployment.declare_table(&ROSTER.replace("\"text\"", "\"prose\""), "roster.csv", None);
-    deployment.release(&[asking()]);
-    let refused = deployment.run(&check);
-    assert_ne!(refused.code, 0);
-    let said = refused.out + &refused.err;
+    deployment.must(&["check", "--config", "portcullis.toml"]);
+    let mut refused = |tables: &[(&str, &str)]| {
+        deployment.forget_tables();
+        for (declaration, file) in tables {
+            deployment.declare_table(declaration, file, None);
+        }
+        deployment.refused_release(&[asking()]).err
+    };
+    let prose = ROSTER.replace("\"text\"", "\"prose\"");
+    let said =
+        refused(&[(&prose, "roster.csv"), (&NETWORKS.replace("[key]", "[lock]"), "networks.csv")]);
     assert!(said.contains("the table `roster`") && said.contains("prose"), "{said}");
-
-    deployment.forget_tables();
-    deployment.declare_table(ROSTER, "roster.csv", None);
-    deployment.release(&[asking()]);
-    let refused = deployment.run(&check);
-    let said = refused.out + &refused.err;
+    assert!(said.contains("the table `networks`") && said.contains("lock"), "{said}");
+    let said = refused(&[(ROSTER, "roster.csv")]);
     assert!(said.contains("reads the table `networks`, which the set does not declare"), "{said}");
-
-    deployment.declare_table(&NETWORKS.replace("\"zone\"", "\"area\""), "networks.csv", None);
-    deployment.release(&[asking()]);
-    let refused = deployment.run(&check);
-    let said = refused.out + &refused.err;
+    let said = refused(&[
+        (ROSTER, "roster.csv"),
+        (&NETWORKS.replace("\"zone\"", "\"area\""), "networks.csv"),
+    ]);
     assert!(said.contains("reads the column `zone`, which the table `networks`"), "{said}");
+    let crosswalk = ROSTER.replace(
+        "column = \"login\"\nrules",
+        "column = \"login\"\ncrosswalk = { table = \"ids\", column = \"number\" }\nrules",
+    );
+    let said = refused(&[(&crosswalk, "roster.csv"), (NETWORKS, "networks.csv")]);
+    assert!(said.contains("the crosswalk of the rule for `login`"), "{said}");
+    let said = refused(&[(ROSTER, "../roster.csv"), (NETWORKS, "networks.csv")]);
+    assert!(said.contains("is not the plain name of a file"), "{said}");
 }
 
 #[test]
@@ -355,4 +373,85 @@ fn the_share_of_people_whom_a_table_knows_is_counted_before_anything_is_enforced
     deployment.write("people.jsonl", "{}\nnone\n");
     let refused = deployment.run(&[&matched[..], &["people.jsonl", "roster.csv"]].concat());
     assert!(refused.code == 1 && refused.err.contains("line 2 is no JSON object"), "{refused:?}");
+}
+
+#[test]
+fn a_hold_outlives_a_restart_and_a_version_that_a_set_does_not_allow_is_not_used() {
+    let mut deployment = deployment(ROSTER);
+    deployment.serve().stop();
+    // While the host is down, half of the people are gone from the export.
+    deployment.replace("release/tables/roster.csv", roster("north", 50));
+    let host = deployment.serve();
+    host.wait_for(log_event("table.held"));
+    let asked = json!([["lookup", "roster", "60"]]);
+    let found =
+        |host: &Host| answers(&deployment, &ask(host, &asked))[0]["rows"].as_array().map(Vec::len);
+    assert_eq!(found(&host), Some(1), "the version that was used before the restart");
+    host.stop();
+    let host = deployment.serve();
+    assert_eq!(found(&host), Some(1));
+    host.stop();
+
+    // A poisoned file passes; a set that names the good version takes it out of use at once.
+    let good = roster("north", 99);
+    let poisoned =
+        good.replace("4711,Noor.Haddad@ward.test,north", "4711,Noor.Haddad@ward.test,vault");
+    deployment.replace("release/tables/roster.csv", &poisoned);
+    let host = deployment.serve();
+    host.wait_for(log_event("table.loaded").field("version", version(&poisoned).as_str()));
+    deployment.forget_tables();
+    deployment.declare_table(ROSTER, "roster.csv", Some(&version(&good)));
+    deployment.declare_table(NETWORKS, "networks.csv", None);
+    deployment.release(&[asking()]);
+    host.wait_for(portcullis_tests::release_active(3));
+    let answer = ask(&host, &json!([["lookup", "roster", "4711"]]));
+    assert!(answer.stops_a_token(), "no version is allowed");
+    deployment.replace("release/tables/roster.csv", &good);
+    // The first time was at the start, from the host's copy.
+    host.wait_for_times(log_event("table.loaded").field("version", version(&good).as_str()), 2);
+    assert!(!ask(&host, &json!([["lookup", "roster", "4711"]])).stops_a_token());
+}
+
+#[test]
+fn rows_of_another_declaration_or_beyond_the_limit_are_not_used() {
+    let mut deployment = deployment(ROSTER);
+    let host = deployment.serve();
+    let asked = json!([["lookup", "roster", "4711"]]);
+    assert!(!ask(&host, &asked).stops_a_token());
+    // A column that the export does not have: the rows without it are not taken for rows with it.
+    let revoked = "[key]\ncolumns = [\"number\"]";
+    let with_revoked = format!("[[columns]]\nname = \"revoked\"\ntype = \"boolean\"\n\n{revoked}");
+    deployment.forget_tables();
+    deployment.declare_table(&ROSTER.replace(revoked, &with_revoked), "roster.csv", None);
+    deployment.declare_table(NETWORKS, "networks.csv", None);
+    deployment.release(&[asking()]);
+    host.wait_for(portcullis_tests::release_active(3));
+    let answer = ask(&host, &asked);
+    assert!(answer.stops_a_token());
+    let record = deployment.record(answer.index().unwrap());
+    assert_eq!(record["bindings"][0]["codes"], json!(["ANSWER", "TABLE_NOT_LOADED"]));
+
+    // Long cells are the table's fault: the call is denied, and the plugin is not quarantined.
+    deployment.forget_tables();
+    let long = ROSTER.replace("no_match = \"treat-as-absent\"", "several_matches = \"use-all\"");
+    deployment.declare_table(&long, "roster.csv", None);
+    deployment.declare_table(NETWORKS, "networks.csv", None);
+    let row = format!("5,many@ward.test,{},1\n", "w".repeat(4_000));
+    let long = roster("north", 99) + &row.repeat(20);
+    deployment.replace("release/tables/roster.csv", &long);
+    deployment.release(&[asking()]);
+    host.wait_for(portcullis_tests::release_active(4));
+    host.wait_for(log_event("table.loaded").field("version", version(&long).as_str()));
+    for _ in 0..12 {
+        let answer = ask(&host, &json!([["lookup", "roster", "5"]]));
+        assert!(answer.stops_a_token());
+        let record = deployment.record(answer.index().unwrap());
+        let sealed = deployment.sealed(answer.index().unwrap());
+        assert_eq!(
+            record["bindings"][0]["codes"],
+            json!(["ANSWER", "TABLE_TOO_LARGE"]),
+            "{sealed}"
+        );
+    }
+    assert!(!ask(&host, &asked).stops_a_token());
 }

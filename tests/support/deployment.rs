@@ -378,7 +378,16 @@ impl TestDeployment {
                 self.sign_plugin(plugin, |source| source);
             }
         }
-        self.publish(bindings, &plugins);
+        let ran = self.publish(bindings, &plugins);
+        assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    }
+
+    /// Tries to sign a release that `release sign` is expected to refuse. The plugins must be signed.
+    pub fn refused_release(&mut self, bindings: &[Binding]) -> Ran {
+        let plugins: Vec<_> = bindings.iter().map(|binding| binding.plugin.clone()).collect();
+        let ran = self.publish(bindings, &plugins);
+        assert_ne!(ran.code, 0, "{}", ran.out);
+        ran
     }
 
     /// Declares a reference table for the releases from here on, with a file in the folder of tables;
@@ -397,7 +406,7 @@ impl TestDeployment {
         self.tables.clear();
     }
 
-    fn publish(&mut self, bindings: &[Binding], plugins: &[String]) {
+    fn publish(&mut self, bindings: &[Binding], plugins: &[String]) -> Ran {
         self.generation += 1;
         let files: Vec<_> = plugins
             .iter()
@@ -451,7 +460,7 @@ impl TestDeployment {
         sign.push("--without-components");
         sign.extend(["--output", "release/release.json"]);
         sign.extend(roots.iter().map(String::as_str));
-        self.must(&sign);
+        self.run(&sign)
     }
 
     /// Runs `portcullis` in the deployment. One that does not end is ended, with the code 124, so

@@ -16,7 +16,7 @@ impl TestDeployment {
         let mut deployment = Self::build(&[]);
         deployment.sign_root(|source| {
             let source = source.replace(r#""okta.*""#, &format!(r#""okta.*", {AUTHORIZING}"#));
-            source.replace(r#"["journal", "waive"]"#, r#"["journal", "search", "waive"]"#)
+            source.replace(r#""reference", "waive"]"#, r#""reference", "search", "waive"]"#)
         });
         deployment.write_secret("secrets/asked", SECRET);
         let configuration = deployment.read("portcullis.toml");

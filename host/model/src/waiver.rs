@@ -2,7 +2,9 @@
 //!
 //! Invariant: a code that speaks of audit, termination or revocation is never set aside, whoever
 //! signed the waiver; a person whose employment has ended gets no access through an emergency. The
-//! code says by its words what it is about, so this needs no list of plugins.
+//! code says by its words what it is about, so this needs no list of plugins. Neither is one that says
+//! that a reference table could not be used: without the table a plugin cannot find that a contract has
+//! ended.
 
 use std::collections::BTreeSet;
 
@@ -38,8 +40,8 @@ pub fn set_aside(decision: &mut Decision, codes: &BTreeSet<String>) -> Vec<Findi
 }
 
 /// The stems of the words that no waiver reaches: audit, termination (of work or contract),
-/// revocation.
-pub const PROTECTED: [&str; 5] = ["AUDIT", "TERMINAT", "ENDED", "REVOK", "REVOC"];
+/// revocation, and reference tables.
+pub const PROTECTED: [&str; 6] = ["AUDIT", "TERMINAT", "ENDED", "REVOK", "REVOC", "TABLE"];
 
 #[cfg(test)]
 mod tests {

@@ -198,6 +198,7 @@ impl ReleaseFiles {
             root: root.version,
             verified: at,
             trust_snapshot: Arc::new(TrustSnapshot::new(trusted)),
+            tables: Arc::default(),
             hooks,
             stops: Arc::default(),
             left_out,

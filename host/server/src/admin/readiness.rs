@@ -147,7 +147,8 @@ impl Readiness {
                 warning(code, what, "check the disks of trust.state and audit.directory");
             }
         }
-        for TableState { status, problem } in host.tables.states(timestamp(now)) {
+        let tables = active_config.generation.as_ref().map(|it| it.tables.states(timestamp(now)));
+        for TableState { status, problem } in tables.unwrap_or_default() {
             let name = status.name;
             if let Some(problem) = problem {
                 let what = format!("the reference table `{name}`: {problem}");

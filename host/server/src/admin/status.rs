@@ -39,6 +39,9 @@ pub fn json(context: &AdminContext) -> Value {
             "last_good": generation.is_last_good(), "before": host.release.status.previous_json(),
         })
     });
+    let now = timestamp(host.clock.now());
+    let tables = active_config.generation.as_ref().map(|it| it.tables.states(now));
+    let tables = tables.unwrap_or_default();
     let readiness = Readiness::of(context);
     let preparations = host.preparations();
     json!({
@@ -61,7 +64,7 @@ pub fn json(context: &AdminContext) -> Value {
             "delayed": health.delayed.as_deref(),
         },
         "registry": host.release.registry.as_ref().map(registry),
-        "tables": host.tables.states(timestamp(host.clock.now())).iter().map(table).collect::<Vec<_>>(),
+        "tables": tables.iter().map(table).collect::<Vec<_>>(),
         "readiness": readiness.json(),
     })
 }

@@ -13,7 +13,7 @@ use portcullis_engine::{
 };
 use portcullis_hooks::HookRequest;
 use portcullis_model::{
-    Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
+    Attribution, Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
 };
 use portcullis_store::tables::CurrentTables;
 use portcullis_trust::Capability;
@@ -26,7 +26,6 @@ use crate::bindings::generation::Binding;
 use crate::clock::monotonic_now;
 use crate::observe::budget::Budget;
 use crate::recorder::Recorder;
-use crate::tables::Tables;
 use crate::tables::lookups::{CallTables, ReadLog};
 
 /// What one binding said, and what it cost.
@@ -42,6 +41,8 @@ pub struct BindingResult<T = Decision> {
     pub notes: Vec<String>,
     /// What it read of reference tables.
     pub reads: ReadLog,
+    /// The versions of tables that it saw.
+    pub tables: Option<Arc<CurrentTables>>,
     /// Time spent, all runs together, waiting included.
     pub spent: Duration,
     /// What the last run took by itself.
@@ -75,7 +76,8 @@ impl<T> BindingResult<T> {
     ) -> Self {
         let binding = Arc::clone(binding);
         let (waived, reads) = (Vec::new(), ReadLog::default());
-        Self { binding, outcome, waived, notes, reads, spent, last_run: spent, cohort: None }
+        let (tables, last_run, cohort) = (None, spent, None);
+        Self { binding, outcome, waived, notes, reads, tables, spent, last_run, cohort }
     }
 }
 
@@ -117,8 +119,8 @@ pub struct EvaluationLimits<'a> {
     pub ignores_quarantine: bool,
     /// What remains of instances, to be dropped after the reply.
     pub spent_instances: &'a mut Vec<SpentInstance>,
-    /// The reference tables.
-    pub tables: &'a Tables,
+    /// The versions of reference tables that the call sees.
+    pub tables: Arc<CurrentTables>,
 }
 
 /// Asks for a decision, within the call's budget.
@@ -128,7 +130,7 @@ pub async fn evaluate(
     incoming: &Arc<HookRequest>,
     terms: EvaluationLimits<'_>,
 ) -> BindingResult {
-    let tables = current_tables(binding, terms.tables);
+    let tables = for_binding(binding, &terms.tables);
     let evaluate = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
         evaluate_once(binding, incoming, allowance, tables.as_ref())
     };
@@ -144,7 +146,7 @@ pub async fn search(
     limit: u32,
     after: Option<String>,
 ) -> BindingResult<SearchPage> {
-    let tables = current_tables(binding, terms.tables);
+    let tables = for_binding(binding, &terms.tables);
     let find = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
         let page = Page { limit, after: after.as_deref() };
         let (services, reads) = services(binding, incoming, tables.as_ref());
@@ -152,6 +154,10 @@ pub async fn search(
             |plugin: &Plugin, view: &View<'_>| plugin.find_with(view, &page, allowance, services);
         let (mut result, rest) = run(binding, incoming, find, |_| Ok(()));
         result.reads = taken(reads);
+        // Where a table denies, nothing is found.
+        if result.reads.denial().is_some() {
+            result.outcome = result.outcome.map(|_| SearchPage::default());
+        }
         (result, rest)
     };
     run_bounded(recorder, binding, incoming, terms, find).await
@@ -277,12 +283,12 @@ fn quarantined() -> BindingError {
     )
 }
 
-/// The versions of tables that a call of this plugin sees; `None` for one that reads none.
-pub fn current_tables(binding: &Binding, tables: &Tables) -> Option<Arc<CurrentTables>> {
-    binding.manifest().reads.tables().next().map(|_| tables.current())
+/// The versions of tables for a plugin that reads tables; `None` for one that reads none.
+pub fn for_binding(binding: &Binding, tables: &Arc<CurrentTables>) -> Option<Arc<CurrentTables>> {
+    binding.manifest().reads.tables().next().map(|_| Arc::clone(tables))
 }
 
-/// One run, on this thread. `tables` is what [`current_tables`] gives.
+/// One run, on this thread. `tables` is what [`for_binding`] gives.
 pub fn evaluate_once(
     binding: &Arc<Binding>,
     incoming: &HookRequest,
@@ -301,9 +307,19 @@ pub fn evaluate_once(
         |plugin: &Plugin, view: &View<'_>| plugin.evaluate_with(view, allowance, services);
     let (mut result, rest) = run(binding, incoming, evaluate, check);
     result.reads = taken(reads);
-    // The release says that a call without these rows is denied, whatever the plugin makes of it.
-    if let (Some(denial), Ok(decision)) = (result.reads.denial(), &mut result.outcome) {
-        decision.findings.push(denial.finding());
+    result.tables = tables.cloned();
+    // The release says that a call without these rows is denied, whatever the plugin makes of it: also
+    // where it fails without them.
+    if let Some(denial) = result.reads.denial() {
+        let finding = denial.finding();
+        match &mut result.outcome {
+            Ok(decision) => decision.findings.push(finding),
+            Err(fault) if fault.cause.attribution() == Attribution::Plugin => {
+                let findings = vec![finding];
+                result.outcome = Ok(Decision { findings, ..Decision::default() });
+            }
+            Err(_) => {}
+        }
     }
     (result, rest)
 }

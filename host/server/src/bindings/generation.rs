@@ -18,6 +18,7 @@ use crate::bindings::candidate::cohort::DEPARTMENT;
 use crate::bindings::candidate::{self, CandidateBinding};
 use crate::config::HookConfig;
 use crate::observe::metrics::BindingMetrics;
+use crate::tables::Tables;
 use crate::trust::view::TrustSnapshot;
 use crate::worker_pool::WorkerPool;
 
@@ -40,6 +41,8 @@ pub struct Generation {
     pub root: u64,
     /// The moment that it was verified at.
     pub verified: Millis,
+    /// Its reference tables. A call sees those of the generation that it began with.
+    pub tables: Arc<Tables>,
     /// The trust state against which it was verified.
     pub trust_snapshot: Arc<TrustSnapshot>,
     /// Hook's place in the configuration → its bindings.
@@ -183,6 +186,7 @@ impl Generation {
             root: self.root,
             verified: self.verified,
             trust_snapshot: Arc::clone(&self.trust_snapshot),
+            tables: Arc::clone(&self.tables),
             hooks,
             stops: Arc::clone(&self.stops),
             left_out: self.left_out.clone(),

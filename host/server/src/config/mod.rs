@@ -35,7 +35,7 @@ pub use listen::{AdminConfig, Listen, MAX_ADMIN_CONNECTIONS, TelemetryConfig};
 pub use problems::Problems;
 pub use trust::Trust;
 
-pub use crate::fs::release_paths::{AfterGrace, ReleasePaths};
+pub use crate::fs::release_paths::{AfterGrace, ReleasePaths, TableFolders};
 
 /// The whole configuration, checked.
 #[derive(Debug)]
@@ -145,6 +145,11 @@ impl Config {
         config.check(&mut problems);
         problems.result()?;
         Ok(config)
+    }
+
+    /// The folders of reference tables.
+    pub fn table_folders(&self) -> TableFolders {
+        TableFolders { files: self.release.tables.clone(), copies: self.trust.state.join("tables") }
     }
 
     /// Makes relative paths relative to the configuration's folder.

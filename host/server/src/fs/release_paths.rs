@@ -33,6 +33,16 @@ pub struct ReleasePaths {
     pub watch_ms: u64,
 }
 
+/// The folders of tables.
+#[derive(Clone, Debug)]
+pub struct TableFolders {
+    /// The files that the operator replaces.
+    pub files: PathBuf,
+    /// The host's copies of the versions that it used last, in its own folder: a start compares with them,
+    /// and uses them where there is no usable file.
+    pub copies: PathBuf,
+}
+
 impl ReleasePaths {
     /// These places, and everything else by default.
     pub fn new(set: PathBuf, plugins: PathBuf, settings: PathBuf, downgrade: PathBuf) -> Self {

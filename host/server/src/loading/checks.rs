@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use portcullis_engine::Inspection;
-use portcullis_hooks::{HookKind, capabilities};
-use portcullis_model::{Digest, Mode, sha256};
+use portcullis_hooks::HookKind;
+use portcullis_hooks::capabilities::{self, Support};
+use portcullis_model::{Digest, Effect, Mode, sha256};
 use portcullis_trust::{
     Binding, Candidate, Capability, Manifest, PluginEntry, ReleaseSet, verify_binding,
 };
@@ -18,6 +19,7 @@ use portcullis_trust::{
 use super::ReleaseError;
 use super::error::invalid_binding;
 use crate::loading::self_test;
+use crate::tables;
 
 /// The parts of a release set, for a check before anybody signs it.
 pub struct SourceFiles<'a> {
@@ -52,7 +54,27 @@ pub struct BindingProblem {
 /// Everything that is wrong, never nothing.
 pub fn check_source(given: &SourceFiles<'_>) -> Result<(), Vec<BindingProblem>> {
     let mut problems = Vec::new();
+    let about = |source: &Binding, error| BindingProblem {
+        hook: source.hook.clone(),
+        plugin: source.plugin.clone(),
+        error,
+    };
+    let declared = match (tables::declarations(given.set), given.set.bindings.first()) {
+        (Ok(declared), _) => declared,
+        (Err(wrong), Some(first)) => {
+            problems.extend(wrong.into_iter().map(|why| about(first, ReleaseError::Table(why))));
+            Vec::new()
+        }
+        (Err(_), None) => Vec::new(),
+    };
     for source in &given.set.bindings {
+        let entry = given.set.plugins.get(&source.plugin);
+        let manifest = entry.and_then(|entry| given.manifests.get(&entry.manifest));
+        if problems.is_empty()
+            && let Some(why) = manifest.and_then(|manifest| tables::unread(manifest, &declared))
+        {
+            problems.push(about(source, invalid_binding(source, why)));
+        }
         problems.extend(given.problem(source, given.set.plugins.get(&source.plugin)));
         if let Some(candidate) = &source.candidate {
             let promoted = promoted(source, candidate);
@@ -164,6 +186,18 @@ fn check_known(
                 invalid_binding(source, lines.join("; "))
             },
         )?;
+    }
+    // A rule of a table may deny where the plugin itself never does.
+    if source.mode == Mode::Enforce && manifest.reads.tables().next().is_some() {
+        let fallback = source.fallback.contains_key(Effect::Deny.name());
+        if !fallback && !matches!(capabilities::effect(kind, Effect::Deny), Support::Native(_)) {
+            let why = format!(
+                "the plugin reads tables, whose rules may deny, and `{}` cannot say `deny`: add \
+                 `deny` to `fallback`",
+                kind.name()
+            );
+            return Err(invalid_binding(source, why));
+        }
     }
     let Some(component) = component else { return Ok(()) };
     let inspection = portcullis_engine::inspect(component)

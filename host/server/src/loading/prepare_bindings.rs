@@ -3,13 +3,12 @@
 //! Invariant: a binding decides only if all its checks passed; a hook whose enforcing binding was
 //! left out stops.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_engine::Engine;
 use portcullis_model::{Cause, Mode};
 use portcullis_store::tables::Declaration;
-use portcullis_trust::{Manifest, ReleaseSet, VerifiedPlugin};
+use portcullis_trust::{ReleaseSet, VerifiedPlugin};
 
 use super::candidate::{self, CandidateSource};
 use super::error::invalid_binding;
@@ -35,7 +34,7 @@ impl ReleaseFiles {
         problems: &mut ProblemList,
     ) -> Result<(Vec<Bindings>, Vec<LeftOut>), ReleaseError> {
         let (release, demand) = (&verified.release, problems.demand);
-        let tables = declared_tables(release, problems)?;
+        let declared = declared_tables(release, problems)?;
         let mut bound: Vec<Bindings> = hooks.iter().map(|_| Bindings::default()).collect();
         let mut left_out = Vec::new();
         for (number, source) in (1..).zip(&release.bindings) {
@@ -91,7 +90,7 @@ impl ReleaseFiles {
                 ))?;
                 continue;
             }
-            if let Some(why) = unread_tables(&verified_plugin.manifest, &tables) {
+            if let Some(why) = tables::unread(&verified_plugin.manifest, &declared) {
                 problems.add(invalid_binding(source, why))?;
                 continue;
             }
@@ -121,7 +120,12 @@ impl ReleaseFiles {
                 let PluginState::Usable(verified, component) = plugin else { return None };
                 Some(CandidateSource { source, candidate, verified, component })
             });
-            if let Some(tried) = tried {
+            let unread = tried
+                .as_ref()
+                .and_then(|tried| tables::unread(&tried.verified.manifest, &declared));
+            if let Some(why) = unread {
+                leave_out(invalid_binding(source, format!("its candidate: {why}")))?;
+            } else if let Some(tried) = tried {
                 match candidate::prepare_candidate(self, trusted, &binding, hook, &tried, engine) {
                     Ok(rollout) => binding.candidate = Some(rollout),
                     Err(error) => leave_out(error)?,
@@ -129,8 +133,8 @@ impl ReleaseFiles {
             }
             place.add(Arc::new(binding));
             place.add_attributes(
-                tables
-                    .values()
+                declared
+                    .iter()
                     .flat_map(|table| table.matching.iter().map(|rule| rule.subject.as_str())),
             );
         }
@@ -162,37 +166,16 @@ impl ReleaseFiles {
 fn declared_tables(
     release: &ReleaseSet,
     problems: &mut ProblemList,
-) -> Result<BTreeMap<String, Declaration>, ReleaseError> {
+) -> Result<Vec<Declaration>, ReleaseError> {
     match tables::declarations(release) {
-        Ok(declarations) => {
-            Ok(declarations.into_iter().map(|table| (table.name.clone(), table)).collect())
-        }
+        Ok(declarations) => Ok(declarations),
         Err(wrong) => {
             for why in wrong {
                 problems.add(ReleaseError::Table(why))?;
             }
-            Ok(BTreeMap::new())
+            Ok(Vec::new())
         }
     }
-}
-
-/// The reason why a plugin cannot read what its manifest names of reference tables.
-fn unread_tables(manifest: &Manifest, tables: &BTreeMap<String, Declaration>) -> Option<String> {
-    let mut missing = manifest.reads.tables().filter_map(|(name, columns)| {
-        let Some(table) = tables.get(name) else {
-            return Some(format!(
-                "the plugin reads the table `{name}`, which the set does not declare"
-            ));
-        };
-        let unknown = columns
-            .names()
-            .iter()
-            .find(|column| table.columns.iter().all(|known| known.name != **column))?;
-        Some(format!(
-            "the plugin reads the column `{unknown}`, which the table `{name}` does not have"
-        ))
-    });
-    missing.next()
 }
 
 /// The most bindings of one hook: what a leaf has room for.

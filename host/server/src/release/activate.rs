@@ -9,13 +9,12 @@
 //! changes, and the swap is one exchange of a pointer; calls in flight finish on the release that
 //! they began with. A release that is refused or superseded changes nothing.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_audit::Entry;
 use portcullis_model::{Digest, Millis};
-use portcullis_trust::{Activation, Active, ReleaseSet, TrustHistory};
+use portcullis_trust::{Activation, Active, TrustHistory};
 
 use crate::bindings::generation::Generation;
 use crate::config::{Config, ReleasePaths};
@@ -28,6 +27,7 @@ use crate::release::last_good::{
 use crate::release::prepare::{observe_documents, prepare, read_release};
 use crate::state::active::ActiveConfig;
 use crate::state::host::{Host, NotActivated};
+use crate::tables::Tables;
 
 /// The outcome of an activation from the folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,13 +171,13 @@ pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated>
 /// [`NotActivated`]: nothing has changed but what is on record.
 pub fn record_and_swap(
     host: &Host,
-    generation: Generation,
+    mut generation: Generation,
     before: Option<Entry>,
     config: &Config,
     put: impl FnOnce(Arc<Generation>) -> ActiveConfig,
 ) -> Result<(), NotActivated> {
     let (number, set) = (generation.number, generation.set);
-    load_tables(host, &generation.release, &config.release.tables);
+    load_tables(host, &mut generation, config);
     let mut trust_state = host.trust_state();
     if !generation.trust_snapshot.is_current(&trust_state.view()) {
         return Err(NotActivated::Superseded);
@@ -219,9 +219,6 @@ pub fn record_and_swap(
     host.release.status.set_active(set, trust_state.history().highest);
     host.release.status.set_previous(trust_state.history().before_active());
     drop(trust_state);
-    if let Some(active) = &host.active_config.load().generation {
-        host.tables.keep(&active.release);
-    }
     prune_copies(host, set);
     note_unenforced(host);
     tracing::info!(generation = number, event = "release.active", "the release is active");
@@ -230,26 +227,34 @@ pub fn record_and_swap(
 
 /// Reads the tables of a release before its first call. Where their folder does not answer in time the
 /// release is activated all the same: calls that need a table are denied by its rule until it is read.
-fn load_tables(host: &Host, release: &ReleaseSet, folder: &Path) {
-    if release.tables.is_empty() {
+fn load_tables(host: &Host, generation: &mut Generation, config: &Config) {
+    let active_config = host.active_config.load();
+    let before = active_config.generation.as_ref();
+    let tables = Tables::of(&generation.release, before.map(|it| &*it.tables));
+    generation.tables = Arc::new(tables);
+    if generation.tables.is_empty() {
         return;
     }
-    host.tables.add(release);
-    let (tables, recorder) = (Arc::clone(&host.tables), Arc::clone(&host.recorder));
-    let folder = folder.to_owned();
-    let read = host.files.tables.run(TABLES_LIMIT, move || tables.poll(&folder, &recorder));
-    if read.is_none() {
+    // Where a release is active, maintenance waits here, and revocations with it.
+    let limit = if before.is_some() { RELOAD_LIMIT } else { START_LIMIT };
+    let (tables, recorder) = (Arc::clone(&generation.tables), Arc::clone(&host.recorder));
+    let folders = config.table_folders();
+    let poll = host.files.tables.start(limit, move || tables.poll(&folders, &recorder));
+    if poll.and_then(|poll| poll.recv_timeout(limit).ok()).is_none() {
         tracing::warn!(
             event = "table.late",
             "the reference tables of the release could not be read within {} seconds; the host goes \
              on reading them",
-            TABLES_LIMIT.as_secs()
+            limit.as_secs()
         );
     }
 }
 
-/// How long an activation waits for its tables: some ten million rows.
-const TABLES_LIMIT: Duration = Duration::from_secs(60);
+/// How long a start waits for the tables of its release: some ten million rows.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The same where a release is active already.
+const RELOAD_LIMIT: Duration = Duration::from_secs(4);
 
 /// Returns the activation that is remembered of a generation. A set that starts again keeps the
 /// moment at which it was let in; a later one never has an earlier moment, whatever the clock does.

@@ -60,7 +60,8 @@ impl ComparisonJob {
         // breaker hears of it: how the live one fares in calls that bind is for those to say.
         let limit = other.plugin.time();
         let seen = as_evaluated(other, incoming);
-        let tables = evaluate::current_tables(other, &host.tables);
+        // The versions that the first one saw; one that reads no tables saw none.
+        let tables = first.tables.clone();
         let second = if by_candidate {
             evaluate::evaluate_once(other, &seen, limit, tables.as_ref()).0
         } else {

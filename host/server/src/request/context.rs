@@ -21,6 +21,7 @@ use portcullis_hooks::{
     Answer, DedupPolicy, HookRequest, OnFailure, ParseContext, ParseError, Parsed, Request,
 };
 use portcullis_model::{AttributeFilter, Cause, Effect, Millis};
+use portcullis_store::tables::CurrentTables;
 use portcullis_tokens::AuthError;
 
 use self::account::Account;
@@ -77,6 +78,8 @@ pub struct RequestContext<'a> {
     cast: Vec<(Arc<Binding>, CohortMatch)>,
     /// What came of asking candidates, where that was no decision.
     pub canary_failure: Option<CanaryFailure>,
+    /// The versions of reference tables that it sees, once a plugin was asked.
+    tables: Option<Arc<CurrentTables>>,
     /// The place that its record was given.
     record: Option<Sequence>,
     /// The records of its answer that the log was given.
@@ -136,6 +139,7 @@ impl<'a> RequestContext<'a> {
             search_counts: None,
             cast: Vec::new(),
             canary_failure: None,
+            tables: None,
             record: None,
             account,
             outcomes: Vec::new(),
@@ -304,11 +308,15 @@ impl<'a> RequestContext<'a> {
     /// Within what plugins are asked.
     pub fn limits(&mut self) -> EvaluationLimits<'_> {
         let open = self.hook.config.on_failure == OnFailure::Open;
+        let generation = self.generation.as_ref();
+        let current =
+            || generation.map_or_else(Arc::default, |generation| generation.tables.current());
+        let tables = Arc::clone(self.tables.get_or_insert_with(current));
         EvaluationLimits {
             budget: &self.budget,
             ignores_quarantine: open,
             spent_instances: &mut self.post_response.spent_instances,
-            tables: &self.host.tables,
+            tables,
         }
     }
 

@@ -11,6 +11,7 @@ use portcullis_engine::SpentInstance;
 use portcullis_hooks::HookRequest;
 use portcullis_model::json::build_members;
 use portcullis_model::{Cause, Document};
+use portcullis_store::tables::CurrentTables;
 
 use crate::bindings::breaker::BreakerPermit;
 use crate::bindings::candidate::CandidateBinding;
@@ -218,7 +219,9 @@ impl PostResponse {
                 };
                 let (host, own) = (Arc::clone(&self.host), Arc::clone(&hook));
                 let (observer, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
-                let job = move || run_observer(&host, &own, &observer, pass, &incoming, index);
+                let tables = evaluate::for_binding(binding, &generation.tables.current());
+                let job =
+                    move || run_observer(&host, &own, &observer, pass, &incoming, index, tables);
                 if binding.pool.spawn(job).is_err() {
                     skip(Cause::ObserverSkipped);
                 }
@@ -267,8 +270,9 @@ fn run_observer(
     pass: BreakerPermit,
     incoming: &Arc<HookRequest>,
     of: Option<u64>,
+    tables: Option<Arc<CurrentTables>>,
 ) {
-    let (limit, tables) = (binding.plugin.time(), evaluate::current_tables(binding, &host.tables));
+    let limit = binding.plugin.time();
     let (result, spent_instance) =
         evaluate::evaluate_once(binding, incoming, limit, tables.as_ref());
     drop(spent_instance);

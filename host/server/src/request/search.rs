@@ -25,6 +25,7 @@ use crate::clock::monotonic_now;
 use crate::request::context::RequestContext;
 use crate::request::decide::{Failure, decide};
 use crate::state::host::{Hook, Host};
+use crate::tables::lookups::ReadLog;
 
 /// What came of a search, and who proposed what: for the record. Of bindings that could not find there is the fault.
 pub struct SearchOutcome {
@@ -196,16 +197,16 @@ impl<'a> Search<'a> {
                 limit,
                 self.after.clone(),
             );
-            let BindingResult { outcome, notes, spent, .. } = found.await;
+            let BindingResult { outcome, notes, spent, reads, .. } = found.await;
             call.post_response.spent_instances.clear();
             let found = match outcome {
                 Ok(found) => {
-                    self.record_result(&binding, Ok(Decision::default()), notes, spent);
+                    self.record_result(&binding, Ok(Decision::default()), notes, reads, spent);
                     found
                 }
                 Err(fault) => {
                     let failure = Failure::of_fault(&fault, &binding);
-                    self.record_result(&binding, Err(fault), notes, spent);
+                    self.record_result(&binding, Err(fault), notes, reads, spent);
                     return Err(failure);
                 }
             };
@@ -264,6 +265,7 @@ impl<'a> Search<'a> {
         binding: &Arc<Binding>,
         outcome: Result<Decision, evaluate::BindingError>,
         notes: Vec<String>,
+        reads: ReadLog,
         spent: std::time::Duration,
     ) {
         match self.binding_results.iter_mut().find(|result| Arc::ptr_eq(&result.binding, binding)) {
@@ -271,11 +273,16 @@ impl<'a> Search<'a> {
                 known.spent += spent;
                 known.notes.extend(notes);
                 known.notes.truncate(MAX_NOTES);
+                known.reads.append(reads);
                 if outcome.is_err() {
                     known.outcome = outcome;
                 }
             }
-            None => self.binding_results.push(BindingResult::new(binding, outcome, notes, spent)),
+            None => {
+                let mut result = BindingResult::new(binding, outcome, notes, spent);
+                result.reads = reads;
+                self.binding_results.push(result);
+            }
         }
     }
 }

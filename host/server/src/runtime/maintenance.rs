@@ -238,9 +238,14 @@ impl MaintenanceLoop {
     /// Begins to read the tables that changed, and does not wait for that.
     fn poll_tables(&self) {
         let host = &self.host;
-        let folder = host.active_config.load().config.release.tables.clone();
-        let (tables, recorder) = (Arc::clone(&host.tables), Arc::clone(&host.recorder));
-        let poll = move || tables.poll(&folder, &recorder);
+        let active_config = host.active_config.load();
+        let Some(generation) = active_config.generation.as_ref() else { return };
+        if generation.tables.is_empty() {
+            return;
+        }
+        let folders = active_config.config.table_folders();
+        let (tables, recorder) = (Arc::clone(&generation.tables), Arc::clone(&host.recorder));
+        let poll = move || tables.poll(&folders, &recorder);
         drop(host.files.tables.start(Duration::ZERO, poll));
     }
 

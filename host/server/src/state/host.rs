@@ -36,7 +36,6 @@ use crate::platform_calls::resume::ResumeContext;
 use crate::recorder::{NotDurable, Recorder};
 use crate::records::rejections::Reason;
 use crate::state::active::{ActiveConfig, HookStates};
-use crate::tables::Tables;
 use crate::trust::ClockAlarm;
 use crate::trust::state::TrustState;
 
@@ -74,8 +73,6 @@ pub struct Host {
     pub(crate) release: ReleaseSources,
     /// The conditions that health and readiness report.
     pub(crate) health: HostHealth,
-    /// The reference tables.
-    pub(crate) tables: Arc<Tables>,
     /// Threads for file operations that may hang.
     pub(crate) files: FileWorkers,
     /// The exporter of traces, if one is configured.

@@ -46,8 +46,17 @@ pub struct ReadLog {
 pub struct Denial {
     /// The table.
     pub table: String,
-    /// Why there are no rows.
-    pub why: WithoutRows,
+    /// Why.
+    pub why: DenialReason,
+}
+
+/// Why a table denies a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenialReason {
+    /// There are no rows, and its rule for that is to deny.
+    WithoutRows(WithoutRows),
+    /// Its rows are more than one call reads. That is the table's fault and not the plugin's.
+    TooLarge,
 }
 
 struct Read {
@@ -91,21 +100,30 @@ impl CallTables {
     ) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
         let columns = self.columns.iter().find(|(name, _)| name == table);
         let (_, columns) = columns.ok_or(HostFunctionError::UnknownTable)?;
+        let mut log = self.log();
+        if log.reads.len() >= MAX_READS {
+            return Err(HostFunctionError::Limit(DataLimit::Read));
+        }
+        let mut left = MAX_READ_BYTES.saturating_sub(log.bytes);
         let (matched, rows, stale, denied) = match found(&self.snapshot) {
             Found::Rows { rows, stale } => {
                 let matched =
                     if rows.is_several() { SubjectMatch::Several } else { SubjectMatch::One };
-                (matched, cells(rows, columns), stale, None)
+                match cells(rows, columns, &mut left) {
+                    Some(rows) => (matched, rows, stale, None),
+                    None => (matched, Vec::new(), stale, Some(DenialReason::TooLarge)),
+                }
             }
             Found::Absent(why) => (without(why), Vec::new(), false, None),
-            Found::Deny(why) => (without(why), Vec::new(), false, Some(why)),
+            Found::Deny(why) => {
+                (without(why), Vec::new(), false, Some(DenialReason::WithoutRows(why)))
+            }
         };
         let version = self.snapshot.table(table).map(|it| it.version().to_string());
         let version = version.unwrap_or_default();
-        let mut log = self.log();
-        let read = rows.iter().flatten().map(|cell| cell.name.len() + cell.value.len());
-        log.bytes += read.sum::<usize>() + table.len() + key.map_or(0, str::len);
-        if log.bytes > MAX_READ_BYTES || log.reads.len() >= MAX_READS {
+        let asked = table.len() + key.map_or(0, str::len) + READ_BYTES;
+        log.bytes = (MAX_READ_BYTES - left).saturating_add(asked);
+        if log.bytes > MAX_READ_BYTES && denied.is_none() {
             return Err(HostFunctionError::Limit(DataLimit::Read));
         }
         if !log.versions.iter().any(|(name, _)| name == table) {
@@ -169,6 +187,18 @@ impl ReadLog {
         &self.versions
     }
 
+    /// Adds what another run of the same call read.
+    pub fn append(&mut self, other: Self) {
+        for version in other.versions {
+            if !self.versions.contains(&version) {
+                self.versions.push(version);
+            }
+        }
+        self.reads.extend(other.reads);
+        self.reads.truncate(MAX_READS);
+        self.denied = self.denied.take().or(other.denied);
+    }
+
     /// Writes every look-up and its answer, for the sealed part.
     pub fn write_sealed(&self, sealed: &mut ObjectWriter<'_>) {
         if self.reads.is_empty() {
@@ -209,10 +239,11 @@ impl Denial {
     /// The stable code of the finding that denies.
     pub fn code(&self) -> &'static str {
         match self.why {
-            WithoutRows::NoMatch => "TABLE_NO_MATCH",
-            WithoutRows::SeveralMatches => "TABLE_SEVERAL_MATCHES",
-            WithoutRows::Stale => "TABLE_STALE",
-            WithoutRows::NotLoaded => "TABLE_NOT_LOADED",
+            DenialReason::WithoutRows(WithoutRows::NoMatch) => "TABLE_NO_MATCH",
+            DenialReason::WithoutRows(WithoutRows::SeveralMatches) => "TABLE_SEVERAL_MATCHES",
+            DenialReason::WithoutRows(WithoutRows::Stale) => "TABLE_STALE",
+            DenialReason::WithoutRows(WithoutRows::NotLoaded) => "TABLE_NOT_LOADED",
+            DenialReason::TooLarge => "TABLE_TOO_LARGE",
         }
     }
 }
@@ -233,21 +264,36 @@ impl Subject for CallSubject {
             return self.id.as_deref().map(Cow::Borrowed);
         }
         let attribute = self.attributes.iter().find(|attribute| attribute.name == *name)?;
-        let value: String = serde_json::from_str(&attribute.value).ok()?;
-        Some(Cow::Owned(value))
+        // Platforms send an employee number as a number, and some every attribute as a list.
+        let value = serde_json::from_str::<serde_json::Value>(&attribute.value).ok()?;
+        let single = match value {
+            serde_json::Value::Array(mut list) if list.len() == 1 => list.pop()?,
+            other => other,
+        };
+        match single {
+            serde_json::Value::String(text) => Some(Cow::Owned(text)),
+            serde_json::Value::Number(number) => Some(Cow::Owned(number.to_string())),
+            _ => None,
+        }
     }
 }
 
-/// The cells of the columns that are read, as JSON.
-fn cells(rows: Rows<'_>, columns: &TableColumns) -> Vec<Vec<Attribute>> {
-    rows.map(|row| {
-        let cells = row.cells().filter(|(name, _)| columns.covers(name));
-        let cells = cells.filter_map(|(name, value)| {
-            Some(Attribute { name: name.into(), value: value?.to_json().into() })
-        });
-        cells.collect()
-    })
-    .collect()
+/// The cells of the columns that are read, as JSON; `None` where they are more than the bytes that are
+/// `left`.
+fn cells(rows: Rows<'_>, columns: &TableColumns, left: &mut usize) -> Option<Vec<Vec<Attribute>>> {
+    let mut found = Vec::new();
+    for row in rows {
+        *left = left.checked_sub(READ_BYTES)?;
+        let mut cells = Vec::new();
+        for (name, value) in row.cells().filter(|(name, _)| columns.covers(name)) {
+            let Some(value) = value else { continue };
+            let value = value.to_json();
+            *left = left.checked_sub(name.len() + value.len() + READ_BYTES)?;
+            cells.push(Attribute { name: name.into(), value: value.into() });
+        }
+        found.push(cells);
+    }
+    Some(found)
 }
 
 /// Text as JSON.
@@ -262,22 +308,22 @@ pub fn text_for(code: &str, language: &str) -> Option<(&'static str, &'static st
     let german = language.split('-').next().is_some_and(|tag| tag.eq_ignore_ascii_case("de"));
     let (english, german_text) = match code {
         "TABLE_NO_MATCH" => (
-            "You cannot do this now, because the hospital's records have no entry for you. Please ask \
-             the help desk.",
-            "Das ist derzeit nicht möglich, weil in den Unterlagen des Hauses kein Eintrag für Sie \
-             steht. Bitte wenden Sie sich an den Helpdesk.",
+            "You cannot do this now, because the hospital's records lack an entry that is needed for \
+             it. Please ask the help desk.",
+            "Das ist derzeit nicht möglich, weil in den Unterlagen des Hauses ein Eintrag fehlt, der \
+             dafür nötig ist. Bitte wenden Sie sich an den Helpdesk.",
         ),
         "TABLE_SEVERAL_MATCHES" => (
-            "You cannot do this now, because the hospital's records have more than one entry for \
-             you. Please ask the help desk.",
-            "Das ist derzeit nicht möglich, weil in den Unterlagen des Hauses mehrere Einträge für \
-             Sie stehen. Bitte wenden Sie sich an den Helpdesk.",
+            "You cannot do this now, because the hospital's records have several entries where one is \
+             needed. Please ask the help desk.",
+            "Das ist derzeit nicht möglich, weil in den Unterlagen des Hauses mehrere Einträge \
+             stehen, wo einer nötig ist. Bitte wenden Sie sich an den Helpdesk.",
         ),
-        "TABLE_STALE" | "TABLE_NOT_LOADED" => (
-            "You cannot do this now, because the hospital's records that decide about it are out of \
-             date. Please ask the help desk.",
+        "TABLE_STALE" | "TABLE_NOT_LOADED" | "TABLE_TOO_LARGE" => (
+            "You cannot do this now, because the hospital's records that decide about it are not \
+             available or out of date. Please ask the help desk.",
             "Das ist derzeit nicht möglich, weil die Unterlagen des Hauses, die darüber entscheiden, \
-             veraltet sind. Bitte wenden Sie sich an den Helpdesk.",
+             nicht verfügbar oder veraltet sind. Bitte wenden Sie sich an den Helpdesk.",
         ),
         _ => return None,
     };
@@ -295,6 +341,9 @@ const NO_MEMORY: HostFunctionError = HostFunctionError::Undeclared("memory");
 
 /// Most bytes that one run reads of tables: names and values of cells, keys and names of tables.
 const MAX_READ_BYTES: usize = 64 << 10;
+
+/// Bytes that each look-up, row and cell counts for beyond its text.
+const READ_BYTES: usize = 16;
 
 /// Most look-ups of one run.
 const MAX_READS: usize = 256;

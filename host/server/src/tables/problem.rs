@@ -3,8 +3,8 @@
 //! Invariant: a text names the place and the rule, never the content of a cell.
 
 use portcullis_model::Digest;
-use portcullis_store::tables::Declaration;
-use portcullis_trust::{ReleaseSet, TableEntry};
+use portcullis_store::tables::{Declaration, KeyKind};
+use portcullis_trust::{Manifest, ReleaseSet, TableEntry};
 use thiserror::Error;
 
 /// The file of a table cannot be used.
@@ -49,7 +49,47 @@ pub fn declarations(release: &ReleaseSet) -> Result<Vec<Declaration>, Vec<String
             }
         }
     }
+    problems.extend(declarations.iter().flat_map(|table| crosswalks(table, &declarations)));
     if problems.is_empty() { Ok(declarations) } else { Err(problems) }
+}
+
+/// The reason why a plugin cannot read what its manifest names of these tables.
+pub fn unread(manifest: &Manifest, tables: &[Declaration]) -> Option<String> {
+    let mut missing = manifest.reads.tables().filter_map(|(name, columns)| {
+        let Some(table) = tables.iter().find(|table| table.name == name) else {
+            return Some(format!(
+                "the plugin reads the table `{name}`, which the set does not declare"
+            ));
+        };
+        let declared = |column: &String| table.columns.iter().any(|known| known.name == *column);
+        let unknown = columns.names().iter().find(|column| !declared(column))?;
+        Some(format!(
+            "the plugin reads the column `{unknown}`, which the table `{name}` does not have"
+        ))
+    });
+    missing.next()
+}
+
+/// The problems of a table's crosswalks: each leads to a column of a declared table with an exact key of
+/// one column.
+fn crosswalks(table: &Declaration, tables: &[Declaration]) -> Vec<String> {
+    let wrong = table.matching.iter().filter_map(|rule| {
+        let crosswalk = rule.crosswalk.as_ref()?;
+        let other = tables.iter().find(|other| other.name == crosswalk.table);
+        let fits = other.is_some_and(|other| {
+            other.key.kind == KeyKind::Exact
+                && other.key.columns.len() == 1
+                && other.columns.iter().any(|column| column.name == crosswalk.column)
+        });
+        (!fits).then(|| {
+            format!(
+                "the table `{}`: the crosswalk of the rule for `{}` leads to the column `{}` of \
+                 `{}`, which is not declared so, or whose key is not one exact column",
+                table.name, rule.subject, crosswalk.column, crosswalk.table
+            )
+        })
+    });
+    wrong.collect()
 }
 
 /// The declaration of one table.
@@ -102,6 +142,6 @@ impl TableProblem {
 
     /// Whether the same file may be used later.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::NotRecorded(_))
+        matches!(self, Self::NotRecorded(_) | Self::Unreadable(_))
     }
 }

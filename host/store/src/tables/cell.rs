@@ -242,7 +242,7 @@ fn is_refused(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r')
 }
 
-/// Bytes of a cell.
-pub(crate) const MAX_TEXT_BYTES: usize = 1 << 16;
+/// Bytes of a cell. What one call reads is bounded too, so that no cell may have nearly all of it.
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 12;
 const ITEM_END_TEXT: &str = "\u{1f}";
 const _: () = assert!(ITEM_END as u32 == 0x1f);

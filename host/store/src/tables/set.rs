@@ -188,6 +188,21 @@ impl TableSet {
         }
     }
 
+    /// Takes over a version of another set that is known to be good, where this set declares the table
+    /// alike and has no version of it. Returns whether that is so.
+    pub fn adopt(&self, table: Arc<Table>) -> bool {
+        let _held = self.lock();
+        let current = self.current.load_full();
+        let entry = current.tables.get(table.name());
+        let fits = entry.is_some_and(|entry| {
+            entry.table.is_none() && *entry.declaration == *table.declaration()
+        });
+        if fits {
+            self.replace(&current, table);
+        }
+        fits
+    }
+
     /// Makes the held version of a table current; `version` is the digest that a person confirmed.
     pub fn confirm(&self, name: &str, version: Digest) -> Result<Arc<Table>, ConfirmError> {
         let mut held = self.lock();

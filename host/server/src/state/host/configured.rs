@@ -359,7 +359,6 @@ impl Configured {
                 maintenance_beat: Heartbeat::default(),
                 break_glass_beat: Heartbeat::default(),
             },
-            tables: Arc::default(),
             files: FileWorkers::default(),
             telemetry,
             engine,
