@@ -227,7 +227,7 @@ fn a_manifest_without_the_right_cannot_declare_a_waiver() {
         ("waive", r#"["journal"]"#, "its `emits` has `waive`, but its `capabilities` lack it"),
         (
             "waive:HOURS_TERMINATED",
-            r#"["journal", "reference", "waive"]"#,
+            r#"["journal", "waive"]"#,
             "would waive a finding about audit, termination or revocation",
         ),
     ] {
