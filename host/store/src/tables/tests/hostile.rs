@@ -287,7 +287,7 @@ fn csv_that_is_not_text_is_refused() {
     let error = refused(&declaration, "k,a,b\n1,2,\"open\n2,3,4\n");
     assert!(error.contains("a quotation mark is not closed"), "{error}");
     let error = refused(&declaration, format!("k,a,b\n1,2,{}\n", "x".repeat(70_000)));
-    assert!(error.contains("row 2, column `b`: the cell is longer than 65536 bytes"), "{error}");
+    assert!(error.contains("row 2, column `b`: the cell is longer than 4096 bytes"), "{error}");
     let error = refused(&declaration, format!("k,a,b\n1,2,{}", "x".repeat(2 << 20)));
     assert!(error.contains("row 2: the row is longer than 1048576 bytes"), "{error}");
     let error = refused(&declaration, format!("k,a,b\n{}", ",".repeat(5000)));
