@@ -135,7 +135,7 @@ pub enum DataLimit {
     #[error("a value has at most 4,096 bytes")]
     Value,
     /// A window or a time to live that is zero or too long.
-    #[error("a window has 1 second to 366 days, and so has a time to live")]
+    #[error("a window has 1 second to 31 days, and a time to live 1 second to 400 days")]
     Window,
     /// A counter that was made with another window, or as another sort of counter.
     #[error("a counter has one window and one sort")]

@@ -7,7 +7,7 @@
 pub const MAX_KEY_BYTES: usize = 256;
 
 /// Most bytes of a remembered value; a longer one is refused.
-pub const MAX_VALUE_BYTES: usize = 8 << 10;
+pub const MAX_VALUE_BYTES: usize = 4 << 10;
 
 /// Most bytes of a member that is counted once; a longer one is refused.
 pub const MAX_MEMBER_BYTES: usize = 256;

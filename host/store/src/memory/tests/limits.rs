@@ -41,11 +41,11 @@ fn a_call_reads_and_writes_a_bounded_amount() {
         call.remember(Scope::Subject, b"k", &[1; MAX_VALUE_BYTES], 9).unwrap();
     });
     let mut call = memory.begin(&namespace, Some("a"), NOW);
-    for _ in 0..7 {
+    for _ in 0..15 {
         call.recall(Scope::Subject, b"k").unwrap();
     }
     assert_eq!(call.recall(Scope::Subject, b"k"), Err(OperationError::Reads));
-    assert_eq!(call.reads().len(), 7);
+    assert_eq!(call.reads().len(), 15);
     let Answer::Value(Some((value, 0))) = &call.reads()[0].answer else { panic!() };
     assert_eq!(value.len(), MAX_VALUE_BYTES);
     // A tally that could not be answered is not made.
@@ -57,9 +57,9 @@ fn a_call_reads_and_writes_a_bounded_amount() {
     commit(&memory, &call.finish().unwrap());
     let mut call = memory.begin(&namespace, Some("a"), NOW);
     assert_eq!(call.count(Scope::Subject, b"n", 9), Ok(tallied));
-    for key in 0..7 {
+    for key in 0..15 {
         call.remember(Scope::Subject, &[key], &[1; MAX_VALUE_BYTES], 9).unwrap_or_else(|error| {
-            assert_eq!((key, error), (6, OperationError::CellFull));
+            assert_eq!((key, error), (14, OperationError::CellFull));
         });
     }
     let mut call = memory.begin(&namespace, Some("b"), NOW);
@@ -73,14 +73,14 @@ fn a_call_reads_and_writes_a_bounded_amount() {
         .find_map(|key| call.remember(Scope::Subject, &key.to_be_bytes(), b"", 9).err());
     assert_eq!(error, Some(OperationError::CellFull));
     let mut call = memory.begin(&namespace, Some("c"), NOW);
-    let error = (0..).find_map(|_| call.remember(Scope::Subject, b"k", &[1; 8000], 9).err());
+    let error = (0..).find_map(|_| call.remember(Scope::Subject, b"k", &[1; 4000], 9).err());
     assert_eq!(error, Some(OperationError::Writes));
 }
 
 #[test]
 fn a_quota_binds_each_scope_alone_and_exactly_where_calls_race() {
     let (memory, _) = fresh();
-    let subject = ScopeQuota { bytes: 10_000, entries: 5 };
+    let subject = ScopeQuota { bytes: 5_000, entries: 5 };
     let quota = Quota { subject, shared: ScopeQuota { bytes: 1_000_000, entries: 3 } };
     let namespace = memory.namespace(&name("small"), quota).unwrap();
     let mut one = memory.begin(&namespace, Some("a"), NOW);
@@ -88,26 +88,26 @@ fn a_quota_binds_each_scope_alone_and_exactly_where_calls_race() {
         one.tally(Scope::Shared, &[key], 9).unwrap();
     }
     assert_eq!(one.tally(Scope::Shared, &[3], 9), Err(OperationError::Quota(Scope::Shared)));
-    one.remember(Scope::Subject, b"k", &[1; 6000], 9).unwrap();
+    one.remember(Scope::Subject, b"k", &[1; 3000], 9).unwrap();
     let mut other = memory.begin(&namespace, Some("b"), NOW);
-    other.remember(Scope::Subject, b"k", &[1; 6000], 9).unwrap();
+    other.remember(Scope::Subject, b"k", &[1; 3000], 9).unwrap();
     commit(&memory, &one.finish().unwrap());
     assert_eq!(memory.validate(&other.finish().unwrap()), Err(Conflict::Quota));
     let mut again = memory.begin(&namespace, Some("b"), NOW);
-    let full = again.remember(Scope::Subject, b"k", &[1; 6000], 9);
+    let full = again.remember(Scope::Subject, b"k", &[1; 3000], 9);
     assert_eq!(full, Err(OperationError::Quota(Scope::Subject)));
     // A value may be replaced by one of the same size, and what is forgotten gives room.
     call(&memory, &namespace, "a", NOW, |call| {
-        call.remember(Scope::Subject, b"k", &[2; 6000], 9).unwrap();
+        call.remember(Scope::Subject, b"k", &[2; 3000], 9).unwrap();
     });
     call(&memory, &namespace, "a", NOW, |call| call.forget(Scope::Subject, b"k").unwrap());
     assert_eq!(memory.usage(&namespace).subject, (0, 0), "nothing is left of an empty cell");
     call(&memory, &namespace, "b", NOW, |call| {
-        call.remember(Scope::Subject, b"k", &[1; 6000], 9).unwrap();
+        call.remember(Scope::Subject, b"k", &[1; 3000], 9).unwrap();
     });
     let usage = memory.usage(&namespace);
     assert_eq!((usage.subject.1, usage.shared.1), (1, 3));
-    assert!((6000..6400).contains(&usage.subject.0), "{usage:?}");
+    assert!((3000..3400).contains(&usage.subject.0), "{usage:?}");
 }
 
 #[test]
