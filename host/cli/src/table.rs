@@ -139,7 +139,7 @@ fn load(declaration: &Declaration, path: &Path, now: Timestamp) -> CliResult<Tab
     })
 }
 
-/// What a version would change, with the keys of those who would lose something.
+/// Returns the changes that a version would make, with the keys of those who would lose something.
 fn changes(difference: &Difference) -> String {
     format!("\nchanges  {}", escape_lines(&difference.warning()))
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-/// What a child may take.
+/// The resources that a child may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confinement {
     /// Memory that it writes to, bytes (`RLIMIT_DATA`; address space that it only reserves does not count).

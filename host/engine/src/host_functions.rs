@@ -1,4 +1,4 @@
-//! What a plugin may ask its host for during a call: rows of reference tables, and its memory.
+//! The functions that a host offers to a plugin during a call: look-ups in reference tables, and memory.
 //!
 //! Invariant: the engine only carries questions and answers across the sandbox's wall. Every function
 //! fails the call where the host gave this call nothing for its interface, so that a plugin whose
@@ -61,7 +61,7 @@ pub trait HostFunctions: Send + Sync {
     ) -> Result<u32, HostFunctionError>;
 }
 
-/// What a counter is asked.
+/// A question to a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count<'a> {
     /// How many were added.
@@ -74,7 +74,7 @@ pub enum Count<'a> {
     AddDistinct(&'a str),
 }
 
-/// Whose memory.
+/// The owner of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// That of the call's subject.
@@ -151,7 +151,7 @@ pub enum DataLimit {
     Quota,
 }
 
-/// What a call may use beyond its own arguments.
+/// The functions of the host that a call may use.
 #[derive(Clone, Default)]
 pub struct CallServices {
     /// Whether it may take notes.

@@ -67,7 +67,8 @@ impl HookKind {
         self.adapter().offers_restricted()
     }
 
-    /// Where the body lists what the subject holds, unless the hook says otherwise: JSON Pointers.
+    /// The places in the body that list what the subject holds, unless the hook says otherwise: JSON
+    /// Pointers.
     pub fn default_entitlements(self) -> &'static [&'static str] {
         self.adapter().default_entitlements()
     }
@@ -103,7 +104,7 @@ impl HookKind {
         self.adapter().is_permit(verdict)
     }
 
-    /// What the platform does when it does not get an answer that it understands.
+    /// The behaviour of the platform when it gets no answer that it understands.
     pub fn failure_behaviour(self) -> FailureBehaviour {
         self.adapter().failure_behaviour()
     }

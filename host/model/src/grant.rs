@@ -1,8 +1,8 @@
-//! What is granted, and the parts of an answer that a change can be for.
+//! Grants, and the parts of an answer that a change can be for.
 //!
 //! Invariant: each has one word, the same in manifests, records and `wit/policy.wit`.
 
-/// What sort of thing is granted.
+/// The sort of a grant.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -25,13 +25,13 @@ pub enum GrantKind {
 /// Something granted, or to be granted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Grant {
-    /// What sort.
+    /// The sort.
     pub kind: GrantKind,
     /// The platform's id for it.
     pub id: String,
 }
 
-/// Which part of the answer a change is for. A hook kind offers some of them.
+/// The part of the answer that a change is for. A hook kind offers some of them.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use portcullis_engine::Fault;
 use portcullis_model::{Decision, SearchPage};
 
-/// What came of asking. Without `Debug`: it may name people.
+/// The result of one call. Without `Debug`: it may name people.
 #[derive(Clone)]
 pub enum Actual {
     /// A decision that the manifest allows.

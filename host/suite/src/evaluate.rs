@@ -10,20 +10,20 @@ use portcullis_model::{Call, Decision, Emits, Limits, Messages, Page, Reads};
 
 use crate::actual::Actual;
 
-/// What a manifest lets a plugin see and say.
+/// The inputs and outputs that a manifest allows.
 #[derive(Clone, Copy)]
 pub struct TestLimits<'a> {
     /// The hook kinds that it is made for.
     pub hooks: &'a [String],
-    /// What it sees of a call.
+    /// The inputs of a call that it reads.
     pub reads: &'a Reads,
-    /// What it can say.
+    /// The effects and changes that it emits.
     pub emits: &'a Emits,
     /// The text for people.
     pub messages: &'a Messages,
     /// Whether it may take notes.
     pub journal: bool,
-    /// What one call may use.
+    /// The limits of one call.
     pub limits: Limits,
     /// The JSON Schema of its settings.
     pub schema: Option<&'a str>,
@@ -54,7 +54,7 @@ impl TestLimits<'_> {
         (said, notes, spent)
     }
 
-    /// What the host gives each call.
+    /// Returns the host functions of each call.
     fn services(&self) -> CallServices {
         CallServices { journal: self.journal, functions: None }
     }
@@ -83,7 +83,7 @@ impl TestLimits<'_> {
     }
 }
 
-/// What the plugin would say if it saw less.
+/// Returns the decision of the plugin if it read less.
 pub(crate) fn decide(plugin: &Plugin, reads: &Reads, call: &Call) -> Option<Decision> {
     let view = reads.view(call).ok()?;
     retrying(|| plugin.evaluate(&view, plugin.time())).outcome.ok()

@@ -12,7 +12,7 @@ use serde_json::Value;
 pub struct SettingError {
     /// JSON Pointer; empty for the whole.
     pub pointer: String,
-    /// What is wrong there.
+    /// The problem.
     pub what: String,
 }
 

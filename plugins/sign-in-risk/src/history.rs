@@ -11,7 +11,7 @@
 //! features. The first sign-in that has no room marks the horizon: it and everything older is
 //! forgotten, and stays so. Two sign-ins with the same features in the same second are one.
 //!
-//! What it does not do: it does not decide which sign-ins are worth remembering (`judge.rs`), and it
+//! It does not decide which sign-ins are worth remembering (`judge.rs`), and it
 //! does not know event ids (`events.rs`).
 
 mod encoding;

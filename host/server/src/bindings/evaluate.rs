@@ -39,7 +39,7 @@ pub struct BindingResult<T = Decision> {
     pub waived: Vec<Finding>,
     /// Its journal.
     pub notes: Vec<String>,
-    /// What it read of reference tables.
+    /// Its look-ups in reference tables.
     pub reads: ReadLog,
     /// The versions of tables that it saw.
     pub tables: Option<Arc<CurrentTables>>,
@@ -324,7 +324,8 @@ pub fn evaluate_once(
     (result, rest)
 }
 
-/// What the binding's manifest requests of the host, for one run, and the log of what it reads.
+/// Returns the host functions that the binding's manifest requests, for one run, and the log of its
+/// look-ups.
 fn services(
     binding: &Binding,
     incoming: &HookRequest,
@@ -337,7 +338,7 @@ fn services(
     (CallServices { journal, functions: Some(Arc::new(functions)) }, Some(reads))
 }
 
-/// What a run read. The spent instance holds the log too, so it is emptied.
+/// Returns the look-ups of a run. The spent instance holds the log too, so it is emptied.
 fn taken(reads: Option<Arc<Mutex<ReadLog>>>) -> ReadLog {
     let reads = reads
         .map(|reads| std::mem::take(&mut *reads.lock().unwrap_or_else(PoisonError::into_inner)));

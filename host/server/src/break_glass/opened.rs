@@ -13,7 +13,7 @@ use super::{BreakGlassContext, BreakGlassState, State};
 use crate::clock::{elapsed_since, monotonic_now};
 use crate::trust::persisted::write_durably;
 
-/// What is kept in the host's own folder: so that no restart makes a document new, or ends one early.
+/// The list in the host's own folder, so that no restart makes a document new or ends one early.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OpenedDocuments {

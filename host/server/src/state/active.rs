@@ -1,4 +1,4 @@
-//! What is active: the hooks of one configuration, and the generation that decides on them.
+//! The active configuration: its hooks, and the generation that decides on them.
 //!
 //! Invariant: both are exchanged as one, so that a hook's place always names its own bindings; a
 //! call keeps to the end what was active when it began. What outlives a configuration (debts,

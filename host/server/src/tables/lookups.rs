@@ -1,4 +1,4 @@
-//! The look-ups of one run of one call: what a plugin is told, and what the record keeps of it.
+//! The look-ups of one run of one call: the answers to the plugin, and the parts that the record keeps.
 //!
 //! Invariant: a run sees one version of every table, the columns that its manifest reads and no others,
 //! and at most [`MAX_READ_BYTES`]. Everything that it was told is in the [`ReadLog`], so that the run
@@ -29,7 +29,7 @@ pub struct CallTables {
     log: Arc<Mutex<ReadLog>>,
 }
 
-/// What one run read.
+/// The look-ups of one run.
 #[derive(Default)]
 pub struct ReadLog {
     /// The versions that it saw, by table.

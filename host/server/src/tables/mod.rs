@@ -59,7 +59,7 @@ struct Followed {
     held: Option<Digest>,
 }
 
-/// What a look at one file came to.
+/// The result of a look at one file.
 enum Looked {
     /// It is as it was, or changes at this moment.
     Same,

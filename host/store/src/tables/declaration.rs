@@ -144,7 +144,7 @@ pub struct Key {
     /// How a value is compared with a row. Default `exact`.
     #[serde(default)]
     pub kind: KeyKind,
-    /// What is made equal before values are compared.
+    /// The differences between texts that are ignored.
     #[serde(default)]
     pub rules: TextRules,
 }
@@ -160,7 +160,7 @@ pub enum KeyKind {
     Network,
 }
 
-/// What is made equal before texts are compared. The cells themselves stay as they are.
+/// The differences that are ignored when texts are compared. The cells themselves stay as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextRules {
@@ -198,7 +198,7 @@ pub struct MatchRule {
     pub subject: String,
     /// The column with which the value is compared.
     pub column: String,
-    /// What is made equal before they are compared.
+    /// The differences between texts that are ignored.
     #[serde(default)]
     pub rules: TextRules,
     /// A table that translates the subject's value first.

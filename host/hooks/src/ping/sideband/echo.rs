@@ -16,7 +16,7 @@ use crate::json_body::spelled;
 use crate::render_error::RenderErrorKind;
 use crate::request::HookRequest;
 
-/// What goes on.
+/// The request that continues.
 pub(super) struct Echo<'a> {
     call: &'a Call,
     is_response: bool,

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use portcullis_model::json::{Value, build_object};
 use portcullis_model::{Attribute, Call, Document};
 
-/// What the response phase has to know of the request: opaque to the gateway, which sends it back. Without secrets.
+/// The parts of the request that the response phase needs: opaque to the gateway, which sends them
+/// back. Without secrets.
 pub(super) struct State {
     pub(super) id: String,
     pub(super) ip: Option<String>,

@@ -126,7 +126,8 @@ impl MaintenanceLoop {
         self.host.files.configuration.run(POLL_LIMIT, move || stamp(&file)).or(self.seen.file)
     }
 
-    /// What cannot wait while a release is prepared; says whether that is still what is wanted.
+    /// Does the work that cannot wait while a release is prepared; returns whether that release is
+    /// still wanted.
     fn poll_while_preparing(&mut self, paths: &ReleasePaths, set: Option<Digest>) -> bool {
         self.receive_all();
         let mut wanted = true;

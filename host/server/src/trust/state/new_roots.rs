@@ -77,7 +77,7 @@ impl TrustState {
         }
     }
 
-    /// What is revoked that was not before: by the active trust root, and by the set in the folder.
+    /// The plugins that are newly revoked: by the active trust root, and by the set in the folder.
     /// It holds from here on; recording it is for [`TrustState::record_revoked`], after what runs
     /// was stopped.
     pub fn revocations(&mut self, set: Option<&[u8]>) -> RevokedPlugins {
