@@ -124,7 +124,7 @@ bool pc_column(const pc_row *row, const char *name, pc_value *found);
 /* The value of a key; false where there is none, or where its time is over. */
 bool pc_recall(pc_scope scope, pc_text key, pc_bytes *value);
 void pc_remember(pc_scope scope, pc_text key, pc_bytes value, uint32_t ttl);
-/* Removes the value and the counters of a key. */
+/* Removes the value of a key. Its counters run out by themselves. */
 void pc_forget(pc_scope scope, pc_text key);
 /* How many were added within the window; the two that tally add one first, whatever comes of the call. */
 uint32_t pc_count(pc_scope scope, pc_text key, uint32_t window);

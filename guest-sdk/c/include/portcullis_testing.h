@@ -53,7 +53,7 @@ static inline void test_lifetime(pc_call *call, pc_target target, uint32_t secon
 }
 
 /* Tables and memory of a test. A plugin sees what the host would give it, apart from errors of counting: counts are exact here. Keys of
- * tables are equal or not; networks are for tests with `portcullis plugin test`. */
+ * tables are equal or not: networks are not supported here. */
 typedef struct test_entry {
     struct test_entry *next;
     int sort; /* 0: a row; 1: a value; 2: a number in a counter */
@@ -183,7 +183,7 @@ void portcullis_policy_memory_remember(portcullis_policy_memory_scope_t scope, p
 void portcullis_policy_memory_forget(portcullis_policy_memory_scope_t scope, plugin_string_t *key) {
     test_entry_for(1, scope, key);
     for (test_entry *entry = test_world; entry != NULL; entry = entry->next) {
-        if (test_at(entry, 1, scope, key) || test_at(entry, 2, scope, key)) entry->sort = -1;
+        if (test_at(entry, 1, scope, key)) entry->sort = -1;
     }
 }
 

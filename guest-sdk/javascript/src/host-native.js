@@ -51,10 +51,9 @@ export function remember(scope, key, value, ttlSeconds) {
   world.values.set(place(scope, key), { until: world.now + ttlSeconds * 1_000, value: Uint8Array.from(value) });
 }
 
-/** Removes the value and the counters of a key. */
+/** Removes the value of a key. Its counters run out by themselves. */
 export function forget(scope, key) {
   world.values.delete(place(scope, key));
-  world.counters.delete(place(scope, key));
 }
 
 /** How many were added within the last `windowSeconds`. */
@@ -70,14 +69,11 @@ export const countDistinct = (scope, key, windowSeconds) => counted(scope, key, 
 export const tallyDistinct = (scope, key, member, windowSeconds) => counted(scope, key, windowSeconds, true, member);
 
 function counted(scope, key, windowSeconds, distinct, member) {
-  const at = place(scope, key);
-  if (!world.counters.has(at)) world.counters.set(at, { windowSeconds, distinct, added: [] });
-  const counter = world.counters.get(at);
-  if (counter.windowSeconds !== windowSeconds || counter.distinct !== distinct) {
-    throw new RangeError(`the counter \`${key}\` has another window, or is of another sort`);
-  }
-  if (member !== undefined) counter.added.push([world.now, member]);
-  const within = counter.added.filter(([then]) => then <= world.now && world.now - then < windowSeconds * 1_000);
+  const at = `${distinct} ${place(scope, key)}`;
+  if (!world.counters.has(at)) world.counters.set(at, []);
+  const added = world.counters.get(at);
+  if (member !== undefined) added.push([world.now, member]);
+  const within = added.filter(([then]) => then <= world.now && world.now - then < windowSeconds * 1_000);
   return distinct ? new Set(within.map(([, one]) => one)).size : within.length;
 }
 

@@ -54,7 +54,7 @@ def remember(scope: Scope, key: str, value: bytes, ttl_seconds: int) -> None:
 
 
 def forget(scope: Scope, key: str) -> None:
-    """Removes the value and the counters of a key."""
+    """Removes the value of a key. Its counters run out by themselves."""
     _memory.forget(scope, key)
 
 

@@ -23,7 +23,7 @@ class World:
         self.subject: Optional[str] = None
         self.tables: dict[str, tuple[list[dict[str, Any]], bool]] = {}
         self.values: dict[tuple[Any, str], tuple[int, bytes]] = {}
-        self.counters: dict[tuple[Any, str], tuple[int, bool, list[tuple[int, str]]]] = {}
+        self.counters: dict[tuple[Any, str, bool], list[tuple[int, str]]] = {}
         self.notes: list[str] = []
 
     def table(self, name: str) -> tuple[list[dict[str, Any]], bool]:
@@ -53,7 +53,6 @@ class World:
 
     def forget(self, scope: Scope, key: str) -> None:
         self.values.pop(self.place(scope, key), None)
-        self.counters.pop(self.place(scope, key), None)
 
     def count(self, scope: Scope, key: str, window_seconds: int) -> int:
         return self.counted(scope, key, window_seconds, False, None)
@@ -68,10 +67,7 @@ class World:
         return self.counted(scope, key, window_seconds, True, member)
 
     def counted(self, scope: Scope, key: str, window: int, distinct: bool, member: Optional[str]) -> int:
-        kept = self.counters.setdefault(self.place(scope, key), (window, distinct, []))
-        if kept[:2] != (window, distinct):
-            raise ValueError(f"the counter `{key}` has another window, or is of another sort")
-        added = kept[2]
+        added = self.counters.setdefault((*self.place(scope, key), distinct), [])
         if member is not None:
             added.append((self.now, member))
         within = [one for then, one in added if then <= self.now and self.now - then < window * 1_000]

@@ -18,7 +18,7 @@ pub fn remember(scope: Scope, key: &str, value: &[u8], ttl_seconds: u32) {
     host::remember(scope, key, value, ttl_seconds);
 }
 
-/// Removes the value and the counters of a key.
+/// Removes the value of a key. Its counters run out by themselves.
 pub fn forget(scope: Scope, key: &str) {
     host::forget(scope, key);
 }

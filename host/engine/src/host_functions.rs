@@ -42,7 +42,7 @@ pub trait HostFunctions: Send + Sync {
         ttl_seconds: u32,
     ) -> Result<(), HostFunctionError>;
 
-    /// Removes the value and the counters of a key.
+    /// Removes the value of a key.
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
@@ -129,7 +129,7 @@ pub enum HostFunctionError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataLimit {
     /// A key that is empty or too long.
-    #[error("a key has 1 to 256 bytes")]
+    #[error("a key, and a member that is counted, has 1 to 256 bytes")]
     Key,
     /// A value that is too long.
     #[error("a value has at most 4,096 bytes")]
@@ -137,14 +137,11 @@ pub enum DataLimit {
     /// A window or a time to live that is zero or too long.
     #[error("a window has 1 second to 31 days, and a time to live 1 second to 400 days")]
     Window,
-    /// A counter that was made with another window, or as another sort of counter.
-    #[error("a counter has one window and one sort")]
-    Counter,
     /// Everything that the call read, together.
-    #[error("a call reads at most 65,536 bytes of tables and memory")]
+    #[error("a call reads at most 65,536 bytes, by at most 256 look-ups")]
     Read,
     /// Everything that the call changes, together.
-    #[error("a call changes at most 64 keys of its memory")]
+    #[error("a call writes to the memory of its subject and to at most 63 shared keys, 64 KiB in all")]
     Changes,
     /// The plugin's memory is full.
     #[error("the memory of the plugin is full")]
@@ -169,7 +166,7 @@ impl CallServices {
 
 impl HostFunctionError {
     /// Every error: the order is that of their numbers between host and preparing child.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Undeclared("journal"),
         Self::Undeclared("memory"),
         Self::Undeclared("reference"),
@@ -179,7 +176,6 @@ impl HostFunctionError {
         Self::Limit(DataLimit::Key),
         Self::Limit(DataLimit::Value),
         Self::Limit(DataLimit::Window),
-        Self::Limit(DataLimit::Counter),
         Self::Limit(DataLimit::Read),
         Self::Limit(DataLimit::Changes),
         Self::Limit(DataLimit::Quota),
@@ -199,7 +195,8 @@ impl HostFunctionError {
     /// Returns the hint: what to do about it.
     pub(crate) fn hint(self) -> &'static str {
         match self {
-            Self::Undeclared(_) => "add the capability to the manifest and to the trust root",
+            Self::Undeclared(_) => "add the capability to the manifest and to the trust root; `configure` and suites have \
+                 neither tables nor memory",
             Self::UnknownTable => {
                 "add the table's columns to `reads` in the manifest, and the table to the release"
             }

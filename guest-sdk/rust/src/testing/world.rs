@@ -72,17 +72,12 @@ struct World {
     subject: Option<String>,
     tables: BTreeMap<String, TestTable>,
     values: BTreeMap<Place, (u64, Vec<u8>)>,
-    counters: BTreeMap<Place, Counter>,
+    /// By place, and whether it counts different members.
+    counters: BTreeMap<(Place, bool), Vec<(u64, String)>>,
 }
 
 /// The subject, where it is a subject's, and the key.
 type Place = (Option<String>, String);
-
-struct Counter {
-    window_seconds: u32,
-    distinct: bool,
-    added: Vec<(u64, String)>,
-}
 
 #[derive(Clone)]
 enum Key {
@@ -140,18 +135,10 @@ impl World {
         member: Option<&str>,
     ) -> u32 {
         let (now, place) = (self.now, self.place(scope, key));
-        let counter = self.counters.entry(place).or_insert(Counter {
-            window_seconds,
-            distinct,
-            added: Vec::new(),
-        });
-        assert!(
-            counter.window_seconds == window_seconds && counter.distinct == distinct,
-            "the counter `{key}` has another window, or is of another sort"
-        );
-        counter.added.extend(member.map(|member| (now, member.to_owned())));
+        let added = self.counters.entry((place, distinct)).or_default();
+        added.extend(member.map(|member| (now, member.to_owned())));
         let within = |at: u64| at <= now && now - at < u64::from(window_seconds) * 1_000;
-        let counted = counter.added.iter().filter(|(at, _)| within(*at));
+        let counted = added.iter().filter(|(at, _)| within(*at));
         let counted = match distinct {
             true => counted.map(|(_, member)| member).collect::<BTreeSet<_>>().len(),
             false => counted.count(),
@@ -214,7 +201,6 @@ pub(crate) mod memory {
         WORLD.with_borrow_mut(|world| {
             let place = world.place(scope, key);
             world.values.remove(&place);
-            world.counters.remove(&place);
         });
     }
 
@@ -305,8 +291,11 @@ mod tests {
         assert_eq!(memory::recall(Scope::Subject, "last"), None);
         at("u1", 61_500);
         assert_eq!(memory::count(Scope::Shared, "tries", 60), 1, "the first is over");
+        assert_eq!(memory::count(Scope::Shared, "tries", 61), 2, "in a longer window it is not");
+        memory::remember(Scope::Shared, "tries", b"x", 10);
         memory::forget(Scope::Shared, "tries");
-        assert_eq!(memory::count(Scope::Shared, "tries", 60), 0);
+        assert_eq!(memory::recall(Scope::Shared, "tries"), None);
+        assert_eq!(memory::count(Scope::Shared, "tries", 60), 1, "counters run out by themselves");
         reset();
     }
 }

@@ -37,12 +37,12 @@ def remember(scope: Scope, key: str, value: bytes, ttl_seconds: int) -> None:
     raise NotImplementedError
 def forget(scope: Scope, key: str) -> None:
     """
-    Removes the value and the counters of a key.
+    Removes the value of a key. Its counters run out by themselves.
     """
     raise NotImplementedError
 def count(scope: Scope, key: str, window_seconds: int) -> int:
     """
-    How many were added within the last `window-seconds`. A counter has one window; it may count up to a 16th of it, or 1 s, too long, never
+    How many were added within the last `window-seconds`. It may count up to a 16th of it, or 1 s, too long, never
     too short.
     """
     raise NotImplementedError

@@ -3,7 +3,8 @@
 """
 Reference tables: rosters, catalogues, registers, networks. For plugins whose manifest has the capability `reference`; otherwise a
 function of it fails the call. A release binds each table that a manifest reads (`tables.NAME.COLUMN`) to a version of it. One call
-sees one version of a table. What a call reads goes into the sealed part of its record, and all of it is at most 64 KiB.
+sees one version of a table. What a call reads goes into the sealed part of its record: at most 64 KiB, by at most 256
+look-ups.
 """
 from typing import TypeVar, Generic, Union, Optional, Protocol, Tuple, List, Any, Self, Callable
 from types import TracebackType
@@ -25,8 +26,8 @@ class Row:
 @dataclass
 class TableRows:
     """
-    `version` is the SHA-256 digest of the table's bytes, in hexadecimal digits. `stale`: older than the release allows, and the release says to use
-    such rows and to say so.
+    `version`: `sha256:` and 64 hexadecimal digits, the digest of the table's file; empty where no version is loaded. `stale`: older than
+    the release allows, where the release says to use such rows and to say so.
     """
     rows: List[Row]
     version: str
@@ -51,7 +52,8 @@ class SubjectRows:
 def lookup(table: str, key: str) -> TableRows:
     """
     All rows of a key, in the order of the table; none where the table has no such key. In a table of networks the key is an IP
-    address, and the rows are those of the longest prefix that contains it.
+    address, and the rows are those of the longest prefix that contains it. Where the key has several columns, it is a JSON array of
+    their values.
     """
     raise NotImplementedError
 def lookup_subject(table: str) -> SubjectRows:

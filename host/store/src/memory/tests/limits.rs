@@ -57,11 +57,11 @@ fn a_call_reads_and_writes_a_bounded_amount() {
     commit(&memory, &call.finish().unwrap());
     let mut call = memory.begin(&namespace, Some("a"), NOW);
     assert_eq!(call.count(Scope::Subject, b"n", 9), Ok(tallied));
-    for key in 0..15 {
-        call.remember(Scope::Subject, &[key], &[1; MAX_VALUE_BYTES], 9).unwrap_or_else(|error| {
-            assert_eq!((key, error), (14, OperationError::CellFull));
-        });
-    }
+    let full = (0..=20).find_map(|key| {
+        let done = call.remember(Scope::Subject, &[key], &[1; MAX_VALUE_BYTES], 9);
+        done.err().map(|error| (key, error))
+    });
+    assert_eq!(full, Some((14, OperationError::CellFull)));
     let mut call = memory.begin(&namespace, Some("b"), NOW);
     for key in 0..64_u8 {
         call.tally(Scope::Shared, &[key], 9).unwrap();
