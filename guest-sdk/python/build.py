@@ -3,8 +3,8 @@
 
     python3 build.py SOURCE.py --output COMPONENT [--search]
 
-`--search` is for a plugin that finds (capability `search`). Journal, tables and memory need no option: a plugin may use what its
-manifest requests, and a call that uses more ends.
+`--search` is for a plugin that finds (capability `search`). Journal, tables and memory need no
+option: a plugin may use what its manifest requests, and a call that uses more ends.
 
 Invariant: the component imports nothing but the contract: the system interface is stubbed out. Standard output is one line.
 """

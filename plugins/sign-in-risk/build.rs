@@ -1,4 +1,5 @@
-//! Gives the component a stack of 64 KiB instead of 1 MiB: what an instance has not, the host need not reset.
+//! Gives the component a stack of 64 KiB instead of 1 MiB: what an instance has not, the host need
+//! not reset.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

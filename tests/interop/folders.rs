@@ -1,8 +1,8 @@
 //! The modules of each crate depend on one another in one direction only.
 //!
 //! A module here is a file or folder directly below a crate's `src`. No crate of the host has a
-//! cycle among them. The server states more: `host/server/src/lib.rs` lists its folders so that each
-//! uses only those above it. Unit tests may use anything.
+//! cycle among them. The server states more: `host/server/src/lib.rs` lists its folders so that
+//! each uses only those above it. Unit tests may use anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -114,8 +114,8 @@ impl Crate {
     ///
     /// # Panics
     ///
-    /// A module takes a name from `lib.rs` that is not re-exported there: `lib.rs` uses all modules,
-    /// so that they would depend on each other.
+    /// A module takes a name from `lib.rs` that is not re-exported there: `lib.rs` uses all
+    /// modules, so that they would depend on each other.
     fn uses(&self) -> Vec<Use> {
         let modules: BTreeSet<_> = self.files.iter().map(|(file, _)| module(file)).collect();
         let exports = self.exports();

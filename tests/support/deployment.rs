@@ -382,7 +382,8 @@ impl TestDeployment {
         assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     }
 
-    /// Tries to sign a release that `release sign` is expected to refuse. The plugins must be signed.
+    /// Tries to sign a release that `release sign` is expected to refuse. The plugins must be
+    /// signed.
     pub fn refused_release(&mut self, bindings: &[Binding]) -> Ran {
         let plugins: Vec<_> = bindings.iter().map(|binding| binding.plugin.clone()).collect();
         let ran = self.publish(bindings, &plugins);
@@ -390,8 +391,8 @@ impl TestDeployment {
         ran
     }
 
-    /// Declares a reference table for the releases from here on, with a file in the folder of tables;
-    /// with `version`, of that version alone.
+    /// Declares a reference table for the releases from here on, with a file in the folder of
+    /// tables; with `version`, of that version alone.
     pub fn declare_table(&mut self, declaration: &str, file: &str, version: Option<&str>) {
         let path = format!("release/{file}.toml");
         self.write(&path, declaration);

@@ -315,6 +315,6 @@ fn panic_with(what: &str) -> ! {
     panic!("the host does not do what it must: {what}");
 }
 
-/// How long a test waits for a line of the log before it fails. No test depends on it: compiling a plugin in
-/// JavaScript takes a minute where four other builds share two cores.
+/// How long a test waits for a line of the log before it fails. No test depends on it: compiling a
+/// plugin in JavaScript takes a minute where four other builds share two cores.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -296,8 +296,9 @@ typedef struct {
   size_t len;
 } portcullis_policy_reference_list_row_t;
 
-// `version`: `sha256:` and 64 hexadecimal digits, the digest of the table's file; empty where no version is loaded. `stale`: older than
-// the release allows, where the release says to use such rows and to say so.
+// `version`: `sha256:` and 64 hexadecimal digits, the digest of the table's file; empty where no
+// version is loaded. `stale`: older than the release allows, where the release says to use such
+// rows and to say so.
 typedef struct portcullis_policy_reference_table_rows_t {
   portcullis_policy_reference_list_row_t   rows;
   plugin_string_t   version;
@@ -318,8 +319,8 @@ typedef struct portcullis_policy_reference_subject_rows_t {
   bool   stale;
 } portcullis_policy_reference_subject_rows_t;
 
-// Whose memory: that of the call's subject, which is erased with the person's key, or one that all subjects share. `subject` fails a
-// call without a subject.
+// Whose memory: that of the call's subject, which is erased with the person's key, or one that
+// all subjects share. `subject` fails a call without a subject.
 typedef uint8_t portcullis_policy_memory_scope_t;
 
 #define PORTCULLIS_POLICY_MEMORY_SCOPE_SUBJECT 0
@@ -357,27 +358,30 @@ typedef struct {
 } plugin_result_decision_string_t;
 
 // Imported Functions from `portcullis:policy/reference@0.2.0`
-// All rows of a key, in the order of the table; none where the table has no such key. In a table of networks the key is an IP
-// address, and the rows are those of the longest prefix that contains it. Where the key has several columns, it is a JSON array of
-// their values.
+// All rows of a key, in the order of the table; none where the table has no such key. In a table
+// of networks the key is an IP address, and the rows are those of the longest prefix that
+// contains it. Where the key has several columns, it is a JSON array of their values.
 extern void portcullis_policy_reference_lookup(plugin_string_t *table, plugin_string_t *key, portcullis_policy_reference_table_rows_t *ret);
-// The rows of the call's subject: of one person, or of several where the table cannot tell them apart.
+// The rows of the call's subject: of one person, or of several where the table cannot tell them
+// apart.
 extern void portcullis_policy_reference_lookup_subject(plugin_string_t *table, portcullis_policy_reference_subject_rows_t *ret);
 
 // Imported Functions from `portcullis:policy/memory@0.2.0`
-// The value of a key. Keys and members have at most 256 bytes; a time to live is at most 400 days, a window at most 31.
+// The value of a key. Keys and members have at most 256 bytes; a time to live is at most 400
+// days, a window at most 31.
 extern bool portcullis_policy_memory_recall(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_list_u8_t *ret);
-// Sets a value of at most 4,096 bytes for a time. Two calls at once that read and set the same value do not overwrite one another: the later one
-// is evaluated again.
+// Sets a value of at most 4,096 bytes for a time. Two calls at once that read and set the same
+// value do not overwrite one another: the later one is evaluated again.
 extern void portcullis_policy_memory_remember(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_list_u8_t *value, uint32_t ttl_seconds);
 // Removes the value of a key. Its counters run out by themselves.
 extern void portcullis_policy_memory_forget(portcullis_policy_memory_scope_t scope, plugin_string_t *key);
-// How many were added within the last `window-seconds`. It may count up to a 16th of it, or 1 s, too long, never
-// too short.
+// How many were added within the last `window-seconds`. It may count up to a 16th of it, or 1 s,
+// too long, never too short.
 extern uint32_t portcullis_policy_memory_count(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds);
 // Adds one and counts. Added whatever comes of the call: a decision, a failure or a time-out.
 extern uint32_t portcullis_policy_memory_tally(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds);
-// How many different members were added within the last `window-seconds`: exact up to 512, else within 13 % in 19 of 20 cases.
+// How many different members were added within the last `window-seconds`: exact up to 512, else
+// within 13 % in 19 of 20 cases.
 extern uint32_t portcullis_policy_memory_count_distinct(portcullis_policy_memory_scope_t scope, plugin_string_t *key, uint32_t window_seconds);
 // Adds a member and counts, as `tally` does.
 extern uint32_t portcullis_policy_memory_tally_distinct(portcullis_policy_memory_scope_t scope, plugin_string_t *key, plugin_string_t *member, uint32_t window_seconds);

@@ -1,7 +1,8 @@
 // What a plugin may ask its host for, in a plugin's own tests: tables and memory that a test fills.
 //
-// Invariant: a plugin sees what the host would give it, apart from errors of counting: counts are exact here, and a host may count a
-// little too long. Time and subject are the call's. Where the host would end a call, a function throws.
+// Invariant: a plugin sees what the host would give it, apart from errors of counting: counts are
+// exact here, and a host may count a little too long. Time and subject are the call's. Where the
+// host would end a call, a function throws.
 
 const world = { now: 0, subject: undefined, tables: new Map(), values: new Map(), counters: new Map() };
 
@@ -12,7 +13,8 @@ export function reset() {
 
 /**
  * Gives the plugins of this test a table, in the place of an earlier one of that name: rows such as
- * `{ key: '4711', subject: 'u1', columns: { department: 'pharmacy' } }`. A key such as `10.0.0.0/8` is a network.
+ * `{ key: '4711', subject: 'u1', columns: { department: 'pharmacy' } }`. A key such as `10.0.0.0/8`
+ * is a network.
  */
 export function setTable(name, rows, { stale = false } = {}) {
   world.tables.set(name, { rows, stale });
@@ -39,7 +41,9 @@ export function lookupSubject(name) {
   return { matched: own.length > 0 ? 'one' : 'none', rows: own.map(lowered), version: 'test', stale };
 }
 
-/** The value of a key, a `Uint8Array`; `undefined` where there is none, or where its time is over. */
+/**
+ * The value of a key, a `Uint8Array`; `undefined` where there is none, or where its time is over.
+ */
 export function recall(scope, key) {
   const kept = world.values.get(place(scope, key));
   return kept !== undefined && world.now < kept.until ? kept.value.slice() : undefined;

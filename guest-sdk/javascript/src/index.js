@@ -14,7 +14,8 @@
 
 import './pure.js';
 
-// Tables and memory: for plugins whose manifest has the capability `reference` or `memory`. Scopes: `subject` and `shared`.
+// Tables and memory: for plugins whose manifest has the capability `reference` or `memory`. Scopes:
+// `subject` and `shared`. Hosts refuse the capability `memory` for now.
 export {
   count,
   countDistinct,
@@ -154,7 +155,10 @@ export function attribute(who, name) {
   return JSON.parse(json) ?? undefined;
 }
 
-/** The value of a column of a row; `undefined` where the cell is empty, or the manifest does not read the column. */
+/**
+ * The value of a column of a row; `undefined` where the cell is empty, or the manifest does not read
+ * the column.
+ */
 export function column(row, name) {
   const json = row.columns.find((column) => column.name === name)?.value;
   return json === undefined ? undefined : (JSON.parse(json) ?? undefined);

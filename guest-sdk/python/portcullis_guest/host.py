@@ -1,7 +1,7 @@
 """What a plugin may ask its host for: rows of reference tables, its memory, and notes.
 
-Invariant: in the sandbox these are the contract's own functions; in a plugin's tests those of `native`. A plugin may use what its
-manifest requests; a call that uses more ends.
+Invariant: in the sandbox these are the contract's own functions; in a plugin's tests those of
+`native`. A plugin may use what its manifest requests; a call that uses more ends.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def column(row: Row, name: str) -> Any:
 
 
 def recall(scope: Scope, key: str) -> Optional[bytes]:
-    """The value of a key; None where there is none, or where its time is over. Needs the capability `memory`, as all of the following."""
+    """The value of a key; None where there is none, or where its time is over. Needs the capability
+    `memory`, as all of the following."""
     return _memory.recall(scope, key)
 
 

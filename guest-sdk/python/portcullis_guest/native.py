@@ -1,7 +1,8 @@
 """Tables and memory for a plugin's own tests, which fill them.
 
-Invariant: a plugin sees what the host would give it, apart from errors of counting: counts are exact here, and a host may count a little
-too long. Time and subject are the call's. Where the host would end a call, a function raises. Never loaded in the sandbox.
+Invariant: a plugin sees what the host would give it, apart from errors of counting: counts are
+exact here, and a host may count a little too long. Time and subject are the call's. Where the host
+would end a call, a function raises. Never loaded in the sandbox.
 """
 
 from __future__ import annotations

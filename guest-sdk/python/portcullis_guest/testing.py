@@ -12,8 +12,9 @@ from .native import world as _world
 
 
 def set_table(name: str, rows: list[dict[str, Any]], stale: bool = False) -> None:
-    """Gives the plugins of this test a table, in the place of an earlier one of that name: rows such as
-    `{"key": "4711", "subject": "u1", "columns": {"department": "pharmacy"}}`. A key such as `10.0.0.0/8` is a network."""
+    """Gives the plugins of this test a table, in the place of an earlier one of that name: rows
+    such as `{"key": "4711", "subject": "u1", "columns": {"department": "pharmacy"}}`. A key such as
+    `10.0.0.0/8` is a network."""
     _world.tables[name] = (rows, stale)
 
 

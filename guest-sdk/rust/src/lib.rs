@@ -35,8 +35,8 @@
 //! Invariant: a plugin built with this crate imports nothing but what the contract (`wit/policy.wit`) offers, and a
 //! call of it never grows its memory as long as it stays within its [room](plugin!).
 //!
-//! Where the manifest requests it, a plugin may take notes ([`journal`]), look up rows ([`mod@reference`]) and remember
-//! ([`memory`]).
+//! Where the manifest requests it, a plugin may take notes ([`journal`]), look up rows
+//! ([`mod@reference`]) and remember ([`memory`]).
 //!
 //! What it does not do: it has no clock, no randomness and no I/O. [`Call::received`] and [`Call::seed`] are the only
 //! ones a plugin has.

@@ -1,8 +1,8 @@
 //! The memory of the plugin, from call to call.
 //!
-//! Invariant: it needs the capability `memory` in the manifest; without it every function ends the call.
-//! The changes of a call are durable with its record. The host bounds keys, values and the bytes that one
-//! call reads; beyond a bound the call ends, and the hook gives its safe answer.
+//! Invariant: it needs the capability `memory` in the manifest; without it every function ends the
+//! call. The changes of a call are durable with its record. The host bounds keys, values and the
+//! bytes that one call reads; beyond a bound the call ends, and the hook gives its safe answer.
 //!
 //! Native tests have a memory of their own: see [`testing`](crate::testing).
 

@@ -1,7 +1,7 @@
 //! Reference tables: rosters, catalogues, registers, networks.
 //!
-//! Invariant: it needs the capability `reference` and the columns `tables.NAME.COLUMN` in the manifest's
-//! `reads`; without them a look-up ends the call. One call sees one version of a table.
+//! Invariant: it needs the capability `reference` and the columns `tables.NAME.COLUMN` in the
+//! manifest's `reads`; without them a look-up ends the call. One call sees one version of a table.
 //!
 //! Native tests have tables of their own: see [`testing`](crate::testing).
 
@@ -23,7 +23,8 @@ pub fn lookup_subject(table: &str) -> SubjectRows {
 }
 
 impl Row {
-    /// A column's JSON value; `None` where the cell is empty or the manifest does not read the column.
+    /// A column's JSON value; `None` where the cell is empty or the manifest does not read the
+    /// column.
     pub fn json(&self, column: &str) -> Option<&str> {
         let found = self.columns.iter().find(|attribute| attribute.name == column)?;
         Some(&found.value)

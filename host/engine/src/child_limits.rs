@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 /// The resources that a child may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confinement {
-    /// Memory that it writes to, bytes (`RLIMIT_DATA`; address space that it only reserves does not count).
+    /// Memory that it writes to, bytes (`RLIMIT_DATA`; address space that it only reserves does not
+    /// count).
     pub memory_bytes: u64,
     /// Processor time of all its threads together, seconds.
     pub cpu_s: u64,
@@ -56,13 +57,15 @@ impl Confinement {
         let confine = move || {
             for (resource, soft, hard) in limits {
                 let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-                // SAFETY: a system call that reads one `rlimit` behind a pointer, which lives until it returns.
+                // SAFETY: a system call that reads one `rlimit` behind a pointer, which lives until
+                // it returns.
                 if unsafe { libc::setrlimit(resource, &raw const limit) } != 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
-            // SAFETY: a system call that takes numbers and marks descriptors from 3 on to be closed at `exec`; it closes none now. What the
-            // host opens is marked anyway, so that an old kernel without this call leaves open only what the host itself was handed.
+            // SAFETY: a system call that takes numbers and marks descriptors from 3 on to be closed
+            // at `exec`; it closes none now. What the host opens is marked anyway, so that an old
+            // kernel without this call leaves open only what the host itself was handed.
             unsafe {
                 libc::syscall(
                     libc::SYS_close_range,
@@ -71,12 +74,14 @@ impl Confinement {
                     libc::CLOSE_RANGE_CLOEXEC,
                 )
             };
-            // SAFETY: a system call that takes numbers, about this process alone. Who is nicer already may not become less so.
+            // SAFETY: a system call that takes numbers, about this process alone. Who is nicer
+            // already may not become less so.
             unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
             let on: libc::c_ulong = 1;
             let off: libc::c_ulong = 0;
             let kill = libc::SIGKILL as libc::c_ulong;
-            // SAFETY: a system call that takes numbers: which signal this process gets when its parent is gone.
+            // SAFETY: a system call that takes numbers: which signal this process gets when its
+            // parent is gone.
             let follows = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, kill) };
             // SAFETY: a system call that takes numbers, about this process alone.
             let modest = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, on, off, off, off) };
@@ -85,8 +90,9 @@ impl Confinement {
             }
             Ok(())
         };
-        // SAFETY: between `fork` and `exec` only what is safe in a signal handler may be done. `confine` makes system calls, and owns an
-        // array of numbers: it allocates nothing, takes no lock, and an `io::Error` of the system's holds a number.
+        // SAFETY: between `fork` and `exec` only what is safe in a signal handler may be done.
+        // `confine` makes system calls, and owns an array of numbers: it allocates nothing, takes
+        // no lock, and an `io::Error` of the system's holds a number.
         unsafe { command.pre_exec(confine) };
     }
 }
@@ -95,8 +101,8 @@ impl Confinement {
 /// [`prepare_plugin`](crate::prepare_plugin) before it does anything else.
 pub const PREPARE_COMMAND: &str = "make-plugin";
 
-/// Address space beyond the memory that is written to: the program itself, and what wasmtime reserves for one instance (4 GiB for
-/// each of its memories, and guards).
+/// Address space beyond the memory that is written to: the program itself, and what wasmtime
+/// reserves for one instance (4 GiB for each of its memories, and guards).
 const RESERVED: u64 = 32 << 30;
 /// Descriptors until the program is loaded: three pipes, and its libraries.
 const DESCRIPTORS: u64 = 16;

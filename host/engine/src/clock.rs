@@ -1,5 +1,5 @@
-//! The clocks of this crate: limits of real processes, the time that a plugin took, and the times of
-//! cached files.
+//! The clocks of this crate: limits of real processes, the time that a plugin took, and the times
+//! of cached files.
 //!
 //! Invariant: every reading of a system clock in this crate is in this file. No decision takes its
 //! time from here.

@@ -37,8 +37,8 @@ pub(crate) const MAX_BYTES: usize = 32 << 20;
 /// # Errors
 ///
 /// [`PrepareError`]: too large, not a component, over-complex, using what the sandbox has switched
-/// off, importing what is not in the contract (`wasi:*` included), or not of the world `portcullis:policy/plugin@0.2.0`,
-/// or, where it exports `search`, not of `search-plugin`.
+/// off, importing what is not in the contract (`wasi:*` included), or not of the world
+/// `portcullis:policy/plugin@0.2.0`, or, where it exports `search`, not of `search-plugin`.
 pub fn inspect(component: &[u8]) -> Result<Inspection, PrepareError> {
     if component.len() > MAX_BYTES {
         return Err(PrepareError::TooLarge { bytes: component.len(), most: MAX_BYTES });

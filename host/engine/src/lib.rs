@@ -2,8 +2,8 @@
 //!
 //! Invariant: the same snapshot and the same call give the same bytes, whatever ran before, beside, or in
 //! another process; and nothing that a plugin does reaches another call, another plugin or the host, beyond
-//! the time, memory and output that its limits allow. A plugin's only ways out are what it returns, the
-//! notes that it takes, and the host functions that the call was given.
+//! the time, memory and output that its limits allow. A plugin's only ways out are what it returns,
+//! the notes that it takes, and the host functions that the call was given.
 //!
 //! The way of a plugin: [`inspect()`] says whether the bytes are a component of our world;
 //! [`Engine::prepare`] has it made (`prepare`: its `configure` runs once, the memory that leaves is

@@ -10,8 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How many calls run at once, inline and offloaded together. Default: twice the number of
-    /// processors. More calls than the slots made of it get [`Fault::NoSlot`](crate::Fault::NoSlot); more workers take
-    /// more address space.
+    /// processors. More calls than the slots made of it get
+    /// [`Fault::NoSlot`](crate::Fault::NoSlot); more workers take more address space.
     pub workers: usize,
     /// How many plugins there are at once. Default: 16. With more of them slots change hands, which
     /// costs a few µs a call.

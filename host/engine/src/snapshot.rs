@@ -2,8 +2,8 @@
 //! own.
 //!
 //! Invariant: a snapshot is a function of the component and the settings alone: no clock, no randomness, and
-//! no import but the journal can be used. What runs here has its own time and output limits, and never
-//! shares a slot with a call.
+//! no import but the journal can be used. What runs here has its own time and output limits, and
+//! never shares a slot with a call.
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -1,8 +1,8 @@
-//! The state of one instance: the memory that it may still take, its notes, and the host functions that
-//! it may use.
+//! The state of one instance: the memory that it may still take, its notes, and the host functions
+//! that it may use.
 //!
-//! Invariant: memory and notes are bounded, and running into a bound ends the instance with a fault that
-//! names it. A function of an interface that the call was not given ends it too.
+//! Invariant: memory and notes are bounded, and running into a bound ends the instance with a fault
+//! that names it. A function of an interface that the call was not given ends it too.
 
 use std::time::Duration;
 

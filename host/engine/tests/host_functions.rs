@@ -1,8 +1,8 @@
-//! Tables and memory as a plugin sees them: every question reaches the host as it was asked, every answer comes
-//! back, and a function that the call was not given ends it.
+//! Tables and memory as a plugin sees them: every question reaches the host as it was asked, every
+//! answer comes back, and a function that the call was not given ends it.
 //!
-//! Takes `remembering.wasm`, the tests' own plugin that asks what its call tells it, from the directory
-//! `PORTCULLIS_PLUGINS`.
+//! Takes `remembering.wasm`, the tests' own plugin that asks what its call tells it, from the
+//! directory `PORTCULLIS_PLUGINS`.
 
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 

@@ -1,8 +1,8 @@
 //! What a hook kind is: one adapter each, a file of its own below its platform.
 //!
-//! Invariant: how a request of a kind is read and answered is behind [`Adapter`]; the pipeline and the
-//! table of supported effects ask it. Adapters are pure: no I/O, no clock, no state. Settings that only
-//! some kinds have are checked where the configuration is read, in the server.
+//! Invariant: how a request of a kind is read and answered is behind [`Adapter`]; the pipeline and
+//! the table of supported effects ask it. Adapters are pure: no I/O, no clock, no state. Settings
+//! that only some kinds have are checked where the configuration is read, in the server.
 
 use std::fmt;
 use std::time::Duration;

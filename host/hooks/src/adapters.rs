@@ -67,8 +67,8 @@ impl HookKind {
         self.adapter().offers_restricted()
     }
 
-    /// The places in the body that list what the subject holds, unless the hook says otherwise: JSON
-    /// Pointers.
+    /// The places in the body that list what the subject holds, unless the hook says otherwise:
+    /// JSON Pointers.
     pub fn default_entitlements(self) -> &'static [&'static str] {
         self.adapter().default_entitlements()
     }
@@ -99,7 +99,8 @@ impl HookKind {
         self.adapter().dedup_policy()
     }
 
-    /// Whether the platform goes on at that verdict. Where it asks us whether it may, nothing said is no permission.
+    /// Whether the platform goes on at that verdict. Where it asks us whether it may, nothing said
+    /// is no permission.
     pub fn is_permit(self, verdict: Effect) -> bool {
         self.adapter().is_permit(verdict)
     }
@@ -119,7 +120,8 @@ impl HookKind {
         self.adapter().echoed_header()
     }
 
-    /// Whether an answer of this kind binds anybody; one that does not is asked of nobody's default.
+    /// Whether an answer of this kind binds anybody; one that does not is asked of nobody's
+    /// default.
     pub fn is_binding(self) -> bool {
         self.adapter().is_binding()
     }
@@ -192,7 +194,8 @@ pub fn side_effect(
     kind.adapter().side_effect(incoming, outcome)
 }
 
-/// The answer where the platform was about to hear that somebody took its message, and nobody did: what makes it send the message itself.
+/// The answer where the platform was about to hear that somebody took its message, and nobody did:
+/// what makes it send the message itself.
 pub fn render_undelivered(kind: HookKind, incoming: &HookRequest) -> Answer {
     safe_answer(kind, &OnFailure::Closed, Cause::MessageUndelivered, Some(incoming))
 }
@@ -202,7 +205,8 @@ pub fn render_batch(kind: HookKind, answers: &[Vec<u8>], batch: &BatchContext) -
     kind.adapter().render_batch(answers, batch)
 }
 
-/// The question that a search asks about one candidate: what it would be if somebody asked about that one alone.
+/// The question that a search asks about one candidate: what it would be if somebody asked about
+/// that one alone.
 pub fn with_candidate(
     kind: HookKind,
     search: &HookRequest,
@@ -226,8 +230,8 @@ pub fn write_safe_answer(kind: HookKind, refusal: &SafeAnswerInput<'_>) -> Answe
     if *on_failure != OnFailure::Open {
         return kind.adapter().safe_answer(refusal);
     }
-    // Whoever cannot prove to be the platform learns nothing from the platform's default, and the platform itself, with a wrong
-    // secret, treats a 401 as that default.
+    // Whoever cannot prove to be the platform learns nothing from the platform's default, and the
+    // platform itself, with a wrong secret, treats a 401 as that default.
     if cause == Cause::Unauthenticated {
         Answer::status(401)
     } else {

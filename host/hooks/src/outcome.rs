@@ -8,8 +8,8 @@ use portcullis_model::{Change, Effect, HelpDeskReference};
 /// The outcome to answer, after combination and mapping.
 #[derive(Clone, Copy, Default)]
 pub struct Outcome<'a> {
-    /// The strictest effect. One that this hook kind cannot say, and that the binding maps, is said as it is
-    /// mapped.
+    /// The strictest effect. One that this hook kind cannot say, and that the binding maps, is said
+    /// as it is mapped.
     pub verdict: Effect,
     /// The merged changes, without those that the binding maps.
     pub changes: &'a [Change],
@@ -42,6 +42,7 @@ pub struct Reason<'a> {
     pub code: &'a str,
     /// Text for people, from the message catalogue.
     pub text: String,
-    /// The form field that it is about, as the plugin says: to be held against the request's own fields before it is repeated.
+    /// The form field that it is about, as the plugin says: to be held against the request's own
+    /// fields before it is repeated.
     pub field: Option<&'a str>,
 }

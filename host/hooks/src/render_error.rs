@@ -4,8 +4,8 @@
 
 use portcullis_model::{Cause, ChangeKind};
 
-/// Plugin: a change that the platform would refuse, or that cannot be said in this answer. Repeats nothing
-/// that the plugin wrote.
+/// Plugin: a change that the platform would refuse, or that cannot be said in this answer. Repeats
+/// nothing that the plugin wrote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{why}", change.map(|(at, kind)| format!("change {at}, a `{kind}`: ")).unwrap_or_default())]
 pub struct RenderError {
@@ -47,7 +47,8 @@ impl RenderError {
 /// Why a change is unsayable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderErrorKind {
-    /// This hook kind has no words for it; see [`capabilities::change`](crate::capabilities::change).
+    /// This hook kind has no words for it; see
+    /// [`capabilities::change`](crate::capabilities::change).
     #[error("this hook kind does not support it")]
     Kind,
     /// Not a place that can be changed.
@@ -59,11 +60,12 @@ pub enum RenderErrorKind {
     /// The place, or what would have to stand around it, is not in the request.
     #[error("the request has nothing at its place")]
     NoTarget,
-    /// The value is not JSON, or is `null`, with which the platform's contract does not say what happens.
+    /// The value is not JSON, or is `null`, with which the platform's contract does not say what
+    /// happens.
     #[error("its value is not JSON, or is null")]
     Value,
-    /// Less lifetime than the platform can say. The next stricter thing is a denial, and the pipeline makes
-    /// it one.
+    /// Less lifetime than the platform can say. The next stricter thing is a denial, and the
+    /// pipeline makes it one.
     #[error("it leaves less lifetime than the platform accepts")]
     TooShort,
     /// Two changes that exclude each other.
@@ -72,7 +74,8 @@ pub enum RenderErrorKind {
     /// Longer than the platform accepts.
     #[error("the answer would be longer than the platform accepts")]
     TooLong,
-    /// An obligation, where nothing makes the caller carry it out: a permission with it would be one without.
+    /// An obligation, where nothing makes the caller carry it out: a permission with it would be
+    /// one without.
     #[error("it is an obligation, and nothing makes the caller carry it out")]
     Obligation,
 }

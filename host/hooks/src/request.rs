@@ -201,8 +201,8 @@ impl SafeAnswerInput<'_> {
     }
 }
 
-/// What happens on a hook when there is no decision: budget exhausted, trap, bad output, conflict, record not
-/// durable, no active release.
+/// What happens on a hook when there is no decision: budget exhausted, trap, bad output, conflict,
+/// record not durable, no active release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// The answer that stops.

@@ -1,7 +1,8 @@
 //! Errands: what the host has to do for the platform besides answering it.
 //!
-//! Invariant: a side effect says what is to be done in words of the hook kind, never how: which service delivers a message and with which
-//! credentials is the operator's configuration. It can hold a secret (a one-time code), so it has no `Debug` and is never recorded.
+//! Invariant: a side effect says what is to be done in words of the hook kind, never how: which
+//! service delivers a message and with which credentials is the operator's configuration. It can
+//! hold a secret (a one-time code), so it has no `Debug` and is never recorded.
 
 /// What is to be done.
 pub enum SideEffect {

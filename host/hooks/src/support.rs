@@ -37,8 +37,8 @@ impl FallbackTo {
         }
     }
 
-    /// The verdict that stands for it in an [`Outcome`](crate::Outcome): on every hook kind, the strictest
-    /// thing it can say.
+    /// The verdict that stands for it in an [`Outcome`](crate::Outcome): on every hook kind, the
+    /// strictest thing it can say.
     pub fn verdict(self) -> Effect {
         match self {
             Self::Deny | Self::Report | Self::Record => Effect::Deny,

@@ -1,7 +1,8 @@
 //! A call: one hook request in words that no platform owns. The same shape as `call` in `wit/policy.wit`.
 //!
-//! Invariant: a `Call` owns its text, so it can outlive the bytes it was read from (a lane, the record).
-//! It holds everything the platform sent; what a plugin sees of it is a [`View`](crate::View).
+//! Invariant: a `Call` owns its text, so it can outlive the bytes it was read from (a lane, the
+//! record). It holds everything the platform sent; what a plugin sees of it is a
+//! [`View`](crate::View).
 
 use std::borrow::Cow;
 

@@ -61,7 +61,8 @@ pub enum Cause {
     RequiredInputMissing,
     /// Plugins: two of them want different values in one place.
     Conflict,
-    /// Host: a binding that does not bind was not asked, or not recorded: a lane or the log was full.
+    /// Host: a binding that does not bind was not asked, or not recorded: a lane or the log was
+    /// full.
     ObserverSkipped,
     /// Plugin: what it wants would make the platform refuse the whole answer.
     UnsupportedChange,

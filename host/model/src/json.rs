@@ -3,9 +3,9 @@
 //! Invariant: a [`Document`] is valid UTF-8, valid JSON, at most [`MAX_DEPTH`] levels deep and
 //! without duplicate members, so that no two readers of it can understand it differently; every
 //! [`Value`] can show the exact text it came from. Ours, because it is the call path: one
-//! allocation for the text and one for the tape, whatever the number of values. A document does not convert
-//! numbers (a value keeps its spelling). [`ObjectWriter`] writes JSON and shares with it only how
-//! a string is escaped.
+//! allocation for the text and one for the tape, whatever the number of values. A document does not
+//! convert numbers (a value keeps its spelling). [`ObjectWriter`] writes JSON and shares with it
+//! only how a string is escaped.
 
 mod document_text;
 mod parse;

@@ -82,8 +82,8 @@ impl Reads {
     /// The paths are those in the documentation of [`View`] and its parts. `NAME` is an attribute's whole
     /// name, dots included. A payload pointer applies to calls of its own hook kind. In it, `*` stands for
     /// every element of an array; elements that are not read are `null` where a later one is, so that
-    /// positions stay what they were. `tables.NAME.COLUMN`, or `tables.NAME.*`, is read by looking it up; it is
-    /// no part of a view.
+    /// positions stay what they were. `tables.NAME.COLUMN`, or `tables.NAME.*`, is read by looking
+    /// it up; it is no part of a view.
     ///
     /// Every one of `requires` must lie within `reads` and be no wildcard.
     pub fn compile(reads: &[String], requires: &[String]) -> Result<Self, ReadsError> {

@@ -2,9 +2,9 @@
 //!
 //! Invariant: a code that speaks of audit, termination or revocation is never set aside, whoever
 //! signed the waiver; a person whose employment has ended gets no access through an emergency. The
-//! code says by its words what it is about, so this needs no list of plugins. Neither is one that says
-//! that a reference table could not be used: without the table a plugin cannot find that a contract has
-//! ended.
+//! code says by its words what it is about, so this needs no list of plugins. Neither is one that
+//! says that a reference table could not be used: without the table a plugin cannot find that a
+//! contract has ended.
 
 use std::collections::BTreeSet;
 

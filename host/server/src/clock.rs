@@ -45,7 +45,8 @@ impl Clock {
     }
 }
 
-/// Returns the monotonic time, for budgets and for limits of operations that really take their time.
+/// Returns the monotonic time, for budgets and for limits of operations that really take their
+/// time.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 pub fn monotonic_now() -> Instant {
     Instant::now()

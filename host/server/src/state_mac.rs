@@ -21,7 +21,8 @@ impl StateMac {
         Ok(Self(hmac::Key::from(extracted.expand(&[LABEL], hmac::HMAC_SHA256)?)))
     }
 
-    /// Reads what was written by [`authenticate`](Self::authenticate); the error says what is wrong with it.
+    /// Reads what was written by [`authenticate`](Self::authenticate); the error says what is wrong
+    /// with it.
     pub fn verify<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
         let (body, tag) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is truncated")?;

@@ -85,8 +85,8 @@ impl WorkerPool {
         let threads = state.busy + state.idle;
         if state.jobs.len() > state.idle && threads < shared.threads {
             let theirs = Arc::clone(shared);
-            // This is not a `Worker`: a job cannot be told to end, and nothing waits for one but its caller.
-            // Counted before it runs, so that the next job does not start it again.
+            // This is not a `Worker`: a job cannot be told to end, and nothing waits for one but
+            // its caller. Counted before it runs, so that the next job does not start it again.
             state.idle += 1;
             let started =
                 thread::Builder::new().name(shared.name.clone()).spawn(move || work(&theirs));

@@ -1,4 +1,7 @@
-"""Writes the binary samples: a workbook, a database and a MaxMind DB. Needs openpyxl, mmdb_writer."""
+"""Writes the binary samples: a workbook, a database and a MaxMind DB.
+
+The program needs openpyxl and mmdb_writer.
+"""
 
 import datetime
 import os

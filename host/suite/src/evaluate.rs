@@ -30,7 +30,8 @@ pub struct TestLimits<'a> {
 }
 
 impl TestLimits<'_> {
-    /// Asks a plugin about one call, as a host does: its view, its answer, and that held against the manifest.
+    /// Asks a plugin about one call, as a host does: its view, its answer, and that held against
+    /// the manifest.
     pub fn ask(&self, plugin: &Plugin, call: &Call) -> (Actual, Vec<String>, Duration) {
         let view = match self.reads.view(call) {
             Ok(view) => view,

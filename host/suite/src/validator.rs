@@ -1,6 +1,7 @@
 //! Compiling a JSON Schema of settings, and the errors of schemas and settings.
 //!
-//! Invariant: no schema makes the host fetch another one. What is checked is in `schema` and `reads`.
+//! Invariant: no schema makes the host fetch another one. What is checked is in `schema` and
+//! `reads`.
 
 use std::fmt;
 

@@ -68,7 +68,8 @@ impl<'de> Deserialize<'de> for Names {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ChangeText {
-    /// `cap-lifetime:access-token`, `set:access-token:/claims/until`, `add-grant:scope`, `create-user`, …
+    /// `cap-lifetime:access-token`, `set:access-token:/claims/until`, `add-grant:scope`,
+    /// `create-user`, …
     pub change: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u32>,

@@ -39,8 +39,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns whether it lets a record through, wherever and whenever that is. `referred` holds the
-    /// places of the records before it that have the reference.
+    /// Returns whether it lets a record through, wherever and whenever that is. `referred` holds
+    /// the places of the records before it that have the reference.
     fn lets_record(&self, verified: &VerifiedRecord, referred: &mut BTreeSet<u64>) -> bool {
         let record = verified.record();
         let Some(reference) = &self.help_desk_reference else {

@@ -74,8 +74,8 @@ pub struct PluginEntry {
     pub manifest: Digest,
 }
 
-/// A reference table that plugins of the set may look up. Its rows are not part of the set: they lie in
-/// the host's folder of tables, where they may be replaced while the set is active.
+/// A reference table that plugins of the set may look up. Its rows are not part of the set: they
+/// lie in the host's folder of tables, where they may be replaced while the set is active.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableEntry {
@@ -83,8 +83,8 @@ pub struct TableEntry {
     pub declaration: serde_json::Value,
     /// The file of its rows in the host's folder of tables.
     pub file: String,
-    /// The only version that may be used, by the digest of the file. Where it is absent the table is
-    /// live: each version that keeps to the declaration is used. A version that waits for a
+    /// The only version that may be used, by the digest of the file. Where it is absent the table
+    /// is live: each version that keeps to the declaration is used. A version that waits for a
     /// confirmation is confirmed by a set that names it here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Digest>,

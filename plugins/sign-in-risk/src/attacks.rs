@@ -4,15 +4,15 @@
 //! members. A failure that arrives later than its window is not counted.
 //!
 //! The thresholds are those of Elastic's rules for Okta (elastic/detection-rules, Okta integration:
-//! password spray from one source, credential stuffing, brute force from many sources). "Lasting 5
-//! minutes" is counted as failures in 5 different minutes. Their conditions that most people are tried
-//! few times are left out: they tell kinds of attacks apart, and with them the result would depend on
-//! the order of events.
+//! password spray from one source, credential stuffing, brute force from many sources). Their
+//! duration of 5 minutes is counted as failures in 5 different minutes. Their conditions that most
+//! people are tried few times are left out: they tell kinds of attacks apart, and with them the
+//! result would depend on the order of events.
 //!
 //! An attack is remembered by the time at which the host noticed it, which later failures move on.
 //!
-//! A source is an address (IPv6: a /64). An address behind which many people are, as a known network
-//! says, is no source.
+//! A source is an address (IPv6: a /64). An address behind which many people are, as a known
+//! network says, is no source.
 
 use crate::attempt::Attempt;
 use crate::compiled::Compiled;

@@ -1,7 +1,7 @@
 //! Rows of Entra's sign-in log (Microsoft Graph `signIn`), in the form of `events.rs`.
 //!
-//! No hook of Entra tells of failures or of second factors; its log does, minutes to hours later. An
-//! import reads the rows with [`parse`] and adds them like events of a hook.
+//! No hook of Entra tells of failures or of second factors; its log does, minutes to hours later.
+//! An import reads the rows with [`parse`] and adds them like events of a hook.
 //!
 //! Invariant: a row without an id or a time, and one whose error is neither a failure of the person
 //! nor listed here (a conditional access policy, an outage), changes nothing.

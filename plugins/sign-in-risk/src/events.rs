@@ -1,12 +1,12 @@
 //! Events of a platform's log, in one form, and their changes of the memory.
 //!
 //! Invariants:
-//! - An event counts once, by its id, and by its own time: the memory after a set of events does not
-//!   depend on the order in which they arrive, nor on how often.
+//! - An event counts once, by its id, and by its own time: the memory after a set of events does
+//!   not depend on the order in which they arrive, nor on how often.
 //! - An event is never the reason of a decision by itself; the next call finds what it left.
-//! - A sign-in that succeeded with a password alone does not become part of the history by its event:
-//!   whether it is worth remembering is decided with its token (`judge.rs`). A second factor that
-//!   succeeded is worth it.
+//! - A sign-in that succeeded with a password alone does not become part of the history by its
+//!   event: whether it is worth remembering is decided with its token (`judge.rs`). A second factor
+//!   that succeeded is worth it.
 //!
 //! [`ingest`] is a function of the event, the settings and the [`World`].
 
@@ -26,7 +26,8 @@ pub(crate) struct Event {
     /// The platform's id, by which a repeated event is recognised.
     pub id: String,
     pub kind: Kind,
-    /// The person that it is about: the platform's id, or the name that was tried; for counting only.
+    /// The person that it is about: the platform's id, or the name that was tried; for counting
+    /// only.
     pub person: String,
     /// True if the call has a subject, so that there is memory of a person.
     pub has_subject: bool,

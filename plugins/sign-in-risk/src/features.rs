@@ -1,7 +1,8 @@
-//! The features by which a sign-in is recognised: those that the history keeps and that are compared.
+//! The features by which a sign-in is recognised: those that the history keeps and that are
+//! compared.
 //!
-//! Invariant: a feature that is not known is 0 (a place: `None`), and no known feature is 0. Features
-//! hold hashes and numbers, never the platform's text.
+//! Invariant: a feature that is not known is 0 (a place: `None`), and no known feature is 0.
+//! Features hold hashes and numbers, never the platform's text.
 
 use crate::hash::{hash16, hash32};
 use crate::user_agent::{DeviceClass, UserAgent};

@@ -51,8 +51,8 @@ pub(crate) struct Feature {
     /// The sum of the numbers of different values of all levels but the first, in everybody's
     /// sign-ins.
     pub distinct_below: u32,
-    /// The same sum over the sign-ins that have the attempt's value of the first level; 0 where there
-    /// is none.
+    /// The same sum over the sign-ins that have the attempt's value of the first level; 0 where
+    /// there is none.
     pub distinct_below_value: u32,
 }
 

@@ -39,7 +39,8 @@ pub(crate) const MAX_BYTES: usize = 700;
 /// The memory of one person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct History {
-    /// The earliest sign-in that was ever added, seconds since the Unix epoch; 0 where there is none.
+    /// The earliest sign-in that was ever added, seconds since the Unix epoch; 0 where there is
+    /// none.
     first_seen: u32,
     /// The number of sign-ins that were ever added, up to 65,535.
     total: u16,
@@ -111,8 +112,8 @@ impl History {
         &self.hours
     }
 
-    /// The kept sign-ins that followed no burst of denied pushes, oldest first. A sign-in after such a
-    /// burst may be the one that the attacker got through.
+    /// The kept sign-ins that followed no burst of denied pushes, oldest first. A sign-in after
+    /// such a burst may be the one that the attacker got through.
     pub(crate) fn sign_ins(&self, burst: Burst) -> impl Iterator<Item = (u32, &Features)> {
         let ends = self.bursts(burst);
         self.sign_ins.iter().map(|(seconds, features)| (*seconds, features)).filter(
@@ -124,7 +125,8 @@ impl History {
         )
     }
 
-    /// Returns whether a sign-in like this was added within the last `seconds` before (or after) `at`.
+    /// Returns whether a sign-in like this was added within the last `seconds` before (or after)
+    /// `at`.
     pub(crate) fn has_recent(&self, features: &Features, at: u32, seconds: u32) -> bool {
         self.sign_ins.iter().any(|(time, known)| known == features && time.abs_diff(at) <= seconds)
     }

@@ -7,8 +7,8 @@
 //! - While a person's history is too short, nothing is compared with it; attacks, travel and the
 //!   platform's own risk count from the first sign-in on.
 //! - A sign-in becomes part of the history if it is worth it: in the band "low" or while learning,
-//!   and not after an attack; or if a second factor confirmed it, and no burst of denied pushes came
-//!   before. A sign-in that is denied, or waits for a second factor, teaches nothing.
+//!   and not after an attack; or if a second factor confirmed it, and no burst of denied pushes
+//!   came before. A sign-in that is denied, or waits for a second factor, teaches nothing.
 
 use crate::attacks::{self, Attack, Seen};
 use crate::attempt::{Attempt, Known, PlatformRisk};
@@ -55,8 +55,8 @@ pub(crate) enum Band {
     High,
 }
 
-/// Judges an attempt of a subject, and remembers it if it is worth it. `person` is a hash, `subject`
-/// the platform's id.
+/// Judges an attempt of a subject, and remembers it if it is worth it. `person` is a hash,
+/// `subject` the platform's id.
 pub(crate) fn judge(
     mut attempt: Attempt,
     subject: &str,
@@ -257,8 +257,8 @@ impl Comparison {
     }
 }
 
-/// Returns whether the history is too short: before the earliest of some days or some sign-ins, and after a
-/// long absence.
+/// Returns whether the history is too short: before the earliest of some days or some sign-ins, and
+/// after a long absence.
 fn is_learning(history: &History, at: u32, compiled: &Compiled) -> bool {
     let learning = &compiled.settings.learning;
     let days = |days: u16| u32::from(days) * 86_400;
@@ -277,8 +277,8 @@ fn is_bare(attempt: &Attempt, history: &History) -> bool {
     asn == 0 && agent == 0 && device == 0 && !history.has_address(address)
 }
 
-/// Compares the platform's device ids, where both sides have them; else by browser, operating system and
-/// kind of device.
+/// Compares the platform's device ids, where both sides have them; else by browser, operating
+/// system and kind of device.
 fn is_new_device(features: &Features, own: &[&Features]) -> bool {
     if features.device != 0 && own.iter().any(|other| other.device != 0) {
         return !own.iter().any(|other| other.device == features.device);
@@ -326,8 +326,9 @@ fn attack_contributions(
             Attack::Threat => Contribution::new(Signal::Threat, points.threat),
         })
         .collect();
-    // Somebody whose account is attacked from elsewhere still signs in as always, and an attacker who
-    // got through does not look like that. A push, however, is approved on the person's own telephone.
+    // Somebody whose account is attacked from elsewhere still signs in as always, and an attacker
+    // who got through does not look like that. A push, however, is approved on the person's own
+    // telephone.
     let is_strange = comparison.is_new_device || comparison.is_new_network;
     let is_suspect = attacks.iter().any(|attack| match attack {
         Attack::PushBombing | Attack::Spraying | Attack::Stuffing => true,

@@ -1,10 +1,10 @@
-//! Sign-in risk: how unusual a sign-in is for this person, which attacks it follows, and whether that
-//! is reason to ask for a second factor or to refuse.
+//! Sign-in risk: how unusual a sign-in is for this person, which attacks it follows, and whether
+//! that is reason to ask for a second factor or to refuse.
 //!
 //! A sign-in is compared with the person's own history by the likelihood ratio of Freeman et al.
-//! (`freeman.rs`), and by rules with published thresholds. The points come to a band: low, medium or
-//! high. On `okta.event` the plugin decides nothing and learns: failures, denied pushes and second
-//! factors are known from events only.
+//! (`freeman.rs`), and by rules with published thresholds. The points come to a band: low, medium
+//! or high. On `okta.event` the plugin decides nothing and learns: failures, denied pushes and
+//! second factors are known from events only.
 //!
 //! Invariants:
 //! - A decision follows from the call, the settings, and what the [`world::World`] answers.
@@ -69,8 +69,9 @@ impl SignInRisk {
         findings::of_assessment(&assessment, &self.0)
     }
 
-    /// Adds a row of Entra's sign-in log (Microsoft Graph `signIn`), read at a time in milliseconds.
-    /// `world` must be that of the row's user. Other rows, and JSON that is no row, change nothing.
+    /// Adds a row of Entra's sign-in log (Microsoft Graph `signIn`), read at a time in
+    /// milliseconds. `world` must be that of the row's user. Other rows, and JSON that is no row,
+    /// change nothing.
     pub fn add_entra_row(&self, row: &str, read: u64, world: &dyn World) -> Decision {
         let row = serde_json::from_str(row).unwrap_or_default();
         match entra_log::parse(&row) {

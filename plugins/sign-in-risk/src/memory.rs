@@ -1,7 +1,7 @@
 //! A person's history in the host's memory.
 //!
-//! Invariant: a stored history that this version cannot read counts as none: the person learns again,
-//! and the finding `RISK_HISTORY_UNREADABLE` says so.
+//! Invariant: a stored history that this version cannot read counts as none: the person learns
+//! again, and the finding `RISK_HISTORY_UNREADABLE` says so.
 
 use crate::compiled::Compiled;
 use crate::history::{DecodeError, History};

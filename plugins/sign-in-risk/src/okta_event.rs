@@ -1,7 +1,7 @@
 //! Okta System Log events, as the hook `okta.event` delivers them, in the form of `events.rs`.
 //!
-//! Invariant: an event type that is not listed here, or that has no time, changes nothing. The subject
-//! is the event's actor; an actor that is no user has no memory of a person.
+//! Invariant: an event type that is not listed here, or that has no time, changes nothing. The
+//! subject is the event's actor; an actor that is no user has no memory of a person.
 
 use portcullis_guest::{Call, PrincipalKind, text};
 use serde_json::Value;
@@ -52,8 +52,8 @@ fn kind(event_type: &str, result: &str) -> Option<Kind> {
     }
 }
 
-/// Adds the parts that only the event's own text has: the place, the proxy, Okta's risk, and the country where Okta
-/// spells it out.
+/// Adds the parts that only the event's own text has: the place, the proxy, Okta's risk, and the
+/// country where Okta spells it out.
 fn add_payload(attempt: &mut Attempt, payload: &Value) {
     let place = payload.pointer("/client/geographicalContext/geolocation");
     let degree = |name: &str| place.and_then(|place| place.get(name)).and_then(Value::as_f64);
@@ -80,8 +80,8 @@ fn risk_level(text: &str) -> PlatformRisk {
     PlatformRisk::from_word(level.get(..end).unwrap_or_default())
 }
 
-/// The code of a country by the name that Okta writes. A country that is not listed is not known; the
-/// table of networks then has it, if there is one.
+/// The code of a country by the name that Okta writes. A country that is not listed is not known;
+/// the table of networks then has it, if there is one.
 fn country_code(name: &str) -> Option<&'static str> {
     COUNTRIES.iter().find(|(known, _)| *known == name).map(|(_, code)| *code)
 }

@@ -3,8 +3,8 @@
 //! Okta's token and SAML hooks have the address and the session, and no user agent, device or
 //! network; the event of the same session has them, seconds earlier or later. This is the join.
 //!
-//! Invariant: a session's memory is a function of the set of its events: of each value the greatest,
-//! or that of the latest event, is kept.
+//! Invariant: a session's memory is a function of the set of its events: of each value the
+//! greatest, or that of the latest event, is kept.
 
 use crate::attempt::{Attempt, PlatformRisk};
 use crate::features::Features;
@@ -42,8 +42,8 @@ impl Session {
         world.remember(Scope::Subject, &key(id), &session.encode(), KEPT_SECONDS);
     }
 
-    /// Adds to an attempt what the session's events know and it does not. Features of another address
-    /// are not the attempt's: a stolen session cookie is used from elsewhere.
+    /// Adds to an attempt what the session's events know and it does not. Features of another
+    /// address are not the attempt's: a stolen session cookie is used from elsewhere.
     pub(crate) fn complete(&self, attempt: &mut Attempt, second_factor_seconds: u32) {
         let (_, features) = &self.latest;
         if attempt.features.address == features.address || attempt.features.address == 0 {
@@ -84,8 +84,8 @@ fn key(session: u64) -> String {
 /// The version of the stored form.
 const VERSION: u8 = 1;
 
-/// For how long a session's events are kept: a day, as Okta's sessions live at most by default 2 hours
-/// of idle time, and a nurse's day is shorter than this.
+/// For how long a session's events are kept: a day, as Okta's sessions live at most by default 2
+/// hours of idle time, and a nurse's day is shorter than this.
 const KEPT_SECONDS: u32 = 86_400;
 
 #[cfg(test)]

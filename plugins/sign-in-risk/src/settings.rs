@@ -295,8 +295,8 @@ pub(crate) struct Tables {
     /// it raises no new device, network or country, no travel and no single-source attack.
     #[schemars(length(min = 1), extend("x-reads" = "tables.*.kind"))]
     pub known_networks: Option<String>,
-    /// Keyed by the platform's device id: shared workstations and badge-tap devices; column `kind`. A
-    /// device in it raises the same signals as little as a known network.
+    /// Keyed by the platform's device id: shared workstations and badge-tap devices; column `kind`.
+    /// A device in it raises the same signals as little as a known network.
     #[schemars(length(min = 1), extend("x-reads" = "tables.*.kind"))]
     pub workstations: Option<String>,
     /// Keyed by subject id: shifts, columns `from` and `until` as RFC 3339 times. Somebody on shift

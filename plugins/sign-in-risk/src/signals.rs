@@ -1,8 +1,8 @@
 //! The signals, their codes, and what each contributes to a judgement.
 //!
-//! Invariant: a contribution names a kind of signal and numbers, and no address, device or user agent:
-//! those are in the call, which the record's sealed part has. A country and a speed are told, because
-//! the help desk needs them.
+//! Invariant: a contribution names a kind of signal and numbers, and no address, device or user
+//! agent: those are in the call, which the record's sealed part has. A country and a speed are
+//! told, because the help desk needs them.
 
 use portcullis_guest::{Attribute, Severity};
 

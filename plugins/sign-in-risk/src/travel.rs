@@ -1,7 +1,8 @@
 //! The distance and the speed of a journey between two sign-ins.
 //!
 //! Invariant: the distance is that of the great circle on a sphere of 6,371.0088 km (IUGG mean
-//! radius), which is within 0.6 % of the ellipsoid's. Geolocation of addresses is wrong by far more.
+//! radius), which is within 0.6 % of the ellipsoid's. Geolocation of addresses is wrong by far
+//! more.
 
 use crate::features::Place;
 use crate::settings::Travel;
@@ -67,8 +68,8 @@ mod tests {
         Place::from_degrees(latitude, longitude).unwrap()
     }
 
-    /// Airports by the coordinates of the `airportsdata` package, and geodesic distances on WGS 84 by
-    /// `geographiclib`, which this code shares nothing with.
+    /// Airports by the coordinates of the `airportsdata` package, and geodesic distances on WGS 84
+    /// by `geographiclib`, which this code shares nothing with.
     #[test]
     fn distances_are_those_of_the_ellipsoid_within_a_percent() {
         let pairs = [

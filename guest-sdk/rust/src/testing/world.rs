@@ -1,8 +1,8 @@
 //! Tables and memory for native tests, one of each a thread.
 //!
-//! Invariant: what a plugin sees here is what the host would give it, apart from errors of counting: counts
-//! are exact here, and a host may count a little too long. Time is the call's. For tests only, so it
-//! panics where the host would fail the call.
+//! Invariant: what a plugin sees here is what the host would give it, apart from errors of
+//! counting: counts are exact here, and a host may count a little too long. Time is the call's. For
+//! tests only, so it panics where the host would fail the call.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +26,8 @@ impl TestTable {
         Self::default()
     }
 
-    /// Adds a row below a key. A key such as `10.0.0.0/8` is a network: every address in it finds the row,
-    /// unless a longer prefix has rows too.
+    /// Adds a row below a key. A key such as `10.0.0.0/8` is a network: every address in it finds
+    /// the row, unless a longer prefix has rows too.
     pub fn row(mut self, key: &str, columns: impl IntoIterator<Item = Attribute>) -> Self {
         self.rows.push((Key::of(key), Row { columns: columns.into_iter().collect() }));
         self
@@ -57,8 +57,8 @@ pub fn reset() {
     WORLD.take();
 }
 
-/// Makes the following host functions part of this call: its subject and its time. [`decide`](super::decide)
-/// and [`find`](super::find) do so.
+/// Makes the following host functions part of this call: its subject and its time.
+/// [`decide`](super::decide) and [`find`](super::find) do so.
 pub fn enter(call: &Call) {
     WORLD.with_borrow_mut(|world| {
         world.now = call.received;

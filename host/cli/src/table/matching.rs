@@ -15,7 +15,8 @@ use crate::exit::{CliError, CliResult, Format};
 /// Count how many people of an export a table knows, before anything is enforced.
 ///
 /// The export is a CSV file with a header, or JSON Lines (`*.jsonl`). Its columns are the fields by
-/// which the declaration's `match` rules know people: `id`, and names of attributes such as `login`.
+/// which the declaration's `match` rules know people: `id`, and names of attributes such as
+/// `login`.
 #[derive(Args)]
 #[command(after_help = concat!(
     "Examples:\n",

@@ -552,7 +552,8 @@ fn answers_are_as_ever() {
         reason("Gibt es nicht.", Some(badge)),
     ];
     tell("collection-submit", "errors", &Outcome { reasons: &fields, ..deny });
-    // One reason that is about the whole, or about nothing on the form: going back to the form would not help.
+    // One reason that is about the whole, or about nothing on the form: going back to the form
+    // would not help.
     for field in [None, Some("street")] {
         let fields = [reason("Kein Ort.", Some("city")), reason("Geht nicht.", field)];
         tell("collection-submit", "deny-several", &Outcome { reasons: &fields, ..deny });

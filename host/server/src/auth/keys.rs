@@ -2,9 +2,9 @@
 //!
 //! Invariants: a call waits for keys only when its token has said all the right things and names a
 //! key that is not known; then it joins the one look that is under way, or starts one if that is
-//! due: unauthenticated callers with invented `kid`s cause one look every [`TOKEN_EVERY_MS`] and no more, and at
-//! most so many calls wait. An answer that is of no use never replaces keys that are. Keys that are
-//! older than the operator trusts verify nothing.
+//! due: unauthenticated callers with invented `kid`s cause one look every [`TOKEN_EVERY_MS`] and no
+//! more, and at most so many calls wait. An answer that is of no use never replaces keys that are.
+//! Keys that are older than the operator trusts verify nothing.
 
 mod cache;
 mod floor;

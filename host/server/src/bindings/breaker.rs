@@ -1,4 +1,5 @@
-//! The breaker of one binding: a plugin that fails too often is quarantined for a while, and comes back by one real call as a trial.
+//! The breaker of one binding: a plugin that fails too often is quarantined for a while, and comes
+//! back by one real call as a trial.
 //!
 //! ```text
 //! asked ──failures reach the error budget──▶ quarantined ──back-off over, next call──▶ on trial

@@ -447,7 +447,8 @@ impl Binding {
         });
     }
 
-    /// Notes that it was quick in a lane: a busy moment of the machine must not send it there for good.
+    /// Notes that it was quick in a lane: a busy moment of the machine must not send it there for
+    /// good.
     pub fn record_quick_run(&self) {
         let _ = self
             .overruns

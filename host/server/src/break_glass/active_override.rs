@@ -29,7 +29,8 @@ pub struct ActiveOverride {
     /// Whether the hook's safe answer is the platform's default.
     pub fail_open: bool,
     pub(super) expires: Instant,
-    /// When it was taken up by this process, and how much of its time earlier ones had used, milliseconds.
+    /// When it was taken up by this process, and how much of its time earlier ones had used,
+    /// milliseconds.
     pub(super) opened_at: Instant,
     pub(super) used_before: u64,
     /// Calls that were answered while it was active.

@@ -7,7 +7,8 @@
 //! host's own disks: one that hangs holds it up. The folder of documents is read and its files are
 //! renamed on a thread that may hang, for which this one waits no longer than [`POLL_LIMIT`] at a
 //! time. What happened is in the log once the log takes records; of refusals beyond
-//! [`MAX_PENDING_RECORDS`](records::MAX_PENDING_RECORDS) that wait for it only the host's log tells.
+//! [`MAX_PENDING_RECORDS`](records::MAX_PENDING_RECORDS) that wait for it only the host's log
+//! tells.
 
 mod active_override;
 mod folder;
@@ -322,7 +323,8 @@ impl BreakGlassState {
         if known.is_none() {
             self.save(state);
         }
-        // After that: when this line is written, the list in the state folder has the document.
+        // After that: unless a line before says otherwise, the list in the state folder has the
+        // document.
         tracing::error!(
             hook = document.hook,
             id = document.id,

@@ -29,8 +29,8 @@ pub(super) struct OpenedDocument {
     /// Until when the document could have been opened: then it need not be remembered.
     pub(super) expires: Millis,
     pub(super) closed: bool,
-    /// How much of its time is used, milliseconds: counted by the monotonic clock, so that no clock that
-    /// is set back gives any of it back.
+    /// How much of its time is used, milliseconds: counted by the monotonic clock, so that no clock
+    /// that is set back gives any of it back.
     #[serde(default)]
     pub(super) used: u64,
 }

@@ -74,8 +74,8 @@ impl State {
         sealed: Option<Vec<u8>>,
         tag: RecordTag,
     ) {
-        // Bounded: past that a refusal is said in the host's log only. Openings and ends are bounded by
-        // the documents that were signed.
+        // Bounded: past that a refusal is said in the host's log only. Openings and ends are
+        // bounded by the documents that were signed.
         if kind != RECORD_REFUSED || self.pending_records.len() < MAX_PENDING_RECORDS {
             self.pending_records.add(Entry { kind, fields, sealed }, tag);
         }

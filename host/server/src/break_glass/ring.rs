@@ -17,7 +17,8 @@ use super::{BreakGlassContext, BreakGlassState, State};
 use crate::trust::state::with_state_delta;
 
 impl BreakGlassState {
-    /// Before it holds, that it is spent is in the emergency ring, or in the host's own folder where the ring has no room.
+    /// Before it holds, that it is spent is in the emergency ring, or in the host's own folder
+    /// where the ring has no room.
     pub(super) fn record_use(
         &self,
         context: &BreakGlassContext<'_>,

@@ -38,8 +38,8 @@ pub struct ReleasePaths {
 pub struct TableFolders {
     /// The files that the operator replaces.
     pub files: PathBuf,
-    /// The host's copies of the versions that it used last, in its own folder: a start compares with them,
-    /// and uses them where there is no usable file.
+    /// The host's copies of the versions that it used last, in its own folder: a start compares
+    /// with them, and uses them where there is no usable file.
     pub copies: PathBuf,
 }
 

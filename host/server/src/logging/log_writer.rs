@@ -29,7 +29,8 @@ impl LogWriter {
         let (queue, lines) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let its_waiting = Arc::clone(&waiting);
-        // This is not a `Worker`: the thread writes until the process ends, and its output may hang.
+        // This is not a `Worker`: the thread writes until the process ends, and its output may
+        // hang.
         thread::Builder::new()
             .name("log-lines".to_owned())
             .spawn(move || write_lines(out, &lines, &its_waiting))?;

@@ -1,13 +1,13 @@
 //! The limit on connections: how many there are at once, and which one is closed for another.
 //!
-//! Invariants: a connection on which a caller was authenticated is never evicted, nor is one between
-//! the head of a request and the last byte of its answer. Among the others the source that costs
-//! most loses first, and of it what is idle before what has sent bytes; a client is never judged by
-//! the age of its connection alone. A source at its own limit makes room for its newcomers by
-//! itself, in the same order: only while each of its connections has a call in progress is a
-//! newcomer rejected. Every operation takes a number of steps that grows with the logarithm of the
-//! number of connections. Time is handed in; no socket is touched here: a connection that is
-//! evicted is told by [`ConnectionSlot::evicted`].
+//! Invariants: a connection on which a caller was authenticated is never evicted, nor is one
+//! between the head of a request and the last byte of its answer. Among the others the source that
+//! costs most loses first, and of it what is idle before what has sent bytes; a client is never
+//! judged by the age of its connection alone. A source at its own limit makes room for its
+//! newcomers by itself, in the same order: only while each of its connections has a call in
+//! progress is a newcomer rejected. Every operation takes a number of steps that grows with the
+//! logarithm of the number of connections. Time is handed in; no socket is touched here: a
+//! connection that is evicted is told by [`ConnectionSlot::evicted`].
 
 mod known_addresses;
 mod ranking;
@@ -314,8 +314,8 @@ impl ConnectionLimits {
         (self.connections / 8).clamp(1, MAX_KEPT_IDLE).min(left / 2)
     }
 
-    /// How many connections may be kept open on which a caller was authenticated: so many that others
-    /// can still prove themselves.
+    /// How many connections may be kept open on which a caller was authenticated: so many that
+    /// others can still prove themselves.
     fn authenticated(&self) -> usize {
         let kept = (self.connections / 8).max(self.connections.min(MAX_KEPT_IDLE) / 2);
         self.connections.saturating_sub(kept).max(1)

@@ -79,8 +79,8 @@ pub fn keep_from_folders(host: &Host, generation: &Generation) {
     }
 }
 
-/// Removes the copies of other releases where the host has a copy of the one with this set, which is
-/// active.
+/// Removes the copies of other releases where the host has a copy of the one with this set, which
+/// is active.
 pub fn prune_copies(host: &Host, set: Digest) {
     if host.release.last_good.holds(set) {
         host.health.conditions.set_copy_failure(None);

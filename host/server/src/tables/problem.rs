@@ -70,8 +70,8 @@ pub fn unread(manifest: &Manifest, tables: &[Declaration]) -> Option<String> {
     missing.next()
 }
 
-/// The problems of a table's crosswalks: each leads to a column of a declared table with an exact key of
-/// one column.
+/// The problems of a table's crosswalks: each leads to a column of a declared table with an exact
+/// key of one column.
 fn crosswalks(table: &Declaration, tables: &[Declaration]) -> Vec<String> {
     let wrong = table.matching.iter().filter_map(|rule| {
         let crosswalk = rule.crosswalk.as_ref()?;

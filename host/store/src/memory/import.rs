@@ -1,4 +1,4 @@
-//! Bringing in many items at once, from another host or another system.
+//! The import of many items at once, from another host or another system.
 //!
 //! Invariant: all items are checked before any is taken, and all that are wrong are named. What is
 //! imported goes through the log like the changes of calls, in pieces that fit a record.

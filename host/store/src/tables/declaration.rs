@@ -1,8 +1,9 @@
 //! The declaration of a reference table: its format, columns, key, bounds and rules.
 //!
-//! Invariant: a declaration is signed with the release set or stands in the configuration, so it is
-//! trusted, while the bytes of the table are not. Unknown members are refused. Whether the members
-//! fit together is the task of [`Declaration::check`], which reports every problem at once.
+//! Invariant: a host takes declarations from a signed release set alone, so it trusts them; it does
+//! not trust the bytes of the table. Unknown members are refused. This file only parses members and
+//! fills in defaults: [`Declaration::check`] finds out whether the members fit together, and reports
+//! every problem at once.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +46,8 @@ pub struct Declaration {
     pub max_bytes: u64,
     /// The age in seconds after which the table is stale.
     pub max_age_seconds: u64,
-    /// The consequence of a stale table, and of one of which no version was loaded yet. Default `deny`.
+    /// The consequence of a stale table, and of one of which no version was loaded yet. Default
+    /// `deny`.
     #[serde(default)]
     pub stale: StaleRule,
     /// The consequence of a look-up without a row. Default `deny`.
@@ -67,7 +69,7 @@ pub enum Format {
     Csv,
     /// One JSON object a line, UTF-8.
     JsonLines,
-    /// Office Open XML workbooks (ECMA-376).
+    /// Workbooks of ECMA-376, such as `.xlsx` files.
     Xlsx,
     /// SQLite 3 database files.
     Sqlite,

@@ -152,8 +152,8 @@ impl Table {
     }
 }
 
-/// Matches every subject of an export with a table of the current tables, and counts the outcomes. The
-/// tables' own rules for none, several and stale are not applied.
+/// Matches every subject of an export with a table of the current tables, and counts the outcomes.
+/// The tables' own rules for none, several and stale are not applied.
 pub fn match_report<S: Subject>(
     tables: &CurrentTables,
     name: &str,

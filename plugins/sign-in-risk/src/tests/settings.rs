@@ -101,8 +101,8 @@ fn effects_are_those_of_the_settings() {
     assert_eq!((high.codes()[0], high.verdict()), ("RISK_HIGH", Effect::StepUp));
 }
 
-/// Every message has a code that the plugin has, and the other way round: a code without a message is
-/// refused by `assert_declared` in every other test.
+/// Every message has a code that the plugin has, and the other way round: a code without a message
+/// is refused by `assert_declared` in every other test.
 #[test]
 fn every_message_has_a_code_in_the_source() {
     let source = [include_str!("../signals.rs"), include_str!("../findings.rs")].concat();

@@ -1,7 +1,9 @@
-//! Remembering: a plugin that asks its host for what a call tells it to ask, and allows with the answers.
+//! Remembering: a plugin that asks its host for what a call tells it to ask, and allows with the
+//! answers.
 //!
-//! The subject's attribute `questions` is an array of questions, such as `["tally", "shared", "tries", 60]` or
-//! `["lookup", "roster", "4711"]`; the answers are in the same order. A question that is no question is an error.
+//! The subject's attribute `questions` is an array of questions, such as `["tally", "shared",
+//! "tries", 60]` or `["lookup", "roster", "4711"]`; the answers are in the same order. A question
+//! that is no question is an error.
 //!
 //! Invariant: it decides nothing itself, so a test sees exactly what the host answered.
 

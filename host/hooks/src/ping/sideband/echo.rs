@@ -97,7 +97,8 @@ impl<'a> Echo<'a> {
         Ok(())
     }
 
-    /// The header that a path is about, in lower case, where it is about one. Once each: the same name in another case is the same.
+    /// The header that a path is about, in lower case, where it is about one. Once each: the same
+    /// name in another case is the same.
     pub(super) fn header(&mut self, path: &str) -> Result<Option<String>, RenderErrorKind> {
         let tokens = split_pointer(path).ok_or(RenderErrorKind::Place)?;
         let [place, name] = tokens.as_slice() else { return Ok(None) };

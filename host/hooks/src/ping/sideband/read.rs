@@ -42,7 +42,8 @@ pub(super) fn parse(
         }
         action_attributes.extend(named(&["response_code", "response_status"], root));
         let original = object(root, "request");
-        // One that is not ours is as good as none: what it would have told is then absent, as from a gateway that keeps no state.
+        // One that is not ours is as good as none: what it would have told is then absent, as from
+        // a gateway that keeps no state.
         if let Some(state) = state(root) {
             correlation = Some(state.id);
             origin.ip = state.ip;

@@ -17,7 +17,8 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Nothing where it would be too large: then the gateway sends the whole request with the response.
+    /// Nothing where it would be too large: then the gateway sends the whole request with the
+    /// response.
     pub(super) fn of(call: &Call) -> Option<Self> {
         let attributes = call.action.iter().flat_map(|action| &action.attributes);
         let header = |attribute: &Attribute| {

@@ -18,8 +18,8 @@ use crate::net::proxy_protocol::{self, Origin};
 use crate::state::frontend::Frontend;
 use crate::worker::StopToken;
 
-/// Reads the header of a proxy that sends one, and waits for the first bytes of the client behind it.
-/// Returns false where the connection ends with that.
+/// Reads the header of a proxy that sends one, and waits for the first bytes of the client behind
+/// it. Returns false where the connection ends with that.
 pub(super) async fn client_behind_proxy(
     frontend: &Frontend,
     stream: &mut TcpStream,
@@ -59,8 +59,8 @@ pub(super) async fn client_behind_proxy(
     slot.mark_started(monotonic_now()).inspect_err(|why| log_rejected(*why)).is_ok()
 }
 
-/// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface that is no HTTP/1.1 request: RFC 9113
-/// section 3.4). Nothing where it says nothing in time.
+/// Reads until it is clear whether a client without TLS speaks HTTP/2 (it begins with a preface
+/// that is no HTTP/1.1 request: RFC 9113 section 3.4). Nothing where it says nothing in time.
 pub(super) async fn detect_protocol(
     stream: &mut TcpStream,
     frontend: &Frontend,

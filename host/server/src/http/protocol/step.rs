@@ -64,8 +64,8 @@ impl ConnectionContext {
             Preflight::Unknown(body, status) => StepKind::Unknown(body, status),
             Preflight::Call(admitted) => {
                 let (hook, route) = (Arc::clone(&admitted.hook), admitted.route);
-                // A task of its own: a caller that hangs up does not take a call with it whose record
-                // is already written, and a panic ends that task only.
+                // A task of its own: a caller that hangs up does not take a call with it whose
+                // record is already written, and a panic ends that task only.
                 let (frontend, active_config) =
                     (Arc::clone(&self.frontend), Arc::clone(&active_config));
                 let session = self.session.clone();

@@ -66,8 +66,9 @@ impl ConnectionSlot {
         CallGuard { slot: Arc::clone(self), counted }
     }
 
-    /// a caller of a hook was authenticated on this connection. Where it has more connections than one
-    /// caller may have, or no place would be left for others, the connection ends after its answer.
+    /// a caller of a hook was authenticated on this connection. Where it has more connections than
+    /// one caller may have, or no place would be left for others, the connection ends after its
+    /// answer.
     pub fn mark_authenticated(&self, hook: &str, caller: &str) {
         // Written once, so that a busy connection's calls only read.
         if self.is_authenticated() || self.authenticated.swap(true, Ordering::AcqRel) {

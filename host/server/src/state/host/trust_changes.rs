@@ -88,7 +88,8 @@ impl Host {
     /// once, whatever becomes of the rest. `folders` is how the folders are now; where one of them
     /// does not answer in time, [`LateTrust::are_revocations_applied`] tells so.
     pub fn apply_trust_changes(&self, folders: Folders) -> Option<RejectedRoot> {
-        // Read before the trust state is locked, on threads that may hang: a hang delays nothing else.
+        // Read before the trust state is locked, on threads that may hang: a hang delays nothing
+        // else.
         let config = Arc::clone(&self.active_config.load().config);
         let newest = self.trust.root.load().version;
         let (folder, paths) = (config.trust.roots.clone(), config.release.clone());
@@ -124,7 +125,8 @@ impl Host {
         }
     }
 
-    /// Brings the files of the trust state up to the log, and tries again what could not be written or recorded.
+    /// Brings the files of the trust state up to the log, and tries again what could not be written
+    /// or recorded.
     pub fn refresh_trust_state(&self) {
         let mut trust_state = self.trust_state();
         trust_state.persist_roots();

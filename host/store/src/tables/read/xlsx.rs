@@ -2,8 +2,8 @@
 //!
 //! Invariant: before a workbook is parsed, every part of it is inflated once and counted, so that
 //! a decompression bomb is refused without room for it. Cells are read one after the other; a sheet
-//! whose size is stated as larger than it is costs nothing. The results of formulas are used as they
-//! were saved; nothing is computed and no link is followed.
+//! whose size is stated as larger than it is costs nothing. The results of formulas are used as
+//! they were saved; nothing is computed and no link is followed.
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read};

@@ -60,7 +60,8 @@ pub(super) fn trust_root_of(
         Err(error) => return Err(error),
     };
     let listed = lists_keys(roots.newest(), places, config);
-    // A host that has served and has forgotten it may have forgotten the trust root that lists them.
+    // A host that has served and has forgotten it may have forgotten the trust root that lists
+    // them.
     let has_served = || {
         let logs = places.iter().any(|place| place.directory.exists());
         logs || kept_folder(&config.trust).exists()
