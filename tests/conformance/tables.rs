@@ -1,4 +1,8 @@
-//! Reference tables: what plugins look up, where it comes from, and what happens when it is wrong, old or missing.
+//! Reference tables: what plugins look up, where it comes from, and what happens when it is wrong,
+//! old or missing.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use portcullis_tests::{Answer, Binding, Host, SignIn, TestDeployment, digest, log_event};
 use serde_json::{Value, json};
@@ -252,6 +256,14 @@ fn a_rule_of_a_table_denies_with_a_text_and_a_reference() {
     assert_eq!(record["decision"]["verdict"], "deny");
     assert_eq!(record["bindings"][0]["codes"], json!(["TABLE_NO_MATCH"]));
 
+    // Also where it is not done in time.
+    let late = ask(&host, &json!([["lookup", "roster", "9999"], ["loop"]]));
+    assert!(late.stops_a_token());
+    let record = deployment.record(late.index().unwrap());
+    assert_eq!(record["decision"]["verdict"], "deny");
+    assert_eq!(record["bindings"][0]["codes"], json!(["TABLE_NO_MATCH"]), "{record}");
+    assert!(record["bindings"][0]["fault"].is_string(), "{record}");
+
     // Without its file a table has the version that was used last; without that, none.
     host.stop();
     std::fs::remove_file(deployment.path("release/tables/roster.csv")).unwrap();
@@ -271,6 +283,60 @@ fn a_rule_of_a_table_denies_with_a_text_and_a_reference() {
     host.stop();
     let record = deployment.record(answer.index().unwrap());
     assert_eq!(record["bindings"][0]["codes"], json!(["ANSWER", "TABLE_NOT_LOADED"]));
+}
+
+#[test]
+fn the_age_of_a_table_is_that_of_its_data() {
+    let deployment = deployment(ROSTER);
+    let file = deployment.path("release/tables/roster.csv");
+    let set_time = |at: SystemTime| {
+        std::fs::File::options().append(true).open(&file).unwrap().set_modified(at).unwrap();
+    };
+    let time_of =
+        |name: &str| std::fs::metadata(deployment.path(name)).unwrap().modified().unwrap();
+    let two_days_ago = time_of("release/tables/roster.csv") - Duration::from_secs(172_800);
+    set_time(two_days_ago);
+    let host = deployment.serve();
+    let stale = |host: &Host| {
+        let answer = ask(host, &json!([["lookup", "roster", "4711"]]));
+        let record = deployment.record(answer.index().unwrap());
+        record["bindings"][0]["codes"] == json!(["ANSWER", "TABLE_STALE"])
+    };
+    assert!(stale(&host));
+
+    // The host's copy is as old as its data, also after a restart without the file.
+    let copied = time_of("trust-state/tables/roster").duration_since(two_days_ago);
+    assert!(copied.unwrap_or_default() < Duration::from_secs(1), "the copy keeps the data's time");
+    host.stop();
+    std::fs::remove_file(&file).unwrap();
+    let host = deployment.serve();
+    assert!(stale(&host));
+
+    // Exported again.
+    let exported = roster("east", 99);
+    deployment.replace("release/tables/roster.csv", &exported);
+    host.wait_for(log_event("table.loaded").field("version", version(&exported).as_str()));
+    assert!(!stale(&host));
+    host.stop();
+    let age = SystemTime::now().duration_since(time_of("trust-state/tables/roster")).unwrap();
+    assert!(age < Duration::from_secs(86_400), "the copy is as new as the export");
+}
+
+#[test]
+fn a_copy_of_a_table_that_no_release_declares_is_removed() {
+    let mut deployment = deployment(ROSTER);
+    let host = deployment.serve();
+    let folder = deployment.path("trust-state/tables");
+    let copies = || {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(copies(), BTreeSet::from(["networks".to_owned(), "roster".to_owned()]));
+    deployment.forget_tables();
+    deployment.declare_table(ROSTER, "roster.csv", None);
+    deployment.release(&[]);
+    host.wait_for(portcullis_tests::release_active(3));
+    assert_eq!(copies(), BTreeSet::from(["roster".to_owned()]));
 }
 
 #[test]
@@ -302,6 +368,8 @@ fn a_set_whose_tables_do_not_fit_is_not_signed_and_every_problem_is_named() {
     );
     let said = refused(&[(&crosswalk, "roster.csv"), (NETWORKS, "networks.csv")]);
     assert!(said.contains("the crosswalk of the rule for `login`"), "{said}");
+    let said = refused(&[(&prose, "roster.csv")]);
+    assert!(said.contains("the table `roster`") && !said.contains("binding of"), "{said}");
     let said = refused(&[(ROSTER, "../roster.csv"), (NETWORKS, "networks.csv")]);
     assert!(said.contains("is not the plain name of a file"), "{said}");
 }

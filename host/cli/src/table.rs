@@ -1,7 +1,8 @@
 //! `portcullis table`: tries the export of a reference table before a host uses it.
 //!
-//! Invariant: nothing here changes a table or a host. Cells and keys are shown only where the person
-//! who runs the command asks for the names, and only on standard output.
+//! Invariant: nothing here changes a table or a host. A key is shown only by `check --previous`,
+//! where its rows would be lost or changed, and a person of an export only by `match --names`, both
+//! on standard output alone. No other cell is shown.
 
 mod export;
 mod matching;
@@ -120,16 +121,17 @@ fn declaration(path: &Path) -> CliResult<Declaration> {
     Ok(declaration)
 }
 
-/// Loads a file as a host does; its age counts from its last change.
+/// Loads a file as a host does; its age counts as there.
 fn load(declaration: &Declaration, path: &Path, now: Timestamp) -> CliResult<Table> {
     let unreadable = |error: portcullis_files::ReadError| {
         CliError::configuration(format!("cannot read `{}`: {error}", path.display()))
     };
     let stamp = portcullis_files::Stamp::of(path);
-    let changed = stamp.and_then(|it| Timestamp::from_second(it.changed().0).ok()).unwrap_or(now);
+    let written = stamp.and_then(|it| Timestamp::from_second(it.written()).ok());
+    let written = written.unwrap_or(Timestamp::MIN);
     let file = open_regular(path).and_then(|file| file.take(declaration.max_bytes));
     let file = file.map_err(unreadable)?;
-    Table::load_stream(declaration, file, changed.min(now)).map_err(|error| {
+    Table::load_stream(declaration, file, written.min(now)).map_err(|error| {
         let why = match &error {
             LoadError::Table(problems) => problems.to_string(),
             other => other.to_string(),

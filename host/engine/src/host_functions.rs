@@ -1,16 +1,17 @@
-//! The functions that a host offers to a plugin during a call: look-ups in reference tables, and memory.
+//! The functions that a host offers to a plugin during a call: look-ups in reference tables, and
+//! memory.
 //!
-//! Invariant: the engine only carries questions and answers across the sandbox's wall. Every function
-//! fails the call where the host gave this call nothing for its interface, so that a plugin whose
-//! manifest lacks a capability cannot use it, whatever its toolchain imports. What is read, and
-//! within which bounds, is for the implementation; so is the record of it.
+//! Invariant: the engine only carries questions and answers across the sandbox's wall. Every
+//! function fails the call where the host gave this call nothing for its interface, so that a
+//! plugin whose manifest lacks a capability cannot use it, whatever its toolchain imports. What is
+//! read, and within which bounds, is for the implementation; so is the record of it.
 
 use std::sync::Arc;
 
 use portcullis_model::Attribute;
 
-/// The answers to a plugin's questions during one call. One object serves one run of one call: where a
-/// call is run again, the host makes a new one.
+/// The answers to a plugin's questions during one call. One object serves one run of one call:
+/// where a call is run again, the host makes a new one.
 pub trait HostFunctions: Send + Sync {
     /// Returns all rows of a key.
     ///
@@ -129,7 +130,9 @@ pub enum HostFunctionError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataLimit {
     /// A key that is empty or too long.
-    #[error("a key, and a member that is counted, has 1 to 256 bytes")]
+    #[error(
+        "a key, and a member that is counted, has 1 to 256 bytes; a key of a table at most 1,024"
+    )]
     Key,
     /// A value that is too long.
     #[error("a value has at most 4,096 bytes")]
@@ -141,7 +144,9 @@ pub enum DataLimit {
     #[error("a call reads at most 65,536 bytes, by at most 256 look-ups")]
     Read,
     /// Everything that the call changes, together.
-    #[error("a call writes to the memory of its subject and to at most 63 shared keys, 64 KiB in all")]
+    #[error(
+        "a call writes to the memory of its subject and to at most 63 shared keys, 64 KiB in all"
+    )]
     Changes,
     /// The plugin's memory is full.
     #[error("the memory of the plugin is full")]
@@ -195,8 +200,10 @@ impl HostFunctionError {
     /// Returns the hint: what to do about it.
     pub(crate) fn hint(self) -> &'static str {
         match self {
-            Self::Undeclared(_) => "add the capability to the manifest and to the trust root; `configure` and suites have \
-                 neither tables nor memory",
+            Self::Undeclared(_) => {
+                "add the capability to the manifest and to the trust root; `configure` and suites have \
+                 neither tables nor memory"
+            }
             Self::UnknownTable => {
                 "add the table's columns to `reads` in the manifest, and the table to the release"
             }

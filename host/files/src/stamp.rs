@@ -44,6 +44,16 @@ impl Stamp {
         crate::read::require_regular(self.mode).is_ok()
     }
 
+    /// Returns how old the content is at least: the second since 1970 at which the file says that
+    /// it was written, and not later than the file changed in any way. Whoever may write the file
+    /// can make it older by this, not newer.
+    #[must_use]
+    pub fn written(&self) -> i64 {
+        let [modified, _] = self.modified;
+        let [changed, _] = self.changed;
+        modified.min(changed)
+    }
+
     /// Returns when the file last changed in any way, by the file system's clock: seconds and
     /// nanoseconds since 1970. No call sets this time, other than the time of the last writing.
     #[must_use]

@@ -94,11 +94,16 @@ impl SignChecks {
         let lines: Vec<_> = problems
             .iter()
             .map(|problem| {
-                let (hook, plugin, error) = (&problem.hook, &problem.plugin, &problem.error);
+                let error = &problem.error;
+                let whose = problem
+                    .binding
+                    .as_ref()
+                    .map(|(hook, plugin)| format!("binding of `{plugin}` on hook `{hook}`: "));
                 let complaints: Vec<_> =
                     error.setting_errors().iter().map(|it| format!("\n  {}", escape(it))).collect();
                 format!(
-                    "binding of `{plugin}` on hook `{hook}`: {} [{}]{}",
+                    "{}{} [{}]{}",
+                    whose.unwrap_or_default(),
                     escape(&error.reason()),
                     error.code(),
                     complaints.concat()

@@ -3,11 +3,12 @@
 //! Invariant: every family is there from the start and complete, so that a counter's first step is seen; how long the page is depends
 //! on configuration and release alone. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 //!
-//! This page does not use `prometheus-client`. Version 0.24.1 writes OpenMetrics only: our counters would be
-//! `# TYPE portcullis_decisions counter` before samples of another name, which a reader of text
-//! format 0.0.4 takes for untyped (and under their full name `…_total_total`), the page would end
-//! with `# EOF` and need another content type. It writes label values without escaping them. What
-//! it would replace are the last 50 lines of [`Page`]; the collectors above them would be as long.
+//! This page does not use `prometheus-client`. Version 0.24.1 writes OpenMetrics only: our counters
+//! would be `# TYPE portcullis_decisions counter` before samples of another name, which a reader of
+//! text format 0.0.4 takes for untyped (and under their full name `…_total_total`), the page would
+//! end with `# EOF` and need another content type. It writes label values without escaping them.
+//! What it would replace are the last 50 lines of [`Page`]; the collectors above them would be as
+//! long.
 
 use std::fmt::{Display, Write as _};
 use std::path::Path;
@@ -163,15 +164,14 @@ pub fn write(context: &AdminContext) -> String {
         "1 while tiles and checkpoints cannot be written",
         u8::from(health.delayed.is_some()),
     );
-    let counted: u64 =
-        host.hook_states.all().iter().map(|lasting| lasting.corrections.counted()).sum();
+    let counted: u64 = host.hook_states.all().iter().map(|state| state.corrections.counted()).sum();
     page.one(
         "portcullis_log_pending_corrections",
         "Answers that were sent without a record and are not in the log yet",
         counted,
     );
     let unkept: usize =
-        host.hook_states.all().iter().map(|lasting| lasting.corrections.unpersisted_count()).sum();
+        host.hook_states.all().iter().map(|state| state.corrections.unpersisted_count()).sum();
     page.one(
         "portcullis_log_ring_unwritten",
         "Counts of answers and refusals that the emergency ring does not hold yet",

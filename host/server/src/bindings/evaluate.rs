@@ -1,4 +1,5 @@
-//! Asking one binding, for a decision or for a page of a search: its view of the call, the inline slice, a lane, and its answer held against its manifest.
+//! Asking one binding, for a decision or for a page of a search: its view of the call, the inline
+//! slice, a lane, and its answer held against its manifest.
 //!
 //! Invariant: a plugin sees only what its manifest reads and says only what its manifest emits; anything else is its failure. A
 //! plugin holds a connection's thread for at most [`SLICE`]; one that needs longer is discarded (it is pure) and run again in its
@@ -13,7 +14,7 @@ use portcullis_engine::{
 };
 use portcullis_hooks::HookRequest;
 use portcullis_model::{
-    Attribution, Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
+    Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
 };
 use portcullis_store::tables::CurrentTables;
 use portcullis_trust::Capability;
@@ -26,7 +27,7 @@ use crate::bindings::generation::Binding;
 use crate::clock::monotonic_now;
 use crate::observe::budget::Budget;
 use crate::recorder::Recorder;
-use crate::tables::lookups::{CallTables, ReadLog};
+use crate::tables::lookups::{CallTables, ReadLog, TableAccess};
 
 /// What one binding said, and what it cost.
 pub struct BindingResult<T = Decision> {
@@ -41,8 +42,10 @@ pub struct BindingResult<T = Decision> {
     pub notes: Vec<String>,
     /// Its look-ups in reference tables.
     pub reads: ReadLog,
-    /// The versions of tables that it saw.
-    pub tables: Option<Arc<CurrentTables>>,
+    /// The versions of tables that its call saw.
+    pub tables: Arc<CurrentTables>,
+    /// The code of the fault that a table's denial stands for.
+    pub masked_fault: Option<&'static str>,
     /// Time spent, all runs together, waiting included.
     pub spent: Duration,
     /// What the last run took by itself.
@@ -76,8 +79,18 @@ impl<T> BindingResult<T> {
     ) -> Self {
         let binding = Arc::clone(binding);
         let (waived, reads) = (Vec::new(), ReadLog::default());
-        let (tables, last_run, cohort) = (None, spent, None);
-        Self { binding, outcome, waived, notes, reads, tables, spent, last_run, cohort }
+        Self {
+            binding,
+            outcome,
+            waived,
+            notes,
+            reads,
+            tables: Arc::default(),
+            masked_fault: None,
+            spent,
+            last_run: spent,
+            cohort: None,
+        }
     }
 }
 
@@ -89,7 +102,25 @@ impl BindingResult {
 
     /// Counts it.
     pub fn count(&self) {
-        self.binding.metrics.evaluated(self.verdict(), self.spent);
+        let verdict = self.masked_fault.map_or_else(|| self.verdict(), Err);
+        self.binding.metrics.evaluated(verdict, self.spent);
+    }
+
+    /// Denies where a table does, whatever the plugin made of that: also where it failed, or was
+    /// not done. To be called once the breaker knows how the run went.
+    pub fn apply_denial(&mut self) {
+        let Some(denial) = self.reads.denial() else { return };
+        let finding = denial.finding();
+        match &mut self.outcome {
+            Ok(decision) => decision.findings.push(finding),
+            // It stops its hook by itself.
+            Err(fault) if fault.cause == Cause::PluginRevoked => {}
+            Err(fault) => {
+                self.masked_fault = Some(fault.code);
+                let findings = vec![finding];
+                self.outcome = Ok(Decision { findings, ..Decision::default() });
+            }
+        }
     }
 }
 
@@ -119,8 +150,8 @@ pub struct EvaluationLimits<'a> {
     pub ignores_quarantine: bool,
     /// What remains of instances, to be dropped after the reply.
     pub spent_instances: &'a mut Vec<SpentInstance>,
-    /// The versions of reference tables that the call sees.
-    pub tables: Arc<CurrentTables>,
+    /// The reference tables that the call sees.
+    pub tables: TableAccess,
 }
 
 /// Asks for a decision, within the call's budget.
@@ -130,11 +161,18 @@ pub async fn evaluate(
     incoming: &Arc<HookRequest>,
     terms: EvaluationLimits<'_>,
 ) -> BindingResult {
-    let tables = for_binding(binding, &terms.tables);
+    let reads = Arc::<Mutex<ReadLog>>::default();
+    let (access, log) = (terms.tables.clone(), Arc::clone(&reads));
+    let tables = Arc::clone(&access.tables);
     let evaluate = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
-        evaluate_once(binding, incoming, allowance, tables.as_ref())
+        evaluate_once(binding, incoming, allowance, &access, &log)
     };
-    run_bounded(recorder, binding, incoming, terms, evaluate).await
+    let mut result = run_bounded(recorder, binding, incoming, terms, evaluate).await;
+    // The look-ups of a run for which nothing waits any more count too.
+    result.reads.append(take(&reads));
+    result.tables = tables;
+    result.apply_denial();
+    result
 }
 
 /// Asks for a page of a search, in the same way.
@@ -146,21 +184,25 @@ pub async fn search(
     limit: u32,
     after: Option<String>,
 ) -> BindingResult<SearchPage> {
-    let tables = for_binding(binding, &terms.tables);
+    let reads = Arc::<Mutex<ReadLog>>::default();
+    let (access, log) = (terms.tables.clone(), Arc::clone(&reads));
     let find = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
         let page = Page { limit, after: after.as_deref() };
-        let (services, reads) = services(binding, incoming, tables.as_ref());
+        let services = services(binding, incoming, &access, &log);
         let find =
             |plugin: &Plugin, view: &View<'_>| plugin.find_with(view, &page, allowance, services);
         let (mut result, rest) = run(binding, incoming, find, |_| Ok(()));
-        result.reads = taken(reads);
-        // Where a table denies, nothing is found.
-        if result.reads.denial().is_some() {
-            result.outcome = result.outcome.map(|_| SearchPage::default());
-        }
+        result.reads = take(&log);
         (result, rest)
     };
-    run_bounded(recorder, binding, incoming, terms, find).await
+    let mut result = run_bounded(recorder, binding, incoming, terms, find).await;
+    result.reads.append(take(&reads));
+    // Where a table denies, nothing is found.
+    let revoked = result.outcome.as_ref().is_err_and(|it| it.cause == Cause::PluginRevoked);
+    if result.reads.denial().is_some() && !revoked {
+        result.outcome = Ok(SearchPage::default());
+    }
+    result
 }
 
 /// Runs one binding inline for a slice, and in its lane with what is left where that is not enough.
@@ -283,17 +325,14 @@ fn quarantined() -> BindingError {
     )
 }
 
-/// The versions of tables for a plugin that reads tables; `None` for one that reads none.
-pub fn for_binding(binding: &Binding, tables: &Arc<CurrentTables>) -> Option<Arc<CurrentTables>> {
-    binding.manifest().reads.tables().next().map(|_| Arc::clone(tables))
-}
-
-/// One run, on this thread. `tables` is what [`for_binding`] gives.
+/// One run, on this thread. Its look-ups are in the result; `log` has those of a run that is not
+/// over. A table's denial is not applied.
 pub fn evaluate_once(
     binding: &Arc<Binding>,
     incoming: &HookRequest,
     allowance: Duration,
-    tables: Option<&Arc<CurrentTables>>,
+    access: &TableAccess,
+    log: &Arc<Mutex<ReadLog>>,
 ) -> (BindingResult, Option<SpentInstance>) {
     let manifest = binding.manifest();
     let check = |decision: &Decision| {
@@ -302,47 +341,36 @@ pub fn evaluate_once(
             BindingError::new(Cause::UndeclaredOutput, "undeclared-output", &overreach.to_string())
         })
     };
-    let (services, reads) = services(binding, incoming, tables);
+    let services = services(binding, incoming, access, log);
     let evaluate =
         |plugin: &Plugin, view: &View<'_>| plugin.evaluate_with(view, allowance, services);
     let (mut result, rest) = run(binding, incoming, evaluate, check);
-    result.reads = taken(reads);
-    result.tables = tables.cloned();
-    // The release says that a call without these rows is denied, whatever the plugin makes of it: also
-    // where it fails without them.
-    if let Some(denial) = result.reads.denial() {
-        let finding = denial.finding();
-        match &mut result.outcome {
-            Ok(decision) => decision.findings.push(finding),
-            Err(fault) if fault.cause.attribution() == Attribution::Plugin => {
-                let findings = vec![finding];
-                result.outcome = Ok(Decision { findings, ..Decision::default() });
-            }
-            Err(_) => {}
-        }
-    }
+    result.reads = take(log);
     (result, rest)
 }
 
-/// Returns the host functions that the binding's manifest requests, for one run, and the log of its
-/// look-ups.
+/// Returns the host functions that the binding's manifest requests, for one run. `log`, which is
+/// emptied, gets its look-ups.
 fn services(
     binding: &Binding,
     incoming: &HookRequest,
-    tables: Option<&Arc<CurrentTables>>,
-) -> (CallServices, Option<Arc<Mutex<ReadLog>>>) {
+    access: &TableAccess,
+    log: &Arc<Mutex<ReadLog>>,
+) -> CallServices {
     let manifest = binding.manifest();
     let journal = manifest.capabilities.contains(&Capability::Journal);
-    let Some(tables) = tables else { return (CallServices { journal, functions: None }, None) };
-    let (functions, reads) = CallTables::new(Arc::clone(tables), manifest, incoming);
-    (CallServices { journal, functions: Some(Arc::new(functions)) }, Some(reads))
+    if manifest.reads.tables().next().is_none() {
+        return CallServices { journal, functions: None };
+    }
+    // An earlier run of the call was discarded.
+    drop(take(log));
+    let functions = CallTables::new(access, manifest, incoming, log);
+    CallServices { journal, functions: Some(Arc::new(functions)) }
 }
 
-/// Returns the look-ups of a run. The spent instance holds the log too, so it is emptied.
-fn taken(reads: Option<Arc<Mutex<ReadLog>>>) -> ReadLog {
-    let reads = reads
-        .map(|reads| std::mem::take(&mut *reads.lock().unwrap_or_else(PoisonError::into_inner)));
-    reads.unwrap_or_default()
+/// Empties a log. The spent instance holds it too.
+fn take(log: &Mutex<ReadLog>) -> ReadLog {
+    std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The plugin on its view of the call, and what it said if that passes.

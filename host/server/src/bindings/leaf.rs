@@ -23,6 +23,9 @@ impl BindingResult {
         }
         match &self.outcome {
             Ok(decision) => {
+                if let Some(fault) = self.masked_fault {
+                    leaf.text("fault", fault);
+                }
                 leaf.text("verdict", decision.verdict().name());
                 let codes = sorted(decision.findings.iter().map(|finding| &*finding.code));
                 leaf.texts("codes", codes.into_iter().take(MAX_CODES));

@@ -12,6 +12,7 @@ use portcullis_engine::Inspection;
 use portcullis_hooks::HookKind;
 use portcullis_hooks::capabilities::{self, Support};
 use portcullis_model::{Digest, Effect, Mode, sha256};
+use portcullis_store::tables::Declaration;
 use portcullis_trust::{
     Binding, Candidate, Capability, Manifest, PluginEntry, ReleaseSet, verify_binding,
 };
@@ -37,12 +38,11 @@ pub struct SourceFiles<'a> {
     pub hooks: Option<BTreeMap<String, HookKind>>,
 }
 
-/// A problem of a binding of a set that is to be signed.
-pub struct BindingProblem {
-    /// The hook's name.
-    pub hook: String,
-    /// The plugin's id; of a candidate, the candidate's.
-    pub plugin: String,
+/// A problem of a set that is to be signed.
+pub struct SourceProblem {
+    /// The hook's name and the plugin's id of the binding that has the problem; of a candidate, the
+    /// candidate's id. `None` where the problem is the set's.
+    pub binding: Option<(String, String)>,
     /// The problem.
     pub error: ReleaseError,
 }
@@ -52,42 +52,42 @@ pub struct BindingProblem {
 ///
 /// # Errors
 /// Everything that is wrong, never nothing.
-pub fn check_source(given: &SourceFiles<'_>) -> Result<(), Vec<BindingProblem>> {
+pub fn check_source(given: &SourceFiles<'_>) -> Result<(), Vec<SourceProblem>> {
     let mut problems = Vec::new();
-    let about = |source: &Binding, error| BindingProblem {
-        hook: source.hook.clone(),
-        plugin: source.plugin.clone(),
-        error,
-    };
-    let declared = match (tables::declarations(given.set), given.set.bindings.first()) {
-        (Ok(declared), _) => declared,
-        (Err(wrong), Some(first)) => {
-            problems.extend(wrong.into_iter().map(|why| about(first, ReleaseError::Table(why))));
-            Vec::new()
-        }
-        (Err(_), None) => Vec::new(),
-    };
+    let declared = tables::declarations(given.set);
+    if let Err(wrong) = &declared {
+        let of_set =
+            |why: &String| SourceProblem { binding: None, error: ReleaseError::Table(why.clone()) };
+        problems.extend(wrong.iter().map(of_set));
+    }
+    // What a plugin reads is compared with declarations that hold.
+    let declared = declared.ok();
     for source in &given.set.bindings {
         let entry = given.set.plugins.get(&source.plugin);
-        let manifest = entry.and_then(|entry| given.manifests.get(&entry.manifest));
-        if problems.is_empty()
-            && let Some(why) = manifest.and_then(|manifest| tables::unread(manifest, &declared))
-        {
-            problems.push(about(source, invalid_binding(source, why)));
-        }
-        problems.extend(given.problem(source, given.set.plugins.get(&source.plugin)));
+        problems.extend(given.problems(source, entry, declared.as_deref()));
         if let Some(candidate) = &source.candidate {
-            let promoted = promoted(source, candidate);
-            problems.extend(given.problem(&promoted, given.set.candidate(candidate)));
+            let (promoted, entry) = (promoted(source, candidate), given.set.candidate(candidate));
+            problems.extend(given.problems(&promoted, entry, declared.as_deref()));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 impl SourceFiles<'_> {
-    fn problem(&self, source: &Binding, entry: Option<&PluginEntry>) -> Option<BindingProblem> {
-        let error = self.check(source, entry).err()?;
-        Some(BindingProblem { hook: source.hook.clone(), plugin: source.plugin.clone(), error })
+    fn problems(
+        &self,
+        source: &Binding,
+        entry: Option<&PluginEntry>,
+        declared: Option<&[Declaration]>,
+    ) -> impl Iterator<Item = SourceProblem> {
+        let manifest = entry.and_then(|entry| self.manifests.get(&entry.manifest));
+        let unread = manifest.zip(declared).and_then(|(it, declared)| tables::unread(it, declared));
+        let errors =
+            [unread.map(|why| invalid_binding(source, why)), self.check(source, entry).err()];
+        errors.into_iter().flatten().map(|error| {
+            let binding = Some((source.hook.clone(), source.plugin.clone()));
+            SourceProblem { binding, error }
+        })
     }
 
     fn check(&self, source: &Binding, entry: Option<&PluginEntry>) -> Result<(), ReleaseError> {

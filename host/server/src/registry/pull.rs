@@ -153,7 +153,7 @@ pub async fn download(
     for folder in [to.plugins, to.settings] {
         fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
     }
-    let bringing = Download {
+    let download = Download {
         client,
         repository,
         local: shelf,
@@ -165,12 +165,12 @@ pub async fn download(
         if missing.is_empty() {
             break;
         }
-        let (envelope, about) = bringing.manifest(listed, &offer.release).await?;
+        let (envelope, about) = download.manifest(listed, &offer.release).await?;
         let parsed = Envelope::parse(&envelope).map_err(refused)?;
         let Some(id) = missing.remove(&sha256(parsed.unverified_payload())) else { continue };
         let refused = |refusal| PullError::Refused { plugin: Some(id.clone()), refusal };
         let manifest = verify_manifest(root, &envelope, now).map_err(refused)?.manifest;
-        let component = bringing.component(about).await?;
+        let component = download.component(about).await?;
         if component.digest != manifest.wasm || component.size != manifest.wasm_size {
             return Err(PullError::Incomplete(format!(
                 "has another component for `{id}` than its manifest names ({})",
@@ -178,12 +178,12 @@ pub async fn download(
             )));
         }
         let stem = stem(component.digest);
-        bringing.fetch(&component, &to.plugins.join(format!("{stem}.wasm"))).await?;
+        download.fetch(&component, &to.plugins.join(format!("{stem}.wasm"))).await?;
         let manifest_stem = format!("{stem}.{}", short(sha256(&envelope)));
         write(&to.plugins.join(format!("{manifest_stem}.json")), &envelope)?;
         if let Some(suite) = manifest.suite {
             let listed = offer.file(suite.digest, "suite")?;
-            bringing.fetch(listed, &to.plugins.join(format!("{manifest_stem}.suite.json"))).await?;
+            download.fetch(listed, &to.plugins.join(format!("{manifest_stem}.suite.json"))).await?;
         }
     }
     if let Some(id) = missing.values().next() {
@@ -193,7 +193,7 @@ pub async fn download(
     }
     for digest in set.settings().into_keys() {
         let listed = offer.file(digest, "settings")?;
-        bringing.fetch(listed, &to.settings.join(format!("{}.json", stem(digest)))).await?;
+        download.fetch(listed, &to.settings.join(format!("{}.json", stem(digest)))).await?;
     }
     if let Some(downgrade) = &offer.downgrade {
         write(to.downgrade, downgrade)?;

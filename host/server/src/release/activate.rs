@@ -17,6 +17,7 @@ use portcullis_model::{Digest, Millis};
 use portcullis_trust::{Activation, Active, TrustHistory};
 
 use crate::bindings::generation::Generation;
+use crate::clock::monotonic_now;
 use crate::config::{Config, ReleasePaths};
 use crate::loading::{
     Completeness, ReleaseError, ReleaseFiles, activation_record, current_set_digest, refusal_record,
@@ -27,7 +28,7 @@ use crate::release::last_good::{
 use crate::release::prepare::{observe_documents, prepare, read_release};
 use crate::state::active::ActiveConfig;
 use crate::state::host::{Host, NotActivated};
-use crate::tables::Tables;
+use crate::tables::{PollFor, Tables};
 
 /// The outcome of an activation from the folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +76,8 @@ pub fn activate_from_folders(
         prepare(host, &found, hooks, Completeness::Everything, || wanted(paths, Some(set)))?;
     keep_release(host, &found, &generation.release);
     if is_start {
-        // The folders are read once more and the copy is renewed: they may have changed while plugins
-        // were compiled, and the next start may have nothing but the copy.
+        // The folders are read once more and the copy is renewed: they may have changed while
+        // plugins were compiled, and the next start may have nothing but the copy.
         keep_from_folders(host, &generation);
     }
 
@@ -144,9 +145,9 @@ pub fn fall_back(host: &Host, refused: &ReleaseError, wanted: impl FnMut() -> bo
     }
 }
 
-/// Activates a generation for the hooks of the active configuration: recorded, durable, then swapped in one
-/// exchange. Calls in flight finish on theirs. Without the record, or where what it was held
-/// against does not hold any more, it does not become active. Blocks on the log.
+/// Activates a generation for the hooks of the active configuration: recorded, durable, then
+/// swapped in one exchange. Calls in flight finish on theirs. Without the record, or where what it
+/// was held against does not hold any more, it does not become active. Blocks on the log.
 pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated> {
     let (number, active_config) = (generation.number, host.active_config.load_full());
     let put = |generation| active_config.with_generation(Some(generation));
@@ -162,10 +163,10 @@ pub fn activate(host: &Host, generation: Generation) -> Result<(), NotActivated>
     done
 }
 
-/// Records an activation and exchanges the pointer, all under the trust lock, so that no document is
-/// accepted in between. `before` is a record that must be durable first: that of the configuration
-/// whose hooks the generation was made for. `put` makes the active configuration with the generation
-/// in it.
+/// Reads the tables, then records an activation and exchanges the pointer, both under the trust
+/// lock, so that no document is accepted in between. `before` is a record that must be durable
+/// first: that of the configuration whose hooks the generation was made for. `put` makes the active
+/// configuration with the generation in it.
 ///
 /// # Errors
 /// [`NotActivated`]: nothing has changed but what is on record.
@@ -197,7 +198,8 @@ pub fn record_and_swap(
     for warning in generation.warnings(&config.hooks) {
         tracing::warn!(generation = number, event = "release.warning", "{warning}");
     }
-    // The counts of the previous generation's bindings are transferred to the same bindings of this one.
+    // The counts of the previous generation's bindings are transferred to the same bindings of this
+    // one.
     if let Some(previous) = &host.active_config.load().generation {
         host.record_ends(&mut trust_state, previous);
         let ended = previous.transfer_metrics(&generation, &host.counts.previous_metrics.load());
@@ -220,13 +222,15 @@ pub fn record_and_swap(
     host.release.status.set_previous(trust_state.history().before_active());
     drop(trust_state);
     prune_copies(host, set);
+    keep_table_copies(host);
     note_unenforced(host);
     tracing::info!(generation = number, event = "release.active", "the release is active");
     Ok(())
 }
 
-/// Reads the tables of a release before its first call. Where their folder does not answer in time the
-/// release is activated all the same: calls that need a table are denied by its rule until it is read.
+/// Reads the tables of a release before its first call. Where their folder does not answer in time
+/// the release is activated all the same: calls that need a table are denied by its rule until it
+/// is read.
 fn load_tables(host: &Host, generation: &mut Generation, config: &Config) {
     let active_config = host.active_config.load();
     let before = active_config.generation.as_ref();
@@ -235,12 +239,16 @@ fn load_tables(host: &Host, generation: &mut Generation, config: &Config) {
     if generation.tables.is_empty() {
         return;
     }
-    // Where a release is active, maintenance waits here, and revocations with it.
-    let limit = if before.is_some() { RELOAD_LIMIT } else { START_LIMIT };
+    // After the start, maintenance waits here, and revocations with it.
+    let is_start = host.health.progress.is_starting();
+    let limit = if is_start { START_LIMIT } else { RELOAD_LIMIT };
+    let end = monotonic_now() + limit;
     let (tables, recorder) = (Arc::clone(&generation.tables), Arc::clone(&host.recorder));
     let folders = config.table_folders();
-    let poll = host.files.tables.start(limit, move || tables.poll(&folders, &recorder));
-    if poll.and_then(|poll| poll.recv_timeout(limit).ok()).is_none() {
+    let poll = move || tables.poll(&folders, &recorder, PollFor::Activation);
+    let poll = host.files.tables.start(limit, poll);
+    let left = || end.saturating_duration_since(monotonic_now());
+    if poll.and_then(|poll| poll.recv_timeout(left()).ok()).is_none() {
         tracing::warn!(
             event = "table.late",
             "the reference tables of the release could not be read within {} seconds; the host goes \
@@ -250,10 +258,20 @@ fn load_tables(host: &Host, generation: &mut Generation, config: &Config) {
     }
 }
 
+/// Keeps copies of the tables of a release that is active.
+fn keep_table_copies(host: &Host) {
+    let active_config = host.active_config.load();
+    let Some(generation) = &active_config.generation else { return };
+    let (tables, folders) = (Arc::clone(&generation.tables), active_config.config.table_folders());
+    let keep = move || tables.keep_copies(&folders);
+    // What is not kept in time is kept later by the same thread, or by maintenance.
+    let _ = host.files.tables.run(RELOAD_LIMIT, keep);
+}
+
 /// How long a start waits for the tables of its release: some ten million rows.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// The same where a release is active already.
+/// The same after the start.
 const RELOAD_LIMIT: Duration = Duration::from_secs(4);
 
 /// Returns the activation that is remembered of a generation. A set that starts again keeps the

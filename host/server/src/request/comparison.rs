@@ -16,6 +16,7 @@ use crate::bindings::generation::Binding;
 use crate::clock::monotonic_now;
 use crate::request::decision_record::sealed_plugins;
 use crate::state::host::{Hook, Host};
+use crate::tables::lookups::TableAccess;
 
 /// A call whose live binding and candidate are compared.
 pub struct ComparisonJob {
@@ -60,14 +61,18 @@ impl ComparisonJob {
         // breaker hears of it: how the live one fares in calls that bind is for those to say.
         let limit = other.plugin.time();
         let seen = as_evaluated(other, incoming);
-        // The versions that the first one saw; one that reads no tables saw none.
-        let tables = first.tables.clone();
+        // The versions that the first one saw.
+        let access = TableAccess::of(Arc::clone(&first.tables));
+        let run = || evaluate::evaluate_once(other, &seen, limit, &access, &Arc::default()).0;
         let second = if by_candidate {
-            evaluate::evaluate_once(other, &seen, limit, tables.as_ref()).0
+            let mut second = run();
+            second.apply_denial();
+            second
         } else {
             let Some(pass) = other.breaker.try_acquire(monotonic_now()) else { return };
-            let (second, _) = evaluate::evaluate_once(other, &seen, limit, tables.as_ref());
+            let mut second = run();
             evaluate::report_to_breaker(&host.recorder, pass, &second, true);
+            second.apply_denial();
             second.count();
             second
         };

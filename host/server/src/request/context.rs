@@ -21,7 +21,6 @@ use portcullis_hooks::{
     Answer, DedupPolicy, HookRequest, OnFailure, ParseContext, ParseError, Parsed, Request,
 };
 use portcullis_model::{AttributeFilter, Cause, Effect, Millis};
-use portcullis_store::tables::CurrentTables;
 use portcullis_tokens::AuthError;
 
 use self::account::Account;
@@ -41,6 +40,7 @@ use crate::request::search::SearchCounts;
 use crate::state::active::ActiveConfig;
 use crate::state::dedup::Dedup;
 use crate::state::host::{Hook, Host};
+use crate::tables::lookups::TableAccess;
 
 pub use respond::Reply;
 
@@ -79,7 +79,7 @@ pub struct RequestContext<'a> {
     /// What came of asking candidates, where that was no decision.
     pub canary_failure: Option<CanaryFailure>,
     /// The versions of reference tables that it sees, once a plugin was asked.
-    tables: Option<Arc<CurrentTables>>,
+    tables: Option<TableAccess>,
     /// The place that its record was given.
     record: Option<Sequence>,
     /// The records of its answer that the log was given.
@@ -296,6 +296,9 @@ impl<'a> RequestContext<'a> {
         let mut result =
             evaluate::evaluate(&self.host.recorder, evaluated, incoming, self.limits()).await;
         result.cohort = stands.map(|(_, why)| why);
+        if let Some(tables) = &mut self.tables {
+            tables.bytes_left = tables.bytes_left.saturating_sub(result.reads.bytes());
+        }
         if let (Some(trace), Some(since)) = (&mut self.trace, since) {
             let plugin = (Arc::clone(&result.binding.verified), result.binding.mode);
             let outcome = result.verdict().map_or_else(|code| code, Effect::name);
@@ -310,8 +313,8 @@ impl<'a> RequestContext<'a> {
         let open = self.hook.config.on_failure == OnFailure::Open;
         let generation = self.generation.as_ref();
         let current =
-            || generation.map_or_else(Arc::default, |generation| generation.tables.current());
-        let tables = Arc::clone(self.tables.get_or_insert_with(current));
+            || TableAccess::of(generation.map_or_else(Arc::default, |it| it.tables.current()));
+        let tables = self.tables.get_or_insert_with(current).clone();
         EvaluationLimits {
             budget: &self.budget,
             ignores_quarantine: open,
@@ -320,8 +323,8 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// A plugin that is quarantined because it failed too often, and without whose word there is no decision. Where the safe answer lets
-    /// everything pass it is asked all the same.
+    /// A plugin that is quarantined because it failed too often, and without whose word there is no
+    /// decision. Where the safe answer lets everything pass it is asked all the same.
     pub fn quarantined(&self) -> Option<Failure> {
         if self.hook.config.on_failure == OnFailure::Open {
             return None;

@@ -273,7 +273,7 @@ impl BindingResult {
         } else {
             sealed.texts("notes", &self.notes);
         }
-        self.reads.write_sealed(sealed);
+        self.reads.write_sealed(sealed, hushed);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::request::comparison::ComparisonJob;
 use crate::request::context::CanaryFailure;
 use crate::state::admission::AdmissionPermit;
 use crate::state::host::{Hook, Host};
+use crate::tables::lookups::TableAccess;
 
 /// The work after a response has left, or can no longer leave. The connection calls
 /// [`run`](Self::run); where it does not, because a request ended otherwise, dropping this does.
@@ -219,7 +220,7 @@ impl PostResponse {
                 };
                 let (host, own) = (Arc::clone(&self.host), Arc::clone(&hook));
                 let (observer, incoming) = (Arc::clone(binding), Arc::clone(&incoming));
-                let tables = evaluate::for_binding(binding, &generation.tables.current());
+                let tables = generation.tables.current();
                 let job =
                     move || run_observer(&host, &own, &observer, pass, &incoming, index, tables);
                 if binding.pool.spawn(job).is_err() {
@@ -270,13 +271,15 @@ fn run_observer(
     pass: BreakerPermit,
     incoming: &Arc<HookRequest>,
     of: Option<u64>,
-    tables: Option<Arc<CurrentTables>>,
+    tables: Arc<CurrentTables>,
 ) {
-    let limit = binding.plugin.time();
-    let (result, spent_instance) =
-        evaluate::evaluate_once(binding, incoming, limit, tables.as_ref());
+    let (limit, access) = (binding.plugin.time(), TableAccess::of(tables));
+    let (mut result, spent_instance) =
+        evaluate::evaluate_once(binding, incoming, limit, &access, &Arc::default());
     drop(spent_instance);
     evaluate::report_to_breaker(&host.recorder, pass, &result, true);
+    result.tables = access.tables;
+    result.apply_denial();
     result.count();
     let fields = build_members(|fields| {
         fields.number_or_null("decision", of).text("hook", &hook.name);

@@ -25,7 +25,7 @@ use crate::clock::monotonic_now;
 use crate::request::context::RequestContext;
 use crate::request::decide::{Failure, decide};
 use crate::state::host::{Hook, Host};
-use crate::tables::lookups::ReadLog;
+use crate::tables::lookups::{Denial, ReadLog};
 
 /// What came of a search, and who proposed what: for the record. Of bindings that could not find there is the fault.
 pub struct SearchOutcome {
@@ -201,7 +201,9 @@ impl<'a> Search<'a> {
             call.post_response.spent_instances.clear();
             let found = match outcome {
                 Ok(found) => {
-                    self.record_result(&binding, Ok(Decision::default()), notes, reads, spent);
+                    let findings = reads.denial().map(Denial::finding).into_iter().collect();
+                    let decision = Decision { findings, ..Decision::default() };
+                    self.record_result(&binding, Ok(decision), notes, reads, spent);
                     found
                 }
                 Err(fault) => {

@@ -28,6 +28,7 @@ use crate::loading::expiry::Reminders;
 use crate::loading::{MAX_SCANNED_BYTES, RejectedComponents};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
+use crate::tables::PollFor;
 use crate::worker::{StopToken, Worker};
 
 use alarms::{check_expiry, check_health, remind_of_expiry};
@@ -105,7 +106,8 @@ impl Maintenance {
     /// Says what is left to say and ends.
     pub fn stop(self) {
         self.worker.signal();
-        // Wakes the thread where it waits for a request. Where the box is full, the thread is not waiting.
+        // Wakes the thread where it waits for a request. Where the box is full, the thread is not
+        // waiting.
         let _ = self.requests.try_send(());
         self.worker.stop();
     }
@@ -245,7 +247,7 @@ impl MaintenanceLoop {
         }
         let folders = active_config.config.table_folders();
         let (tables, recorder) = (Arc::clone(&generation.tables), Arc::clone(&host.recorder));
-        let poll = move || tables.poll(&folders, &recorder);
+        let poll = move || tables.poll(&folders, &recorder, PollFor::Changes);
         drop(host.files.tables.start(Duration::ZERO, poll));
     }
 

@@ -1,8 +1,8 @@
 //! The host: everything that calls share.
 //!
 //! Invariant: the generation is one pointer, exchanged whole. A call waits for no lock that is held
-//! across a commit or a plugin. The trust lock is held while records about trust become durable, and
-//! no call takes it. `runtime::prepared` starts a host; the state of one hook is in `hook`.
+//! across a commit or a plugin. The trust lock is held while records about trust become durable,
+//! and no call takes it. `runtime::prepared` starts a host; the state of one hook is in `hook`.
 
 mod configured;
 mod hook;
@@ -239,10 +239,10 @@ impl Host {
     /// Appends hooks' pending corrections, and writes those that the log does not accept to the
     /// emergency ring. Blocks on the disk.
     pub fn flush_corrections(&self) {
-        for lasting in self.hook_states.all() {
+        for state in self.hook_states.all() {
             // Refused: the log takes nothing now; the next round tries again.
-            drop(lasting.corrections.append_all(&self.recorder));
-            lasting.corrections.sync_ring(&self.recorder);
+            drop(state.corrections.append_all(&self.recorder));
+            state.corrections.sync_ring(&self.recorder);
         }
         // The log's own thread syncs the ring every second, but not while it cannot do its work.
         let health = self.recorder.log.health();

@@ -1,9 +1,11 @@
-//! The look-ups of one run of one call: the answers to the plugin, and the parts that the record keeps.
+//! The look-ups of one run of one call: the answers to the plugin, and the parts that the record
+//! keeps.
 //!
-//! Invariant: a run sees one version of every table, the columns that its manifest reads and no others,
-//! and at most [`MAX_READ_BYTES`]. Everything that it was told is in the [`ReadLog`], so that the run
-//! can be repeated from the record alone. Where a table's rule denies the call, the plugin is told
-//! that there are no rows, and the log says which table denies; the caller adds the finding.
+//! Invariant: a run sees one version of every table, the columns that its manifest reads and no
+//! others, and at most [`MAX_READ_BYTES`]. Everything that it was told is in the [`ReadLog`], so
+//! that the run can be repeated from the record alone. Where a table's rule denies the call, the
+//! plugin is told that there are no rows, and the log says which table denies; the caller adds the
+//! finding.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,16 +15,33 @@ use portcullis_engine::{
     Count, DataLimit, HostFunctionError, HostFunctions, Scope, SubjectMatch, TableRows,
 };
 use portcullis_hooks::HookRequest;
-use portcullis_model::json::ObjectWriter;
+use portcullis_model::json::{ObjectWriter, build_text};
 use portcullis_model::{Attribute, Call, Effect, Finding, Severity, TableColumns};
 use portcullis_store::tables::{CurrentTables, Found, Rows, Subject, WithoutRows};
 use portcullis_trust::Manifest;
 
 use super::timestamp;
 
+/// The tables that a call sees, and the bytes that its plugins may still read of them.
+#[derive(Clone)]
+pub struct TableAccess {
+    /// One version of every table.
+    pub tables: Arc<CurrentTables>,
+    /// The bytes that are left.
+    pub bytes_left: usize,
+}
+
+impl TableAccess {
+    /// These versions, before anything is read.
+    pub fn of(tables: Arc<CurrentTables>) -> Self {
+        Self { tables, bytes_left: MAX_READ_BYTES }
+    }
+}
+
 /// The host functions of one run.
 pub struct CallTables {
-    snapshot: Arc<CurrentTables>,
+    tables: Arc<CurrentTables>,
+    bytes_left: usize,
     columns: Vec<(String, TableColumns)>,
     subject: CallSubject,
     now: Timestamp,
@@ -39,6 +58,8 @@ pub struct ReadLog {
     bytes: usize,
     /// The first table whose rule denies the call.
     denied: Option<Denial>,
+    /// Look-ups that are not kept.
+    omitted: usize,
 }
 
 /// A table whose rule denies the call.
@@ -74,22 +95,22 @@ struct CallSubject {
 }
 
 impl CallTables {
-    /// The host functions for a plugin that reads tables, and the log of what it reads.
+    /// The host functions for a plugin that reads tables. `log` gets its look-ups.
     pub fn new(
-        snapshot: Arc<CurrentTables>,
+        access: &TableAccess,
         manifest: &Manifest,
         incoming: &HookRequest,
-    ) -> (Self, Arc<Mutex<ReadLog>>) {
-        let log = Arc::new(Mutex::new(ReadLog::default()));
+        log: &Arc<Mutex<ReadLog>>,
+    ) -> Self {
         let reads = manifest.reads.tables();
-        let tables = Self {
-            snapshot,
+        Self {
+            tables: Arc::clone(&access.tables),
+            bytes_left: access.bytes_left,
             columns: reads.map(|(name, columns)| (name.to_owned(), columns.clone())).collect(),
             subject: CallSubject::of(&incoming.call),
             now: timestamp(incoming.call.received),
-            log: Arc::clone(&log),
-        };
-        (tables, log)
+            log: Arc::clone(log),
+        }
     }
 
     fn answer(
@@ -100,15 +121,17 @@ impl CallTables {
     ) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
         let columns = self.columns.iter().find(|(name, _)| name == table);
         let (_, columns) = columns.ok_or(HostFunctionError::UnknownTable)?;
+        if key.is_some_and(|key| key.len() > MAX_KEY_BYTES) {
+            return Err(HostFunctionError::Limit(DataLimit::Key));
+        }
         let mut log = self.log();
         if log.reads.len() >= MAX_READS {
             return Err(HostFunctionError::Limit(DataLimit::Read));
         }
-        let mut left = MAX_READ_BYTES.saturating_sub(log.bytes);
-        let (matched, rows, stale, denied) = match found(&self.snapshot) {
-            Found::Rows { rows, stale } => {
-                let matched =
-                    if rows.is_several() { SubjectMatch::Several } else { SubjectMatch::One };
+        let mut left = MAX_READ_BYTES;
+        let (matched, rows, stale, denied) = match found(&self.tables) {
+            Found::Rows { rows, stale, several_keys } => {
+                let matched = if several_keys { SubjectMatch::Several } else { SubjectMatch::One };
                 match cells(rows, columns, &mut left) {
                     Some(rows) => (matched, rows, stale, None),
                     None => (matched, Vec::new(), stale, Some(DenialReason::TooLarge)),
@@ -119,18 +142,20 @@ impl CallTables {
                 (without(why), Vec::new(), false, Some(DenialReason::WithoutRows(why)))
             }
         };
-        let version = self.snapshot.table(table).map(|it| it.version().to_string());
+        let version = self.tables.table(table).map(|it| it.version().to_string());
         let version = version.unwrap_or_default();
-        let asked = table.len() + key.map_or(0, str::len) + READ_BYTES;
-        log.bytes = (MAX_READ_BYTES - left).saturating_add(asked);
-        if log.bytes > MAX_READ_BYTES && denied.is_none() {
-            return Err(HostFunctionError::Limit(DataLimit::Read));
-        }
-        if !log.versions.iter().any(|(name, _)| name == table) {
-            log.versions.push((table.to_owned(), version.clone()));
-        }
         if let Some(why) = denied {
             log.denied.get_or_insert_with(|| Denial { table: table.to_owned(), why });
+        }
+        let asked = table.len() + key.map_or(0, |key| build_text(key).len()) + READ_BYTES;
+        let read = if denied.is_none() { MAX_READ_BYTES - left } else { 0 };
+        let bytes = log.bytes.saturating_add(read).saturating_add(asked);
+        if bytes > self.bytes_left {
+            return Err(HostFunctionError::Limit(DataLimit::Read));
+        }
+        log.bytes = bytes;
+        if !log.versions.iter().any(|(name, _)| name == table) {
+            log.versions.push((table.to_owned(), version.clone()));
         }
         let (table, key) = (table.to_owned(), key.map(str::to_owned));
         log.reads.push(Read { table, key, stale, rows: rows.clone() });
@@ -145,7 +170,7 @@ impl CallTables {
 impl HostFunctions for CallTables {
     fn lookup(&self, table: &str, key: &str) -> Result<TableRows, HostFunctionError> {
         // Several values stand in a JSON array.
-        let columns = self.snapshot.table(table).map(|it| it.declaration().key.columns.len());
+        let columns = self.tables.table(table).map(|it| it.declaration().key.columns.len());
         let several: Vec<String> = match columns {
             Some(2..) => serde_json::from_str(key).unwrap_or_default(),
             _ => vec![key.to_owned()],
@@ -187,28 +212,45 @@ impl ReadLog {
         &self.versions
     }
 
-    /// Adds what another run of the same call read.
+    /// The bytes that were read.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds the look-ups of another run of the same search, as far as there is room.
     pub fn append(&mut self, other: Self) {
         for version in other.versions {
             if !self.versions.contains(&version) {
                 self.versions.push(version);
             }
         }
-        self.reads.extend(other.reads);
-        self.reads.truncate(MAX_READS);
         self.denied = self.denied.take().or(other.denied);
+        let bytes = self.bytes.saturating_add(other.bytes);
+        if bytes > MAX_READ_BYTES || self.reads.len() + other.reads.len() > MAX_READS {
+            self.omitted += other.reads.len() + other.omitted;
+            return;
+        }
+        self.bytes = bytes;
+        self.reads.extend(other.reads);
     }
 
-    /// Writes every look-up and its answer, for the sealed part.
-    pub fn write_sealed(&self, sealed: &mut ObjectWriter<'_>) {
+    /// Writes every look-up and its answer, for the sealed part. Of a `hushed` plugin, which sees a
+    /// secret and could look it up, neither keys nor rows.
+    pub fn write_sealed(&self, sealed: &mut ObjectWriter<'_>, hushed: bool) {
+        if self.omitted > 0 {
+            sealed.number("reads_omitted", self.omitted);
+        }
         if self.reads.is_empty() {
             return;
         }
         sealed.array("reads", |list| {
             for read in &self.reads {
                 list.object(|object| {
-                    object.text("table", &read.table).text_or_null("key", read.key.as_deref());
-                    object.boolean("stale", read.stale).array("rows", |rows| {
+                    object.text("table", &read.table).boolean("stale", read.stale);
+                    if hushed {
+                        return;
+                    }
+                    object.text_or_null("key", read.key.as_deref()).array("rows", |rows| {
                         for row in &read.rows {
                             rows.object(|columns| {
                                 for cell in row {
@@ -226,7 +268,7 @@ impl ReadLog {
 impl Denial {
     /// The finding that denies.
     pub fn finding(&self) -> Finding {
-        let table = Attribute { name: "table".into(), value: quoted(&self.table).into() };
+        let table = Attribute { name: "table".into(), value: build_text(&self.table).into() };
         Finding {
             code: self.code().to_owned(),
             effect: Effect::Deny,
@@ -278,8 +320,8 @@ impl Subject for CallSubject {
     }
 }
 
-/// The cells of the columns that are read, as JSON; `None` where they are more than the bytes that are
-/// `left`.
+/// The cells of the columns that are read, as JSON; `None` where they are more than the bytes that
+/// are `left`.
 fn cells(rows: Rows<'_>, columns: &TableColumns, left: &mut usize) -> Option<Vec<Vec<Attribute>>> {
     let mut found = Vec::new();
     for row in rows {
@@ -294,13 +336,6 @@ fn cells(rows: Rows<'_>, columns: &TableColumns, left: &mut usize) -> Option<Vec
         found.push(cells);
     }
     Some(found)
-}
-
-/// Text as JSON.
-fn quoted(text: &str) -> String {
-    let mut json = String::new();
-    portcullis_model::json::quote(&mut json, text);
-    json
 }
 
 /// The texts that people get where a table's rule denies a call, by code and language.
@@ -339,8 +374,12 @@ fn without(why: WithoutRows) -> SubjectMatch {
 
 const NO_MEMORY: HostFunctionError = HostFunctionError::Undeclared("memory");
 
-/// Most bytes that one run reads of tables: names and values of cells, keys and names of tables.
-const MAX_READ_BYTES: usize = 64 << 10;
+/// Most bytes that the plugins of one call read of tables: names and values of cells, keys and
+/// names of tables.
+pub const MAX_READ_BYTES: usize = 64 << 10;
+
+/// Most bytes of a key; a key of several columns is a JSON array.
+const MAX_KEY_BYTES: usize = 1 << 10;
 
 /// Bytes that each look-up, row and cell counts for beyond its text.
 const READ_BYTES: usize = 16;

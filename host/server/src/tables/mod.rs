@@ -1,31 +1,31 @@
 //! Reference tables: the files that an operator replaces, and the versions that calls see.
 //!
-//! Invariant: a version is used only after its digest is durable on record. A file that cannot be used
-//! changes nothing: the last good version stays, also through a restart, until its own age makes it
-//! stale. Each generation has its own tables, so that no call sees the rules of another release. Reads block, so they run on a thread that may hang
-//! ([`FileWorkers::tables`](crate::fs::file_worker::FileWorkers)), never on one that calls wait for.
+//! Invariant: a version is used only after its digest is durable on record. A file that cannot be
+//! used changes nothing: the last good version stays, also through a restart, until its own age
+//! makes it stale. Each generation has its own tables, so that no call sees the rules of another
+//! release. Reads block, so they run on a thread that may hang
+//! ([`FileWorkers::tables`](crate::fs::file_worker::FileWorkers)), never on one that calls wait
+//! for.
 
+mod files;
 pub mod lookups;
 mod problem;
+mod records;
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
-use portcullis_audit::Entry;
-use portcullis_files::{Stamp, create_exclusive, create_private_folder, open_regular};
-use portcullis_model::json::{ObjectWriter, build_members, build_object};
+use portcullis_files::Stamp;
 use portcullis_model::{Digest, Millis};
 use portcullis_store::tables::{
-    Acceptance, CurrentTables, Declaration, Difference, LoadError, Offered, Problem, Table,
-    TableSet, TableStatus, decide,
+    Acceptance, CurrentTables, Declaration, Table, TableSet, TableStatus, decide,
 };
 use portcullis_trust::{ReleaseSet, TableEntry};
-use sha2::{Digest as _, Sha256};
 
+use self::files::{Looked, copy_file, look, remove_other_copies, set_data_time};
+use self::records::{RECORD_HELD, RECORD_LOADED, record_problem, version_record};
 use crate::fs::release_paths::TableFolders;
 use crate::recorder::Recorder;
 
@@ -57,16 +57,19 @@ struct Followed {
     problem: Option<TableProblem>,
     /// The version that waits and is on record.
     held: Option<Digest>,
+    /// The host's copy as it was when it was read.
+    copy_seen: Option<Stamp>,
+    /// The version whose copy was written, or could not be, and the time of its data.
+    copied: Option<(Digest, Timestamp)>,
 }
 
-/// The result of a look at one file.
-enum Looked {
-    /// It is as it was, or changes at this moment.
-    Same,
-    /// It is another version.
-    Loaded(Box<Table>),
-    /// It cannot be used.
-    Problem(TableProblem),
+/// The reason for which files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollFor {
+    /// A release is about to become active, and may not: the host's copies stay as they are.
+    Activation,
+    /// The release is active.
+    Changes,
 }
 
 impl Default for Tables {
@@ -76,16 +79,14 @@ impl Default for Tables {
 }
 
 impl Tables {
-    /// The tables that a release declares, with the versions of the release before it where both declare
-    /// a table alike and this one allows the version. Whether the declarations fit was checked with the
-    /// set; one that does not is left out, and look-ups in it are denied.
+    /// The tables that a release declares, with the versions of the release before it where both
+    /// declare a table alike and this one allows the version. Whether the declarations fit was
+    /// checked with the set; one that does not is left out, and look-ups in it are denied.
     pub fn of(release: &ReleaseSet, before: Option<&Self>) -> Self {
         let mut followed = BTreeMap::new();
         for (name, entry) in &release.tables {
             let Ok(declaration) = problem::declaration(entry) else { continue };
-            let entry = entry.clone();
-            let new = Followed { declaration, entry, seen: None, problem: None, held: None };
-            followed.insert(name.clone(), new);
+            followed.insert(name.clone(), Followed::new(declaration, entry.clone()));
         }
         let set = TableSet::new(followed.values().map(|known| known.declaration.clone()));
         if let Some(before) = before {
@@ -93,11 +94,12 @@ impl Tables {
             for (name, known) in &mut followed {
                 let Some(table) = current.table(name) else { continue };
                 let allowed = known.entry.version.is_none_or(|it| it == table.version());
-                let adopted = allowed && set.adopt(Arc::clone(table));
-                if let Some(same) = earlier.get(name).filter(|it| it.entry == known.entry)
-                    && adopted
-                {
+                let adopted = allowed && set.put(Arc::clone(table));
+                let Some(same) = earlier.get(name).filter(|_| adopted) else { continue };
+                if same.entry == known.entry {
                     *known = same.clone();
+                } else {
+                    (known.copied, known.copy_seen) = (same.copied, same.copy_seen);
                 }
             }
         }
@@ -114,60 +116,120 @@ impl Tables {
         self.set.current()
     }
 
-    /// Looks at the files of all tables and uses the versions that are new. Blocks on the disk and on
-    /// the log.
-    pub fn poll(&self, folders: &TableFolders, recorder: &Recorder) {
+    /// Looks at the files of all tables and uses the versions that are new. Blocks on the disk and
+    /// on the log.
+    pub fn poll(&self, folders: &TableFolders, recorder: &Recorder, reason: PollFor) {
         let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
-        let tables: Vec<_> =
-            self.followed().iter().map(|(name, known)| (name.clone(), known.clone())).collect();
-        for (name, known) in tables {
-            let Followed { declaration, entry, seen, .. } = &known;
-            let (path, copy) = (folders.files.join(&entry.file), folders.copies.join(&name));
+        for (name, known) in self.followed_now() {
+            let (path, copy) = (folders.files.join(&known.entry.file), folders.copies.join(&name));
             if self.current().table(&name).is_none() {
-                self.use_copy(&copy, &known, recorder);
+                self.use_copy(&copy, &name, &known, recorder);
             }
-            let replaces = self.current().table(&name).is_some();
+            // A call waits for the first version; a file that is being copied is read again.
+            let settles = reason == PollFor::Changes || self.current().table(&name).is_some();
             let stamp = Stamp::of(&path);
             let now = recorder.clock.now();
-            let problem = match look(&path, stamp, *seen, declaration, now, replaces) {
-                Looked::Same => continue,
-                Looked::Problem(problem) => Some(problem),
+            match look(&path, stamp, known.seen, &known.declaration, now, settles) {
+                Looked::Same => {}
+                Looked::Problem(problem) => {
+                    self.note(&name, &known, stamp, Some(problem), recorder)
+                }
                 Looked::Loaded(table) => {
-                    let version = table.version();
-                    let taken = self.take(*table, &known, recorder);
-                    if taken.is_ok() {
-                        keep_copy(&path, &copy, version);
-                    }
-                    taken.err()
+                    let problem = self.take(*table, &known, recorder).err();
+                    self.note(&name, &known, stamp, problem, recorder);
                 }
-            };
-            if let Some(known) = self.followed().get_mut(&name) {
-                // One that lasts is recorded once.
-                if let Some(problem) = problem.as_ref().filter(|_| known.problem != problem) {
-                    record_problem(recorder, &name, problem);
-                }
-                known.held = match problem {
-                    Some(TableProblem::Held { version }) => Some(version),
-                    _ => None,
-                };
-                // A version that could not be read or recorded is looked at again.
-                let is_lost = problem.as_ref().is_some_and(TableProblem::is_transient);
-                known.seen = stamp.filter(|_| !is_lost);
-                known.problem = problem;
+            }
+            if reason == PollFor::Changes {
+                self.keep_copy(&name, &path, &copy);
             }
         }
     }
 
-    /// Uses the host's copy of the version that it used last, where the release allows it.
-    fn use_copy(&self, copy: &Path, known: &Followed, recorder: &Recorder) {
-        let (stamp, now) = (Stamp::of(copy), recorder.clock.now());
-        if stamp.is_none() {
-            return;
+    /// Keeps copies of the versions that are used, and removes those of tables that the release
+    /// does not declare: they hold personal data.
+    pub fn keep_copies(&self, folders: &TableFolders) {
+        let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        let followed = self.followed_now();
+        for (name, known) in &followed {
+            self.keep_copy(
+                name,
+                &folders.files.join(&known.entry.file),
+                &folders.copies.join(name),
+            );
         }
-        let looked = look(copy, stamp, None, &known.declaration, now, false);
+        remove_other_copies(&folders.copies, |name| followed.contains_key(name));
+    }
+
+    /// Notes the outcome of a look at a file.
+    fn note(
+        &self,
+        name: &str,
+        before: &Followed,
+        stamp: Option<Stamp>,
+        problem: Option<TableProblem>,
+        recorder: &Recorder,
+    ) {
+        // One that lasts is recorded once.
+        if let Some(problem) = problem.as_ref().filter(|_| before.problem != problem) {
+            record_problem(recorder, name, problem);
+        }
+        let mut followed = self.followed();
+        let Some(known) = followed.get_mut(name) else { return };
+        known.held = match problem {
+            Some(TableProblem::Held { version }) => Some(version),
+            _ => None,
+        };
+        // A version that could not be read or recorded is looked at again.
+        let is_lost = problem.as_ref().is_some_and(TableProblem::is_transient);
+        known.seen = stamp.filter(|_| !is_lost);
+        known.problem = problem;
+    }
+
+    /// Uses the host's copy of the version that it used last, where the release allows it.
+    fn use_copy(&self, copy: &Path, name: &str, known: &Followed, recorder: &Recorder) {
+        let Some(stamp) = Stamp::of(copy) else { return };
+        let now = recorder.clock.now();
+        let looked = look(copy, Some(stamp), known.copy_seen, &known.declaration, now, false);
+        let mut copied = None;
         // Where it cannot be used any more, the file is the first version.
         if let Looked::Loaded(table) = looked {
-            let _ = self.take(*table, known, recorder);
+            let is = (table.version(), table.data_at());
+            match self.take(*table, known, recorder) {
+                Ok(()) => copied = Some(is),
+                Err(problem) if problem.is_transient() => return,
+                Err(_) => {}
+            }
+        }
+        if let Some(known) = self.followed().get_mut(name) {
+            known.copy_seen = Some(stamp);
+            known.copied = copied.or(known.copied);
+        }
+    }
+
+    /// Keeps a copy of the version that is used, with the time of its data. Where that fails, the
+    /// next start has one comparison less, and the host says so once.
+    fn keep_copy(&self, name: &str, path: &Path, copy: &Path) {
+        let current = self.current();
+        let Some(table) = current.table(name) else { return };
+        let is = (table.version(), table.data_at());
+        let copied = self.followed().get(name).and_then(|known| known.copied);
+        if copied == Some(is) {
+            return;
+        }
+        let is_there = copied.is_some_and(|(version, _)| version == is.0);
+        let renewed = is_there && set_data_time(copy, is.1).is_ok();
+        let kept = if renewed { Ok(()) } else { copy_file(path, copy, is.0, is.1) };
+        if let Some(known) = self.followed().get_mut(name) {
+            known.copied = Some(is);
+        }
+        if let Err(error) = kept {
+            tracing::warn!(
+                event = "table.not-kept",
+                file = %copy.display(),
+                %error,
+                "the host could not keep a copy of a reference table: a start cannot compare the next \
+                 version with this one; check the disk of trust.state"
+            );
         }
     }
 
@@ -187,7 +249,7 @@ impl Tables {
         let current = current.table(&name);
         if current.is_some_and(|it| it.version() == version) {
             // Only its age is new.
-            self.set.offer(table);
+            self.set.put(Arc::new(table));
             return Ok(());
         }
         if known.held == Some(version) && !confirmed {
@@ -216,10 +278,8 @@ impl Tables {
             );
             return Err(TableProblem::Held { version });
         }
-        if let Offered::Held(_) = self.set.offer(table) {
-            // Confirmed by the release. Nothing else takes versions meanwhile: the round is locked.
-            let _ = self.set.confirm(&name, version);
-        }
+        // The version was loaded by the declaration of this set.
+        self.set.put(Arc::new(table));
         tracing::info!(
             event = "table.loaded",
             table = name,
@@ -243,6 +303,18 @@ impl Tables {
     fn followed(&self) -> MutexGuard<'_, BTreeMap<String, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Returns what is followed, so that nothing waits for the lock while a file is read.
+    fn followed_now(&self) -> BTreeMap<String, Followed> {
+        self.followed().clone()
+    }
+}
+
+impl Followed {
+    fn new(declaration: Declaration, entry: TableEntry) -> Self {
+        let (seen, problem, held, copy_seen, copied) = (None, None, None, None, None);
+        Self { declaration, entry, seen, problem, held, copy_seen, copied }
+    }
 }
 
 /// A moment as the tables know time.
@@ -250,142 +322,3 @@ pub fn timestamp(at: Millis) -> Timestamp {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }
-
-/// Reads a file that is not as it was. One that `replaces` a version is read once it has not changed for
-/// [`SETTLED`], so that a copy in progress is not taken for a whole file.
-fn look(
-    path: &Path,
-    stamp: Option<Stamp>,
-    seen: Option<Stamp>,
-    declaration: &Declaration,
-    now: Millis,
-    replaces: bool,
-) -> Looked {
-    let unreadable = |why: String| Looked::Problem(TableProblem::Unreadable(why));
-    let Some(found) = stamp else { return unreadable("there is no such file".to_owned()) };
-    if seen == Some(found) {
-        return Looked::Same;
-    }
-    // The age counts from the file's last change. The file system's clock may be ahead.
-    let (seconds, _) = found.changed();
-    let changed = Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN);
-    let (now, least) = (timestamp(now), SETTLED.as_secs());
-    if replaces && now.as_second().abs_diff(changed.as_second()) < least {
-        return Looked::Same;
-    }
-    let read = open_regular(path).and_then(|file| file.take(declaration.max_bytes));
-    let stream = match read {
-        Ok(stream) => stream,
-        Err(error) => return unreadable(error.to_string()),
-    };
-    let loaded = Table::load_stream(declaration, stream, changed.min(now));
-    if Stamp::of(path) != stamp {
-        return Looked::Same;
-    }
-    let problems = match loaded {
-        Ok(table) => return Looked::Loaded(Box::new(table)),
-        Err(LoadError::Table(problems)) => problems,
-        Err(error) => return Looked::Problem(TableProblem::Rows(error.to_string())),
-    };
-    let is_read =
-        |it: &portcullis_store::tables::TableProblem| matches!(it.problem, Problem::Read(_));
-    match problems.problems.iter().find(|it| is_read(it)) {
-        Some(failed) => unreadable(failed.to_string()),
-        None => Looked::Problem(TableProblem::Rows(problems.to_string())),
-    }
-}
-
-/// Keeps a copy of a version that is used. Where that fails, the next start has one comparison less and
-/// says so.
-fn keep_copy(path: &Path, copy: &Path, version: Digest) {
-    let kept = copy_of(path, copy, version);
-    if let Err(error) = kept {
-        tracing::warn!(
-            event = "table.not-kept",
-            file = %copy.display(),
-            %error,
-            "the host could not keep a copy of a reference table: a start cannot compare the next \
-             version with this one; check the disk of trust.state"
-        );
-    }
-}
-
-fn copy_of(path: &Path, copy: &Path, version: Digest) -> std::io::Result<()> {
-    if let Some(folder) = copy.parent() {
-        create_private_folder(folder)?;
-    }
-    let mut from = open_regular(path).map_err(std::io::Error::other)?.file;
-    let (mut to, temporary) = create_exclusive(copy, 0o600)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 64 << 10];
-    let mut copied = || {
-        loop {
-            let length = from.read(&mut buffer)?;
-            let Some(piece) = buffer.get(..length).filter(|piece| !piece.is_empty()) else {
-                return to.sync_all();
-            };
-            hash.update(piece);
-            to.write_all(piece)?;
-        }
-    };
-    let done = copied().and_then(|()| {
-        if Digest(hash.finalize().into()) != version {
-            return Err(std::io::Error::other("the file has changed meanwhile"));
-        }
-        std::fs::rename(&temporary, copy)
-    });
-    if done.is_err() {
-        drop(std::fs::remove_file(&temporary));
-    }
-    done
-}
-
-/// The record of a version. The keys of rows that would be lost name people: they are sealed.
-fn version_record(kind: &'static str, table: &Table, held: Option<&Difference>) -> Entry {
-    let write = |fields: &mut ObjectWriter<'_>| {
-        fields.text("table", table.name()).display("version", table.version());
-        fields.number("rows", table.rows()).number("bytes", table.bytes());
-        if let Some(difference) = held {
-            fields.number("lost", difference.lost).number("changed", difference.changed);
-        }
-    };
-    let sealed = held.map(|difference| {
-        build_object(|object| {
-            object.texts("warning", [difference.warning().as_str()]);
-        })
-        .into_bytes()
-    });
-    Entry { kind, fields: build_members(write), sealed }
-}
-
-fn record_problem(recorder: &Recorder, name: &str, problem: &TableProblem) {
-    if problem.is_recorded() {
-        return;
-    }
-    tracing::warn!(
-        event = "table.refused",
-        table = name,
-        code = problem.code(),
-        %problem,
-        hint = problem.hint(),
-        "the file of a reference table cannot be used; the version before it stays in use until it \
-         is stale"
-    );
-    let fields = build_members(|fields| {
-        fields.text("table", name).text("code", problem.code());
-    });
-    let sealed = Some(problem.to_string().into_bytes());
-    recorder.append(Entry { kind: RECORD_REFUSED, fields, sealed });
-}
-
-/// A version waits for a confirmation.
-const RECORD_HELD: &str = "table.held";
-
-/// Calls see a version from here on.
-const RECORD_LOADED: &str = "table.loaded";
-
-/// A file cannot be used.
-const RECORD_REFUSED: &str = "table.refused";
-
-/// For how long the file of a new version must not have changed.
-const SETTLED: Duration = Duration::from_secs(2);

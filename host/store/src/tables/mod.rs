@@ -36,8 +36,6 @@ pub use difference::{Acceptance, AffectedKey, Difference, Loss, MAX_NAMES, decid
 pub use error::{LoadError, MAX_PROBLEMS, Place, Problem, TableProblem, TableProblems};
 pub use matching::{MAX_EXAMPLES, MatchError, MatchReport, Matched, Subject, match_report};
 pub use row::{Row, Rows};
-pub use set::{
-    ConfirmError, CurrentTables, Found, HeldVersion, Offered, TableSet, TableStatus, WithoutRows,
-};
+pub use set::{CurrentTables, Found, TableSet, TableStatus, WithoutRows};
 pub use table::Table;
 pub use value::{List, Value};

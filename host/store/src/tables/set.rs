@@ -1,29 +1,27 @@
-//! The current version of every reference table, and the versions that wait for a confirmation.
+//! The current version of every reference table.
 //!
-//! Invariant: a call takes one [`CurrentTables`] and sees the same version of every table to its end.
-//! A version that [`decide`] holds never becomes current without [`TableSet::confirm`] of its own
-//! digest. After a restart there is no version to compare with: the caller first offers the last
-//! accepted bytes, which it kept, and then the new ones. Whether a confirmation is signed, and by
-//! whom, is checked by the caller.
+//! Invariant: a call takes one [`CurrentTables`] and sees the same version of every table to its
+//! end. A version becomes current only by the declaration with which it was loaded. Whether a
+//! version may become current is asked of [`decide`](super::decide) by the caller, because a record
+//! stands between that answer and [`TableSet::put`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use portcullis_model::Digest;
 
 use super::declaration::{Declaration, NoMatchRule, SeveralRule, StaleRule};
-use super::difference::{Acceptance, Difference, decide};
 use super::matching::{Matched, Subject};
 use super::row::Rows;
 use super::table::Table;
 
-/// The current versions of all tables, and the held ones.
+/// The current versions of all tables.
 pub struct TableSet {
     current: ArcSwap<CurrentTables>,
-    /// Also taken by everything that changes `current`, so that changes happen one by one.
-    held: Mutex<BTreeMap<String, (Arc<Table>, Difference)>>,
+    /// Held by everything that changes `current`, so that changes happen one by one.
+    change: Mutex<()>,
 }
 
 /// The current version of every table at one moment.
@@ -47,6 +45,8 @@ pub enum Found<'t> {
         rows: Rows<'t>,
         /// Whether the table is stale.
         stale: bool,
+        /// Whether the rows are of several keys, where a subject was matched.
+        several_keys: bool,
     },
     /// The plugin gets no rows and decides.
     Absent(WithoutRows),
@@ -65,37 +65,6 @@ pub enum WithoutRows {
     Stale,
     /// No version of the table was loaded yet, or no such table is declared.
     NotLoaded,
-}
-
-/// The outcome of an offered version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Offered {
-    /// The version is current now. No difference where it is the first one.
-    Accepted(Option<Difference>),
-    /// The version is current already; only the time from which its age counts is new.
-    Renewed,
-    /// The version waits for a confirmation; the one before it stays current.
-    Held(Difference),
-    /// No table is declared, or not by the declaration with which the version was loaded.
-    Undeclared,
-}
-
-/// Why a confirmation changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfirmError {
-    /// No version of the table is held.
-    #[error("no version of the reference table `{0}` waits for a confirmation")]
-    NothingHeld(String),
-    /// Another version is held.
-    #[error("the version of the reference table `{table}` that waits is {held}, not {confirmed}")]
-    OtherVersion {
-        /// The table's name.
-        table: String,
-        /// The version that is held.
-        held: Digest,
-        /// The version that was confirmed.
-        confirmed: Digest,
-    },
 }
 
 /// The current version of a table, for status and records.
@@ -117,135 +86,34 @@ pub struct TableStatus {
     pub stale: bool,
 }
 
-/// A version that waits for a confirmation.
-#[derive(Clone, Debug)]
-pub struct HeldVersion {
-    /// The version.
-    pub table: Arc<Table>,
-    /// Its difference from the version that was current when it was offered.
-    pub difference: Difference,
-}
-
 impl TableSet {
     /// Returns a set with declared tables and no versions.
     pub fn new(declarations: impl IntoIterator<Item = Declaration>) -> Self {
-        let set = Self {
-            current: ArcSwap::from_pointee(CurrentTables::default()),
-            held: Mutex::new(BTreeMap::new()),
-        };
-        set.declare(declarations);
-        set
-    }
-
-    /// Declares the tables anew, as a release or a configuration does. A table with the same
-    /// declaration keeps its versions. One whose declaration changed keeps its current version with
-    /// the old columns and the new rules, until a version is offered; others are removed.
-    pub fn declare(&self, declarations: impl IntoIterator<Item = Declaration>) {
-        let mut held = self.lock();
-        let current = self.current.load();
         let tables = declarations.into_iter().map(|declaration| {
-            let table = current.tables.get(&declaration.name).and_then(|entry| entry.table.clone());
-            (declaration.name.clone(), Entry { declaration: Arc::new(declaration), table })
+            let name = declaration.name.clone();
+            (name, Entry { declaration: Arc::new(declaration), table: None })
         });
-        let next = CurrentTables { tables: tables.collect() };
-        held.retain(|name, (table, _)| {
-            let entry = next.tables.get(name);
-            entry.is_some_and(|entry| *entry.declaration == *table.declaration())
-        });
+        let current = CurrentTables { tables: tables.collect() };
+        Self { current: ArcSwap::from_pointee(current), change: Mutex::new(()) }
+    }
+
+    /// Makes a version current. Returns `false`, and changes nothing, where no table is declared by
+    /// the declaration with which the version was loaded.
+    pub fn put(&self, table: Arc<Table>) -> bool {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = CurrentTables::clone(&self.current.load());
+        let entry = next.tables.get_mut(table.name());
+        let Some(entry) = entry.filter(|it| *it.declaration == *table.declaration()) else {
+            return false;
+        };
+        entry.table = Some(table);
         self.current.store(Arc::new(next));
-    }
-
-    /// Offers a version that was loaded. Comparing takes a second or so for a million rows; calls
-    /// are not delayed by it. A held version is replaced by the next one that is offered.
-    pub fn offer(&self, table: Table) -> Offered {
-        let mut held = self.lock();
-        let current = self.current.load_full();
-        let name = table.name().to_owned();
-        let entry = current.tables.get(&name);
-        let Some(entry) = entry.filter(|entry| *entry.declaration == *table.declaration()) else {
-            return Offered::Undeclared;
-        };
-        let table = Arc::new(table);
-        let Some(old) = &entry.table else {
-            self.replace(&current, table);
-            return Offered::Accepted(None);
-        };
-        if old.version() == table.version() && old.declaration() == table.declaration() {
-            held.remove(&name);
-            self.replace(&current, table);
-            return Offered::Renewed;
-        }
-        match decide(old, &table) {
-            Acceptance::Accept(difference) => {
-                held.remove(&name);
-                self.replace(&current, table);
-                Offered::Accepted(Some(difference))
-            }
-            Acceptance::Hold(difference) => {
-                held.insert(name, (table, difference.clone()));
-                Offered::Held(difference)
-            }
-        }
-    }
-
-    /// Takes over a version of another set that is known to be good, where this set declares the table
-    /// alike and has no version of it. Returns whether that is so.
-    pub fn adopt(&self, table: Arc<Table>) -> bool {
-        let _held = self.lock();
-        let current = self.current.load_full();
-        let entry = current.tables.get(table.name());
-        let fits = entry.is_some_and(|entry| {
-            entry.table.is_none() && *entry.declaration == *table.declaration()
-        });
-        if fits {
-            self.replace(&current, table);
-        }
-        fits
-    }
-
-    /// Makes the held version of a table current; `version` is the digest that a person confirmed.
-    pub fn confirm(&self, name: &str, version: Digest) -> Result<Arc<Table>, ConfirmError> {
-        let mut held = self.lock();
-        let Some((table, _)) = held.get(name) else {
-            return Err(ConfirmError::NothingHeld(name.to_owned()));
-        };
-        if table.version() != version {
-            let held = table.version();
-            let table = name.to_owned();
-            return Err(ConfirmError::OtherVersion { table, held, confirmed: version });
-        }
-        let table = Arc::clone(table);
-        held.remove(name);
-        self.replace(&self.current.load_full(), Arc::clone(&table));
-        Ok(table)
-    }
-
-    /// Returns the versions that wait for a confirmation.
-    pub fn held(&self) -> Vec<HeldVersion> {
-        let held = self.lock();
-        let versions = held.values().map(|(table, difference)| HeldVersion {
-            table: Arc::clone(table),
-            difference: difference.clone(),
-        });
-        versions.collect()
+        true
     }
 
     /// Returns the current versions, for one call.
     pub fn current(&self) -> Arc<CurrentTables> {
         self.current.load_full()
-    }
-
-    fn replace(&self, current: &CurrentTables, table: Arc<Table>) {
-        let mut next = current.clone();
-        if let Some(entry) = next.tables.get_mut(table.name()) {
-            entry.table = Some(table);
-        }
-        self.current.store(Arc::new(next));
-    }
-
-    /// Nothing panics while the lock is held; and if it did, each version is whole.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Arc<Table>, Difference)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -267,7 +135,7 @@ impl CurrentTables {
     /// Looks a key up and applies the table's rules.
     pub fn find(&self, name: &str, key: &[&str], now: Timestamp) -> Found<'_> {
         match self.usable(name, now) {
-            Ok((rules, table, stale)) => by_rules(rules, table.lookup(key), stale),
+            Ok((rules, table, stale)) => by_rules(rules, table.lookup(key), stale, false),
             Err(without) => without,
         }
     }
@@ -281,8 +149,9 @@ impl CurrentTables {
     ) -> Found<'_> {
         match self.usable(name, now) {
             Ok((rules, table, stale)) => match table.match_subject(subject, self, now) {
-                Matched::One(rows, _) | Matched::Several(rows, _) => by_rules(rules, rows, stale),
-                Matched::None => by_rules(rules, Rows::none(table), stale),
+                Matched::One(rows, _) => by_rules(rules, rows, stale, false),
+                Matched::Several(rows, _) => by_rules(rules, rows, stale, true),
+                Matched::None => by_rules(rules, Rows::none(table), stale, false),
                 Matched::Deny(reason) => Found::Deny(reason),
             },
             Err(without) => without,
@@ -341,7 +210,12 @@ impl Entry {
     }
 }
 
-fn by_rules<'t>(declaration: &Declaration, rows: Rows<'t>, stale: bool) -> Found<'t> {
+fn by_rules<'t>(
+    declaration: &Declaration,
+    rows: Rows<'t>,
+    stale: bool,
+    several_keys: bool,
+) -> Found<'t> {
     if rows.is_empty() {
         return match declaration.no_match {
             NoMatchRule::Deny => Found::Deny(WithoutRows::NoMatch),
@@ -352,8 +226,8 @@ fn by_rules<'t>(declaration: &Declaration, rows: Rows<'t>, stale: bool) -> Found
         return match declaration.several_matches {
             SeveralRule::Deny => Found::Deny(WithoutRows::SeveralMatches),
             SeveralRule::TreatAsAbsent => Found::Absent(WithoutRows::SeveralMatches),
-            SeveralRule::UseAll => Found::Rows { rows, stale },
+            SeveralRule::UseAll => Found::Rows { rows, stale, several_keys },
         };
     }
-    Found::Rows { rows, stale }
+    Found::Rows { rows, stale, several_keys }
 }

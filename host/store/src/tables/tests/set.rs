@@ -1,4 +1,6 @@
-//! The set of tables: one version for a call, held versions, and the rules for look-ups.
+//! The set of tables: one version for a call, and the rules for look-ups.
+
+use std::sync::Arc;
 
 use super::*;
 
@@ -8,71 +10,33 @@ fn roster(rows: u32) -> Table {
 }
 
 #[test]
-fn a_held_version_waits_for_its_own_digest() {
+fn a_call_keeps_the_versions_with_which_it_began() {
     let set = TableSet::new([plain("csv")]);
-    assert_eq!(set.offer(roster(100)), Offered::Accepted(None));
+    assert!(set.current().table("t").is_none());
+    assert!(set.put(Arc::new(roster(100))));
     let before = set.current();
-    let half = roster(50);
-    let version = half.version();
-    let Offered::Held(difference) = set.offer(half) else { panic!() };
-    assert_eq!((difference.lost, difference.new), (50, version));
-    assert_eq!(set.current().table("t").unwrap().rows(), 100);
-    assert_eq!(set.held()[0].table.version(), version);
-    let other = before.table("t").unwrap().version();
-    assert_eq!(
-        set.confirm("t", other).unwrap_err(),
-        ConfirmError::OtherVersion { table: "t".to_owned(), held: version, confirmed: other }
-    );
-    assert_eq!(set.confirm("t", version).unwrap().rows(), 50);
+    assert!(set.put(Arc::new(roster(50))));
     assert_eq!(set.current().table("t").unwrap().rows(), 50);
-    assert_eq!(before.table("t").unwrap().rows(), 100, "a call keeps its versions");
-    let error = set.confirm("t", version).unwrap_err();
-    assert_eq!(error, ConfirmError::NothingHeld("t".to_owned()));
+    assert_eq!(before.table("t").unwrap().rows(), 100);
 }
 
 #[test]
-fn the_next_offer_replaces_what_is_held() {
-    let set = TableSet::new([plain("csv")]);
-    set.offer(roster(100));
-    let half = roster(50).version();
-    assert!(matches!(set.offer(roster(50)), Offered::Held(_)));
-    assert!(matches!(set.offer(roster(40)), Offered::Held(_)));
-    assert!(matches!(set.confirm("t", half), Err(ConfirmError::OtherVersion { .. })));
-    assert_eq!(set.offer(roster(100)), Offered::Renewed, "the export was repaired");
-    assert!(set.held().is_empty());
-    assert!(matches!(set.offer(roster(10)), Offered::Held(_)));
-    assert!(matches!(set.offer(roster(101)), Offered::Accepted(Some(_))));
-    assert!(set.held().is_empty());
-}
-
-#[test]
-fn declarations_decide_which_tables_there_are() {
-    let set = TableSet::new([]);
-    assert_eq!(set.offer(roster(1)), Offered::Undeclared);
-    set.declare([plain("csv")]);
-    set.offer(roster(100));
-    set.offer(roster(1));
-    set.declare([plain("csv")]);
-    assert_eq!(set.held().len(), 1, "the same declaration keeps what is held");
+fn a_version_of_another_declaration_changes_nothing() {
+    assert!(!TableSet::new([]).put(Arc::new(roster(1))));
     let mut other = plain("csv");
     other.max_age_seconds = 61;
-    set.declare([other.clone()]);
-    assert!(set.held().is_empty());
-    assert_eq!(set.current().table("t").unwrap().rows(), 100);
-    assert_eq!(set.offer(roster(100)), Offered::Undeclared, "it was loaded by the old declaration");
-    // The new rules hold for the version that is there already.
+    let set = TableSet::new([other.clone()]);
+    assert!(!set.put(Arc::new(roster(100))));
+    assert!(set.current().table("t").is_none());
+    assert!(set.put(Arc::new(load(&other, "k,a,b\np1,active,\n"))));
     let at = time("2026-11-30T12:01:01Z");
-    assert!(set.current().table("t").unwrap().stale(at));
     assert!(!set.current().status(at)[0].stale);
     assert!(matches!(set.current().find("t", &["p1"], at), Found::Rows { stale: false, .. }));
-    set.declare([]);
-    assert!(set.current().table("t").is_none());
-    assert!(set.current().status(now()).is_empty());
 }
 
 fn found(tables: &CurrentTables, key: &str, at: &str) -> String {
     match tables.find("t", &[key], time(at)) {
-        Found::Rows { rows, stale } => format!("{rows:?} {stale}"),
+        Found::Rows { rows, stale, .. } => format!("{rows:?} {stale}"),
         other => format!("{other:?}"),
     }
 }
@@ -91,7 +55,7 @@ fn the_rules_of_a_table_decide_what_a_plugin_gets() {
                 StaleRule::Deny | StaleRule::UseAndFlag => "Deny(NotLoaded)",
             }
         );
-        set.offer(load(declaration, "k,a,b\n1,x,\n2,x,\n2,y,\n"));
+        set.put(Arc::new(load(declaration, "k,a,b\n1,x,\n2,x,\n2,y,\n")));
         set.current()
     };
     declaration.several_matches = SeveralRule::Deny;
