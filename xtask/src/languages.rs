@@ -231,10 +231,16 @@ impl Language {
     /// is not done again.
     fn author(&self, portcullis: &Path) -> Result {
         let stage = home().join(format!("author-{}", self.name));
-        let cli = root().join("host/cli/src/plugin");
-        let (suite, engine) = (root().join("host/suite/src"), root().join("host/engine/src"));
-        let made_of =
-            digest(&[&self.sdk(), &root().join("wit"), &cli, &suite, &engine, Path::new(file!())])?;
+        // `build.rs` chooses the files of the SDK that `plugin new` writes.
+        let made_of = digest(&[
+            &self.sdk(),
+            &root().join("wit"),
+            &root().join("host/cli/src/plugin"),
+            &root().join("host/cli/build.rs"),
+            &root().join("host/suite/src"),
+            &root().join("host/engine/src"),
+            Path::new(file!()),
+        ])?;
         built_once(&stage.join("trial"), made_of, || {
             let begun = Instant::now();
             drop(fs::remove_dir_all(&stage));
