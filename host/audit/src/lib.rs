@@ -11,6 +11,7 @@
     expect(clippy::disallowed_methods, reason = "tests read and write what they made themselves")
 )]
 
+mod change_store;
 mod clock;
 pub mod corrections;
 pub mod disk;
@@ -28,6 +29,7 @@ mod views;
 mod wal;
 mod writer;
 
+pub use change_store::ChangeStore;
 pub use disk::spare::SpareDescriptors;
 pub use emergency_ring::{MAX_RING_TEXT, Ring, RingEntry, Slot, Tally};
 pub use entry::{Entry, RecordTime, TimeMark};
@@ -38,5 +40,5 @@ pub use log::{
 };
 pub use options::{CheckpointEvery, Commit, Monotonic, Options};
 pub use pseudonym::{Pseudonym, Pseudonyms};
-pub use queue::{MAX_RECORD_WAIT, Pending, Receipt, Sequence};
+pub use queue::{MAX_RECORD_WAIT, Pending, Prepared, Receipt, Sequence};
 pub use seal::{KeyId, OVERHEAD, SealError, SealKey, Sealed, Sealer, open_sealed};

@@ -30,9 +30,10 @@ use crate::emergency_ring::{Ring, RingEntry};
 use crate::entry::{Body, Entry, RecordTime, Tenant, check_kind};
 use crate::error::{AppendError, AuditError};
 use crate::options::{Commit, Options};
-use crate::queue::{CommitQueued as _, Pending, Queue, Sequence};
+use crate::queue::{CommitQueued as _, Pending, Prepared, Queue, Sequence};
 use crate::seal::Sealer;
 use crate::views::OPEN_FILES;
+use crate::wal::Starved;
 use crate::writer::{self, Committer, Shared};
 use portcullis_tlog::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
 use portcullis_tlog::record::TIME_RESET;
@@ -108,14 +109,8 @@ impl Log {
         let Core { lock, wal, pool, views, ring, last_at, recovery } =
             Core::open(Arc::clone(&disk), &options)?;
         let queue = Queue::new(recovery.size, last_at, options.queue_entries);
-        let shared = Arc::new(Shared::new(
-            queue,
-            pool,
-            ring,
-            wal.durable(),
-            views.head().size,
-            Arc::clone(&options.monotonic),
-        ));
+        let shared =
+            Arc::new(Shared::new(queue, pool, ring, wal.durable(), views.head().size, &options));
         let tenant = Arc::new(Tenant::new(&options.tenant));
         let (commit, every) = (options.commit, options.checkpoint_every);
         let mut threads = Vec::new();
@@ -178,7 +173,51 @@ impl Log {
     /// makes it itself: a copy into the kernel's memory costs less than waking the writer. While
     /// the disk hangs it is left to the writer.
     pub fn commit(&self, entry: Entry) -> Result<Pending, AppendError> {
-        Ok(self.sequence(entry, None)?.committed_by_waiter(Arc::clone(&self.committer) as _))
+        self.commit_prepared(self.prepare(entry, Vec::new())?)
+    }
+
+    /// Makes a record ready for its place: encrypts its sealed part and checks its length.
+    /// `changes`, where there are any, are for the store of changes.
+    ///
+    /// # Errors
+    /// The record does not fit the log.
+    pub fn prepare(&self, entry: Entry, changes: Vec<u8>) -> Result<Prepared, AppendError> {
+        check_kind(entry.kind)?;
+        let sealed = match entry.sealed {
+            Some(plain) if plain.len() > MAX_SEALED_BYTES => {
+                return Err(AppendError::SealedTooLarge {
+                    bytes: plain.len(),
+                    limit: MAX_SEALED_BYTES,
+                });
+            }
+            Some(plain) => Some(
+                self.sealer
+                    .seal(&self.tenant_name, entry.kind, plain)
+                    .map_err(|_| AppendError::Sealing)?,
+            ),
+            None => None,
+        };
+        let body = Body::new(&entry.fields, sealed.as_ref())?;
+        let leaf_bytes = body.leaf_bytes(entry.kind, &self.tenant);
+        if leaf_bytes > MAX_LEAF_BYTES {
+            return Err(AppendError::LeafTooLarge { bytes: leaf_bytes, limit: MAX_LEAF_BYTES });
+        }
+        let sealed = sealed.map(|sealed| sealed.blob);
+        let bytes = leaf_bytes
+            .saturating_add(sealed.as_ref().map_or(0, Vec::len))
+            .saturating_add(changes.len());
+        let changes = (!changes.is_empty()).then_some(changes);
+        Ok(Prepared { kind: entry.kind, body, sealed, changes, bytes })
+    }
+
+    /// [`commit`](Self::commit) of a record that is ready. It is short enough to be called under a
+    /// lock.
+    ///
+    /// # Errors
+    /// The log takes no record now.
+    pub fn commit_prepared(&self, prepared: Prepared) -> Result<Pending, AppendError> {
+        let pending = self.shared.queue.push(prepared, &*self.clock, None)?;
+        Ok(pending.committed_by_waiter(Arc::clone(&self.committer) as _))
     }
 
     /// Appends the record of a time reset: runs `reset`, which changes what the clock tells, and
@@ -202,29 +241,25 @@ impl Log {
         entry: Entry,
         reset: Option<&mut dyn FnMut()>,
     ) -> Result<Pending, AppendError> {
-        check_kind(entry.kind)?;
-        let sealed = match entry.sealed {
-            Some(plain) if plain.len() > MAX_SEALED_BYTES => {
-                return Err(AppendError::SealedTooLarge {
-                    bytes: plain.len(),
-                    limit: MAX_SEALED_BYTES,
-                });
-            }
-            Some(plain) => Some(
-                self.sealer
-                    .seal(&self.tenant_name, entry.kind, plain)
-                    .map_err(|_| AppendError::Sealing)?,
-            ),
-            None => None,
-        };
-        let body = Body::new(&entry.fields, sealed.as_ref())?;
-        let leaf_bytes = body.leaf_bytes(entry.kind, &self.tenant);
-        if leaf_bytes > MAX_LEAF_BYTES {
-            return Err(AppendError::LeafTooLarge { bytes: leaf_bytes, limit: MAX_LEAF_BYTES });
-        }
-        let sealed = sealed.map(|sealed| sealed.blob);
-        let bytes = leaf_bytes.saturating_add(sealed.as_ref().map_or(0, Vec::len));
-        self.shared.queue.push(entry.kind, body, sealed, bytes, &*self.clock, reset)
+        let prepared = self.prepare(entry, Vec::new())?;
+        self.shared.queue.push(prepared, &*self.clock, reset)
+    }
+
+    /// Frees the segments of the write-ahead log that the store of changes has let go.
+    pub fn release_stored(&self) {
+        self.shared.release_segments();
+    }
+
+    /// Says whether the store of changes can be written. While it cannot, a write-ahead log that is
+    /// full stops the log instead of waiting, and the log resumes once there is room.
+    pub fn set_store_failing(&self, failing: bool) {
+        self.shared.pool.starve(Starved::Store, failing);
+    }
+
+    /// Whether half of the write-ahead log waits for the views or for the store of changes, which
+    /// should then be written.
+    pub fn is_half_used(&self) -> bool {
+        self.shared.pool.is_half_used()
     }
 
     /// How the log is.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::change_store::ChangeStore;
 use crate::clock::monotonic_now;
 use crate::disk::spare::SpareDescriptors;
 use crate::entry::RecordTime;
@@ -44,6 +45,8 @@ pub struct Options {
     /// Descriptors for the time when the process has none left. A stock that was opened before
     /// everything else helps also where the limit is lowered while the process runs.
     pub spares: Arc<SpareDescriptors>,
+    /// The store to which records bring changes, where there is one.
+    pub change_store: Option<Arc<dyn ChangeStore>>,
 }
 
 /// A source of monotonic time.
@@ -74,6 +77,7 @@ impl Options {
             clock,
             monotonic: Arc::new(monotonic_now),
             spares: Arc::default(),
+            change_store: None,
         }
     }
 

@@ -143,6 +143,15 @@ impl fmt::Debug for Pending {
     }
 }
 
+/// A record that has no place yet: its sealed part is encrypted, and its length is checked.
+pub struct Prepared {
+    pub(crate) kind: &'static str,
+    pub(crate) body: Body,
+    pub(crate) sealed: Option<Vec<u8>>,
+    pub(crate) changes: Option<Vec<u8>>,
+    pub(crate) bytes: usize,
+}
+
 /// A record on its way to the writer.
 pub(crate) struct Queued {
     pub(crate) index: u64,
@@ -150,6 +159,7 @@ pub(crate) struct Queued {
     pub(crate) kind: &'static str,
     pub(crate) body: Body,
     pub(crate) sealed: Option<Vec<u8>>,
+    pub(crate) changes: Option<Vec<u8>>,
     pub(crate) bytes: usize,
     pub(crate) answer: oneshot::Sender<Result<Receipt, NotDurable>>,
 }
@@ -200,13 +210,11 @@ impl Queue {
     /// runs first, where there is one: then the time may be before that of the record before.
     pub(crate) fn push(
         &self,
-        kind: &'static str,
-        body: Body,
-        sealed: Option<Vec<u8>>,
-        bytes: usize,
+        prepared: Prepared,
         clock: &dyn Fn() -> RecordTime,
         reset: Option<&mut dyn FnMut()>,
     ) -> Result<Pending, AppendError> {
+        let Prepared { kind, body, sealed, changes, bytes } = prepared;
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state();
         if let Some(cause) = state.ended.as_ref().or(state.suspended.as_ref()) {
@@ -225,7 +233,7 @@ impl Queue {
         time.at = time.at.max(state.last_at);
         state.last_at = time.at;
         state.bytes = state.bytes.saturating_add(bytes);
-        state.waiting.push(Queued { index, time, kind, body, sealed, bytes, answer });
+        state.waiting.push(Queued { index, time, kind, body, sealed, changes, bytes, answer });
         let life = state.lives.len() as u64;
         drop(state);
         Ok(Pending { index, life, answer: receiver, committer: None })

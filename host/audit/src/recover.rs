@@ -27,6 +27,8 @@ pub(crate) struct Recovered {
     /// Whether any frame was found at all.
     pub(crate) any: bool,
     run: Vec<Place>,
+    /// All frames that were not dropped, also those that the views hold already.
+    kept: Vec<Place>,
     dir: String,
 }
 
@@ -78,7 +80,19 @@ impl Recovered {
         let truncated_bytes =
             dropped.iter().map(|frame| frame.bytes as u64).sum::<u64>().saturating_add(torn);
         let any = !found.is_empty();
-        Ok(Self { segments, next_epoch, truncated_bytes, any, run, dir: dir.display().to_string() })
+        let kept = found.into_iter().filter(|frame| frame.head.end() <= end).collect();
+        let dir = dir.display().to_string();
+        Ok(Self { segments, next_epoch, truncated_bytes, any, run, kept, dir })
+    }
+
+    /// The frames with records from `first` on, before `end`, in the order of their records. Each
+    /// frame that was not dropped holds records of the log, so a place that is in two of them is
+    /// the same in both.
+    pub(crate) fn from(&self, first: u64, end: u64) -> Vec<Place> {
+        let wanted = |frame: &&Place| frame.head.end() > first && frame.head.first < end;
+        let mut frames: Vec<_> = self.kept.iter().filter(wanted).cloned().collect();
+        frames.sort_by_key(|frame| (frame.head.first, Reverse(frame.head.epoch)));
+        frames
     }
 
     /// Number of frames that follow the views.
@@ -93,7 +107,18 @@ impl Recovered {
         frame: usize,
         buffer: &'b mut Vec<u8>,
     ) -> Result<Vec<Framed<'b>>, AuditError> {
-        let Some(found) = self.run.get(frame) else { return Ok(Vec::new()) };
+        match self.run.get(frame) {
+            Some(found) => self.read_place(found, buffer),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The records of a frame. `buffer` holds their bytes.
+    pub(crate) fn read_place<'b>(
+        &self,
+        found: &Place,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Vec<Framed<'b>>, AuditError> {
         found.records(buffer).map_err(|unreadable| AuditError::WriteAhead {
             dir: self.dir.clone(),
             what: format!(

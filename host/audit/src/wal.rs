@@ -2,7 +2,7 @@
 //!
 //! Invariant: a commit is one frame, one write and (where the commit is to the disk) one
 //! `fdatasync` of a file whose size does not change. A segment is used again only when the views
-//! hold all of it durably; its old frames then lie below the sequence and epoch that a reader
+//! and the store of changes hold all of it durably; its old frames then lie below the sequence and epoch that a reader
 //! expects. Reading it all back is `recover`'s matter.
 
 use std::io;
@@ -76,8 +76,18 @@ struct PoolState {
     full: Vec<(u64, Segment)>,
     numbers: Vec<u32>,
     stopped: bool,
-    /// The views cannot be written, so that no segment becomes free for now.
-    starved: bool,
+    /// What cannot be written, so that no segment becomes free for now.
+    views_fail: bool,
+    store_fails: bool,
+}
+
+/// What a segment waits for before it is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Starved {
+    /// The views of the log.
+    Views,
+    /// The store to which records bring changes.
+    Store,
 }
 
 impl Pool {
@@ -109,7 +119,7 @@ impl Pool {
             if let Some(segment) = state.free.pop() {
                 return Some(segment);
             }
-            if state.stopped || state.starved || !wait {
+            if state.stopped || state.views_fail || state.store_fails || !wait {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +131,7 @@ impl Pool {
         self.state().full.push((end, segment));
     }
 
-    /// Frees the segments whose records the views hold durably: all before `applied`.
+    /// Frees the segments whose records are needed no more: all before `applied`.
     pub(crate) fn release(&self, applied: u64) {
         let mut state = self.state();
         let (done, full) = std::mem::take(&mut state.full)
@@ -159,11 +169,21 @@ impl Pool {
         }
     }
 
-    /// Says whether segments become free at all: they do not while the views cannot be written.
-    /// Threads that wait for one are told.
-    pub(crate) fn starve(&self, starved: bool) {
-        self.state().starved = starved;
+    /// Says whether segments become free at all: they do not while the views or the store cannot
+    /// be written. Threads that wait for one are told.
+    pub(crate) fn starve(&self, by: Starved, starved: bool) {
+        let mut state = self.state();
+        match by {
+            Starved::Views => state.views_fail = starved,
+            Starved::Store => state.store_fails = starved,
+        }
+        drop(state);
         self.changed.notify_all();
+    }
+
+    /// Whether at most half of the segments that there may be are left.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.state().full.len() as u64 >= u64::from(self.max_segments) / 2
     }
 
     /// Whether a segment lies ready.

@@ -21,11 +21,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::change_store::ChangeStore;
 use crate::clock::{elapsed_since, monotonic_now};
 use crate::emergency_ring::Ring;
 use crate::entry::Tenant;
 use crate::error::{AuditError, NotDurable};
-use crate::options::{Commit, Monotonic};
+use crate::options::{Commit, Monotonic, Options};
 use crate::queue::{CommitQueued, Queue, Queued, Receipt};
 use crate::wal::{Durable, Place, Pool, Wal};
 use portcullis_tlog::frame::{Sequenced, frame_bytes, frame_room};
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) ring: Ring,
     pub(crate) durable: Arc<Durable>,
+    /// The store to which records bring changes, where there is one.
+    change_store: Option<Arc<dyn ChangeStore>>,
     clock: Monotonic,
     state: Mutex<State>,
     /// Something for the applier to do.
@@ -81,11 +84,18 @@ impl Shared {
         ring: Ring,
         durable: Arc<Durable>,
         published: u64,
-        clock: Monotonic,
+        options: &Options,
     ) -> Self {
         let state = Mutex::new(State { published, ..State::default() });
         let (work, done, written) = Default::default();
-        Self { queue, pool, ring, durable, clock, state, work, done, written }
+        let (clock, change_store) = (Arc::clone(&options.monotonic), options.change_store.clone());
+        Self { queue, pool, ring, durable, change_store, clock, state, work, done, written }
+    }
+
+    /// Frees the segments that neither the views nor the store of changes needs.
+    pub(crate) fn release_segments(&self) {
+        let stored = self.change_store.as_ref().map_or(u64::MAX, |store| store.stored());
+        self.pool.release(self.published().min(stored));
     }
 
     /// Why the log stopped for good, if it did.
@@ -216,6 +226,9 @@ impl Committer {
         })?;
         wal.retry().map_err(still)?;
         shared.ring.void_from(wal.end()).map_err(still)?;
+        if let Some(store) = &shared.change_store {
+            store.abandon_from(wal.end());
+        }
         shared.state().suspended = None;
         shared.queue.resume();
         Ok(())
@@ -382,10 +395,8 @@ impl Drop for Leading<'_> {
 
 fn sequence(queued: Queued, tenant: &Tenant) -> (Sequenced, ReceiptSender) {
     let leaf = queued.body.leaf(queued.index, queued.kind, tenant, queued.time);
-    (
-        Sequenced { index: queued.index, hash: leaf_hash(&leaf), leaf, sealed: queued.sealed },
-        queued.answer,
-    )
+    let Queued { index, sealed, changes, answer, .. } = queued;
+    (Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed, changes }, answer)
 }
 
 /// Bytes of the frame of these records, at most.

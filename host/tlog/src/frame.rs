@@ -24,6 +24,8 @@ pub struct Sequenced {
     pub hash: Hash,
     /// Its sealed part, if it has one.
     pub sealed: Option<Vec<u8>>,
+    /// The changes of memory that it brings with it, encrypted, if there are any.
+    pub changes: Option<Vec<u8>>,
 }
 
 /// A record as it stands in a frame.
@@ -35,6 +37,9 @@ pub struct Framed<'a> {
     pub leaf: &'a [u8],
     /// Its sealed part, if it has one.
     pub sealed: Option<&'a [u8]>,
+    /// The changes of memory that it brings with it, encrypted, if there are any. They are in the
+    /// frame alone, so they are gone once the segment is used again.
+    pub changes: Option<&'a [u8]>,
 }
 
 /// The head of a frame.
@@ -63,8 +68,8 @@ pub fn frame_bytes(records: &[Sequenced]) -> u64 {
     (bytes as u64).next_multiple_of(BLOCK)
 }
 
-/// Returns the bytes that a frame of so many records takes at most, whose leaves and sealed parts
-/// have `content` bytes.
+/// Returns the bytes that a frame of so many records takes at most, whose leaves, sealed parts and
+/// changes have `content` bytes.
 pub fn frame_room(records: usize, content: usize) -> u64 {
     let bytes = HEAD_BYTES + content + records * RECORD_BYTES + CRC_BYTES;
     (bytes as u64).next_multiple_of(BLOCK)
@@ -87,6 +92,9 @@ pub fn encode(out: &mut Vec<u8>, epoch: u64, durable: u64, records: &[Sequenced]
         section(out, SECTION_LEAF, &record.leaf);
         if let Some(sealed) = &record.sealed {
             section(out, SECTION_SEALED, sealed);
+        }
+        if let Some(changes) = &record.changes {
+            section(out, SECTION_CHANGES, changes);
         }
     }
     let crc = crc32fast::hash(out);
@@ -164,17 +172,19 @@ pub fn records<'a>(head: &Head, mut payload: &'a [u8]) -> Option<Vec<Framed<'a>>
     let mut records = Vec::new();
     for place in 0..u64::from(head.count) {
         let mut record = sized(&mut payload)?;
-        let (mut leaf, mut sealed) = (None, None);
+        let (mut leaf, mut sealed, mut changes) = (None, None, None);
         while let Some((kind, rest)) = record.split_first() {
             record = rest;
             let content = sized(&mut record)?;
             match *kind {
                 SECTION_LEAF => leaf = Some(content),
                 SECTION_SEALED => sealed = Some(content),
+                SECTION_CHANGES => changes = Some(content),
                 _ => return None,
             }
         }
-        records.push(Framed { index: head.first.checked_add(place)?, leaf: leaf?, sealed });
+        let index = head.first.checked_add(place)?;
+        records.push(Framed { index, leaf: leaf?, sealed, changes });
     }
     payload.is_empty().then_some(records)
 }
@@ -195,9 +205,9 @@ fn section(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
 }
 
 fn record_bytes(record: &Sequenced) -> usize {
-    RECORD_BYTES - 5
-        + record.leaf.len()
-        + record.sealed.as_ref().map_or(0, |sealed| 5 + sealed.len())
+    let optional = [&record.sealed, &record.changes];
+    let optional = optional.into_iter().flatten().map(|section| 5 + section.len());
+    4 + 5 + record.leaf.len() + optional.sum::<usize>()
 }
 
 /// Lengths are bounded far below `u32::MAX` where records are taken.
@@ -214,10 +224,11 @@ const MAGIC: [u8; 8] = *b"\xF5PCWAL1\0";
 /// Bytes before a frame's payload.
 pub const HEAD_BYTES: usize = 40;
 const CRC_BYTES: usize = 4;
-/// Bytes around a record with both sections: its length, and type and length of each.
-const RECORD_BYTES: usize = 4 + 5 + 5;
+/// Bytes around a record with all sections: its length, and type and length of each.
+const RECORD_BYTES: usize = 4 + 5 + 5 + 5;
 const SECTION_LEAF: u8 = 1;
 const SECTION_SEALED: u8 = 2;
+const SECTION_CHANGES: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -225,11 +236,16 @@ mod tests {
     use crate::tree::leaf_hash;
 
     fn some() -> Vec<Sequenced> {
-        let record = |index: u64, sealed| {
+        let record = |index: u64, sealed, changes| {
             let leaf = format!("leaf {index}").into_bytes();
-            Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed }
+            Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed, changes }
         };
-        vec![record(7, None), record(8, Some(vec![9; 5000])), record(9, Some(vec![]))]
+        vec![
+            record(7, None, None),
+            record(8, Some(vec![9; 5000]), Some(vec![8; 300])),
+            record(9, Some(vec![]), None),
+            record(10, None, Some(vec![7])),
+        ]
     }
 
     #[test]
@@ -239,15 +255,19 @@ mod tests {
         assert_eq!(bytes.len() as u64, frame_bytes(&some()));
         assert_eq!(bytes.len() as u64 % BLOCK, 0);
         let (head, payload, used) = decode(&bytes).unwrap();
-        assert_eq!(head, Head { epoch: 3, first: 7, count: 3, durable: 7 });
-        let framed =
-            |record: &Sequenced| (record.index, record.leaf.clone(), record.sealed.clone());
+        assert_eq!(head, Head { epoch: 3, first: 7, count: 4, durable: 7 });
         let found: Vec<_> = records(&head, payload).unwrap();
         let found: Vec<_> = found
             .iter()
-            .map(|found| (found.index, found.leaf.to_vec(), found.sealed.map(<[u8]>::to_vec)))
+            .map(|found| Sequenced {
+                index: found.index,
+                hash: leaf_hash(found.leaf),
+                leaf: found.leaf.to_vec(),
+                sealed: found.sealed.map(<[u8]>::to_vec),
+                changes: found.changes.map(<[u8]>::to_vec),
+            })
             .collect();
-        assert_eq!((found, head.end()), (some().iter().map(framed).collect(), 10));
+        assert_eq!((found, head.end()), (some(), 11));
         for at in 0..used {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
@@ -270,7 +290,7 @@ mod tests {
         section(&mut record, SECTION_LEAF, b"leaf");
         let with = |record: &[u8]| [&length(record.len()).to_be_bytes()[..], record].concat();
         assert!(records(&head, &with(&record)).is_some());
-        section(&mut record, 3, b"memory");
+        section(&mut record, 4, b"later");
         assert!(records(&head, &with(&record)).is_none());
         assert!(records(&head, &with(b"")).is_none(), "no leaf");
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{LOCK, RING, Recovery};
+use crate::change_store::ChangeStore;
 use crate::corrections::Found;
 use crate::disk::{Disk, Lock};
 use crate::emergency_ring::{Ring, RingEntry};
@@ -69,6 +70,9 @@ impl Core {
         let last_leaf = views.last_leaf().map_err(AuditError::disk(&log_dir, "read"))?;
         let last_at =
             last_leaf.and_then(|leaf| Record::parse(&leaf).ok()).map_or(0, |record| record.at);
+        if let Some(store) = options.change_store.as_deref() {
+            recover_changes(&recovered, views.size(), store, dir)?;
+        }
         let (epoch, truncated_bytes) = (recovered.next_epoch, recovered.truncated_bytes);
         let free = segments(&disk, &wal_dir, recovered, options.segment_bytes)
             .map_err(AuditError::disk(&wal_dir, "written"))?;
@@ -182,6 +186,36 @@ fn replay(views: &mut Views, recovered: &Recovered) -> Result<(), Replay> {
     }
     views.publish().map_err(Replay::Disk)?;
     Ok(())
+}
+
+/// Gives the store of changes all that it has not stored, so that the segments are free after that.
+fn recover_changes(
+    recovered: &Recovered,
+    end: u64,
+    store: &dyn ChangeStore,
+    dir: &Path,
+) -> Result<(), AuditError> {
+    let mut next = store.stored();
+    let mut missing = None;
+    let mut buffer = Vec::new();
+    for place in recovered.from(next, end) {
+        for record in recovered.read_place(&place, &mut buffer)? {
+            if record.index < next {
+                continue;
+            }
+            if record.index > next {
+                missing.get_or_insert((next, record.index)).1 = record.index;
+            }
+            if let Some(changes) = record.changes {
+                store.recover(record.index, changes);
+            }
+            next = record.index.saturating_add(1);
+        }
+    }
+    if next < end {
+        missing.get_or_insert((next, end)).1 = end;
+    }
+    store.recovered(end, missing).map_err(AuditError::disk(dir, "brought up to date with memory"))
 }
 
 /// The segments to go on with: all of them, now that the views hold what was in them, and at least

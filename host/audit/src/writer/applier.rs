@@ -12,7 +12,7 @@ use super::{Shared, State};
 use crate::error::AuditError;
 use crate::options::CheckpointEvery;
 use crate::views::{ROUND_RECORDS, Views};
-use crate::wal::{KEPT_FRAME_BYTES, Place, Unreadable};
+use crate::wal::{KEPT_FRAME_BYTES, Place, Starved, Unreadable};
 use portcullis_tlog::tree::Hash;
 
 /// A commit that the views have not taken. They read it where it was written: the memory of the
@@ -138,7 +138,7 @@ fn catch_up(
         let closing = {
             let mut state = shared.state();
             state.delayed = Some(Arc::from(format!("{VIEWS_FAILED}: {error}")));
-            shared.pool.starve(true);
+            shared.pool.starve(Starved::Views, true);
             let waits = |state: &mut State| state.failed.is_none() && !state.closing;
             let waited = shared.work.wait_timeout_while(state, pause, waits);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -149,7 +149,7 @@ fn catch_up(
         };
         match try_again(shared, views, unpublished, buffer) {
             Ok(()) => {
-                shared.pool.starve(false);
+                shared.pool.starve(Starved::Views, false);
                 shared.state().delayed = None;
                 return true;
             }
@@ -277,9 +277,9 @@ fn round(
     // Neither keeps a record waiting: the ring stays to be synced, and the segments that there are
     // go round.
     let _ = shared.ring.sync();
-    shared.pool.release(published);
-    let _ = shared.pool.top_up();
     shared.state().published = published;
+    shared.release_segments();
+    let _ = shared.pool.top_up();
     shared.done.notify_all();
     Ok(())
 }
