@@ -24,6 +24,7 @@ mod http2;
 mod import;
 mod languages;
 mod last_good;
+mod memory;
 mod modes;
 mod newcomers;
 mod open;

@@ -195,7 +195,7 @@ fn wrong_plugins(deployment: &TestDeployment, good: &Kept, trial: &mut Trial<'_>
     wrong(
         "capability-unavailable",
         "publisher",
-        &[(r#""capabilities":[]"#, r#""capabilities":["memory"]"#)],
+        &[(r#""capabilities":[]"#, r#""capabilities":["telepathy"]"#)],
     );
     wrong("limits-too-high", "publisher", &[(r#""time_ms":50"#, r#""time_ms":60000"#)]);
     wrong(

@@ -30,6 +30,7 @@ mod wal;
 mod writer;
 
 pub use change_store::ChangeStore;
+pub use disk::create_log_folder;
 pub use disk::spare::SpareDescriptors;
 pub use emergency_ring::{MAX_RING_TEXT, Ring, RingEntry, Slot, Tally};
 pub use entry::{Entry, RecordTime, TimeMark};

@@ -45,6 +45,8 @@ pub enum Cause {
     NotDurable,
     /// Host: nobody took the message that the platform wants delivered.
     MessageUndelivered,
+    /// Host: other calls changed the memory of a plugin each time that the call was evaluated.
+    MemoryConflict,
     /// Host: a defect of ours.
     InternalError,
     /// Plugin: it trapped, ran out of its memory, time or stack, or returned an error.
@@ -103,6 +105,7 @@ impl Cause {
             | Self::BudgetExhausted
             | Self::NotDurable
             | Self::MessageUndelivered
+            | Self::MemoryConflict
             | Self::InternalError
             | Self::ObserverSkipped => Attribution::Host,
             Self::PluginFault
@@ -117,7 +120,7 @@ impl Cause {
     }
 
     /// Every cause, for tables and counters.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Unauthenticated,
         Self::BodyTooLarge,
         Self::BodyIncomplete,
@@ -138,6 +141,7 @@ impl Cause {
         Self::BudgetExhausted,
         Self::NotDurable,
         Self::MessageUndelivered,
+        Self::MemoryConflict,
         Self::InternalError,
         Self::PluginFault,
         Self::PluginRevoked,
@@ -173,6 +177,7 @@ impl Cause {
             Self::BudgetExhausted => "budget-exhausted",
             Self::NotDurable => "not-durable",
             Self::MessageUndelivered => "message-undelivered",
+            Self::MemoryConflict => "memory-conflict",
             Self::InternalError => "internal-error",
             Self::PluginFault => "plugin-fault",
             Self::PluginRevoked => "plugin-revoked",

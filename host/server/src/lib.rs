@@ -31,6 +31,9 @@ mod worker_pool;
 // The lines of the host's log.
 mod logging;
 
+// The memory of plugins.
+mod memory;
+
 // Appending to the audit log.
 mod recorder;
 

@@ -57,7 +57,7 @@ pub struct Manifest {
 pub enum Capability {
     /// Notes for the sealed part of the record.
     Journal,
-    /// The memory of the plugin. This version has no store for it.
+    /// The memory of the plugin.
     Memory,
     /// Rows of reference tables.
     Reference,
@@ -193,10 +193,13 @@ impl Capability {
         }
     }
 
-    /// Whether this host has it.
-    pub fn available(self) -> bool {
-        matches!(self, Self::Journal | Self::Reference | Self::Search | Self::Waive)
+    /// The capability with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|capability| capability.name() == name)
     }
+
+    const ALL: [Self; 5] =
+        [Self::Journal, Self::Memory, Self::Reference, Self::Search, Self::Waive];
 }
 
 /// The wire form; also what [`ManifestSource`](crate::ManifestSource) writes.
@@ -237,7 +240,8 @@ pub(crate) struct Predicate {
     pub(crate) reads: Vec<String>,
     pub(crate) requires: Vec<String>,
     pub(crate) emits: EmitsText,
-    pub(crate) capabilities: BTreeSet<Capability>,
+    /// Names; a later version of the host may have some that this one lacks.
+    pub(crate) capabilities: BTreeSet<String>,
     pub(crate) limits: Limits,
     pub(crate) messages: Messages,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -270,14 +274,15 @@ impl Predicate {
         self.check_bounds()?;
         let reads = Reads::compile(&self.reads, &self.requires)
             .map_err(|error| malformed(error.to_string()))?;
-        if reads.tables().next().is_some() && !self.capabilities.contains(&Capability::Reference) {
+        let capabilities = self.capabilities()?;
+        if reads.tables().next().is_some() && !capabilities.contains(&Capability::Reference) {
             return Err(malformed(
                 "its `reads` name reference tables, but its `capabilities` lack `reference`",
             ));
         }
         let emits = Emits::compile(&self.emits.effects, &self.emits.changes)
             .map_err(|error| malformed(error.to_string()))?;
-        if emits.waives() && !self.capabilities.contains(&Capability::Waive) {
+        if emits.waives() && !capabilities.contains(&Capability::Waive) {
             return Err(malformed("its `emits` has `waive`, but its `capabilities` lack it"));
         }
         self.messages.validate().map_err(|error| malformed(error.to_string()))?;
@@ -291,7 +296,7 @@ impl Predicate {
             hooks: self.hooks,
             reads,
             emits,
-            capabilities: self.capabilities,
+            capabilities,
             limits: self.limits,
             messages: self.messages,
             settings_schema,
@@ -299,6 +304,21 @@ impl Predicate {
             not_before: self.not_before,
             expires: self.expires,
         })
+    }
+
+    fn capabilities(&self) -> Result<BTreeSet<Capability>, Refusal> {
+        let capability = |name: &String| {
+            Capability::from_name(name).ok_or_else(|| {
+                let sentence = format!(
+                    "the plugin {} requests the capability {}, which this version of the host does \
+                     not support",
+                    quoted(&self.id),
+                    quoted(name)
+                );
+                Refusal::new(RefusalCode::CapabilityUnavailable, sentence)
+            })
+        };
+        self.capabilities.iter().map(capability).collect()
     }
 
     fn check_names(&self) -> Result<(), Refusal> {
@@ -340,16 +360,6 @@ impl Predicate {
         }
         if self.not_before >= self.expires {
             return Err(malformed("its end is before its beginning"));
-        }
-        if let Some(capability) =
-            self.capabilities.iter().find(|capability| !capability.available())
-        {
-            let sentence = format!(
-                "the plugin {} requests `{}`, which this version of the host does not support",
-                quoted(&self.id),
-                capability.name()
-            );
-            return Err(Refusal::new(RefusalCode::CapabilityUnavailable, sentence));
         }
         let Limits { memory_bytes, time_ms, output_bytes } = self.limits;
         if memory_bytes == 0 || time_ms == 0 || output_bytes == 0 {

@@ -103,7 +103,7 @@ fn the_tricks_in_manifests() {
         ("publisher-overreach", r#""okta.user-import""#, r#""entra.token""#),
         ("publisher-overreach", r#""okta.user-import""#, r#""authzen""#),
         ("publisher-overreach", r#"["journal"]"#, r#"["journal","search"]"#),
-        ("capability-unavailable", r#"["journal"]"#, r#"["journal","memory"]"#),
+        ("capability-unavailable", r#"["journal"]"#, r#"["journal","telepathy"]"#),
         ("manifest-malformed", r#""subject.id""#, r#""hr.job_code""#),
         ("manifest-malformed", r#""subject.id""#, r#""tables.hr.job_code""#),
         ("world-unsupported", "plugin@0.2.0", "plugin@0.3.0"),
@@ -172,7 +172,7 @@ fn sources_are_refused_before_anything_is_signed() {
     );
     let without_schema = MANIFEST_TOML.replace("settings_schema = \"settings.schema.json\"\n", "");
     assert!(manifest(&without_schema).is_ok());
-    refused("capability-unavailable", manifest(&without_schema.replace("journal", "memory")));
+    refused("source-malformed", manifest(&without_schema.replace("journal", "telepathy")));
     let schema = |text| {
         ManifestSource::parse(MANIFEST_TOML).unwrap().to_statement(WASM, Some(text), None, NOW)
     };

@@ -4,13 +4,15 @@
 //! The histories drive the log's parts without its threads, so that a seed gives the same
 //! operations every time.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::tests::{entry, key, options, still};
 use super::*;
+use crate::change_store::ChangeStore;
 use crate::disk::simulated::{Loss, Random, SimulatedDisk};
 use crate::seal::Sealed;
 use crate::views::Views;
@@ -34,6 +36,52 @@ struct Host {
     /// Every checkpoint that was ever published.
     heads: Vec<Vec<u8>>,
     lives: u64,
+    store: Arc<Store>,
+}
+
+/// A store of changes: each record whose place is a multiple of three brings its own leaf hash.
+#[derive(Default)]
+struct Store(Mutex<StoreState>);
+
+#[derive(Default)]
+struct StoreState {
+    /// All changes before this place survive whatever happens.
+    stored: u64,
+    changes: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Store {
+    /// Stores all changes before `end`, of those that were made since.
+    fn flush(&self, end: u64, made: &BTreeMap<u64, Vec<u8>>) {
+        let mut state = self.0.lock().unwrap();
+        let new = made.range(state.stored..end.max(state.stored));
+        let new: Vec<_> = new.map(|(index, changes)| (*index, changes.clone())).collect();
+        state.changes.extend(new);
+        state.stored = state.stored.max(end);
+    }
+}
+
+impl ChangeStore for Store {
+    fn stored(&self) -> u64 {
+        self.0.lock().unwrap().stored
+    }
+
+    fn recover(&self, index: u64, changes: &[u8]) {
+        let mut state = self.0.lock().unwrap();
+        assert!(index >= state.stored);
+        // A start that was cut off has recovered some already.
+        let last = state.changes.insert(index, changes.to_vec());
+        assert!(last.is_none_or(|last| last == changes), "record {index} changed");
+    }
+
+    fn recovered(&self, end: u64, missing: Option<(u64, u64)>) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        assert_eq!(missing, None, "up to {end}, stored {}", state.stored);
+        state.stored = end;
+        Ok(())
+    }
+
+    fn abandon_from(&self, _: u64) {}
 }
 
 /// Why a life ended.
@@ -54,12 +102,15 @@ impl Host {
             synced: 0,
             heads,
             lives: 0,
+            store: Arc::default(),
         }
     }
 
     fn options(&self) -> Options {
         // Six blocks a segment: every few commits roll.
-        Options { segment_bytes: 6 * 4096, commit: self.commit, ..options(Path::new("/log")) }
+        let change_store: Option<Arc<dyn ChangeStore>> = Some(Arc::clone(&self.store) as _);
+        let (segment_bytes, commit) = (6 * 4096, self.commit);
+        Options { segment_bytes, commit, change_store, ..options(Path::new("/log")) }
     }
 
     /// Opens the log, checks it against the promises, does `steps` things; any of it may be cut
@@ -79,6 +130,8 @@ impl Host {
         let durable = wal.durable();
         let mut waiting: Vec<Committed> = Vec::new();
         let mut next = views.size();
+        let mut made = BTreeMap::new();
+        let store = Arc::clone(&self.store);
         let mut step = |host: &mut Self| -> io::Result<()> {
             let publish = |views: &mut Views, waiting: &mut Vec<Committed>, take: usize| {
                 for committed in waiting.drain(..take.min(waiting.len())) {
@@ -86,10 +139,14 @@ impl Host {
                 }
                 durable.sync()?;
                 let published = views.publish()?;
-                pool.release(published);
+                pool.release(published.min(store.stored()));
                 pool.top_up()
             };
-            match host.random.below(14) {
+            match host.random.below(15) {
+                14 => {
+                    durable.sync()?;
+                    store.flush(durable.before(), &made);
+                }
                 0 => publish(&mut views, &mut waiting, usize::MAX)?,
                 1 => {
                     let some = host.random.below(waiting.len() as u64 + 1) as usize;
@@ -100,10 +157,15 @@ impl Host {
                     let batch: Vec<_> =
                         (0..1 + host.random.below(5)).map(|n| host.record(next + n)).collect();
                     if !wal.make_room(frame_bytes(&batch), false) {
+                        durable.sync()?;
+                        store.flush(durable.before(), &made);
                         publish(&mut views, &mut waiting, usize::MAX)?;
                         assert!(wal.make_room(frame_bytes(&batch), false), "no segment was freed");
                     }
                     let place = wal.write(&batch)?;
+                    let changes =
+                        |record: &Sequenced| Some((record.index, record.changes.clone()?));
+                    made.extend(batch.iter().filter_map(changes));
                     if host.commit == Commit::Disk {
                         durable.sync()?;
                     }
@@ -153,6 +215,12 @@ impl Host {
         for (index, hash) in self.promised.iter().enumerate() {
             assert_eq!(leaf_hash(&tiles.entry(index as u64).unwrap()), *hash, "record {index}");
         }
+        let store = self.store.0.lock().unwrap();
+        for index in (0..size).filter(|index| index.is_multiple_of(3)) {
+            let hash = leaf_hash(&tiles.entry(index).unwrap());
+            assert_eq!(store.changes.get(&index), Some(&hash.to_vec()), "changes of {index}");
+        }
+        drop(store);
         // What was found beyond the promises is part of history from now on.
         for index in self.promised.len() as u64..size {
             self.promised.push(leaf_hash(&tiles.entry(index).unwrap()));
@@ -186,7 +254,9 @@ impl Host {
             &Tenant::new("default"),
             index.into(),
         );
-        Sequenced { index, hash: leaf_hash(&leaf), leaf, sealed: sealed.map(|sealed| sealed.blob) }
+        let hash = leaf_hash(&leaf);
+        let changes = index.is_multiple_of(3).then(|| hash.to_vec());
+        Sequenced { index, hash, leaf, sealed: sealed.map(|sealed| sealed.blob), changes }
     }
 
     /// At the end everything is there, fits together, and continues every checkpoint that was ever

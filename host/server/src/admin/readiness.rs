@@ -18,8 +18,9 @@ use crate::http::date::clock_has_date;
 use crate::loading::expiry::{Urgency, expirations};
 use crate::registry::Outcome;
 use crate::state::host::Host;
-use crate::tables::{TableState, timestamp};
+use crate::tables::TableState;
 use crate::trust::{ClockState, MAX_SKEW};
+use portcullis_call_data::timestamp;
 
 /// Why the host is not ready, and what an operator should know although it is.
 pub struct Readiness {

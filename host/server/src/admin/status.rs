@@ -12,7 +12,8 @@ use crate::clock::{elapsed_since, monotonic_now};
 use crate::observe::budget::micros;
 use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::{Hook, Host};
-use crate::tables::{TableProblem, TableState, timestamp};
+use crate::tables::{TableProblem, TableState};
+use portcullis_call_data::timestamp;
 
 /// The page.
 pub fn json(context: &AdminContext) -> Value {

@@ -6,9 +6,10 @@
 //! binding's own lane with what is left, where it keeps nobody else waiting. While a call waits for a lane it holds no sandbox.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_call_data::{CallData, DataAccess, ReadLog, RunData, SharedRun};
 use portcullis_engine::{
     CallServices, Evaluation, Fault, HostFunctionError, Plugin, SpentInstance,
 };
@@ -16,6 +17,7 @@ use portcullis_hooks::HookRequest;
 use portcullis_model::{
     Cause, Decision, Effect, Finding, Page, Redacted, SearchPage, View, waiver,
 };
+use portcullis_store::memory::{Changes, ChangesError, Transaction};
 use portcullis_store::tables::CurrentTables;
 use portcullis_trust::Capability;
 use tokio::time::timeout_at;
@@ -25,9 +27,9 @@ use crate::bindings::breaker_records;
 use crate::bindings::candidate::CohortMatch;
 use crate::bindings::generation::Binding;
 use crate::clock::monotonic_now;
+use crate::memory::HostMemory;
 use crate::observe::budget::Budget;
 use crate::recorder::Recorder;
-use crate::tables::lookups::{CallTables, ReadLog, TableAccess};
 
 /// What one binding said, and what it cost.
 pub struct BindingResult<T = Decision> {
@@ -40,8 +42,10 @@ pub struct BindingResult<T = Decision> {
     pub waived: Vec<Finding>,
     /// Its journal.
     pub notes: Vec<String>,
-    /// Its look-ups in reference tables.
+    /// Its reads of tables and memory.
     pub reads: ReadLog,
+    /// Its memory, with what the run changes, where it has one.
+    pub memory: Option<Transaction>,
     /// The versions of tables that its call saw.
     pub tables: Arc<CurrentTables>,
     /// The code of the fault that a table's denial stands for.
@@ -85,6 +89,7 @@ impl<T> BindingResult<T> {
             waived,
             notes,
             reads,
+            memory: None,
             tables: Arc::default(),
             masked_fault: None,
             spent,
@@ -104,6 +109,21 @@ impl BindingResult {
     pub fn count(&self) {
         let verdict = self.masked_fault.map_or_else(|| self.verdict(), Err);
         self.binding.metrics.evaluated(verdict, self.spent);
+    }
+
+    /// Returns what the run changes in memory: everything, where its decision is part of one that
+    /// `is_decided`, and else only what it counted.
+    ///
+    /// # Errors
+    /// [`ChangesError`].
+    pub fn memory_changes(&self, is_decided: bool) -> Result<Changes, ChangesError> {
+        match &self.memory {
+            Some(memory) if is_decided && self.outcome.is_ok() && self.masked_fault.is_none() => {
+                memory.finish()
+            }
+            Some(memory) => memory.tallies_only(),
+            None => Ok(Changes::default()),
+        }
     }
 
     /// Denies where a table does, whatever the plugin made of that: also where it failed, or was
@@ -150,8 +170,8 @@ pub struct EvaluationLimits<'a> {
     pub ignores_quarantine: bool,
     /// What remains of instances, to be dropped after the reply.
     pub spent_instances: &'a mut Vec<SpentInstance>,
-    /// The reference tables that the call sees.
-    pub tables: TableAccess,
+    /// The tables that the call sees, and the bytes that it may still read.
+    pub data: DataAccess,
 }
 
 /// Asks for a decision, within the call's budget.
@@ -161,15 +181,17 @@ pub async fn evaluate(
     incoming: &Arc<HookRequest>,
     terms: EvaluationLimits<'_>,
 ) -> BindingResult {
-    let reads = Arc::<Mutex<ReadLog>>::default();
-    let (access, log) = (terms.tables.clone(), Arc::clone(&reads));
+    let run = SharedRun::default();
+    let (access, shared, memory) = (terms.data.clone(), run.clone(), Arc::clone(&recorder.memory));
     let tables = Arc::clone(&access.tables);
     let evaluate = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
-        evaluate_once(binding, incoming, allowance, &access, &log)
+        evaluate_once(binding, incoming, allowance, (&access, &memory), &shared)
     };
     let mut result = run_bounded(recorder, binding, incoming, terms, evaluate).await;
-    // The look-ups of a run for which nothing waits any more count too.
-    result.reads.append(take(&reads));
+    // The reads and counts of a run for which nothing waits any more count too.
+    let RunData { reads, memory } = run.take();
+    result.reads.append(reads);
+    result.memory = memory.or(result.memory);
     result.tables = tables;
     result.apply_denial();
     result
@@ -184,19 +206,21 @@ pub async fn search(
     limit: u32,
     after: Option<String>,
 ) -> BindingResult<SearchPage> {
-    let reads = Arc::<Mutex<ReadLog>>::default();
-    let (access, log) = (terms.tables.clone(), Arc::clone(&reads));
+    let run_data = SharedRun::default();
+    let (access, shared) = (terms.data.clone(), run_data.clone());
+    let memory = Arc::clone(&recorder.memory);
     let find = move |binding: &Arc<Binding>, incoming: &HookRequest, allowance| {
         let page = Page { limit, after: after.as_deref() };
-        let services = services(binding, incoming, &access, &log);
+        let services = services(binding, incoming, (&access, &memory), &shared);
         let find =
             |plugin: &Plugin, view: &View<'_>| plugin.find_with(view, &page, allowance, services);
         let (mut result, rest) = run(binding, incoming, find, |_| Ok(()));
-        result.reads = take(&log);
+        result.reads = shared.take().reads;
         (result, rest)
     };
     let mut result = run_bounded(recorder, binding, incoming, terms, find).await;
-    result.reads.append(take(&reads));
+    // A search decides nothing, so it leaves nothing in memory.
+    result.reads.append(run_data.take().reads);
     // Where a table denies, nothing is found.
     let revoked = result.outcome.as_ref().is_err_and(|it| it.cause == Cause::PluginRevoked);
     if result.reads.denial().is_some() && !revoked {
@@ -230,13 +254,16 @@ where
         return BindingResult::from_error(binding, quarantined(), Duration::ZERO);
     };
     let limit = Duration::from_millis(binding.manifest().limits.time_ms.into());
+    let mut memory = None;
     // Who is on trial is not trusted with a connection's thread.
     if !binding.is_offloaded() && !pass.is_probe() {
         let slice = SLICE.min(limit).min(budget.left_for_plugins(start));
         let (result, rest) = work(binding, incoming, slice);
         match &result.outcome {
             Err(fault) if fault.code == Fault::Deadline.code() && slice < limit => {
-                binding.record_overrun()
+                binding.record_overrun();
+                // Its counts hold where no other run begins.
+                memory = result.memory;
             }
             _ => {
                 report_to_breaker(recorder, pass, &result, true);
@@ -288,7 +315,8 @@ where
         },
         Err(_) => BindingError::new(Cause::Overload, "overload", "the plugin's lane was full"),
     };
-    BindingResult::from_error(binding, fault, monotonic_now().saturating_duration_since(start))
+    let spent = monotonic_now().saturating_duration_since(start);
+    BindingResult { memory, ..BindingResult::from_error(binding, fault, spent) }
 }
 
 /// Tells the binding's breaker how a run went, and the record what that changed. `full`: it had all the time that it may ask for. What is
@@ -325,14 +353,14 @@ fn quarantined() -> BindingError {
     )
 }
 
-/// One run, on this thread. Its look-ups are in the result; `log` has those of a run that is not
-/// over. A table's denial is not applied.
+/// One run, on this thread. Its reads and changes are in the result; `shared` has those of a run
+/// that is not over. A table's denial is not applied.
 pub fn evaluate_once(
     binding: &Arc<Binding>,
     incoming: &HookRequest,
     allowance: Duration,
-    access: &TableAccess,
-    log: &Arc<Mutex<ReadLog>>,
+    data: (&DataAccess, &HostMemory),
+    shared: &SharedRun,
 ) -> (BindingResult, Option<SpentInstance>) {
     let manifest = binding.manifest();
     let check = |decision: &Decision| {
@@ -341,36 +369,30 @@ pub fn evaluate_once(
             BindingError::new(Cause::UndeclaredOutput, "undeclared-output", &overreach.to_string())
         })
     };
-    let services = services(binding, incoming, access, log);
+    let services = services(binding, incoming, data, shared);
     let evaluate =
         |plugin: &Plugin, view: &View<'_>| plugin.evaluate_with(view, allowance, services);
     let (mut result, rest) = run(binding, incoming, evaluate, check);
-    result.reads = take(log);
+    (result.reads, result.memory) = {
+        let RunData { reads, memory } = shared.take();
+        (reads, memory)
+    };
     (result, rest)
 }
 
-/// Returns the host functions that the binding's manifest requests, for one run. `log`, which is
-/// emptied, gets its look-ups.
+/// Returns the host functions that the binding's manifest requests, for one run. `shared`, which is
+/// emptied, gets its reads and changes: those of an earlier run of the call are discarded.
 fn services(
     binding: &Binding,
     incoming: &HookRequest,
-    access: &TableAccess,
-    log: &Arc<Mutex<ReadLog>>,
+    (access, memory): (&DataAccess, &HostMemory),
+    shared: &SharedRun,
 ) -> CallServices {
     let manifest = binding.manifest();
     let journal = manifest.capabilities.contains(&Capability::Journal);
-    if manifest.reads.tables().next().is_none() {
-        return CallServices { journal, functions: None };
-    }
-    // An earlier run of the call was discarded.
-    drop(take(log));
-    let functions = CallTables::new(access, manifest, incoming, log);
-    CallServices { journal, functions: Some(Arc::new(functions)) }
-}
-
-/// Empties a log. The spent instance holds it too.
-fn take(log: &Mutex<ReadLog>) -> ReadLog {
-    std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner))
+    let memory = binding.begin_memory(memory, &incoming.call);
+    let functions = CallData::new(access, manifest, &incoming.call, memory, shared);
+    CallServices { journal, functions: functions.map(|functions| Arc::new(functions) as _) }
 }
 
 /// The plugin on its view of the call, and what it said if that passes.

@@ -10,13 +10,17 @@ use std::sync::{Arc, OnceLock};
 
 use portcullis_engine::Plugin;
 use portcullis_model::json::build_members;
-use portcullis_model::{AttributeFilter, Cause, Digest, Effect, Millis, Mode};
-use portcullis_trust::{Activation, Manifest, ReleaseSet, VerifiedManifest, VerifiedPlugin};
+use portcullis_model::{AttributeFilter, Call as HookCall, Cause, Digest, Effect, Millis, Mode};
+use portcullis_store::memory::{Namespace, Transaction};
+use portcullis_trust::{
+    Activation, Capability, Manifest, ReleaseSet, VerifiedManifest, VerifiedPlugin,
+};
 
 use crate::bindings::breaker::Breaker;
 use crate::bindings::candidate::cohort::DEPARTMENT;
 use crate::bindings::candidate::{self, CandidateBinding};
 use crate::config::HookConfig;
+use crate::memory::HostMemory;
 use crate::observe::metrics::BindingMetrics;
 use crate::tables::Tables;
 use crate::trust::view::TrustSnapshot;
@@ -114,6 +118,10 @@ pub struct Binding {
     pub pool: WorkerPool,
     /// The candidate beside it.
     pub candidate: Option<CandidateBinding>,
+    /// The space of its plugin's memory: bindings of one space share it.
+    memory_space: &'static str,
+    /// Its plugin's memory, once it was used.
+    memory: OnceLock<Option<Namespace>>,
     record_prefix: String,
     /// How often it outran the inline slice.
     overruns: AtomicU32,
@@ -413,10 +421,24 @@ impl Binding {
             breaker: Breaker::new(bounds.errors),
             pool: WorkerPool::new("plugin", threads, waiting),
             candidate: None,
+            memory_space: memory_space(hook, role, role != mode.name()),
+            memory: OnceLock::new(),
             record_prefix: leaf_head,
             overruns: AtomicU32::new(0),
             revoked: AtomicBool::new(false),
         }
+    }
+
+    /// Begins a run's transaction in its plugin's memory. `None`: the manifest does not request
+    /// memory, or the host has no place for one more.
+    pub fn begin_memory(&self, memory: &HostMemory, call: &HookCall) -> Option<Transaction> {
+        let manifest = self.manifest();
+        if !manifest.capabilities.contains(&Capability::Memory) {
+            return None;
+        }
+        let namespace = || memory.namespace(&call.tenant, &manifest.id, self.memory_space);
+        let namespace = self.memory.get_or_init(namespace).as_ref()?;
+        Some(memory.begin(namespace, call))
     }
 
     /// The plugin's manifest.
@@ -519,4 +541,11 @@ impl LeftOut {
         let (enforces, sentence) = (source.mode == Mode::Enforce, sentence.to_owned());
         Self { hook, plugin, enforces, code, sentence }
     }
+}
+
+/// The space of a binding's memory. Those that decide share one, and those on a hook of events:
+/// what these learn is what the others need. Monitors and candidates keep their memory apart.
+fn memory_space(hook: &HookConfig, role: &'static str, is_candidate: bool) -> &'static str {
+    let learns = !hook.kind.is_binding() && !is_candidate;
+    if learns || role == Mode::Enforce.name() { "live" } else { role }
 }

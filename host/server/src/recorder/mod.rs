@@ -7,13 +7,15 @@
 pub mod open_tally;
 pub mod pending_records;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use portcullis_audit::{Entry, Log, Pseudonym, Pseudonyms};
+use portcullis_audit::{AppendError, Entry, Log, Pending, Pseudonym, Pseudonyms};
+use portcullis_store::memory::{Changes, Conflict, SequenceError, StageError};
 use thiserror::Error;
 
 use crate::clock::{Clock, monotonic_now};
 use crate::logging::log_limit::LOG_LIMITS;
+use crate::memory::HostMemory;
 use crate::recorder::pending_records::PendingRecords;
 use crate::worker_pool::WorkerPool;
 
@@ -23,6 +25,8 @@ pub struct Recorder {
     pub tenant: String,
     /// The log.
     pub log: Log,
+    /// The memory of plugins, whose changes records bring.
+    pub memory: Arc<HostMemory>,
     /// The clock.
     pub clock: Clock,
     /// Keyed pseudonyms.
@@ -35,6 +39,20 @@ pub struct Recorder {
     salts: Mutex<Vec<[u8; 16]>>,
 }
 
+/// Why a record got no place.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    /// Other calls have changed the memory that this one read: it is to be evaluated again.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The log did not take it.
+    #[error(transparent)]
+    Refused(#[from] AppendError),
+    /// Memory did not take its changes.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+}
+
 /// A record could not be made durable.
 #[derive(Debug, Error)]
 #[error("{0}")]
@@ -44,14 +62,14 @@ impl Recorder {
     /// A recorder for an open log. At most `ring_waiting` jobs wait for the emergency ring.
     pub fn new(
         tenant: String,
-        log: Log,
+        (log, memory): (Log, Arc<HostMemory>),
         clock: Clock,
         pseudonyms: Pseudonyms,
         ring_waiting: usize,
     ) -> Self {
         let ring_lane = WorkerPool::new("ring", 1, ring_waiting);
         let (waiting, salts) = (Mutex::default(), Mutex::default());
-        Self { tenant, log, clock, pseudonyms, ring_lane, waiting, salts }
+        Self { tenant, log, memory, clock, pseudonyms, ring_lane, waiting, salts }
     }
 
     /// Appends a record that nothing waits for. Where the log takes nothing now, it is kept and
@@ -78,6 +96,27 @@ impl Recorder {
             );
         }
         refused.is_none()
+    }
+
+    /// Gives a record its place in the log together with the changes of memory that it brings.
+    /// Later calls see them from then on.
+    ///
+    /// # Errors
+    /// [`CommitError`]: then nothing of the changes is visible.
+    pub fn commit(&self, entry: Entry, changes: &Changes) -> Result<Pending, CommitError> {
+        if changes.is_empty() {
+            return Ok(self.log.commit(entry)?);
+        }
+        let prepared = self.log.prepare(entry, changes.encode())?;
+        let append = || {
+            let pending = self.log.commit_prepared(prepared)?;
+            Ok((pending.index, pending))
+        };
+        self.memory.memory().sequence(changes, append).map_err(|error| match error {
+            SequenceError::Conflict(conflict) => CommitError::Conflict(conflict),
+            SequenceError::Append(refused) => CommitError::Refused(refused),
+            SequenceError::Stage(error) => CommitError::Stage(error),
+        })
     }
 
     /// Gives the log the records that it has not taken yet.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_audit::Entry;
+use portcullis_call_data::{DataAccess, SharedRun};
 use portcullis_hooks::HookRequest;
 use portcullis_model::Cause;
 
@@ -15,8 +16,8 @@ use crate::bindings::evaluate::{self, BindingResult};
 use crate::bindings::generation::Binding;
 use crate::clock::monotonic_now;
 use crate::request::decision_record::sealed_plugins;
+use crate::request::observed_memory;
 use crate::state::host::{Hook, Host};
-use crate::tables::lookups::TableAccess;
 
 /// A call whose live binding and candidate are compared.
 pub struct ComparisonJob {
@@ -62,8 +63,9 @@ impl ComparisonJob {
         let limit = other.plugin.time();
         let seen = as_evaluated(other, incoming);
         // The versions that the first one saw.
-        let access = TableAccess::of(Arc::clone(&first.tables));
-        let run = || evaluate::evaluate_once(other, &seen, limit, &access, &Arc::default()).0;
+        let access = DataAccess::of(Arc::clone(&first.tables));
+        let data = (&access, &*host.recorder.memory);
+        let run = || evaluate::evaluate_once(other, &seen, limit, data, &SharedRun::default()).0;
         let second = if by_candidate {
             let mut second = run();
             second.apply_denial();
@@ -79,6 +81,8 @@ impl ComparisonJob {
         let (of_live, of_candidate) =
             if by_candidate { (&second, &first) } else { (&first, &second) };
         record(rollout, host, hook, of_live, of_candidate, incoming, of);
+        // What the second one learned of this call is its own.
+        observed_memory::record_changes(host, hook, of, second, run);
     }
 }
 

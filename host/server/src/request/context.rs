@@ -17,6 +17,7 @@ use bytes::Bytes;
 use hyper::body::Incoming as Body;
 use hyper::http::request::Parts;
 use portcullis_audit::{Pseudonym, Sequence};
+use portcullis_call_data::DataAccess;
 use portcullis_hooks::{
     Answer, DedupPolicy, HookRequest, OnFailure, ParseContext, ParseError, Parsed, Request,
 };
@@ -40,9 +41,10 @@ use crate::request::search::SearchCounts;
 use crate::state::active::ActiveConfig;
 use crate::state::dedup::Dedup;
 use crate::state::host::{Hook, Host};
-use crate::tables::lookups::TableAccess;
 
-pub use respond::Reply;
+pub use batch::BatchItem;
+pub use recording::{DecisionSummary, log_lost_changes};
+pub use respond::{Decided, Reply};
 
 /// One call on its way.
 pub struct RequestContext<'a> {
@@ -78,8 +80,9 @@ pub struct RequestContext<'a> {
     cast: Vec<(Arc<Binding>, CohortMatch)>,
     /// What came of asking candidates, where that was no decision.
     pub canary_failure: Option<CanaryFailure>,
-    /// The versions of reference tables that it sees, once a plugin was asked.
-    tables: Option<TableAccess>,
+    /// The versions of reference tables that it sees, once a plugin was asked, and the bytes that
+    /// its plugins may still read.
+    data: Option<DataAccess>,
     /// The place that its record was given.
     record: Option<Sequence>,
     /// The records of its answer that the log was given.
@@ -139,7 +142,7 @@ impl<'a> RequestContext<'a> {
             search_counts: None,
             cast: Vec::new(),
             canary_failure: None,
-            tables: None,
+            data: None,
             record: None,
             account,
             outcomes: Vec::new(),
@@ -296,8 +299,8 @@ impl<'a> RequestContext<'a> {
         let mut result =
             evaluate::evaluate(&self.host.recorder, evaluated, incoming, self.limits()).await;
         result.cohort = stands.map(|(_, why)| why);
-        if let Some(tables) = &mut self.tables {
-            tables.bytes_left = tables.bytes_left.saturating_sub(result.reads.bytes());
+        if let Some(data) = &mut self.data {
+            data.bytes_left = data.bytes_left.saturating_sub(result.reads.bytes());
         }
         if let (Some(trace), Some(since)) = (&mut self.trace, since) {
             let plugin = (Arc::clone(&result.binding.verified), result.binding.mode);
@@ -313,14 +316,21 @@ impl<'a> RequestContext<'a> {
         let open = self.hook.config.on_failure == OnFailure::Open;
         let generation = self.generation.as_ref();
         let current =
-            || TableAccess::of(generation.map_or_else(Arc::default, |it| it.tables.current()));
-        let tables = self.tables.get_or_insert_with(current).clone();
+            || DataAccess::of(generation.map_or_else(Arc::default, |it| it.tables.current()));
+        let data = self.data.get_or_insert_with(current).clone();
         EvaluationLimits {
             budget: &self.budget,
             ignores_quarantine: open,
             spent_instances: &mut self.post_response.spent_instances,
-            tables,
+            data,
         }
+    }
+
+    /// Begins a decision: its plugins may read as much as those of any other. All decisions of a
+    /// request see the same versions of tables.
+    pub fn begin_decision(&mut self) {
+        self.data = self.data.take().map(|data| DataAccess::of(data.tables));
+        self.post_response.spent_instances.clear();
     }
 
     /// A plugin that is quarantined because it failed too often, and without whose word there is no

@@ -18,7 +18,7 @@ use crate::break_glass::ActiveOverride;
 use crate::observe::budget::Stage;
 use crate::request::context::RequestContext;
 use crate::state::host::Hook;
-use crate::tables::lookups::text_for;
+use crate::tables::texts::text_for;
 
 /// Why there is no decision, and whose fault it is.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ pub mod comparison;
 pub mod context;
 pub mod decide;
 pub mod decision_record;
+mod observed_memory;
 pub mod pipeline;
 pub mod post_response;
 pub mod search;

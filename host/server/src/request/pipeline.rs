@@ -19,9 +19,10 @@ use portcullis_model::{Cause, Effect};
 use crate::auth::Identity;
 use crate::net::session::Session;
 use crate::observe::budget::Stage;
+use crate::recorder::CommitError;
 use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
-use crate::request::context::{Reply, RequestContext};
+use crate::request::context::{BatchItem, Decided, DecisionSummary, Reply, RequestContext};
 use crate::request::decide::{DecisionOutcome, Failure, decide};
 use crate::request::search::{PageToken, SearchOutcome, search};
 use crate::state::active::ActiveConfig;
@@ -115,17 +116,34 @@ async fn handle_single(
                 .await;
         }
     };
-    let DecisionOutcome { incoming, results, outcome, side_effect, skipped } =
-        decide(&mut call, incoming).await;
+    let mut evaluations = 0;
+    loop {
+        call.begin_decision();
+        let question = Arc::clone(&incoming);
+        let DecisionOutcome { incoming, results, outcome, side_effect, skipped } =
+            decide(&mut call, question).await;
+        evaluations += 1;
+        let (verdict, answer) = match outcome {
+            Ok(decided) => decided,
+            Err(failure) => return call.fail_safe(failure, &incoming, results, first).await,
+        };
 
-    // The record is durable before the first byte of a decision leaves, and before a message that
-    // it promises is on its way.
-    match outcome {
-        Ok((verdict, answer)) => {
-            let verdict = (Ok(verdict), skipped.as_slice());
-            call.record_and_respond(verdict, answer, &incoming, results, first, side_effect).await
+        // The record gets its place together with what the call changes in memory. Where other
+        // calls changed that memory meanwhile, the question is evaluated again.
+        let said = DecisionSummary { verdict: Ok(verdict), skipped: &skipped };
+        let appended = call.append_decision(said, &answer, &incoming, &results, &side_effect);
+        if let Err(CommitError::Conflict(_)) = appended {
+            if call.may_evaluate_again(evaluations) {
+                continue;
+            }
+            let failure = Failure::of(Cause::MemoryConflict);
+            return call.fail_safe(failure, &incoming, results, first).await;
         }
-        Err(failure) => call.fail_safe(failure, &incoming, results, first).await,
+
+        // The record is durable before the first byte of a decision leaves, and before a message
+        // that it promises is on its way.
+        let decided = Decided { verdict: Ok(verdict), answer, results, side_effect };
+        return call.record_and_respond(decided, &incoming, first, appended).await;
     }
 }
 
@@ -150,10 +168,7 @@ async fn handle_batch(
     let mut parts = Vec::with_capacity(batch.items.len());
     for (number, item) in batch.items.into_iter().enumerate() {
         let (permitted, part) = match item {
-            Ok(incoming) => {
-                let decided = decide(&mut call, Arc::new(incoming)).await;
-                call.record_batch_item(number, decided)
-            }
+            Ok(incoming) => decide_batch_item(&mut call, number, Arc::new(incoming)).await,
             Err(unread) => (false, call.unparsed_item(number, unread)),
         };
         parts.push(part);
@@ -170,6 +185,25 @@ async fn handle_batch(
     call.respond_batch(parts, &batch, first).await
 }
 
+/// Decides one question of a batch and gives its record a place. Returns whether it was permitted.
+async fn decide_batch_item(
+    call: &mut RequestContext<'_>,
+    number: usize,
+    incoming: Arc<HookRequest>,
+) -> (bool, BatchItem) {
+    let mut evaluations = 0;
+    loop {
+        call.begin_decision();
+        let decided = decide(call, Arc::clone(&incoming)).await;
+        evaluations += 1;
+        let again = call.may_evaluate_again(evaluations);
+        // Where other calls changed its memory meanwhile, the question is evaluated again.
+        if let Some(item) = call.record_batch_item(number, decided, again) {
+            return item;
+        }
+    }
+}
+
 /// Answers a search: the permitted candidates, in one response with one record.
 async fn handle_search(
     mut call: RequestContext<'_>,
@@ -183,8 +217,11 @@ async fn handle_search(
         Ok(found) => {
             // A list decides nothing: what its results are allowed was decided one by one.
             let answer = portcullis_hooks::render_search(call.hook.config.kind, &incoming, &found);
-            let verdict = (Ok(Effect::Abstain), [].as_slice());
-            call.record_and_respond(verdict, answer, &incoming, results, None, None).await
+            let said = DecisionSummary { verdict: Ok(Effect::Abstain), skipped: &[] };
+            let appended = call.append_decision(said, &answer, &incoming, &results, &None);
+            let verdict = Ok(Effect::Abstain);
+            let decided = Decided { verdict, answer, results, side_effect: None };
+            call.record_and_respond(decided, &incoming, None, appended).await
         }
         Err(failure) => call.fail_safe(failure, &incoming, results, None).await,
     }

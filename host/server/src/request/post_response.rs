@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_audit::Entry;
+use portcullis_call_data::{DataAccess, SharedRun};
 use portcullis_engine::SpentInstance;
 use portcullis_hooks::HookRequest;
 use portcullis_model::json::build_members;
@@ -25,9 +26,10 @@ use crate::platform_calls::resume::Spooled;
 use crate::records::response_writes::ResponseWrite;
 use crate::request::comparison::ComparisonJob;
 use crate::request::context::CanaryFailure;
+use crate::request::decision_record::sealed_plugins;
+use crate::request::observed_memory;
 use crate::state::admission::AdmissionPermit;
 use crate::state::host::{Hook, Host};
-use crate::tables::lookups::TableAccess;
 
 /// The work after a response has left, or can no longer leave. The connection calls
 /// [`run`](Self::run); where it does not, because a request ended otherwise, dropping this does.
@@ -273,24 +275,33 @@ fn run_observer(
     of: Option<u64>,
     tables: Arc<CurrentTables>,
 ) {
-    let (limit, access) = (binding.plugin.time(), TableAccess::of(tables));
-    let (mut result, spent_instance) =
-        evaluate::evaluate_once(binding, incoming, limit, &access, &Arc::default());
-    drop(spent_instance);
-    evaluate::report_to_breaker(&host.recorder, pass, &result, true);
-    result.tables = access.tables;
-    result.apply_denial();
-    result.count();
-    let fields = build_members(|fields| {
-        fields.number_or_null("decision", of).text("hook", &hook.name);
-        fields.array("bindings", |list| {
-            list.object(|leaf| result.write_leaf(leaf));
+    let access = DataAccess::of(tables);
+    let evaluate = || {
+        let (limit, run) = (binding.plugin.time(), SharedRun::default());
+        let data = (&access, &*host.recorder.memory);
+        evaluate::evaluate_once(binding, incoming, limit, data, &run).0
+    };
+    let finish = |mut result: BindingResult| {
+        result.tables = Arc::clone(&access.tables);
+        result.apply_denial();
+        result
+    };
+    let first = evaluate();
+    evaluate::report_to_breaker(&host.recorder, pass, &first, true);
+    let record = |result: &BindingResult| {
+        let fields = build_members(|fields| {
+            fields.number_or_null("decision", of).text("hook", &hook.name);
+            fields.array("bindings", |list| {
+                list.object(|leaf| result.write_leaf(leaf));
+            });
         });
-    });
-    let sealed =
-        crate::request::decision_record::sealed_plugins(std::slice::from_ref(&result), incoming);
-    let entry = Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) };
-    if host.recorder.log.append(entry).is_err() {
+        let sealed = sealed_plugins(std::slice::from_ref(result), incoming);
+        Entry { kind: "hook.observed", fields, sealed: Some(sealed.into_bytes()) }
+    };
+    let (result, appended) =
+        observed_memory::record(host, hook, finish(first), || finish(evaluate()), record);
+    result.count();
+    if !appended {
         host.reject(hook, host.clock.now(), Cause::ObserverSkipped);
     }
     if binding.candidate.is_some() {

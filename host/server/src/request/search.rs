@@ -15,6 +15,7 @@ use std::time::Instant;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use portcullis_call_data::{Denial, ReadLog};
 use portcullis_hooks::{HookRequest, OnFailure, PageRequest};
 use portcullis_model::json::quote;
 use portcullis_model::{Cause, Decision, Entity, MAX_ID_BYTES, SearchPage, SearchTarget};
@@ -25,7 +26,6 @@ use crate::clock::monotonic_now;
 use crate::request::context::RequestContext;
 use crate::request::decide::{Failure, decide};
 use crate::state::host::{Hook, Host};
-use crate::tables::lookups::{Denial, ReadLog};
 
 /// What came of a search, and who proposed what: for the record. Of bindings that could not find there is the fault.
 pub struct SearchOutcome {

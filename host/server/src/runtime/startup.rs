@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::admin::Admin;
 use crate::error::StartError;
+use crate::memory::FlushThread;
 use crate::observe::telemetry::Telemetry;
 use crate::release::follow_registry::RegistryWatch;
 use crate::runtime::break_glass_thread::BreakGlassThread;
@@ -39,6 +40,7 @@ pub enum Outcome {
 pub struct Running {
     housekeeping: Maintenance,
     break_glass: BreakGlassThread,
+    memory: FlushThread,
     registry: Option<RegistryWatch>,
 }
 
@@ -102,6 +104,7 @@ impl Running {
             registry.stop();
         }
         self.housekeeping.stop();
+        self.memory.stop();
     }
 }
 
@@ -190,21 +193,25 @@ impl Work {
             *telemetry = Some(configured.telemetry()?);
         }
         progress.step("opening the audit log");
-        let (log, recovery) = configured.open_log(&mut trust_state)?;
+        let (log, memory, recovery) = configured.open_log(&mut trust_state)?;
         let (engine, telemetry) = (engine.clone(), telemetry.take().flatten());
-        Ok((Opened { as_found, trust_state, engine, resumes, telemetry, log, recovery }, seed))
+        let opened =
+            Opened { as_found, trust_state, engine, resumes, telemetry, log, memory, recovery };
+        Ok((opened, seed))
     }
 
     /// Readies the release, and starts the threads of a host that serves. Nothing where it is to
     /// stop.
     fn serve(&self, host: &Arc<Host>, admin: Option<Admin>) -> Result<Option<Running>, StartError> {
         let break_glass = BreakGlassThread::start(host)?;
+        let memory = FlushThread::start(&host.recorder)?;
         // A document about the time may be what the release waits for.
         drop(host.apply_time_documents());
         activate_at_start(host, || !self.stopping());
         if self.stopping() {
             admin.into_iter().for_each(Admin::stop);
             break_glass.stop();
+            memory.stop();
             return Ok(None);
         }
         let housekeeping = Maintenance::start(host, admin)?;
@@ -213,7 +220,7 @@ impl Work {
             move || reload.now()
         })?;
         host.health.progress.finish();
-        Ok(Some(Running { housekeeping, break_glass, registry }))
+        Ok(Some(Running { housekeeping, break_glass, memory, registry }))
     }
 
     /// Tells of a failed attempt: at once where it is a new failure, else from time to time.

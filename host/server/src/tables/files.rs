@@ -16,7 +16,8 @@ use portcullis_model::{Digest, Millis};
 use portcullis_store::tables::{self, Declaration, LoadError, Problem, Table};
 use sha2::{Digest as _, Sha256};
 
-use super::{TableProblem, timestamp};
+use super::TableProblem;
+use portcullis_call_data::timestamp;
 
 /// The result of a look at one file.
 pub enum Looked {

@@ -8,9 +8,9 @@
 //! for.
 
 mod files;
-pub mod lookups;
 mod problem;
 mod records;
+pub mod texts;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use portcullis_files::Stamp;
-use portcullis_model::{Digest, Millis};
+use portcullis_model::Digest;
 use portcullis_store::tables::{
     Acceptance, CurrentTables, Declaration, Table, TableSet, TableStatus, decide,
 };
@@ -315,10 +315,4 @@ impl Followed {
         let (seen, problem, held, copy_seen, copied) = (None, None, None, None, None);
         Self { declaration, entry, seen, problem, held, copy_seen, copied }
     }
-}
-
-/// A moment as the tables know time.
-pub fn timestamp(at: Millis) -> Timestamp {
-    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }

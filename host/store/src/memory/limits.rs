@@ -36,9 +36,9 @@ pub const MAX_CELL_BYTES: usize = 64 << 10;
 /// Most values, counters and sets that one subject may have. A write of one more is refused.
 pub const MAX_CELL_ITEMS: usize = 256;
 
-/// Most bytes of encoded [`Changes`](super::Changes), all plugins of a call together. Longer ones
-/// are refused, and longer bytes are not parsed.
-pub const MAX_CHANGES_BYTES: usize = 256 << 10;
+/// Most bytes of encoded [`Changes`](super::Changes), all plugins of a call together: eight plugins
+/// that each write all that they may. Longer ones are refused, and longer bytes are not parsed.
+pub const MAX_CHANGES_BYTES: usize = 768 << 10;
 
 /// Most namespaces of one memory. One more is refused.
 pub const MAX_NAMESPACES: usize = 1024;

@@ -42,6 +42,16 @@ impl Memory {
         Ok(Namespace { space })
     }
 
+    /// Says what every namespace holds.
+    pub fn usages(&self) -> Vec<(NamespaceName, Usage)> {
+        let spaces = self.inner.all_spaces();
+        let usage = |space: Arc<Space>| {
+            let name = space.name.clone();
+            (name, self.usage(&Namespace { space }))
+        };
+        spaces.into_iter().map(usage).collect()
+    }
+
     /// Says what a namespace holds.
     pub fn usage(&self, namespace: &Namespace) -> Usage {
         let space = &namespace.space;

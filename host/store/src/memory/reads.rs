@@ -40,6 +40,17 @@ pub enum Answer {
     },
 }
 
+impl Read {
+    /// Bytes that it counts with against [`MAX_READ_BYTES`](super::MAX_READ_BYTES).
+    pub fn bytes(&self) -> usize {
+        let answer = match &self.answer {
+            Answer::Value(value) => value.as_ref().map_or(0, |(bytes, _)| bytes.len()),
+            Answer::Count { .. } | Answer::Distinct { .. } => COUNT_BYTES,
+        };
+        self.key.len() + answer + READ_OVERHEAD
+    }
+}
+
 impl fmt::Debug for Read {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a read [redacted]")
@@ -51,6 +62,9 @@ impl fmt::Debug for Answer {
         f.write_str("an answer [redacted]")
     }
 }
+
+/// Bytes of the answer of a count.
+pub(super) const COUNT_BYTES: usize = 4;
 
 /// Bytes that a read counts with besides key and answer: kind, scope, window, version, lengths.
 pub(super) const READ_OVERHEAD: usize = 32;

@@ -206,33 +206,40 @@ impl Transaction {
         &self.reads
     }
 
-    /// Ends the call and returns its changes, encrypted for the log.
+    /// The bytes that were read, as they count against [`MAX_READ_BYTES`].
+    pub fn read_bytes(&self) -> usize {
+        self.read_bytes
+    }
+
+    /// Returns the changes of a call that gave a decision, encrypted for the log. Where it set no
+    /// value, nothing that it read is checked, and its changes never conflict.
     ///
     /// # Errors
     /// The cryptographic library refused.
-    pub fn finish(self) -> Result<Changes, ChangesError> {
+    pub fn finish(&self) -> Result<Changes, ChangesError> {
         self.changes(|_| true, false)
     }
 
-    /// Ends a call that gave no decision: only its tallies are kept. Nothing that it read is
-    /// checked, and its changes never conflict.
+    /// Returns the changes of a call that gave no decision: only its tallies are kept. Nothing that
+    /// it read is checked, and its changes never conflict.
     ///
     /// # Errors
     /// As [`Transaction::finish`].
-    pub fn tallies_only(mut self) -> Result<Changes, ChangesError> {
-        self.checks.clear();
+    pub fn tallies_only(&self) -> Result<Changes, ChangesError> {
         // A key of their own: that of the cell may be destroyed before they are sequenced.
         self.changes(Op::is_tally, true)
     }
 
-    fn changes(self, keep: impl Fn(&Op) -> bool, own_key: bool) -> Result<Changes, ChangesError> {
+    fn changes(&self, keep: impl Fn(&Op) -> bool, own_key: bool) -> Result<Changes, ChangesError> {
         let mut sections = Vec::new();
         let mut growth = [Growth::default(); 2];
-        for (cell, written) in self.written {
-            let ops: Vec<Op> = written.ops.into_iter().filter(|op| keep(op)).collect();
+        let mut sets_values = false;
+        for (&cell, written) in &self.written {
+            let ops: Vec<Op> = written.ops.iter().filter(|op| keep(op)).cloned().collect();
             if ops.is_empty() {
                 continue;
             }
+            sets_values |= ops.iter().any(|op| !op.is_tally());
             let [subject, shared] = &mut growth;
             let sum = if cell.scope == Scope::Subject { subject } else { shared };
             sum.bytes = sum.bytes.saturating_add(written.growth.bytes);
@@ -246,7 +253,8 @@ impl Transaction {
             true => Vec::new(),
             false => vec![Part::Cells { name, sections, growth }],
         };
-        Ok(Changes { parts, checks: self.checks, now: self.now, life: self.life })
+        let checks = if sets_values { self.checks.clone() } else { Vec::new() };
+        Ok(Changes { parts, checks, now: self.now, life: self.life })
     }
 
     fn cell(&self, scope: Scope, key: &[u8]) -> Result<CellId, OperationError> {

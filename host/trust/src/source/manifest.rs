@@ -124,7 +124,7 @@ impl ManifestSource {
             reads: self.reads.clone(),
             requires: self.requires.clone(),
             emits: self.emits.clone(),
-            capabilities: self.capabilities.clone(),
+            capabilities: self.capabilities.iter().map(|it| it.name().to_owned()).collect(),
             limits: self.limits.filled(),
             messages: self.messages.clone(),
             settings_schema,

@@ -58,6 +58,13 @@ fn answer(question: &[Value]) -> Result<Value, String> {
             memory::remember(scope, text(2), text(3).as_bytes(), number(4));
             Value::Null
         }
+        // Reads a number and sets the next one.
+        "increment" => {
+            let last = memory::recall(scope, text(2)).unwrap_or_default();
+            let last: u32 = String::from_utf8_lossy(&last).parse().unwrap_or_default();
+            memory::remember(scope, text(2), (last + 1).to_string().as_bytes(), number(3));
+            (last + 1).into()
+        }
         "forget" => {
             memory::forget(scope, text(2));
             Value::Null

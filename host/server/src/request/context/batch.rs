@@ -6,15 +6,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portcullis_audit::{AppendError, Pending};
+use portcullis_audit::Pending;
 use portcullis_hooks::{Answer, BatchContext, HookRequest, OnFailure, UnparsedItem};
 use portcullis_model::{Cause, Effect};
+use portcullis_store::memory::Changes;
 
 use super::RequestContext;
 use super::recording::DecisionSummary;
 use super::respond::Reply;
 use crate::clock::monotonic_now;
 use crate::observe::budget::micros;
+use crate::recorder::CommitError;
 use crate::request::decide::{DecisionOutcome, Failure};
 use crate::state::dedup::{CachedResponse, DedupClaim};
 
@@ -29,17 +31,19 @@ pub struct BatchItem {
 struct BatchItemRecord {
     incoming: Arc<HookRequest>,
     verdict: Result<Effect, Failure>,
-    appended: Result<Pending, AppendError>,
+    appended: Result<Pending, CommitError>,
 }
 
 impl RequestContext<'_> {
     /// Appends the record of one of many questions, and does not wait for it. Says whether the
-    /// question was permitted.
+    /// question was permitted. `None`: other calls changed its memory meanwhile, and it is to be
+    /// evaluated again, which may be asked only where that `is_repeatable`.
     pub fn record_batch_item(
         &mut self,
         number: usize,
         decided: DecisionOutcome,
-    ) -> (bool, BatchItem) {
+        is_repeatable: bool,
+    ) -> Option<(bool, BatchItem)> {
         let DecisionOutcome { incoming, results, outcome, skipped, .. } = decided;
         let cause = outcome.as_ref().err().map(|failure| failure.cause);
         let on_failure =
@@ -54,8 +58,20 @@ impl RequestContext<'_> {
             }
         };
         let said = DecisionSummary { verdict: verdict.as_ref().copied(), skipped: &skipped };
+        let changes = self.memory_changes(&results, verdict.is_ok());
         let entry = self.entry(Some(number), said, &answer, &incoming, &results, None);
-        let appended = self.append(entry);
+        let appended = self.append(entry, &changes);
+        if let Err(CommitError::Conflict(_)) = appended {
+            if is_repeatable {
+                return None;
+            }
+            let failure = Failure::of(Cause::MemoryConflict);
+            let outcome = Err(failure);
+            let skipped = Vec::new();
+            let decided =
+                DecisionOutcome { incoming, results, outcome, skipped, side_effect: None };
+            return self.record_batch_item(number, decided, false);
+        }
         self.post_response.queue_observers(
             self.generation.as_ref(),
             self.hook,
@@ -63,10 +79,8 @@ impl RequestContext<'_> {
             appended.as_ref().ok().map(|it| it.index),
         );
         self.compare(&incoming, results, appended.as_ref().ok().map(|it| it.index));
-        (
-            permitted,
-            BatchItem { answer, record: Some(BatchItemRecord { incoming, verdict, appended }) },
-        )
+        let record = Some(BatchItemRecord { incoming, verdict, appended });
+        Some((permitted, BatchItem { answer, record }))
     }
 
     /// A part that could not be read as a question is counted, and answered as it stands. Where the
@@ -81,7 +95,7 @@ impl RequestContext<'_> {
         let verdict = Err(Failure::of(malformed.cause));
         let said = DecisionSummary { verdict: verdict.as_ref().copied(), skipped: &[] };
         let entry = self.entry(Some(number), said, &answer, &incoming, &[], None);
-        let appended = self.append(entry);
+        let appended = self.append(entry, &Changes::default());
         BatchItem { answer, record: Some(BatchItemRecord { incoming, verdict, appended }) }
     }
 

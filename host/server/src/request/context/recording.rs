@@ -8,9 +8,10 @@ use std::task::Poll;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use portcullis_audit::{AppendError, Entry, Pending, Receipt, Sequence};
+use portcullis_audit::{Entry, Pending, Receipt, Sequence};
 use portcullis_hooks::{Answer, HookRequest, RecordRef};
 use portcullis_model::{Cause, ChangeKind, Effect};
+use portcullis_store::memory::{Changes, ChangesError};
 use tokio::time::timeout_at;
 
 use super::{Counted, RequestContext};
@@ -19,12 +20,13 @@ use crate::clock::monotonic_now;
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::observe::budget::micros;
 use crate::observe::telemetry::Outcome;
+use crate::recorder::CommitError;
 use crate::records::corrections::Correction;
 use crate::request::decide::Failure;
 use crate::request::decision_record::DecisionRecord;
 
 /// The decision, for the record.
-pub(super) struct DecisionSummary<'a> {
+pub struct DecisionSummary<'a> {
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, &'a Failure>,
     /// The changes that the answer leaves out, since what they would change is not there.
@@ -112,11 +114,20 @@ impl RequestContext<'_> {
         })
     }
 
-    /// Appends a record and waits until it is durable, for as long as the budget lets it. `None` if
-    /// it is not by then.
+    /// Appends a record that changes no memory and waits until it is durable, for as long as the
+    /// budget lets it. `None` if it is not by then.
     pub(super) async fn commit(&mut self, entry: Entry) -> Option<Receipt> {
+        let appended = self.append(entry, &Changes::default());
+        self.finish_commit(appended).await
+    }
+
+    /// Waits until a record is durable, for as long as the budget lets it. `None` if it is not by
+    /// then.
+    pub(super) async fn finish_commit(
+        &mut self,
+        appended: Result<Pending, CommitError>,
+    ) -> Option<Receipt> {
         let before = monotonic_now();
-        let appended = self.append(entry);
         self.record = appended.as_ref().ok().map(Pending::sequence);
         self.post_response.index = self.record.map(|record| record.index);
         yield_to_ready_tasks().await;
@@ -136,13 +147,16 @@ impl RequestContext<'_> {
         receipt
     }
 
-    pub(super) fn append(&mut self, entry: Entry) -> Result<Pending, AppendError> {
+    /// Gives a record its place, together with the changes of memory that it brings.
+    pub(super) fn append(
+        &mut self,
+        entry: Entry,
+        changes: &Changes,
+    ) -> Result<Pending, CommitError> {
+        let recorder = &self.host.recorder;
         // The corrections that earlier calls of this hook owe the log come first.
-        let appended = self
-            .hook
-            .corrections
-            .append_all(&self.host.recorder)
-            .and_then(|()| self.host.recorder.log.commit(entry));
+        let owed = self.hook.corrections.append_all(recorder).map_err(CommitError::Refused);
+        let appended = owed.and_then(|()| recorder.commit(entry, changes));
         if let Ok(pending) = &appended {
             self.account.recorded(pending.sequence());
         }
@@ -153,7 +167,7 @@ impl RequestContext<'_> {
 
     pub(super) async fn wait_durable(
         &self,
-        appended: Result<Pending, AppendError>,
+        appended: Result<Pending, CommitError>,
     ) -> Option<Receipt> {
         match appended {
             Ok(pending) => timeout_at(self.budget.record_until().into(), pending)
@@ -173,6 +187,31 @@ impl RequestContext<'_> {
                 None
             }
         }
+    }
+
+    /// Returns the changes of memory that the record of a question brings: all of those of a
+    /// decision, and of what came to none only the counts. A candidate that failed counts too.
+    pub(super) fn memory_changes(&self, results: &[BindingResult], is_decided: bool) -> Changes {
+        let mut all = Changes::default();
+        let candidates = self.canary_failure.iter().flat_map(|it| &it.results);
+        let candidates = candidates.filter(|it| it.cohort.is_some()).map(|it| (it, false));
+        let results = results.iter().map(|it| (it, is_decided));
+        for (result, is_decided) in results.chain(candidates) {
+            let added = match &result.memory {
+                None => continue,
+                Some(_) => result.memory_changes(is_decided).and_then(|it| all.merge(it)),
+            };
+            if let Err(error) = added {
+                log_lost_changes(&self.hook.config.name, &error);
+            }
+        }
+        all
+    }
+
+    /// Whether a question whose memory was changed meanwhile is evaluated once more: there is time,
+    /// and it was not evaluated too often.
+    pub fn may_evaluate_again(&self, evaluations: u32) -> bool {
+        evaluations < MAX_EVALUATIONS && !self.budget.left_for_plugins(monotonic_now()).is_zero()
     }
 
     /// The safe answer in place of what could not be recorded in time; the hook owes the log that
@@ -215,6 +254,21 @@ impl RequestContext<'_> {
         Correction { record, cause, answer, at: self.host.clock.now() }
     }
 }
+
+/// Changes that do not fit a record are a defect: each plugin's are bounded so that all fit.
+pub fn log_lost_changes(hook: &str, error: &ChangesError) {
+    if LOG_LIMITS.allows("memory.changes-lost", hook, monotonic_now()) {
+        tracing::error!(
+            event = "memory.changes-lost",
+            hook,
+            %error,
+            "what a call changed in the memory of its plugins could not be recorded and is lost"
+        );
+    }
+}
+
+/// Most evaluations of one question whose memory other calls change at the same time.
+const MAX_EVALUATIONS: u32 = 3;
 
 /// Lets calls go first that are ready to run on this thread, so that their records share a commit
 /// with this one. Without the look at the sockets that tokio's own yielding takes.

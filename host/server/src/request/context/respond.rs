@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
-use portcullis_audit::Entry;
+use portcullis_audit::{Entry, Pending};
 use portcullis_hooks::{Answer, HookRequest, OnFailure, ParseError, SideEffect};
 use portcullis_model::json::build_members;
-use portcullis_model::{Cause, ChangeKind, Effect, HelpDeskReference};
+use portcullis_model::{Cause, Effect, HelpDeskReference};
 use tokio::time::timeout_at;
 
 use super::recording::DecisionSummary;
@@ -21,11 +21,24 @@ use crate::bindings::evaluate::BindingResult;
 use crate::clock::monotonic_now;
 use crate::observe::budget::Stage;
 use crate::observe::telemetry::Outcome;
+use crate::recorder::CommitError;
 use crate::records::rejections::Reason;
 use crate::request::decide::Failure;
 use crate::request::post_response::PostResponse;
 use crate::state::dedup::{CachedResponse, DedupClaim, InFlightCall};
 use crate::state::host::UndecidedRequest;
+
+/// A decision, or the lack of one, on its way out.
+pub struct Decided {
+    /// The verdict, or why there is none.
+    pub verdict: Result<Effect, Failure>,
+    /// The answer without the record's reference.
+    pub answer: Answer,
+    /// The results of the enforcing bindings.
+    pub results: Vec<BindingResult>,
+    /// The side effect before or after the answer leaves.
+    pub side_effect: Option<SideEffect>,
+}
 
 /// The answer, and the work after it was sent.
 pub struct Reply {
@@ -182,7 +195,7 @@ impl RequestContext<'_> {
     /// Turns the failure of a call into its answer and its record. An item of a batch has
     /// `record_batch_item`.
     pub async fn fail_safe(
-        self,
+        mut self,
         failure: Failure,
         incoming: &Arc<HookRequest>,
         results: Vec<BindingResult>,
@@ -190,32 +203,50 @@ impl RequestContext<'_> {
     ) -> Reply {
         let answer = self.safe_answer(failure.cause, "", Some(incoming));
         let side_effect = self.side_effect(failure.cause, incoming);
-        self.record_and_respond((Err(failure), &[]), answer, incoming, results, first, side_effect)
-            .await
+        let said = DecisionSummary { verdict: Err(&failure), skipped: &[] };
+        let appended = self.append_decision(said, &answer, incoming, &results, &side_effect);
+        let decided = Decided { verdict: Err(failure), answer, results, side_effect };
+        self.record_and_respond(decided, incoming, first, appended).await
     }
 
-    /// Seals, sequences and waits until the record is durable, has delivered what is to be delivered, and splices the reference in. A
-    /// decision whose record is late is not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
-    pub async fn record_and_respond(
-        mut self,
-        (verdict, skipped): (Result<Effect, Failure>, &[ChangeKind]),
-        answer: Answer,
-        incoming: &Arc<HookRequest>,
-        results: Vec<BindingResult>,
-        first: Option<DedupClaim>,
-        side_effect: Option<SideEffect>,
-    ) -> Reply {
+    /// Seals the record of a decision and gives it its place, together with what the call changes
+    /// in memory.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`], where the question is to be evaluated again. Any other error is
+    /// [`record_and_respond`](Self::record_and_respond)'s.
+    pub fn append_decision(
+        &mut self,
+        said: DecisionSummary<'_>,
+        answer: &Answer,
+        incoming: &HookRequest,
+        results: &[BindingResult],
+        side_effect: &Option<SideEffect>,
+    ) -> Result<Pending, CommitError> {
         self.record_stage(Stage::Decide);
-        let delivery = match &side_effect {
+        let delivery = match side_effect {
             Some(SideEffect::Deliver(message)) => {
                 self.hook.delivery_service(self.host, message.channel)
             }
             _ => None,
         };
         let delivery = delivery.map(|delivery_service| delivery_service.name.as_str());
-        let said = DecisionSummary { verdict: verdict.as_ref().copied(), skipped };
-        let entry = self.entry(None, said, &answer, incoming, &results, delivery);
-        let (answer, wire) = match self.commit(entry).await {
+        let changes = self.memory_changes(results, said.verdict.is_ok());
+        let entry = self.entry(None, said, answer, incoming, results, delivery);
+        self.append(entry, &changes)
+    }
+
+    /// Waits until the record is durable, has delivered what is to be delivered, and splices the
+    /// reference in. A decision whose record is late is not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
+    pub async fn record_and_respond(
+        mut self,
+        decided: Decided,
+        incoming: &Arc<HookRequest>,
+        first: Option<DedupClaim>,
+        appended: Result<Pending, CommitError>,
+    ) -> Reply {
+        let Decided { verdict, answer, results, side_effect } = decided;
+        let (answer, wire) = match self.finish_commit(appended).await {
             Some(receipt) => {
                 match self.run_side_effect(side_effect, answer, incoming, self.record).await {
                     Some(answer) => {

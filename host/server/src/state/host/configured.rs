@@ -39,6 +39,7 @@ use crate::error::StartError;
 use crate::fs::change::WatchedFiles;
 use crate::fs::file_worker::{FileWorkers, Heartbeat};
 use crate::loading::{LastGood, ReleaseStatus};
+use crate::memory::HostMemory;
 use crate::net::outbound::Outbound;
 use crate::net::socket::queue_warning;
 use crate::net::tls::Tls;
@@ -91,6 +92,8 @@ pub struct Opened {
     pub telemetry: Option<Telemetry>,
     /// The log.
     pub log: Log,
+    /// The memory of plugins.
+    pub memory: Arc<HostMemory>,
     /// The findings of opening the log.
     pub recovery: Recovery,
 }
@@ -296,13 +299,14 @@ impl Configured {
     /// Puts the host together, and gives the log what was found at the start. No release is in
     /// force yet.
     pub fn complete(self, opened: Opened, frontend: &Frontend, seed: u64) -> Arc<Host> {
-        let Opened { as_found, trust_state, engine, resumes, telemetry, log, recovery } = opened;
+        let Opened { as_found, trust_state, engine, resumes, telemetry, log, memory, recovery } =
+            opened;
         let (config, trusted_time) = (self.config, trust_state.trusted_time());
         if let Some(folder) = trust_state.state_folder() {
             self.floors.attach_folder(folder);
         }
         let (tenant, clock) = (config.tenant.clone(), self.clock.clone());
-        let recorder = Recorder::new(tenant, log, clock, self.pseudonyms, RING_WAITING);
+        let recorder = Recorder::new(tenant, (log, memory), clock, self.pseudonyms, RING_WAITING);
         let recorder = Arc::new(recorder);
         let last_good = LastGood::new(&config.trust.state, trust_state.mac())
             .within(trust_state.state_folder());

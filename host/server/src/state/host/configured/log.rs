@@ -16,6 +16,7 @@ use super::Configured;
 use super::keys::SIGNING_HINT;
 use crate::config::Commit;
 use crate::error::StartError;
+use crate::memory::{self, HostMemory};
 use crate::start_problems::{SIGNING_KEY, key_file};
 use crate::trust::persisted::{LogContinuity, holds_log};
 use crate::trust::state::{self, LogAction, LogLocation, TrustState, may_recover};
@@ -28,7 +29,10 @@ impl Configured {
     /// # Errors
     /// [`StartError::Audit`] where the disk does not let it, [`StartError::Foreign`] where no log
     /// is this host's.
-    pub fn open_log(&self, trust_state: &mut TrustState) -> Result<(Log, Recovery), StartError> {
+    pub fn open_log(
+        &self,
+        trust_state: &mut TrustState,
+    ) -> Result<(Log, Arc<HostMemory>, Recovery), StartError> {
         let mut foreign = None;
         for place in &self.places {
             // What is found is of this folder, and holds of no other that takes its path.
@@ -36,7 +40,9 @@ impl Configured {
             let mut standing = trust_state.log_continuity(place)?;
             if self.log_action(place, &standing)? == LogAction::Open {
                 let begins = !holds_log(&place.directory);
-                let (log, recovery) = Log::open(self.log_options(place, trust_state))?;
+                let memory = self.open_memory(place, trust_state)?;
+                let store = Arc::clone(&memory);
+                let (log, recovery) = Log::open(self.log_options(place, trust_state, store))?;
                 let begun = trust_state.log_continuity(place).and_then(|found| {
                     // Of another log that has taken the path meanwhile nothing is believed.
                     log.check_place()?;
@@ -63,7 +69,7 @@ impl Configured {
                              first start, stop the host and mount the log's disk"
                         );
                     }
-                    return Ok((log, recovery));
+                    return Ok((log, memory, recovery));
                 }
                 let closed = log.close();
                 begun?;
@@ -169,10 +175,25 @@ impl Configured {
         ))
     }
 
+    /// Opens the memory of plugins beside the log that brings its changes.
+    fn open_memory(
+        &self,
+        place: &LogLocation,
+        trust_state: &TrustState,
+    ) -> Result<Arc<HostMemory>, StartError> {
+        let (folder, time) = (place.directory.join(memory::FOLDER), trust_state.trusted_time());
+        HostMemory::open(&folder, &self.sealing, move || time.now()).map_err(|error| {
+            let (why, hint) = memory::open_problem(&error);
+            let hint = hint.map(str::to_owned);
+            StartError::File { what: "memory of plugins", path: folder.clone(), why, hint }
+        })
+    }
+
     fn log_options(
         &self,
         place: &LogLocation,
         trust_state: &TrustState,
+        memory: Arc<HostMemory>,
     ) -> portcullis_audit::Options {
         let (audit, time) = (&self.config.audit, trust_state.trusted_time());
         let signer: Arc<SecretKey> = Arc::clone(&place.signer);
@@ -183,6 +204,7 @@ impl Configured {
             },
             segment_bytes: audit.segment_bytes,
             spares: Arc::clone(&self.spares),
+            change_store: Some(memory),
             ..portcullis_audit::Options::new(
                 place.directory.clone(),
                 self.config.tenant.clone(),

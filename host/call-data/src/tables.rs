@@ -2,59 +2,42 @@
 //! keeps.
 //!
 //! Invariant: a run sees one version of every table, the columns that its manifest reads and no
-//! others, and at most [`MAX_READ_BYTES`]. Everything that it was told is in the [`ReadLog`], so
-//! that the run can be repeated from the record alone. Where a table's rule denies the call, the
-//! plugin is told that there are no rows, and the log says which table denies; the caller adds the
-//! finding.
+//! others, and at most [`MAX_READ_BYTES`]. Where a table's rule denies the call, the plugin is told
+//! that there are no rows, and the log says which table denies; the caller adds the finding.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use portcullis_engine::{
-    Count, DataLimit, HostFunctionError, HostFunctions, Scope, SubjectMatch, TableRows,
-};
-use portcullis_hooks::HookRequest;
+use portcullis_engine::{DataLimit, HostFunctionError, SubjectMatch, TableRows};
 use portcullis_model::json::{ObjectWriter, build_text};
 use portcullis_model::{Attribute, Call, Effect, Finding, Severity, TableColumns};
+use portcullis_store::memory::{self, Answer, Scope};
 use portcullis_store::tables::{CurrentTables, Found, Rows, Subject, WithoutRows};
 use portcullis_trust::Manifest;
 
-use super::timestamp;
+use crate::{DataAccess, RunData, timestamp};
 
-/// The tables that a call sees, and the bytes that its plugins may still read of them.
-#[derive(Clone)]
-pub struct TableAccess {
-    /// One version of every table.
-    pub tables: Arc<CurrentTables>,
-    /// The bytes that are left.
-    pub bytes_left: usize,
-}
-
-impl TableAccess {
-    /// These versions, before anything is read.
-    pub fn of(tables: Arc<CurrentTables>) -> Self {
-        Self { tables, bytes_left: MAX_READ_BYTES }
-    }
-}
-
-/// The host functions of one run.
-pub struct CallTables {
+/// The tables that one run sees.
+pub(crate) struct CallTables {
     tables: Arc<CurrentTables>,
     bytes_left: usize,
     columns: Vec<(String, TableColumns)>,
     subject: CallSubject,
     now: Timestamp,
-    log: Arc<Mutex<ReadLog>>,
 }
 
-/// The look-ups of one run.
+/// The look-ups and recollections of one run.
 #[derive(Default)]
 pub struct ReadLog {
     /// The versions that it saw, by table.
     versions: Vec<(String, String)>,
     /// Each look-up and its answer.
     reads: Vec<Read>,
+    /// Each question to memory and its answer.
+    memory: Vec<memory::Read>,
     bytes: usize,
     /// The first table whose rule denies the call.
     denied: Option<Denial>,
@@ -95,41 +78,36 @@ struct CallSubject {
 }
 
 impl CallTables {
-    /// The host functions for a plugin that reads tables. `log` gets its look-ups.
-    pub fn new(
-        access: &TableAccess,
-        manifest: &Manifest,
-        incoming: &HookRequest,
-        log: &Arc<Mutex<ReadLog>>,
-    ) -> Self {
+    pub(crate) fn new(access: &DataAccess, manifest: &Manifest, call: &Call) -> Self {
         let reads = manifest.reads.tables();
         Self {
             tables: Arc::clone(&access.tables),
             bytes_left: access.bytes_left,
             columns: reads.map(|(name, columns)| (name.to_owned(), columns.clone())).collect(),
-            subject: CallSubject::of(&incoming.call),
-            now: timestamp(incoming.call.received),
-            log: Arc::clone(log),
+            subject: CallSubject::of(call),
+            now: timestamp(call.received),
         }
     }
 
     fn answer(
         &self,
+        run: &mut RunData,
         table: &str,
         key: Option<&str>,
-        found: impl FnOnce(&CurrentTables) -> Found<'_>,
+        found: Found<'_>,
     ) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
         let columns = self.columns.iter().find(|(name, _)| name == table);
         let (_, columns) = columns.ok_or(HostFunctionError::UnknownTable)?;
         if key.is_some_and(|key| key.len() > MAX_KEY_BYTES) {
             return Err(HostFunctionError::Limit(DataLimit::Key));
         }
-        let mut log = self.log();
+        let remembered = run.memory.as_ref().map_or(0, memory::Transaction::read_bytes);
+        let log = &mut run.reads;
         if log.reads.len() >= MAX_READS {
             return Err(HostFunctionError::Limit(DataLimit::Read));
         }
         let mut left = MAX_READ_BYTES;
-        let (matched, rows, stale, denied) = match found(&self.tables) {
+        let (matched, rows, stale, denied) = match found {
             Found::Rows { rows, stale, several_keys } => {
                 let matched = if several_keys { SubjectMatch::Several } else { SubjectMatch::One };
                 match cells(rows, columns, &mut left) {
@@ -150,7 +128,7 @@ impl CallTables {
         let asked = table.len() + key.map_or(0, |key| build_text(key).len()) + READ_BYTES;
         let read = if denied.is_none() { MAX_READ_BYTES - left } else { 0 };
         let bytes = log.bytes.saturating_add(read).saturating_add(asked);
-        if bytes > self.bytes_left {
+        if bytes.saturating_add(remembered) > self.bytes_left {
             return Err(HostFunctionError::Limit(DataLimit::Read));
         }
         log.bytes = bytes;
@@ -162,13 +140,12 @@ impl CallTables {
         Ok((matched, TableRows { rows, version, stale }))
     }
 
-    fn log(&self) -> MutexGuard<'_, ReadLog> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl HostFunctions for CallTables {
-    fn lookup(&self, table: &str, key: &str) -> Result<TableRows, HostFunctionError> {
+    pub(crate) fn lookup(
+        &self,
+        run: &mut RunData,
+        table: &str,
+        key: &str,
+    ) -> Result<TableRows, HostFunctionError> {
         // Several values stand in a JSON array.
         let columns = self.tables.table(table).map(|it| it.declaration().key.columns.len());
         let several: Vec<String> = match columns {
@@ -176,28 +153,18 @@ impl HostFunctions for CallTables {
             _ => vec![key.to_owned()],
         };
         let values: Vec<_> = several.iter().map(String::as_str).collect();
-        let found = self.answer(table, Some(key), |tables| tables.find(table, &values, self.now));
+        let found = self.tables.find(table, &values, self.now);
+        let found = self.answer(run, table, Some(key), found);
         found.map(|(_, rows)| rows)
     }
 
-    fn lookup_subject(&self, table: &str) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
-        self.answer(table, None, |snapshot| snapshot.find_subject(table, &self.subject, self.now))
-    }
-
-    fn recall(&self, _: Scope, _: &str) -> Result<Option<Vec<u8>>, HostFunctionError> {
-        Err(NO_MEMORY)
-    }
-
-    fn remember(&self, _: Scope, _: &str, _: Vec<u8>, _: u32) -> Result<(), HostFunctionError> {
-        Err(NO_MEMORY)
-    }
-
-    fn forget(&self, _: Scope, _: &str) -> Result<(), HostFunctionError> {
-        Err(NO_MEMORY)
-    }
-
-    fn count(&self, _: Scope, _: &str, _: u32, _: Count<'_>) -> Result<u32, HostFunctionError> {
-        Err(NO_MEMORY)
+    pub(crate) fn lookup_subject(
+        &self,
+        run: &mut RunData,
+        table: &str,
+    ) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
+        let found = self.tables.find_subject(table, &self.subject, self.now);
+        self.answer(run, table, None, found)
     }
 }
 
@@ -227,11 +194,18 @@ impl ReadLog {
         self.denied = self.denied.take().or(other.denied);
         let bytes = self.bytes.saturating_add(other.bytes);
         if bytes > MAX_READ_BYTES || self.reads.len() + other.reads.len() > MAX_READS {
-            self.omitted += other.reads.len() + other.omitted;
+            self.omitted += other.reads.len() + other.memory.len() + other.omitted;
             return;
         }
         self.bytes = bytes;
         self.reads.extend(other.reads);
+        self.memory.extend(other.memory);
+    }
+
+    /// Adds what a run read of its memory.
+    pub(crate) fn add_memory(&mut self, reads: &[memory::Read]) {
+        self.bytes = self.bytes.saturating_add(reads.iter().map(memory::Read::bytes).sum());
+        self.memory.extend_from_slice(reads);
     }
 
     /// Writes every look-up and its answer, for the sealed part. Of a `hushed` plugin, which sees a
@@ -240,6 +214,7 @@ impl ReadLog {
         if self.omitted > 0 {
             sealed.number("reads_omitted", self.omitted);
         }
+        self.write_memory(sealed, hushed);
         if self.reads.is_empty() {
             return;
         }
@@ -259,6 +234,46 @@ impl ReadLog {
                             });
                         }
                     });
+                });
+            }
+        });
+    }
+}
+
+impl ReadLog {
+    fn write_memory(&self, sealed: &mut ObjectWriter<'_>, hushed: bool) {
+        if self.memory.is_empty() {
+            return;
+        }
+        sealed.array("memory", |list| {
+            for read in &self.memory {
+                list.object(|object| {
+                    let scope = match read.scope {
+                        Scope::Subject => "subject",
+                        Scope::Shared => "shared",
+                    };
+                    object.text("scope", scope);
+                    if !hushed {
+                        // The plugin gave it as text.
+                        object.text("key", &String::from_utf8_lossy(&read.key));
+                    }
+                    match &read.answer {
+                        Answer::Value(Some((value, version))) => {
+                            object.number("version", *version);
+                            if !hushed {
+                                object.text("value", &BASE64.encode(value));
+                            }
+                        }
+                        Answer::Value(None) => {
+                            object.json("value", "null");
+                        }
+                        Answer::Count { window, count } => {
+                            object.number("window", *window).number("count", *count);
+                        }
+                        Answer::Distinct { window, count } => {
+                            object.number("window", *window).number("distinct", *count);
+                        }
+                    }
                 });
             }
         });
@@ -338,33 +353,6 @@ fn cells(rows: Rows<'_>, columns: &TableColumns, left: &mut usize) -> Option<Vec
     Some(found)
 }
 
-/// The texts that people get where a table's rule denies a call, by code and language.
-pub fn text_for(code: &str, language: &str) -> Option<(&'static str, &'static str)> {
-    let german = language.split('-').next().is_some_and(|tag| tag.eq_ignore_ascii_case("de"));
-    let (english, german_text) = match code {
-        "TABLE_NO_MATCH" => (
-            "You cannot do this now, because the hospital's records lack an entry that is needed for \
-             it. Please ask the help desk.",
-            "Das ist derzeit nicht möglich, weil in den Unterlagen des Hauses ein Eintrag fehlt, der \
-             dafür nötig ist. Bitte wenden Sie sich an den Helpdesk.",
-        ),
-        "TABLE_SEVERAL_MATCHES" => (
-            "You cannot do this now, because the hospital's records have several entries where one is \
-             needed. Please ask the help desk.",
-            "Das ist derzeit nicht möglich, weil in den Unterlagen des Hauses mehrere Einträge \
-             stehen, wo einer nötig ist. Bitte wenden Sie sich an den Helpdesk.",
-        ),
-        "TABLE_STALE" | "TABLE_NOT_LOADED" | "TABLE_TOO_LARGE" => (
-            "You cannot do this now, because the hospital's records that decide about it are not \
-             available or out of date. Please ask the help desk.",
-            "Das ist derzeit nicht möglich, weil die Unterlagen des Hauses, die darüber entscheiden, \
-             nicht verfügbar oder veraltet sind. Bitte wenden Sie sich an den Helpdesk.",
-        ),
-        _ => return None,
-    };
-    Some(if german { ("de", german_text) } else { ("en", english) })
-}
-
 fn without(why: WithoutRows) -> SubjectMatch {
     match why {
         WithoutRows::SeveralMatches => SubjectMatch::Several,
@@ -372,10 +360,8 @@ fn without(why: WithoutRows) -> SubjectMatch {
     }
 }
 
-const NO_MEMORY: HostFunctionError = HostFunctionError::Undeclared("memory");
-
-/// Most bytes that the plugins of one call read of tables: names and values of cells, keys and
-/// names of tables.
+/// Most bytes that the plugins of one call read of tables and memory: names and values of cells,
+/// keys, names of tables, remembered values.
 pub const MAX_READ_BYTES: usize = 64 << 10;
 
 /// Most bytes of a key; a key of several columns is a JSON array.

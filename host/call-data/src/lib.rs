@@ -1,0 +1,142 @@
+//! The host functions of one run of one call: look-ups in reference tables, memory, and the log of
+//! both that the record keeps.
+//!
+//! Invariant: a run sees one version of every table and the memory of its own binding alone, and
+//! everything that it was told is in its [`ReadLog`], so that the run can be repeated from the
+//! record. What it changes is handed over with the log, and nothing of it is visible before. Where
+//! a run is abandoned, whoever waited for it takes both, and the run can do no more.
+
+mod memory;
+mod tables;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use portcullis_engine::{Count, HostFunctionError, HostFunctions, Scope, SubjectMatch, TableRows};
+use portcullis_model::{Call, Millis};
+use portcullis_store::memory::Transaction;
+use portcullis_store::tables::CurrentTables;
+use portcullis_trust::{Capability, Manifest};
+
+pub use tables::{Denial, DenialReason, MAX_READ_BYTES, ReadLog};
+
+use memory::CallMemory;
+use tables::CallTables;
+
+/// The data that the plugins of a call may use.
+#[derive(Clone)]
+pub struct DataAccess {
+    /// One version of every table.
+    pub tables: Arc<CurrentTables>,
+    /// The bytes that they may still read, of tables and memory together.
+    pub bytes_left: usize,
+}
+
+impl DataAccess {
+    /// These versions, before anything is read.
+    pub fn of(tables: Arc<CurrentTables>) -> Self {
+        Self { tables, bytes_left: MAX_READ_BYTES }
+    }
+}
+
+/// The reads and changes of one run.
+#[derive(Default)]
+pub struct RunData {
+    /// What it was told.
+    pub reads: ReadLog,
+    /// Its memory, where it has one.
+    pub memory: Option<Transaction>,
+}
+
+/// [`RunData`] while the run goes on. The one that waits for the run has it too.
+#[derive(Clone, Default)]
+pub struct SharedRun(Arc<Mutex<RunData>>);
+
+impl SharedRun {
+    /// Takes the reads and changes so far. A run that is not over can use neither tables nor memory
+    /// after that.
+    pub fn take(&self) -> RunData {
+        let mut data = std::mem::take(&mut *self.data());
+        if let Some(memory) = &data.memory {
+            data.reads.add_memory(memory.reads());
+        }
+        data
+    }
+
+    fn data(&self) -> MutexGuard<'_, RunData> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The host functions of one run.
+pub struct CallData {
+    tables: CallTables,
+    memory: CallMemory,
+    run: SharedRun,
+}
+
+impl CallData {
+    /// Returns the host functions that a manifest requests; `None` where it requests neither
+    /// tables nor memory. `memory` is that of the plugin's binding, at the beginning of the run.
+    /// `run`, which is emptied, gets what the run reads and changes.
+    pub fn new(
+        access: &DataAccess,
+        manifest: &Manifest,
+        call: &Call,
+        memory: Option<Transaction>,
+        run: &SharedRun,
+    ) -> Option<Self> {
+        let has_memory = manifest.capabilities.contains(&Capability::Memory);
+        if !has_memory && manifest.reads.tables().next().is_none() {
+            return None;
+        }
+        *run.data() = RunData { reads: ReadLog::default(), memory };
+        let tables = CallTables::new(access, manifest, call);
+        let memory = CallMemory { is_requested: has_memory, bytes_left: access.bytes_left };
+        Some(Self { tables, memory, run: run.clone() })
+    }
+}
+
+impl HostFunctions for CallData {
+    fn lookup(&self, table: &str, key: &str) -> Result<TableRows, HostFunctionError> {
+        self.tables.lookup(&mut self.run.data(), table, key)
+    }
+
+    fn lookup_subject(&self, table: &str) -> Result<(SubjectMatch, TableRows), HostFunctionError> {
+        self.tables.lookup_subject(&mut self.run.data(), table)
+    }
+
+    fn recall(&self, scope: Scope, key: &str) -> Result<Option<Vec<u8>>, HostFunctionError> {
+        self.memory.recall(&mut self.run.data(), scope, key)
+    }
+
+    fn remember(
+        &self,
+        scope: Scope,
+        key: &str,
+        value: Vec<u8>,
+        ttl_seconds: u32,
+    ) -> Result<(), HostFunctionError> {
+        self.memory.remember(&mut self.run.data(), scope, key, &value, ttl_seconds)
+    }
+
+    fn forget(&self, scope: Scope, key: &str) -> Result<(), HostFunctionError> {
+        self.memory.forget(&mut self.run.data(), scope, key)
+    }
+
+    fn count(
+        &self,
+        scope: Scope,
+        key: &str,
+        window_seconds: u32,
+        question: Count<'_>,
+    ) -> Result<u32, HostFunctionError> {
+        self.memory.count(&mut self.run.data(), scope, key, window_seconds, question)
+    }
+}
+
+/// A moment as the tables know time.
+pub fn timestamp(at: Millis) -> Timestamp {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}
