@@ -47,6 +47,7 @@ const RECORD_TYPES: [&str; 52] = [
     "hook.duplicate",
     "hook.observed",
     "hook.rejected",
+    "hook.remembered",
     "host.start",
     "host.stop",
     "log.link",
