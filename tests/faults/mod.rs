@@ -9,6 +9,7 @@ mod kill_point;
 mod late_mount;
 mod log_lines;
 mod lost_roots;
+mod memory_kill;
 mod order;
 mod platform;
 mod platform_disk;

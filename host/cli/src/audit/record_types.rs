@@ -31,7 +31,7 @@ pub fn unknown(given: &str) -> CliError {
 }
 
 /// All of them.
-const RECORD_TYPES: [&str; 52] = [
+const RECORD_TYPES: [&str; 53] = [
     "answer.sent",
     "answer.gap",
     "answer.superseded",
