@@ -10,10 +10,10 @@
 //! view. After a start the changes from [`Opened::applied`] on are applied again with
 //! [`Memory::read_changes`] and [`Memory::apply`].
 //!
-//! Versions: a value's version is the place in the log of the record that wrote it. A call whose
-//! values changed before it got its own place conflicts, so the order of the log is an order in
-//! which the calls could have run one after the other. Counters and sets commute and never
-//! conflict.
+//! Versions: a value's version is the place in the log of the record that wrote it. A call that
+//! sets values conflicts where a value that it read changed before it got its own place, so the
+//! order of the log is an order in which those calls could have run one after the other. Counters
+//! and sets commute and never conflict; neither does a call that only reads and counts.
 //!
 //! Erasing: a subject's key is in RAM, wrapped in the view, and wrapped in the frames of its
 //! records. Erasing removes it from the first at once and from the second with the next flush. The

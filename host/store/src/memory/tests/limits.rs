@@ -205,9 +205,12 @@ fn a_place_that_was_given_up_is_not_mistaken_for_the_next_of_its_number() {
     memory.stage(5, &write(1)).unwrap();
     let mut call = memory.begin(&namespace, Some("a"), NOW);
     assert_eq!(call.recall(Scope::Subject, b"k"), Ok(Some(vec![1])));
+    let reading = call.finish().unwrap();
+    call.remember(Scope::Subject, b"other", &[1], 9).unwrap();
     let changes = call.finish().unwrap();
     memory.validate(&changes).unwrap();
     memory.abandon_from(5);
+    memory.validate(&reading).unwrap();
     memory.stage(5, &write(2)).unwrap();
     assert_eq!(memory.validate(&changes), Err(Conflict::Abandoned));
     let order = memory.stage(5, &write(3)).unwrap_err();

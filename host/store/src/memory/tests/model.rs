@@ -228,7 +228,10 @@ impl World {
                 let stale = |log: &[Entry]| {
                     recalled.iter().any(|(owner, key, got)| value(log, *owner, *key, now) != *got)
                 };
-                let is_stale = stale(&self.log);
+                // A call that sets nothing never conflicts.
+                let sets =
+                    |done: &Done| matches!(done, Done::Remember { .. } | Done::Forget { .. });
+                let is_stale = run.done.iter().any(sets) && stale(&self.log);
                 match self.append(&changes, run.done) {
                     Ok(()) => {
                         assert!(!is_stale, "a call that read what is no longer so got a place")
