@@ -375,6 +375,52 @@ fn a_set_whose_tables_do_not_fit_is_not_signed_and_every_problem_is_named() {
 }
 
 #[test]
+fn a_release_may_leave_an_optional_table_out() {
+    let mut deployment = deployment(ROSTER);
+    deployment.sign_plugin("remembering", |source| {
+        source.replace("\n[emits]", "optional = [\"tables.networks.*\"]\n\n[emits]")
+    });
+    deployment.forget_tables();
+    deployment.declare_table(ROSTER, "roster.csv", None);
+    deployment.release(&[asking()]);
+    let host = deployment.serve();
+    let asked = json!([["lookup", "networks", "192.0.2.7"], ["lookup-subject", "networks"]]);
+    let left_out = ask(&host, &asked);
+    assert_eq!(left_out.without_reference(), "{}", "the table's rules deny nothing");
+    assert_eq!(
+        answers(&deployment, &left_out),
+        json!([
+            {"rows": [], "version": "", "stale": false},
+            {"matched": "none", "rows": [], "stale": false},
+        ])
+    );
+    let leaf = deployment.record(left_out.index().unwrap());
+    assert_eq!(leaf["bindings"][0]["tables"], json!({"networks": ""}));
+
+    // Declared without the column that the manifest reads.
+    deployment.declare_table(
+        &NETWORKS.replace("\"zone\"", "\"area\"\nsource = \"zone\""),
+        "networks.csv",
+        None,
+    );
+    deployment.release(&[asking()]);
+    host.wait_for(portcullis_tests::release_active(4));
+    let without = ask(&host, &asked);
+    let found = json!({"rows": [{}], "version": version(NETWORK_ROWS), "stale": false});
+    assert_eq!(answers(&deployment, &without)[0], found);
+
+    // Declared and not usable, its rules hold.
+    std::fs::remove_file(deployment.path("release/tables/networks.csv")).unwrap();
+    host.stop();
+    std::fs::remove_dir_all(deployment.path("trust-state/tables")).unwrap();
+    let host = deployment.serve();
+    let denied = ask(&host, &asked);
+    assert!(denied.stops_a_token());
+    let record = deployment.record(denied.index().unwrap());
+    assert_eq!(record["bindings"][0]["codes"], json!(["ANSWER", "TABLE_NOT_LOADED"]));
+}
+
+#[test]
 fn an_export_is_tried_before_a_host_uses_it() {
     let deployment = TestDeployment::build(&[]);
     deployment.write("roster.toml", ROSTER);

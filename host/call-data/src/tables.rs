@@ -25,6 +25,8 @@ pub(crate) struct CallTables {
     tables: Arc<CurrentTables>,
     bytes_left: usize,
     columns: Vec<(String, TableColumns)>,
+    /// The optional tables that the release does not declare.
+    left_out: Vec<String>,
     subject: CallSubject,
     now: Timestamp,
 }
@@ -80,10 +82,14 @@ struct CallSubject {
 impl CallTables {
     pub(crate) fn new(access: &DataAccess, manifest: &Manifest, call: &Call) -> Self {
         let reads = manifest.reads.tables();
+        let left_out = manifest.reads.tables().filter(|(name, _)| {
+            manifest.reads.is_optional_table(name) && !access.tables.declares(name)
+        });
         Self {
             tables: Arc::clone(&access.tables),
             bytes_left: access.bytes_left,
             columns: reads.map(|(name, columns)| (name.to_owned(), columns.clone())).collect(),
+            left_out: left_out.map(|(name, _)| name.to_owned()).collect(),
             subject: CallSubject::of(call),
             now: timestamp(call.received),
         }
@@ -116,6 +122,9 @@ impl CallTables {
                 }
             }
             Found::Absent(why) => (without(why), Vec::new(), false, None),
+            Found::Deny(why) if self.left_out.iter().any(|name| name == table) => {
+                (without(why), Vec::new(), false, None)
+            }
             Found::Deny(why) => {
                 (without(why), Vec::new(), false, Some(DenialReason::WithoutRows(why)))
             }

@@ -35,6 +35,8 @@ pub struct Reads {
     payload: BTreeMap<String, payload::Wanted>,
     /// By table.
     tables: BTreeMap<String, TableColumns>,
+    /// The columns that a release may lack, by table; all columns where it may lack the table.
+    optional: BTreeMap<String, TableColumns>,
     required: Vec<(String, Path)>,
 }
 
@@ -60,6 +62,12 @@ pub enum ReadsError {
     /// A table's column in `requires`.
     #[error("`{0}` is in `requires`, but a table's column is not a part of a call")]
     TableRequired(String),
+    /// Optional, but not a table's column.
+    #[error("`{0}` is in `optional`, but is not a column `tables.NAME.COLUMN`")]
+    NotOptional(String),
+    /// Optional, but not read.
+    #[error("`{0}` is in `optional` and not in `reads`")]
+    OptionalNotRead(String),
     /// Required, but not read.
     #[error("`{0}` is in `requires` and not in `reads`")]
     NotRead(String),
@@ -107,6 +115,35 @@ impl Reads {
             compiled.required.push((text.clone(), path));
         }
         Ok(compiled)
+    }
+
+    /// Adds what a release set may lack of the tables that are read: with `tables.NAME.*` the table
+    /// and every column of it, with `tables.NAME.COLUMN` that column of a declared table.
+    ///
+    /// # Errors
+    /// A path that is not a column of a table, or is not read.
+    pub fn with_optional(mut self, optional: &[String]) -> Result<Self, ReadsError> {
+        for text in optional {
+            let Path::Table { table, column } = Path::parse(text)? else {
+                return Err(ReadsError::NotOptional(text.clone()));
+            };
+            let read = self.tables.get(&table);
+            if !read.is_some_and(|columns| column == "*" || columns.covers(&column)) {
+                return Err(ReadsError::OptionalNotRead(text.clone()));
+            }
+            self.optional.entry(table).or_default().admit(&column);
+        }
+        Ok(self)
+    }
+
+    /// Whether a release set may lack this table.
+    pub fn is_optional_table(&self, name: &str) -> bool {
+        self.optional.get(name).is_some_and(TableColumns::covers_all)
+    }
+
+    /// Whether this table may lack this column.
+    pub fn is_optional_column(&self, table: &str, column: &str) -> bool {
+        self.optional.get(table).is_some_and(|columns| columns.covers(column))
     }
 
     /// What is read, as the manifest spells it, sorted, each once.
@@ -201,11 +238,7 @@ impl Reads {
                 self.payload.entry(kind.clone()).or_default().admit(pointer)
             }
             Path::Table { table, column } => {
-                let columns = self.tables.entry(table.clone()).or_default();
-                match column.as_str() {
-                    "*" => columns.all = true,
-                    column => columns.names.push(column.to_owned()),
-                }
+                self.tables.entry(table.clone()).or_default().admit(column);
             }
         }
     }
@@ -258,6 +291,8 @@ impl ReadsError {
             Self::Pointer(_) => "reads-pointer",
             Self::Table(_) => "reads-table",
             Self::TableRequired(_) => "requires-table",
+            Self::NotOptional(_) => "optional-not-table",
+            Self::OptionalNotRead(_) => "optional-not-read",
             Self::NotRead(_) => "requires-not-read",
             Self::Wildcard(_) => "requires-wildcard",
         }
@@ -277,7 +312,14 @@ impl ReadsError {
             Self::TableRequired(path) => {
                 format!("remove `{path}` from `requires`: a look-up says itself what it found")
             }
-            Self::NotRead(path) => format!("add `{path}` to `reads`"),
+            Self::NotOptional(path) => {
+                format!(
+                    "remove `{path}` from `optional`: other inputs are absent where a call lacks them"
+                )
+            }
+            Self::NotRead(path) | Self::OptionalNotRead(path) => {
+                format!("add `{path}` to `reads`")
+            }
             Self::Wildcard(_) => "name the attributes or elements that are required".into(),
         })
     }
@@ -297,6 +339,13 @@ impl TableColumns {
     /// Whether every column is read.
     pub fn covers_all(&self) -> bool {
         self.all
+    }
+
+    fn admit(&mut self, column: &str) {
+        match column {
+            "*" => self.all = true,
+            column => self.names.push(column.to_owned()),
+        }
     }
 }
 

@@ -239,6 +239,8 @@ pub(crate) struct Predicate {
     pub(crate) hooks: Vec<String>,
     pub(crate) reads: Vec<String>,
     pub(crate) requires: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) optional: Vec<String>,
     pub(crate) emits: EmitsText,
     /// Names; a later version of the host may have some that this one lacks.
     pub(crate) capabilities: BTreeSet<String>,
@@ -273,6 +275,7 @@ impl Predicate {
         self.check_names()?;
         self.check_bounds()?;
         let reads = Reads::compile(&self.reads, &self.requires)
+            .and_then(|reads| reads.with_optional(&self.optional))
             .map_err(|error| malformed(error.to_string()))?;
         let capabilities = self.capabilities()?;
         if reads.tables().next().is_some() && !capabilities.contains(&Capability::Reference) {

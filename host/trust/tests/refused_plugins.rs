@@ -129,6 +129,8 @@ fn the_tricks_in_manifests() {
             r#""requires":["subject.entitlements"]"#,
             r#""requires":["origin.ip"]"#,
         ),
+        ("manifest-malformed", r#""requires":"#, r#""optional":["subject.id"],"requires":"#),
+        ("manifest-malformed", r#""requires":"#, r#""optional":["tables.hr.*"],"requires":"#),
         ("manifest-malformed", "cap-lifetime:access-token", "cap-lifetime"),
         ("manifest-malformed", r#"["allow","#, r#"["permit","#),
         ("manifest-malformed", "Statement/v1", "Statement/v0.1"),

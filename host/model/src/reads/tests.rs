@@ -147,6 +147,35 @@ fn what_is_required_must_be_read_and_no_wildcard() {
 }
 
 #[test]
+fn tables_and_columns_may_be_optional() {
+    let read = ["tables.hr.job", "tables.hr.ends", "tables.shifts.*", "subject.id"];
+    let optional = |optional: &[&str]| {
+        let optional: Vec<_> = optional.iter().map(ToString::to_string).collect();
+        reads(&read, &[]).unwrap().with_optional(&optional)
+    };
+    let lacks = |paths: &[&str]| {
+        let reads = optional(paths).unwrap();
+        (
+            reads.is_optional_table("hr"),
+            ["job", "ends"].map(|it| reads.is_optional_column("hr", it)),
+        )
+    };
+    assert_eq!(lacks(&[]), (false, [false, false]));
+    assert_eq!(lacks(&["tables.hr.ends"]), (false, [false, true]));
+    assert_eq!(lacks(&["tables.hr.job", "tables.hr.ends"]), (false, [true, true]));
+    assert_eq!(lacks(&["tables.hr.*"]), (true, [true, true]));
+    assert_eq!(lacks(&["tables.shifts.*", "tables.shifts.from"]), (false, [false, false]));
+    for (path, code) in [
+        ("subject.id", "optional-not-table"),
+        ("tables.hr.pay", "optional-not-read"),
+        ("tables.rooms.*", "optional-not-read"),
+        ("tables.rooms", "reads-unknown"),
+    ] {
+        assert_eq!(optional(&[path]).err().unwrap().code(), code, "{path}");
+    }
+}
+
+#[test]
 fn nothing_read_is_nothing_seen() {
     let call = call(r#"{"data":1}"#);
     let view = Reads::default().view(&call).ok().unwrap();

@@ -53,15 +53,19 @@ pub fn declarations(release: &ReleaseSet) -> Result<Vec<Declaration>, Vec<String
     if problems.is_empty() { Ok(declarations) } else { Err(problems) }
 }
 
-/// The reason why a plugin cannot read what its manifest names of these tables.
+/// The reason why a plugin cannot read what its manifest names of these tables. Tables and columns
+/// that are optional there may be lacking.
 pub fn unread(manifest: &Manifest, tables: &[Declaration]) -> Option<String> {
     let mut missing = manifest.reads.tables().filter_map(|(name, columns)| {
         let Some(table) = tables.iter().find(|table| table.name == name) else {
-            return Some(format!(
-                "the plugin reads the table `{name}`, which the set does not declare"
-            ));
+            return (!manifest.reads.is_optional_table(name)).then(|| {
+                format!("the plugin reads the table `{name}`, which the set does not declare")
+            });
         };
-        let declared = |column: &String| table.columns.iter().any(|known| known.name == *column);
+        let declared = |column: &String| {
+            table.columns.iter().any(|known| known.name == *column)
+                || manifest.reads.is_optional_column(name, column)
+        };
         let unknown = columns.names().iter().find(|column| !declared(column))?;
         Some(format!(
             "the plugin reads the column `{unknown}`, which the table `{name}` does not have"

@@ -127,6 +127,11 @@ impl CurrentTables {
         Self { tables: entries.collect() }
     }
 
+    /// Returns whether a table of this name is declared, with a version or without.
+    pub fn declares(&self, name: &str) -> bool {
+        self.tables.contains_key(name)
+    }
+
     /// Returns the current version of a table.
     pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
         self.tables.get(name)?.table.as_ref()

@@ -36,6 +36,8 @@ pub struct ManifestSource {
     #[serde(default)]
     requires: Vec<String>,
     #[serde(default)]
+    optional: Vec<String>,
+    #[serde(default)]
     emits: EmitsText,
     /// The capabilities that it requests.
     #[serde(default)]
@@ -123,6 +125,7 @@ impl ManifestSource {
             hooks: self.hooks.clone(),
             reads: self.reads.clone(),
             requires: self.requires.clone(),
+            optional: self.optional.clone(),
             emits: self.emits.clone(),
             capabilities: self.capabilities.iter().map(|it| it.name().to_owned()).collect(),
             limits: self.limits.filled(),
