@@ -4,19 +4,27 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
-use portcullis_guest::{Problems, Target};
+use portcullis_guest::{Call, Problems, Target};
 
-use crate::settings::{AppliesTo, Item, Kind, Place, Settings, Sponsor};
+use crate::settings::{
+    AppliesTo, Item, Kind, Place, Settings, Sponsor, Tables, WhenMissing, default_self_attributes,
+};
 
 /// The settings, prepared for calls.
 pub(crate) struct Compiled {
     pub applies_to: AppliesTo,
+    pub tables: Tables,
     pub items: BTreeMap<Kind, Item>,
     pub zone: TimeZone,
-    /// The attribute that names the facility, and the zone of each.
-    pub zones: Option<(String, BTreeMap<String, TimeZone>)>,
+    /// The attribute that names the facility, if any.
+    pub facility: Option<String>,
+    /// The zone of each facility.
+    pub zones: BTreeMap<String, TimeZone>,
     pub sponsor: Option<Sponsor>,
+    /// Attributes that name the subject.
+    pub self_attributes: Vec<String>,
     pub clock_skew_seconds: u32,
     pub longest_seconds: Option<u32>,
     /// Ascending.
@@ -28,10 +36,9 @@ pub(crate) struct Compiled {
 pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
     let mut problems = Problems::default();
     check_people(&settings, &mut problems);
+    check_tables(&settings, &mut problems);
     for (kind, item) in &settings.items {
-        if item.attribute.is_empty() {
-            problems.at(format_args!("items.{}.attribute", kind.name()), "is empty");
-        }
+        check_item(*kind, item, &settings.tables, &mut problems);
     }
     if !settings.items.values().any(|item| item.mandatory) {
         problems.at("items", "has nothing mandatory: without an end, access would never end");
@@ -53,29 +60,50 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
         access_end.push((place.target(), path));
     }
     let zone = zone("zone", &settings.zone, &mut problems);
-    let zones = settings.zones.map(|zones| {
-        if zones.attribute.is_empty() {
-            problems.at("zones.attribute", "is empty");
+    let (mut facility, mut zones) = (None, BTreeMap::new());
+    if let Some(given) = settings.zones {
+        match &given.attribute {
+            Some(attribute) if attribute.is_empty() => problems.at("zones.attribute", "is empty"),
+            None if settings.tables.register.is_none() => {
+                problems.at("zones.attribute", "is missing, and `tables.register` too");
+            }
+            _ => {}
         }
-        let by_value = zones.by_value.into_iter().map(|(value, name)| {
+        facility = given.attribute;
+        for (value, name) in given.by_value {
             let zone = self::zone(&format!("zones.by_value.{value}"), &name, &mut problems);
-            (value, zone)
-        });
-        (zones.attribute, by_value.collect())
-    });
+            zones.insert(value, zone);
+        }
+    }
+    let self_attributes = match &settings.sponsor {
+        Some(sponsor) => sponsor.self_attributes.clone(),
+        None => default_self_attributes(),
+    };
     let mut warn_days = settings.warn_days;
     warn_days.sort_unstable();
     problems.or(Compiled {
         applies_to: settings.applies_to,
+        tables: settings.tables,
         items: settings.items,
         zone,
+        facility,
         zones,
         sponsor: settings.sponsor,
+        self_attributes,
         clock_skew_seconds: settings.clock_skew_seconds,
         longest_seconds: settings.longest_seconds,
         warn_days,
         access_end,
     })
+}
+
+impl Compiled {
+    /// The time from the call to a moment, in milliseconds, less the clock skew.
+    pub fn left_millis(&self, call: &Call, moment: Timestamp) -> i64 {
+        let skew = i64::from(self.clock_skew_seconds).saturating_mul(1000);
+        let now = i64::try_from(call.received).unwrap_or(i64::MAX);
+        moment.as_millisecond().saturating_sub(skew).saturating_sub(now)
+    }
 }
 
 impl Place {
@@ -98,11 +126,68 @@ fn check_people(settings: &Settings, problems: &mut Problems) {
         problems.at("applies_to.values", "is empty: the plugin would be about nobody");
     }
     let Some(sponsor) = &settings.sponsor else { return };
-    if sponsor.attribute.is_empty() {
-        problems.at("sponsor.attribute", "is empty");
+    match &sponsor.attribute {
+        Some(attribute) if attribute.is_empty() => problems.at("sponsor.attribute", "is empty"),
+        None if settings.tables.register.is_none() => {
+            problems.at("sponsor.attribute", "is missing, and `tables.register` too");
+        }
+        _ => {}
     }
-    if sponsor.status_attribute.is_some() == sponsor.active.is_empty() {
+    let has_roster = settings.tables.roster.is_some();
+    if !has_roster && sponsor.status_attribute.is_some() == sponsor.active.is_empty() {
         problems.at("sponsor.active", "and `status_attribute` belong together: both or neither");
+    }
+    if has_roster && sponsor.active.is_empty() {
+        problems.at("sponsor.active", "is empty, but `tables.roster` needs it");
+    }
+}
+
+fn check_tables(settings: &Settings, problems: &mut Problems) {
+    let Tables { register, training, licences, roster } = &settings.tables;
+    let named = [
+        ("register", register),
+        ("training", training),
+        ("licences", licences),
+        ("roster", roster),
+    ];
+    for (table, name) in named {
+        if name.as_deref().is_some_and(str::is_empty) {
+            problems.at(format_args!("tables.{table}"), "is empty");
+        }
+    }
+    if roster.is_some() && settings.sponsor.is_none() {
+        problems.at("tables.roster", "needs `sponsor`, which says what it is looked up for");
+    }
+    if matches!(settings.applies_to.when_missing, WhenMissing::Register) && register.is_none() {
+        problems.at("applies_to.when_missing", "is `register`, but `tables.register` is missing");
+    }
+}
+
+fn check_item(kind: Kind, item: &Item, tables: &Tables, problems: &mut Problems) {
+    let proofs = match kind {
+        Kind::Training => Some(("training", &tables.training)),
+        Kind::Licence => Some(("licences", &tables.licences)),
+        _ => None,
+    };
+    let has_proofs = proofs.is_some_and(|(_, table)| table.is_some());
+    let path = |member| format!("items.{}.{member}", kind.name());
+    match &item.attribute {
+        Some(attribute) if attribute.is_empty() => problems.at(path("attribute"), "is empty"),
+        None if tables.register.is_none() && !has_proofs => {
+            problems.at(path("attribute"), "is missing, and no table of `tables` has this item");
+        }
+        _ => {}
+    }
+    if item.required.iter().any(|name| name.trim().is_empty()) {
+        problems.at(path("required"), "has an empty name");
+    }
+    if !item.required.is_empty() && !has_proofs {
+        match proofs {
+            Some((table, _)) => {
+                problems.at(path("required"), format_args!("needs `tables.{table}`"));
+            }
+            None => problems.at(path("required"), "is for `training` and `licence` only"),
+        }
     }
 }
 

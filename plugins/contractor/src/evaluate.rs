@@ -1,118 +1,87 @@
-//! One call: whether the subject is a contractor, when their access ends, and what that means for this answer.
+//! One call: whether the subject is a contractor, when their access ends, and what that means for
+//! this answer.
 //!
-//! Invariant: what is missing, unreadable or over denies; nothing later in the walk takes that back.
+//! Invariant: an item that is missing, unreadable or over denies; no later step takes that back.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use portcullis_guest::{
     Attribute, Call, Cap, Change, Decision, Edit, Effect, Finding, Principal, Severity, Target,
-    strings, text,
+    strings,
 };
 
 use crate::compiled::Compiled;
-use crate::contract_end::end_of;
-use crate::settings::{Gone, Kind, Sponsor, WhenMissing};
+use crate::ends::{End, earliest, whole_second};
+use crate::entries::Entries;
+use crate::person::{Person, same};
+use crate::settings::{Kind, WhenMissing};
+use crate::sponsor;
 
 /// Judges one call.
 pub(crate) fn judge(settings: &Compiled, call: &Call) -> Decision {
-    let Some(subject) = call.subject.as_ref().filter(|subject| applies(settings, subject)) else {
-        return Decision::default();
-    };
+    let Some(subject) = &call.subject else { return Decision::default() };
+    let Some(entries) = about(settings, subject) else { return Decision::default() };
     let mut decision = Decision::default();
-    let end = earliest_end(settings, subject, &mut decision.findings);
-    if let Some(sponsor) = &settings.sponsor {
-        judge_sponsor(sponsor, subject, &mut decision.findings);
-    }
+    let findings = &mut decision.findings;
+    let end = if entries.register.as_ref().is_some_and(|register| register.rows.is_empty()) {
+        entries.report(findings);
+        // That is the reason. What else the person lacks follows from it; an end may still be told.
+        end_of_access(settings, call, subject, &entries, &mut Vec::new())
+    } else {
+        let entries = entries.with_proofs(&settings.tables);
+        entries.report(findings);
+        end_of_access(settings, call, subject, &entries, findings)
+    };
     match end {
         Some(end) => judge_end(settings, call, &end, decision),
         None => decision,
     }
 }
 
-fn applies(settings: &Compiled, subject: &Principal) -> bool {
-    let applies_to = &settings.applies_to;
-    let Some(values) = subject.attribute(&applies_to.attribute).and_then(strings) else {
-        return matches!(applies_to.when_missing, WhenMissing::Apply);
-    };
-    values.iter().any(|value| applies_to.values.iter().any(|wanted| same(value, wanted)))
-}
-
-/// Where access ends first, and for which reason.
-struct End {
-    item: Kind,
-    moment: Timestamp,
-}
-
-/// The earliest end of all items that are there. Those that are missing or cannot be read are found.
-fn earliest_end(
+/// The end by all sources. Adds what is wrong with items and sponsor.
+fn end_of_access(
     settings: &Compiled,
+    call: &Call,
     subject: &Principal,
+    entries: &Entries,
     findings: &mut Vec<Finding>,
 ) -> Option<End> {
-    let zones = zones(settings, subject);
-    let mut earliest: Option<End> = None;
-    for (kind, item) in &settings.items {
-        // Platforms send an attribute that nobody filled in as `null` or as empty text.
-        let value = subject
-            .attribute(&item.attribute)
-            .filter(|json| text(json).is_none_or(|text| !text.is_empty()));
-        let Some(json) = value else {
-            if item.mandatory {
-                findings.push(about_item("CONTRACTOR_ITEM_MISSING", kind.name(), &item.attribute));
-            }
-            continue;
-        };
-        let Some(moment) = text(json).and_then(|text| end_of(&text, zones.iter().copied())) else {
-            findings.push(about_item("CONTRACTOR_ITEM_MALFORMED", kind.name(), &item.attribute));
-            continue;
-        };
-        if earliest.as_ref().is_none_or(|end| moment < end.moment) {
-            earliest = Some(End { item: *kind, moment });
-        }
-    }
-    earliest
+    let (person, zones) =
+        (Person::of(settings, subject, entries), zones(settings, subject, entries));
+    let end = earliest(settings, subject, entries, &person, &zones, findings);
+    let sponsor = sponsor::judge(settings, call, subject, entries, &person, &zones, findings);
+    let sponsor = sponsor.map(|moment| End { item: Kind::Sponsor, moment });
+    end.into_iter().chain(sponsor).min_by_key(|end| end.moment)
 }
 
-/// The time zones of the facilities that the subject is at. The default stands for a facility that is not known.
-fn zones<'a>(settings: &'a Compiled, subject: &Principal) -> Vec<&'a TimeZone> {
-    let known = settings.zones.as_ref().and_then(|(attribute, by_value)| {
-        let facilities = strings(subject.attribute(attribute)?)?;
-        Some(
-            facilities
-                .iter()
-                .map(|facility| by_value.get(facility.as_ref()).unwrap_or(&settings.zone))
-                .collect::<Vec<_>>(),
-        )
-    });
-    known.filter(|zones| !zones.is_empty()).unwrap_or_else(|| vec![&settings.zone])
-}
-
-fn judge_sponsor(settings: &Sponsor, subject: &Principal, findings: &mut Vec<Finding>) {
-    let named = subject.attribute(&settings.attribute);
-    let sponsor = named.and_then(text).filter(|sponsor| !sponsor.trim().is_empty());
-    let Some(sponsor) = sponsor else {
-        findings.push(about_item("CONTRACTOR_ITEM_MISSING", "sponsor", &settings.attribute));
-        return;
+/// The register's entries of a subject whom the plugin is about; `None` for all others, for whom no
+/// table is looked up unless only the register can tell.
+fn about(settings: &Compiled, subject: &Principal) -> Option<Entries> {
+    let applies_to = &settings.applies_to;
+    let register = || Entries::of_register(&settings.tables);
+    let Some(values) = subject.attribute(&applies_to.attribute).and_then(strings) else {
+        return match applies_to.when_missing {
+            WhenMissing::Abstain => None,
+            WhenMissing::Apply => Some(register()),
+            WhenMissing::Register => Some(register()).filter(|entries| {
+                entries.register.as_ref().is_some_and(|it| it.is_missing || !it.rows.is_empty())
+            }),
+        };
     };
-    let is_self = |own: &str| same(own, &sponsor);
-    let owns = settings
-        .self_attributes
-        .iter()
-        .filter_map(|attribute| subject.attribute(attribute))
-        .filter_map(strings);
-    if subject.id.as_deref().is_some_and(is_self) || owns.flatten().any(|own| is_self(&own)) {
-        findings
-            .push(Finding::new("CONTRACTOR_SPONSOR_SELF", Effect::Deny).severity(Severity::High));
-    }
-    let Some(attribute) = &settings.status_attribute else { return };
-    let status = subject.text(attribute);
-    if !status.is_some_and(|status| settings.active.iter().any(|active| same(active, &status))) {
-        let effect = match settings.gone {
-            Gone::Deny => Effect::Deny,
-            Gone::StepUp => Effect::StepUp,
-        };
-        findings.push(Finding::new("CONTRACTOR_SPONSOR_GONE", effect).severity(Severity::High));
-    }
+    let is_contractor =
+        values.iter().any(|value| applies_to.values.iter().any(|wanted| same(value, wanted)));
+    is_contractor.then(register)
+}
+
+/// The time zones of the facilities that the subject is at. The default stands for a facility that
+/// is not known.
+fn zones<'a>(settings: &'a Compiled, subject: &Principal, entries: &Entries) -> Vec<&'a TimeZone> {
+    let zone = |facility: &str| settings.zones.get(facility).unwrap_or(&settings.zone);
+    let claimed = settings.facility.as_deref().and_then(|name| strings(subject.attribute(name)?));
+    let claimed = claimed.into_iter().flatten();
+    let registered =
+        entries.registered().iter().filter_map(|row| strings(row.json("facility")?)).flatten();
+    let zones: Vec<_> = claimed.chain(registered).map(|facility| zone(&facility)).collect();
+    if zones.is_empty() { vec![&settings.zone] } else { zones }
 }
 
 /// What the end means for this call.
@@ -122,9 +91,7 @@ fn judge_end(settings: &Compiled, call: &Call, end: &End, mut decision: Decision
         decision =
             decision.change(Change::Set(Edit { target: *target, path: path.clone(), value }));
     }
-    let skew = i64::from(settings.clock_skew_seconds).saturating_mul(1000);
-    let now = i64::try_from(call.received).unwrap_or(i64::MAX);
-    let left_millis = end.moment.as_millisecond().saturating_sub(skew).saturating_sub(now);
+    let left_millis = settings.left_millis(call, end.moment);
     if left_millis <= 0 {
         return decision.finding(about_end("CONTRACTOR_ENDED", Effect::Deny, Severity::High, end));
     }
@@ -174,28 +141,11 @@ fn carries(call: &Call, target: Target) -> bool {
     }
 }
 
-fn about_item(code: &str, item: &str, attribute: &str) -> Finding {
-    Finding::new(code, Effect::Deny)
-        .severity(Severity::Medium)
-        .argument(Attribute::text("item", item))
-        .argument(Attribute::text("attribute", attribute))
-}
-
 fn about_end(code: &str, effect: Effect, severity: Severity, end: &End) -> Finding {
     Finding::new(code, effect)
         .severity(severity)
         .argument(Attribute::text("item", end.item.name()))
         .argument(Attribute::text("end", &whole_second(end.moment).to_string()))
-}
-
-/// The second it lies in: an end is never told later than it is.
-fn whole_second(moment: Timestamp) -> Timestamp {
-    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
-}
-
-/// People write the same word in several ways.
-fn same(one: &str, other: &str) -> bool {
-    one.trim().to_lowercase() == other.trim().to_lowercase()
 }
 
 /// Seconds.

@@ -11,6 +11,9 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub(crate) applies_to: AppliesTo,
+    /// The names of the reference tables; a table without a name is not looked up.
+    #[serde(default)]
+    pub(crate) tables: Tables,
     #[serde(deserialize_with = "portcullis_guest::unique")]
     pub(crate) items: BTreeMap<Kind, Item>,
     /// IANA name: where a day ends, unless `zones` knows better.
@@ -47,6 +50,22 @@ pub(crate) enum WhenMissing {
     Abstain,
     /// A contractor.
     Apply,
+    /// A contractor, if the register has an entry of them.
+    Register,
+}
+
+/// The names of the reference tables.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tables {
+    /// The contractor register, by person.
+    pub register: Option<String>,
+    /// Trainings, by person: a row for each course.
+    pub training: Option<String>,
+    /// Licences, by person: a row for each licence.
+    pub licences: Option<String>,
+    /// The employees, by the name or number that the register has for sponsors.
+    pub roster: Option<String>,
 }
 
 /// What access rests on.
@@ -61,21 +80,25 @@ pub(crate) enum Kind {
     Agreement,
 }
 
-/// Where its last day or last moment stands.
+/// Where its last day or last moment stands, beside the tables.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Item {
-    pub attribute: String,
+    pub attribute: Option<String>,
     #[serde(default)]
     pub mandatory: bool,
+    /// The courses, or kinds of licences, that the table of them must have.
+    #[serde(default)]
+    pub required: Vec<String>,
 }
 
 /// Facilities in other time zones.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Zones {
-    pub attribute: String,
-    /// Value of the attribute → IANA name.
+    /// The attribute that names the facility, beside the register.
+    pub attribute: Option<String>,
+    /// Facility → IANA name.
     #[serde(deserialize_with = "portcullis_guest::unique")]
     pub by_value: BTreeMap<String, String>,
 }
@@ -84,9 +107,10 @@ pub(crate) struct Zones {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sponsor {
-    pub attribute: String,
+    /// The attribute that names the sponsor, beside the register.
+    pub attribute: Option<String>,
     /// Attributes that name the subject, besides their id: none of them may be the sponsor.
-    #[serde(default)]
+    #[serde(default = "default_self_attributes")]
     pub self_attributes: Vec<String>,
     pub status_attribute: Option<String>,
     #[serde(default)]
@@ -96,7 +120,7 @@ pub(crate) struct Sponsor {
 }
 
 /// What it means when the sponsor is gone.
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Gone {
     #[default]
@@ -127,6 +151,23 @@ impl Kind {
             Self::Agreement => "agreement",
         }
     }
+
+    /// The column of the register.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Contract => "contract_end",
+            Self::Project => "project_end",
+            Self::Sponsor => "sponsor_until",
+            Self::Training => "training_expiry",
+            Self::Licence => "licence_expiry",
+            Self::Agreement => "agreement_end",
+        }
+    }
+}
+
+/// The attributes that name a person on most platforms.
+pub(crate) fn default_self_attributes() -> Vec<String> {
+    vec!["login".to_owned(), "email".to_owned()]
 }
 
 fn default_skew() -> u32 {

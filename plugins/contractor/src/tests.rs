@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod properties;
+mod tables;
 
 /// What the settings of most tests say: a mandatory contract, everything else optional.
 fn settings() -> Value {
