@@ -12,6 +12,7 @@ mod certification;
 mod check;
 mod cli;
 mod closed;
+mod contractor_register;
 mod doctor;
 mod ends;
 mod entra;
