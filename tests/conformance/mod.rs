@@ -46,6 +46,7 @@ mod search;
 mod sideband;
 mod suites;
 mod swap;
+mod table_sources;
 mod tables;
 mod telemetry;
 mod telephony;

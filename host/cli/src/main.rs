@@ -72,7 +72,7 @@ enum Command {
     /// to hosts, and return to an older one.
     #[command(subcommand)]
     Release(release::Release),
-    /// Try exports of reference tables before hosts use them.
+    /// Try exports of reference tables before hosts use them, and sign them.
     #[command(subcommand)]
     Table(table::Tables),
     /// Sign documents about a host's time: that its clock is right, or that its records have a

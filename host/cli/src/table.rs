@@ -1,4 +1,4 @@
-//! `portcullis table`: tries the export of a reference table before a host uses it.
+//! `portcullis table`: tries the export of a reference table before a host uses it, and signs it.
 //!
 //! Invariant: nothing here changes a table or a host. A key is shown only by `check --previous`,
 //! where its rows would be lost or changed, and a person of an export only by `match --names`, both
@@ -6,6 +6,7 @@
 
 mod export;
 mod matching;
+mod sign;
 
 use std::path::{Path, PathBuf};
 
@@ -20,13 +21,15 @@ use crate::clock;
 use crate::exit::{CliError, CliResult, Format};
 use crate::files;
 
-/// Try exports of reference tables before hosts use them.
+/// Try exports of reference tables before hosts use them, and sign them.
 #[derive(Subcommand)]
 pub enum Tables {
     /// Hold a file against its declaration, and against the version that is in use.
     Check(Check),
     /// Count how many people of an export a table knows, before anything is enforced.
     Match(matching::Match),
+    /// Sign a version of a table that its declaration demands to be signed.
+    Sign(sign::Sign),
 }
 
 impl Tables {
@@ -35,6 +38,7 @@ impl Tables {
         match self {
             Self::Check(check) => check.run(),
             Self::Match(matched) => matched.run(),
+            Self::Sign(sign) => sign.run(),
         }
     }
 }

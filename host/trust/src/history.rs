@@ -52,6 +52,10 @@ pub struct TrustHistory {
     /// Candidates of a release set that were stopped: digests of which one in which set. A later set begins anew.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub stopped: BTreeSet<Digest>,
+    /// The times at which the newest used versions of signed reference tables were signed, by the
+    /// table's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, Millis>,
     /// The signed documents about the time that were used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeDocuments>,
@@ -135,6 +139,10 @@ impl TrustHistory {
             self.used_documents.insert(id.clone(), *until);
         }
         self.stopped.extend(&other.stopped);
+        for (table, issued) in &other.tables {
+            let ours = self.tables.entry(table.clone()).or_default();
+            *ours = (*ours).max(*issued);
+        }
         self.time = self.time.max(other.time);
         *self != before
     }
@@ -409,7 +417,7 @@ mod tests {
     proptest! {
         #[test]
         fn joining_forgets_nothing_in_any_order(
-            pieces in prop::collection::vec((1..50u64, 1..9u64, 1..200u8, 0..4usize), 0..12),
+            pieces in prop::collection::vec((1..50u64, 1..9u64, 1..200u8, 0..5usize), 0..12),
             seed in any::<u64>(),
         ) {
             let piece = |(version, serial, digest, what): (u64, u64, u8, usize)| {
@@ -418,6 +426,7 @@ mod tests {
                     0 => active(&mut piece, version, serial, u8::try_from(version).unwrap()),
                     1 => drop(piece.revoked.manifests.insert(Digest([digest; 32]))),
                     2 => drop(piece.stopped.insert(Digest([digest; 32]))),
+                    3 => drop(piece.tables.insert("roster".to_owned(), Millis(version))),
                     _ => drop(piece.min_serials.insert("org.a".to_owned(), serial)),
                 }
                 piece

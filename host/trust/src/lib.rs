@@ -20,6 +20,7 @@ mod rollout;
 mod root;
 mod source;
 mod strict_json;
+mod table_version;
 pub mod time;
 mod time_documents;
 mod validity;
@@ -39,6 +40,7 @@ pub use root::{Publisher, Role, TrustRoot};
 pub use source::{
     BindingSource, ManifestSource, PublisherSource, ReleaseSource, RoleSource, RootSource,
 };
+pub use table_version::{TableVersion, VerifiedTableVersion};
 pub use time_documents::{ClockConfirmation, TimeReset};
 pub use validity::CLOCK_TOLERANCE;
 pub use verify::{

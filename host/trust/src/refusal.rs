@@ -212,6 +212,25 @@ codes! {
     BreakGlassSpent = "break-glass-already-used",
         "the break-glass document was opened before, and each works only once",
         "use another document; you can have several signed in advance";
+    /// The trust root names nobody who may sign versions of reference tables.
+    DataUnavailable = "data-unavailable",
+        "the trust root has no role `data`, so nobody may sign versions of reference tables",
+        "give the role keys and a threshold in a new trust root, or declare the table without \
+         `signed`";
+    /// The signature of a table's version does not say what its format needs.
+    TableVersionMalformed = "table-version-malformed",
+        "the signature of a table's version does not follow its format",
+        "sign the file again with `portcullis table sign`";
+    /// The signature is for another table or for other bytes.
+    TableVersionMismatch = "table-version-mismatch",
+        "the signature is for another table, or for another version of the file",
+        "sign this file for this table with `portcullis table sign`; if somebody else should have \
+         signed it, find out where it changed";
+    /// A version that was signed later was used here before.
+    TableVersionOlder = "table-version-older",
+        "the version of the table was signed before one that was used here",
+        "export the table again and sign it; to return to older rows on purpose, sign that file \
+         anew";
     /// The time reset or clock confirmation does not say what its format needs.
     TimeDocumentMalformed = "time-document-malformed",
         "the time reset or the clock confirmation does not follow its format",

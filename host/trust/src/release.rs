@@ -282,6 +282,13 @@ impl ReleaseSet {
     }
 }
 
+impl TableEntry {
+    /// Whether its declaration demands a signature of each version.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.declaration.get("signed") == Some(&serde_json::Value::Bool(true))
+    }
+}
+
 impl PluginEntry {
     /// How a release set lists this manifest, whose statement has this digest.
     pub(crate) fn of(manifest: &Manifest, statement: Digest) -> Self {

@@ -40,6 +40,8 @@ pub struct TrustRoot {
     pub reviewer: Option<Role>,
     /// Who may sign break-glass documents; without it there are none.
     pub break_glass: Option<Role>,
+    /// Who may sign versions of reference tables; without it no table can be signed.
+    pub data: Option<Role>,
     /// Who may publish which plugins.
     pub publishers: Vec<Publisher>,
     /// Keys whose signatures count no more, for good.
@@ -113,6 +115,7 @@ impl TrustRoot {
             .as_ref()
             .map(|role| unused.role("break_glass", role))
             .transpose()?;
+        let data = text.roles.data.as_ref().map(|role| unused.role("data", role)).transpose()?;
         if reviewer.is_none()
             && let Some(publisher) =
                 text.roles.publishers.iter().find(|publisher| publisher.needs_reviewer)
@@ -148,6 +151,7 @@ impl TrustRoot {
             log,
             reviewer,
             break_glass,
+            data,
             publishers,
             revoked_keys,
             revoked,
@@ -305,6 +309,8 @@ pub(crate) struct RolesText {
     pub(crate) reviewer: Option<RoleText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) break_glass: Option<RoleText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<RoleText>,
     pub(crate) publishers: Vec<PublisherText>,
 }
 

@@ -10,7 +10,8 @@ use common::{DAY, Hospital, NOW, refused};
 use portcullis_keys::SecretKey;
 use portcullis_model::{Digest, Millis};
 use portcullis_trust::{
-    BreakGlass, Downgrade, RootSource, TrustRoot, sign, verify_revocations, verify_root,
+    BreakGlass, Downgrade, RootSource, TableVersion, TrustRoot, sign, verify_revocations,
+    verify_root,
 };
 
 #[cfg(test)]
@@ -130,6 +131,61 @@ fn break_glass_documents() {
             BreakGlass::verify(&root, &signed(&text, &[one, two]), NOW),
         );
     }
+}
+
+#[test]
+fn versions_of_reference_tables() {
+    let hospital = Hospital::new();
+    let keys = [41, 42, 43]
+        .map(|seed| SecretKey::from_seed(&format!("hr-{seed}.example"), &[seed; 32]).unwrap());
+    let vkeys: Vec<_> = keys.iter().map(|key| format!("\"{}\"", key.public())).collect();
+    let role = format!("[data]\nkeys = [{}]\nthreshold = 2\n\n[log]", vkeys.join(", "));
+    let text = hospital.root_toml().replace("[log]", &role);
+    let payload = RootSource::parse(&text).unwrap().to_payload(None, NOW).unwrap();
+    let root =
+        verify_root(&sign(TrustRoot::PAYLOAD_TYPE, &payload, &[&hospital.root_key]), NOW).unwrap();
+    let version =
+        TableVersion { table: "roster".to_owned(), version: Digest([7; 32]), issued: NOW };
+    let good = String::from_utf8(version.to_payload().unwrap()).unwrap();
+    golden("table-version.payload.json", &good);
+
+    let signed =
+        |text: &str, keys: &[&SecretKey]| sign(TableVersion::PAYLOAD_TYPE, text.as_bytes(), keys);
+    let [one, two, three] = &keys;
+    let by = |keys: &[&SecretKey]| TableVersion::verify(&root, &signed(&good, keys), "roster", NOW);
+    let verified = by(&[one, two]).unwrap();
+    assert!(by(&[three, one]).is_ok());
+    refused("unsigned", by(&[]));
+    refused("below-threshold", by(&[one]));
+    refused("below-threshold", by(&[one, one, &hospital.mallory]));
+    refused("unknown-signer", by(&[&hospital.root_key, &hospital.release_key]));
+    let of = |root: &TrustRoot, table: &str, now: u64| {
+        TableVersion::verify(root, &signed(&good, &[one, two]), table, Millis(now))
+    };
+    refused("data-unavailable", of(&hospital.root(), "roster", NOW.0));
+    refused("table-version-mismatch", of(&root, "networks", NOW.0));
+    refused("not-yet-valid", of(&root, "roster", NOW.0 - DAY));
+    assert!(of(&root, "roster", NOW.0 - 60_000).is_ok(), "within the tolerance of clocks");
+    assert!(of(&root, "roster", NOW.0 + 5_000 * DAY).is_ok(), "the root's end is not asked");
+    for (from, to) in [(r#""roster""#, r#""""#), ("}", r#","rows":1}"#), ("sha256:07", "sha256:7")]
+    {
+        assert!(good.contains(from), "{from}");
+        let text = good.replace(from, to);
+        let verify = TableVersion::verify(&root, &signed(&text, &[one, two]), "roster", NOW);
+        refused("table-version-malformed", verify);
+    }
+
+    // Its file, its order, and keys that a later root revokes.
+    assert!(version.check_file(Digest([7; 32])).is_ok());
+    refused("table-version-mismatch", version.check_file(Digest([8; 32])));
+    assert!(version.check_order(NOW).is_ok() && version.check_order(Millis(NOW.0 - 1)).is_ok());
+    refused("table-version-older", version.check_order(Millis(NOW.0 + 1)));
+    let without = |key: &SecretKey| root.without_keys(std::slice::from_ref(key.public()));
+    assert!(verified.is_valid_under(&root).is_ok());
+    assert!(verified.is_valid_under(&without(three)).is_ok(), "it did not sign");
+    assert!(verified.is_valid_under(&hospital.root()).is_ok(), "left out, not revoked");
+    refused("revoked-key", verified.is_valid_under(&without(one)));
+    refused("revoked-key", of(&without(one), "roster", NOW.0));
 }
 
 #[test]

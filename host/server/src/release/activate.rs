@@ -243,9 +243,8 @@ fn load_tables(host: &Host, generation: &mut Generation, config: &Config) {
     let is_start = host.health.progress.is_starting();
     let limit = if is_start { START_LIMIT } else { RELOAD_LIMIT };
     let end = monotonic_now() + limit;
-    let (tables, recorder) = (Arc::clone(&generation.tables), Arc::clone(&host.recorder));
-    let folders = config.table_folders();
-    let poll = move || tables.poll(&folders, &recorder, PollFor::Activation);
+    let (tables, context) = (Arc::clone(&generation.tables), host.table_context(config));
+    let poll = move || tables.poll(&context, PollFor::Activation);
     let poll = host.files.tables.start(limit, poll);
     let left = || end.saturating_duration_since(monotonic_now());
     if poll.and_then(|poll| poll.recv_timeout(left()).ok()).is_none() {

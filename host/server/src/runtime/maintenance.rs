@@ -245,9 +245,9 @@ impl MaintenanceLoop {
         if generation.tables.is_empty() {
             return;
         }
-        let folders = active_config.config.table_folders();
-        let (tables, recorder) = (Arc::clone(&generation.tables), Arc::clone(&host.recorder));
-        let poll = move || tables.poll(&folders, &recorder, PollFor::Changes);
+        let tables = Arc::clone(&generation.tables);
+        let context = host.table_context(&active_config.config);
+        let poll = move || tables.poll(&context, PollFor::Changes);
         drop(host.files.tables.start(Duration::ZERO, poll));
     }
 

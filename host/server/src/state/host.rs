@@ -36,8 +36,9 @@ use crate::platform_calls::resume::ResumeContext;
 use crate::recorder::{NotDurable, Recorder};
 use crate::records::rejections::Reason;
 use crate::state::active::{ActiveConfig, HookStates};
+use crate::tables::TableContext;
 use crate::trust::ClockAlarm;
-use crate::trust::state::TrustState;
+use crate::trust::state::{Learned, TrustState};
 
 pub use configured::{Configured, Opened, log_place};
 pub use hook::{Hook, UndecidedRequest};
@@ -310,7 +311,25 @@ impl Host {
         }
         // The head that the log was closed with is what the next start holds it against.
         self.trust.break_glass.collect_durable(&self.recorder.log);
-        self.trust_state().close(|| self.trust.break_glass.take_used());
+        self.trust_state().close(|| self.take_learned());
+    }
+
+    /// Takes what others have given the log to record about trust since this was asked last.
+    pub(super) fn take_learned(&self) -> Learned {
+        self.trust.break_glass.take_used().and(&self.trust.signed_tables.take_learned())
+    }
+
+    /// Returns what reading reference tables needs of the host. Locks the trust state.
+    pub fn table_context(&self, config: &Config) -> TableContext {
+        let trust_state = self.trust_state();
+        TableContext {
+            folders: config.table_folders(),
+            recorder: Arc::clone(&self.recorder),
+            roots: trust_state.view().signers(),
+            strictest: Arc::clone(trust_state.strictest_root()),
+            now: self.trusted_now(),
+            signed: Arc::clone(&self.trust.signed_tables),
+        }
     }
 
     fn start_entry(&self, recovery: &Recovery) -> Entry {

@@ -6,17 +6,20 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use portcullis_files::{
-    MAX_ENTRIES, Stamp, create_exclusive, create_private_folder, list_bounded, open_regular,
+    MAX_ENTRIES, create_exclusive, create_private_folder, list_bounded, open_regular,
 };
-use portcullis_model::{Digest, Millis};
+use portcullis_model::Digest;
 use portcullis_store::tables::{self, Declaration, LoadError, Problem, Table};
+use portcullis_trust::TrustRoot;
 use sha2::{Digest as _, Sha256};
 
-use super::TableProblem;
+use super::signed::{Signed, Stamps, problem, read_signature};
+use super::{TableContext, TableProblem};
 use portcullis_call_data::timestamp;
 
 /// The result of a look at one file.
@@ -24,44 +27,65 @@ pub enum Looked {
     /// It is as it was, or changes at this moment.
     Same,
     /// It is another version.
-    Loaded(Box<Table>),
+    Loaded(Box<Table>, Option<Signed>),
     /// It cannot be used.
     Problem(TableProblem),
 }
 
 /// Reads a file that is not as it was. Where it `settles`, a file is read once it has not changed
-/// for
-/// [`SETTLED`], so that a copy in progress is not taken for a whole file.
+/// for [`SETTLED`], so that a copy in progress is not taken for a whole file. The signature of a
+/// signed table is verified first, under one of these trust roots.
 pub fn look(
     path: &Path,
-    stamp: Option<Stamp>,
-    seen: Option<Stamp>,
+    seen: Option<Stamps>,
     declaration: &Declaration,
-    now: Millis,
+    (context, roots): (&TableContext, &[Arc<TrustRoot>]),
+    settles: bool,
+) -> (Option<Stamps>, Looked) {
+    let stamps = Stamps::of(path, declaration);
+    (stamps, look_at(path, (stamps, seen), declaration, (context, roots), settles))
+}
+
+fn look_at(
+    path: &Path,
+    (stamps, seen): (Option<Stamps>, Option<Stamps>),
+    declaration: &Declaration,
+    (context, roots): (&TableContext, &[Arc<TrustRoot>]),
     settles: bool,
 ) -> Looked {
     let unreadable = |why: String| Looked::Problem(TableProblem::Unreadable(why));
-    let Some(found) = stamp else { return unreadable("there is no such file".to_owned()) };
-    if seen == Some(found) {
+    let Some(found) = stamps else { return unreadable("there is no such file".to_owned()) };
+    if seen == stamps {
         return Looked::Same;
     }
     // The file system's clock may be ahead.
-    let (now, (changed, _)) = (timestamp(now), found.changed());
-    if settles && now.as_second().abs_diff(changed) < SETTLED.as_secs() {
+    let now = timestamp(context.recorder.clock.now());
+    if settles && now.as_second().abs_diff(found.changed()) < SETTLED.as_secs() {
         return Looked::Same;
     }
+    let signed = match read_signature(path, declaration, context, roots) {
+        Ok(signed) => signed,
+        Err(problem) => return Looked::Problem(problem),
+    };
     let read = open_regular(path).and_then(|file| file.take(declaration.max_bytes));
     let stream = match read {
         Ok(stream) => stream,
         Err(error) => return unreadable(error.to_string()),
     };
-    let written = Timestamp::from_second(found.written()).unwrap_or(Timestamp::MIN);
-    let loaded = Table::load_stream(declaration, stream, written.min(now));
-    if Stamp::of(path) != stamp {
+    let written = Timestamp::from_second(found.file.written()).unwrap_or(Timestamp::MIN);
+    let issued = signed.as_ref().map_or(now, |it| timestamp(it.verified.signed.issued));
+    let loaded = Table::load_stream(declaration, stream, written.min(now).min(issued));
+    if Stamps::of(path, declaration) != stamps {
         return Looked::Same;
     }
     let problems = match loaded {
-        Ok(table) => return Looked::Loaded(Box::new(table)),
+        Ok(table) => {
+            let checked = signed.as_ref().map(|it| it.verified.signed.check_file(table.version()));
+            return match checked {
+                Some(Err(refusal)) => Looked::Problem(problem(&refusal)),
+                _ => Looked::Loaded(Box::new(table), signed),
+            };
+        }
         Err(LoadError::Table(problems)) => problems,
         Err(error) => return Looked::Problem(TableProblem::Rows(error.to_string())),
     };

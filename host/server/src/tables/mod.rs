@@ -10,6 +10,7 @@
 mod files;
 mod problem;
 mod records;
+mod signed;
 pub mod texts;
 
 use std::collections::BTreeMap;
@@ -17,19 +18,21 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use portcullis_files::Stamp;
+use portcullis_files::write_atomic;
 use portcullis_model::Digest;
 use portcullis_store::tables::{
     Acceptance, CurrentTables, Declaration, Table, TableSet, TableStatus, decide,
 };
-use portcullis_trust::{ReleaseSet, TableEntry};
+use portcullis_trust::{ReleaseSet, TableEntry, TrustHistory, TrustRoot};
 
 use self::files::{Looked, copy_file, look, remove_other_copies, set_data_time};
 use self::records::{RECORD_HELD, RECORD_LOADED, record_problem, version_record};
+use self::signed::{SIGNATURE_ENDING, Signed, Stamps, signature_path};
 use crate::fs::release_paths::TableFolders;
 use crate::recorder::Recorder;
 
 pub use problem::{TableProblem, declarations, unread};
+pub use signed::SignedTables;
 
 /// The tables of one release.
 pub struct Tables {
@@ -37,6 +40,22 @@ pub struct Tables {
     followed: Mutex<BTreeMap<String, Followed>>,
     /// Held while files are read, so that two rounds do not read the same one.
     round: Mutex<()>,
+}
+
+/// The parts of the host that reading tables needs, as they are at one moment.
+pub struct TableContext {
+    /// The folders of files and copies.
+    pub folders: TableFolders,
+    /// The log.
+    pub recorder: Arc<Recorder>,
+    /// The active trust root, and that of the active set.
+    pub roots: Vec<Arc<TrustRoot>>,
+    /// The trust root whose revocations hold.
+    pub strictest: Arc<TrustRoot>,
+    /// Trusted time.
+    pub now: Millis,
+    /// The times at which signed versions were signed.
+    pub signed: Arc<SignedTables>,
 }
 
 /// A table, for status and readiness.
@@ -52,15 +71,25 @@ pub struct TableState {
 struct Followed {
     declaration: Declaration,
     entry: TableEntry,
-    /// The file as it was when it was looked at last.
-    seen: Option<Stamp>,
+    /// The file and its signature as they were when they were looked at last.
+    seen: Option<Stamps>,
     problem: Option<TableProblem>,
     /// The version that waits and is on record.
     held: Option<Digest>,
     /// The host's copy as it was when it was read.
-    copy_seen: Option<Stamp>,
-    /// The version whose copy was written, or could not be, and the time of its data.
-    copied: Option<(Digest, Timestamp)>,
+    copy_seen: Option<Stamps>,
+    /// The version whose copy was written, or could not be.
+    copied: Option<Copied>,
+    /// The signature of the version that is used.
+    signed: Option<Signed>,
+}
+
+/// A version of which the host has a copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Copied {
+    version: Digest,
+    data_at: Timestamp,
+    signed_at: Option<Millis>,
 }
 
 /// The reason for which files are read.
@@ -100,6 +129,7 @@ impl Tables {
                     *known = same.clone();
                 } else {
                     (known.copied, known.copy_seen) = (same.copied, same.copy_seen);
+                    known.signed.clone_from(&same.signed);
                 }
             }
         }
@@ -118,30 +148,51 @@ impl Tables {
 
     /// Looks at the files of all tables and uses the versions that are new. Blocks on the disk and
     /// on the log.
-    pub fn poll(&self, folders: &TableFolders, recorder: &Recorder, reason: PollFor) {
+    pub fn poll(&self, context: &TableContext, reason: PollFor) {
         let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, known) in self.followed_now() {
-            let (path, copy) = (folders.files.join(&known.entry.file), folders.copies.join(&name));
+            let path = context.folders.files.join(&known.entry.file);
+            let copy = context.folders.copies.join(&name);
+            self.withdraw_revoked(&name, &known, context);
             if self.current().table(&name).is_none() {
-                self.use_copy(&copy, &name, &known, recorder);
+                self.use_copy(&copy, &name, &known, context);
             }
             // A call waits for the first version; a file that is being copied is read again.
             let settles = reason == PollFor::Changes || self.current().table(&name).is_some();
-            let stamp = Stamp::of(&path);
-            let now = recorder.clock.now();
-            match look(&path, stamp, known.seen, &known.declaration, now, settles) {
+            let newest = context.roots.get(..1).unwrap_or_default();
+            let (stamps, looked) =
+                look(&path, known.seen, &known.declaration, (context, newest), settles);
+            match looked {
                 Looked::Same => {}
                 Looked::Problem(problem) => {
-                    self.note(&name, &known, stamp, Some(problem), recorder)
+                    self.note(&name, &known, stamps, Some(problem), &context.recorder)
                 }
-                Looked::Loaded(table) => {
-                    let problem = self.take(*table, &known, recorder).err();
-                    self.note(&name, &known, stamp, problem, recorder);
+                Looked::Loaded(table, signed) => {
+                    let problem = self.take(*table, signed, &known, context).err();
+                    self.note(&name, &known, stamps, problem, &context.recorder);
                 }
             }
             if reason == PollFor::Changes {
                 self.keep_copy(&name, &path, &copy);
             }
+        }
+    }
+
+    /// Takes a version out of use whose signers' keys are revoked by now, so that too few are left.
+    fn withdraw_revoked(&self, name: &str, known: &Followed, context: &TableContext) {
+        let Some(signed) = &known.signed else { return };
+        let Err(refusal) = signed.verified.is_valid_under(&context.strictest) else { return };
+        self.set.withdraw(name);
+        tracing::error!(
+            event = "table.withdrawn",
+            table = name,
+            code = refusal.code(),
+            error = %refusal,
+            "the version of a reference table is not used any more, because keys that signed it are \
+             revoked; sign the table with another key"
+        );
+        if let Some(known) = self.followed().get_mut(name) {
+            (known.signed, known.seen) = (None, None);
         }
     }
 
@@ -157,7 +208,13 @@ impl Tables {
                 &folders.copies.join(name),
             );
         }
-        remove_other_copies(&folders.copies, |name| followed.contains_key(name));
+        let is_wanted = |file: &str| {
+            let signature = file.strip_suffix(SIGNATURE_ENDING);
+            let signed =
+                |name| followed.get(name).is_some_and(|it: &Followed| it.declaration.signed);
+            followed.contains_key(file) || signature.is_some_and(signed)
+        };
+        remove_other_copies(&folders.copies, is_wanted);
     }
 
     /// Notes the outcome of a look at a file.
@@ -165,7 +222,7 @@ impl Tables {
         &self,
         name: &str,
         before: &Followed,
-        stamp: Option<Stamp>,
+        stamps: Option<Stamps>,
         problem: Option<TableProblem>,
         recorder: &Recorder,
     ) {
@@ -181,27 +238,30 @@ impl Tables {
         };
         // A version that could not be read or recorded is looked at again.
         let is_lost = problem.as_ref().is_some_and(TableProblem::is_transient);
-        known.seen = stamp.filter(|_| !is_lost);
+        known.seen = stamps.filter(|_| !is_lost);
         known.problem = problem;
     }
 
     /// Uses the host's copy of the version that it used last, where the release allows it.
-    fn use_copy(&self, copy: &Path, name: &str, known: &Followed, recorder: &Recorder) {
-        let Some(stamp) = Stamp::of(copy) else { return };
-        let now = recorder.clock.now();
-        let looked = look(copy, Some(stamp), known.copy_seen, &known.declaration, now, false);
+    fn use_copy(&self, copy: &Path, name: &str, known: &Followed, context: &TableContext) {
+        if Stamps::of(copy, &known.declaration).is_none() {
+            return;
+        }
+        // A key that a later root merely leaves out has signed what was accepted before.
+        let (stamps, looked) =
+            look(copy, known.copy_seen, &known.declaration, (context, &context.roots), false);
         let mut copied = None;
         // Where it cannot be used any more, the file is the first version.
-        if let Looked::Loaded(table) = looked {
-            let is = (table.version(), table.data_at());
-            match self.take(*table, known, recorder) {
+        if let Looked::Loaded(table, signed) = looked {
+            let is = Copied::of(&table, signed.as_ref());
+            match self.take(*table, signed, known, context) {
                 Ok(()) => copied = Some(is),
                 Err(problem) if problem.is_transient() => return,
                 Err(_) => {}
             }
         }
         if let Some(known) = self.followed().get_mut(name) {
-            known.copy_seen = Some(stamp);
+            known.copy_seen = stamps;
             known.copied = copied.or(known.copied);
         }
     }
@@ -211,14 +271,21 @@ impl Tables {
     fn keep_copy(&self, name: &str, path: &Path, copy: &Path) {
         let current = self.current();
         let Some(table) = current.table(name) else { return };
-        let is = (table.version(), table.data_at());
-        let copied = self.followed().get(name).and_then(|known| known.copied);
+        let (signed, copied) = match self.followed().get(name) {
+            Some(known) => (known.signed.clone(), known.copied),
+            None => (None, None),
+        };
+        let is = Copied::of(table, signed.as_ref());
         if copied == Some(is) {
             return;
         }
-        let is_there = copied.is_some_and(|(version, _)| version == is.0);
-        let renewed = is_there && set_data_time(copy, is.1).is_ok();
-        let kept = if renewed { Ok(()) } else { copy_file(path, copy, is.0, is.1) };
+        let is_there = copied.is_some_and(|it| it.version == is.version);
+        let renewed = is_there && set_data_time(copy, is.data_at).is_ok();
+        let kept = if renewed { Ok(()) } else { copy_file(path, copy, is.version, is.data_at) };
+        let kept = kept.and_then(|()| match &signed {
+            Some(signed) => write_atomic(&signature_path(copy), &signed.envelope, 0o600),
+            None => Ok(()),
+        });
         if let Some(known) = self.followed().get_mut(name) {
             known.copied = Some(is);
         }
@@ -237,9 +304,11 @@ impl Tables {
     fn take(
         &self,
         table: Table,
+        signed: Option<Signed>,
         known: &Followed,
-        recorder: &Recorder,
+        context: &TableContext,
     ) -> Result<(), TableProblem> {
+        let recorder = &context.recorder;
         let (name, version) = (table.name().to_owned(), table.version());
         let confirmed = known.entry.version == Some(version);
         if known.entry.version.is_some() && !confirmed {
@@ -248,8 +317,9 @@ impl Tables {
         let current = self.current();
         let current = current.table(&name);
         if current.is_some_and(|it| it.version() == version) {
-            // Only its age is new.
+            // Only its age is new, or its signature.
             self.set.put(Arc::new(table));
+            self.set_signed(&name, signed, context);
             return Ok(());
         }
         if known.held == Some(version) && !confirmed {
@@ -260,10 +330,16 @@ impl Tables {
             _ => None,
         };
         let kind = if held.is_some() { RECORD_HELD } else { RECORD_LOADED };
-        let recorded = recorder.append_durable(version_record(kind, &table, held.as_ref()));
-        if let Err(error) = recorded {
+        let piece = match (&signed, &held) {
+            (Some(signed), None) => context.signed.announce(&name, signed.verified.signed.issued),
+            _ => TrustHistory::default(),
+        };
+        let signature = signed.as_ref().map(|it| (it, &piece));
+        let record = version_record(kind, &table, held.as_ref(), signature);
+        if let Err(error) = recorder.append_durable(record) {
             return Err(TableProblem::NotRecorded(error.to_string()));
         }
+        context.signed.recorded(&piece);
         let rows = table.rows();
         if let Some(difference) = held {
             tracing::warn!(
@@ -280,6 +356,7 @@ impl Tables {
         }
         // The version was loaded by the declaration of this set.
         self.set.put(Arc::new(table));
+        self.set_signed(&name, signed, context);
         tracing::info!(
             event = "table.loaded",
             table = name,
@@ -300,6 +377,16 @@ impl Tables {
         states.collect()
     }
 
+    /// Notes the signature of the version that is used.
+    fn set_signed(&self, name: &str, signed: Option<Signed>, context: &TableContext) {
+        if let Some(signed) = &signed {
+            context.signed.raise(name, signed.verified.signed.issued);
+        }
+        if let Some(known) = self.followed().get_mut(name) {
+            known.signed = signed;
+        }
+    }
+
     fn followed(&self) -> MutexGuard<'_, BTreeMap<String, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -312,7 +399,15 @@ impl Tables {
 
 impl Followed {
     fn new(declaration: Declaration, entry: TableEntry) -> Self {
-        let (seen, problem, held, copy_seen, copied) = (None, None, None, None, None);
-        Self { declaration, entry, seen, problem, held, copy_seen, copied }
+        let (seen, problem, held, copy_seen) = (None, None, None, None);
+        let (copied, signed) = (None, None);
+        Self { declaration, entry, seen, problem, held, copy_seen, copied, signed }
+    }
+}
+
+impl Copied {
+    fn of(table: &Table, signed: Option<&Signed>) -> Self {
+        let signed_at = signed.map(|it| it.verified.signed.issued);
+        Self { version: table.version(), data_at: table.data_at(), signed_at }
     }
 }

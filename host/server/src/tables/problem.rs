@@ -22,6 +22,17 @@ pub enum TableProblem {
         /// The version of the file.
         version: Digest,
     },
+    /// It has no signature that counts.
+    #[error("the signature of the version cannot be accepted: {why}")]
+    Signature {
+        /// The reason, with the refusal's code.
+        why: String,
+        /// Whether the same files may be accepted later, such as with another trust root.
+        is_transient: bool,
+    },
+    /// It was signed before a version that was used.
+    #[error("{0}")]
+    Older(String),
     /// It would change too many rows.
     #[error(
         "the version {version} waits for a confirmation, because it would change too many rows"
@@ -116,6 +127,8 @@ impl TableProblem {
             Self::Unreadable(_) => "table-unreadable",
             Self::Rows(_) => "table-rows",
             Self::NotPinned { .. } => "table-version",
+            Self::Signature { .. } => "table-signature",
+            Self::Older(_) => "table-older",
             Self::Held { .. } => "table-held",
             Self::NotRecorded(_) => "table-not-recorded",
         }
@@ -130,6 +143,14 @@ impl TableProblem {
             Self::Rows(_) => "correct the named rows at their source and export the table again",
             Self::NotPinned { .. } => {
                 "put the file back that the release set names, or publish a set that names this one"
+            }
+            Self::Signature { .. } => {
+                "sign the file with `portcullis table sign` and a key of the role `data`; if somebody \
+                 else should have signed it, find out where it changed"
+            }
+            Self::Older(_) => {
+                "export the table again and sign it; to return to older rows on purpose, sign that \
+                 file anew"
             }
             Self::Held { .. } => {
                 "check the export; if it is right, publish a release set that names its digest as \
@@ -146,6 +167,10 @@ impl TableProblem {
 
     /// Whether the same file may be used later.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::NotRecorded(_) | Self::Unreadable(_))
+        match self {
+            Self::NotRecorded(_) | Self::Unreadable(_) => true,
+            Self::Signature { is_transient, .. } => *is_transient,
+            _ => false,
+        }
     }
 }

@@ -7,17 +7,35 @@
 use portcullis_audit::Entry;
 use portcullis_model::json::{ObjectWriter, build_members, build_object};
 use portcullis_store::tables::{Difference, Table};
+use portcullis_trust::TrustHistory;
 
 use super::TableProblem;
+use super::signed::Signed;
 use crate::recorder::Recorder;
 
 /// The record of a version. The keys of rows that would be lost name people: they are sealed.
-pub fn version_record(kind: &'static str, table: &Table, held: Option<&Difference>) -> Entry {
+/// `signed` is the signature of a signed table, with what the host has to remember of it.
+pub fn version_record(
+    kind: &'static str,
+    table: &Table,
+    held: Option<&Difference>,
+    signed: Option<(&Signed, &TrustHistory)>,
+) -> Entry {
     let write = |fields: &mut ObjectWriter<'_>| {
         fields.text("table", table.name()).display("version", table.version());
         fields.number("rows", table.rows()).number("bytes", table.bytes());
         if let Some(difference) = held {
             fields.number("lost", difference.lost).number("changed", difference.changed);
+        }
+        if let Some((Signed { verified, .. }, _)) = signed {
+            fields.texts("signers", verified.signers());
+            fields.number("signed_at", verified.signed.issued);
+        }
+        // A version that waits is not the newest one that was used.
+        if let Some((_, piece)) = signed.filter(|_| held.is_none())
+            && let Ok(state) = serde_json::to_string(piece)
+        {
+            fields.json("state", &state);
         }
     };
     let sealed = held.map(|difference| {

@@ -200,7 +200,7 @@ fn is_false(flag: &bool) -> bool {
 /// The member of a record that carries a piece of the history.
 const STATE_MEMBER: &[u8] = b"\"state\":";
 /// The records that may.
-const KINDS: [&str; 3] = ["trust.", "release.", "break-glass."];
+const KINDS: [&str; 4] = ["trust.", "release.", "break-glass.", "table."];
 
 /// Room for tens of thousands of serials and revocations.
 const MAX_BYTES: u64 = 16 << 20;

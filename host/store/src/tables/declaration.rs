@@ -59,6 +59,10 @@ pub struct Declaration {
     /// When a new version waits for a signed confirmation.
     #[serde(default)]
     pub hold: Hold,
+    /// Whether each version needs the signature of the trust root's role `data` beside it. Default
+    /// false: whoever may write the file decides about its rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed: bool,
 }
 
 /// The format of a table's bytes.

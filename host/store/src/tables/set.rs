@@ -111,6 +111,17 @@ impl TableSet {
         true
     }
 
+    /// Takes the current version of a table out of use, until another one is put there: look-ups in
+    /// it follow the rule for stale tables.
+    pub fn withdraw(&self, name: &str) {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = CurrentTables::clone(&self.current.load());
+        if let Some(entry) = next.tables.get_mut(name) {
+            entry.table = None;
+            self.current.store(Arc::new(next));
+        }
+    }
+
     /// Returns the current versions, for one call.
     pub fn current(&self) -> Arc<CurrentTables> {
         self.current.load_full()

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::rollout::CandidateSource;
 use super::{Validity, malformed, payload};
 use crate::names::quoted;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusalCode};
 use crate::release::{Binding, PluginEntry, ReleaseSet, TableEntry};
 use crate::revoked::RevokedPlugins;
 use crate::rollout::SignedLimits;
@@ -154,6 +154,14 @@ impl ReleaseSource {
             let (name, entry) = source.to_entry(file(path)?).map_err(|why| {
                 malformed(format!("{}, the declaration of a table: {why}", quoted(path)))
             })?;
+            if entry.is_signed() && root.data.is_none() {
+                let sentence = format!(
+                    "the table {} is declared as signed, and the trust root {} has no role `data`",
+                    quoted(&name),
+                    root.version
+                );
+                return Err(Refusal::new(RefusalCode::DataUnavailable, sentence));
+            }
             if tables.insert(name.clone(), entry).is_some() {
                 return Err(malformed(format!("the table {} is declared twice", quoted(&name))));
             }

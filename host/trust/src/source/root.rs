@@ -27,13 +27,14 @@ pub struct RootSource {
     log: LogSource,
     reviewer: Option<RoleSource>,
     break_glass: Option<RoleSource>,
+    data: Option<RoleSource>,
     #[serde(default, rename = "publisher")]
     publishers: Vec<PublisherSource>,
     #[serde(default)]
     revoked: RevokedText,
 }
 
-/// `[root]`, `[release]`, `[reviewer]`: vkeys, and how many must sign.
+/// `[root]`, `[release]`, `[reviewer]`, `[break_glass]`, `[data]`: vkeys, and how many must sign.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleSource {
@@ -92,6 +93,7 @@ impl RootSource {
         let release = role(&self.release)?;
         let reviewer = self.reviewer.as_ref().map(&mut role).transpose()?;
         let break_glass = self.break_glass.as_ref().map(&mut role).transpose()?;
+        let data = self.data.as_ref().map(&mut role).transpose()?;
         let log = LogText { keys: named(&self.log.keys)? };
         let publishers = self.publishers.iter().map(|publisher| {
             Ok(PublisherText {
@@ -105,7 +107,7 @@ impl RootSource {
             })
         });
         let publishers = publishers.collect::<Result<_, _>>()?;
-        let roles = RolesText { root, release, log, reviewer, break_glass, publishers };
+        let roles = RolesText { root, release, log, reviewer, break_glass, data, publishers };
         let next = previous.map_or(1, |previous| previous.version.saturating_add(1));
         let version = self.version.unwrap_or(next);
         if previous.is_some() && version != next {

@@ -54,6 +54,7 @@ use crate::state::active::{ActiveConfig, HookStates};
 use crate::state::dedup::DedupCache;
 use crate::state::frontend::{Frontend, Shared};
 use crate::state_mac::StateMac;
+use crate::tables::SignedTables;
 use crate::trust::state::{LogLocation, TrustState};
 
 /// A configuration with everything that it names, ready to serve.
@@ -321,6 +322,7 @@ impl Configured {
             time: trusted_time,
             kernel_synchronised: kernel_synchronised(),
             late: LateTrust::default(),
+            signed_tables: Arc::new(SignedTables::new(&trust_state.history().tables)),
             state: Mutex::new(trust_state),
         };
         let host = Arc::new(Host {

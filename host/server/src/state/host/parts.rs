@@ -30,6 +30,7 @@ use crate::registry::RegistrySource;
 use crate::state::admission::Admission;
 use crate::state::conditions::Conditions;
 use crate::state::dedup::DedupCache;
+use crate::tables::SignedTables;
 use crate::trust::TrustedTime;
 use crate::trust::state::TrustState;
 
@@ -49,6 +50,8 @@ pub struct HostTrust {
     pub(crate) late: LateTrust,
     /// Break-glass documents that were opened.
     pub(crate) break_glass: BreakGlassState,
+    /// The times at which the versions of signed reference tables were signed.
+    pub(crate) signed_tables: Arc<SignedTables>,
 }
 
 /// The bounds of connections and calls.

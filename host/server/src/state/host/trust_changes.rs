@@ -130,7 +130,7 @@ impl Host {
     pub fn refresh_trust_state(&self) {
         let mut trust_state = self.trust_state();
         trust_state.persist_roots();
-        trust_state.refresh(&self.recorder.log, || self.trust.break_glass.take_used());
+        trust_state.refresh(&self.recorder.log, || self.take_learned());
     }
 
     /// Stops every binding of what is revoked by now, and says so.

@@ -27,6 +27,16 @@ pub struct Learned {
     pub recorded: TrustHistory,
 }
 
+impl Learned {
+    /// Returns both together.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.known.merge(&other.known);
+        self.recorded.merge(&other.recorded);
+        self
+    }
+}
+
 impl TrustState {
     /// Records what was found at the start, and everything that is remembered and not in this log yet. What the log does not
     /// take is given to it again by [`TrustState::refresh`].
@@ -68,6 +78,15 @@ impl TrustState {
         for (id, until) in &all.used_documents {
             let piece = TrustHistory {
                 used_documents: [(id.clone(), *until)].into(),
+                ..TrustHistory::default()
+            };
+            if piece.minus(&known) {
+                self.record(log, "trust.imported", "", &piece);
+            }
+        }
+        for (table, issued) in &all.tables {
+            let piece = TrustHistory {
+                tables: [(table.clone(), *issued)].into(),
                 ..TrustHistory::default()
             };
             if piece.minus(&known) {
