@@ -363,6 +363,343 @@ fn nothing_is_signed_that_no_host_would_use() {
     assert!(set.err.contains("role `data`"), "{set:?}");
 }
 
-/// How long a test waits for what the host does by itself after a pause.
-#[expect(dead_code, reason = "sources that are polled")]
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A web server with one export and its signature.
+#[derive(Clone)]
+struct Source {
+    address: String,
+    shared: Arc<Mutex<Export>>,
+}
+
+#[derive(Default)]
+struct Export {
+    /// The status line's rest, such as `200 OK`.
+    status: String,
+    body: String,
+    etag: String,
+    modified: String,
+    signature: Vec<u8>,
+    /// The heads of requests, and the answer to each.
+    requests: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Serves over plain HTTP on this machine.
+    fn start() -> Self {
+        Self::start_with(|socket, export| respond(&mut &socket, export))
+    }
+
+    /// Serves over TLS with this certificate.
+    fn start_tls(pair: &Pair) -> Self {
+        let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let config = Arc::new(config);
+        Self::start_with(move |socket, export| {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            respond(&mut rustls::StreamOwned::new(connection, socket), export);
+        })
+    }
+
+    fn start_with(serve: impl Fn(TcpStream, &Mutex<Export>) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shared = Arc::new(Mutex::new(Export {
+            status: "200 OK".to_owned(),
+            etag: "\"1\"".to_owned(),
+            body: roster("north"),
+            ..Export::default()
+        }));
+        let serving = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                serve(socket, &serving);
+            }
+        });
+        Self { address, shared }
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Export)) {
+        change(&mut self.shared.lock().unwrap());
+    }
+
+    fn requests(&self) -> Vec<(String, String)> {
+        self.shared.lock().unwrap().requests.clone()
+    }
+
+    /// The line of a declaration that names it.
+    fn line(&self, scheme: &str, more: &str) -> String {
+        format!("source = {{ url = \"{scheme}://{}/roster.csv\"{more} }}", self.address)
+    }
+}
+
+/// Reads a request and answers it, as long as the caller speaks HTTP.
+fn respond(socket: &mut (impl Read + Write), export: &Mutex<Export>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if !matches!(socket.read(&mut byte), Ok(1)) {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let mut export = export.lock().unwrap();
+    let is_signature = head.starts_with("get /roster.csv.sig ");
+    let known = format!("if-none-match: {}\r\n", export.etag);
+    let is_known = !is_signature && !export.etag.is_empty() && head.contains(&known);
+    let is_good = export.status == "200 OK";
+    let status = if is_good && is_known { "304 Not Modified" } else { &export.status }.to_owned();
+    let body = match (status.as_str(), is_signature) {
+        ("200 OK", true) => export.signature.clone(),
+        ("200 OK", false) => export.body.clone().into_bytes(),
+        _ => Vec::new(),
+    };
+    let mut answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n");
+    for (name, value) in [("etag", &export.etag), ("last-modified", &export.modified)] {
+        if !value.is_empty() {
+            answer.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    if status.starts_with("302") {
+        answer.push_str("location: https://other.example/roster.csv\r\n");
+    }
+    answer.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    export.requests.push((head, status));
+    drop(export);
+    // A host that hung up has its reasons.
+    drop(socket.write_all(&[answer.into_bytes(), body].concat()).and_then(|()| socket.flush()));
+}
+
+/// A deployment that downloads its roster, by a declaration with these lines.
+fn downloading(lines: &str, configuration: &str) -> TestDeployment {
+    let mut deployment = deployment();
+    deployment.write_secret("secrets/hr", "Bearer open-sesame-of-the-hr-system");
+    let text = deployment.read("portcullis.toml") + "\n" + configuration;
+    deployment.write("portcullis.toml", text);
+    release_sourced(&mut deployment, lines);
+    deployment
+}
+
+fn release_sourced(deployment: &mut TestDeployment, lines: &str) {
+    deployment.forget_tables();
+    deployment.declare_sourced_table(&declared(lines));
+    deployment.declare_table(NETWORKS, "networks.csv", None);
+    deployment.release(&[asking()]);
+}
+
+/// Has the host ask its sources until its log has this event.
+fn download_until(host: &Host, event: portcullis_tests::LogEvent) {
+    drop(host.reload_until([event]));
+}
+
+fn not_downloaded(code: &str) -> portcullis_tests::LogEvent {
+    log_event("table.not-downloaded").field("table", "roster").field("code", code)
+}
+
+#[test]
+fn a_download_is_checked_as_a_file_is_and_a_source_that_fails_changes_nothing() {
+    let source = Source::start();
+    let configuration = format!(
+        "[tables.roster]\norigin = \"http://{}\"\nsecret_file = \"secrets/hr\"\n",
+        source.address
+    );
+    let lines = source.line("http", ", every_seconds = 86400") + "\nmax_bytes = 65536";
+    let deployment = downloading(&lines, &configuration);
+    deployment.must(&["check", "--config", "portcullis.toml"]);
+    let host = deployment.serve();
+    host.wait_for(loaded(&roster("north")));
+    assert_eq!(ward(&deployment, &host), "north");
+    let (head, _) = source.requests()[0].clone();
+    assert!(head.contains("authorization: bearer open-sesame-of-the-hr-system\r\n"), "{head}");
+    assert!(!head.contains("if-none-match"), "{head}");
+
+    // What has not changed is not sent again.
+    source.set(|export| export.etag = "\"2\"".to_owned());
+    let west = roster("west");
+    source.set(|export| export.body = west.clone());
+    download_until(&host, loaded(&west));
+    assert_eq!(ward(&deployment, &host), "west");
+    let before = source.requests().len();
+    source.set(|export| export.status = "500 Internal Server Error".to_owned());
+    download_until(&host, not_downloaded("table-source-status"));
+    for (status, code) in [
+        ("302 Found", "table-source-redirect"),
+        ("401 Unauthorized", "table-source-denied"),
+        ("404 Not Found", "table-source-status"),
+    ] {
+        source.set(|export| export.status = status.to_owned());
+        download_until(&host, not_downloaded(code));
+    }
+    let ready = String::from_utf8_lossy(&host.admin("/ready").body).into_owned();
+    assert!(ready.contains("table-source-status"), "{ready}");
+    source.set(|export| export.status = "200 OK".to_owned());
+    download_until(&host, log_event("table.source-answers").field("table", "roster"));
+    let after = source.requests()[before..].to_vec();
+    assert!(after.iter().all(|(head, _)| head.contains("if-none-match: \"2\"\r\n")), "{after:?}");
+    assert_eq!(after.last().unwrap().1, "304 Not Modified");
+
+    // Wrong cells by line and column, too many bytes, and a version that waits.
+    let version_of = |etag: &str, body: String| {
+        source.set(|export| {
+            (export.etag, export.body) = (format!("\"{etag}\""), body);
+        });
+    };
+    version_of("3", west.replace("person17@ward.test,south,", "person17@ward.test,south,Zebulon"));
+    download_until(&host, refused("table-rows").naming("problem", "row 20, column `beds`"));
+    version_of("4", west.clone() + &"9,many@ward.test,south,\n".repeat(5_000));
+    download_until(&host, not_downloaded("table-source-too-large"));
+    version_of("5", west.lines().take(60).map(|line| format!("{line}\n")).collect());
+    download_until(&host, log_event("table.held").field("table", "roster"));
+    assert_eq!(ward(&deployment, &host), "west", "the last good version stays");
+    let folder = deployment.path("trust-state/received-tables");
+    let files = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(files, 1, "nothing of what was given up is left");
+    let log = host.stop();
+    assert!(!log.contains("open-sesame") && !log.contains("Zebulon"), "a secret is in the log");
+    let records = deployment.records_of("table.loaded");
+    let versions: Vec<_> = records
+        .iter()
+        .filter(|record| record["table"] == "roster")
+        .map(|record| record["version"].clone())
+        .collect();
+    assert_eq!(versions, [json!(version(&roster("north"))), json!(version(&west))]);
+
+    // A start without its source has the version that was used last.
+    source.set(|export| export.status = "503 Service Unavailable".to_owned());
+    let host = deployment.serve();
+    assert_eq!(ward(&deployment, &host), "west");
+    host.wait_for(not_downloaded("table-source-status"));
+    host.stop();
+    assert_eq!(deployment.verify().code, 0);
+}
+
+#[test]
+fn a_source_is_asked_again_by_itself_and_its_own_time_is_the_age_of_the_rows() {
+    let source = Source::start();
+    source.set(|export| export.modified = "Sat, 01 Feb 2020 12:00:00 GMT".to_owned());
+    let deployment = downloading(&source.line("http", ", every_seconds = 1"), "");
+    let host = deployment.serve();
+    host.wait_for(loaded(&roster("north")));
+    let record = deployment.record(ask(&host).index().unwrap());
+    assert_eq!(record["bindings"][0]["codes"], json!(["ANSWER", "TABLE_STALE"]));
+    let east = roster("east");
+    source.set(|export| {
+        (export.etag, export.body) = ("\"2\"".to_owned(), east.clone());
+        export.modified = String::new();
+    });
+    host.wait_for(loaded(&east));
+    assert_eq!(ward(&deployment, &host), "east");
+    // After a failure too.
+    source.set(|export| export.status = "500 Internal Server Error".to_owned());
+    host.wait_for(not_downloaded("table-source-status"));
+    source.set(|export| export.status = "200 OK".to_owned());
+    host.wait_for(log_event("table.source-answers"));
+}
+
+#[test]
+fn a_secret_is_sent_to_its_origin_alone() {
+    let source = Source::start();
+    let configuration =
+        "[tables.roster]\norigin = \"https://hr.example\"\nsecret_file = \"secrets/hr\"\n";
+    let deployment = downloading(&source.line("http", ""), configuration);
+    let checked = deployment.must(&["check", "--config", "portcullis.toml"]);
+    assert!(checked.contains("the secret is for https://hr.example:443"), "{checked}");
+    let host = deployment.serve();
+    let told = host.wait_for(not_downloaded("table-source-configuration"));
+    assert!(told.text("problem").contains("https://hr.example:443 only"));
+    assert!(ask(&host).stops_a_token());
+    host.stop();
+    assert!(source.requests().is_empty());
+}
+
+#[test]
+fn a_signed_table_is_downloaded_with_its_signature() {
+    let source = Source::start();
+    let url = format!(", signature_url = \"http://{}/roster.csv.sig\"", source.address);
+    let lines = format!("signed = true\n{}", source.line("http", &url));
+    let deployment = downloading(&lines, "");
+    deployment.write("release/roster.csv.toml", declared("signed = true"));
+    let publish = |ward: &str, etag: &str| {
+        deployment.write("export.csv", roster(ward));
+        sign(&deployment, "export.csv", "data", None);
+        let signature = std::fs::read(deployment.path("export.csv.sig")).unwrap();
+        source.set(|export| {
+            (export.body, export.etag) = (roster(ward), format!("\"{etag}\""));
+            export.signature = signature;
+        });
+    };
+    publish("north", "1");
+    let host = deployment.serve();
+    host.wait_for(loaded(&roster("north")));
+    // Whoever has the web server has not the key.
+    source.set(|export| (export.body, export.etag) = (roster("vault"), "\"2\"".to_owned()));
+    download_until(&host, refused("table-signature").naming("problem", "[table-version-mismatch]"));
+    assert_eq!(ward(&deployment, &host), "north");
+    publish("west", "3");
+    download_until(&host, loaded(&roster("west")));
+    assert_eq!(ward(&deployment, &host), "west");
+}
+
+#[test]
+fn a_source_over_tls_is_believed_by_the_authority_that_the_operator_names() {
+    let authority = Authority::new();
+    let source = Source::start_tls(&authority.server());
+    let deployment = downloading(&source.line("https", ""), "");
+    let host = deployment.serve();
+    host.wait_for(not_downloaded("table-source-unreachable"));
+    host.stop();
+    assert!(source.requests().is_empty());
+    deployment.write("hr-ca.pem", authority.pem());
+    let text = deployment.read("portcullis.toml") + "\n[tables.roster]\nca_file = \"hr-ca.pem\"\n";
+    deployment.write("portcullis.toml", text);
+    let host = deployment.serve();
+    host.wait_for(loaded(&roster("north")));
+    assert_eq!(ward(&deployment, &host), "north");
+}
+
+#[test]
+fn every_problem_of_a_source_is_named_before_anything_is_served() {
+    let mut deployment = deployment();
+    deployment.sign_plugin("remembering", |source| source);
+    let mut refused = |lines: &str, file: bool| {
+        deployment.forget_tables();
+        if file {
+            deployment.declare_table(&declared(lines), "roster.csv", None);
+        } else {
+            deployment.declare_sourced_table(&declared(lines));
+        }
+        deployment.declare_table(NETWORKS, "networks.csv", None);
+        deployment.refused_release(&[asking()]).err
+    };
+    let none = refused("", false);
+    assert!(none.contains("neither a `file`") && none.contains("roster"), "{none}");
+    let both = refused("source = { url = \"https://hr.example/r.csv\" }", true);
+    assert!(both.contains("remove `file`"), "{both}");
+    let plain = refused("source = { url = \"http://hr.example/r.csv\", every_seconds = 0 }", false);
+    assert!(plain.contains("it is not https") && plain.contains("every_seconds"), "{plain}");
+    let unclear = refused("source = { url = \"https://hr.example/r.csv\", push = true }", false);
+    assert!(unclear.contains("either `url` or `push = true`"), "{unclear}");
+    let signed = refused("signed = true\nsource = { url = \"https://hr.example/r.csv\" }", false);
+    assert!(signed.contains("source.signature_url"), "{signed}");
+
+    let text = deployment.read("portcullis.toml")
+        + "\n[tables.roster]\nsecret_file = \"secrets/none\"\ntimeout_ms = 1\n\
+           [tables.networks]\norigin = \"https://hr.example/exports\"\npush = { secret_file = \"a\" }\n";
+    deployment.write("portcullis.toml", text);
+    let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(checked.code, 64, "{checked:?}");
+    for problem in [
+        "[tables.roster]: secret_file needs origin",
+        "[tables.roster]: timeout_ms is 1",
+        "[tables.networks]: origin `https://hr.example/exports`: it has a path",
+        "[tables.networks]: push needs the listener [table_push]",
+    ] {
+        assert!(checked.err.contains(problem), "{problem}: {}", checked.err);
+    }
+}

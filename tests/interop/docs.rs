@@ -178,6 +178,8 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         ("server/src/config/plugin_limits.rs", "PluginsConfig", "plugins."),
         ("server/src/config/engine.rs", "EngineConfig", "engine."),
         ("server/src/net/outbound/mod.rs", "OutboundConfig", "outbound."),
+        ("server/src/config/tables.rs", "TableAccessSource", "tables.NAME."),
+        ("server/src/config/tables.rs", "TablePush", "table_push."),
         ("server/src/config/audit.rs", "NextLog", "audit.next."),
         ("server/src/config/hook.rs", "HookSource", "hook."),
         ("server/src/platform_calls/decryption.rs", "DecryptionConfig", "hook.decryption."),

@@ -402,6 +402,13 @@ impl TestDeployment {
         ));
     }
 
+    /// Declares a reference table whose declaration says where its versions come from.
+    pub fn declare_sourced_table(&mut self, declaration: &str) {
+        let path = format!("release/sourced-{}.toml", self.tables.len());
+        self.write(&path, declaration);
+        self.tables.push_str(&format!("[[table]]\ndeclaration = \"{path}\"\n"));
+    }
+
     /// Declares no table for the releases from here on.
     pub fn forget_tables(&mut self) {
         self.tables.clear();

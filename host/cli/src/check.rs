@@ -137,6 +137,7 @@ fn warnings(prepared: &StartupCheck) -> Vec<String> {
     if let Ok(generation) = &prepared.release {
         warnings.extend(generation.warnings(&prepared.config().hooks));
     }
+    warnings.extend(prepared.table_warnings());
     warnings.extend(prepared.log.as_ref().ok().cloned().flatten());
     warnings.extend(prepared.clock_warning());
     warnings.extend(prepared.limit_warnings());

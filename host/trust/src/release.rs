@@ -81,8 +81,10 @@ pub struct PluginEntry {
 pub struct TableEntry {
     /// Its format, columns, key, bounds, age and rules, as the crate `store` declares them.
     pub declaration: serde_json::Value,
-    /// The file of its rows in the host's folder of tables.
-    pub file: String,
+    /// The file of its rows in the host's folder of tables; none where its declaration names
+    /// another source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The only version that may be used, by the digest of the file. Where it is absent the table
     /// is live: each version that keeps to the declaration is used. A version that waits for a
     /// confirmation is confirmed by a set that names it here.
@@ -181,12 +183,14 @@ impl ReleaseSet {
             return Err(malformed(format!("`tables` has more than {MAX_TABLES} members")));
         }
         for (name, entry) in &self.tables {
-            let plain = !entry.file.is_empty()
-                && entry.file.len() <= MAX_FILE_NAME
-                && !entry.file.starts_with('.')
-                && !entry.file.contains(['/', '\\', '\0']);
-            if !plain {
-                let file = quoted(&entry.file);
+            let plain = |file: &String| {
+                !file.is_empty()
+                    && file.len() <= MAX_FILE_NAME
+                    && !file.starts_with('.')
+                    && !file.contains(['/', '\\', '\0'])
+            };
+            if let Some(file) = entry.file.as_ref().filter(|file| !plain(file)) {
+                let file = quoted(file);
                 return Err(malformed(format!(
                     "the file {file} of the table {} is not the plain name of a file",
                     quoted(name)

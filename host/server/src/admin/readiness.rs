@@ -148,7 +148,10 @@ impl Readiness {
                 warning(code, what, "check the disks of trust.state and audit.directory");
             }
         }
-        let tables = active_config.generation.as_ref().map(|it| it.tables.states(timestamp(now)));
+        let tables = active_config
+            .generation
+            .as_ref()
+            .map(|it| it.tables.states(timestamp(now), &host.release.tables));
         for TableState { status, problem } in tables.unwrap_or_default() {
             let name = status.name;
             if let Some(problem) = problem {

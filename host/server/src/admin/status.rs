@@ -41,7 +41,8 @@ pub fn json(context: &AdminContext) -> Value {
         })
     });
     let now = timestamp(host.clock.now());
-    let tables = active_config.generation.as_ref().map(|it| it.tables.states(now));
+    let tables =
+        active_config.generation.as_ref().map(|it| it.tables.states(now, &host.release.tables));
     let tables = tables.unwrap_or_default();
     let readiness = Readiness::of(context);
     let preparations = host.preparations();

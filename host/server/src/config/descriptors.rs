@@ -49,7 +49,7 @@ impl DescriptorBudget {
             config.listen.max_in_flight.min(limit / 8).clamp(MIN_OUTBOUND, MAX_OUTBOUND)
         };
         let workers = config.listen.workers.saturating_mul(DESCRIPTORS_PER_RUNTIME);
-        let others = HOST_FILES + LOG_FILES + SPARE + admin + outbound + workers;
+        let others = HOST_FILES + LOG_FILES + TABLE_FILES + SPARE + admin + outbound + workers;
         Self::share(limit, config.listen.max_connections, outbound, others)
     }
 
@@ -100,6 +100,8 @@ pub const MIN_CONNECTIONS: usize = 16;
 /// checkpoint, the emergency ring, and what it keeps open so that a write never waits for a
 /// descriptor.
 pub const LOG_FILES: usize = 40;
+/// Descriptors of downloads of tables: a connection and a file each.
+const TABLE_FILES: usize = 2 * crate::config::tables::MAX_DOWNLOADS;
 /// Descriptors of connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = crate::config::MAX_ADMIN_CONNECTIONS + 4;
 /// Descriptors of the rest: standard streams, listeners, runtimes of the host's threads, the state

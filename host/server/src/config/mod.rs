@@ -11,6 +11,7 @@ mod listen;
 pub mod plugin_limits;
 mod problems;
 pub mod registry;
+pub mod tables;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use serde::Deserialize;
 use crate::config::engine::EngineConfig;
 use crate::config::plugin_limits::PluginsConfig;
 use crate::config::registry::RegistryConfig;
+use crate::config::tables::{TableAccess, TableAccessSource, TablePush, check_tables};
 use crate::error::ConfigError;
 use crate::fs::change::{Folders, WatchedFiles, stamp};
 use crate::net::outbound::OutboundConfig;
@@ -66,6 +68,10 @@ pub struct Config {
     pub resume: BTreeMap<String, ResumeConfig>,
     /// The delivery services, by name.
     pub deliveries: BTreeMap<String, DeliveryConfig>,
+    /// What the host has for reference tables from elsewhere, by the table's name.
+    pub tables: BTreeMap<String, TableAccess>,
+    /// The listener for pushed tables.
+    pub table_push: Option<TablePush>,
     /// The hooks, by name.
     pub hooks: Vec<HookConfig>,
     /// The file, to look at it again.
@@ -100,6 +106,7 @@ impl Config {
             return Err(problems.result().err().unwrap_or_default());
         };
         let deliveries = deliveries(file.delivery, base, &mut problems);
+        let tables = check_tables(file.tables, base, file.table_push.as_ref(), &mut problems);
         let places: Vec<_> = file.hook.iter().map(HookSource::places).collect();
         let around = HookContext {
             base,
@@ -127,6 +134,8 @@ impl Config {
                 .into_iter()
                 .filter_map(|(name, service)| Some((name, service?)))
                 .collect(),
+            tables,
+            table_push: file.table_push,
             hooks: Vec::new(),
             file: PathBuf::new(),
             digest: portcullis_model::sha256(text.as_bytes()),
@@ -149,7 +158,11 @@ impl Config {
 
     /// The folders of reference tables.
     pub fn table_folders(&self) -> TableFolders {
-        TableFolders { files: self.release.tables.clone(), copies: self.trust.state.join("tables") }
+        TableFolders {
+            files: self.release.tables.clone(),
+            copies: self.trust.state.join("tables"),
+            received: self.trust.state.join("received-tables"),
+        }
     }
 
     /// Makes relative paths relative to the configuration's folder.
@@ -162,6 +175,9 @@ impl Config {
             for path in [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca) {
                 *path = base.join(&*path);
             }
+        }
+        if let Some(push) = &mut self.table_push {
+            push.resolve(base);
         }
         for hook in &mut self.hooks {
             for file in hook.decryption.iter_mut().flat_map(|it| &mut it.key_files) {
@@ -205,6 +221,9 @@ impl Config {
     fn check(&self, problems: &mut Problems) {
         self.admin.check(problems);
         self.telemetry.check(problems);
+        if let Some(push) = &self.table_push {
+            push.check(problems);
+        }
         self.listen.check_place(problems);
         self.plugins.check(problems);
         self.listen.check_bounds(problems);
@@ -282,6 +301,9 @@ struct File {
     resume: BTreeMap<String, ResumeConfig>,
     #[serde(default)]
     delivery: BTreeMap<String, DeliverySource>,
+    #[serde(default)]
+    tables: BTreeMap<String, TableAccessSource>,
+    table_push: Option<TablePush>,
     #[serde(default)]
     hook: Vec<HookSource>,
 }

@@ -47,6 +47,8 @@ pub struct FileWorkers {
     pub break_glass: FileWorker,
     /// The files of reference tables.
     pub tables: FileWorker,
+    /// Downloads of reference tables, which end by their own times.
+    pub table_downloads: FileWorker,
 }
 
 /// A place whose file system does not answer.
@@ -73,6 +75,7 @@ impl Default for FileWorkers {
             secrets: poll("poll-secrets"),
             break_glass: poll("poll-glass"),
             tables: FileWorker::new("read-tables", READING_HANGS_AFTER),
+            table_downloads: FileWorker::new("load-tables", READING_HANGS_AFTER),
         }
     }
 }

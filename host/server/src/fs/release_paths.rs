@@ -41,6 +41,8 @@ pub struct TableFolders {
     /// The host's copies of the versions that it used last, in its own folder: a start compares
     /// with them, and uses them where there is no usable file.
     pub copies: PathBuf,
+    /// Versions that were downloaded or pushed, in the host's own folder.
+    pub received: PathBuf,
 }
 
 impl ReleasePaths {

@@ -28,7 +28,7 @@ use crate::loading::expiry::Reminders;
 use crate::loading::{MAX_SCANNED_BYTES, RejectedComponents};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
-use crate::tables::PollFor;
+use crate::tables::{PollFor, timestamp};
 use crate::worker::{StopToken, Worker};
 
 use alarms::{check_expiry, check_health, remind_of_expiry};
@@ -171,6 +171,7 @@ impl MaintenanceLoop {
                 self.reload_secrets(is_requested);
                 self.reconcile(is_requested);
                 self.poll_tables();
+                self.download_tables(is_requested);
                 self.is_poll_requested |= std::mem::take(&mut self.is_repeat_requested);
             }
             self.tick();
@@ -218,6 +219,7 @@ impl MaintenanceLoop {
         host.health.maintenance_beat.beat();
         self.scan_rejected_components();
         host.callers.keys.load().iter().for_each(|keys| keys.refresh_if_due(false));
+        self.download_tables(false);
         host.report(false);
         host.refresh_trust_state();
         if host.check_clock() {
@@ -249,6 +251,36 @@ impl MaintenanceLoop {
         let context = host.table_context(&active_config.config);
         let poll = move || tables.poll(&context, PollFor::Changes);
         drop(host.files.tables.start(Duration::ZERO, poll));
+    }
+
+    /// Begins the downloads of tables that are due, or all where `is_requested`, and does not wait
+    /// for them.
+    fn download_tables(&self, is_requested: bool) {
+        let host = Arc::clone(&self.host);
+        let active_config = host.active_config.load_full();
+        let Some(generation) = active_config.generation.as_ref() else { return };
+        if generation.tables.is_empty() {
+            return;
+        }
+        let (sources, folders) =
+            (Arc::clone(&host.release.tables), active_config.config.table_folders());
+        let declarations = generation.tables.declarations();
+        let jobs = sources.due(declarations, &folders.received, is_requested);
+        if jobs.is_empty() {
+            return;
+        }
+        let names: Vec<_> = jobs.iter().map(|(name, _)| name.clone()).collect();
+        let now = timestamp(host.clock.now());
+        let download = move || {
+            if host.release.tables.run(jobs, now) {
+                host.read_tables();
+            }
+        };
+        let started = self.host.files.table_downloads.start(Duration::ZERO, download);
+        if started.is_none() {
+            // Others are being made: these are due again when those have ended.
+            sources.put_off(&names);
+        }
     }
 
     /// Begins a scan for components that may not run where one is due, and reports what one found.

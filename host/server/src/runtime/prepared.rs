@@ -26,6 +26,7 @@ use crate::release::last_good::may_stay_open;
 use crate::runtime::writable;
 use crate::start_problems::{SEALING_KEY, StartProblems, key_file};
 use crate::state::host::{Configured, log_place};
+use crate::tables;
 use crate::trust::ClockState;
 use crate::trust::state::TrustState;
 
@@ -159,6 +160,12 @@ impl StartupCheck {
             }
         };
         Some(FallbackRelease { version: active.version, outcome })
+    }
+
+    /// Warnings about the settings of tables beside those that the release declares.
+    pub fn table_warnings(&self) -> Vec<String> {
+        let release = self.release.as_ref().ok();
+        release.map_or_else(Vec::new, |it| tables::warnings(&it.release, &self.config().tables))
     }
 
     /// The things that have ended or end within seven days, in sentences.

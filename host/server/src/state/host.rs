@@ -36,7 +36,7 @@ use crate::platform_calls::resume::ResumeContext;
 use crate::recorder::{NotDurable, Recorder};
 use crate::records::rejections::Reason;
 use crate::state::active::{ActiveConfig, HookStates};
-use crate::tables::TableContext;
+use crate::tables::{PollFor, TableContext};
 use crate::trust::ClockAlarm;
 use crate::trust::state::{Learned, TrustState};
 
@@ -319,6 +319,15 @@ impl Host {
         self.trust.break_glass.take_used().and(&self.trust.signed_tables.take_learned())
     }
 
+    /// Reads the tables of the active release that have changed. Blocks on the disk and on the log.
+    pub fn read_tables(&self) {
+        let active_config = self.active_config.load_full();
+        if let Some(generation) = &active_config.generation {
+            let context = self.table_context(&active_config.config);
+            generation.tables.poll(&context, PollFor::Changes);
+        }
+    }
+
     /// Returns what reading reference tables needs of the host. Locks the trust state.
     pub fn table_context(&self, config: &Config) -> TableContext {
         let trust_state = self.trust_state();
@@ -329,6 +338,7 @@ impl Host {
             strictest: Arc::clone(trust_state.strictest_root()),
             now: self.trusted_now(),
             signed: Arc::clone(&self.trust.signed_tables),
+            sources: Arc::clone(&self.release.tables),
         }
     }
 

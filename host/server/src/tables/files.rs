@@ -54,7 +54,13 @@ fn look_at(
     settles: bool,
 ) -> Looked {
     let unreadable = |why: String| Looked::Problem(TableProblem::Unreadable(why));
-    let Some(found) = stamps else { return unreadable("there is no such file".to_owned()) };
+    let Some(found) = stamps else {
+        // Where nothing was received yet, nothing is wrong with what was.
+        return match declaration.source {
+            Some(_) => Looked::Same,
+            None => unreadable("there is no such file".to_owned()),
+        };
+    };
     if seen == stamps {
         return Looked::Same;
     }

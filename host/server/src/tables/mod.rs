@@ -7,14 +7,16 @@
 //! ([`FileWorkers::tables`](crate::fs::file_worker::FileWorkers)), never on one that calls wait
 //! for.
 
+mod download;
 mod files;
 mod problem;
 mod records;
 mod signed;
+mod sources;
 pub mod texts;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -31,8 +33,9 @@ use self::signed::{SIGNATURE_ENDING, Signed, Stamps, signature_path};
 use crate::fs::release_paths::TableFolders;
 use crate::recorder::Recorder;
 
-pub use problem::{TableProblem, declarations, unread};
+pub use problem::{TableProblem, declarations, unread, warnings};
 pub use signed::SignedTables;
+pub use sources::TableSources;
 
 /// The tables of one release.
 pub struct Tables {
@@ -56,6 +59,8 @@ pub struct TableContext {
     pub now: Millis,
     /// The times at which signed versions were signed.
     pub signed: Arc<SignedTables>,
+    /// The sources of tables that the host downloads.
+    pub sources: Arc<TableSources>,
 }
 
 /// A table, for status and readiness.
@@ -150,15 +155,18 @@ impl Tables {
     /// on the log.
     pub fn poll(&self, context: &TableContext, reason: PollFor) {
         let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        let _files = context.sources.hold_files();
         for (name, known) in self.followed_now() {
-            let path = context.folders.files.join(&known.entry.file);
+            let path = known.path(&context.folders);
             let copy = context.folders.copies.join(&name);
             self.withdraw_revoked(&name, &known, context);
             if self.current().table(&name).is_none() {
                 self.use_copy(&copy, &name, &known, context);
             }
-            // A call waits for the first version; a file that is being copied is read again.
-            let settles = reason == PollFor::Changes || self.current().table(&name).is_some();
+            // A call waits for the first version; a file that is being copied is read again. What
+            // the host received is whole.
+            let settles = known.entry.file.is_some()
+                && (reason == PollFor::Changes || self.current().table(&name).is_some());
             let newest = context.roots.get(..1).unwrap_or_default();
             let (stamps, looked) =
                 look(&path, known.seen, &known.declaration, (context, newest), settles);
@@ -202,11 +210,7 @@ impl Tables {
         let _round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         let followed = self.followed_now();
         for (name, known) in &followed {
-            self.keep_copy(
-                name,
-                &folders.files.join(&known.entry.file),
-                &folders.copies.join(name),
-            );
+            self.keep_copy(name, &known.path(folders), &folders.copies.join(name));
         }
         let is_wanted = |file: &str| {
             let signature = file.strip_suffix(SIGNATURE_ENDING);
@@ -215,6 +219,11 @@ impl Tables {
             followed.contains_key(file) || signature.is_some_and(signed)
         };
         remove_other_copies(&folders.copies, is_wanted);
+        let is_received = |file: &str| {
+            let name = file.strip_suffix(SIGNATURE_ENDING).unwrap_or(file);
+            followed.get(name).is_some_and(|it| it.declaration.source.is_some())
+        };
+        remove_other_copies(&folders.received, is_received);
     }
 
     /// Notes the outcome of a look at a file.
@@ -367,11 +376,18 @@ impl Tables {
         Ok(())
     }
 
+    /// Returns the declarations of the tables, by name.
+    pub fn declarations(&self) -> Vec<Declaration> {
+        self.followed().values().map(|known| known.declaration.clone()).collect()
+    }
+
     /// The state of every table, by name.
-    pub fn states(&self, now: Timestamp) -> Vec<TableState> {
+    pub fn states(&self, now: Timestamp, sources: &TableSources) -> Vec<TableState> {
         let followed = self.followed();
         let states = self.current().status(now).into_iter().map(|status| {
             let problem = followed.get(&status.name).and_then(|known| known.problem.clone());
+            let of_source = || sources.problem(&status.name).map(TableProblem::Source);
+            let problem = problem.or_else(of_source);
             TableState { status, problem }
         });
         states.collect()
@@ -398,6 +414,14 @@ impl Tables {
 }
 
 impl Followed {
+    /// Returns the place of the file.
+    fn path(&self, folders: &TableFolders) -> PathBuf {
+        match &self.entry.file {
+            Some(file) => folders.files.join(file),
+            None => folders.received.join(&self.declaration.name),
+        }
+    }
+
     fn new(declaration: Declaration, entry: TableEntry) -> Self {
         let (seen, problem, held, copy_seen) = (None, None, None, None);
         let (copied, signed) = (None, None);

@@ -2,10 +2,16 @@
 //!
 //! Invariant: a text names the place and the rule, never the content of a cell.
 
+use std::collections::BTreeMap;
+
 use portcullis_model::Digest;
 use portcullis_store::tables::{Declaration, KeyKind};
 use portcullis_trust::{Manifest, ReleaseSet, TableEntry};
 use thiserror::Error;
+
+use super::download::SourceProblem;
+use crate::config::tables::{TableAccess, origin};
+use crate::net::outbound::parse_url;
 
 /// The file of a table cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -41,6 +47,9 @@ pub enum TableProblem {
         /// The version of the file.
         version: Digest,
     },
+    /// Its source could not be asked, or gave nothing usable.
+    #[error("{0}")]
+    Source(SourceProblem),
     /// Its record is not durable.
     #[error("the record of the version is not durable: {0}")]
     NotRecorded(String),
@@ -85,6 +94,53 @@ pub fn unread(manifest: &Manifest, tables: &[Declaration]) -> Option<String> {
     missing.next()
 }
 
+/// What an operator should know of the settings of tables beside the tables that a set declares.
+pub fn warnings(release: &ReleaseSet, access: &BTreeMap<String, TableAccess>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let tables: BTreeMap<_, _> = release
+        .tables
+        .iter()
+        .filter_map(|(name, entry)| Some((name.as_str(), declaration(entry).ok()?)))
+        .collect();
+    let source_of = |name: &str| tables.get(name).and_then(|table| table.source.as_ref());
+    for (name, access) in access {
+        let source = source_of(name);
+        let Some(source) = source else {
+            warnings.push(format!(
+                "[tables.{name}]: the release set declares no table `{name}` with a source, so the \
+                 section has no effect"
+            ));
+            continue;
+        };
+        let its = source.url.as_deref().and_then(|url| origin(&parse_url(url).ok()?));
+        if access.credential.is_some() && access.origin != its {
+            warnings.push(format!(
+                "[tables.{name}]: the secret is for {}, and the release set names {} as the source: \
+                 the table is not downloaded",
+                access.origin.as_deref().unwrap_or("no origin"),
+                its.as_deref().unwrap_or("no address"),
+            ));
+        }
+        if !access.push.is_empty() && !source.push {
+            warnings.push(format!(
+                "[tables.{name}]: the release set does not declare that the table is pushed, so \
+                 `push` has no effect"
+            ));
+        }
+    }
+    let is_pushed = |table: &&Declaration| table.source.as_ref().is_some_and(|it| it.push);
+    for table in tables.values().filter(is_pushed) {
+        if access.get(&table.name).is_none_or(|access| access.push.is_empty()) {
+            warnings.push(format!(
+                "the table `{0}` is declared as pushed, and nobody may push it: set `push` in \
+                 [tables.{0}]",
+                table.name
+            ));
+        }
+    }
+    warnings
+}
+
 /// The problems of a table's crosswalks: each leads to a column of a declared table with an exact
 /// key of one column.
 fn crosswalks(table: &Declaration, tables: &[Declaration]) -> Vec<String> {
@@ -114,10 +170,31 @@ fn crosswalks(table: &Declaration, tables: &[Declaration]) -> Vec<String> {
 pub fn declaration(entry: &TableEntry) -> Result<Declaration, Vec<String>> {
     let declaration = serde_json::from_value::<Declaration>(entry.declaration.clone())
         .map_err(|error| vec![portcullis_model::humanize(&error.to_string())])?;
-    declaration
-        .check()
-        .map_err(|error| error.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    Ok(declaration)
+    let mut problems = match declaration.check() {
+        Ok(()) => Vec::new(),
+        Err(error) => error.problems.iter().map(ToString::to_string).collect(),
+    };
+    let source = declaration.source.as_ref();
+    match (&entry.file, source) {
+        (None, None) => problems.push(
+            "it has neither a `file` in the release source nor a `source` in its declaration"
+                .to_owned(),
+        ),
+        (Some(_), Some(_)) => problems.push(
+            "its declaration has a `source`: remove `file` from the release source".to_owned(),
+        ),
+        _ => {}
+    }
+    let addresses = [
+        ("source.url", source.and_then(|it| it.url.as_deref())),
+        ("source.signature_url", source.and_then(|it| it.signature_url.as_deref())),
+    ];
+    for (member, url) in addresses {
+        if let Some(Err(why)) = url.map(parse_url) {
+            problems.push(format!("{member}: {why}"));
+        }
+    }
+    if problems.is_empty() { Ok(declaration) } else { Err(problems) }
 }
 
 impl TableProblem {
@@ -130,6 +207,7 @@ impl TableProblem {
             Self::Signature { .. } => "table-signature",
             Self::Older(_) => "table-older",
             Self::Held { .. } => "table-held",
+            Self::Source(problem) => problem.code(),
             Self::NotRecorded(_) => "table-not-recorded",
         }
     }
@@ -156,6 +234,7 @@ impl TableProblem {
                 "check the export; if it is right, publish a release set that names its digest as \
                  `version` of the table"
             }
+            Self::Source(problem) => problem.hint(),
             Self::NotRecorded(_) => "check the audit log's disk; the host tries again",
         }
     }

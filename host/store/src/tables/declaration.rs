@@ -28,6 +28,9 @@ pub struct Declaration {
     /// SQLite only, and required there: the name of the table in the database. Views are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_table: Option<String>,
+    /// Where versions come from, other than the host's folder of tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<TableSource>,
     /// The columns that are kept, at most [`MAX_COLUMNS`]. Others in the export are ignored.
     pub columns: Vec<Column>,
     /// The columns by which rows are looked up.
@@ -63,6 +66,25 @@ pub struct Declaration {
     /// false: whoever may write the file decides about its rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub signed: bool,
+}
+
+/// Where the versions of a table come from: an address, or somebody who pushes them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableSource {
+    /// The address of the export, which the host downloads: `https`, or `http` to a loopback
+    /// address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// With `url`, for a signed table and required there: the address of the signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_url: Option<String>,
+    /// With `url`: seconds between two downloads. Default 900; 1 to 86,400.
+    #[serde(default = "default_every")]
+    pub every_seconds: u32,
+    /// Whether versions are pushed to the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub push: bool,
 }
 
 /// The format of a table's bytes.
@@ -311,6 +333,10 @@ fn default_max_rows() -> u32 {
 
 fn default_max_bytes() -> u64 {
     256 << 20
+}
+
+fn default_every() -> u32 {
+    900
 }
 
 fn default_hold() -> u8 {

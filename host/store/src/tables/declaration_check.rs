@@ -54,6 +54,7 @@ impl Plan {
         check_name("name", &declaration.name, '-', &mut problems);
         check_format(declaration, &mut problems);
         check_bounds(declaration, &mut problems);
+        check_origin(declaration, &mut problems);
         let kinds = check_columns(declaration, &mut problems);
         let key = check_key(declaration, &mut problems);
         let matching = check_matching(declaration, &mut problems);
@@ -173,6 +174,24 @@ fn check_bounds(declaration: &Declaration, problems: &mut Problems) {
     }
 }
 
+fn check_origin(declaration: &Declaration, problems: &mut Problems) {
+    let Some(source) = &declaration.source else { return };
+    if source.url.is_some() == source.push {
+        problems.at("source", "must have either `url` or `push = true`");
+    }
+    let needs_signature = source.url.is_some() && declaration.signed;
+    if needs_signature && source.signature_url.is_none() {
+        problems.at("source.signature_url", "is missing: the table is `signed`");
+    }
+    if !needs_signature && source.signature_url.is_some() {
+        problems.at("source.signature_url", "has no meaning without `url` and `signed`: remove it");
+    }
+    if !(1..=MAX_EVERY_SECONDS).contains(&source.every_seconds) {
+        let bounds = format_args!("must be between 1 and {MAX_EVERY_SECONDS}");
+        problems.at("source.every_seconds", bounds);
+    }
+}
+
 fn check_columns(declaration: &Declaration, problems: &mut Problems) -> Vec<Kind> {
     let columns = &declaration.columns;
     if columns.is_empty() || columns.len() > MAX_COLUMNS {
@@ -280,5 +299,7 @@ const MAX_HEADER_ROW: u32 = 1000;
 const MAX_KEY_COLUMNS: usize = 8;
 /// Rules by which a subject is matched; each has an index of its own.
 const MAX_MATCH_RULES: usize = 8;
+/// A day: a longer interval is one in which a failure is noticed too late.
+const MAX_EVERY_SECONDS: u32 = 86_400;
 /// Ten years.
 const MAX_AGE_SECONDS: u64 = 10 * 366 * 86_400;

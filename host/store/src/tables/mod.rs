@@ -29,7 +29,7 @@ mod tests;
 pub use cell::CellProblem;
 pub use declaration::{
     CaseRule, Column, ColumnType, Crosswalk, Declaration, Format, Hold, Key, KeyKind, MAX_BYTES,
-    MAX_COLUMNS, MAX_ROWS, MatchRule, NoMatchRule, SeveralRule, StaleRule, TextRules,
+    MAX_COLUMNS, MAX_ROWS, MatchRule, NoMatchRule, SeveralRule, StaleRule, TableSource, TextRules,
 };
 pub use declaration_check::{DeclarationError, DeclarationProblem};
 pub use difference::{Acceptance, AffectedKey, Difference, Loss, MAX_NAMES, decide};

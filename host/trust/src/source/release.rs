@@ -50,8 +50,9 @@ pub struct ReleaseSource {
 struct TableSource {
     /// The file of its declaration, TOML.
     declaration: String,
-    /// The file of its rows, in the host's folder of tables.
-    file: String,
+    /// The file of its rows, in the host's folder of tables; without it the declaration has a
+    /// `source`.
+    file: Option<String>,
     /// The digest of the only version that may be used, or of the one that is confirmed.
     version: Option<Digest>,
 }

@@ -54,7 +54,7 @@ use crate::state::active::{ActiveConfig, HookStates};
 use crate::state::dedup::DedupCache;
 use crate::state::frontend::{Frontend, Shared};
 use crate::state_mac::StateMac;
-use crate::tables::SignedTables;
+use crate::tables::{SignedTables, TableSources};
 use crate::trust::state::{LogLocation, TrustState};
 
 /// A configuration with everything that it names, ready to serve.
@@ -69,6 +69,7 @@ pub struct Configured {
     pseudonyms: Pseudonyms,
     outbound: Arc<Outbound>,
     registry: Option<RegistrySource>,
+    tables: Arc<TableSources>,
     delivery_services: BTreeMap<String, Arc<DeliveryService>>,
     ring: KeyRing,
     floors: Arc<MinFetchTimes>,
@@ -148,11 +149,13 @@ impl Configured {
         let cache = cache.map(|folder| KeyCacheConfig { folder, key, floors: Arc::clone(&floors) });
         let mut ring =
             KeyRing::new(Arc::clone(&outbound), clock.clone(), cache, config.listen.max_in_flight);
+        let tables = problems.keep(TableSources::load(&config, &outbound));
         let mut callers = Vec::with_capacity(config.hooks.len());
         for hook in &config.hooks {
             let caller = problems.keep(Authenticator::load(&hook.name, &hook.callers, &mut ring));
             callers.extend(caller.map(Arc::new));
         }
+        let Some(tables) = tables.map(Arc::new) else { return Err(problems.error()) };
         problems.result()?;
         let (names, config) = (Arc::new(HookStates::default()), Arc::new(config));
         let hooks = config.hooks.iter().cloned().zip(callers).zip(decryption).enumerate();
@@ -169,6 +172,7 @@ impl Configured {
             pseudonyms: Pseudonyms::new(&naming, PSEUDONYM_KEY_VERSION),
             outbound,
             registry,
+            tables,
             delivery_services,
             ring,
             floors,
@@ -354,6 +358,7 @@ impl Configured {
             },
             release: ReleaseSources {
                 registry: self.registry,
+                tables: self.tables,
                 status: ReleaseStatus::default(),
                 digests: Arc::default(),
                 watched: as_found,

@@ -30,7 +30,7 @@ use crate::registry::RegistrySource;
 use crate::state::admission::Admission;
 use crate::state::conditions::Conditions;
 use crate::state::dedup::DedupCache;
-use crate::tables::SignedTables;
+use crate::tables::{SignedTables, TableSources};
 use crate::trust::TrustedTime;
 use crate::trust::state::TrustState;
 
@@ -101,6 +101,8 @@ pub struct PlatformCalls {
 pub struct ReleaseSources {
     /// The registry that releases are pulled from.
     pub(crate) registry: Option<RegistrySource>,
+    /// The sources of reference tables.
+    pub(crate) tables: Arc<TableSources>,
     /// The state of the release set in the folders.
     pub(crate) status: ReleaseStatus,
     /// Digests of files in release folders that were hashed before.
