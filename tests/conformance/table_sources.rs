@@ -1,11 +1,17 @@
 //! Where versions of reference tables come from, and who answers for them: signatures of the role
 //! `data`, downloads, and what is pushed.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use portcullis_tests::{
-    Answer, Binding, Host, MovedClock, SignIn, TestDeployment, digest, log_event,
+    Answer, Authority, Binding, Host, MovedClock, Pair, SignIn, TestDeployment, digest, log_event,
 };
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 /// A roster of people by employee number.
@@ -702,4 +708,225 @@ fn every_problem_of_a_source_is_named_before_anything_is_served() {
     ] {
         assert!(checked.err.contains(problem), "{problem}: {}", checked.err);
     }
+}
+
+/// What the listener for pushed tables answers: status and body.
+fn push(host: &Host, secret: &str, headers: &str, body: &[u8]) -> (u16, Value) {
+    let log = host.log();
+    let address = log.first(log_event("tables.listening")).unwrap().text("address").to_owned();
+    let mut socket = TcpStream::connect(&address).unwrap();
+    say(&mut socket, "PUT /tables/roster", secret, headers, body)
+}
+
+/// Sends a request and reads the answer to its end.
+fn say(
+    socket: &mut (impl Read + Write),
+    line: &str,
+    secret: &str,
+    headers: &str,
+    body: &[u8],
+) -> (u16, Value) {
+    let length = if headers.contains("transfer-encoding") {
+        String::new()
+    } else {
+        format!("content-length: {}\r\n", body.len())
+    };
+    let head = format!(
+        "{line} HTTP/1.1\r\nhost: tables.test\r\nauthorization: {secret}\r\n{headers}{length}\r\n"
+    );
+    // A host that refuses early may hang up before all is sent: its answer counts.
+    drop(socket.write_all(&[head.as_bytes(), body].concat()));
+    let mut answer = Vec::new();
+    drop(socket.read_to_end(&mut answer));
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    (status.parse().unwrap(), body)
+}
+
+/// A deployment that takes its roster from whoever has this secret.
+fn pushed(lines: &str, listener: &str) -> TestDeployment {
+    let mut deployment = deployment();
+    deployment.write_secret("secrets/hr", PUSH_SECRET);
+    let text = deployment.read("portcullis.toml")
+        + "\n[tables.roster]\npush = { secret_file = \"secrets/hr\" }\n\
+           [table_push]\naddress = \"127.0.0.1:0\"\n"
+        + listener;
+    deployment.write("portcullis.toml", text);
+    release_sourced(&mut deployment, &format!("source = {{ push = true }}\n{lines}"));
+    deployment
+}
+
+const PUSH_SECRET: &str = "a-secret-of-the-job-that-pushes-exports";
+
+#[test]
+fn a_pushed_version_is_answered_for_what_became_of_it() {
+    let mut deployment = pushed("max_bytes = 65536", "");
+    deployment.must(&["check", "--config", "portcullis.toml"]);
+    let host = deployment.serve();
+    assert!(ask(&host).stops_a_token(), "nothing was pushed yet");
+    let north = roster("north");
+    let (status, said) = push(&host, PUSH_SECRET, "", north.as_bytes());
+    let expected =
+        json!({"table": "roster", "state": "used", "version": version(&north), "rows": 100});
+    assert_eq!((status, said), (200, expected));
+    assert_eq!(ward(&deployment, &host), "north");
+
+    // Who is not authenticated learns nothing, and nothing of the body is read.
+    let (status, said) = push(&host, "another-secret", "", roster("vault").as_bytes());
+    assert_eq!((status, &said["code"]), (401, &json!("unauthenticated")));
+    host.wait_for(log_event("table.push-rejected").field("table", "roster"));
+
+    // Every problem by row and column; no cell.
+    let wrong = north
+        .replace("person17@ward.test,south,", "person17@ward.test,south,Zebulon")
+        .replace("3,person3@ward.test,", "3,,");
+    let (status, said) = push(&host, PUSH_SECRET, "", wrong.as_bytes());
+    assert_eq!((status, &said["code"]), (400, &json!("table-rows")), "{said}");
+    let places: Vec<_> = said["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["row"].clone(), it["column"].clone()))
+        .collect();
+    assert_eq!(places, [(json!(6), json!("login")), (json!(20), json!("beds"))], "{said}");
+    assert!(!said.to_string().contains("Zebulon"), "{said}");
+
+    // Too large by its head, and by what follows a head that does not say.
+    let large = north.clone() + &"9,many@ward.test,south,\n".repeat(5_000);
+    let (status, said) = push(&host, PUSH_SECRET, "", large.as_bytes());
+    assert_eq!((status, &said["code"]), (413, &json!("table-too-large")));
+    let chunked = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
+    let (status, _) =
+        push(&host, PUSH_SECRET, "transfer-encoding: chunked\r\n", chunked.as_bytes());
+    assert_eq!(status, 413);
+    assert_eq!(ward(&deployment, &host), "north", "the last good version stays");
+
+    // A version that waits, until the next set confirms it.
+    let fewer: String = north.lines().take(60).map(|line| format!("{line}\n")).collect();
+    let (status, said) = push(&host, PUSH_SECRET, "", fewer.as_bytes());
+    assert_eq!((status, &said["state"]), (202, &json!("held")), "{said}");
+    assert_eq!(ward(&deployment, &host), "north");
+    let log = host.stop();
+    assert!(!log.contains(PUSH_SECRET) && !log.contains("Zebulon") && !log.contains("person17"));
+    let folder = deployment.path("trust-state/received-tables");
+    let files = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(files, 1, "nothing of what was given up is left");
+
+    // The host's own file outlives a restart, and goes with the declaration.
+    let host = deployment.serve();
+    assert_eq!(ward(&deployment, &host), "north");
+    let (status, _) = push(&host, PUSH_SECRET, "", roster("east").as_bytes());
+    assert_eq!((status, ward(&deployment, &host)), (200, json!("east")));
+    deployment.write("release/tables/roster.csv", roster("west"));
+    deployment.forget_tables();
+    deployment.declare_table(ROSTER, "roster.csv", None);
+    deployment.declare_table(NETWORKS, "networks.csv", None);
+    deployment.release(&[asking()]);
+    host.wait_for(portcullis_tests::release_active(3));
+    let (status, said) = push(&host, PUSH_SECRET, "", roster("vault").as_bytes());
+    assert_eq!((status, &said["code"]), (409, &json!("table-not-declared")), "{said}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "it holds personal data");
+    host.stop();
+    let loaded = deployment.records_of("table.loaded");
+    let pushed = loaded.iter().filter(|it| it["version"] == version(&north)).count();
+    assert!(pushed >= 1, "each version is on record: {loaded:?}");
+    assert_eq!(deployment.verify().code, 0);
+}
+
+#[test]
+fn the_listener_for_tables_takes_pushes_alone_and_the_admin_listener_takes_none() {
+    let deployment = pushed("", "");
+    let host = deployment.serve();
+    let log = host.log();
+    let address = log.first(log_event("tables.listening")).unwrap().text("address").to_owned();
+    let request = |line: &str, secret: &str| {
+        let mut socket = TcpStream::connect(&address).unwrap();
+        let (status, said) = say(&mut socket, line, secret, "", b"");
+        (status, said["code"].as_str().unwrap_or_default().to_owned())
+    };
+    for unknown in ["PUT /tables/networks", "PUT /", "GET /status", "PUT /tables/../roster"] {
+        assert_eq!(request(unknown, PUSH_SECRET), (404, "table-unknown".to_owned()), "{unknown}");
+    }
+    assert_eq!(request("GET /tables/roster", PUSH_SECRET).0, 405);
+    assert_eq!(request("GET /tables/roster", "no secret").0, 401, "before anything else");
+    // An empty export is a failed one.
+    assert_eq!(request("PUT /tables/roster", PUSH_SECRET), (400, "table-rows".to_owned()));
+
+    let mut admin = TcpStream::connect(host.admin_address()).unwrap();
+    let head = format!(
+        "PUT /tables/roster HTTP/1.1\r\nhost: {}\r\nauthorization: {PUSH_SECRET}\r\n\
+         content-length: 0\r\n\r\n",
+        host.admin_address()
+    );
+    admin.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+
+    // A body that is cut off is not taken.
+    let mut socket = TcpStream::connect(&address).unwrap();
+    let head = format!(
+        "PUT /tables/roster HTTP/1.1\r\nhost: t\r\nauthorization: {PUSH_SECRET}\r\n\
+         content-length: 1000\r\n\r\nnumber,login"
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    drop(socket.read_to_string(&mut answer));
+    assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+    assert!(ask(&host).stops_a_token(), "nothing was taken");
+    host.stop();
+    assert!(deployment.records_of("table.loaded").iter().all(|it| it["table"] != "roster"));
+}
+
+#[test]
+fn a_signed_table_is_pushed_over_tls_with_its_signature_in_a_header() {
+    let authority = Authority::new();
+    let pair = authority.server();
+    let tls = "[table_push.tls]\ncertificate = \"push.pem\"\nkey = \"push.key\"\n";
+    let deployment = pushed("signed = true", tls);
+    deployment.write("push.pem", &pair.certificate);
+    deployment.write_secret("push.key", &pair.key);
+    deployment.write("release/roster.csv.toml", declared("signed = true"));
+    let host = deployment.serve();
+    let log = host.log();
+    let address = log.first(log_event("tables.listening")).unwrap().text("address").to_owned();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = Arc::new(client);
+    let put = |headers: &str, body: &str| {
+        let name = "127.0.0.1".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
+        let socket = TcpStream::connect(&address).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, socket);
+        say(&mut stream, "PUT /tables/roster", PUSH_SECRET, headers, body.as_bytes())
+    };
+    let header = |rows: &str| {
+        deployment.write("export.csv", rows);
+        sign(&deployment, "export.csv", "data", None);
+        let signature = std::fs::read(deployment.path("export.csv.sig")).unwrap();
+        format!("portcullis-signature: {}\r\n", STANDARD.encode(signature))
+    };
+    let (status, said) = put("", &roster("north"));
+    assert_eq!((status, &said["code"]), (400, &json!("table-signature")), "{said}");
+    let of_north = header(&roster("north"));
+    let (status, said) = put(&of_north, &roster("north"));
+    assert_eq!((status, &said["state"]), (200, &json!("used")), "{said}");
+    assert_eq!(ward(&deployment, &host), "north");
+    let (status, said) = put(&of_north, &roster("vault"));
+    assert_eq!((status, &said["code"]), (400, &json!("table-signature")), "{said}");
+    let (status, said) = put("portcullis-signature: %%%\r\n", &roster("vault"));
+    assert_eq!((status, &said["code"]), (400, &json!("table-signature")), "{said}");
+    assert_eq!(ward(&deployment, &host), "north");
+    let of_west = header(&roster("west"));
+    assert_eq!(put(&of_west, &roster("west")).0, 200);
+    assert_eq!(ward(&deployment, &host), "west");
 }

@@ -88,6 +88,9 @@ mod http;
 // The admin listener.
 mod admin;
 
+// The listener for pushed tables.
+mod table_push;
+
 // The life of a release.
 mod release;
 

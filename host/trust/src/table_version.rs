@@ -1,5 +1,4 @@
-//! The signature of one version of a reference table: who answers for rows that change without a
-//! release.
+//! The signature of one version of a reference table, whose rows change without a release.
 //!
 //! Invariant: it names one table and the digest of its bytes, so that it fits no other file, and
 //! the time at which it was signed, which never goes back on a host: an older export stays an older
@@ -57,12 +56,12 @@ impl TableVersion {
     ///    become stale because a ceremony is late.
     /// 2. Enough of that role's keys signed the document, and the root revokes none of these.
     /// 3. It says what its format needs.
-    /// 4. It was not signed in the future (but for [`CLOCK_TOLERANCE`]), since a later version could
-    ///    never follow it.
+    /// 4. It was not signed in the future (but for [`CLOCK_TOLERANCE`]), since a later version
+    ///    could never follow it.
     /// 5. It is for this table.
     ///
-    /// Whether the file has the digest is asked with [`TableVersion::check_file`], once the file was
-    /// read.
+    /// Whether the file has the digest is asked with [`TableVersion::check_file`], once the file
+    /// was read.
     pub fn verify(
         root: &TrustRoot,
         envelope: &[u8],

@@ -49,7 +49,9 @@ impl DescriptorBudget {
             config.listen.max_in_flight.min(limit / 8).clamp(MIN_OUTBOUND, MAX_OUTBOUND)
         };
         let workers = config.listen.workers.saturating_mul(DESCRIPTORS_PER_RUNTIME);
-        let others = HOST_FILES + LOG_FILES + TABLE_FILES + SPARE + admin + outbound + workers;
+        let pushes = if config.table_push.is_some() { PUSH_FILES } else { 0 };
+        let others =
+            HOST_FILES + LOG_FILES + TABLE_FILES + SPARE + pushes + admin + outbound + workers;
         Self::share(limit, config.listen.max_connections, outbound, others)
     }
 
@@ -102,6 +104,8 @@ pub const MIN_CONNECTIONS: usize = 16;
 pub const LOG_FILES: usize = 40;
 /// Descriptors of downloads of tables: a connection and a file each.
 const TABLE_FILES: usize = 2 * crate::config::tables::MAX_DOWNLOADS;
+/// Descriptors of the listener for pushed tables: a connection and a file each, and its runtime.
+const PUSH_FILES: usize = 2 * crate::config::tables::MAX_PUSHES + 4;
 /// Descriptors of connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = crate::config::MAX_ADMIN_CONNECTIONS + 4;
 /// Descriptors of the rest: standard streams, listeners, runtimes of the host's threads, the state

@@ -68,7 +68,7 @@ pub struct Config {
     pub resume: BTreeMap<String, ResumeConfig>,
     /// The delivery services, by name.
     pub deliveries: BTreeMap<String, DeliveryConfig>,
-    /// What the host has for reference tables from elsewhere, by the table's name.
+    /// The settings for reference tables from elsewhere, by the table's name.
     pub tables: BTreeMap<String, TableAccess>,
     /// The listener for pushed tables.
     pub table_push: Option<TablePush>,

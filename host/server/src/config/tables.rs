@@ -1,5 +1,5 @@
-//! `[tables.NAME]` and `[table_push]`: what a host needs to get versions of reference tables from
-//! elsewhere.
+//! `[tables.NAME]` and `[table_push]`: the host's settings for versions of reference tables that
+//! come from elsewhere.
 //!
 //! Invariant: where a table comes from stands in the signed set; here are the credentials for it,
 //! and they are sent to the origin that is named beside them alone, whatever address a set names.
@@ -19,7 +19,7 @@ use crate::auth::config::{CallerConfig, CallerSources};
 use crate::net::outbound::parse_url;
 use crate::net::tls::TlsConfig;
 
-/// What the host has for one table, checked.
+/// The settings for one table, checked.
 #[derive(Clone, Debug)]
 pub struct TableAccess {
     /// The origin that gets the credential, such as `https://hr.example`.
@@ -30,7 +30,7 @@ pub struct TableAccess {
     pub ca_file: Option<PathBuf>,
     /// Time for one download with its whole body, milliseconds. Default 60,000.
     pub timeout_ms: u64,
-    /// How who pushes the table authenticates; empty where nobody may.
+    /// How clients authenticate that push the table; empty where none may.
     pub push: Vec<CallerConfig>,
 }
 
@@ -190,6 +190,9 @@ fn default_timeout_ms() -> u64 {
     60_000
 }
 
+/// Connections at once of the listener for pushed tables; each may have an open file. A further one
+/// is closed.
+pub const MAX_PUSHES: usize = 8;
 /// Downloads of tables at once: each has a connection and an open file.
 pub const MAX_DOWNLOADS: usize = 4;
 /// The shortest time for one transfer, milliseconds.

@@ -365,6 +365,7 @@ fn reload_secrets(host: &Host, is_requested: bool) {
             Some(Ok(false)) | None => {}
         }
     }
+    host.callers.tables.reload(is_requested).iter().for_each(wrong);
     for delivery_service in host.platforms.delivery_services.values() {
         match delivery_service.reload(is_requested) {
             Ok(true) => {

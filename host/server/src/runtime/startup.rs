@@ -22,6 +22,7 @@ use crate::runtime::break_glass_thread::BreakGlassThread;
 use crate::runtime::maintenance::Maintenance;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Configured, Host, Opened, random_seed};
+use crate::table_push::TablePushListener;
 use crate::trust::state_dir::StateDirLock;
 use crate::worker::{StopToken, Worker};
 
@@ -42,6 +43,7 @@ pub struct Running {
     break_glass: BreakGlassThread,
     memory: FlushThread,
     registry: Option<RegistryWatch>,
+    table_push: Option<TablePushListener>,
 }
 
 /// The thread's own.
@@ -100,6 +102,7 @@ impl Running {
     /// Ends the threads.
     pub fn stop(self) {
         self.break_glass.stop();
+        self.table_push.into_iter().for_each(TablePushListener::stop);
         if let Some(registry) = self.registry {
             registry.stop();
         }
@@ -219,8 +222,9 @@ impl Work {
             let reload = housekeeping.reload();
             move || reload.now()
         })?;
+        let table_push = TablePushListener::start(host)?;
         host.health.progress.finish();
-        Ok(Some(Running { housekeeping, break_glass, memory, registry }))
+        Ok(Some(Running { housekeeping, break_glass, memory, registry, table_push }))
     }
 
     /// Tells of a failed attempt: at once where it is a new failure, else from time to time.

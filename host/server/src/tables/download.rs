@@ -32,7 +32,7 @@ pub struct Job {
     pub declaration: Declaration,
     /// The place to which the version comes once it is whole.
     pub path: PathBuf,
-    /// What the configuration has for the table.
+    /// The settings for the table in the configuration.
     pub access: Option<TableAccess>,
     /// The client.
     pub client: Arc<Outbound>,
@@ -40,7 +40,7 @@ pub struct Job {
     pub etag: Option<HeaderValue>,
 }
 
-/// What a source answered.
+/// The answer of a source.
 pub struct Downloaded {
     /// The new version; `None` where the one that lies there is current.
     pub file: Option<NewFile>,

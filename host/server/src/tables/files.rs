@@ -93,12 +93,13 @@ fn look_at(
             };
         }
         Err(LoadError::Table(problems)) => problems,
-        Err(error) => return Looked::Problem(TableProblem::Rows(error.to_string())),
+        // The declaration was checked with the set.
+        Err(error) => return unreadable(error.to_string()),
     };
     let is_read = |it: &tables::TableProblem| matches!(it.problem, Problem::Read(_));
     match problems.problems.iter().find(|it| is_read(it)) {
         Some(failed) => unreadable(failed.to_string()),
-        None => Looked::Problem(TableProblem::Rows(problems.to_string())),
+        None => Looked::Problem(TableProblem::Rows(problems)),
     }
 }
 
@@ -146,11 +147,11 @@ pub fn set_data_time(copy: &Path, data_at: Timestamp) -> io::Result<()> {
     file.set_modified(SystemTime::from(data_at))
 }
 
-/// Removes the copies that are not wanted, and what an interrupted copy left.
+/// Removes the files that are not wanted. Files under temporary names stay: another thread may be
+/// writing them.
 pub fn remove_other_copies(folder: &Path, is_wanted: impl Fn(&str) -> bool) {
     // Without a folder there are no copies.
     let Ok(listing) = list_bounded(folder, &[], MAX_ENTRIES) else { return };
-    drop(portcullis_files::remove_temporary_files(folder));
     for name in listing.names {
         if name.to_str().is_none_or(|name| !is_wanted(name))
             && let Err(error) = std::fs::remove_file(folder.join(&name))

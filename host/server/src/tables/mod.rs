@@ -7,7 +7,8 @@
 //! ([`FileWorkers::tables`](crate::fs::file_worker::FileWorkers)), never on one that calls wait
 //! for.
 
-mod download;
+mod callers;
+pub mod download;
 mod files;
 mod problem;
 mod records;
@@ -33,8 +34,9 @@ use self::signed::{SIGNATURE_ENDING, Signed, Stamps, signature_path};
 use crate::fs::release_paths::TableFolders;
 use crate::recorder::Recorder;
 
+pub use callers::TableCallers;
 pub use problem::{TableProblem, declarations, unread, warnings};
-pub use signed::SignedTables;
+pub use signed::{MAX_SIGNATURE_BYTES, SignedTables};
 pub use sources::TableSources;
 
 /// The tables of one release.
@@ -374,6 +376,17 @@ impl Tables {
             "the host uses this version of the reference table"
         );
         Ok(())
+    }
+
+    /// Returns the declaration of a table.
+    pub fn declaration(&self, name: &str) -> Option<Declaration> {
+        self.followed().get(name).map(|known| known.declaration.clone())
+    }
+
+    /// Returns the problem of a table's file, as it was read last, and the version that is used.
+    pub fn outcome(&self, name: &str) -> (Option<TableProblem>, Option<Arc<Table>>) {
+        let problem = self.followed().get(name).and_then(|known| known.problem.clone());
+        (problem, self.current().table(name).cloned())
     }
 
     /// Returns the declarations of the tables, by name.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_model::Digest;
-use portcullis_store::tables::{Declaration, KeyKind};
+use portcullis_store::tables::{Declaration, KeyKind, TableProblems};
 use portcullis_trust::{Manifest, ReleaseSet, TableEntry};
 use thiserror::Error;
 
@@ -21,7 +21,7 @@ pub enum TableProblem {
     Unreadable(String),
     /// Its rows do not keep to the declaration.
     #[error("{0}")]
-    Rows(String),
+    Rows(TableProblems),
     /// It is another version than the one that the release set names.
     #[error("the file is the version {version}, but the release set allows another one only")]
     NotPinned {
@@ -94,7 +94,7 @@ pub fn unread(manifest: &Manifest, tables: &[Declaration]) -> Option<String> {
     missing.next()
 }
 
-/// What an operator should know of the settings of tables beside the tables that a set declares.
+/// Returns warnings about the settings of tables, beside the tables that a set declares.
 pub fn warnings(release: &ReleaseSet, access: &BTreeMap<String, TableAccess>) -> Vec<String> {
     let mut warnings = Vec::new();
     let tables: BTreeMap<_, _> = release

@@ -24,14 +24,14 @@ use crate::trust::state::Learned;
 #[derive(Default)]
 pub struct SignedTables {
     newest: Mutex<BTreeMap<String, Millis>>,
-    /// What the keeper of the trust state has not been told yet.
+    /// The part that the keeper of the trust state has not been told yet.
     learned: Mutex<Learned>,
 }
 
 /// The signature of one version.
 #[derive(Clone)]
 pub struct Signed {
-    /// What it says, and who signed it.
+    /// Its statement, and its signers.
     pub verified: VerifiedTableVersion,
     /// The envelope, to be kept beside the host's copy of the rows.
     pub envelope: Arc<[u8]>,
@@ -81,7 +81,7 @@ impl SignedTables {
         *known = (*known).max(issued);
     }
 
-    /// Takes what the keeper of the trust state has to remember.
+    /// Takes the part that the keeper of the trust state has to remember.
     pub fn take_learned(&self) -> Learned {
         std::mem::take(&mut *self.learned.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -170,7 +170,7 @@ pub fn signature_path(file: &Path) -> PathBuf {
 pub const SIGNATURE_ENDING: &str = ".sig";
 
 /// The largest signature that is read: an envelope with all the signatures that one may have.
-const MAX_SIGNATURE_BYTES: u64 = 16 << 10;
+pub const MAX_SIGNATURE_BYTES: u64 = 16 << 10;
 
 const _: () = assert!(MAX_SIGNATURE_BYTES as usize > Envelope::MAX_SIGNATURES * 256);
 

@@ -1,5 +1,5 @@
-//! The sources of reference tables that the host downloads: when each is asked, and what became of
-//! it.
+//! The sources of reference tables that the host downloads: when each is asked, and with which
+//! result.
 //!
 //! Invariant: a source is asked at most once at a time; after a failure it is asked again with a
 //! pause that grows up to its own interval. What arrives lies in the host's own folder, whole, with
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use super::download::{Downloaded, Job, NewFile, SourceProblem};
 use super::files::set_data_time;
-use super::signed::signature_path;
+use super::signed::{MAX_SIGNATURE_BYTES, signature_path};
 use crate::clock::monotonic_now;
 use crate::config::Config;
 use crate::config::tables::{MAX_DOWNLOADS, TableAccess};
@@ -186,8 +186,8 @@ impl TableSources {
         changed
     }
 
-    /// Puts a download into its place. Returns the new entity tag, where there is a new version, and
-    /// whether anything has changed.
+    /// Puts a download into its place. Returns the new entity tag, where there is a new version,
+    /// and whether anything has changed.
     fn install(
         &self,
         job: &Job,
@@ -248,7 +248,7 @@ impl TableSources {
         Ok(resigned)
     }
 
-    /// Notes what became of a download; a problem that is new is logged.
+    /// Notes the result of a download; a problem that is new is logged.
     fn note(
         &self,
         name: &str,
@@ -329,8 +329,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_DOUBLINGS: u32 = 10;
 /// The interval where a declaration has none any more.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(900);
-/// The largest signature that is compared with the one that lies there.
-const MAX_SIGNATURE_BYTES: u64 = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -63,7 +63,7 @@ pub struct Declaration {
     #[serde(default)]
     pub hold: Hold,
     /// Whether each version needs the signature of the trust root's role `data` beside it. Default
-    /// false: whoever may write the file decides about its rows.
+    /// false: a writer of the file decides about its rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub signed: bool,
 }

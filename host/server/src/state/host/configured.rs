@@ -54,7 +54,7 @@ use crate::state::active::{ActiveConfig, HookStates};
 use crate::state::dedup::DedupCache;
 use crate::state::frontend::{Frontend, Shared};
 use crate::state_mac::StateMac;
-use crate::tables::{SignedTables, TableSources};
+use crate::tables::{SignedTables, TableCallers, TableSources};
 use crate::trust::state::{LogLocation, TrustState};
 
 /// A configuration with everything that it names, ready to serve.
@@ -71,6 +71,7 @@ pub struct Configured {
     registry: Option<RegistrySource>,
     tables: Arc<TableSources>,
     delivery_services: BTreeMap<String, Arc<DeliveryService>>,
+    table_callers: TableCallers,
     ring: KeyRing,
     floors: Arc<MinFetchTimes>,
     tls: Option<Arc<Tls>>,
@@ -155,7 +156,10 @@ impl Configured {
             let caller = problems.keep(Authenticator::load(&hook.name, &hook.callers, &mut ring));
             callers.extend(caller.map(Arc::new));
         }
-        let Some(tables) = tables.map(Arc::new) else { return Err(problems.error()) };
+        let table_callers = problems.keep(TableCallers::load(&config, &mut ring));
+        let (Some(tables), Some(table_callers)) = (tables.map(Arc::new), table_callers) else {
+            return Err(problems.error());
+        };
         problems.result()?;
         let (names, config) = (Arc::new(HookStates::default()), Arc::new(config));
         let hooks = config.hooks.iter().cloned().zip(callers).zip(decryption).enumerate();
@@ -174,6 +178,7 @@ impl Configured {
             registry,
             tables,
             delivery_services,
+            table_callers,
             ring,
             floors,
             tls,
@@ -329,6 +334,11 @@ impl Configured {
             signed_tables: Arc::new(SignedTables::new(&trust_state.history().tables)),
             state: Mutex::new(trust_state),
         };
+        // Nothing is copied, downloaded or pushed yet: such files are of a run that was killed.
+        let folders = config.table_folders();
+        for folder in [&folders.copies, &folders.received] {
+            drop(portcullis_files::remove_temporary_files(folder));
+        }
         let host = Arc::new(Host {
             active_config: ArcSwap::new(self.hooks),
             hook_states: self.names,
@@ -348,6 +358,7 @@ impl Configured {
             },
             callers: CallerKeys {
                 tls: self.tls,
+                tables: self.table_callers,
                 keys: ArcSwap::from_pointee(self.ring.all()),
                 key_ring: Mutex::new(self.ring),
             },

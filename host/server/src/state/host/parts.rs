@@ -30,7 +30,7 @@ use crate::registry::RegistrySource;
 use crate::state::admission::Admission;
 use crate::state::conditions::Conditions;
 use crate::state::dedup::DedupCache;
-use crate::tables::{SignedTables, TableSources};
+use crate::tables::{SignedTables, TableCallers, TableSources};
 use crate::trust::TrustedTime;
 use crate::trust::state::TrustState;
 
@@ -83,6 +83,8 @@ pub struct CallerKeys {
     pub(crate) tls: Option<Arc<Tls>>,
     /// The keys of all issuers of callers' tokens.
     pub(crate) keys: ArcSwap<Vec<Arc<Keys>>>,
+    /// How those authenticate who push tables.
+    pub(crate) tables: TableCallers,
     /// Creates further ones.
     pub(crate) key_ring: Mutex<KeyRing>,
 }
