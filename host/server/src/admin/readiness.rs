@@ -6,6 +6,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use portcullis_call_data::timestamp;
 use portcullis_model::{Cause, Millis};
 use portcullis_trust::time;
 use serde_json::{Value, json};
@@ -20,7 +21,6 @@ use crate::registry::Outcome;
 use crate::state::host::Host;
 use crate::tables::TableState;
 use crate::trust::{ClockState, MAX_SKEW};
-use portcullis_call_data::timestamp;
 
 /// Why the host is not ready, and what an operator should know although it is.
 pub struct Readiness {

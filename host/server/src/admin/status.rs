@@ -1,6 +1,7 @@
 //! How the host stands, for people and programs: what is active, what the record holds, what was
 //! done.
 
+use portcullis_call_data::timestamp;
 use portcullis_model::{Cause, Effect};
 use serde_json::{Map, Value, json};
 
@@ -13,7 +14,6 @@ use crate::observe::budget::micros;
 use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::{Hook, Host};
 use crate::tables::{TableProblem, TableState};
-use portcullis_call_data::timestamp;
 
 /// The page.
 pub fn json(context: &AdminContext) -> Value {

@@ -17,6 +17,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use portcullis_call_data::timestamp;
 use portcullis_model::Digest;
 
 use crate::admin::Admin;
@@ -28,7 +29,7 @@ use crate::loading::expiry::Reminders;
 use crate::loading::{MAX_SCANNED_BYTES, RejectedComponents};
 use crate::logging::log_limit::LOG_LIMITS;
 use crate::state::host::Host;
-use crate::tables::{PollFor, timestamp};
+use crate::tables::PollFor;
 use crate::worker::{StopToken, Worker};
 
 use alarms::{check_expiry, check_health, remind_of_expiry};

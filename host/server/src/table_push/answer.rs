@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::header::{WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
+use portcullis_call_data::timestamp;
 use portcullis_model::escape::escape_lines;
 use portcullis_store::tables::{Declaration, Table};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ use crate::logging::log_limit::LOG_LIMITS;
 use crate::net::tls::Peer;
 use crate::state::host::Host;
 use crate::tables::download::{NewFile, Receiver, SourceProblem};
-use crate::tables::{MAX_SIGNATURE_BYTES, TableProblem, timestamp};
+use crate::tables::{MAX_SIGNATURE_BYTES, TableProblem};
 
 /// The tables that are being pushed.
 #[derive(Default)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use portcullis_call_data::timestamp;
 use portcullis_files::{
     MAX_ENTRIES, create_exclusive, create_private_folder, list_bounded, open_regular,
 };
@@ -20,7 +21,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::signed::{Signed, Stamps, problem, read_signature};
 use super::{TableContext, TableProblem};
-use portcullis_call_data::timestamp;
 
 /// The result of a look at one file.
 pub enum Looked {

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use portcullis_files::write_atomic;
-use portcullis_model::Digest;
+use portcullis_model::{Digest, Millis};
 use portcullis_store::tables::{
     Acceptance, CurrentTables, Declaration, Table, TableSet, TableStatus, decide,
 };
