@@ -48,4 +48,4 @@ flags='-std=c11 -O2 -mcpu=mvp -mbulk-memory -ffreestanding -fno-builtin -nostdli
 link='-Wl,--no-entry -Wl,--gc-sections -Wl,--strip-all -Wl,-z,stack-size=65536'
 # shellcheck disable=SC2086
 $compiler $flags $link -I "$here/include" $sources \
-    "$here/src/portcullis.c" "$here/src/json.c" "$here/src/arena.c" "$here/bindings/plugin.c" -o "$output"
+    "$here/src/portcullis.c" "$here/src/json.c" "$here/src/calendar.c" "$here/src/zones.c" "$here/src/arena.c" "$here/bindings/plugin.c" -o "$output"

@@ -72,7 +72,10 @@ async function bundle(esbuild, source) {
     format: 'esm',
     target: 'es2022',
     legalComments: 'none',
-    alias: { 'portcullis-guest': join(here, 'src/index.js') },
+    alias: {
+      'portcullis-guest': join(here, 'src/index.js'),
+      'portcullis-guest/calendar': join(here, 'src/calendar.js'),
+    },
     external: ['portcullis:*'],
     // The contract's functions instead of those for tests: see `imports` in package.json.
     conditions: ['portcullis-sandbox'],

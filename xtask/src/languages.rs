@@ -181,7 +181,7 @@ impl Language {
                 let unittest = ["-m", "unittest", "discover", "-s", "tests"];
                 vec![of("python3", &unittest, &self.sdk()), of("python3", &unittest, &example)]
             }
-            _ => ["test_json.c", "test_host.c"]
+            _ => ["test_json.c", "test_host.c", "test_calendar.c"]
                 .map(|test| of("sh", &["../test.sh", test], &self.sdk().join("tests")))
                 .into(),
         })
@@ -333,8 +333,12 @@ fn python() -> std::result::Result<PathBuf, String> {
     }
     let folder = home().join("python");
     let requirements = root().join("guest-sdk/python/requirements.txt");
-    fetched(&folder, &[&requirements], &python_packages(&["componentize-py"]), || {
-        Ok(pip(FETCH_LIMIT, &folder, &["-r", &requirements.display().to_string()]))
+    // The oracle of the calendars: the SDK's tests make the tables and vectors again.
+    let zones = root().join("guest-sdk/calendar/requirements.txt");
+    let packages = python_packages(&["componentize-py", "tzdata"]);
+    fetched(&folder, &[&requirements, &zones], &packages, || {
+        let [requirements, zones] = [&requirements, &zones].map(|file| file.display().to_string());
+        Ok(pip(FETCH_LIMIT, &folder, &["-r", &requirements, "-r", &zones]))
     })?;
     Ok(folder)
 }

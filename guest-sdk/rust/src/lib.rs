@@ -36,7 +36,8 @@
 //! call of it never grows its memory as long as it stays within its [room](plugin!).
 //!
 //! Where the manifest requests it, a plugin may take notes ([`journal`]), look up rows
-//! ([`mod@reference`]) and remember ([`memory`]).
+//! ([`mod@reference`]) and remember ([`memory`]). [`calendar`] has dates, time zones, shifts and
+//! holidays.
 //!
 //! What it does not do: it has no clock, no randomness and no I/O. [`Call::received`] and [`Call::seed`] are the only
 //! ones a plugin has.
@@ -45,6 +46,8 @@
 mod arena;
 #[doc(hidden)]
 pub mod bindings;
+#[cfg(feature = "calendar")]
+pub mod calendar;
 #[doc(hidden)]
 pub mod export;
 pub mod journal;

@@ -1,0 +1,1 @@
+#include "../include/portcullis_calendar.h"
