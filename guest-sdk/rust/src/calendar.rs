@@ -58,8 +58,10 @@ impl Zone {
     pub fn named(name: &str) -> Option<Self> {
         static BUNDLED: OnceLock<TimeZoneDatabase> = OnceLock::new();
         let zone = BUNDLED.get_or_init(TimeZoneDatabase::bundled).get(name).ok()?;
-        // The database finds names in any case; a name in settings is spelled as in the other SDKs.
-        (zone.iana_name() == Some(name)).then_some(Self(zone))
+        // The database finds names in any case, and has one that is no place; a name in settings is
+        // one of those in the other SDKs.
+        let known = zone.iana_name() == Some(name) && name != "Factory";
+        known.then_some(Self(zone))
     }
 
     /// What calendars and clocks show at an instant.
