@@ -65,6 +65,7 @@ typedef struct test_entry {
 } test_entry;
 static test_entry *test_world;
 static const pc_call *test_current;
+static bool test_stale;
 
 static inline test_entry *test_add(test_entry entry) {
     test_entry *added = malloc(sizeof *added);
@@ -87,8 +88,14 @@ static inline void test_column(pc_row *row, const char *name, const char *json) 
     row->columns.ptr[row->columns.len++] = (pc_attribute){pc_words(name), pc_words(json)};
 }
 
+/* Whether the tables are stale, from now on. */
+static inline void test_set_stale(bool stale) { test_stale = stale; }
+
 /* Takes away all tables and all memory. */
-static inline void test_reset(void) { test_world = NULL; }
+static inline void test_reset(void) {
+    test_world = NULL;
+    test_stale = false;
+}
 
 /* Makes what follows part of this call: its time and its subject. `test_decide` does so. */
 static inline void test_enter(const pc_call *call) { test_current = call; }
@@ -150,12 +157,12 @@ void pc_reserve(size_t room) { (void)room; }
 void portcullis_policy_journal_note(plugin_string_t *message) { printf("note: %.*s\n", (int)message->len, message->ptr); }
 
 void portcullis_policy_reference_lookup(plugin_string_t *table, plugin_string_t *key, portcullis_policy_reference_table_rows_t *ret) {
-    *ret = (portcullis_policy_reference_table_rows_t){.version = PC_TEXT("test")};
+    *ret = (portcullis_policy_reference_table_rows_t){.version = PC_TEXT("test"), .stale = test_stale};
     test_collect(table, key, &ret->rows);
 }
 
 void portcullis_policy_reference_lookup_subject(plugin_string_t *table, portcullis_policy_reference_subject_rows_t *ret) {
-    *ret = (portcullis_policy_reference_subject_rows_t){.version = PC_TEXT("test")};
+    *ret = (portcullis_policy_reference_subject_rows_t){.version = PC_TEXT("test"), .stale = test_stale};
     test_collect(table, NULL, &ret->rows);
     ret->matched = ret->rows.len > 0 ? PC_MATCH_ONE : PC_MATCH_NONE;
 }

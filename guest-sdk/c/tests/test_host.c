@@ -28,6 +28,9 @@ int main(void) {
     CHECK(!pc_column_text(&rows.rows.ptr[0], "beds", &ward) && !pc_column_text(&rows.rows.ptr[1], "beds", &ward));
     CHECK(pc_column(&rows.rows.ptr[0], "beds", &beds) && pc_whole(&beds, &number) && number == 7);
     CHECK(pc_lookup(PC_TEXT("roster"), PC_TEXT("4712")).rows.len == 0);
+    test_set_stale(true);
+    CHECK(pc_lookup(PC_TEXT("roster"), PC_TEXT("4711")).stale && pc_lookup_subject(PC_TEXT("roster")).stale);
+    test_set_stale(false);
 
     pc_call first = at("u1", 1000), second = at("u2", 2000);
     test_enter(&first);

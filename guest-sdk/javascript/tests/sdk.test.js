@@ -10,6 +10,7 @@ import {
   change,
   column,
   count,
+  countDistinct,
   decision,
   finding,
   forget,
@@ -140,6 +141,8 @@ test('memory is a subject\'s own or shared, and ends', () => {
   assert.equal(tally('shared', 'tries', 60), 2);
   assert.equal(tallyDistinct('shared', 'who', 'u1', 60), 1);
   assert.equal(tallyDistinct('shared', 'who', 'u2', 60), 2);
+  assert.equal(countDistinct('shared', 'who', 60), 2);
+  assert.equal(countDistinct('subject', 'who', 60), 0);
   at('u1', 10_999);
   assert.deepEqual(recall('subject', 'last'), new Uint8Array([1]));
   at('u1', 11_000);

@@ -24,6 +24,7 @@ from portcullis_guest import (  # noqa: E402
     attribute,
     column,
     count,
+    count_distinct,
     decision,
     finding,
     forget,
@@ -147,6 +148,7 @@ class Sdk(unittest.TestCase):
         self.assertEqual(tally(Scope.SHARED, "tries", 60), 2)
         self.assertEqual(tally_distinct(Scope.SHARED, "who", "u1", 60), 1)
         self.assertEqual(tally_distinct(Scope.SHARED, "who", "u2", 60), 2)
+        self.assertEqual((count_distinct(Scope.SHARED, "who", 60), count_distinct(Scope.SUBJECT, "who", 60)), (2, 0))
         at("u1", 10_999)
         self.assertEqual(recall(Scope.SUBJECT, "last"), b"x")
         at("u1", 11_000)

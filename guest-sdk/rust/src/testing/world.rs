@@ -285,6 +285,8 @@ mod tests {
         assert_eq!(memory::tally(Scope::Shared, "tries", 60), 2);
         assert_eq!(memory::tally_distinct(Scope::Shared, "who", "u1", 60), 1);
         assert_eq!(memory::tally_distinct(Scope::Shared, "who", "u2", 60), 2);
+        assert_eq!(memory::count_distinct(Scope::Shared, "who", 60), 2);
+        assert_eq!(memory::count_distinct(Scope::Subject, "who", 60), 0);
         at("u1", 10_999);
         assert_eq!(memory::recall(Scope::Subject, "last").as_deref(), Some(&b"x"[..]));
         at("u1", 11_000);
