@@ -39,6 +39,7 @@ impl HookKind {
             Self::EntraPim => &entra::pim::Pim,
             Self::EntraEntitlement => &entra::entitlement::Entitlement,
             Self::EntraLifecycle => &entra::lifecycle::Lifecycle,
+            Self::EntraSignInLog => &entra::sign_in_log::SignInLog,
             Self::PingSideband => &ping::sideband::Sideband,
             Self::PingPdp => &ping::pdp::Pdp,
             Self::Authzen => &authzen::Authzen,

@@ -38,6 +38,8 @@ pub enum HookKind {
     EntraEntitlement,
     /// Entra's lifecycle workflows run a custom task.
     EntraLifecycle,
+    /// Rows of Entra's sign-in log, sent by a program of the operator: sign-ins have happened.
+    EntraSignInLog,
     /// Ping's sideband API: a gateway asks about a request on its way, and about the response on its way back.
     PingSideband,
     /// PingAuthorize's JSON PDP API: policy decisions, single and in batches.
@@ -50,7 +52,7 @@ pub enum HookKind {
 
 impl HookKind {
     /// Every hook kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::OktaEvent,
         Self::OktaPasswordImport,
         Self::OktaRegistration,
@@ -67,6 +69,7 @@ impl HookKind {
         Self::EntraPim,
         Self::EntraEntitlement,
         Self::EntraLifecycle,
+        Self::EntraSignInLog,
         Self::PingSideband,
         Self::PingPdp,
         Self::Authzen,
@@ -92,6 +95,7 @@ impl HookKind {
             Self::EntraPim => "entra.pim",
             Self::EntraEntitlement => "entra.entitlement",
             Self::EntraLifecycle => "entra.lifecycle",
+            Self::EntraSignInLog => "entra.sign-in-log",
             Self::PingSideband => "ping.sideband",
             Self::PingPdp => "ping.pdp",
             Self::Authzen => "authzen",

@@ -282,7 +282,7 @@ mod tests {
             };
             assert_eq!(react(kind, goes_on.status, goes_on.body()), default, "{}", kind.name());
         }
-        assert_eq!(tried, 13);
+        assert_eq!(tried, 14);
     }
 
     #[test]

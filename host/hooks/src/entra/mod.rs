@@ -14,6 +14,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod otp_send;
 pub(crate) mod password_submit;
 pub(crate) mod pim;
+pub(crate) mod sign_in_log;
 pub(crate) mod token_issuance;
 pub(crate) mod verified_id;
 

@@ -19,6 +19,12 @@ pub(super) fn sample(kind: HookKind, id: &str) -> Option<String> {
                 r##"{{"@odata.type":"#microsoft.graph.unifiedRoleAssignmentScheduleRequest","id":{id},"status":"PendingProvisioning","action":"selfActivate","principalId":"00000000-0000-0000-0000-000000000000","roleDefinitionId":"00000000-0000-0000-0000-000000000000","directoryScopeId":"/","justification":"portcullis hook doctor","scheduleInfo":{{"expiration":{{"type":"afterDuration","duration":"PT5M"}}}}}}"##
             ));
         }
+        HookKind::EntraSignInLog => {
+            // No outcome: a plugin that learns from sign-ins learns nothing from this row.
+            return Some(format!(
+                r#"{{"value":[{{"id":{id},"userPrincipalName":"nobody@portcullis.invalid"}}]}}"#
+            ));
+        }
         _ => return None,
     };
     use Sample::{SignUp, TokenIssuance};
@@ -51,6 +57,14 @@ enum Sample {
 
 /// What Entra makes of an answer.
 pub(super) fn taken(kind: HookKind, status: u16, body: &[u8]) -> PlatformReaction {
+    if kind == HookKind::EntraSignInLog {
+        // The sender, which is no part of Entra: an answer acknowledges.
+        return if (200..300).contains(&status) {
+            PlatformReaction::Proceeds
+        } else {
+            PlatformReaction::Rejects("its status is not 2xx")
+        };
+    }
     if matches!(kind, HookKind::EntraEntitlement | HookKind::EntraLifecycle) {
         // What it decides comes with the call that follows.
         return if (200..300).contains(&status) {

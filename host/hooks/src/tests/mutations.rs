@@ -98,6 +98,9 @@ pub(crate) fn requests() -> Vec<SampleRequest> {
     for (kind, body) in [(HookKind::OktaRegistration, progressive), (HookKind::OktaEvent, events)] {
         all.push((kind, "", serde_json::from_str(body).unwrap(), Arc::clone(&plain)));
     }
+    let rows = include_str!("../../tests/payloads/entra/sign-in-log.json");
+    let rows = serde_json::from_str(rows).unwrap();
+    all.push((HookKind::EntraSignInLog, "", rows, Arc::clone(&plain)));
     let decrypting = Arc::new(entra::settings());
     for (kind, body) in entra::bodies() {
         all.push((kind, "", body, Arc::clone(&decrypting)));
