@@ -1,23 +1,31 @@
 //! Rows of Entra's sign-in log (Microsoft Graph `signIn`), in the form of `events.rs`.
 //!
 //! No hook of Entra tells of failures or of second factors; its log does, minutes to hours later.
-//! An import reads the rows with [`parse`] and adds them like events of a hook.
+//! The hook `entra.sign-in-log` takes its rows, each a call whose payload is the row.
 //!
-//! Invariant: a row without an id or a time, and one whose error is neither a failure of the person
+//! Invariant: a row without a time, and one whose error is neither a failure of the person
 //! nor listed here (a conditional access policy, an outage), changes nothing.
 
+use portcullis_guest::Call;
 use serde_json::Value;
 
 use crate::attempt::{Attempt, PlatformRisk, parse_time};
 use crate::events::{Event, Kind};
 use crate::features::Place;
 
+/// Reads the row of a call. The host's subject is the row's user, whose memory is at hand.
+pub(crate) fn parse_call(call: &Call) -> Option<Event> {
+    let row: Value = serde_json::from_str(&call.payload).ok()?;
+    let subject = call.subject.as_ref().and_then(|it| it.id.as_deref());
+    let event = parse(&row)?;
+    Some(Event { id: call.id.clone(), has_subject: subject.is_some(), ..event })
+}
+
 /// Reads a row; `None` where it says nothing about risk.
 pub(crate) fn parse(row: &Value) -> Option<Event> {
     let text = |pointer: &str| {
         row.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty())
     };
-    let id = text("/id")?;
     let kind = kind(row)?;
     let mut attempt =
         Attempt { seconds: parse_time(text("/createdDateTime")?)?, ..Attempt::default() };
@@ -42,6 +50,7 @@ pub(crate) fn parse(row: &Value) -> Option<Event> {
         PlatformRisk::from_word(text("/riskLevelDuringSignIn").unwrap_or_default());
     let person = text("/userId").or_else(|| text("/userPrincipalName")).unwrap_or_default();
     let has_subject = text("/userId").is_some();
+    let id = text("/id").unwrap_or_default();
     Some(Event { id: id.to_owned(), kind, person: person.to_owned(), has_subject, attempt })
 }
 

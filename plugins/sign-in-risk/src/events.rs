@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - An event counts once, by its id, and by its own time: the memory after a set of events does
-//!   not depend on the order in which they arrive, nor on how often.
+//!   not depend on the order in which they arrive, nor on how often. Of events that are older than
+//!   a day when they arrive, `old_events.rs` says what holds.
 //! - An event is never the reason of a decision by itself; the next call finds what it left.
 //! - A sign-in that succeeded with a password alone does not become part of the history by its
 //!   event: whether it is worth remembering is decided with its token (`judge.rs`). A second factor
@@ -16,6 +17,7 @@ use crate::calibration;
 use crate::compiled::Compiled;
 use crate::hash::hash64;
 use crate::memory;
+use crate::old_events;
 use crate::popularity;
 use crate::session::Session;
 use crate::world::{Scope, World};
@@ -58,7 +60,7 @@ pub(crate) enum Ingested {
     Counted(Vec<Attack>),
     /// It was counted before.
     Repeated,
-    /// It is older than [`MAX_LATE_SECONDS`].
+    /// It is too old for anything to follow from it.
     TooLate,
 }
 
@@ -74,14 +76,14 @@ pub(crate) fn ingest(
     attempt.seconds = attempt.seconds.min(received);
     let late_seconds = received - attempt.seconds;
     if late_seconds > MAX_LATE_SECONDS {
-        return Ingested::TooLate;
+        return old_events::ingest(event, attempt, late_seconds, compiled, world);
     }
     let scope = if event.has_subject { Scope::Subject } else { Scope::Shared };
     let key = format!("event/{:016x}", hash64(event.id.as_bytes()));
     if world.recall(scope, &key).is_some() {
         return Ingested::Repeated;
     }
-    // An event is not repeated later than it is accepted at all.
+    // A repetition that comes later is an old event, which needs no key.
     world.remember(scope, &key, &[], 2 * MAX_LATE_SECONDS);
     let known = attempt.look_up(compiled, None, world);
     let person = hash64(event.person.as_bytes());
@@ -148,5 +150,6 @@ fn deny(event: &Event, attempt: &Attempt, compiled: &Compiled, world: &dyn World
     is_bombed.then_some(Attack::PushBombing).into_iter().collect()
 }
 
-/// Older events are not counted: a day, within which Okta and its log streams have long delivered.
+/// Older events are those of an import: a day, within which Okta and its log streams have long
+/// delivered.
 pub(crate) const MAX_LATE_SECONDS: u32 = 86_400;

@@ -131,6 +131,28 @@ impl History {
         self.sign_ins.iter().any(|(time, known)| known == features && time.abs_diff(at) <= seconds)
     }
 
+    /// Returns whether a kept sign-in within `seconds` of `at` came from the same address and, as
+    /// far as both sides know it, the same device: two events of one sign-in do not always have the
+    /// same features.
+    pub(crate) fn has_like(&self, features: &Features, at: u32, seconds: u32) -> bool {
+        let is_like = |known: &Features| {
+            known.address == features.address
+                && (known.family == features.family || known.family == 0 || features.family == 0)
+        };
+        self.sign_ins.iter().any(|(time, known)| time.abs_diff(at) <= seconds && is_like(known))
+    }
+
+    /// Returns whether the sign-ins of this second are no longer kept.
+    pub(crate) fn is_forgotten(&self, at: u32) -> bool {
+        self.horizon > 0 && at <= self.horizon
+    }
+
+    /// Returns whether a push was denied in this second, or the kept denials are all later.
+    pub(crate) fn has_denial(&self, at: u32) -> bool {
+        let is_full = self.denials.len() >= MAX_DENIALS;
+        self.denials.contains(&at) || (is_full && self.denials.first().is_some_and(|it| at < *it))
+    }
+
     /// Returns whether a kept sign-in came from this address.
     pub(crate) fn has_address(&self, address: u32) -> bool {
         self.sign_ins.iter().any(|(_, features)| features.address == address)

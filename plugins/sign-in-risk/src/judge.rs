@@ -395,4 +395,4 @@ fn remember(
 }
 
 /// Calls with the same features within half an hour are one sign-in.
-const SAME_SIGN_IN_SECONDS: u32 = 1_800;
+pub(crate) const SAME_SIGN_IN_SECONDS: u32 = 1_800;

@@ -3,12 +3,13 @@
 //!
 //! A sign-in is compared with the person's own history by the likelihood ratio of Freeman et al.
 //! (`freeman.rs`), and by rules with published thresholds. The points come to a band: low, medium
-//! or high. On `okta.event` the plugin decides nothing and learns: failures, denied pushes and
-//! second factors are known from events only.
+//! or high. On `okta.event` and `entra.sign-in-log` the plugin decides nothing and learns: failures,
+//! denied pushes and second factors are known from there only.
 //!
 //! Invariants:
 //! - A decision follows from the call, the settings, and what the [`world::World`] answers.
-//! - The memory after a set of events does not depend on their order or repetition.
+//! - The memory after a set of events does not depend on their order or repetition, as far
+//!   as `events.rs` says.
 //! - Findings explain every point, and tell nothing of a person but a country and a speed.
 //!
 //! It does not see attacks that no platform tells of (README.md lists them), and it ends no
@@ -31,6 +32,7 @@ mod judge;
 mod memory;
 mod model;
 mod okta_event;
+mod old_events;
 mod popularity;
 mod session;
 mod settings;
@@ -58,26 +60,20 @@ impl SignInRisk {
     /// Decides a call with this memory and these tables.
     pub fn decide(&self, call: &Call, world: &dyn World) -> Decision {
         let subject = call.subject.as_ref().and_then(|subject| subject.id.as_deref());
-        if call.hook == "okta.event" {
-            let Some(event) = okta_event::parse(call, &self.0) else { return Decision::default() };
-            return self.add(&event, call.received, world);
+        let event = match call.hook.as_str() {
+            "okta.event" => Some(okta_event::parse(call, &self.0)),
+            "entra.sign-in-log" => Some(entra_log::parse_call(call)),
+            _ => None,
+        };
+        if let Some(event) = event {
+            let add = |event: events::Event| self.add(&event, call.received, world);
+            return event.map(add).unwrap_or_default();
         }
         let Some(id) = subject else { return Decision::default() };
         let attempt = Attempt::from_call(call, &self.0);
         let person = hash64(id.as_bytes());
         let assessment = judge::judge(attempt, id, person, &self.0, world);
         findings::of_assessment(&assessment, &self.0)
-    }
-
-    /// Adds a row of Entra's sign-in log (Microsoft Graph `signIn`), read at a time in
-    /// milliseconds. `world` must be that of the row's user. Other rows, and JSON that is no row,
-    /// change nothing.
-    pub fn add_entra_row(&self, row: &str, read: u64, world: &dyn World) -> Decision {
-        let row = serde_json::from_str(row).unwrap_or_default();
-        match entra_log::parse(&row) {
-            Some(event) => self.add(&event, read, world),
-            None => Decision::default(),
-        }
     }
 
     fn add(&self, event: &events::Event, received: u64, world: &dyn World) -> Decision {

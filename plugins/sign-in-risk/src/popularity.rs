@@ -17,7 +17,7 @@ use crate::freeman::{self, AGENT_WEIGHTS, Feature, NETWORK_WEIGHTS, Totals};
 use crate::world::{Scope, World};
 
 /// The time for which a sign-in counts, in seconds: 28 days, the window of all counters here.
-const WINDOW: u32 = 28 * 86_400;
+pub(crate) const WINDOW: u32 = 28 * 86_400;
 
 /// One level of a feature.
 #[derive(Clone, Copy)]

@@ -98,8 +98,18 @@ fn entra_rows_become_the_same_events() {
     assert!(entra_log::parse(&json!([])).is_none());
 }
 
+/// The call that the host makes of a row (`host/hooks/src/entra/sign_in_log.rs`).
+fn row_call(row: &Value) -> Call {
+    let mut call = testing::call("entra.sign-in-log")
+        .subject(row["userId"].as_str().unwrap())
+        .payload(&row.to_string())
+        .build();
+    call.id = row["id"].as_str().unwrap().to_owned();
+    call
+}
+
 #[test]
-fn an_import_of_entra_rows_teaches_like_events() {
+fn entra_rows_teach_like_events() {
     let (plugin, world) = (plugin(json!({})), Ram::default());
     for day in 0..12 {
         let at = MONDAY + day * DAY;
@@ -108,9 +118,8 @@ fn an_import_of_entra_rows_teaches_like_events() {
             "id": format!("row-{day}"), "createdDateTime": time, "userId": "u1", "ipAddress": "192.0.2.44",
             "status": {"errorCode": 0}, "authenticationRequirement": "multiFactorAuthentication",
         });
-        world.begin(Some("u1"), at + HOUR);
         for _ in 0..2 {
-            plugin.add_entra_row(&row.to_string(), u64::from(at + HOUR) * 1_000, &world);
+            send(&plugin, &world, row_call(&row), at + HOUR);
         }
     }
     let at = MONDAY + 12 * DAY;
@@ -118,6 +127,77 @@ fn an_import_of_entra_rows_teaches_like_events() {
     call.origin = token("u1", at, "192.0.2.44").origin;
     call.origin.as_mut().unwrap().session = None;
     assert_eq!(send(&plugin, &world, call, at).codes(), ["RISK_LOW"]);
-    world.begin(Some("u1"), at);
-    assert_eq!(plugin.add_entra_row("{", 0, &world), Decision::default());
+    let mut broken = row_call(&json!({"id": "x", "userId": "u1"}));
+    broken.payload = "{".to_owned();
+    assert_eq!(send(&plugin, &world, broken, at), Decision::default());
+}
+
+/// Sends events of 60 days, oldest first, all at one time; returns that time.
+fn import(plugin: &SignInRisk, world: &Ram, person: &str, every: u32) -> u32 {
+    let now = MONDAY + 80 * DAY;
+    for day in (0..60).step_by(every as usize) {
+        let at = now - 70 * DAY + day * DAY;
+        for (kind, late) in [("user.session.start", 0), ("user.authentication.auth_via_mfa", 20)] {
+            let id = format!("{kind}-{day}");
+            send(plugin, world, event(&id, kind, "SUCCESS", person, at + late, &WARD), now);
+        }
+    }
+    now
+}
+
+#[test]
+fn an_imported_log_makes_known_devices_known_and_strange_ones_new() {
+    let (plugin, world) = (plugin(json!({})), Ram::default());
+    let now = import(&plugin, &world, "00u1lee", 1);
+    let usual = sign_in(&plugin, &world, "00u1lee", now + HOUR, &WARD);
+    assert_eq!(usual.codes(), ["RISK_LOW"]);
+    let strange = sign_in(&plugin, &world, "00u1lee", now + 2 * HOUR, &ABROAD);
+    let found = signals(&strange);
+    assert!(found.contains(&"RISK_NEW_DEVICE") && found.contains(&"RISK_NEW_COUNTRY"), "{found:?}");
+}
+
+#[test]
+fn an_import_that_is_repeated_changes_nothing() {
+    for every in [1, 7] {
+        let (plugin, world) = (plugin(json!({})), Ram::default());
+        import(&plugin, &world, "00u1lee", every);
+        let before = world.memory();
+        import(&plugin, &world, "00u1lee", every);
+        assert_eq!(world.memory(), before, "every {every} days");
+    }
+}
+
+#[test]
+fn old_events_without_a_trusted_sign_in_teach_nothing() {
+    let (plugin, world) = (plugin(json!({})), Ram::default());
+    let now = MONDAY + 100 * DAY;
+    let mut risky = event("r", "user.session.start", "SUCCESS", "00u1lee", now - 10 * DAY, &ABROAD);
+    risky.payload = json!({"securityContext": {"isProxy": true}}).to_string();
+    send(&plugin, &world, risky, now);
+    for (id, kind, result, days) in [
+        ("a", "user.session.start", "FAILURE", 10),
+        ("b", "user.account.lock", "FAILURE", 10),
+        ("c", "security.threat.detected", "SUCCESS", 10),
+        ("d", "user.session.start", "SUCCESS", 91),
+    ] {
+        send(&plugin, &world, event(id, kind, result, "00u1lee", now - days * DAY, &WARD), now);
+    }
+    assert_eq!(world.memory(), Ram::default().memory());
+}
+
+#[test]
+fn an_old_burst_of_denied_pushes_is_known_to_the_sign_in_after_it() {
+    let (plugin, world) = (plugin(json!({})), Ram::default());
+    let now = import(&plugin, &world, "00u1lee", 1);
+    let at = now - 5 * DAY;
+    for number in 0..5 {
+        let id = format!("deny-{number}");
+        let kind = "user.mfa.okta_verify.deny_push";
+        send(&plugin, &world, event(&id, kind, "FAILURE", "00u1lee", at + number, &ABROAD), now);
+    }
+    let id = "bombed";
+    let kind = "user.authentication.auth_via_mfa";
+    send(&plugin, &world, event(id, kind, "SUCCESS", "00u1lee", at + MINUTE, &ABROAD), now);
+    let found = sign_in(&plugin, &world, "00u1lee", now + HOUR, &ABROAD);
+    assert!(signals(&found).contains(&"RISK_NEW_DEVICE"), "{:?}", found.codes());
 }

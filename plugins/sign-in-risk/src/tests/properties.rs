@@ -28,7 +28,7 @@ const PERSONS: [&str; 4] = ["00u1lee", "00u2ortega", "00u3okafor", "unknown"];
 
 fn sent() -> impl Strategy<Value = Vec<Sent>> {
     let one =
-        (0..10_usize, 0..4_usize, 0..9_usize, prop_oneof![4 => 0..600_u32, 1 => 0..100_000_u32])
+        (0..10_usize, 0..4_usize, 0..9_usize, prop_oneof![4 => 0..600_u32, 1 => 0..86_400_u32])
             .prop_map(|(kind, person, address, seconds_ago)| Sent {
                 id: 0,
                 // Failures are the most usual.
