@@ -1,5 +1,6 @@
 //! `portcullis hook`: call a hook as its platform would, look at one from outside, list what is spoken.
 
+pub mod configured;
 pub mod connection;
 mod doctor;
 pub mod kinds;

@@ -15,6 +15,7 @@ mod files;
 mod hook;
 mod keys;
 mod logging;
+mod memory;
 mod near;
 mod notify;
 mod plugin;
@@ -75,6 +76,9 @@ enum Command {
     /// Try exports of reference tables before hosts use them, and sign them.
     #[command(subcommand)]
     Table(table::Tables),
+    /// Warm the memory of plugins with the platform's own log.
+    #[command(subcommand)]
+    Memory(memory::Memory),
     /// Sign documents about a host's time: that its clock is right, or that its records have a
     /// wrong time.
     #[command(subcommand)]
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
         Command::Plugin(plugin) => plugin.run(),
         Command::Release(release) => release.run(),
         Command::Table(table) => table.run(),
+        Command::Memory(memory) => memory.run(),
         Command::Trust(trust) => trust.run(),
         Command::BreakGlass(break_glass) => break_glass.run(),
         Command::Hook(hook) => hook.run(),

@@ -20,16 +20,16 @@ use hyper::{Method, Uri};
 use portcullis_hooks::platform_model::sample_request;
 use portcullis_hooks::{DedupPolicy, HookKind, OnFailure};
 use portcullis_model::escape::escape;
-use portcullis_server::{CallerConfig, Config, CredentialConfig, OauthConfig};
+use portcullis_server::{CallerConfig, CredentialConfig, OauthConfig};
 use serde_json::json;
 
 use self::findings::{CheckResult, Findings};
+use super::configured;
 use super::connection::{Answer, ClientAuth, Connection, Endpoint, Identity};
 use super::kinds;
 use crate::clock::since_epoch;
 use crate::exit::{CliError, CliResult, Format, count, print};
 use crate::files;
-use crate::near;
 
 /// Diagnose a hook from outside, as its platform sees it, and report what to change.
 #[derive(Args)]
@@ -128,36 +128,14 @@ impl Doctor {
                 budget: None,
             });
         };
-        let config = Config::load(file).map_err(CliError::configuration)?;
-        let hook = config.hooks.iter().find(|hook| hook.name == *name).ok_or_else(|| {
-            let names = || config.hooks.iter().map(|hook| hook.name.as_str());
-            let all = format!("the archive has {}", names().collect::<Vec<_>>().join(", "));
-            CliError::configuration(format!("`{}` has no hook `{name}`", file.display()))
-                .hint(Some(near::hint(name, names(), &all)))
-        })?;
-        let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+        let config = configured::load(file, name)?;
+        let hook = configured::find(&config, file, name)?;
         let url = match &self.url {
             Some(url) => url.clone(),
-            None if config.listen.address.port() == 0 => {
-                return Err(CliError::configuration("listen.address has port 0")
-                    .hint(Some("give the hook's address with `--url`, as `serve` printed it")));
-            }
-            None => {
-                // A kind with several routes is asked on its first, a single question.
-                let path = hook
-                    .kind
-                    .routes(&hook.settings.path)
-                    .into_iter()
-                    .next()
-                    .map_or_else(String::new, |(path, _)| path);
-                format!("{scheme}://{}{path}", config.listen.address).parse().map_err(|_| {
-                    CliError::configuration(format!("`{path}` cannot be part of an address"))
-                })?
-            }
+            None => configured::address(&config, hook)?,
         };
         if proof.is_none() {
-            let ways = hook.callers.iter().filter_map(|way| way.credential.as_ref());
-            proof = ways.filter_map(proof_of).next().transpose()?;
+            proof = configured::proof(hook)?;
         }
         Ok(Target {
             name: name.clone(),
@@ -397,27 +375,6 @@ impl Doctor {
         } else {
             Err(CliError::wrong(format!("{} found something wrong", count(bad, "check"))))
         }
-    }
-}
-
-/// The header of a way that the configuration has the secret for; a token is its issuer's to give.
-fn proof_of(credential: &CredentialConfig) -> Option<CliResult<(String, String)>> {
-    let read = |files: &[PathBuf]| -> Option<CliResult<String>> {
-        let secret = portcullis_keys::read_secret_lines(files.first()?);
-        // One a line, while one takes the other's place.
-        Some(secret.map(|text| text.first().unwrap_or_default().to_owned()).map_err(CliError::from))
-    };
-    match credential {
-        CredentialConfig::Secret { header, files } => {
-            Some(read(files)?.map(|secret| (header.to_string(), secret)))
-        }
-        CredentialConfig::Basic { user, files } => Some(read(files)?.map(|password| {
-            (
-                "authorization".to_owned(),
-                format!("Basic {}", BASE64.encode(format!("{user}:{password}"))),
-            )
-        })),
-        CredentialConfig::Oauth(_) => None,
     }
 }
 
