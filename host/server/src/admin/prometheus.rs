@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portcullis_model::{Cause, Effect};
+use portcullis_store::memory::NamespaceName;
 use portcullis_tokens::AuthError;
 
 use super::{AdminContext, Readiness};
@@ -24,8 +25,9 @@ use crate::bindings::candidate::CandidateBinding;
 use crate::bindings::generation::{Binding, Bindings, Generation};
 use crate::clock::monotonic_now;
 use crate::logging::log_writer::lost_lines;
+use crate::memory::{FlushState, HostMemory};
 use crate::net::connection_limit::ConnectionLimiter;
-use crate::observe::budget::Stage;
+use crate::observe::budget::{Stage, micros};
 use crate::observe::metrics::{BUCKETS, BindingMetrics, Histogram, labels};
 use crate::registry::{Outcome, RegistrySource};
 use crate::state::frontend::Frontend;
@@ -177,6 +179,7 @@ pub fn write(context: &AdminContext) -> String {
         "Counts of answers and refusals that the emergency ring does not hold yet",
         unkept + host.counts.rejections.unpersisted_count(),
     );
+    page.memory(&host.recorder.memory);
     if let Some(telemetry) = &host.telemetry {
         let counts = telemetry.counts();
         for (name, help, count) in [
@@ -421,6 +424,57 @@ impl Page {
         if let Some(contacted) = source.and_then(|source| source.state().contact) {
             self.sample(contact, "", contacted.0 / 1_000);
         }
+    }
+
+    /// The memory of plugins. Plugins that have none have no samples.
+    fn memory(&mut self, memory: &HostMemory) {
+        let mut usages = memory.usage();
+        usages.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let of = |name: &NamespaceName, scope: &str| {
+            let own = [("plugin", name.plugin()), ("space", name.space())];
+            if scope.is_empty() {
+                labels(&own)
+            } else {
+                labels(&[&own[..], &[("scope", scope)]].concat())
+            }
+        };
+        let (bytes, entries) = ("portcullis_memory_bytes", "portcullis_memory_entries");
+        self.family(bytes, "gauge", "The memory of a plugin, in bytes, by scope");
+        for (name, usage) in &usages {
+            self.sample(bytes, &of(name, "subject"), usage.subject.0);
+            self.sample(bytes, &of(name, "shared"), usage.shared.0);
+        }
+        self.family(entries, "gauge", "Values, counters and sets of a plugin, by scope");
+        for (name, usage) in &usages {
+            self.sample(entries, &of(name, "subject"), usage.subject.1);
+            self.sample(entries, &of(name, "shared"), usage.shared.1);
+        }
+        let name = "portcullis_memory_subjects";
+        self.family(name, "gauge", "Subjects of whom a plugin remembers something");
+        usages.iter().for_each(|(it, usage)| self.sample(name, &of(it, ""), usage.subjects));
+        let name = "portcullis_memory_conflicts_total";
+        self.family(
+            name,
+            "counter",
+            "Calls that were evaluated again, because others changed the memory of a plugin",
+        );
+        usages.iter().for_each(|(it, _)| self.sample(name, &of(it, ""), memory.conflicts(it)));
+        let FlushState { took, age, problem } = memory.flush_state();
+        let name = "portcullis_memory_flush_duration_seconds";
+        self.family(name, "gauge", "The time that the last write of the file of memory took");
+        if let Some(took) = took {
+            self.sample(name, "", seconds(micros(took)));
+        }
+        let name = "portcullis_memory_flush_age_seconds";
+        self.family(name, "gauge", "The time since the last write of the file of memory");
+        if let Some(age) = age {
+            self.sample(name, "", seconds(micros(age)));
+        }
+        self.one(
+            "portcullis_memory_not_written",
+            "1 while the file of memory cannot be written",
+            u8::from(problem.is_some()),
+        );
     }
 
     /// Writes the metrics of the process under their standard names.

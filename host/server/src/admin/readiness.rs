@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_call_data::timestamp;
 use portcullis_model::{Cause, Millis};
+use portcullis_store::memory::Quota;
 use portcullis_trust::time;
 use serde_json::{Value, json};
 
@@ -17,6 +18,7 @@ use crate::bindings::generation::{Bindings, Generation};
 use crate::clock::{elapsed_since, monotonic_now};
 use crate::http::date::clock_has_date;
 use crate::loading::expiry::{Urgency, expirations};
+use crate::memory::HostMemory;
 use crate::registry::Outcome;
 use crate::state::host::Host;
 use crate::tables::TableState;
@@ -302,6 +304,7 @@ impl Readiness {
                         files: the host then continues";
             warning("log-delayed", what, hint);
         }
+        memory(&host.recorder.memory, &mut warning);
         for hook in active_config.hooks.iter().filter(|hook| hook.corrections.is_pending()) {
             let what = format!(
                 "hook `{}` has sent answers whose records are not in the audit log yet",
@@ -398,6 +401,37 @@ fn last_good(
     }
 }
 
+/// The problems of the memory of plugins.
+fn memory(memory: &HostMemory, warning: &mut impl FnMut(&'static str, String, &'static str)) {
+    if let Some(why) = memory.flush_state().problem {
+        let what = format!("the memory of plugins cannot be written to its file: {why}");
+        let hint = "check the disk of audit.directory: when the write-ahead log is full, it stops";
+        warning("memory-not-written", what, hint);
+    }
+    let Quota { subject, shared } = memory.quota();
+    for (name, usage) in memory.usage() {
+        for (scope, (bytes, entries), quota) in
+            [("subject", usage.subject, subject), ("shared", usage.shared, shared)]
+        {
+            let used = percent(bytes, quota.bytes).max(percent(entries, quota.entries));
+            if used >= NEARLY_FULL_PERCENT {
+                let (plugin, space) = (name.plugin(), name.space());
+                let what = format!(
+                    "`{plugin}` ({space}) uses {used} % of its quota of {scope} memory: beyond it \
+                     its calls get their safe answers"
+                );
+                let hint = "raise the quota in [memory], or let the plugin remember for a shorter \
+                            time";
+                warning("memory-nearly-full", what, hint);
+            }
+        }
+    }
+}
+
+fn percent(used: u64, most: u64) -> u64 {
+    used.saturating_mul(100) / most.max(1)
+}
+
 /// Looks whether the log has made headway since the last look.
 pub fn observe_log(context: &AdminContext) {
     let health = context.host.recorder.log.health();
@@ -462,6 +496,9 @@ fn clock_warnings(host: &Host) -> Vec<(&'static str, String, &'static str)> {
     }
     warnings
 }
+
+/// A quota that is used so far is warned of.
+const NEARLY_FULL_PERCENT: u64 = 90;
 
 /// A disk that takes longer than this is not busy but stuck; calls get their safe answers by then.
 const STALLED: Duration = Duration::from_secs(1);

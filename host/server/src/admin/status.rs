@@ -1,8 +1,10 @@
 //! How the host stands, for people and programs: what is active, what the record holds, what was
 //! done.
 
+use portcullis_audit::ChangeStore as _;
 use portcullis_call_data::timestamp;
 use portcullis_model::{Cause, Effect};
+use portcullis_store::memory::ScopeQuota;
 use serde_json::{Map, Value, json};
 
 use super::{AdminContext, Readiness};
@@ -10,6 +12,7 @@ use crate::bindings::breaker::BreakerState;
 use crate::bindings::candidate::DivergenceCounts;
 use crate::bindings::generation::Binding;
 use crate::clock::{elapsed_since, monotonic_now};
+use crate::memory::{FlushState, HostMemory};
 use crate::observe::budget::micros;
 use crate::registry::{Outcome, RegistrySource};
 use crate::state::host::{Hook, Host};
@@ -66,6 +69,7 @@ pub fn json(context: &AdminContext) -> Value {
             "delayed": health.delayed.as_deref(),
         },
         "registry": host.release.registry.as_ref().map(registry),
+        "memory": memory(&host.recorder.memory),
         "tables": tables.iter().map(table).collect::<Vec<_>>(),
         "readiness": readiness.json(),
     })
@@ -79,6 +83,34 @@ fn time(host: &Host) -> Value {
         "newest_document": it.newest_document.map(|issued| issued.0), "platform_ahead_ms": it.platform_ahead,
         "kernel_synchronised": portcullis_engine::kernel_clock_is_synchronised(),
         "last_reset": host.trust_state().history().resets(),
+    })
+}
+
+/// The memory of plugins: the file, and what each plugin holds in each space.
+fn memory(memory: &HostMemory) -> Value {
+    let FlushState { took, age, problem } = memory.flush_state();
+    let quota = memory.quota();
+    let scope = |(bytes, entries): (u64, u64), quota: ScopeQuota| {
+        json!({
+            "bytes": bytes, "entries": entries,
+            "bytes_quota": quota.bytes, "entries_quota": quota.entries,
+        })
+    };
+    let mut usages = memory.usage();
+    usages.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let plugins = usages.iter().map(|(name, usage)| {
+        json!({
+            "plugin": name.plugin(), "space": name.space(), "cells": usage.cells,
+            "subjects": usage.subjects, "conflicts": memory.conflicts(name),
+            "subject": scope(usage.subject, quota.subject),
+            "shared": scope(usage.shared, quota.shared),
+        })
+    });
+    json!({
+        "stored": memory.stored(), "applied": memory.memory().applied(),
+        "flush_ms": took.map(|took| took.as_secs_f64() * 1_000.0),
+        "flush_age_ms": age.map(|age| micros(age) / 1_000), "problem": problem,
+        "plugins": plugins.collect::<Vec<_>>(),
     })
 }
 

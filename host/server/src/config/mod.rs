@@ -8,6 +8,7 @@ pub mod descriptors;
 pub mod engine;
 mod hook;
 mod listen;
+mod memory;
 pub mod plugin_limits;
 mod problems;
 pub mod registry;
@@ -34,6 +35,7 @@ use problems::read_toml;
 pub use audit::{Audit, Commit, NextLog};
 pub use hook::HookConfig;
 pub use listen::{AdminConfig, Listen, MAX_ADMIN_CONNECTIONS, TelemetryConfig};
+pub use memory::MemoryConfig;
 pub use problems::Problems;
 pub use trust::Trust;
 
@@ -58,6 +60,8 @@ pub struct Config {
     pub registry: Option<RegistryConfig>,
     /// The record.
     pub audit: Audit,
+    /// How much plugins may remember.
+    pub memory: MemoryConfig,
     /// Making plugins.
     pub engine: EngineConfig,
     /// Bounds of every plugin.
@@ -126,6 +130,7 @@ impl Config {
             release: file.release,
             registry: file.registry,
             audit: file.audit,
+            memory: file.memory,
             engine: file.engine,
             plugins: file.plugins,
             outbound: file.outbound,
@@ -227,7 +232,9 @@ impl Config {
         self.listen.check_place(problems);
         self.plugins.check(problems);
         self.listen.check_bounds(problems);
-        for (name, value, least, most) in self.engine.bounds() {
+        for (name, value, least, most) in
+            self.engine.bounds().into_iter().chain(self.memory.bounds())
+        {
             problems.keep(within(name, value, least, most));
         }
         self.audit.check(problems);
@@ -291,6 +298,8 @@ struct File {
     release: ReleasePaths,
     registry: Option<RegistryConfig>,
     audit: Audit,
+    #[serde(default)]
+    memory: MemoryConfig,
     #[serde(default)]
     engine: EngineConfig,
     #[serde(default)]

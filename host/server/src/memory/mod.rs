@@ -6,6 +6,7 @@
 //! with its memory is `portcullis-store`'s matter.
 
 mod flush_thread;
+mod state;
 
 use std::io;
 use std::path::Path;
@@ -16,15 +17,22 @@ use portcullis_audit::{ChangeStore, Log};
 use portcullis_keys::SymmetricKey;
 use portcullis_model::{Call, Millis};
 use portcullis_store::memory::{
-    BackendError, FlushError, Memory, Namespace, NamespaceName, OpenError, Opened, Quota,
+    BackendError, Changes, FlushError, Memory, Namespace, NamespaceName, OpenError, Opened, Quota,
     Transaction, Usage,
 };
 
+use self::state::MemoryState;
+use crate::clock::{elapsed_since, monotonic_now};
+
 pub use flush_thread::FlushThread;
+pub use state::FlushState;
 
 /// The memory of all plugins of this host.
 pub struct HostMemory {
     memory: Memory,
+    /// The quota of each namespace.
+    quota: Quota,
+    state: MemoryState,
     opened: Opened,
     /// The place of the log before which the view holds all changes.
     stored: AtomicU64,
@@ -33,13 +41,15 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// Opens the memory in a folder of the log's own. A damaged file is put aside, and memory begins empty.
+    /// Opens the memory in a folder of the log's own. A damaged file is put aside, and memory begins
+    /// empty. Each plugin may hold as much as the quota says.
     ///
     /// # Errors
     /// The disk refused, or the file was written under another key.
     pub fn open(
         folder: &Path,
         key: &SymmetricKey,
+        quota: Quota,
         now: impl Fn() -> Millis + Send + Sync + 'static,
     ) -> Result<Arc<Self>, OpenError> {
         let refused = |error: io::Error| {
@@ -62,14 +72,15 @@ impl HostMemory {
             );
         }
         let stored = AtomicU64::new(opened.applied);
-        Ok(Arc::new(Self { memory, opened, stored, now: Box::new(now) }))
+        let (state, now) = (MemoryState::default(), Box::new(now));
+        Ok(Arc::new(Self { memory, quota, state, opened, stored, now }))
     }
 
     /// Returns the memory of a plugin in a space of bindings. `None`: there are as many such
     /// memories as there may be, or the plugin's id is too long.
     pub fn namespace(&self, tenant: &str, plugin: &str, space: &str) -> Option<Namespace> {
         let name = NamespaceName::new(tenant, plugin, space).ok()?;
-        self.memory.namespace(&name, Quota::default()).ok()
+        self.memory.namespace(&name, self.quota).ok()
     }
 
     /// Begins a run's transaction.
@@ -88,6 +99,26 @@ impl HostMemory {
         self.memory.usages()
     }
 
+    /// The most that each namespace may hold.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// The state of the file.
+    pub fn flush_state(&self) -> FlushState {
+        self.state.flush()
+    }
+
+    /// Counts a call that is evaluated again, because others changed the memory that it had read.
+    pub fn add_conflict(&self, changes: &Changes) {
+        changes.namespaces().for_each(|name| self.state.add_conflict(name));
+    }
+
+    /// The number of calls that changed this memory and were evaluated again.
+    pub fn conflicts(&self, name: &NamespaceName) -> u64 {
+        self.state.conflicts(name)
+    }
+
     /// Writes what is durable in the log to the view, and lets the log use its segments again.
     ///
     /// # Errors
@@ -100,7 +131,10 @@ impl HostMemory {
     }
 
     fn store(&self) -> Result<(), FlushError> {
-        let flushed = self.memory.flush((self.now)().0)?;
+        let begin = monotonic_now();
+        let flushed = self.memory.flush((self.now)().0);
+        let flushed = flushed.inspect_err(|error| self.state.not_written(error.to_string()))?;
+        self.state.written(elapsed_since(begin));
         self.stored.store(flushed.applied, Ordering::Release);
         Ok(())
     }

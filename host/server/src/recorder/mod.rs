@@ -113,7 +113,10 @@ impl Recorder {
             Ok((pending.index, pending))
         };
         self.memory.memory().sequence(changes, append).map_err(|error| match error {
-            SequenceError::Conflict(conflict) => CommitError::Conflict(conflict),
+            SequenceError::Conflict(conflict) => {
+                self.memory.add_conflict(changes);
+                CommitError::Conflict(conflict)
+            }
             SequenceError::Append(refused) => CommitError::Refused(refused),
             SequenceError::Stage(error) => CommitError::Stage(error),
         })

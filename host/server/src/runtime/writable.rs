@@ -8,10 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use portcullis_files::list_bounded;
+use portcullis_store::memory::FILE_NAME as MEMORY_FILE;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::config::Config;
 use crate::error::StartError;
+use crate::memory;
 use crate::start_problems::StartProblems;
 use crate::trust::state_dir::STATE_HINT;
 
@@ -31,7 +33,37 @@ pub fn check(config: &Config) -> Result<(), StartError> {
         };
         problems.keep(check_folder(folder).map_err(unusable));
     }
+    let (file, hint) = (memory_file(config), Some(AUDIT_HINT.to_owned()));
+    let unusable = |error: io::Error| StartError::File {
+        what: "memory of plugins",
+        path: file.clone(),
+        why: format!("the host cannot open it: {error}"),
+        hint: hint.clone(),
+    };
+    problems.keep(check_memory(&file).map_err(unusable));
     problems.result()
+}
+
+fn memory_file(config: &Config) -> PathBuf {
+    config.audit.directory.join(memory::FOLDER).join(MEMORY_FILE)
+}
+
+/// Checks the file of memory, if there is one. A running host has it open, so that only its type
+/// and the rights are looked at.
+fn check_memory(file: &Path) -> io::Result<()> {
+    if let Some(folder) = file.parent()
+        && folder.symlink_metadata().is_ok_and(|it| !it.is_dir())
+    {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    match file.symlink_metadata() {
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"))
+        }
+        Ok(_) => Ok(accessat(CWD, file, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a folder can be written or, where it is missing, made; and the folders in it.
@@ -87,6 +119,21 @@ mod tests {
         fs::create_dir_all(folder.join("roots")).unwrap();
         check_folder(&folder).unwrap();
         assert!(fs::read_dir(home.path()).unwrap().count() == 1, "nothing was made");
+    }
+
+    #[test]
+    fn a_file_of_memory_is_one_or_is_missing() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("memory").join(MEMORY_FILE);
+        check_memory(&file).unwrap();
+        fs::write(home.path().join("memory"), "in the way").unwrap();
+        assert_eq!(check_memory(&file).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        fs::remove_file(home.path().join("memory")).unwrap();
+        fs::create_dir_all(&file).unwrap();
+        assert!(check_memory(&file).is_err());
+        fs::remove_dir(&file).unwrap();
+        fs::write(&file, "").unwrap();
+        check_memory(&file).unwrap();
     }
 
     #[test]

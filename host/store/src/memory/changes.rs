@@ -92,6 +92,14 @@ impl Changes {
         self.parts.is_empty()
     }
 
+    /// The namespaces that it changes.
+    pub fn namespaces(&self) -> impl Iterator<Item = &NamespaceName> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Cells { name, .. } => Some(name),
+            Part::Erase { .. } => None,
+        })
+    }
+
     /// Adds the changes of another binding of the same call. Bindings of one plugin do not see each
     /// other's writes within a call; of two values under one key the one that is added last stays.
     ///

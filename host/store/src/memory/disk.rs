@@ -220,7 +220,8 @@ const VERSION: &str = "version";
 const APPLIED: &str = "applied";
 const KEY_CHECK: &str = "key check";
 
-const FILE_NAME: &str = "memory.redb";
+/// The name of the file in its folder.
+pub const FILE_NAME: &str = "memory.redb";
 
 const MODE: u32 = 0o600;
 

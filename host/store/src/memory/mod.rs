@@ -47,7 +47,7 @@ mod transaction;
 pub use backend::{Backend, Batch, RowChange, RowVisitor, Stored};
 pub use changes::{Changes, SealedChanges};
 pub use codec::Malformed;
-pub use disk::{DiskView, MAX_SET_ASIDE};
+pub use disk::{DiskView, FILE_NAME, MAX_SET_ASIDE};
 pub use error::{
     BackendError, ChangesError, Conflict, FlushError, ImportError, OpenError, OperationError,
     SequenceError, StageError, TooManyNamespaces,

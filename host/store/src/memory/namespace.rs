@@ -21,6 +21,8 @@ pub struct Namespace {
 pub struct Usage {
     /// Subjects, and keys of the shared scope.
     pub cells: u64,
+    /// Subjects.
+    pub subjects: u64,
     /// Bytes and entries of all subjects.
     pub subject: (u64, u64),
     /// Bytes and entries of the shared scope.
@@ -56,6 +58,7 @@ impl Memory {
     pub fn usage(&self, namespace: &Namespace) -> Usage {
         let space = &namespace.space;
         let [subject, shared] = [Scope::Subject, Scope::Shared].map(|scope| space.used(scope));
-        Usage { cells: space.cells(), subject, shared }
+        let [subjects, keys] = [Scope::Subject, Scope::Shared].map(|scope| space.cells(scope));
+        Usage { cells: subjects + keys, subjects, subject, shared }
     }
 }

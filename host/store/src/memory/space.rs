@@ -93,8 +93,10 @@ impl Space {
         (usage.bytes.load(Ordering::Relaxed), usage.entries.load(Ordering::Relaxed))
     }
 
-    pub(super) fn cells(&self) -> u64 {
+    /// The number of cells of a scope.
+    pub(super) fn cells(&self, scope: Scope) -> u64 {
         (0..self.shards.len())
+            .filter(|place| scope_of(*place) == scope)
             .map(|place| self.shard_at(place).map_or(0, |s| s.cells.len() as u64))
             .sum()
     }

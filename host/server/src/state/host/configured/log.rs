@@ -182,7 +182,8 @@ impl Configured {
         trust_state: &TrustState,
     ) -> Result<Arc<HostMemory>, StartError> {
         let (folder, time) = (place.directory.join(memory::FOLDER), trust_state.trusted_time());
-        HostMemory::open(&folder, &self.sealing, move || time.now()).map_err(|error| {
+        let quota = self.config.memory.quota();
+        HostMemory::open(&folder, &self.sealing, quota, move || time.now()).map_err(|error| {
             let (why, hint) = memory::open_problem(&error);
             let hint = hint.map(str::to_owned);
             StartError::File { what: "memory of plugins", path: folder.clone(), why, hint }
