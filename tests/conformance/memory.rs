@@ -275,3 +275,62 @@ fn a_damaged_file_is_put_aside_and_the_host_goes_on() {
     host.stop();
     assert_eq!(deployment.verify().code, 0);
 }
+
+#[test]
+fn operators_see_what_plugins_hold_and_are_warned_before_a_quota_is_used_up() {
+    let deployment = deployment(&[asking()]);
+    let configuration = deployment.read("portcullis.toml");
+    deployment.write("portcullis.toml", format!("{configuration}\n[memory]\nsubject_bytes = 1\n"));
+    let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
+    assert_eq!(checked.code, 64);
+    assert!(checked.err.contains("memory.subject_bytes is 1, not 65536 to"), "{}", checked.err);
+    let quota = "\n[memory]\nshared_entries = 256\n";
+    deployment.write("portcullis.toml", format!("{configuration}{quota}"));
+    let host = deployment.serve();
+    let warned = |host: &Host| {
+        let ready = host.admin("/ready").json;
+        let warnings = ready["warnings"].as_array().unwrap().clone();
+        warnings.iter().any(|it| it["code"] == "memory-nearly-full")
+    };
+    for call in 0..4 {
+        assert!(!warned(&host), "{call}");
+        let questions: Vec<_> =
+            (0..60).map(|key| json!(["tally", "shared", format!("{call}-{key}"), 3_600])).collect();
+        assert!(!ask(&host, &json!(questions)).stops_a_token());
+    }
+    ask(&host, &json!([["remember", "subject", "device", "cart 7", 60]]));
+    assert!(warned(&host), "240 of 256 entries");
+
+    let status = host.admin("/status").json;
+    let memory = &status["memory"];
+    assert_eq!(memory["problem"], Value::Null);
+    let plugin = &memory["plugins"][0];
+    assert_eq!(
+        (&plugin["plugin"], &plugin["space"]),
+        (&json!("org.portcullis.remembering"), &json!("live"))
+    );
+    assert_eq!((&plugin["subjects"], &plugin["cells"]), (&json!(1), &json!(241)));
+    assert_eq!(
+        (&plugin["shared"]["entries"], &plugin["shared"]["entries_quota"]),
+        (&json!(240), &json!(256))
+    );
+    let of = r#"{plugin="org.portcullis.remembering",space="live""#;
+    assert_eq!(host.metric(&format!("portcullis_memory_subjects{of}}}")), 1.0);
+    assert_eq!(host.metric(&format!("portcullis_memory_conflicts_total{of}}}")), 0.0);
+    let entries = format!(r#"portcullis_memory_entries{of},scope="shared"}}"#);
+    assert_eq!(host.metric(&entries), 240.0);
+    let bytes = format!(r#"portcullis_memory_bytes{of},scope="subject"}}"#);
+    assert!(host.metric(&bytes) > 0.0);
+    assert_eq!(host.metric("portcullis_memory_not_written"), 0.0);
+    assert!(host.metric("portcullis_memory_flush_duration_seconds") >= 0.0);
+    assert!(host.metric("portcullis_memory_flush_age_seconds") < 60.0);
+    host.stop();
+
+    let file = deployment.path("audit/memory/memory.redb");
+    deployment.must(&["check", "--config", "portcullis.toml"]);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let checked = deployment.run(&["check", "--config", "portcullis.toml"]);
+    assert_ne!(checked.code, 0);
+    assert!(checked.err.contains("memory.redb"), "{}", checked.err);
+}

@@ -26,6 +26,7 @@ mod import;
 mod languages;
 mod last_good;
 mod memory;
+mod memory_import;
 mod modes;
 mod newcomers;
 mod open;

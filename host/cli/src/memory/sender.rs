@@ -20,6 +20,8 @@ pub struct Sender {
     proof: Option<(String, String)>,
     platform: Platform,
     connection: Option<Connection>,
+    /// A host has answered: a connection that fails later may work again.
+    was_there: bool,
     /// Tells the batches of this log from others.
     log: String,
 }
@@ -39,7 +41,7 @@ impl Sender {
         platform: Platform,
         log: String,
     ) -> Self {
-        Self { endpoint, proof, platform, connection: None, log }
+        Self { endpoint, proof, platform, connection: None, was_there: false, log }
     }
 
     /// Sends events, the first of which is the `number`-th of the log. Returns how many of them,
@@ -66,11 +68,11 @@ impl Sender {
     }
 
     async fn post(&mut self, batch: &[&Event<'_>], number: usize) -> Result<(), NotTaken> {
-        let url = self.endpoint.url.clone();
+        let (url, was_there) = (self.endpoint.url.clone(), self.was_there);
         let broken = |why: String| NotTaken {
             error: CliError::wrong(format!("{url}: {why}"))
                 .hint(Some("make sure that the host runs, and that the address is its own")),
-            is_passing: true,
+            is_passing: was_there,
         };
         let answer = tokio::time::timeout(TIMEOUT, self.exchange(batch, number)).await;
         let answer = match answer {
@@ -113,6 +115,7 @@ impl Sender {
         };
         let answer = connection.send(request).await.map_err(Unsent::Broken)?;
         self.connection = Some(connection);
+        self.was_there = true;
         Ok(answer)
     }
 

@@ -90,7 +90,6 @@ fn entra_rows_become_the_same_events() {
         (row(500_121, declined), Some(Kind::PushDenied)),
         (row(50_074, json!({})), None),
         (row(1_003_004, json!({})), None),
-        (row(0, json!({"id": ""})), None),
         (row(0, json!({"createdDateTime": "yesterday"})), None),
     ] {
         assert_eq!(found.map(|event| event.kind), expected);
