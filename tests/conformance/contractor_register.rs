@@ -40,7 +40,7 @@ fn roster(state: &str) -> String {
 }
 
 fn training(courses: &[&str]) -> String {
-    let mut rows = "Learner No,Course,Valid until\n".to_owned();
+    let mut rows = "Learner No,Training,Valid until\n".to_owned();
     courses.iter().for_each(|course| rows.push_str(&format!("C-1,{course},{}\n", date(200))));
     (0..99).for_each(|number| rows.push_str(&format!("C-{},HIPAA,{}\n", 100 + number, date(200))));
     rows

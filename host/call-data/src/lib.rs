@@ -7,66 +7,19 @@
 //! a run is abandoned, whoever waited for it takes both, and the run can do no more.
 
 mod memory;
+mod run;
 mod tables;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use jiff::Timestamp;
 use portcullis_engine::{Count, HostFunctionError, HostFunctions, Scope, SubjectMatch, TableRows};
-use portcullis_model::{Call, Millis};
+use portcullis_model::Call;
 use portcullis_store::memory::Transaction;
-use portcullis_store::tables::CurrentTables;
 use portcullis_trust::{Capability, Manifest};
 
+pub use run::{DataAccess, RunData, SharedRun, timestamp};
 pub use tables::{Denial, DenialReason, MAX_READ_BYTES, ReadLog};
 
 use memory::CallMemory;
 use tables::CallTables;
-
-/// The data that the plugins of a call may use.
-#[derive(Clone)]
-pub struct DataAccess {
-    /// One version of every table.
-    pub tables: Arc<CurrentTables>,
-    /// The bytes that they may still read, of tables and memory together.
-    pub bytes_left: usize,
-}
-
-impl DataAccess {
-    /// These versions, before anything is read.
-    pub fn of(tables: Arc<CurrentTables>) -> Self {
-        Self { tables, bytes_left: MAX_READ_BYTES }
-    }
-}
-
-/// The reads and changes of one run.
-#[derive(Default)]
-pub struct RunData {
-    /// What it was told.
-    pub reads: ReadLog,
-    /// Its memory, where it has one.
-    pub memory: Option<Transaction>,
-}
-
-/// [`RunData`] while the run goes on. The one that waits for the run has it too.
-#[derive(Clone, Default)]
-pub struct SharedRun(Arc<Mutex<RunData>>);
-
-impl SharedRun {
-    /// Takes the reads and changes so far. A run that is not over can use neither tables nor memory
-    /// after that.
-    pub fn take(&self) -> RunData {
-        let mut data = std::mem::take(&mut *self.data());
-        if let Some(memory) = &data.memory {
-            data.reads.add_memory(memory.reads());
-        }
-        data
-    }
-
-    fn data(&self) -> MutexGuard<'_, RunData> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The host functions of one run.
 pub struct CallData {
@@ -133,10 +86,4 @@ impl HostFunctions for CallData {
     ) -> Result<u32, HostFunctionError> {
         self.memory.count(&mut self.run.data(), scope, key, window_seconds, question)
     }
-}
-
-/// A moment as the tables know time.
-pub fn timestamp(at: Millis) -> Timestamp {
-    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }

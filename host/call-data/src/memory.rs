@@ -6,7 +6,7 @@
 use portcullis_engine::{Count, DataLimit, HostFunctionError, Scope};
 use portcullis_store::memory::{self, OperationError, Transaction};
 
-use crate::RunData;
+use crate::run::RunData;
 
 /// The memory of one run.
 pub(crate) struct CallMemory {

@@ -18,7 +18,7 @@ use portcullis_store::memory::{self, Answer, Scope};
 use portcullis_store::tables::{CurrentTables, Found, Rows, Subject, WithoutRows};
 use portcullis_trust::Manifest;
 
-use crate::{DataAccess, RunData, timestamp};
+use crate::run::{DataAccess, RunData, timestamp};
 
 /// The tables that one run sees.
 pub(crate) struct CallTables {

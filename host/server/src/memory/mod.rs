@@ -1,11 +1,10 @@
-//! The memory of plugins: opened with the log, written behind it, and the thread that does so.
+//! The memory of plugins: opened with the log, and written behind it.
 //!
 //! Invariant: the changes of a call are durable with its record, because they are in its frame of
 //! the write-ahead log; the file on disk is a view of that, and is written later. A call never
 //! waits for the file. The log keeps a frame until the view has its changes. What a plugin may do
 //! with its memory is `portcullis-store`'s matter.
 
-mod flush_thread;
 mod state;
 
 use std::io;
@@ -24,7 +23,6 @@ use portcullis_store::memory::{
 use self::state::MemoryState;
 use crate::clock::{elapsed_since, monotonic_now};
 
-pub use flush_thread::FlushThread;
 pub use state::FlushState;
 
 /// The memory of all plugins of this host.

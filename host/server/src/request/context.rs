@@ -44,7 +44,7 @@ use crate::state::host::{Hook, Host};
 
 pub use batch::BatchItem;
 pub use recording::{DecisionSummary, log_lost_changes};
-pub use respond::{Decided, Reply};
+pub use respond::{PlacedAnswer, Reply};
 
 /// One call on its way.
 pub struct RequestContext<'a> {

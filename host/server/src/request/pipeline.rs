@@ -22,7 +22,7 @@ use crate::observe::budget::Stage;
 use crate::recorder::CommitError;
 use crate::request::admitted::Admitted;
 use crate::request::context::account::Account;
-use crate::request::context::{BatchItem, Decided, DecisionSummary, Reply, RequestContext};
+use crate::request::context::{BatchItem, DecisionSummary, PlacedAnswer, Reply, RequestContext};
 use crate::request::decide::{DecisionOutcome, Failure, decide};
 use crate::request::search::{PageToken, SearchOutcome, search};
 use crate::state::active::ActiveConfig;
@@ -142,7 +142,7 @@ async fn handle_single(
 
         // The record is durable before the first byte of a decision leaves, and before a message
         // that it promises is on its way.
-        let decided = Decided { verdict: Ok(verdict), answer, results, side_effect };
+        let decided = PlacedAnswer { verdict: Ok(verdict), answer, results, side_effect };
         return call.record_and_respond(decided, &incoming, first, appended).await;
     }
 }
@@ -220,7 +220,7 @@ async fn handle_search(
             let said = DecisionSummary { verdict: Ok(Effect::Abstain), skipped: &[] };
             let appended = call.append_decision(said, &answer, &incoming, &results, &None);
             let verdict = Ok(Effect::Abstain);
-            let decided = Decided { verdict, answer, results, side_effect: None };
+            let decided = PlacedAnswer { verdict, answer, results, side_effect: None };
             call.record_and_respond(decided, &incoming, None, appended).await
         }
         Err(failure) => call.fail_safe(failure, &incoming, results, None).await,

@@ -4,6 +4,7 @@
 
 pub mod break_glass_thread;
 pub mod maintenance;
+mod memory_thread;
 pub mod prepared;
 pub mod reload;
 pub mod startup;

@@ -15,11 +15,11 @@ use tokio::sync::oneshot;
 
 use crate::admin::Admin;
 use crate::error::StartError;
-use crate::memory::FlushThread;
 use crate::observe::telemetry::Telemetry;
 use crate::release::follow_registry::RegistryWatch;
 use crate::runtime::break_glass_thread::BreakGlassThread;
 use crate::runtime::maintenance::Maintenance;
+use crate::runtime::memory_thread::FlushThread;
 use crate::state::frontend::Frontend;
 use crate::state::host::{Configured, Host, Opened, random_seed};
 use crate::table_push::TablePushListener;

@@ -93,11 +93,11 @@ impl Space {
         (usage.bytes.load(Ordering::Relaxed), usage.entries.load(Ordering::Relaxed))
     }
 
-    /// The number of cells of a scope.
+    /// The number of cells of a scope, staged ones included.
     pub(super) fn cells(&self, scope: Scope) -> u64 {
         (0..self.shards.len())
             .filter(|place| scope_of(*place) == scope)
-            .map(|place| self.shard_at(place).map_or(0, |s| s.cells.len() as u64))
+            .map(|place| self.shard_at(place).map_or(0, |shard| shard.visible()))
             .sum()
     }
 
@@ -238,6 +238,12 @@ impl Space {
 }
 
 impl Shard {
+    /// The number of its cells, with those that are only staged.
+    fn visible(&self) -> u64 {
+        let staged = self.staged.keys().filter(|owner| !self.cells.contains_key(*owner));
+        self.cells.len().saturating_add(staged.count()) as u64
+    }
+
     /// The cell with all that is staged on it, and its key; `None` where there is none.
     fn current(&self, owner: Owner) -> Option<(CellKey, Cell)> {
         let staged = self.staged.get(&owner.0).into_iter().flatten();

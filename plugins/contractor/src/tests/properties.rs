@@ -235,7 +235,7 @@ proptest! {
             ("lord howe", "Australia/Lord_Howe"),
         ]),
         asked in 300..86_400_u32, skew in 0..=600_i64, share in -1000..=1000_i64,
-        // Around the end, where it matters, and anywhere before it.
+        // Near the end, where it matters, and anywhere before it.
         left in prop_oneof![-100..2_000_i64, 0..3_000_000_i64],
     ) {
         let mut settings = everywhere();

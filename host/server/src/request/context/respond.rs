@@ -29,7 +29,7 @@ use crate::state::dedup::{CachedResponse, DedupClaim, InFlightCall};
 use crate::state::host::UndecidedRequest;
 
 /// A decision, or the lack of one, on its way out.
-pub struct Decided {
+pub struct PlacedAnswer {
     /// The verdict, or why there is none.
     pub verdict: Result<Effect, Failure>,
     /// The answer without the record's reference.
@@ -205,7 +205,7 @@ impl RequestContext<'_> {
         let side_effect = self.side_effect(failure.cause, incoming);
         let said = DecisionSummary { verdict: Err(&failure), skipped: &[] };
         let appended = self.append_decision(said, &answer, incoming, &results, &side_effect);
-        let decided = Decided { verdict: Err(failure), answer, results, side_effect };
+        let decided = PlacedAnswer { verdict: Err(failure), answer, results, side_effect };
         self.record_and_respond(decided, incoming, first, appended).await
     }
 
@@ -240,12 +240,12 @@ impl RequestContext<'_> {
     /// reference in. A decision whose record is late is not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
     pub async fn record_and_respond(
         mut self,
-        decided: Decided,
+        decided: PlacedAnswer,
         incoming: &Arc<HookRequest>,
         first: Option<DedupClaim>,
         appended: Result<Pending, CommitError>,
     ) -> Reply {
-        let Decided { verdict, answer, results, side_effect } = decided;
+        let PlacedAnswer { verdict, answer, results, side_effect } = decided;
         let (answer, wire) = match self.finish_commit(appended).await {
             Some(receipt) => {
                 match self.run_side_effect(side_effect, answer, incoming, self.record).await {
