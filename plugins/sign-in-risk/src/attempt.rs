@@ -28,6 +28,9 @@ pub(crate) struct Attempt {
     pub is_proxy: bool,
     /// The platform says that this sign-in used a second factor.
     pub has_second_factor: bool,
+    /// The session's event came from a device that the tables know as shared: token hooks do not
+    /// name the device.
+    pub is_shared_device: bool,
 }
 
 /// The platform's own risk. The numbers are stored with sessions.
@@ -46,6 +49,8 @@ pub(crate) struct Known {
     /// The address is the hospital's own, or its VDI's or VPN's; or the device is shared. Then no
     /// signal about device, place and source is raised.
     pub is_shared_origin: bool,
+    /// The device is shared.
+    pub is_shared_device: bool,
     pub is_on_shift: bool,
     /// The tables that are older than the release allows.
     pub stale: Vec<String>,
@@ -120,12 +125,13 @@ impl Attempt {
         if let Some(row) = rows(networks, address.as_deref()).first() {
             self.add_network(row);
         }
-        let is_known = !rows(known_networks, address.as_deref()).is_empty()
-            || !rows(workstations, self.device.as_deref()).is_empty();
+        let sites = rows(known_networks, address.as_deref());
+        let workstations = rows(workstations, self.device.as_deref());
         let shifts = rows(shifts, subject);
-        known.is_shared_origin = is_known;
-        if is_known {
-            // A gateway's place is not the person's.
+        known.is_shared_device = self.is_shared_device || !workstations.is_empty();
+        known.is_shared_origin = known.is_shared_device || !sites.is_empty();
+        if known.is_shared_origin && !sites.first().is_some_and(|row| is_campus(row)) {
+            // A gateway's place is not the person's. People on a campus are there.
             self.features.place = None;
         }
         let margin = u32::from(compiled.settings.hours.shift_margin_minutes) * 60;
@@ -197,6 +203,12 @@ fn number(json: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
+/// Whether the people at the addresses of a known network are in its place themselves.
+fn is_campus(row: &[Attribute]) -> bool {
+    let kind = row.iter().find(|column| column.name == "kind");
+    kind.and_then(|kind| text(&kind.value)).is_some_and(|kind| kind == CAMPUS)
+}
+
 fn is_on_shift(row: &[Attribute], seconds: u32, margin: u32) -> bool {
     let time = |name: &str| {
         let column = row.iter().find(|column| column.name == name)?;
@@ -206,3 +218,6 @@ fn is_on_shift(row: &[Attribute], seconds: u32, margin: u32) -> bool {
         seconds >= from.saturating_sub(margin) && seconds < until.saturating_add(margin)
     })
 }
+
+/// The kind of known networks whose addresses are where their people are; VPN and VDI are not.
+const CAMPUS: &str = "campus";

@@ -12,7 +12,7 @@
 //! [`ingest`] is a function of the event, the settings and the [`World`].
 
 use crate::attacks::{self, Attack};
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Known};
 use crate::calibration;
 use crate::compiled::Compiled;
 use crate::hash::hash64;
@@ -89,11 +89,11 @@ pub(crate) fn ingest(
     let person = hash64(event.person.as_bytes());
     let attacks = match event.kind {
         Kind::SignedIn => {
-            remember_session(event, &attempt, false, world);
+            remember_session(event, &attempt, &known, false, world);
             Vec::new()
         }
         Kind::SecondFactor => {
-            remember_session(event, &attempt, true, world);
+            remember_session(event, &attempt, &known, true, world);
             if event.has_subject && !attempt.features.is_empty() {
                 let mut history = memory::recall(world).unwrap_or_default();
                 let (hour, _) = compiled.hour(attempt.seconds);
@@ -132,9 +132,15 @@ pub(crate) fn ingest(
     Ingested::Counted(attacks)
 }
 
-fn remember_session(event: &Event, attempt: &Attempt, second_factor: bool, world: &dyn World) {
+fn remember_session(
+    event: &Event,
+    attempt: &Attempt,
+    known: &Known,
+    second_factor: bool,
+    world: &dyn World,
+) {
     if event.has_subject {
-        Session::add(attempt, second_factor, world);
+        Session::add(attempt, known, second_factor, world);
     }
 }
 

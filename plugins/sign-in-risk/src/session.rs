@@ -6,7 +6,7 @@
 //! Invariant: a session's memory is a function of the set of its events: of each value the
 //! greatest, or that of the latest event, is kept.
 
-use crate::attempt::{Attempt, PlatformRisk};
+use crate::attempt::{Attempt, Known, PlatformRisk};
 use crate::features::Features;
 use crate::history::{Reader, encode_features};
 use crate::world::{Scope, World};
@@ -20,6 +20,8 @@ pub(crate) struct Session {
     second_factor: u32,
     platform_risk: PlatformRisk,
     is_proxy: bool,
+    /// The device is a shared one.
+    is_shared_device: bool,
 }
 
 impl Session {
@@ -29,8 +31,9 @@ impl Session {
         Self::decode(&world.recall(Scope::Subject, &key)?)
     }
 
-    /// Adds an event to its session's memory; `is_second_factor`: a second factor succeeded.
-    pub(crate) fn add(attempt: &Attempt, is_second_factor: bool, world: &dyn World) {
+    /// Adds an event to its session's memory, with the tables' knowledge of its origin;
+    /// `is_second_factor`: a second factor succeeded.
+    pub(crate) fn add(attempt: &Attempt, known: &Known, is_second_factor: bool, world: &dyn World) {
         let Some(id) = attempt.session else { return };
         let mut session = Self::recall(attempt, world).unwrap_or_default();
         session.latest = session.latest.max((attempt.seconds, attempt.features));
@@ -39,6 +42,7 @@ impl Session {
         }
         session.platform_risk = session.platform_risk.max(attempt.platform_risk);
         session.is_proxy |= attempt.is_proxy;
+        session.is_shared_device |= known.is_shared_device;
         world.remember(Scope::Subject, &key(id), &session.encode(), KEPT_SECONDS);
     }
 
@@ -49,6 +53,7 @@ impl Session {
         if attempt.features.address == features.address || attempt.features.address == 0 {
             attempt.features = attempt.features.filled_from(features);
             attempt.is_proxy |= self.is_proxy;
+            attempt.is_shared_device |= self.is_shared_device;
             let since = attempt.seconds.abs_diff(self.second_factor);
             attempt.has_second_factor |= since <= second_factor_seconds;
         }
@@ -60,7 +65,7 @@ impl Session {
         bytes.extend(self.latest.0.to_be_bytes());
         bytes.extend(self.second_factor.to_be_bytes());
         bytes.push(self.platform_risk as u8);
-        bytes.push(u8::from(self.is_proxy));
+        bytes.push(u8::from(self.is_proxy) | u8::from(self.is_shared_device) << 1);
         encode_features(&self.latest.1, &mut bytes);
         bytes
     }
@@ -70,9 +75,15 @@ impl Session {
         (reader.u8()? == VERSION).then_some(())?;
         let (at, second_factor) = (reader.u32()?, reader.u32()?);
         let platform_risk = PlatformRisk::from_number(reader.u8()?);
-        let is_proxy = reader.u8()? == 1;
+        let flags = reader.u8()?;
         let features = reader.features()?;
-        let session = Self { latest: (at, features), second_factor, platform_risk, is_proxy };
+        let session = Self {
+            latest: (at, features),
+            second_factor,
+            platform_risk,
+            is_proxy: flags & 1 != 0,
+            is_shared_device: flags & 2 != 0,
+        };
         reader.0.is_empty().then_some(session)
     }
 }
@@ -101,6 +112,7 @@ mod tests {
             second_factor: 150,
             platform_risk: PlatformRisk::High,
             is_proxy: true,
+            is_shared_device: true,
         };
         let attempt = |address| Attempt {
             seconds: 200,
@@ -110,23 +122,26 @@ mod tests {
         let mut same = attempt(7);
         session.complete(&mut same, 60);
         assert_eq!((same.features, same.has_second_factor), (features, true));
+        assert!(same.is_shared_device);
         let mut later = attempt(7);
         session.complete(&mut later, 49);
         assert!(!later.has_second_factor);
         let mut stolen = attempt(8);
         session.complete(&mut stolen, 60);
         assert_eq!((stolen.features.agent, stolen.has_second_factor), (0, false));
+        assert!(!stolen.is_shared_device);
         assert_eq!(stolen.platform_risk, PlatformRisk::High, "the session's risk stays");
     }
 
     proptest! {
         #[test]
-        fn what_is_stored_reads_back(at in any::<u32>(), second in any::<u32>(), risk in 0..3_u8, proxy in any::<bool>(), address in any::<u32>()) {
+        fn what_is_stored_reads_back(at in any::<u32>(), second in any::<u32>(), risk in 0..3_u8, (proxy, shared) in any::<(bool, bool)>(), address in any::<u32>()) {
             let session = Session {
                 latest: (at, Features { address, ..Features::default() }),
                 second_factor: second,
                 platform_risk: PlatformRisk::from_number(risk),
                 is_proxy: proxy,
+                is_shared_device: shared,
             };
             prop_assert_eq!(Session::decode(&session.encode()), Some(session));
         }

@@ -292,7 +292,9 @@ pub(crate) struct Tables {
     #[schemars(length(min = 1), extend("x-reads" = "tables.*.asn"))]
     pub networks: Option<String>,
     /// Keyed by network: the hospital's own sites, VPN and VDI egress; column `kind`. An address in
-    /// it raises no new device, network or country, no travel and no single-source attack.
+    /// it raises no new device, network or country, no travel and no single-source attack. From a
+    /// network of the kind `campus` people can have travelled; from other kinds their place is not
+    /// known.
     #[schemars(length(min = 1), extend("x-reads" = "tables.*.kind"))]
     pub known_networks: Option<String>,
     /// Keyed by the platform's device id: shared workstations and badge-tap devices; column `kind`.

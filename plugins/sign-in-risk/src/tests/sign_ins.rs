@@ -179,6 +179,34 @@ fn shared_origins_raise_no_device_place_or_travel() {
 }
 
 #[test]
+fn people_travel_from_a_campus_and_not_from_a_gateway() {
+    let plugin = plugin(json!({"tables": {"known_networks": "sites"}}));
+    for (kind, is_journey) in [("campus", true), ("vdi", false)] {
+        let world = Ram::default().with_row("sites", WARD.ip, &[("kind", kind)]);
+        let now = habits(&plugin, &world, &PEOPLE);
+        sign_in(&plugin, &world, "00u1lee", now, &WARD);
+        let far = sign_in(&plugin, &world, "00u1lee", now + HOUR, &ABROAD);
+        assert_eq!(far.codes().contains(&"RISK_IMPOSSIBLE_TRAVEL"), is_journey, "{kind}");
+    }
+}
+
+#[test]
+fn a_token_of_a_session_on_a_shared_device_raises_no_new_device() {
+    let plugin = plugin(json!({"tables": {"workstations": "workstations"}}));
+    let kind = [("kind", "badge-tap")];
+    let world = Ram::default().with_row("workstations", "badge-7", &kind);
+    let now = habits(&plugin, &world, &PEOPLE);
+    for (number, (device, is_new)) in (0..).zip([("badge-7", false), ("badge-8", true)]) {
+        let at = now + number * HOUR;
+        let mut start = event(device, "user.session.start", "SUCCESS", "00u1lee", at, &ABROAD);
+        start.origin.as_mut().unwrap().device = Some(device.to_owned());
+        send(&plugin, &world, start, at);
+        let decision = send(&plugin, &world, token("00u1lee", at + 2, ABROAD.ip), at + 2);
+        assert_eq!(decision.codes().contains(&"RISK_NEW_DEVICE"), is_new, "{device}");
+    }
+}
+
+#[test]
 fn a_table_of_networks_says_where_an_address_is() {
     let plugin = plugin(json!({"tables": {"networks": "networks"}}));
     let row = [("asn", "64999"), ("country", "JP"), ("latitude", "35.7"), ("longitude", "139.7")];
