@@ -53,6 +53,15 @@ pub(crate) enum Kind {
     Threat,
 }
 
+impl Kind {
+    /// Whether a repetition would change the memory. All other kinds leave counts of different
+    /// members, and the greatest of their times. Only these have a key for each event: an attacker
+    /// can make any number of the others, and a person's memory has room for 256 entries.
+    fn is_added(self) -> bool {
+        matches!(self, Self::SecondFactor | Self::PushDenied)
+    }
+}
+
 /// The result of adding an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ingested {
@@ -78,13 +87,14 @@ pub(crate) fn ingest(
     if late_seconds > MAX_LATE_SECONDS {
         return old_events::ingest(event, attempt, late_seconds, compiled, world);
     }
-    let scope = if event.has_subject { Scope::Subject } else { Scope::Shared };
-    let key = format!("event/{:016x}", hash64(event.id.as_bytes()));
-    if world.recall(scope, &key).is_some() {
-        return Ingested::Repeated;
+    if event.kind.is_added() && event.has_subject {
+        let key = format!("event/{:016x}", hash64(event.id.as_bytes()));
+        if world.recall(Scope::Subject, &key).is_some() {
+            return Ingested::Repeated;
+        }
+        // A repetition that comes later is an old event, which needs no key.
+        world.remember(Scope::Subject, &key, &[], 2 * MAX_LATE_SECONDS);
     }
-    // A repetition that comes later is an old event, which needs no key.
-    world.remember(scope, &key, &[], 2 * MAX_LATE_SECONDS);
     let known = attempt.look_up(compiled, None, world);
     let person = hash64(event.person.as_bytes());
     let attacks = match event.kind {
