@@ -8,7 +8,8 @@
 //!   platform's own risk count from the first sign-in on.
 //! - A sign-in becomes part of the history if it is worth it: in the band "low" or while learning,
 //!   and not after an attack; or if a second factor confirmed it, and no burst of denied pushes
-//!   came before. A sign-in that is denied, or waits for a second factor, teaches nothing.
+//!   came before, or it comes from where the person was before. A sign-in that is denied, or waits
+//!   for a second factor, teaches nothing.
 
 use crate::attacks::{self, Attack, Seen};
 use crate::attempt::{Attempt, Known, PlatformRisk};
@@ -93,7 +94,7 @@ pub(crate) fn judge(
         points if points >= threshold => Band::Medium,
         _ => Band::Low,
     };
-    let is_bombed = attacks.contains(&Attack::PushBombing);
+    let is_bombed = attacks.contains(&Attack::PushBombing) && !comparison.is_familiar;
     let is_confirmed = attempt.has_second_factor && !is_bombed;
     let assessment = Assessment {
         points,
@@ -135,6 +136,9 @@ struct Comparison {
     /// Also an address that the person did not use before, where its network is not known.
     is_new_network: bool,
     is_new_country: bool,
+    /// The address is the hospital's own or one that the person used before, and the device is not
+    /// new: whoever sends pushes from elsewhere is not there.
+    is_familiar: bool,
     /// In thousandths, where there are enough sign-ins.
     hour_density: Option<u32>,
     is_on_shift: bool,
@@ -169,12 +173,16 @@ impl Comparison {
         let travelled = features.place.zip(last).map(|(place, (then, from))| {
             travel::judge(from, place, attempt.seconds.abs_diff(then), &settings.travel)
         });
+        let is_new_device = is_place_new && is_new_device(features, &own);
+        let is_own_address =
+            features.address != 0 && own.iter().any(|other| other.address == features.address);
         Self {
             is_learning,
             likelihood: compares
                 .then(|| popularity::likelihood(features, own.iter().copied(), world))
                 .flatten(),
-            is_new_device: is_place_new && is_new_device(features, &own),
+            is_new_device,
+            is_familiar: known.is_shared_origin || (is_own_address && !is_new_device),
             is_new_network: is_place_new
                 && (is_new(features.asn, |it| it.asn)
                     || (features.asn == 0 && is_new(features.address, |it| it.address))),
@@ -327,11 +335,13 @@ fn attack_contributions(
         })
         .collect();
     // Somebody whose account is attacked from elsewhere still signs in as always, and an attacker
-    // who got through does not look like that. A push, however, is approved on the person's own
-    // telephone.
+    // who got through does not look like that. A push is approved on the person's own telephone,
+    // and lets in whoever sent it: only an address of the person's own, or the hospital's, tells
+    // that this is another sign-in. Without that, an attacker could keep people from their work.
     let is_strange = comparison.is_new_device || comparison.is_new_network;
     let is_suspect = attacks.iter().any(|attack| match attack {
-        Attack::PushBombing | Attack::Spraying | Attack::Stuffing => true,
+        Attack::PushBombing => !comparison.is_familiar,
+        Attack::Spraying | Attack::Stuffing => true,
         Attack::BruteForce => is_strange || comparison.is_learning,
         Attack::LockedOut | Attack::Threat => false,
     });

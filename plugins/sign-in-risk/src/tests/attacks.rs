@@ -48,6 +48,31 @@ fn push_bombing_is_seen_at_the_fifth_denial_and_a_success_is_worse() {
 }
 
 #[test]
+fn a_bombed_person_still_gets_to_work() {
+    let (plugin, world) = (plugin(json!({})), Ram::default());
+    let now = habits(&plugin, &world, &PEOPLE);
+    for number in 0..6 {
+        let (id, at) = (format!("deny-{number}"), now + number * MINUTE);
+        let kind = "user.mfa.okta_verify.deny_push";
+        send(&plugin, &world, event(&id, kind, "FAILURE", "00u1lee", at, &ABROAD), at);
+    }
+    // On the ward the person is asked, and a second factor is believed; abroad it is not.
+    for (place, at, expected) in [
+        (&WARD, now + HOUR, Effect::Allow),
+        (&ABROAD, now + 2 * HOUR, Effect::Deny),
+        (&WARD, now + 3 * HOUR, Effect::Allow),
+    ] {
+        let asked = sign_in(&plugin, &world, "00u1lee", at, place);
+        assert!(asked.verdict() > Effect::Allow, "{:?}", asked.codes());
+        let factor = "user.authentication.auth_via_mfa";
+        let id = format!("factor-{at}");
+        send(&plugin, &world, event(&id, factor, "SUCCESS", "00u1lee", at + 60, place), at + 60);
+        let next = send(&plugin, &world, token("00u1lee", at + 65, place.ip), at + 65);
+        assert_eq!(next.verdict(), expected, "{:?}", next.codes());
+    }
+}
+
+#[test]
 fn slow_denials_are_no_bombing() {
     let (plugin, world) = (plugin(json!({})), Ram::default());
     for number in 0..20 {
