@@ -6,6 +6,8 @@ mod conformance;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod hospital;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod interop;

@@ -45,6 +45,7 @@ mod rollback;
 mod rollout;
 mod search;
 mod sideband;
+mod sign_in_risk;
 mod suites;
 mod swap;
 mod table_sources;

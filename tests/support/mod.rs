@@ -31,6 +31,7 @@ mod payload;
 mod python;
 mod record;
 mod registry;
+mod risk;
 mod search;
 mod service;
 mod set_on_drop;
@@ -66,6 +67,7 @@ pub use payload::{
 pub use python::python;
 pub use record::{audit_show, digest, leaf_hash};
 pub use registry::{PASSWORD, Registry};
+pub use risk::{Origin, RiskTables, SystemEvent, delivery, risk_deployment};
 pub use search::{below, traces};
 pub use set_on_drop::SetOnDrop;
 pub use settings::{CONFLICT, charts, contract, duties, now, rfc3339};

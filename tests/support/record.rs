@@ -1,5 +1,7 @@
 //! The record, as somebody reads it who has the log's files and its key.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -8,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::TestDeployment;
+use crate::{TestDeployment, binary};
 
 #[expect(
     clippy::unwrap_used,
@@ -42,6 +44,20 @@ impl TestDeployment {
     pub fn leaves(&self) -> Vec<String> {
         let shown = self.must(&audit_show(&["--format", "json"]));
         shown.lines().map(str::to_owned).collect()
+    }
+
+    /// Hands over every record of one type, in their order, without holding all of them.
+    pub fn each_record_of(&self, kind: &str, mut take: impl FnMut(Value)) {
+        let mut show = Command::new(binary())
+            .current_dir(self.path(""))
+            .args(audit_show(&["--type", kind, "--format", "json"]))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        for line in BufReader::new(show.stdout.take().unwrap()).lines() {
+            take(serde_json::from_str(&line.unwrap()).unwrap());
+        }
+        assert!(show.wait().unwrap().success(), "the log does not read");
     }
 
     /// A record.
