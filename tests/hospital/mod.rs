@@ -26,13 +26,12 @@ fn simulate(title: &str, size: Size, seed: u64) -> Vec<String> {
     let weeks = (now() + 3 * DAY) / (7 * DAY) + 1;
     let plan = Plan::new(size, seed, weeks * 7 * DAY - 3 * DAY);
     let deployment = risk_deployment(&plan.tables, json!({}));
-    // The simulated days are longer than what is signed is valid by default.
     let clock = MovedClock::new();
     let host = clock.serve(&deployment);
     let seen = run::run(&plan, &host, &clock);
     host.stop();
     let report = Report::new(&plan, &seen, &deployment);
-    println!("{title}, seed {seed}\n{report}");
+    println!("\n{title}, seed {seed}\n{report}");
     report.missed()
 }
 

@@ -23,7 +23,7 @@ pub struct Report {
     pub attacks: BTreeMap<Attack, Attacked>,
     /// Codes of the records of challenged sign-ins.
     pub reasons: BTreeMap<String, usize>,
-    /// Calls that the host could not have judged.
+    /// Calls that the host did not judge.
     pub faults: usize,
     pub calls: usize,
 }
@@ -116,18 +116,24 @@ impl Report {
         let mut missed = Vec::new();
         for (name, share) in &self.groups {
             let is_target = targets.groups.iter().any(|group| group == name);
+            if is_target && share.all < FEWEST {
+                missed.push(format!("{name}: too few to tell: {share}"));
+            }
             if is_target && share.percent() > targets.challenged_percent_most {
                 missed.push(format!("{name}: {share}"));
             }
         }
         for (attack, attacked) in &self.attacks {
             let Some((least, _)) = targets.attack(*attack) else { continue };
+            if attacked.lasting < FEWEST_RUNS {
+                missed.push(format!("{attack:?}: too few to tell: {attacked:?}"));
+            }
             if ((attacked.stopped * 100) as f64) < least * attacked.lasting as f64 {
                 missed.push(format!("{attack:?}: {attacked:?}"));
             }
         }
-        if self.faults > 0 {
-            missed.push(format!("{} calls were not judged", self.faults));
+        if self.faults * 1_000 > self.calls * MOST_FAULTS_PERMILLE {
+            missed.push(format!("{} of {} calls were not judged", self.faults, self.calls));
         }
         missed
     }
@@ -154,7 +160,11 @@ impl fmt::Display for Share {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "first days: {}; {} calls", self.history, self.calls)?;
+        writeln!(
+            f,
+            "first days: {}; {} calls, {} not judged",
+            self.history, self.calls, self.faults
+        )?;
         for (name, share) in &self.groups {
             writeln!(f, "{name}: {share}")?;
         }
@@ -216,3 +226,10 @@ fn codes(record: &Value) -> String {
     let codes = record["bindings"][0]["codes"].as_array().into_iter().flatten();
     codes.filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
 }
+
+/// The fewest sign-ins of a group, and runs of an attack, that say anything about a target.
+const FEWEST: usize = 50;
+const FEWEST_RUNS: usize = 10;
+
+/// Calls that may fail for reasons that lie with the machine, in thousandths.
+const MOST_FAULTS_PERMILLE: usize = 5;

@@ -281,8 +281,26 @@ impl Lane<'_> {
         Some(body)
     }
 
-    /// Requests a token from the hook of the person's platform.
+    /// Requests a token from the hook of the person's platform. Where the host could not decide, as
+    /// on a disk that hangs, people try again.
     fn token(
+        &mut self,
+        person: &str,
+        session: &str,
+        from: &Origin,
+        is_entra: bool,
+        now: &str,
+    ) -> Answer {
+        for _ in 0..TRIES {
+            let answer = self.request(person, session, from, is_entra, now);
+            if answer.status != 500 && !answer.summary().contains(UNDECIDED) {
+                return answer;
+            }
+        }
+        self.request(person, session, from, is_entra, now)
+    }
+
+    fn request(
         &mut self,
         person: &str,
         session: &str,
@@ -314,8 +332,10 @@ impl Lane<'_> {
         }
         let body = delivery(events, now);
         let mut answer = self.post("event", body.clone());
-        if answer.status == 503 {
-            answer = self.post("event", body);
+        for _ in 0..TRIES {
+            if answer.status == 503 {
+                answer = self.post("event", body.clone());
+            }
         }
         assert_eq!(answer.status, 204, "{}", answer.json);
     }
@@ -344,6 +364,12 @@ fn entra_body() -> Value {
 
 /// Connections.
 const LANES: usize = 6;
+
+/// How often people try again.
+const TRIES: usize = 3;
+
+/// The text of a safe answer.
+const UNDECIDED: &str = "could not be checked";
 
 /// The most events of one delivery.
 const MOST_EVENTS: usize = 10;
