@@ -49,8 +49,11 @@ pub struct Attacked {
     pub empty_handed: usize,
 }
 
+/// Whether a sign-in belongs to a group.
+type Belongs = fn(&Groups) -> bool;
+
 /// The groups: names, and who belongs to them.
-const GROUPS: [(&str, fn(&Groups) -> bool); 9] = [
+const GROUPS: [(&str, Belongs); 9] = [
     ("all", |_| true),
     ("night staff", |it| it.is_night),
     ("travellers", |it| it.is_traveller),

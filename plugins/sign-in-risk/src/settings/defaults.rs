@@ -11,7 +11,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             zone: "UTC".to_owned(),
-            target_reauthentication_percent: 5,
+            target_reauthentication_percent: 2,
             bands: Bands::default(),
             effects: Effects::default(),
             learning: Learning::default(),
