@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 
 mod exhaustive;
+mod tables;
+mod tables_exhaustive;
 
 fn sod(settings: &Value) -> Sod {
     testing::configured(&settings.to_string())
@@ -317,7 +319,8 @@ fn large(functions: usize, rules: usize) -> Value {
     let name = |at: usize| format!("f{}", at % functions);
     let table: serde_json::Map<String, Value> =
         (0..functions).map(|at| (format!("f{at}"), json!([format!("e{at}")]))).collect();
-    // Steps that share no factor with the number of functions, so that no two functions of a rule are the same.
+    // Steps that share no factor with the number of functions, so that no two functions of a rule
+    // are the same.
     let rules: Vec<Value> = (0..rules)
         .map(|at| match at % 2 {
             0 => json!({"id": format!("r{at:05}"), "kind": "pair", "a": name(at), "b": name(at + 61), "owner": "o"}),

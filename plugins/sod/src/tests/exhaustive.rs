@@ -8,17 +8,17 @@ use super::*;
 
 /// A small world: which of six entitlements stand where. Bit by bit.
 #[derive(Clone, Debug)]
-struct World {
-    functions: [u8; 5],
+pub(super) struct World {
+    pub functions: [u8; 5],
     role: u8,
-    rules: Vec<(u8, u32)>,
+    pub rules: Vec<(u8, u32)>,
     held: u8,
     requested: u8,
     added: u8,
     dropped: u8,
 }
 
-fn world() -> impl Strategy<Value = World> {
+pub(super) fn world() -> impl Strategy<Value = World> {
     let rules = prop::collection::vec((1..32_u8, 2..4_u32), 0..6);
     (prop::array::uniform5(1..64_u8), 0..64_u8, rules, 0..128_u8, 0..128_u8, any::<u8>(), 0..16_u8)
         .prop_map(|(functions, role, rules, held, requested, added, dropped)| World {
@@ -45,7 +45,7 @@ impl World {
         (0..7).filter(|bit| mask >> bit & 1 == 1).map(Self::id).collect()
     }
 
-    fn settings(&self) -> Value {
+    pub fn settings(&self) -> Value {
         let functions: serde_json::Map<String, Value> =
             (0..5).map(|at| (format!("f{at}"), json!(Self::ids(self.functions[at])))).collect();
         let rules: Vec<Value> = self.rules.iter().enumerate().map(|(at, (set, at_least))| {
@@ -63,7 +63,7 @@ impl World {
         settings
     }
 
-    fn call(&self) -> testing::CallBuilder {
+    pub fn call(&self) -> testing::CallBuilder {
         let mut call = testing::call("okta.token").subject("u").entitlements(Self::ids(self.held));
         for id in Self::ids(self.requested) {
             call = call.requested(GrantKind::Group, &id);
@@ -86,8 +86,9 @@ impl World {
             .count() as u32
     }
 
-    /// (rule, was it broken before, the size of the smallest set that breaks it), by trying every subset.
-    fn judged(&self) -> BTreeSet<(String, bool, usize)> {
+    /// (rule, was it broken before, the size of the smallest set that breaks it), by trying every
+    /// subset.
+    pub fn judged(&self) -> BTreeSet<(String, bool, usize)> {
         let before = self.held & !self.dropped;
         let after = (self.held | self.requested | self.added) & !self.dropped;
         let broken = |with: u8, set, at_least| self.given(with, set) >= at_least;

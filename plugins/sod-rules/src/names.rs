@@ -1,34 +1,53 @@
-//! Names of entitlements: which settings mean what a call holds.
+//! Names of entitlements: the settings that mean an entitlement of a call.
 //!
-//! Invariant: two names are the same when their ids are equal and their kinds are equal or one of them has none. Platforms
-//! list what a person holds as bare text and what they ask for as `kind:id`; so `group:Pharmacy` in the settings covers
-//! the bare `Pharmacy` too, which can only find more, never less.
+//! Invariant: two names are the same when their ids are equal and their kinds are equal or one of
+//! them has none. Platforms list what a person holds as bare text and what they ask for as
+//! `kind:id`; so `group:Pharmacy` in the settings covers the bare `Pharmacy` too, which can only
+//! find more, never less.
 
 use std::fmt;
 
-use portcullis_guest::GrantKind;
 use rustc_hash::FxHashMap;
 
 use crate::bitset::Lists;
 
+/// The kinds of entitlements, as `grant-kind` of the contract (`wit/policy.wit`) has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// An entitlement without a kind of its own.
+    Entitlement,
+    /// A group.
+    Group,
+    /// A role.
+    Role,
+    /// An OAuth scope.
+    Scope,
+    /// An application.
+    App,
+    /// A claim.
+    Claim,
+}
+
 /// A name, taken apart: `group:Pharmacy`, or just `Pharmacy`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name<'a> {
-    pub kind: Option<GrantKind>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name<'a> {
+    /// The kind, where it has one.
+    pub kind: Option<Kind>,
+    /// The rest.
     pub id: &'a str,
 }
 
 impl<'a> Name<'a> {
-    /// What stands before the first colon is a kind only if it is one of the contract's words.
+    /// The text before the first colon is a kind only if it is one of the contract's words.
     pub fn parse(text: &'a str) -> Self {
-        let kinded =
-            text.split_once(':').and_then(|(kind, id)| Some((GrantKind::from_name(kind)?, id)));
+        let kinded = text.split_once(':').and_then(|(kind, id)| Some((Kind::from_name(kind)?, id)));
         match kinded {
             Some((kind, id)) => Self { kind: Some(kind), id },
             None => Self { kind: None, id: text },
         }
     }
 
+    /// Whether both are the same entitlement.
     pub fn matches(&self, other: &Name<'_>) -> bool {
         self.id == other.id && kinds_match(self.kind, other.kind)
     }
@@ -43,12 +62,35 @@ impl fmt::Display for Name<'_> {
     }
 }
 
+impl Kind {
+    /// The word in settings and calls.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entitlement => "entitlement",
+            Self::Group => "group",
+            Self::Role => "role",
+            Self::Scope => "scope",
+            Self::App => "app",
+            Self::Claim => "claim",
+        }
+    }
+
+    /// The kind that a word names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// All kinds, in the order of the contract.
+    pub const ALL: [Self; 6] =
+        [Self::Entitlement, Self::Group, Self::Role, Self::Scope, Self::App, Self::Claim];
+}
+
 /// From names to numbers.
 #[derive(Clone)]
 pub(crate) struct NameTable {
     by_id: FxHashMap<Box<str>, u32>,
     /// For each id: the kinds it was given with, and their numbers.
-    meanings: Lists<(Option<GrantKind>, u32)>,
+    meanings: Lists<(Option<Kind>, u32)>,
 }
 
 impl NameTable {
@@ -80,7 +122,7 @@ impl NameTable {
     }
 }
 
-fn kinds_match(one: Option<GrantKind>, other: Option<GrantKind>) -> bool {
+fn kinds_match(one: Option<Kind>, other: Option<Kind>) -> bool {
     one.is_none() || other.is_none() || one == other
 }
 
@@ -90,7 +132,7 @@ mod tests {
 
     #[test]
     fn kinds_are_the_contracts_words_only() {
-        assert_eq!(Name::parse("group:a:b").kind, Some(GrantKind::Group));
+        assert_eq!(Name::parse("group:a:b").kind, Some(Kind::Group));
         assert_eq!(Name::parse("group:a:b").id, "a:b");
         for plain in ["a", "epic:prescribe", "Group:a", ":a", ""] {
             assert!(Name::parse(plain).kind.is_none() && Name::parse(plain).id == plain, "{plain}");

@@ -1,60 +1,80 @@
-//! From settings to what a call needs: names to functions, rules by function, exceptions by person.
+//! From settings to the form that a call needs: names to functions, rules by function, exceptions
+//! by person.
 //!
-//! Invariant: whatever compiles can be judged. Everything that does not fit together is told, each by its path.
+//! Invariant: whatever compiles can be judged. Everything that does not fit together is reported,
+//! each by its path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use portcullis_guest::{Effect, Problems, Severity};
-
 use crate::bitset::{BitSet, small};
 use crate::names::{Name, NameTable};
+use crate::problems::{Problem, Problems};
 use crate::rules::{Forbidden, Rules};
-use crate::settings::{Exception, Existing, Kind, Rule, Scope, Settings};
+use crate::settings::{
+    Action, Exception, Existing, Rule, RuleKind, Scope, Settings, Severity, TableNames,
+};
+use jiff::Timestamp;
 
 /// The settings, prepared for calls.
 #[derive(Clone)]
-pub(crate) struct Compiled {
+pub struct Compiled {
     /// Entitlements and roles → functions.
-    pub names: NameTable,
+    pub(crate) names: NameTable,
     /// Function names, sorted.
-    pub functions: Vec<String>,
-    pub rules: Rules,
+    pub(crate) functions: Vec<String>,
+    pub(crate) rules: Rules,
     /// By rule number. Rules are numbered in the order of their ids.
-    pub facts: Vec<Facts>,
+    pub(crate) facts: Vec<Facts>,
     /// By subject id.
-    pub exceptions: BTreeMap<String, Vec<Exempt>>,
+    pub(crate) exceptions: BTreeMap<String, Vec<Exempt>>,
+    /// The consequence of a conflict from before the call.
     pub existing: Existing,
+    /// The tables that are looked up.
+    pub tables: TableNames,
 }
 
-/// What is said of a rule, once it is broken.
-#[derive(Clone)]
-pub(crate) struct Facts {
+/// The facts of a rule that a finding names.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Its name.
     pub id: String,
+    /// Who answers for it.
     pub owner: String,
+    /// Where it applies; everywhere without.
     pub scope: Option<Scope>,
+    /// How bad a conflict is.
     pub severity: Severity,
-    pub effect: Effect,
+    /// The consequence of a new conflict.
+    pub action: Action,
     /// Milliseconds since the Unix epoch; from then on the rule only reports.
     pub expires: Option<u64>,
 }
 
 /// One rule that one person may break for a while.
-#[derive(Clone)]
-pub(crate) struct Exempt {
-    pub rule: u32,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exempt {
+    pub(crate) rule: u32,
     /// Milliseconds since the Unix epoch; from then on the exception is over.
     pub until: u64,
+    /// The same as text.
     pub until_text: String,
+    /// Who approved it.
     pub approver: String,
+    /// The compensating control.
     pub control: String,
+    /// Whether it is a row of a table, and not of the settings.
+    pub from_table: bool,
 }
 
 /// Compiles settings.
-pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
-    let Settings { functions, roles, mut rules, exceptions, existing } = settings;
+///
+/// # Errors
+/// Everything that does not fit together, never nothing.
+pub fn compile(settings: Settings) -> Result<Compiled, Vec<Problem>> {
+    let Settings { functions, roles, mut rules, exceptions, existing, tables } = settings;
     let mut problems = Problems::default();
-    if functions.is_empty() {
+    check_tables(&tables, &roles, &mut problems);
+    if functions.is_empty() && tables.matrix.is_none() {
         problems.at(
             "functions",
             "is empty: name what people can do, and the entitlements that let them",
@@ -69,7 +89,7 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
     // In an order that does not depend on the settings' own.
     rules.sort_unstable_by(|one, other| one.id.cmp(&other.id));
     let exceptions = by_subject(exceptions, &rules, &mut problems);
-    problems.or(())?;
+    problems.none()?;
 
     let forbidden: Vec<Forbidden> = rules.iter().map(|rule| forbidden(rule, &numbers)).collect();
     Ok(Compiled {
@@ -79,7 +99,27 @@ pub(crate) fn compile(settings: Settings) -> Result<Compiled, Vec<String>> {
         facts: rules.into_iter().map(facts).collect(),
         exceptions,
         existing,
+        tables,
     })
+}
+
+/// Whether the tables that are named can be looked up, and do not stand beside settings of the same
+/// kind.
+fn check_tables(
+    tables: &TableNames,
+    roles: &BTreeMap<String, Vec<String>>,
+    problems: &mut Problems,
+) {
+    let named =
+        [("exceptions", &tables.exceptions), ("matrix", &tables.matrix), ("roles", &tables.roles)];
+    for (member, name) in named {
+        if name.as_deref().is_some_and(str::is_empty) {
+            problems.at(format_args!("tables.{member}"), "is empty: name a reference table");
+        }
+    }
+    if tables.roles.is_some() && !roles.is_empty() {
+        problems.at("roles", "stands beside `tables.roles`: roles come from one of them");
+    }
 }
 
 /// Entitlements → functions, and roles → the functions of everything they contain.
@@ -137,7 +177,7 @@ fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut P
         |member: &str, what: &str| problems.at(format_args!("rules[{at}]{member}"), what);
     let known = |function: &String| numbers.contains_key(function.as_str());
     match (rule.kind, &rule.a, &rule.b, &rule.set, rule.at_least) {
-        (Kind::Pair, Some(a), Some(b), None, None) => {
+        (RuleKind::Pair, Some(a), Some(b), None, None) => {
             for (member, function) in
                 [(".a", a), (".b", b)].into_iter().filter(|(_, function)| !known(function))
             {
@@ -147,7 +187,7 @@ fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut P
                 wrong(".b", "is the same function as `a`");
             }
         }
-        (Kind::Cardinality, None, None, Some(set), Some(at_least)) => {
+        (RuleKind::Cardinality, None, None, Some(set), Some(at_least)) => {
             for (index, function) in set.iter().enumerate().filter(|(_, function)| !known(function))
             {
                 wrong(&format!(".set[{index}]"), &format!("names no function: `{function}`"));
@@ -160,10 +200,10 @@ fn check(rule: &Rule, at: usize, numbers: &BTreeMap<&str, u32>, problems: &mut P
                 wrong(".at_least", "must be at least 2 and at most the size of `set`");
             }
         }
-        (Kind::Pair, ..) => {
+        (RuleKind::Pair, ..) => {
             wrong("", "is a pair: it needs `a` and `b`, and no `set` or `at_least`")
         }
-        (Kind::Cardinality, ..) => {
+        (RuleKind::Cardinality, ..) => {
             wrong("", "is about cardinality: it needs `set` and `at_least`, and no `a` or `b`")
         }
     }
@@ -252,6 +292,7 @@ fn by_subject(
             until_text: until.to_string(),
             approver,
             control,
+            from_table: false,
         };
         by_subject.entry(subject).or_default().push(exempt);
     }
@@ -273,8 +314,8 @@ fn facts(rule: Rule) -> Facts {
         id: rule.id,
         owner: rule.owner.unwrap_or_default(),
         scope: rule.scope,
-        severity: rule.severity.severity(),
-        effect: rule.action.effect(),
+        severity: rule.severity,
+        action: rule.action,
         expires: rule.expires.map(millis),
     }
 }
@@ -285,4 +326,4 @@ fn millis(time: Timestamp) -> u64 {
 }
 
 /// How many functions one rule may be about: they fit one machine word.
-pub(crate) const MAX_FUNCTIONS: usize = 64;
+pub const MAX_FUNCTIONS: usize = 64;

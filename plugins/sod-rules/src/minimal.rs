@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-/// Which entitlements to name. Each mask says which of the rule's functions (bit by bit) an entitlement gives; the answer
-/// is the positions of the fewest whose functions together are `at_least`. Empty when all together are not enough.
+/// Which entitlements to name. Each mask says which of the rule's functions (bit by bit) an
+/// entitlement gives; the answer is the positions of the fewest whose functions together are
+/// `at_least`. Empty when all together are not enough.
 pub(crate) fn smallest(masks: &[u64], at_least: u32) -> Vec<usize> {
     let together = masks.iter().fold(0, |together, mask| together | mask);
     if together.count_ones() < at_least {
@@ -53,7 +54,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Whether `more` entitlements from position `from` on complete what is covered; if so they are chosen.
+    /// Whether `more` entitlements from position `from` on complete what is covered; if so they are
+    /// chosen.
     fn find(&mut self, from: usize, covered: u64, more: u32) -> bool {
         self.steps += 1;
         if covered.count_ones() >= self.at_least {
@@ -137,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_search_without_end_is_cut_short() {
-        // 63 overlapping threes, of which 24 functions are wanted: more combinations than anybody can try.
+        // 63 overlapping threes, of which 24 functions are wanted: more combinations than anybody
+        // can try.
         let masks: Vec<u64> = (0..62).map(|shift| 0b111 << shift).collect();
         let found = smallest(&masks, 40);
         assert!(enough(&masks, found, 40));

@@ -1,8 +1,9 @@
 //! Which rules a set of functions breaks, without looking at the others.
 //!
-//! Every rule is "no `at_least` functions of `set` together"; a pair is two of two. To break it, somebody must hold at
-//! least two of any `set.len() - at_least + 2` of its functions (all but `at_least - 2`). So each rule watches the pairs of
-//! that many of its rarest functions, and only rules whose watched pair is held are looked at. Rules with so many pairs that the table would
+//! Every rule is "no `at_least` functions of `set` together"; a pair is two of two. To break it,
+//! somebody must hold at least two of any `set.len() - at_least + 2` of its functions (all but
+//! `at_least - 2`). So each rule watches the pairs of that many of its rarest functions, and only
+//! rules whose watched pair is held are looked at. Rules with so many pairs that the table would
 //! burst watch single functions instead: `set.len() - at_least + 1` of them.
 //!
 //! Invariant: [`Rules::broken`] gives exactly the rules that a walk over all of them would.
@@ -11,7 +12,8 @@ use std::cmp::Reverse;
 
 use crate::bitset::{BitSet, Lists, ones, small};
 
-/// A rule: no `at_least` of these functions together. `set` is sorted, without repetition; `2 ≤ at_least ≤ set.len()`.
+/// A rule: no `at_least` of these functions together. `set` is sorted, without repetition; `2 ≤
+/// at_least ≤ set.len()`.
 pub(crate) struct Forbidden {
     pub set: Vec<u32>,
     pub at_least: u32,
@@ -19,14 +21,17 @@ pub(crate) struct Forbidden {
 
 /// Rules, numbered as they were given.
 ///
-/// A call touches little of this and the host clears what it touched, so what is looked at together lies together.
+/// A call touches little of this and the host clears what it touched, so what is looked at together
+/// lies together.
 #[derive(Clone)]
 pub(crate) struct Rules {
-    /// Each rule: its number, its `at_least`, then its functions. Those that can be nearly broken come last.
+    /// Each rule: its number, its `at_least`, then its functions. Those that can be nearly broken
+    /// come last.
     book: Lists<u32>,
     /// For each rule number: its place in the book.
     places: Vec<u32>,
-    /// For each function: the 64-number words in which it has watched pairs with higher-numbered functions.
+    /// For each function: the 64-number words in which it has watched pairs with higher-numbered
+    /// functions.
     rows: Lists<Word>,
     /// For each watched pair: the place of its rule, or [`SEVERAL`] and a list of `shared`.
     pairs: Vec<u32>,
@@ -133,8 +138,8 @@ impl Rules {
     }
 }
 
-/// From (low function, high function, place), sorted: each function's words, each pair's place, and lists of places for
-/// pairs that several rules watch.
+/// From (low function, high function, place), sorted: each function's words, each pair's place, and
+/// lists of places for pairs that several rules watch.
 fn rows(watched: &[(u32, u32, u32)]) -> (Lists<Word>, Vec<u32>, Lists<u32>) {
     let (mut words, mut pairs) = (Vec::<(u32, Word)>::new(), Vec::with_capacity(watched.len()));
     let mut shared = Lists::default();
