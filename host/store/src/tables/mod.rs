@@ -35,6 +35,7 @@ pub use declaration_check::{DeclarationError, DeclarationProblem};
 pub use difference::{Acceptance, AffectedKey, Difference, Loss, MAX_NAMES, decide};
 pub use error::{LoadError, MAX_PROBLEMS, Place, Problem, TableProblem, TableProblems};
 pub use matching::{MAX_EXAMPLES, MatchError, MatchReport, Matched, Subject, match_report};
+pub use read::grid::{MAX_GRID_CELLS, SheetRow, read_sheet};
 pub use row::{Row, Rows};
 pub use set::{CurrentTables, Found, TableSet, TableStatus, WithoutRows};
 pub use table::Table;

@@ -5,6 +5,7 @@
 //! into a problem with its place. The digest is of exactly the bytes that were read.
 
 pub(crate) mod csv;
+pub(crate) mod grid;
 pub(crate) mod json_lines;
 pub(crate) mod mmdb;
 pub(crate) mod sqlite;
@@ -100,7 +101,7 @@ impl<'s> Bounded<'s> {
 
 /// Runs another crate's parser on bytes that are not trusted; a panic in it means damaged bytes.
 /// Nothing that `work` touched is used after a panic.
-fn fenced<T>(work: impl FnOnce() -> Result<T, Stopped>) -> Option<Result<T, Stopped>> {
+fn fenced<T, E>(work: impl FnOnce() -> Result<T, E>) -> Option<Result<T, E>> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 

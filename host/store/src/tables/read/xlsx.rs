@@ -20,7 +20,7 @@ use crate::tables::error::{Problem, Stopped};
 /// Reads all rows.
 pub(crate) fn read(builder: &mut Builder<'_>, bytes: &[u8]) -> Result<(), Stopped> {
     let read = fenced(|| {
-        check_parts(builder, bytes)?;
+        check_parts(bytes).map_err(|problem| builder.stop(None, problem))?;
         read_sheet(builder, bytes)
     });
     let Some(read) = read else { return Err(builder.stop(None, DAMAGED)) };
@@ -28,34 +28,32 @@ pub(crate) fn read(builder: &mut Builder<'_>, bytes: &[u8]) -> Result<(), Stoppe
 }
 
 /// Inflates every part once, within the bounds.
-fn check_parts(builder: &mut Builder<'_>, bytes: &[u8]) -> Result<(), Stopped> {
-    let Ok(mut archive) = ZipArchive::new(Cursor::new(bytes)) else {
-        return Err(builder.stop(None, DAMAGED));
-    };
+pub(super) fn check_parts(bytes: &[u8]) -> Result<(), Problem> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).or(Err(DAMAGED))?;
     if archive.len() > MAX_PARTS {
-        return Err(builder.stop(None, Problem::TooMany("parts")));
+        return Err(Problem::TooMany("parts"));
     }
     let (mut expanded, mut marks) = (0, 0);
     let mut buffer = vec![0; PART_BUFFER];
     for at in 0..archive.len() {
-        let Ok(mut part) = archive.by_index(at) else { return Err(builder.stop(None, DAMAGED)) };
+        let mut part = archive.by_index(at).or(Err(DAMAGED))?;
         let is_sheet = part.name().is_ok_and(|name| is_sheet(&name));
         let mut stated = StatedCount::default();
         loop {
             let count = match part.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
-                Err(_) => return Err(builder.stop(None, DAMAGED)),
+                Err(_) => return Err(DAMAGED),
             };
             expanded += u64::try_from(count).unwrap_or(u64::MAX);
             if expanded > MAX_EXPANDED {
-                return Err(builder.stop(None, Problem::Expands(MAX_EXPANDED)));
+                return Err(Problem::Expands(MAX_EXPANDED));
             }
             let inflated = buffer.get(..count).unwrap_or_default();
             // Sheets are streamed; the parser keeps an entry for each element of other parts.
             marks += if is_sheet { 0 } else { bytecount(inflated, b'<') };
             if marks > MAX_MARKS || !inflated.iter().all(|&byte| stated.is_sound_with(byte)) {
-                return Err(builder.stop(None, Problem::TooMany("texts and styles")));
+                return Err(Problem::TooMany("texts and styles"));
             }
         }
     }
@@ -257,11 +255,11 @@ const MAX_PARTS: usize = 4096;
 /// Elements of all parts but the sheets; each costs some 40 bytes while the workbook is read.
 const MAX_MARKS: usize = 16 << 20;
 /// Columns of a sheet (ECMA-376).
-const MAX_SHEET_COLUMNS: usize = 16_384;
+pub(super) const MAX_SHEET_COLUMNS: usize = 16_384;
 /// 9999-12-31 as a serial number of a day.
 const MAX_DAYS: f64 = 2_958_466.0;
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 /// The attribute with the number of shared texts (ECMA-376, 18.4.9).
 const UNIQUE_COUNT: &[u8] = b"uniqueCount";
 const PART_BUFFER: usize = 1 << 16;
-const DAMAGED: Problem = Problem::Damaged("XLSX workbook");
+pub(super) const DAMAGED: Problem = Problem::Damaged("XLSX workbook");
