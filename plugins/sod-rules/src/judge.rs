@@ -89,8 +89,9 @@ pub fn conflicts<'a>(compiled: &'a Compiled, question: &Question<'_>) -> Vec<Con
 /// Sorts conflicts, strictest first, and keeps one of each rule's.
 pub fn strictest_first(conflicts: &mut Vec<Conflict<'_>>) {
     conflicts.sort_by(|one, other| {
-        let key = |it: &Conflict<'_>| (Reverse((it.action, it.severity)), it.outcome);
-        key(one).cmp(&key(other)).then_with(|| one.facts.id.cmp(&other.facts.id))
+        let key = |it: &Conflict<'_>| Reverse((it.action, it.severity));
+        let ids = || one.facts.id.cmp(&other.facts.id);
+        key(one).cmp(&key(other)).then_with(ids).then(one.outcome.cmp(&other.outcome))
     });
     let mut seen = BTreeSet::new();
     conflicts.retain(|conflict| seen.insert(conflict.facts.id.as_str()));

@@ -33,9 +33,9 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
         now: call.received,
         attribute: &attribute,
     };
-    let pairs = compile_pairs(&rows, compiled.existing);
+    let pairs = (!rows.is_empty()).then(|| compile_pairs(&rows, compiled.existing));
     let mut found = conflicts(compiled, &question);
-    found.extend(conflicts(&pairs, &question));
+    found.extend(pairs.iter().flat_map(|pairs| conflicts(pairs, &question)));
     let invalid = match &names.exceptions {
         Some(table) if found.iter().any(Conflict::is_open) => {
             except(&mut found, table, call, &mut tables)

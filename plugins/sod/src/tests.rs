@@ -195,6 +195,19 @@ fn roles_contain_what_their_roles_contain_and_cycles_end() {
 }
 
 #[test]
+fn of_equally_strict_conflicts_the_first_id_comes_first() {
+    let mut settings = pharmacy();
+    settings["existing"] = json!("enforce");
+    settings["rules"][0]["id"] = json!("A-HELD");
+    let rules = settings["rules"].as_array_mut().unwrap();
+    rules.push(json!({"id": "B-ASKED", "kind": "pair", "a": "prescribe", "b": "stock",
+                      "severity": "critical", "owner": "o"}));
+    let call = testing::call("okta.token").subject("u1").entitlements(["P", "D"]);
+    let decision = decide(&sod(&settings), call.requested(GrantKind::Role, "S"));
+    assert_eq!(decision.codes(), ["SOD_EXISTING", "SOD_CONFLICT"]);
+}
+
+#[test]
 fn many_conflicts_are_cut_short_without_losing_the_strictest() {
     let functions: serde_json::Map<String, Value> =
         (0..12).map(|at| (format!("f{at:02}"), json!([format!("e{at:02}")]))).collect();
