@@ -48,6 +48,11 @@ impl CliError {
         Self { code: 4, message: message.to_string(), hint: None }
     }
 
+    /// Looked, and found some of the things that were looked for: exit 5.
+    pub fn found(message: impl Display) -> Self {
+        Self { code: 5, message: message.to_string(), hint: None }
+    }
+
     /// The configuration, a key or another file that the operator gives is of no use: exit 64.
     pub fn configuration(message: impl Display) -> Self {
         Self { code: 64, message: message.to_string(), hint: None }

@@ -1,9 +1,9 @@
 //! `portcullis`: serve hooks, and everything around that: keys, plugins, releases, the record.
 //!
 //! Exit codes: 0 done; 1 looked and found wrong (a refusal, damage, a wrong answer); 2 wrong usage;
-//! 3 there is no such record; 4 it cannot be proved yet; 64 bad configuration; 70 the host failed.
-//! One file a subcommand; each prints results to standard output and everything else to standard
-//! error.
+//! 3 there is no such record; 4 it cannot be proved yet; 5 found some of what was looked for; 64 bad
+//! configuration; 70 the host failed. One file a subcommand; each prints results to standard output
+//! and everything else to standard error.
 
 mod audit;
 mod break_glass;
@@ -26,6 +26,7 @@ mod root;
 mod serve;
 mod signature;
 mod signing;
+mod sod;
 mod table;
 mod trust;
 
@@ -79,6 +80,10 @@ enum Command {
     /// Warm the memory of plugins with the platform's own log.
     #[command(subcommand)]
     Memory(memory::Memory),
+    /// Bring a matrix of segregation of duties into the plugin's form, check it, and find out whom
+    /// it concerns.
+    #[command(subcommand)]
+    Sod(sod::Sod),
     /// Sign documents about a host's time: that its clock is right, or that its records have a
     /// wrong time.
     #[command(subcommand)]
@@ -115,6 +120,7 @@ fn main() -> ExitCode {
         Command::Release(release) => release.run(),
         Command::Table(table) => table.run(),
         Command::Memory(memory) => memory.run(),
+        Command::Sod(sod) => sod.run(),
         Command::Trust(trust) => trust.run(),
         Command::BreakGlass(break_glass) => break_glass.run(),
         Command::Hook(hook) => hook.run(),
