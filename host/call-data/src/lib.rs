@@ -11,12 +11,12 @@ mod run;
 mod tables;
 
 use portcullis_engine::{Count, HostFunctionError, HostFunctions, Scope, SubjectMatch, TableRows};
-use portcullis_model::Call;
+use portcullis_model::{Call, Reads};
 use portcullis_store::memory::Transaction;
 use portcullis_trust::{Capability, Manifest};
 
 pub use run::{DataAccess, RunData, SharedRun, timestamp};
-pub use tables::{Denial, DenialReason, MAX_READ_BYTES, ReadLog};
+pub use tables::{Denial, DenialReason, LookUp, MAX_READ_BYTES, ReadLog};
 
 use memory::CallMemory;
 use tables::CallTables;
@@ -40,11 +40,24 @@ impl CallData {
         run: &SharedRun,
     ) -> Option<Self> {
         let has_memory = manifest.capabilities.contains(&Capability::Memory);
-        if !has_memory && manifest.reads.tables().next().is_none() {
+        Self::for_reads(access, &manifest.reads, has_memory, call, memory, run)
+    }
+
+    /// The same for a plugin that is tried before there is a manifest of it: one that reads
+    /// `reads`, and whose memory is requested where it `has_memory`.
+    pub fn for_reads(
+        access: &DataAccess,
+        reads: &Reads,
+        has_memory: bool,
+        call: &Call,
+        memory: Option<Transaction>,
+        run: &SharedRun,
+    ) -> Option<Self> {
+        if !has_memory && reads.tables().next().is_none() {
             return None;
         }
         *run.data() = RunData { reads: ReadLog::default(), memory };
-        let tables = CallTables::new(access, manifest, call);
+        let tables = CallTables::new(access, reads, call);
         let memory = CallMemory { is_requested: has_memory, bytes_left: access.bytes_left };
         Some(Self { tables, memory, run: run.clone() })
     }

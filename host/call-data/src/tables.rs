@@ -13,10 +13,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use portcullis_engine::{DataLimit, HostFunctionError, SubjectMatch, TableRows};
 use portcullis_model::json::{ObjectWriter, build_text};
-use portcullis_model::{Attribute, Call, Effect, Finding, Severity, TableColumns};
+use portcullis_model::{Attribute, Call, Effect, Finding, Reads, Severity, TableColumns};
 use portcullis_store::memory::{self, Answer, Scope};
 use portcullis_store::tables::{CurrentTables, Found, Rows, Subject, WithoutRows};
-use portcullis_trust::Manifest;
 
 use crate::run::{DataAccess, RunData, timestamp};
 
@@ -37,7 +36,7 @@ pub struct ReadLog {
     /// The versions that it saw, by table.
     versions: Vec<(String, String)>,
     /// Each look-up and its answer.
-    reads: Vec<Read>,
+    reads: Vec<LookUp>,
     /// Each question to memory and its answer.
     memory: Vec<memory::Read>,
     bytes: usize,
@@ -65,12 +64,16 @@ pub enum DenialReason {
     TooLarge,
 }
 
-struct Read {
-    table: String,
+/// A look-up and its answer. Without `Debug`: rows name people.
+pub struct LookUp {
+    /// The table.
+    pub table: String,
     /// The key; absent where the rows of the subject were asked for.
-    key: Option<String>,
-    stale: bool,
-    rows: Vec<Vec<Attribute>>,
+    pub key: Option<String>,
+    /// Whether the rows are of a version that is older than it may be.
+    pub stale: bool,
+    /// The columns that the plugin reads, with JSON values.
+    pub rows: Vec<Vec<Attribute>>,
 }
 
 /// The fields of a call's subject by which tables know people.
@@ -80,11 +83,11 @@ struct CallSubject {
 }
 
 impl CallTables {
-    pub(crate) fn new(access: &DataAccess, manifest: &Manifest, call: &Call) -> Self {
-        let reads = manifest.reads.tables();
-        let left_out = manifest.reads.tables().filter(|(name, _)| {
-            manifest.reads.is_optional_table(name) && !access.tables.declares(name)
+    pub(crate) fn new(access: &DataAccess, reads: &Reads, call: &Call) -> Self {
+        let left_out = reads.tables().filter(|(name, _)| {
+            reads.is_optional_table(name) && !access.tables.declares(name)
         });
+        let reads = reads.tables();
         Self {
             tables: Arc::clone(&access.tables),
             bytes_left: access.bytes_left,
@@ -145,7 +148,7 @@ impl CallTables {
             log.versions.push((table.to_owned(), version.clone()));
         }
         let (table, key) = (table.to_owned(), key.map(str::to_owned));
-        log.reads.push(Read { table, key, stale, rows: rows.clone() });
+        log.reads.push(LookUp { table, key, stale, rows: rows.clone() });
         Ok((matched, TableRows { rows, version, stale }))
     }
 
@@ -186,6 +189,11 @@ impl ReadLog {
     /// The versions that were seen: tables and digests.
     pub fn versions(&self) -> &[(String, String)] {
         &self.versions
+    }
+
+    /// The look-ups, in order.
+    pub fn look_ups(&self) -> &[LookUp] {
+        &self.reads
     }
 
     /// The bytes that were read.

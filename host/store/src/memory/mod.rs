@@ -36,6 +36,7 @@ mod limits;
 mod names;
 mod namespace;
 mod op;
+mod ram_view;
 mod reads;
 mod sequencer;
 mod space;
@@ -43,6 +44,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod writes;
 
 pub use backend::{Backend, Batch, RowChange, RowVisitor, Stored};
 pub use changes::{Changes, SealedChanges};
@@ -62,6 +64,8 @@ pub use limits::{
 };
 pub use names::{CellId, NameError, NamespaceId, NamespaceName, Owner, ROW_KEY_LEN, RowKey, Scope};
 pub use namespace::{Namespace, Usage};
+pub use ram_view::RamView;
 pub use reads::{Answer, Read};
 pub use store::{Memory, Opened};
 pub use transaction::Transaction;
+pub use writes::{Write, WriteChange};

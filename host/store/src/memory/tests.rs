@@ -6,15 +6,12 @@ mod limits;
 mod model;
 mod threads;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use portcullis_keys::SymmetricKey;
 
-use super::backend::{Backend, Batch, RowChange, RowVisitor, Stored};
+use super::backend::{Backend, Batch, RowVisitor, Stored};
 use super::error::BackendError;
-use super::keys::WrappedKey;
-use super::names::RowKey;
 use super::*;
 
 const NOW: u64 = 1_800_000_000_000;
@@ -22,72 +19,47 @@ const DAY: u32 = 86_400;
 
 /// A view in RAM, which outlives the memory that writes it, and fails when told so.
 #[derive(Clone, Default)]
-struct RamView(Arc<Mutex<RamState>>);
+struct FailingView {
+    view: RamView,
+    faults: Arc<Mutex<Faults>>,
+}
 
 #[derive(Default)]
-struct RamState {
-    stored: Stored,
-    rows: BTreeMap<RowKey, (WrappedKey, Vec<u8>)>,
+struct Faults {
     /// Commits that still succeed; `None`: all.
     left: Option<usize>,
     /// Runs before each commit, once.
     hook: Option<Box<dyn FnOnce() + Send>>,
 }
 
-impl RamView {
+impl FailingView {
     fn open(&self) -> (Memory, Opened) {
         Memory::with_backend(Box::new(self.clone()), &key()).unwrap()
     }
 
     fn fail_after(&self, commits: Option<usize>) {
-        self.0.lock().unwrap().left = commits;
+        self.faults.lock().unwrap().left = commits;
     }
 }
 
-impl Backend for RamView {
+impl Backend for FailingView {
     fn stored(&self) -> Result<Stored, BackendError> {
-        Ok(self.0.lock().unwrap().stored.clone())
+        self.view.stored()
     }
 
     fn rows(&self, row: &mut RowVisitor<'_>) -> Result<(), BackendError> {
-        self.0
-            .lock()
-            .unwrap()
-            .rows
-            .iter()
-            .try_for_each(|(name, (key, sealed))| row(name, key, sealed))
+        self.view.rows(row)
     }
 
     fn commit(&self, batch: &Batch) -> Result<(), BackendError> {
-        if let Some(hook) = { self.0.lock().unwrap().hook.take() } {
+        if let Some(hook) = { self.faults.lock().unwrap().hook.take() } {
             hook();
         }
-        let mut state = self.0.lock().unwrap();
-        if let Some(left) = &mut state.left {
+        if let Some(left) = &mut self.faults.lock().unwrap().left {
             let why = "no room".to_owned();
             *left = left.checked_sub(1).ok_or(BackendError::Disk { path: "ram".into(), why })?;
         }
-        let found = state.stored.version;
-        if found != batch.expected {
-            return Err(BackendError::VersionMoved { expected: batch.expected, found });
-        }
-        let mut namespaces = state.stored.namespaces.clone();
-        namespaces.extend(batch.namespaces.iter().cloned());
-        let (version, applied) = (found + 1, batch.applied);
-        state.stored = Stored { version, applied, key_check: batch.key_check.clone(), namespaces };
-        for (name, change) in &batch.rows {
-            match change {
-                RowChange::Put { key, sealed } => {
-                    let stored = state.rows.get(name).map(|(key, _)| *key);
-                    let key = key.or(stored).expect("a row has a key");
-                    state.rows.insert(*name, (key, sealed.clone()));
-                }
-                RowChange::Delete => {
-                    state.rows.remove(name);
-                }
-            }
-        }
-        Ok(())
+        self.view.commit(batch)
     }
 }
 
@@ -100,7 +72,7 @@ fn name(plugin: &str) -> NamespaceName {
 }
 
 fn fresh() -> (Memory, Namespace) {
-    let memory = RamView::default().open().0;
+    let memory = FailingView::default().open().0;
     let namespace = memory.namespace(&name("risk"), Quota::default()).unwrap();
     (memory, namespace)
 }

@@ -23,6 +23,7 @@ use super::names::{CellId, Owner, Scope};
 use super::op::Op;
 use super::reads::{Answer, READ_OVERHEAD, Read};
 use super::space::Space;
+use super::writes::{Write, WriteChange};
 
 /// A call's reads and writes of one namespace.
 pub struct Transaction {
@@ -36,6 +37,7 @@ pub struct Transaction {
     checks: Vec<Check>,
     written: BTreeMap<CellId, Written>,
     write_bytes: usize,
+    writes: Vec<Write>,
 }
 
 /// The writes of the call to one cell.
@@ -67,6 +69,7 @@ impl Transaction {
             checks: Vec::new(),
             written: BTreeMap::new(),
             write_bytes: 0,
+            writes: Vec::new(),
         }
     }
 
@@ -117,7 +120,9 @@ impl Transaction {
             return Err(OperationError::Ttl(ttl));
         }
         let expires_at = self.now.saturating_add(u64::from(ttl) * 1000);
-        self.write(cell, Op::Remember { key: key.to_vec(), value: value.to_vec(), expires_at })
+        self.write(cell, Op::Remember { key: key.to_vec(), value: value.to_vec(), expires_at })?;
+        self.note(scope, key, WriteChange::Remember { value: value.to_vec(), ttl });
+        Ok(())
     }
 
     /// Removes a value. Counters and sets of that key stay until they expire.
@@ -126,7 +131,9 @@ impl Transaction {
     /// The key or the scope is not usable, or a limit is reached.
     pub fn forget(&mut self, scope: Scope, key: &[u8]) -> Result<(), OperationError> {
         let cell = self.cell(scope, key)?;
-        self.write(cell, Op::Forget { key: key.to_vec() })
+        self.write(cell, Op::Forget { key: key.to_vec() })?;
+        self.note(scope, key, WriteChange::Forget);
+        Ok(())
     }
 
     /// Returns the number of events of a key in the last `window` seconds: none is missed, and none
@@ -153,6 +160,7 @@ impl Transaction {
         self.check_reads(key, 4)?;
         let (at, amount) = (self.now, 1);
         self.write(cell, Op::Tally { key: key.to_vec(), at, window, amount })?;
+        self.note(scope, key, WriteChange::Tally { window });
         let count = self.counted(&cell, key, window);
         self.record(scope, key, 4, Answer::Count { window, count })?;
         Ok(count)
@@ -194,8 +202,10 @@ impl Transaction {
         }
         let cell = self.cell(scope, key)?;
         self.check_reads(key, 4)?;
-        let (at, member) = (self.now, self.keys.member(&cell, key, member));
-        self.write(cell, Op::TallyDistinct { key: key.to_vec(), at, window, member })?;
+        let (at, hashed) = (self.now, self.keys.member(&cell, key, member));
+        let op = Op::TallyDistinct { key: key.to_vec(), at, window, member: hashed };
+        self.write(cell, op)?;
+        self.note(scope, key, WriteChange::TallyDistinct { member: member.to_vec(), window });
         let count = self.counted_distinct(&cell, key, window);
         self.record(scope, key, 4, Answer::Distinct { window, count })?;
         Ok(count)
@@ -209,6 +219,12 @@ impl Transaction {
     /// The bytes that were read, as they count against [`MAX_READ_BYTES`].
     pub fn read_bytes(&self) -> usize {
         self.read_bytes
+    }
+
+    /// All that was written, in order, as the plugin gave it. Whether it is kept depends on the
+    /// outcome of the call.
+    pub fn writes(&self) -> &[Write] {
+        &self.writes
     }
 
     /// Returns the changes of a call that gave a decision, encrypted for the log. Where it set no
@@ -312,6 +328,11 @@ impl Transaction {
         self.read_bytes = self.check_reads(key, bytes)?;
         self.reads.push(Read { scope, key: key.to_vec(), answer });
         Ok(())
+    }
+
+    fn note(&mut self, scope: Scope, key: &[u8], change: WriteChange) {
+        let (key, reads_before) = (key.to_vec(), self.reads.len());
+        self.writes.push(Write { scope, key, change, reads_before });
     }
 
     fn write(&mut self, cell: CellId, op: Op) -> Result<(), OperationError> {

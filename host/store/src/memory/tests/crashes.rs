@@ -24,7 +24,7 @@ fn counts(memory: &Memory, namespace: &Namespace) -> Vec<u32> {
 }
 
 /// Applies the rest of the log to what was stored.
-fn reopen(view: &RamView, log: &[Vec<u8>]) -> (Memory, Namespace) {
+fn reopen(view: &FailingView, log: &[Vec<u8>]) -> (Memory, Namespace) {
     let (memory, opened) = view.open();
     for (position, frame) in log.iter().enumerate().skip(opened.applied as usize) {
         memory.apply(position as u64, &memory.read_changes(frame).unwrap()).unwrap();
@@ -36,7 +36,7 @@ fn reopen(view: &RamView, log: &[Vec<u8>]) -> (Memory, Namespace) {
 #[test]
 fn a_crash_after_any_batch_of_a_flush_loses_and_doubles_nothing() {
     for commits in 0..=3 {
-        let view = RamView::default();
+        let view = FailingView::default();
         let memory = view.open().0;
         let namespace = memory.namespace(&name("risk"), Quota::default()).unwrap();
         let log = tally_all(&memory, &namespace);
@@ -58,7 +58,7 @@ fn a_crash_after_any_batch_of_a_flush_loses_and_doubles_nothing() {
 
 #[test]
 fn calls_go_on_during_a_flush_and_are_not_applied_twice() {
-    let view = RamView::default();
+    let view = FailingView::default();
     let memory = view.open().0;
     let namespace = memory.namespace(&name("risk"), Quota::default()).unwrap();
     let log = Arc::new(Mutex::new(tally_all(&memory, &namespace)));
@@ -79,7 +79,7 @@ fn calls_go_on_during_a_flush_and_are_not_applied_twice() {
             log.push(changes.encode());
         }
     };
-    view.0.lock().unwrap().hook = Some(Box::new(hook));
+    view.faults.lock().unwrap().hook = Some(Box::new(hook));
     assert_eq!(memory.flush(NOW).unwrap().applied, SUBJECTS);
     let mut expected = vec![2; SUBJECTS as usize];
     expected[5] = 1;
@@ -94,7 +94,7 @@ fn calls_go_on_during_a_flush_and_are_not_applied_twice() {
 
 #[test]
 fn two_writers_of_one_view_are_told() {
-    let view = RamView::default();
+    let view = FailingView::default();
     let (one, other) = (view.open().0, view.open().0);
     for memory in [&one, &other] {
         let namespace = memory.namespace(&name("risk"), Quota::default()).unwrap();

@@ -343,3 +343,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_call_writes_is_told_in_order_with_its_answers_and_never_printed() {
+    let (memory, namespace) = fresh();
+    let mut call = memory.begin(&namespace, Some("a"), NOW);
+    call.recall(Scope::Subject, b"device").unwrap();
+    call.remember(Scope::Subject, b"device", b"cart 7", 60).unwrap();
+    assert!(call.remember(Scope::Subject, b"device", b"cart 7", 0).is_err());
+    assert_eq!(call.tally(Scope::Subject, b"sign-ins", 600), Ok(1));
+    assert_eq!(call.tally_distinct(Scope::Shared, b"192.0.2.1", b"noor", 60), Ok(1));
+    call.forget(Scope::Subject, b"device").unwrap();
+    let write = |scope, key: &[u8], change, reads_before| {
+        let key = key.to_vec();
+        Write { scope, key, change, reads_before }
+    };
+    let distinct = WriteChange::TallyDistinct { member: b"noor".to_vec(), window: 60 };
+    let remembered = WriteChange::Remember { value: b"cart 7".to_vec(), ttl: 60 };
+    let expected = [
+        write(Scope::Subject, b"device", remembered, 1),
+        write(Scope::Subject, b"sign-ins", WriteChange::Tally { window: 600 }, 1),
+        write(Scope::Shared, b"192.0.2.1", distinct, 2),
+        write(Scope::Subject, b"device", WriteChange::Forget, 3),
+    ];
+    // Not `assert_eq!`: its failure would print nothing of use.
+    assert!(call.writes() == expected, "{} writes", call.writes().len());
+    let tallies: Vec<_> = call.writes().iter().map(|write| write.change.is_tally()).collect();
+    assert_eq!(tallies, [false, true, true, false]);
+    assert_eq!(format!("{:?}", call.writes()).matches("a write [redacted]").count(), 4);
+    let read = call.reads().get(call.writes()[1].reads_before).map(|read| read.key.clone());
+    assert_eq!(read.as_deref(), Some(&b"sign-ins"[..]), "the answer of the tally");
+}

@@ -90,7 +90,7 @@ struct Running {
 }
 
 struct World {
-    view: RamView,
+    view: FailingView,
     memory: Memory,
     namespace: Namespace,
     log: Vec<Entry>,
@@ -149,7 +149,7 @@ fn owner(shared: bool, subject: u8, key: u8) -> (bool, u8) {
 
 impl World {
     fn new() -> Self {
-        let view = RamView::default();
+        let view = FailingView::default();
         let memory = view.open().0;
         let namespace = memory.namespace(&name("risk"), Quota::default()).unwrap();
         let calls = (0..3).map(|_| None).collect();

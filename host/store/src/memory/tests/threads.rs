@@ -18,7 +18,7 @@ const _: () = goes_between_threads::<Changes>();
 
 #[test]
 fn counters_are_exact_and_no_update_is_lost() {
-    let view = RamView::default();
+    let view = FailingView::default();
     let memory = view.open().0;
     let namespace = memory.namespace(&name("risk"), Quota::default()).unwrap();
     // The log: a place for each record, and its frame.
