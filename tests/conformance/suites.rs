@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_tests::{
-    Binding, MANIFEST, Ran, Registry, TestDeployment, binary, checkout, component, digest, duties,
-    golden, normal, release_refused, require_tool,
+    Binding, MANIFEST, Ran, Registry, SignIn, TestDeployment, binary, checkout, component, digest,
+    duties, golden, normal, release_refused, require_tool,
 };
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ fn the_librarys_suites_pass_and_their_snapshots_hold() {
         ("sod", "plugins/sod"),
         ("contractor", "plugins/contractor"),
         ("access-rules", "plugins/access-rules"),
+        ("sign-in-risk", "plugins/sign-in-risk"),
     ] {
         let component = component(name);
         let mut words = vec!["plugin", "test", "--component", component.to_str().unwrap(), folder];
@@ -340,6 +341,268 @@ fn one_payload_is_explained_with_what_it_costs() {
         asks.contains("reads    subject.attributes.department, subject.attributes.status"),
         "{asks}"
     );
+}
+
+const ROSTER: &str = r#"
+name = "roster"
+format = "csv"
+max_age_seconds = 86400
+no_match = "treat-as-absent"
+[[columns]]
+name = "number"
+source = "Worker"
+type = "text"
+[key]
+columns = ["number"]
+"#;
+
+const SEQUENCE: &str = r#"
+name = "remembering"
+[defaults]
+hook = "okta.token"
+received = "2026-11-25T10:00:00Z"
+
+[tables.roster]
+declaration = "roster.toml"
+rows = "roster.csv"
+
+[principals.learning]
+id = "00u1noor"
+attributes = { questions = [["recall", "subject", "device"], ["remember", "subject", "device", "cart 7", 3600], ["tally", "subject", "sign-ins", 600]] }
+[principals.failing]
+id = "00u1noor"
+attributes = { questions = [["remember", "subject", "device", "cart 9", 3600], ["tally", "subject", "sign-ins", 600], ["nonsense"]] }
+[principals.asking]
+id = "00u1noor"
+attributes = { questions = [["recall", "subject", "device"], ["count", "subject", "sign-ins", 600], ["lookup", "roster", "4711"]] }
+[principals.looking]
+id = "00u1noor"
+attributes = { questions = [["lookup", "roster", "4711"]] }
+
+[[case]]
+name = "a sequence"
+[[case.steps]]
+name = "learns"
+principal = "learning"
+[case.steps.expect]
+findings = [{ code = "ANSWER", effect = "allow" }]
+remembers = [{ key = "device", value = "cart 7" }]
+counts = [{ key = "sign-ins", window = "10m", count = 1 }]
+[[case.steps]]
+name = "fails and keeps its count alone"
+after = "1m"
+principal = "failing"
+[case.steps.expect]
+fault = "plugin-error"
+remembers = [{ key = "device", value = "cart 7" }]
+counts = [{ key = "sign-ins", window = "10m", count = 2 }]
+[[case.steps]]
+name = "forgets with time"
+after = "2h"
+principal = "asking"
+tables = { roster = { rows = [{ number = "4711" }, { number = "4712" }] } }
+[case.steps.expect]
+verdict = "allow"
+remembers = [{ key = "device", absent = true }]
+counts = [{ key = "sign-ins", window = "10m", count = 0 }]
+
+[[case]]
+name = "a stale table denies"
+principal = "looking"
+tables = { roster = "stale" }
+expect = { verdict = "deny", findings = ["ANSWER", "TABLE_STALE"] }
+
+[[case]]
+name = "what was remembered before"
+principal = "asking"
+memory = [
+    { key = "device", value = "cart 5" },
+    { key = "sign-ins", count = 4, window = "10m", age = "2m" },
+]
+expect = { verdict = "allow", remembers = [{ key = "device", value = "cart 5" }], counts = [{ key = "sign-ins", window = "10m", count = 4 }] }
+"#;
+
+/// The plugin that does with tables and memory what its calls say, in a folder `asking`.
+fn asking(deployment: &TestDeployment) {
+    fs::create_dir_all(deployment.path("asking")).unwrap();
+    let manifest = checkout().join("tests/plugins/remembering/manifest.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    deployment.write("asking/manifest.toml", format!("suite = \"suite.toml\"\n{manifest}"));
+    fs::copy(component("remembering"), deployment.path("asking/asking.wasm")).unwrap();
+    deployment.write("asking/roster.toml", ROSTER);
+    deployment.write("asking/roster.csv", "Worker\n4711\n");
+    deployment.write("asking/suite.toml", SEQUENCE);
+}
+
+fn test_asking(deployment: &TestDeployment, more: &[&str]) -> Ran {
+    let words = ["plugin", "test", "--component", "asking/asking.wasm", "asking"];
+    deployment.run(&[&words[..], more].concat())
+}
+
+#[test]
+fn a_suite_has_tables_memory_and_sequences_as_a_host_has_them() {
+    let deployment = TestDeployment::build(&[]);
+    asking(&deployment);
+    let tested = test_asking(&deployment, &["--bless"]);
+    assert_eq!(tested.code, 0, "{}{}", tested.out, tested.err);
+    assert!(tested.out.contains("remembering: 5 cases, 5 passed, 0 failed"), "{}", tested.out);
+    let snapshot = deployment.read("asking/suite.snapshot.txt");
+    for expected in [
+        "## a sequence, step 1: learns",
+        "recall   subject device = nothing",
+        "remember subject device = \"cart 7\" for 1h",
+        "tally    subject sign-ins within 10m = 1",
+        "dropped  what the call remembered and forgot; tallies are kept",
+        "call     okta.token at 2026-11-25T12:01:00Z",
+        "lookup   roster 4711: 1 row",
+        "denied   by the table roster: TABLE_STALE",
+        "recall   subject device = \"cart 5\"",
+        "count    subject sign-ins within 10m = 4",
+    ] {
+        assert!(snapshot.contains(expected), "{expected}\n{snapshot}");
+    }
+    assert_eq!(test_asking(&deployment, &[]).code, 0, "the same again");
+
+    // A difference is told with the look-ups and the operations on memory.
+    let right = deployment.read("asking/suite.toml");
+    let wrong = right.replacen("window = \"10m\", count = 2", "window = \"10m\", count = 3", 1);
+    let wrong = wrong.replacen("value = \"cart 5\" }], counts", "value = \"cart 6\" }], counts", 1);
+    deployment.write("asking/suite.toml", &wrong);
+    let tested = test_asking(&deployment, &[]);
+    assert_eq!(tested.code, 1);
+    for expected in [
+        "FAILED a sequence, step 2: fails and keeps its count alone",
+        "counts: subject `sign-ins` within 10m: expected 3 events, but there are 2",
+        "remembers: subject `device`: expected \"cart 6\", but it is \"cart 5\"",
+        "| recall   subject device = \"cart 5\"",
+    ] {
+        assert!(tested.out.contains(expected), "{expected}\n{}", tested.out);
+    }
+    let told = test_asking(&deployment, &["--format", "json"]).out;
+    let told: Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    assert_eq!(told["outcomes"][0]["data"]["memory"][1]["value"], "cart 7");
+    assert_eq!(told["outcomes"][2]["data"]["lookups"][0]["rows"], 1);
+    assert_eq!(told["outcomes"][3]["data"]["denied"]["code"], "TABLE_STALE");
+
+    // A table that cannot be read is named by its path.
+    deployment.write(
+        "asking/suite.toml",
+        right.replace("rows = \"roster.csv\"", "rows = \"roster.xlsx\""),
+    );
+    let refused = test_asking(&deployment, &[]);
+    assert_eq!(refused.code, 64);
+    assert!(refused.err.contains("`tables.roster.rows`: it must end in `.csv`"), "{}", refused.err);
+}
+
+#[test]
+fn the_rows_of_a_signed_suite_are_part_of_its_digest() {
+    let deployment = TestDeployment::build(&[]);
+    asking(&deployment);
+    let sign = || {
+        deployment.must(&[
+            "plugin",
+            "sign",
+            "--source",
+            "asking/manifest.toml",
+            "--component",
+            "asking/asking.wasm",
+            "--key",
+            "keys/publisher.key",
+            "--output",
+            "asking/asking.manifest.json",
+        ]);
+        let bundle = deployment.read("asking/asking.suite.json");
+        let statement = deployment.opened("asking/asking.manifest.json");
+        let suite = &statement["predicate"]["suite"];
+        assert_eq!(suite["digest"], json!(digest(bundle.as_bytes())));
+        assert_eq!(suite["cases"], 5, "each step counts");
+        bundle
+    };
+    let first = sign();
+    assert!(first.contains("Worker\\n4711") && !first.contains("roster.csv"), "{first}");
+    deployment.write("asking/roster.csv", "Worker\n4711\n4713\n");
+    assert_ne!(sign(), first);
+}
+
+#[test]
+fn a_sequence_is_run_by_hand_with_a_table_and_a_file_of_memory() {
+    let deployment = TestDeployment::build(&[]);
+    asking(&deployment);
+    let call = |questions: Value| {
+        let mut sign_in = SignIn::with_groups(&[]);
+        sign_in.body["data"]["context"]["user"]["profile"]["questions"] = questions;
+        deployment.write("call.json", sign_in.body.to_string());
+    };
+    let run = |received: &str, more: &[&str]| {
+        let words = [
+            "plugin",
+            "run",
+            "--payload",
+            "call.json",
+            "--component",
+            "asking/asking.wasm",
+            "--received",
+            received,
+            "asking",
+        ];
+        deployment.run(&[&words[..], more].concat())
+    };
+    call(json!([
+        ["lookup", "roster", "4711"],
+        ["recall", "subject", "device"],
+        ["remember", "subject", "device", "cart 7", 3_600],
+        ["tally-distinct", "shared", "192.0.2.1", "noor", 3_600],
+    ]));
+    let table = ["--table", "roster=asking/roster.csv"];
+    let first =
+        run("2026-11-25T10:00:00Z", &[&table[..], &["--memory-out", "memory.json"]].concat());
+    assert_eq!(first.code, 0, "{}{}", first.out, first.err);
+    for expected in [
+        "lookup   roster 4711: 1 row",
+        "recall   subject device = nothing",
+        "remember subject device = \"cart 7\" for 1h",
+        "tally-distinct shared 192.0.2.1 \"noor\" within 1h = 1",
+        "fuel     ",
+    ] {
+        assert!(first.out.contains(expected), "{expected}\n{}", first.out);
+    }
+    let state: Value = serde_json::from_str(&deployment.read("memory.json")).unwrap();
+    assert_eq!(state["memory"][0]["value"], "cart 7");
+    assert_eq!(state["memory"][0]["expires_at"], "2026-11-25T11:00:00Z");
+
+    call(json!([
+        ["recall", "subject", "device"],
+        ["tally-distinct", "shared", "192.0.2.1", "jonas", 3_600],
+        ["remember", "subject", "device", "cart 9", 60],
+        ["nonsense"],
+    ]));
+    let both = ["--memory", "memory.json", "--memory-out", "memory.json", "--format", "json"];
+    let failed = run("2026-11-25T10:30:00Z", &both);
+    assert_eq!(failed.code, 1, "{}", failed.err);
+    let told: Value = serde_json::from_str(&failed.out).unwrap();
+    assert_eq!(told["data"]["memory"][0]["value"], "cart 7");
+    assert_eq!(told["data"]["memory"][1]["count"], 2);
+    assert_eq!(told["data"]["dropped"], true);
+    let state: Value = serde_json::from_str(&deployment.read("memory.json")).unwrap();
+    assert_eq!(state["memory"].as_array().unwrap().len(), 3, "the count is kept: {state}");
+    assert_eq!(state["memory"][0]["value"], "cart 7", "what it remembered is not");
+
+    // A declaration has rules of its own.
+    call(json!([["lookup", "roster", "9"]]));
+    let bare = run("2026-11-25T10:00:00Z", &table);
+    assert!(bare.out.contains("denied   by the table roster: TABLE_NO_MATCH"), "{}", bare.out);
+    let declared = [&table[..], &["--declaration", "asking/roster.toml"]].concat();
+    let declared = run("2026-11-25T10:00:00Z", &declared);
+    assert!(declared.out.contains("verdict  allow"), "{}{}", declared.out, declared.err);
+    for (more, expected) in [
+        (&["--table", "roster"][..], "write `NAME=FILE`"),
+        (&["--table", "staff=asking/roster.csv"], "reads no column of a table `staff`"),
+        (&["--declaration", "asking/roster.toml"], "hint: add `--table roster=FILE`"),
+        (&["--memory", "call.json"], "the memory `call.json`: "),
+    ] {
+        let refused = run("2026-11-25T10:00:00Z", more);
+        assert!(refused.code != 0 && refused.err.contains(expected), "{expected}: {}", refused.err);
+    }
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Check {
 }
 
 /// Reads a declaration.
-fn declaration(path: &Path) -> CliResult<Declaration> {
+pub(crate) fn declaration(path: &Path) -> CliResult<Declaration> {
     let wrong = |why: String| {
         CliError::wrong(format!("the declaration `{}`: {}", path.display(), escape_lines(&why)))
     };
@@ -126,7 +126,7 @@ fn declaration(path: &Path) -> CliResult<Declaration> {
 }
 
 /// Loads a file as a host does; its age counts as there.
-fn load(declaration: &Declaration, path: &Path, now: Timestamp) -> CliResult<Table> {
+pub(crate) fn load(declaration: &Declaration, path: &Path, now: Timestamp) -> CliResult<Table> {
     let unreadable = |error: portcullis_files::ReadError| {
         CliError::configuration(format!("cannot read `{}`: {error}", path.display()))
     };

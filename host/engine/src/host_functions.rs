@@ -201,8 +201,8 @@ impl HostFunctionError {
     pub(crate) fn hint(self) -> &'static str {
         match self {
             Self::Undeclared(_) => {
-                "add the capability to the manifest and to the trust root; `configure` and suites have \
-                 neither tables nor memory"
+                "add the capability to the manifest and to the trust root; `configure` has neither \
+                 tables nor memory"
             }
             Self::UnknownTable => {
                 "add the table's columns to `reads` in the manifest, and the table to the release"

@@ -10,6 +10,7 @@ use portcullis_model::{Decision, Limits, View};
 use crate::engine::EngineError;
 use crate::error::PrepareError;
 use crate::fault::Fault;
+use crate::host_functions::CallServices;
 use crate::inspect::inspect;
 use crate::snapshot::Snapshotter;
 use crate::{lift, lower, ticker};
@@ -54,6 +55,7 @@ impl Meter {
         settings: &str,
         limits: Limits,
         view: &View<'_>,
+        services: CallServices,
     ) -> Result<Result<(Decision, Cost), Fault>, PrepareError> {
         inspect(component)?;
         let mut configured = self.workshop.configure(component, settings, limits.memory_bytes)?;
@@ -62,6 +64,7 @@ impl Meter {
         // Reading memories out makes them grow, so growth is counted between the two readings.
         let before = configured.memories(self.time)?;
         let store = &mut configured.state.store;
+        store.data_mut().serve(services);
         let left = store.data().memory_left();
         store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX));
         store.set_epoch_deadline(ticker::ticks(self.time));

@@ -36,6 +36,11 @@ impl StoreState {
         self.memory_left
     }
 
+    /// Gives it the host functions of a call.
+    pub(crate) fn serve(&mut self, services: CallServices) {
+        self.services = services;
+    }
+
     /// The notes taken so far, in their order.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)

@@ -12,10 +12,10 @@ use portcullis_model::{Call, Decision, Effect, Reads};
 use serde_json::{Map, Value, json};
 
 use crate::actual::Actual;
-use crate::evaluate::{TestLimits, decide};
+use crate::evaluate::{TestData, TestLimits};
 use crate::format::{Aspect, CoverageText};
 use crate::parse::SuiteError;
-use crate::plan::{Case, Plan};
+use crate::plan::{Plan, Step};
 use crate::values::value;
 
 /// What was reached.
@@ -53,8 +53,8 @@ pub(crate) struct Observed {
 
 impl Observed {
     /// Notes what a case came to.
-    pub fn note(&mut self, case: &Case, said: &Actual, settings: &str, terms: &TestLimits<'_>) {
-        let Some(question) = &case.question else { return };
+    pub fn note(&mut self, step: &Step, said: &Actual, settings: &str, terms: &TestLimits<'_>) {
+        let Some(question) = &step.question else { return };
         let call = question.call();
         if let Actual::Found(_) = said {
             self.hooks.insert(call.hook.to_owned());
@@ -93,13 +93,15 @@ impl Observed {
     pub fn measure_reads(
         &mut self,
         plugin: &Plugin,
-        call: &Call,
+        (call, data): (&Call, &TestData<'_>),
         decision: &Decision,
         terms: &TestLimits<'_>,
         late: &dyn Fn() -> bool,
     ) {
         for path in terms.reads.paths() {
-            if self.used_reads.contains(path) || !self.there.contains(path) {
+            if self.used_reads.contains(path)
+                || !(self.there.contains(path) || path.starts_with(TABLES))
+            {
                 continue;
             }
             if self.measurements == MAX_MEASUREMENTS || late() {
@@ -109,7 +111,7 @@ impl Observed {
             let others: Vec<_> =
                 terms.reads.paths().iter().filter(|other| *other != path).cloned().collect();
             let Ok(less) = Reads::compile(&others, &[]) else { continue };
-            if decide(plugin, &less, call).as_ref() != Some(decision) {
+            if terms.decide(plugin, &less, call, data).as_ref() != Some(decision) {
                 self.used_reads.insert(path.clone());
             }
         }
@@ -277,6 +279,9 @@ fn collect(value: &Value, tokens: &[std::borrow::Cow<'_, str>], names: &mut BTre
         _ => {}
     }
 }
+
+/// The beginning of a path that is a column of a table: not a part of the call.
+const TABLES: &str = "tables.";
 
 /// How often plugins are asked again to weigh their reads, in one suite.
 const MAX_MEASUREMENTS: usize = 20_000;

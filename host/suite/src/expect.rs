@@ -7,6 +7,7 @@ use portcullis_model::{Change, Decision, Effect, Finding, SearchPage};
 
 use crate::actual::Actual;
 use crate::format::ExpectText;
+use crate::memory_fixture::MemoryExpect;
 use crate::parse::SuiteError;
 use crate::values::{FindingTable, change_text, finding_text, value};
 
@@ -20,15 +21,24 @@ pub(crate) struct Expect {
     found: Option<Vec<String>>,
     fault: Option<String>,
     pub refused: Option<Vec<String>>,
+    /// What is in memory after the call.
+    pub memory: MemoryExpect,
 }
 
 impl Expect {
     /// Compiles it.
     pub fn compile(path: &str, text: &ExpectText) -> Result<Self, SuiteError> {
+        let memory = MemoryExpect::compile(path, &text.remembers, &text.counts)?;
+        let fails = text.found.is_some() || text.fault.is_some() || text.refused.is_some();
         let decides = text.verdict.is_some()
             || text.findings.is_some()
             || text.changes.is_some()
-            || text.risk.is_some();
+            || text.risk.is_some()
+            || (!memory.is_empty() && !fails);
+        if text.refused.is_some() && !memory.is_empty() {
+            let what = "where settings are refused, nothing is called and nothing remembered";
+            return Err(SuiteError::at(path, what));
+        }
         let ways = [decides, text.found.is_some(), text.fault.is_some(), text.refused.is_some()];
         match ways.into_iter().filter(|way| *way).count() {
             1 => {}
@@ -63,6 +73,7 @@ impl Expect {
             found: text.found.clone(),
             fault: text.fault.clone(),
             refused: text.refused.clone(),
+            memory,
         })
     }
 

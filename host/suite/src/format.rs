@@ -9,6 +9,8 @@ use portcullis_model::{Effect, GrantKind, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::fixture_text::{CountsText, MemoryText, RemembersText, TableStateText, TableText};
+use crate::seconds::Seconds;
 use crate::values::{ChangeText, FindingText, Names};
 
 /// A suite: fixtures, and cases that use them.
@@ -34,6 +36,9 @@ pub struct Suite {
     pub(crate) payloads: BTreeMap<String, Source>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) calls: BTreeMap<String, CallText>,
+    /// Reference tables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tables: BTreeMap<String, TableText>,
     #[serde(default, rename = "case", skip_serializing_if = "Vec::is_empty")]
     pub(crate) cases: Vec<CaseText>,
     #[serde(default, rename = "matrix", skip_serializing_if = "Vec::is_empty")]
@@ -252,6 +257,43 @@ pub(crate) struct CaseText {
     /// What is put into the payload first, by JSON Pointer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, Value>,
+    /// Tables that differ from the suite's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, TableStateText>,
+    /// What is in memory before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<MemoryText>,
+    /// Several calls, one after the other, instead of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepText>,
+    /// Missing where there are steps, which expect each something of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<ExpectText>,
+}
+
+/// One call of a case with several. What it leaves out is as the case says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StepText {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The time that passes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Seconds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<CallText>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, TableStateText>,
     pub expect: ExpectText,
 }
 
@@ -278,6 +320,12 @@ pub(crate) struct MatrixText {
     pub with: Option<CallText>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, Value>,
+    /// Tables that differ from the suite's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, TableStateText>,
+    /// What is in memory before each combination.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<MemoryText>,
     /// The first row that fits a combination says what is expected of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<RowText>,
@@ -328,6 +376,12 @@ pub(crate) struct ExpectText {
     /// The settings are refused, and each of these stands in what is said of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Vec<String>>,
+    /// Values in memory after the call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remembers: Vec<RemembersText>,
+    /// Counts in memory after the call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<CountsText>,
 }
 
 /// What a suite promises to reach, and how rules are known.

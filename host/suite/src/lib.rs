@@ -14,32 +14,46 @@
 mod actual;
 mod call;
 mod coverage;
+mod draft;
 mod evaluate;
 mod expect;
 mod explain;
+mod fixture_text;
 mod format;
+mod memory_fixture;
+mod memory_state;
 mod parse;
 mod plan;
 mod reads;
 mod report;
 mod run;
 mod schema;
+mod seconds;
+mod tables;
+mod test_memory;
+mod trace;
 mod validator;
 mod values;
 
+#[cfg(test)]
+mod fixture_tests;
 #[cfg(test)]
 mod tests;
 
 pub use actual::Actual;
 pub use call::TestCall;
 pub use coverage::{Coverage, Uncovered};
-pub use evaluate::TestLimits;
+pub use evaluate::{Answered, TestData, TestLimits};
 pub use explain::{ExplainedFinding, Explanation};
 pub use format::Suite;
+pub use memory_state::MemoryState;
 pub use parse::{SuiteError, Syntax};
 pub use plan::Plan;
 pub use report::{Outcome, Report};
 pub use run::{RunBounds, run};
 pub use schema::check_settings;
+pub use tables::derived_declaration;
+pub use test_memory::{TestMemory, TestMemoryError};
+pub use trace::DataTrace;
 pub use validator::{SchemaError, SettingError};
 pub use values::{change_text, time};

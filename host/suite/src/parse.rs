@@ -8,6 +8,7 @@ use std::fmt;
 use portcullis_model::{Digest, Document, humanize, sha256};
 use serde::Deserialize;
 
+use crate::fixture_text::{RowsFormat, RowsText};
 use crate::format::{Source, Suite};
 
 /// How a suite is written.
@@ -85,6 +86,39 @@ impl Suite {
         for (path, source) in settings.chain(payloads) {
             source.resolve(&path, read)?;
         }
+        for (name, table) in &mut self.tables {
+            let path = format!("tables.{name}");
+            if let Some(declaration) = &mut table.declaration
+                && let Some(file) = declaration.as_str()
+            {
+                let path = format!("{path}.declaration");
+                let text = read_file(file, &path, read)?;
+                *declaration = toml::from_str(&text).map_err(|error| {
+                    let line = toml_line(&text, &error).map(|line| format!("line {line}: "));
+                    let what = humanize(error.message());
+                    SuiteError::at(&path, format!("`{file}`: {}{what}", line.unwrap_or_default()))
+                })?;
+            }
+            table.rows.resolve(&path, read)?;
+        }
+        let cases = self.cases.iter_mut().enumerate().flat_map(|(index, case)| {
+            let path = format!("case[{index}]");
+            let steps = case.steps.iter_mut().enumerate();
+            let of_step = |number| format!("{path}.steps[{number}]");
+            let steps: Vec<_> =
+                steps.map(|(number, step)| (of_step(number), &mut step.tables)).collect();
+            std::iter::once((path, &mut case.tables)).chain(steps)
+        });
+        let matrices = self.matrices.iter_mut().enumerate();
+        let matrices =
+            matrices.map(|(index, matrix)| (format!("matrix[{index}]"), &mut matrix.tables));
+        for (path, tables) in cases.chain(matrices) {
+            for (name, state) in tables {
+                if let Some(rows) = &mut state.rows {
+                    rows.resolve(&format!("{path}.tables.{name}"), read)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -125,18 +159,7 @@ impl Source {
             ));
         }
         let Some(file) = self.file.take() else { return Ok(()) };
-        let step = |part: &str| part.is_empty() || part == "." || part == "..";
-        if file.contains('\\') || file.split('/').any(step) {
-            return Err(SuiteError::at(
-                &format!("{path}.file"),
-                "it leads out of the suite's folder",
-            ));
-        }
-        let bytes = read(&file).map_err(|why| SuiteError::at(&format!("{path}.file"), why))?;
-        let text = String::from_utf8(bytes);
-        self.text = Some(
-            text.map_err(|_| SuiteError::at(&format!("{path}.file"), "the file is not UTF-8"))?,
-        );
+        self.text = Some(read_file(&file, &format!("{path}.file"), read)?);
         Ok(())
     }
 
@@ -147,6 +170,23 @@ impl Source {
             (None, Some(value)) => value.to_string(),
             (None, None) => String::new(),
         }
+    }
+}
+
+impl RowsText {
+    fn resolve(
+        &mut self,
+        path: &str,
+        read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    ) -> Result<(), SuiteError> {
+        let Self::File(file) = self else { return Ok(()) };
+        let path = format!("{path}.rows");
+        let format = RowsFormat::of(file).ok_or_else(|| {
+            let what = "it must end in `.csv`, `.jsonl` or `.ndjson`; export the rows as CSV";
+            SuiteError::at(&path, what)
+        })?;
+        *self = Self::Text(format, read_file(file, &path, read)?);
+        Ok(())
     }
 }
 
@@ -178,11 +218,27 @@ impl fmt::Display for SuiteError {
     }
 }
 
+/// Reads a text file of the suite's folder.
+fn read_file(
+    file: &str,
+    path: &str,
+    read: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+) -> Result<String, SuiteError> {
+    let step = |part: &str| part.is_empty() || part == "." || part == "..";
+    if file.contains('\\') || file.split('/').any(step) {
+        return Err(SuiteError::at(path, "it leads out of the suite's folder"));
+    }
+    let bytes = read(file).map_err(|why| SuiteError::at(path, why))?;
+    String::from_utf8(bytes).map_err(|_| SuiteError::at(path, "the file is not UTF-8"))
+}
+
+fn toml_line(text: &str, error: &toml::de::Error) -> Option<u64> {
+    let before = text.get(..error.span()?.start)?;
+    u64::try_from(before.matches('\n').count()).ok().map(|lines| lines + 1)
+}
+
 fn toml(text: &str) -> Result<Suite, SuiteError> {
-    let line = |error: &toml::de::Error| {
-        let before = text.get(..error.span()?.start)?;
-        u64::try_from(before.matches('\n').count()).ok().map(|lines| lines + 1)
-    };
+    let line = |error: &toml::de::Error| toml_line(text, error);
     let reader = toml::Deserializer::parse(text).map_err(|error| SuiteError {
         line: line(&error),
         ..SuiteError::whole(humanize(error.message()))

@@ -4,14 +4,20 @@
 //! that is no request are refused here, by path, before any plugin runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portcullis_hooks::HookKind;
-use serde_json::Value;
+use portcullis_model::Millis;
+use portcullis_store::memory::ImportItem;
+use portcullis_store::tables::CurrentTables;
 
 use crate::call::{TestCall, edited, from_model, lookup};
+use crate::draft::{Choice, Draft, DraftedCall};
 use crate::expect::Expect;
 use crate::format::{CallText, CaseText, CoverageText, ExpectText, MatrixText, Suite};
+use crate::memory_fixture;
 use crate::parse::SuiteError;
+use crate::tables::TestTables;
 use crate::values::{self, Names};
 
 /// Cases, ready to be tried.
@@ -23,25 +29,34 @@ pub struct Plan {
     pub(crate) coverage: CoverageText,
 }
 
-/// One question and what is expected.
+/// Calls that share a memory.
 pub(crate) struct Case {
-    pub name: String,
     /// The name of the settings.
     pub settings: String,
+    /// What is in memory before.
+    pub memory: Vec<ImportItem>,
+    pub steps: Vec<Step>,
+}
+
+/// One question and what is expected.
+pub(crate) struct Step {
+    pub name: String,
     /// Nothing where the settings are to be refused.
     pub question: Option<TestCall>,
+    /// What it sees of tables.
+    pub tables: Arc<CurrentTables>,
     pub expect: Expect,
 }
 
 impl Plan {
-    /// How many cases there are.
+    /// How many cases there are; each step of a case counts.
     pub fn cases(&self) -> usize {
-        self.cases.len()
+        self.cases.iter().map(|case| case.steps.len()).sum()
     }
 }
 
 impl Suite {
-    /// Most cases, matrices multiplied out.
+    /// Most cases and steps, matrices multiplied out.
     pub const MAX_CASES: usize = 2_000;
 
     /// Most settings: a plugin is compiled for each.
@@ -68,7 +83,9 @@ impl Suite {
             }
             settings.insert(name.clone(), source.content());
         }
-        let mut planner = Planner { suite: self, cases: Vec::new(), names: BTreeSet::new() };
+        let tables = TestTables::new(&self.tables)?;
+        let (cases, names) = (Vec::new(), BTreeSet::new());
+        let mut planner = Planner { suite: self, tables, cases, names, calls: 0 };
         for (index, case) in self.cases.iter().enumerate() {
             planner.case(&format!("case[{index}]"), case)?;
         }
@@ -87,34 +104,18 @@ impl Suite {
     }
 }
 
-/// What is chosen for one case beside its call.
-#[derive(Clone, Copy, Default)]
-struct Choice<'a> {
-    call: Option<&'a str>,
-    principal: Option<&'a str>,
-    action: Option<&'a str>,
-    resource: Option<&'a str>,
-    received: Option<&'a str>,
-    settings: Option<&'a str>,
-}
-
 struct Planner<'a> {
     suite: &'a Suite,
+    tables: TestTables,
     cases: Vec<Case>,
     names: BTreeSet<String>,
+    /// Cases and steps so far.
+    calls: usize,
 }
 
 impl<'a> Planner<'a> {
     fn case(&mut self, path: &str, case: &'a CaseText) -> Result<(), SuiteError> {
-        let choice = Choice {
-            call: case.call.as_deref(),
-            principal: case.principal.as_deref(),
-            action: case.action.as_deref(),
-            resource: case.resource.as_deref(),
-            received: case.received.as_deref(),
-            settings: case.settings.as_deref(),
-        };
-        self.add(path, case.name.clone(), choice, case.with.as_ref(), &case.set, &case.expect)
+        self.add(path, case.name.clone(), Draft::of_case(path, case)?)
     }
 
     fn matrix(&mut self, path: &str, matrix: &'a MatrixText) -> Result<(), SuiteError> {
@@ -160,14 +161,8 @@ impl<'a> Planner<'a> {
                                         ),
                                     )
                                 })?;
-                                self.add(
-                                    path,
-                                    name,
-                                    choice,
-                                    matrix.with.as_ref(),
-                                    &matrix.set,
-                                    expect,
-                                )?;
+                                let draft = Draft::of_combination(path, matrix, choice, expect);
+                                self.add(path, name, draft)?;
                             }
                         }
                     }
@@ -183,36 +178,50 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn add(
-        &mut self,
-        path: &str,
-        name: String,
-        choice: Choice<'a>,
-        with: Option<&CallText>,
-        set: &BTreeMap<String, Value>,
-        expect: &ExpectText,
-    ) -> Result<(), SuiteError> {
-        if self.cases.len() == Suite::MAX_CASES {
-            return Err(SuiteError::at(
-                path,
-                format!("there are more than {} cases", Suite::MAX_CASES),
-            ));
-        }
+    fn add(&mut self, path: &str, name: String, draft: Draft<'a>) -> Result<(), SuiteError> {
         if name.trim().is_empty() || !self.names.insert(name.clone()) {
             return Err(SuiteError::at(
                 &format!("{path}.name"),
                 format!("`{name}` is empty or is there twice"),
             ));
         }
-        let settings = self.settings(path, choice.settings)?;
-        let expect = Expect::compile(&format!("{path}.expect"), expect)?;
-        // Where the settings are refused there is nobody to ask.
-        let question = if expect.refused.is_some() {
-            None
-        } else {
-            Some(self.question(path, choice, with, set)?)
+        let settings = self.settings(path, draft.settings)?;
+        let mut clock = None;
+        let mut steps = Vec::new();
+        for call in draft.calls {
+            self.calls += 1;
+            if self.calls > Suite::MAX_CASES {
+                let what = format!("there are more than {} cases and steps", Suite::MAX_CASES);
+                return Err(SuiteError::at(path, what));
+            }
+            let path = call.path.as_str();
+            let expect = Expect::compile(&format!("{path}.expect"), call.expect)?;
+            if expect.refused.is_some() && (draft.has_steps || !draft.memory.is_empty()) {
+                let what = "where settings are refused there is no call; write a case with neither \
+                            `steps` nor `memory`";
+                return Err(SuiteError::at(&format!("{path}.expect.refused"), what));
+            }
+            // Where the settings are refused there is nobody to ask.
+            let question = if expect.refused.is_some() {
+                None
+            } else {
+                Some(self.question(&call, &mut clock)?)
+            };
+            let tables = match call.tables.is_empty() {
+                true => self.tables.current(),
+                false => self.tables.with(&call.tables, path)?,
+            };
+            let name = call.name(&name);
+            steps.push(Step { name, question, tables, expect });
+        }
+        let first = steps.first().and_then(|step| step.question.as_ref());
+        let memory = match first.map(TestCall::call) {
+            Some(call) if !draft.memory.is_empty() => {
+                memory_fixture::items(path, draft.memory, call)?
+            }
+            _ => Vec::new(),
         };
-        self.cases.push(Case { name, settings, question, expect });
+        self.cases.push(Case { settings, memory, steps });
         Ok(())
     }
 
@@ -229,19 +238,32 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn received(&self, path: &str, text: &CallText) -> Result<Millis, SuiteError> {
+        let clock = text.received.as_ref().or(self.suite.defaults.received.as_ref());
+        let clock = clock.ok_or_else(|| {
+            SuiteError::at(path, "it has no `received`, and the defaults have none either")
+        })?;
+        values::time(clock).ok_or_else(|| {
+            SuiteError::at(
+                &format!("{path}.received"),
+                format!("`{clock}` is not a time; write it as `2026-11-25T10:00:00Z`"),
+            )
+        })
+    }
+
+    /// Makes a call. `clock` is the time of the call before it in the same case.
     fn question(
         &self,
-        path: &str,
-        choice: Choice<'a>,
-        with: Option<&CallText>,
-        set: &BTreeMap<String, Value>,
+        draft: &DraftedCall<'a>,
+        clock: &mut Option<Millis>,
     ) -> Result<TestCall, SuiteError> {
         let (suite, defaults) = (self.suite, &self.suite.defaults);
+        let (path, choice, set) = (draft.path.as_str(), draft.choice, &draft.set);
         let mut text = match choice.call.or(defaults.call.as_deref()) {
             Some(name) => lookup(&suite.calls, path, "call", name)?.clone(),
             None => CallText::default(),
         };
-        if let Some(with) = with {
+        for with in &draft.with {
             text = text.with_defaults(with);
         }
         let own = |chosen: Option<&str>, member: &mut Option<String>| {
@@ -261,16 +283,12 @@ impl<'a> Planner<'a> {
         let kind = kind.ok_or_else(|| {
             SuiteError::at(&format!("{path}.hook"), format!("there is no hook kind `{hook}`"))
         })?;
-        let clock = text.received.as_ref().or(defaults.received.as_ref());
-        let clock = clock.ok_or_else(|| {
-            SuiteError::at(path, "it has no `received`, and the defaults have none either")
-        })?;
-        let received = values::time(clock).ok_or_else(|| {
-            SuiteError::at(
-                &format!("{path}.received"),
-                format!("`{clock}` is not a time; write it as `2026-11-25T10:00:00Z`"),
-            )
-        })?;
+        let before = match *clock {
+            Some(before) => before,
+            None => self.received(path, &text)?,
+        };
+        let received = Millis(before.0.saturating_add(draft.after.millis()));
+        *clock = Some(received);
         let seed = text.seed.or(defaults.seed).unwrap_or_default();
         let mut question = match &text.payload {
             Some(name) => {
@@ -310,15 +328,6 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(question)
-    }
-}
-
-impl<'a> Choice<'a> {
-    fn name(&self, matrix: &str) -> String {
-        let parts =
-            [self.call, self.principal, self.action, self.resource, self.received, self.settings];
-        let parts: Vec<_> = parts.into_iter().flatten().collect();
-        if parts.is_empty() { matrix.to_owned() } else { format!("{matrix}: {}", parts.join(", ")) }
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::actual::Actual;
 use crate::coverage::Coverage;
 use crate::explain::Explanation;
+use crate::trace::DataTrace;
 use crate::values::time_text;
 
 /// What came of a suite.
@@ -37,6 +38,8 @@ pub struct Outcome {
     pub actual: Actual,
     /// A decision, in words.
     pub explanation: Option<Explanation>,
+    /// What was looked up and remembered.
+    pub trace: DataTrace,
     /// The time of the call.
     pub spent: Duration,
 }
@@ -84,6 +87,7 @@ impl Report {
                         .map(|it| it.text("         | "))
                         .unwrap_or_default(),
                 );
+                text.push_str(&outcome.trace.text("         | "));
             }
         }
         if let Some(coverage) = &self.coverage {
@@ -107,6 +111,7 @@ impl Report {
                 "name": outcome.name, "passed": outcome.passed(), "settings": outcome.settings,
                 "differences": outcome.differences, "micros": micros,
                 "decision": outcome.explanation.as_ref().map(Explanation::json),
+                "data": outcome.trace.json(),
             })
         };
         json!({
@@ -147,6 +152,7 @@ impl Report {
                     let _ = writeln!(text, "    {}", said.what());
                 }
             }
+            text.push_str(&outcome.trace.text("    "));
         }
         text
     }

@@ -59,7 +59,7 @@ matrix:
 "#;
     assert_eq!(Suite::parse(yaml, Syntax::Yaml).unwrap(), toml);
     let plan = toml.plan().unwrap();
-    let names: Vec<_> = plan.cases.iter().map(|case| case.name.as_str()).collect();
+    let names: Vec<_> = plan.cases.iter().map(|case| case.steps[0].name.as_str()).collect();
     assert_eq!(names, ["anna", "both: anna", "both: bert"]);
 }
 

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use portcullis_engine::Plugin as PreparedPlugin;
+use portcullis_engine::{CallServices, Plugin as PreparedPlugin};
 use portcullis_model::{Limits, View};
+use portcullis_server::test_terms;
 use portcullis_suite::TestCall;
 use serde_json::json;
 
@@ -39,20 +40,22 @@ impl Bench {
         let nothing =
             prompt.engine.prepare(&portcullis_engine::noop_plugin()?, "{}", Limits::DEFAULT)?;
         let cost = prompt.cost()?;
+        let (terms, data) = (test_terms(&prompt.manifest), prompt.state.data());
+        let services = || terms.call_services(&incoming.call, &data).map_err(CliError::host);
         let (mut own, mut empty) = (Vec::new(), Vec::new());
         for _ in 0..WARM_UP {
-            ask(&prompt.plugin, &view)?;
-            ask(&nothing, &view)?;
+            ask(&prompt.plugin, &view, services()?)?;
+            ask(&nothing, &view, CallServices::default())?;
         }
         let begun = monotonic_now();
         while elapsed_since(begun) < Duration::from_millis(self.milliseconds)
             && own.len() < MAX_CALLS
         {
             for _ in 0..TURN {
-                own.push(ask(&prompt.plugin, &view)?);
+                own.push(ask(&prompt.plugin, &view, services()?)?);
             }
             for _ in 0..TURN {
-                empty.push(ask(&nothing, &view)?);
+                empty.push(ask(&nothing, &view, CallServices::default())?);
             }
         }
         let (own, empty) = (Times::of(own), Times::of(empty));
@@ -74,9 +77,9 @@ impl Bench {
 }
 
 /// One call, its cleaning up included, in microseconds.
-fn ask(plugin: &PreparedPlugin, view: &View<'_>) -> CliResult<f64> {
+fn ask(plugin: &PreparedPlugin, view: &View<'_>, services: CallServices) -> CliResult<f64> {
     let begun = monotonic_now();
-    let evaluation = plugin.evaluate(view, plugin.time());
+    let evaluation = plugin.evaluate_with(view, plugin.time(), services);
     let outcome = evaluation.outcome.map(drop);
     drop(evaluation.spent_instance);
     let spent = elapsed_since(begun);

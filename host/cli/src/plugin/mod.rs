@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod call_data;
 mod componentize;
 mod inspect;
 mod new;
@@ -36,12 +37,14 @@ pub enum Plugin {
         )
     )]
     Test(test::Test),
-    /// Call a plugin with one payload, and show what it decides, what it read and what the call
-    /// costs.
+    /// Call a plugin with one payload, and show what it decides, what it read and remembered, and
+    /// what the call costs.
     #[command(
         after_help = concat!(
-            "Example:\n",
-            "  portcullis plugin run --payload sign-in.json --hook okta.token night-shift",
+            "Examples:\n",
+            "  portcullis plugin run --payload sign-in.json --hook okta.token night-shift\n",
+            "  portcullis plugin run --payload first.json --memory-out memory.json night-shift\n",
+            "  portcullis plugin run --payload second.json --memory memory.json night-shift",
         )
     )]
     Run(run::Run),

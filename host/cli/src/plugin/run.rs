@@ -7,10 +7,11 @@ use portcullis_engine::{Cost, Engine, Meter, Plugin as PreparedPlugin};
 use portcullis_model::Millis;
 use portcullis_model::escape::escape;
 use portcullis_server::{Clock, test_terms};
-use portcullis_suite::{Actual, Explanation, TestCall, time};
+use portcullis_suite::{Actual, Answered, Explanation, TestCall, time};
 use portcullis_trust::Manifest;
 use serde_json::json;
 
+use super::call_data::{CallState, DataArguments};
 use super::project::{CONFIGURE_TIME, Project, engine};
 use crate::exit::{CliError, CliResult, Format, print};
 use crate::files;
@@ -21,6 +22,10 @@ use crate::hook::kinds;
 pub struct Run {
     #[command(flatten)]
     pub call: CallArguments,
+    /// Write the memory after the call to this file (JSON). It may be the one that `--memory`
+    /// names.
+    #[arg(long, value_name = "FILE")]
+    memory_out: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -53,6 +58,8 @@ pub struct CallArguments {
     /// The number of the question, for a payload that holds several.
     #[arg(long, default_value_t = 1)]
     question: usize,
+    #[command(flatten)]
+    data: DataArguments,
 }
 
 /// A plugin and its question.
@@ -65,6 +72,8 @@ pub struct Prompt {
     pub settings: String,
     /// What it is asked.
     pub question: TestCall,
+    /// What it sees of tables and memory.
+    pub state: CallState,
     /// Where it runs.
     pub engine: Engine,
     /// It, configured.
@@ -97,9 +106,10 @@ impl CallArguments {
             self.question,
         )
         .map_err(|why| CliError::wrong(format!("`{}`: {why}", self.payload.display())))?;
+        let state = self.data.open(&manifest, question.call())?;
         let engine = engine()?;
         let plugin = engine.prepare(&ready.wasm, &settings, manifest.limits)?;
-        Ok(Prompt { manifest, wasm: ready.wasm, settings, question, engine, plugin })
+        Ok(Prompt { manifest, wasm: ready.wasm, settings, question, state, engine, plugin })
     }
 
     fn received(&self) -> CliResult<Millis> {
@@ -120,7 +130,11 @@ impl Prompt {
         let TestCall::Evaluate(incoming) = &self.question else { return Ok(None) };
         let Ok(view) = self.manifest.reads.view(&incoming.call) else { return Ok(None) };
         let meter = Meter::new(CONFIGURE_TIME).map_err(CliError::host)?;
-        let measured = meter.measure(&self.wasm, &self.settings, self.manifest.limits, &view)?;
+        let services = test_terms(&self.manifest)
+            .call_services(&incoming.call, &self.state.data())
+            .map_err(CliError::host)?;
+        let limits = self.manifest.limits;
+        let measured = meter.measure(&self.wasm, &self.settings, limits, &view, services)?;
         Ok(measured.ok().map(|(_, cost)| cost))
     }
 }
@@ -128,16 +142,17 @@ impl Prompt {
 impl Run {
     /// Does it.
     pub fn run(self) -> CliResult {
-        let prompt = self.call.prepare()?;
+        let mut prompt = self.call.prepare()?;
+        if self.memory_out.is_some() && prompt.state.memory.is_none() {
+            return Err(CliError::configuration("the manifest does not request a memory")
+                .hint(Some("add `memory` to its `capabilities`, or leave out `--memory-out`")));
+        }
         let terms = test_terms(&prompt.manifest);
         let call = prompt.question.call();
-        // The first call of a sandbox pays for what later ones find done.
-        let ask = || match &prompt.question {
-            TestCall::Evaluate(_) => terms.ask(&prompt.plugin, call),
-            TestCall::Search(_, limit) => terms.find(&prompt.plugin, call, *limit),
-        };
+        // The first call of a sandbox pays for what later ones find done. It changes nothing.
+        let ask = || terms.ask(&prompt.plugin, &prompt.question, &prompt.state.data());
         drop(ask());
-        let (said, notes, spent) = ask();
+        let Answered { actual: said, notes, spent, trace, transaction, is_decided, .. } = ask();
         let cost = prompt.cost()?;
         let explanation = match &said {
             Actual::Decision(decision) => Some(Explanation::of(&terms, call, decision)),
@@ -167,6 +182,7 @@ impl Run {
                 notes
                     .iter()
                     .for_each(|note| text.push_str(&format!("note     {}\n", escape(note))));
+                text.push_str(&trace.text(""));
                 text.push_str(&format!("time     {micros} µs"));
                 if let Some(cost) = &cost {
                     text.push_str(&cost_text(cost));
@@ -175,8 +191,14 @@ impl Run {
             }
             Format::Json => print(json!({
                 "hook": call.hook, "decision": explanation.as_ref().map(Explanation::json), "found": found, "notes": notes,
-                "micros": micros, "cost": cost.map(|cost| cost_json(&cost)),
+                "data": trace.json(), "micros": micros, "cost": cost.map(|cost| cost_json(&cost)),
             })),
+        }
+        if let Some(file) = &self.memory_out {
+            if let Some(transaction) = &transaction {
+                prompt.state.state.keep(call, transaction, is_decided);
+            }
+            files::write(file, prompt.state.state.to_text().as_bytes())?;
         }
         match said {
             Actual::Fault { code, detail } => Err(CliError::wrong(format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis_model::{Attribute, Limits};
 
 use crate::tests::guests::{NOTHING, PLENTY, component, evaluating, view};
-use crate::{Cost, Fault, Meter, noop_plugin};
+use crate::{CallServices, Cost, Fault, Meter, noop_plugin};
 
 fn attribute() -> Attribute {
     Attribute { name: "a".into(), value: "1".into() }
@@ -14,7 +14,13 @@ fn attribute() -> Attribute {
 fn cost(evaluate: &str) -> Cost {
     let meter = Meter::new(PLENTY).unwrap();
     let measured = meter
-        .measure(&evaluating(evaluate, ""), "{}", Limits::DEFAULT, &view("u1", &attribute()))
+        .measure(
+            &evaluating(evaluate, ""),
+            "{}",
+            Limits::DEFAULT,
+            &view("u1", &attribute()),
+            CallServices::journal_only(),
+        )
         .unwrap();
     measured.unwrap_or_else(|fault| panic!("{fault}")).1
 }
@@ -50,8 +56,10 @@ fn pages_that_are_written_and_memory_that_grows_are_counted() {
 #[test]
 fn a_call_that_fails_or_never_ends_has_no_cost() {
     let meter = Meter::new(Duration::from_millis(200)).unwrap();
-    let measure =
-        |wasm: &[u8]| meter.measure(wasm, "{}", Limits::DEFAULT, &view("u1", &attribute()));
+    let measure = |wasm: &[u8]| {
+        let services = CallServices::journal_only();
+        meter.measure(wasm, "{}", Limits::DEFAULT, &view("u1", &attribute()), services)
+    };
     let trapped = measure(&evaluating("unreachable", "")).unwrap();
     assert!(matches!(trapped, Err(Fault::Trap(_))));
     let endless = measure(&evaluating("(loop $again (br $again)) unreachable", "")).unwrap();

@@ -93,6 +93,7 @@ pub fn test_terms(manifest: &Manifest) -> TestLimits<'_> {
         emits: &manifest.emits,
         messages: &manifest.messages,
         journal: manifest.capabilities.contains(&Capability::Journal),
+        memory: manifest.capabilities.contains(&Capability::Memory),
         limits: manifest.limits,
         schema: manifest.settings_schema.as_ref().map(|schema| schema.text.as_str()),
     }
