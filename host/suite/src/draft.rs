@@ -1,4 +1,4 @@
-//! The calls of a case before their names are looked up: the names that are chosen for each, and the
+//! The calls of a case before names are looked up: the names that are chosen for each, and the
 //! place that chooses them.
 //!
 //! Invariant: a step is as its case says wherever it says nothing itself, and a case without steps
@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::fixture_text::{MemoryText, TableStateText};
-use crate::format::{CallText, CaseText, ExpectText, MatrixText, StepText};
+use crate::fixture_text::{MemoryText, StepText, TableStateText};
+use crate::format::{CallText, CaseText, ExpectText, MatrixText};
 use crate::parse::SuiteError;
 use crate::seconds::Seconds;
 

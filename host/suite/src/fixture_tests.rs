@@ -245,8 +245,8 @@ fn wrong_fixtures_are_named_by_path_with_their_correction() {
 
 #[test]
 fn a_declaration_is_derived_from_the_rows_alone() {
-    let csv = derived_declaration("roster", "roster.csv", "number,ward\n1,A\n").unwrap();
-    assert_eq!(csv.key.columns, ["number"]);
+    let csv = derived_declaration("roster", "roster.csv", "Worker ID,ward\n1,A\n").unwrap();
+    assert_eq!(csv.key.columns, ["worker_id"]);
     let lines = derived_declaration("ids", "ids.jsonl", "{\"id\": 7}\n").unwrap();
     let column = serde_json::to_value(&lines.columns[0]).unwrap();
     assert_eq!((&column["name"], &column["type"]), (&json!("id"), &json!("integer")));

@@ -9,8 +9,9 @@ use portcullis_model::{Effect, GrantKind, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fixture_text::{CountsText, MemoryText, RemembersText, TableStateText, TableText};
-use crate::seconds::Seconds;
+use crate::fixture_text::{
+    CountsText, MemoryText, RemembersText, StepText, TableStateText, TableText,
+};
 use crate::values::{ChangeText, FindingText, Names};
 
 /// A suite: fixtures, and cases that use them.
@@ -269,32 +270,6 @@ pub(crate) struct CaseText {
     /// Missing where there are steps, which expect each something of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<ExpectText>,
-}
-
-/// One call of a case with several. What it leaves out is as the case says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct StepText {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// The time that passes before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Seconds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub call: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub with: Option<CallText>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub set: BTreeMap<String, Value>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub tables: BTreeMap<String, TableStateText>,
-    pub expect: ExpectText,
 }
 
 /// Every combination of what is named, and what is expected of each.

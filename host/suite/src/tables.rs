@@ -212,7 +212,8 @@ fn columns(rows: &RowsText) -> Result<Value, String> {
         RowsText::Text(RowsFormat::Csv, text) => {
             let header = text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default();
             let names = header.split(',').map(|name| name.trim().trim_matches('"'));
-            let columns = names.map(|name| json!({ "name": name, "type": "text" }));
+            let columns =
+                names.map(|name| json!({ "name": slug(name), "source": name, "type": "text" }));
             return Ok(columns.collect());
         }
         RowsText::Text(RowsFormat::JsonLines, text) => {
@@ -261,6 +262,15 @@ fn lines(rows: &[Map<String, Value>], declaration: &Declaration) -> Result<Strin
         text.push('\n');
     }
     Ok(text)
+}
+
+/// A column's name of a header: `Worker ID` becomes `worker_id`.
+fn slug(header: &str) -> String {
+    let letter = |letter: char| match letter.to_ascii_lowercase() {
+        lower @ ('a'..='z' | '0'..='9') => lower,
+        _ => '_',
+    };
+    header.chars().map(letter).collect()
 }
 
 fn names(columns: Option<&Value>) -> Vec<String> {

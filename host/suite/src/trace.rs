@@ -111,9 +111,11 @@ impl DataTrace {
     /// For programs: `lookups` and `memory`.
     pub fn json(&self) -> Value {
         let look_up = |it: &LookUp| json!({"table": it.table, "key": it.key, "rows": it.rows, "stale": it.stale});
+        let denied = self.denied.as_ref();
+        let denied = denied.map(|(table, code)| json!({"table": table, "code": code}));
         json!({
             "lookups": self.look_ups.iter().map(look_up).collect::<Vec<_>>(),
-            "denied": self.denied.as_ref().map(|(table, code)| json!({"table": table, "code": code})),
+            "denied": denied,
             "masked_fault": self.masked,
             "memory": self.operations.iter().map(Operation::json).collect::<Vec<_>>(),
             "dropped": self.is_dropped,

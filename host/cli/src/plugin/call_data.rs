@@ -3,14 +3,14 @@
 //! Invariant: nothing is written but the file that `--memory-out` names, and that file holds what a
 //! host would keep of the call.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
 use portcullis_files::read_text_bounded;
 use portcullis_model::Call;
-use portcullis_model::escape::escape;
+use portcullis_model::escape::{escape, escape_lines};
 use portcullis_store::tables::{CurrentTables, Declaration, Table};
 use portcullis_suite::{MemoryState, TestData, TestMemory, derived_declaration};
 use portcullis_trust::{Capability, Manifest};
@@ -27,7 +27,8 @@ pub struct DataArguments {
     #[arg(long = "table", value_name = "NAME=FILE")]
     tables: Vec<String>,
     /// The declaration of a table (TOML), as a release set has it. Default: the columns are texts
-    /// with the names in the file, the first of a CSV file is the key, and the rows are not stale.
+    /// with the names in the file (`Worker ID` is `worker_id`), the first of a CSV file is the key,
+    /// and the rows are not stale.
     #[arg(long = "declaration", value_name = "FILE")]
     declarations: Vec<PathBuf>,
     /// The file with the memory before the call (JSON), as `plugin run --memory-out` writes it.
@@ -112,9 +113,9 @@ impl CallState {
 }
 
 /// A table of which there is a file and no declaration.
-fn derived(name: &str, file: &PathBuf) -> CliResult<Table> {
+fn derived(name: &str, file: &Path) -> CliResult<Table> {
     let wrong = |why: String| {
-        let message = format!("`{}`: {}", file.display(), escape(&why));
+        let message = format!("`{}`: {}", file.display(), escape_lines(&why));
         CliError::configuration(message)
             .hint(Some("give the table's declaration with `--declaration`"))
     };
