@@ -192,7 +192,7 @@ fn a_table_that_the_settings_name_and_no_release_declares_denies() {
         settings["items"]["contract"]["attribute"] = json!("contractEnd");
         Binding::new("token", "contractor", settings)
     };
-    deployment.release(&[only_claims.clone()]);
+    deployment.release(std::slice::from_ref(&only_claims));
     let host = deployment.serve();
     assert!(!sign_in(&host, Some(&date(90))).stops_a_token(), "settings without tables need none");
 

@@ -84,9 +84,9 @@ struct CallSubject {
 
 impl CallTables {
     pub(crate) fn new(access: &DataAccess, reads: &Reads, call: &Call) -> Self {
-        let left_out = reads.tables().filter(|(name, _)| {
-            reads.is_optional_table(name) && !access.tables.declares(name)
-        });
+        let left_out = reads
+            .tables()
+            .filter(|(name, _)| reads.is_optional_table(name) && !access.tables.declares(name));
         let reads = reads.tables();
         Self {
             tables: Arc::clone(&access.tables),

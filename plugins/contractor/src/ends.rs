@@ -44,7 +44,7 @@ pub(crate) fn earliest(
     let mut earliest: Option<End> = None;
     for (kind, item) in &settings.items {
         let claim = item.attribute.as_deref().and_then(|attribute| {
-            Some(Date::of(attribute.to_owned(), subject.attribute(attribute)?, zones)?)
+            Date::of(attribute.to_owned(), subject.attribute(attribute)?, zones)
         });
         let mut entered = registered(*kind, entries, person, zones, findings);
         entered.extend(proven(*kind, item, entries, zones, findings));

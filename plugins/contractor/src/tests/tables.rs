@@ -264,7 +264,10 @@ fn a_contractor_whose_sponsor_has_left_is_an_orphan() {
     let left = ("00107", json!({"state": "Terminated"}));
     let over = vec!["CONTRACTOR_SPONSOR_GONE".into(), "CONTRACTOR_ENDED".into()];
     assert_eq!(sponsored(&settings, &[active("2026-12-24")]), SILENT);
-    assert_eq!(sponsored(&settings, &[left.clone()]), denied("CONTRACTOR_SPONSOR_GONE"));
+    assert_eq!(
+        sponsored(&settings, std::slice::from_ref(&left)),
+        denied("CONTRACTOR_SPONSOR_GONE")
+    );
     assert_eq!(sponsored(&settings, &[]), denied("CONTRACTOR_SPONSOR_GONE"));
     assert_eq!(sponsored(&settings, &[active("2026-11-19")]), (over, Effect::Deny));
     // Somebody who changed their position, or came back.

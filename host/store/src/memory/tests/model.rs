@@ -4,6 +4,8 @@
 //! what follows from that list, and every call that got a place must have read what the list before
 //! its place says.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -65,7 +65,7 @@ fn read_rows(bytes: &[u8], sheet: Option<&str>) -> Result<Vec<SheetRow>, TablePr
         }
         let Some(row) = rows.last_mut() else { continue };
         let wider = (column + 1).saturating_sub(row.cells.len());
-        left = left.checked_sub(wider).unwrap_or_default();
+        left = left.saturating_sub(wider);
         if column >= MAX_SHEET_COLUMNS || left == 0 {
             return Err(at(Some(number), Problem::TooMany("cells")));
         }
