@@ -46,6 +46,8 @@ mod rollout;
 mod search;
 mod sideband;
 mod sign_in_risk;
+mod sod;
+mod sod_tables;
 mod suites;
 mod swap;
 mod table_sources;
