@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::compiled::Compiled;
 use crate::hierarchy::Holding;
-use crate::judge::{Question, conflicts, strictest_first};
+use crate::judge::{Situation, conflicts, strictest_first};
 use crate::names::Name;
 use crate::settings::{Action, Rule, Scope};
 
@@ -144,9 +144,9 @@ pub fn roles_that_conflict<'a>(
 ) -> Vec<(&'a str, Vec<String>)> {
     let alone = names.into_iter().filter_map(|name| {
         let holding = Holding { name: Name::parse(name), held: true, contains: Vec::new() };
-        let question =
-            Question { holdings: vec![holding], subject: None, now: 0, attribute: &|_, _| None };
-        let mut broken = conflicts(compiled, &question);
+        let situation =
+            Situation { holdings: vec![holding], subject: None, now: 0, attribute: &|_, _| None };
+        let mut broken = conflicts(compiled, &situation);
         strictest_first(&mut broken);
         let ids: Vec<String> = broken.iter().map(|conflict| conflict.facts.id.clone()).collect();
         (!ids.is_empty()).then_some((name, ids))

@@ -15,8 +15,8 @@ use crate::minimal::smallest;
 use crate::names::Name;
 use crate::settings::{Action, Existing, Of, Scope, Severity};
 
-/// What is asked about one person.
-pub struct Question<'a> {
+/// One person, as the rules look at the person.
+pub struct Situation<'a> {
     /// Everything that the person would hold, in any order and perhaps twice.
     pub holdings: Vec<Holding<'a>>,
     /// The person's id.
@@ -68,10 +68,10 @@ pub struct Explanation {
 }
 
 /// The rules of these settings that are broken, in the order of their ids.
-pub fn conflicts<'a>(compiled: &'a Compiled, question: &Question<'_>) -> Vec<Conflict<'a>> {
+pub fn conflicts<'a>(compiled: &'a Compiled, situation: &Situation<'_>) -> Vec<Conflict<'a>> {
     let mut after = BitSet::new(compiled.functions.len());
     let mut before = BitSet::new(compiled.functions.len());
-    for holding in &question.holdings {
+    for holding in &situation.holdings {
         for function in holding.functions(compiled) {
             after.insert(function);
             if holding.held {
@@ -82,7 +82,9 @@ pub fn conflicts<'a>(compiled: &'a Compiled, question: &Question<'_>) -> Vec<Con
     let broken = compiled.rules.broken(&after);
     broken
         .into_iter()
-        .filter_map(|rule| conflict(compiled, question, rule, compiled.rules.breaks(rule, &before)))
+        .filter_map(|rule| {
+            conflict(compiled, situation, rule, compiled.rules.breaks(rule, &before))
+        })
         .collect()
 }
 
@@ -100,20 +102,20 @@ pub fn strictest_first(conflicts: &mut Vec<Conflict<'_>>) {
 /// What a broken rule comes to; `None` where it does not apply.
 fn conflict<'a>(
     compiled: &'a Compiled,
-    question: &Question<'_>,
+    situation: &Situation<'_>,
     rule: u32,
     existing: bool,
 ) -> Option<Conflict<'a>> {
     let facts = compiled.facts.get(rule as usize)?;
-    if facts.scope.as_ref().is_some_and(|scope| !in_scope(scope, question)) {
+    if facts.scope.as_ref().is_some_and(|scope| !in_scope(scope, situation)) {
         return None;
     }
-    let exemptions = question.subject.and_then(|subject| compiled.exceptions.get(subject));
+    let exemptions = situation.subject.and_then(|subject| compiled.exceptions.get(subject));
     let exempt = exemptions
         .into_iter()
         .flatten()
-        .find(|exempt| exempt.rule == rule && question.now < exempt.until);
-    let expired = facts.expires.is_some_and(|expires| question.now >= expires);
+        .find(|exempt| exempt.rule == rule && situation.now < exempt.until);
+    let expired = facts.expires.is_some_and(|expires| situation.now >= expires);
     let (outcome, action, severity) = match (expired, exempt, existing) {
         (true, _, _) => (Outcome::RuleExpired, Action::Allow, Severity::Low),
         (false, Some(_), _) => (Outcome::Excepted, Action::Allow, Severity::Info),
@@ -133,8 +135,8 @@ fn conflict<'a>(
 
 /// Whether the rule applies. Where the attribute is absent or no text, nobody knows: then it
 /// applies.
-fn in_scope(scope: &Scope, question: &Question<'_>) -> bool {
-    let Some(values) = (question.attribute)(scope.of, &scope.attribute) else { return true };
+fn in_scope(scope: &Scope, situation: &Situation<'_>) -> bool {
+    let Some(values) = (situation.attribute)(scope.of, &scope.attribute) else { return true };
     values.is_empty()
         || values.iter().any(|value| scope.values.iter().any(|wanted| value == wanted))
 }
@@ -186,7 +188,7 @@ impl Conflict<'_> {
     }
 
     /// The fewest entitlements that still break the rule, and the functions that they give.
-    pub fn explain(&self, question: &Question<'_>) -> Explanation {
+    pub fn explain(&self, situation: &Situation<'_>) -> Explanation {
         let compiled = self.compiled;
         let (set, at_least) = compiled.rules.forbidden(self.rule);
         let mask = |holding: &Holding<'_>| {
@@ -196,7 +198,7 @@ impl Conflict<'_> {
             functions.fold(0_u64, |mask, position| mask | 1 << (position % 64))
         };
         // A conflict that was there before is explained by what was there before.
-        let mut items: Vec<(Name<'_>, u64)> = question
+        let mut items: Vec<(Name<'_>, u64)> = situation
             .holdings
             .iter()
             .filter(|holding| holding.held || !self.existing)

@@ -28,7 +28,7 @@ pub use compiled::{Compiled, Exempt, Facts, MAX_FUNCTIONS, compile};
 pub use coverage::Coverage;
 pub use exceptions::{ExceptionRow, Fault, Standing as ExceptionStanding};
 pub use hierarchy::{Holding, LookUps, TooManyLookUps, expand};
-pub use judge::{Conflict, Explanation, Outcome, Question, conflicts, strictest_first};
+pub use judge::{Conflict, Explanation, Outcome, Situation, conflicts, strictest_first};
 pub use matrix::{PairRow, compile_pairs, pairs_of};
 pub use names::{Kind, Name};
 pub use problems::Problem;

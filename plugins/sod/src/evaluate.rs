@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use portcullis_guest::reference::lookup_subject;
 use portcullis_guest::{Call, Change, Decision, Grant, GrantKind, strings};
 use portcullis_sod_rules::{
-    Compiled, Conflict, Holding, Kind, Name, Of, Question, compile_pairs, conflicts, expand,
+    Compiled, Conflict, Holding, Kind, Name, Of, Situation, compile_pairs, conflicts, expand,
     strictest_first,
 };
 
@@ -27,15 +27,15 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
         Err(refused) => return Decision::default().finding(findings::too_many(refused)),
     };
     let attribute = |of: Of, name: &str| attribute(call, of, name);
-    let question = Question {
+    let situation = Situation {
         holdings,
         subject: call.subject.as_ref().and_then(|subject| subject.id.as_deref()),
         now: call.received,
         attribute: &attribute,
     };
     let pairs = (!rows.is_empty()).then(|| compile_pairs(&rows, compiled.existing));
-    let mut found = conflicts(compiled, &question);
-    found.extend(pairs.iter().flat_map(|pairs| conflicts(pairs, &question)));
+    let mut found = conflicts(compiled, &situation);
+    found.extend(pairs.iter().flat_map(|pairs| conflicts(pairs, &situation)));
     let invalid = match &names.exceptions {
         Some(table) if found.iter().any(Conflict::is_open) => {
             except(&mut found, table, call, &mut tables)
@@ -45,7 +45,7 @@ pub(crate) fn judge(compiled: &Compiled, call: &Call) -> Decision {
     strictest_first(&mut found);
     let (told, untold) = found.split_at(found.len().min(MAX_FINDINGS));
     let mut findings: Vec<_> =
-        told.iter().map(|conflict| findings::conflict(conflict, &question)).collect();
+        told.iter().map(|conflict| findings::conflict(conflict, &situation)).collect();
     findings.extend(findings::more(untold));
     findings.extend(told.iter().filter_map(|conflict| findings::ending(conflict, call.received)));
     findings.extend(invalid.iter().take(MAX_FINDINGS).map(findings::invalid));

@@ -6,7 +6,7 @@
 
 use portcullis_guest::{Attribute, Effect, Finding, Severity};
 use portcullis_sod_rules::{
-    self as rules, Action, Conflict, ExceptionRow, Fault, Outcome, Question, TooManyLookUps,
+    self as rules, Action, Conflict, ExceptionRow, Fault, Outcome, Situation, TooManyLookUps,
 };
 
 /// An exception that does not hold.
@@ -21,14 +21,14 @@ pub(crate) struct Invalid {
 }
 
 /// The finding of a conflict, with the fewest entitlements that still break the rule.
-pub(crate) fn conflict(conflict: &Conflict<'_>, question: &Question<'_>) -> Finding {
+pub(crate) fn conflict(conflict: &Conflict<'_>, situation: &Situation<'_>) -> Finding {
     let code = match conflict.outcome {
         Outcome::New => "SOD_CONFLICT",
         Outcome::Existing => "SOD_EXISTING",
         Outcome::Excepted => "SOD_EXCEPTION",
         Outcome::RuleExpired => "SOD_RULE_EXPIRED",
     };
-    let why = conflict.explain(question);
+    let why = conflict.explain(situation);
     let finding = Finding::new(code, effect(conflict.action))
         .severity(severity(conflict.severity))
         .argument(Attribute::text("rule", &conflict.facts.id))

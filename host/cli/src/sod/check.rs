@@ -15,7 +15,7 @@ use portcullis_sod_rules::{
 use serde_json::{Value, json};
 
 use super::all_or;
-use super::people::{Person, question, too_many};
+use super::people::{Person, situation, too_many};
 use super::rules::{RuleFiles, Rules, matrix, members, settings};
 use super::sheet::{Sheet, cell};
 use crate::exit::{CliError, CliResult, Format, count};
@@ -194,10 +194,10 @@ impl Findings {
             let expanded = person.expanded(rules);
             let (holdings, rows) = expanded.map_err(|refused| too_many(&person, refused))?;
             let nothing = |_: Of, _: &str| None;
-            let question = question(&person, holdings, 0, &nothing);
+            let situation = situation(&person, holdings, 0, &nothing);
             let pairs = compile_pairs(&rows, rules.compiled.existing);
-            let mut broken = conflicts(&rules.compiled, &question);
-            broken.extend(conflicts(&pairs, &question));
+            let mut broken = conflicts(&rules.compiled, &situation);
+            broken.extend(conflicts(&pairs, &situation));
             strictest_first(&mut broken);
             if !broken.is_empty() {
                 let ids: Vec<_> = broken.iter().map(|it| it.facts.id.clone()).collect();

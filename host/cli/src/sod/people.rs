@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use portcullis_sod_rules::{Holding, Name, Of, PairRow, Question, TooManyLookUps, expand};
+use portcullis_sod_rules::{Holding, Name, Of, PairRow, Situation, TooManyLookUps, expand};
 
 use super::rules::Rules;
 use super::sheet::{Sheet, cell};
@@ -196,15 +196,15 @@ impl Person {
     }
 }
 
-/// The question whether this person breaks a rule at a time.
-pub fn question<'a>(
+/// This person at a time, as the rules look at the person.
+pub fn situation<'a>(
     person: &'a Person,
     holdings: Vec<Holding<'a>>,
     now: u64,
     attribute: &'a dyn Fn(Of, &str) -> Option<Vec<String>>,
-) -> Question<'a> {
+) -> Situation<'a> {
     let subject = Some(person.id.as_deref().unwrap_or(&person.name));
-    Question { holdings, subject, now, attribute }
+    Situation { holdings, subject, now, attribute }
 }
 
 /// Fails with what a person's entitlements are too many for.

@@ -13,7 +13,7 @@ use portcullis_sod_rules::{Coverage, Holding, Name, Of, compile_pairs, conflicts
 use serde_json::json;
 
 use super::all_or;
-use super::people::{Export, Person, question, too_many};
+use super::people::{Export, Person, situation, too_many};
 use super::rules::{RuleFiles, Rules};
 use super::sheet::{Sheet, cell};
 use super::violators::aligned;
@@ -150,10 +150,10 @@ fn pairs<'a>(
             let expanded = person.expanded(rules);
             let (holdings, rows) = expanded.map_err(|refused| too_many(&person, refused))?;
             let nothing = |_: Of, _: &str| None;
-            let question = question(&person, holdings, 0, &nothing);
+            let situation = situation(&person, holdings, 0, &nothing);
             let compiled = compile_pairs(&rows, rules.compiled.existing);
-            let is_forbidden = !conflicts(&rules.compiled, &question).is_empty()
-                || !conflicts(&compiled, &question).is_empty();
+            let is_forbidden = !conflicts(&rules.compiled, &situation).is_empty()
+                || !conflicts(&compiled, &situation).is_empty();
             if !is_forbidden {
                 let holds = |person: &&Person| {
                     person.entitlements.contains(one) && person.entitlements.contains(other)

@@ -13,7 +13,7 @@ use portcullis_sod_rules::{
 };
 use serde_json::{Value, json};
 
-use super::people::{Export, Person, question, too_many};
+use super::people::{Export, Person, situation, too_many};
 use super::rules::{RuleFiles, Rules, exceptions};
 use crate::clock;
 use crate::exit::{CliError, CliResult, Format, count};
@@ -102,10 +102,10 @@ fn violations(
 ) -> CliResult<Vec<Violation>> {
     let (holdings, rows) = person.expanded(rules).map_err(|refused| too_many(person, refused))?;
     let attribute = |of: Of, name: &str| person.attribute(of, name);
-    let question = question(person, holdings, now, &attribute);
+    let situation = situation(person, holdings, now, &attribute);
     let pairs = compile_pairs(&rows, rules.compiled.existing);
-    let mut found = conflicts(&rules.compiled, &question);
-    found.extend(conflicts(&pairs, &question));
+    let mut found = conflicts(&rules.compiled, &situation);
+    found.extend(conflicts(&pairs, &situation));
     let names = person.names();
     let own = |row: &&ExceptionRow| row.person.as_deref().is_some_and(|it| names.contains(&it));
     let excepted: Vec<_> = excepted.iter().filter(own).cloned().collect();
@@ -121,7 +121,7 @@ fn violations(
         severity: conflict.severity.name(),
         effect: conflict.action.name(),
         outcome: conflict.outcome,
-        why: conflict.explain(&question),
+        why: conflict.explain(&situation),
     });
     Ok(found.collect())
 }
