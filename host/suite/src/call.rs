@@ -13,9 +13,8 @@ use portcullis_model::{
 };
 use serde_json::Value;
 
-use crate::format::{
-    CallText, EntityText, GrantText, LifetimeText, PrincipalKindText, PrincipalText, Suite,
-};
+use crate::call_text::{CallText, GrantText, LifetimeText};
+use crate::format::{EntityText, PrincipalKindText, PrincipalText, Suite};
 use crate::parse::SuiteError;
 
 /// What a plugin is asked. Without `Debug`: it names people.

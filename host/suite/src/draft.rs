@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::fixture_text::{MemoryText, StepText, TableStateText};
-use crate::format::{CallText, CaseText, ExpectText, MatrixText};
+use crate::call_text::CallText;
+use crate::fixture_text::{MemoryText, TableStateText};
+use crate::format::{CaseText, ExpectText, MatrixText, StepText};
 use crate::parse::SuiteError;
 use crate::seconds::Seconds;
 
@@ -28,6 +29,8 @@ pub(crate) struct Choice<'a> {
 pub(crate) struct Draft<'a> {
     pub settings: Option<&'a str>,
     pub memory: &'a [MemoryText],
+    /// Of the case; each call has them too.
+    pub tables: &'a BTreeMap<String, TableStateText>,
     pub has_steps: bool,
     pub calls: Vec<DraftedCall<'a>>,
 }
@@ -95,7 +98,8 @@ impl<'a> Draft<'a> {
             }
         };
         let (settings, has_steps) = (choice.settings, !case.steps.is_empty());
-        Ok(Self { settings, memory: &case.memory, has_steps, calls })
+        let (memory, tables) = (case.memory.as_slice(), &case.tables);
+        Ok(Self { settings, memory, tables, has_steps, calls })
     }
 
     /// Of one combination of a matrix.
@@ -116,7 +120,8 @@ impl<'a> Draft<'a> {
             expect,
         };
         let (settings, memory) = (choice.settings, matrix.memory.as_slice());
-        Self { settings, memory, has_steps: false, calls: vec![call] }
+        let tables = &matrix.tables;
+        Self { settings, memory, tables, has_steps: false, calls: vec![call] }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tables, memory and steps, as the author of a suite writes them.
+//! Tables and memory, as the author of a suite writes them.
 //!
 //! Invariant: as in `format.rs`: this file says only the shape, and an unknown member is refused.
 //! A bundle has no names of files: rows that were in a file are in it as text.
@@ -11,7 +11,6 @@ use serde::de::{Error, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::format::{CallText, ExpectText};
 use crate::seconds::Seconds;
 
 /// A reference table.
@@ -101,32 +100,6 @@ pub(crate) enum ScopeText {
     #[default]
     Subject,
     Shared,
-}
-
-/// One call of a case with several. What it leaves out is as the case says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct StepText {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// The time that passes before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Seconds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub call: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub with: Option<CallText>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub set: BTreeMap<String, Value>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub tables: BTreeMap<String, TableStateText>,
-    pub expect: ExpectText,
 }
 
 /// A value that is expected after a call.

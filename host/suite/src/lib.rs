@@ -13,6 +13,7 @@
 
 mod actual;
 mod call;
+mod call_text;
 mod coverage;
 mod draft;
 mod evaluate;

@@ -12,9 +12,10 @@ use portcullis_store::memory::ImportItem;
 use portcullis_store::tables::CurrentTables;
 
 use crate::call::{TestCall, edited, from_model, lookup};
+use crate::call_text::CallText;
 use crate::draft::{Choice, Draft, DraftedCall};
 use crate::expect::Expect;
-use crate::format::{CallText, CaseText, CoverageText, ExpectText, MatrixText, Suite};
+use crate::format::{CaseText, CoverageText, ExpectText, MatrixText, Suite};
 use crate::memory_fixture;
 use crate::parse::SuiteError;
 use crate::tables::TestTables;
@@ -186,6 +187,10 @@ impl<'a> Planner<'a> {
             ));
         }
         let settings = self.settings(path, draft.settings)?;
+        if draft.has_steps {
+            // What is wrong here is not the steps'.
+            self.tables.with(draft.tables, path)?;
+        }
         let mut clock = None;
         let mut steps = Vec::new();
         for call in draft.calls {
