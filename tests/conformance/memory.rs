@@ -236,7 +236,9 @@ fn whatever_does_not_decide_keeps_its_memory_apart() {
         .release(&[asking(), Binding::new("second", "remembering", json!({})).mode("monitor")]);
     for expected in 1..=2 {
         let host = deployment.serve();
-        ask_hook(&host, "second");
+        let asked = ask_hook(&host, "second").index();
+        let is_of_call = |record: &Value| record["decision"].as_u64() == asked;
+        deployment.until_record("hook.observed", is_of_call);
         host.stop();
         let observed = deployment.records_of("hook.observed");
         let observed = observed.last().unwrap()["seq"].as_u64().unwrap();
@@ -301,8 +303,7 @@ fn operators_see_what_plugins_hold_and_are_warned_before_a_quota_is_used_up() {
     ask(&host, &json!([["remember", "subject", "device", "cart 7", 60]]));
     assert!(warned(&host), "240 of 256 entries");
 
-    let status = host.admin("/status").json;
-    let memory = &status["memory"];
+    let memory = host.settled_memory();
     assert_eq!(memory["problem"], Value::Null);
     let plugin = &memory["plugins"][0];
     assert_eq!(

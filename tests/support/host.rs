@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::deployment::SECRET;
 use crate::{Answer, Client, Import, Log, LogEvent, LogLine, Raw, SignIn, binary};
 
@@ -106,6 +108,20 @@ impl Host {
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Returns what `/status` says of memory, once its file holds all that the log has.
+    #[expect(clippy::panic, reason = "a file that is never written is a failed test")]
+    pub fn settled_memory(&self) -> Value {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(30) {
+            let mut status = self.admin("/status").json;
+            if status["memory"]["stored"] == status["log"]["next"] {
+                return status["memory"].take();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the file of memory was not written")
     }
 
     /// What the admin listener says.
