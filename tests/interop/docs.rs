@@ -176,6 +176,7 @@ fn the_operating_page_lists_every_setting_record_cause_and_refusal() {
         ("server/src/config/registry.rs", "RegistryConfig", "registry."),
         ("server/src/config/audit.rs", "Audit", "audit."),
         ("server/src/config/plugin_limits.rs", "PluginsConfig", "plugins."),
+        ("server/src/config/memory.rs", "MemoryConfig", "memory."),
         ("server/src/config/engine.rs", "EngineConfig", "engine."),
         ("server/src/net/outbound/mod.rs", "OutboundConfig", "outbound."),
         ("server/src/config/tables.rs", "TableAccessSource", "tables.NAME."),
