@@ -18,8 +18,8 @@ use portcullis_tests::Origin;
 
 use super::days::SignIn;
 use super::dice::Dice;
+use super::networks::{Browser, CAMPUS, HOMES, HOSTING, Network, campus, kilometres};
 use super::people::{DAY, HOUR, MINUTE, Person};
-use super::places::{Browser, CAMPUS, HOMES, HOSTING, Network, campus, kilometres};
 
 /// The kind of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

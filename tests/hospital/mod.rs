@@ -7,8 +7,8 @@
 mod attackers;
 mod days;
 mod dice;
+mod networks;
 mod people;
-mod places;
 mod plan;
 mod report;
 mod run;

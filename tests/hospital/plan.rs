@@ -8,8 +8,8 @@ use portcullis_tests::RiskTables;
 use super::attackers::{self, Run};
 use super::days::{self, SignIn, WORKSTATIONS};
 use super::dice::Dice;
+use super::networks::{CAMPUS, network_rows};
 use super::people::{self, DAY, Person};
-use super::places::{CAMPUS, network_rows};
 
 /// The size of a simulation.
 #[derive(Clone, Copy, Debug)]
