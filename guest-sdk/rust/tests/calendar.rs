@@ -3,6 +3,8 @@
 //! Invariant: the expected values are those of another implementation (`guest-sdk/calendar`), and
 //! the tables of the other SDKs are of the version that jiff has.
 
+#![cfg(test)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

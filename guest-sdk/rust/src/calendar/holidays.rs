@@ -28,13 +28,17 @@ impl Holidays {
             let yearly = entry.len() == 5;
             // A leap year, which has every day.
             let day = if yearly { parse_date(&format!("2000-{entry}")) } else { parse_date(entry) };
-            match day {
-                Some(day) if yearly => drop(holidays.yearly.insert((day.month(), day.day()))),
-                Some(day) => drop(holidays.days.insert(day)),
-                None => problems.at(
+            let Some(day) = day else {
+                problems.at(
                     format_args!("{path}[{index}]"),
                     "is no day, such as `2026-12-25`, or `12-25` for every year",
-                ),
+                );
+                continue;
+            };
+            if yearly {
+                holidays.yearly.insert((day.month(), day.day()));
+            } else {
+                holidays.days.insert(day);
             }
         }
         holidays
