@@ -86,7 +86,7 @@ pub fn live(
         journey = journey.filter(|journey| day < journey.until);
         let leaves = match person.role {
             Role::Traveller => 90,
-            Role::Physician | Role::Desk | Role::Remote => 4,
+            Role::Physician | Role::Clerk | Role::Remote => 4,
             _ => 2,
         };
         if journey.is_none() && life.dice.permille(leaves) {
@@ -141,7 +141,7 @@ impl Life<'_> {
     fn work(&mut self, shift: Shift) {
         let person = self.person;
         let length = shift.until - shift.from;
-        let is_at_desk = matches!(person.role, Role::Desk | Role::Remote | Role::Traveller);
+        let is_at_desk = matches!(person.role, Role::Clerk | Role::Remote | Role::Traveller);
         let begin = shift.from + self.dice.about(-5 * MINUTE, 12 * MINUTE);
         let from = if is_at_desk { self.desk() } else { self.workstation() };
         self.add(begin, from, Groups { is_shared: !is_at_desk, ..Groups::default() }, &shift);

@@ -24,7 +24,7 @@ pub enum Role {
     /// Days, nights on call, and charts from home.
     Physician,
     /// 8:00 to 17:00 at a desk of their own.
-    Desk,
+    Clerk,
     /// From home over the VDI on most days.
     Remote,
     /// Consultants, locums and executives: a journey every other week or so.
@@ -77,12 +77,12 @@ fn person(number: usize, dice: &mut Dice) -> Person {
         34..46 => Role::RotatingNurse,
         46..52 => Role::FloatPool,
         52..68 => Role::Physician,
-        68..84 => Role::Desk,
+        68..84 => Role::Clerk,
         84..92 => Role::Remote,
         _ => Role::Traveller,
     };
     // Of those at desks and on journeys, some work with applications behind Entra.
-    let may_use_entra = matches!(role, Role::Desk | Role::Remote | Role::Traveller);
+    let may_use_entra = matches!(role, Role::Clerk | Role::Remote | Role::Traveller);
     Person {
         id: format!("00u{number:05}"),
         role,
@@ -119,7 +119,7 @@ impl Person {
                 Role::FloatPool => dice.permille(450).then_some(day_shift),
                 Role::Physician if turn == 5 => Some((17 * HOUR, 14 * HOUR)),
                 Role::Physician | Role::Traveller => (weekday < 5).then_some((7 * HOUR, 11 * HOUR)),
-                Role::Desk | Role::Remote => (weekday < 5).then_some(office),
+                Role::Clerk | Role::Remote => (weekday < 5).then_some(office),
             };
             if let Some((start, length)) = plan.filter(|(start, _)| day * DAY + start >= rested) {
                 let from = day * DAY + start;
@@ -132,6 +132,6 @@ impl Person {
 
     /// Whether the shift plan has the person's shifts.
     pub fn is_planned(&self) -> bool {
-        !matches!(self.role, Role::Desk | Role::Remote | Role::Traveller)
+        !matches!(self.role, Role::Clerk | Role::Remote | Role::Traveller)
     }
 }
