@@ -7,6 +7,7 @@
 //! a run is abandoned, whoever waited for it takes both, and the run can do no more.
 
 mod memory;
+mod read_log;
 mod run;
 mod tables;
 
@@ -15,8 +16,8 @@ use portcullis_model::{Call, Reads};
 use portcullis_store::memory::Transaction;
 use portcullis_trust::{Capability, Manifest};
 
+pub use read_log::{Denial, DenialReason, LookUp, MAX_READ_BYTES, ReadLog};
 pub use run::{DataAccess, RunData, SharedRun, timestamp};
-pub use tables::{Denial, DenialReason, LookUp, MAX_READ_BYTES, ReadLog};
 
 use memory::CallMemory;
 use tables::CallTables;

@@ -9,7 +9,7 @@ use portcullis_model::Millis;
 use portcullis_store::memory::Transaction;
 use portcullis_store::tables::CurrentTables;
 
-use crate::tables::{MAX_READ_BYTES, ReadLog};
+use crate::read_log::{MAX_READ_BYTES, ReadLog};
 
 /// The data that the plugins of a call may use.
 #[derive(Clone)]
