@@ -107,7 +107,10 @@ mod tests {
     #[test]
     fn a_sheet_is_read_as_it_is_seen() {
         let workbook = include_bytes!("../../../examples-data/ukg-roster.xlsx");
-        let rows = read_sheet(workbook, None).unwrap();
+        let first = read_sheet(workbook, None).unwrap();
+        let cells = vec!["This sheet is not read.".to_owned()];
+        assert_eq!(first, [SheetRow { number: 1, cells }]);
+        let rows = read_sheet(workbook, Some("Roster")).unwrap();
         assert!(rows.len() > 2, "{rows:?}");
         assert!(rows.windows(2).all(|two| two[0].number < two[1].number));
         let missing = read_sheet(workbook, Some("none")).unwrap_err();
