@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_audit::{Log, Recovery};
+use portcullis_audit::{ChangeStore, Log, Recovery};
 use portcullis_files::HeldFolder;
 use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
@@ -20,6 +20,7 @@ use crate::memory::{self, HostMemory};
 use crate::start_problems::{SIGNING_KEY, key_file};
 use crate::trust::persisted::{LogContinuity, holds_log};
 use crate::trust::state::{self, LogAction, LogLocation, TrustState, may_recover};
+use portcullis_store::memory::OpenError;
 
 impl Configured {
     /// Opens the log that is this host's to write: the one of the configuration, unless it is not
@@ -42,7 +43,7 @@ impl Configured {
                 let begins = !holds_log(&place.directory);
                 let memory = self.open_memory(place, trust_state)?;
                 let store = Arc::clone(&memory);
-                let (log, recovery) = Log::open(self.log_options(place, trust_state, store))?;
+                let (log, recovery) = Log::open(self.log_options(place, trust_state, Some(store)))?;
                 let begun = trust_state.log_continuity(place).and_then(|found| {
                     // Of another log that has taken the path meanwhile nothing is believed.
                     log.check_place()?;
@@ -184,6 +185,12 @@ impl Configured {
         let (folder, time) = (place.directory.join(memory::FOLDER), trust_state.trusted_time());
         let quota = self.config.memory.quota();
         HostMemory::open(&folder, &self.sealing, quota, move || time.now()).map_err(|error| {
+            // A disk that refuses, or another process, is the log's matter, which says so.
+            if matches!(error, OpenError::Backend(_))
+                && let Err(refused) = Log::open(self.log_options(place, trust_state, None))
+            {
+                return StartError::Audit(refused);
+            }
             let (why, hint) = memory::open_problem(&error);
             let hint = hint.map(str::to_owned);
             StartError::File { what: "memory of plugins", path: folder.clone(), why, hint }
@@ -194,7 +201,7 @@ impl Configured {
         &self,
         place: &LogLocation,
         trust_state: &TrustState,
-        memory: Arc<HostMemory>,
+        memory: Option<Arc<HostMemory>>,
     ) -> portcullis_audit::Options {
         let (audit, time) = (&self.config.audit, trust_state.trusted_time());
         let signer: Arc<SecretKey> = Arc::clone(&place.signer);
@@ -205,7 +212,7 @@ impl Configured {
             },
             segment_bytes: audit.segment_bytes,
             spares: Arc::clone(&self.spares),
-            change_store: Some(memory),
+            change_store: memory.map(|it| it as Arc<dyn ChangeStore>),
             ..portcullis_audit::Options::new(
                 place.directory.clone(),
                 self.config.tenant.clone(),
