@@ -148,15 +148,6 @@ impl DiskFile for File {
 
 impl Lock for File {}
 
-/// Creates the folder of a log where there is none, with the rights that the log gives it. Its
-/// parent must exist.
-///
-/// # Errors
-/// The disk refused.
-pub fn create_log_folder(path: &Path) -> io::Result<()> {
-    OsDisk.create_dir(path)
-}
-
 /// Owner and the auditors' group.
 const FILE_MODE: u32 = 0o640;
 const DIR_MODE: u32 = 0o750;

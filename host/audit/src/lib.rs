@@ -30,14 +30,13 @@ mod wal;
 mod writer;
 
 pub use change_store::ChangeStore;
-pub use disk::create_log_folder;
 pub use disk::spare::SpareDescriptors;
 pub use emergency_ring::{MAX_RING_TEXT, Ring, RingEntry, Slot, Tally};
 pub use entry::{Entry, RecordTime, TimeMark};
 pub use error::{AppendError, AuditError, NotDurable};
 pub use log::{
     Health, Log, MAX_CHECKPOINT_WAIT, MAX_CLOSE_WAIT, MAX_LEAF_BYTES, MAX_SEALED_BYTES, Recovery,
-    max_descriptors,
+    check_directory, max_descriptors,
 };
 pub use options::{CheckpointEvery, Commit, Monotonic, Options};
 pub use pseudonym::{Pseudonym, Pseudonyms};

@@ -39,6 +39,7 @@ use portcullis_tlog::layout::{LOG_DIR, SEALED_DIR, WAL_DIR};
 use portcullis_tlog::record::TIME_RESET;
 
 pub(crate) use opening::Core;
+pub use opening::check_directory;
 
 /// The findings of opening a log.
 #[derive(Clone, Debug, PartialEq, Eq)]

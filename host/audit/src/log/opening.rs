@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{LOCK, RING, Recovery};
 use crate::change_store::ChangeStore;
 use crate::corrections::Found;
-use crate::disk::{Disk, Lock};
+use crate::disk::{Disk, Lock, OsDisk};
 use crate::emergency_ring::{Ring, RingEntry};
 use crate::error::AuditError;
 use crate::options::Options;
@@ -147,6 +147,15 @@ fn without_recorded(
         left.push(owed);
     }
     Ok(left)
+}
+
+/// Finds out whether a log can be opened in a directory, as far as that takes no more than the
+/// directory and its lock, and makes the directory where there is none.
+///
+/// # Errors
+/// The disk refuses, or another process has the log: the errors of [`Log::open`](super::Log::open).
+pub fn check_directory(dir: &Path) -> Result<(), AuditError> {
+    prepare(&OsDisk, dir, &[]).map(drop)
 }
 
 /// Makes the directories, durably, and takes the lock.

@@ -54,9 +54,6 @@ impl HostMemory {
             let (path, why) = (folder.to_owned(), error.to_string());
             OpenError::Backend(BackendError::Disk { path, why })
         };
-        if let Some(log) = folder.parent() {
-            portcullis_audit::create_log_folder(log).map_err(refused)?;
-        }
         portcullis_files::create_private_folder(folder).map_err(refused)?;
         let (memory, opened) = Memory::open(folder, key)?;
         if let Some((renamed, why)) = &opened.set_aside {

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_audit::{ChangeStore, Log, Recovery};
+use portcullis_audit::{Log, Recovery};
 use portcullis_files::HeldFolder;
 use portcullis_keys::SecretKey;
 use portcullis_model::Millis;
@@ -20,7 +20,6 @@ use crate::memory::{self, HostMemory};
 use crate::start_problems::{SIGNING_KEY, key_file};
 use crate::trust::persisted::{LogContinuity, holds_log};
 use crate::trust::state::{self, LogAction, LogLocation, TrustState, may_recover};
-use portcullis_store::memory::OpenError;
 
 impl Configured {
     /// Opens the log that is this host's to write: the one of the configuration, unless it is not
@@ -43,7 +42,7 @@ impl Configured {
                 let begins = !holds_log(&place.directory);
                 let memory = self.open_memory(place, trust_state)?;
                 let store = Arc::clone(&memory);
-                let (log, recovery) = Log::open(self.log_options(place, trust_state, Some(store)))?;
+                let (log, recovery) = Log::open(self.log_options(place, trust_state, store))?;
                 let begun = trust_state.log_continuity(place).and_then(|found| {
                     // Of another log that has taken the path meanwhile nothing is believed.
                     log.check_place()?;
@@ -182,15 +181,11 @@ impl Configured {
         place: &LogLocation,
         trust_state: &TrustState,
     ) -> Result<Arc<HostMemory>, StartError> {
+        // A folder that cannot be used, or another process, is reported in the log's own words.
+        portcullis_audit::check_directory(&place.directory)?;
         let (folder, time) = (place.directory.join(memory::FOLDER), trust_state.trusted_time());
         let quota = self.config.memory.quota();
         HostMemory::open(&folder, &self.sealing, quota, move || time.now()).map_err(|error| {
-            // A disk that refuses, or another process, is the log's matter, which says so.
-            if matches!(error, OpenError::Backend(_))
-                && let Err(refused) = Log::open(self.log_options(place, trust_state, None))
-            {
-                return StartError::Audit(refused);
-            }
             let (why, hint) = memory::open_problem(&error);
             let hint = hint.map(str::to_owned);
             StartError::File { what: "memory of plugins", path: folder.clone(), why, hint }
@@ -201,7 +196,7 @@ impl Configured {
         &self,
         place: &LogLocation,
         trust_state: &TrustState,
-        memory: Option<Arc<HostMemory>>,
+        memory: Arc<HostMemory>,
     ) -> portcullis_audit::Options {
         let (audit, time) = (&self.config.audit, trust_state.trusted_time());
         let signer: Arc<SecretKey> = Arc::clone(&place.signer);
@@ -212,7 +207,7 @@ impl Configured {
             },
             segment_bytes: audit.segment_bytes,
             spares: Arc::clone(&self.spares),
-            change_store: memory.map(|it| it as Arc<dyn ChangeStore>),
+            change_store: Some(memory),
             ..portcullis_audit::Options::new(
                 place.directory.clone(),
                 self.config.tenant.clone(),
