@@ -1,9 +1,9 @@
 //! Sends a plan to a host over sockets, in the order of time, with the host's clock moved.
 //!
 //! Invariants:
-//! - The calls of one person, and those of one run of an attack, are sent one after the other. Calls
-//!   of different people in the same step (a minute; ten in the first days) are sent at the same
-//!   time, since their order does not matter.
+//! - The calls of one person, and those of one run of an attack, are sent one after the other.
+//!   Calls of different people in the same step (a minute; ten in the first days) are sent at the
+//!   same time, since their order does not matter.
 //! - No event is published after the time at which it is delivered.
 //! - People who are stopped do as they are told: they sign in with a second factor, and request the
 //!   token again.

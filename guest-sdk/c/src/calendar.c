@@ -203,7 +203,8 @@ bool pc_zone_named(pc_text name, pc_zone *zone) {
     return true;
 }
 
-/* When clocks change in a year, in local seconds since the epoch: month, week (5 is the last), weekday (0 is Sunday), seconds. */
+/* When clocks change in a year, in local seconds since the epoch: month, week (5 is the last),
+ * weekday (0 is Sunday), seconds. */
 static int64_t changes_at(int64_t year, const int32_t *rule) {
     int64_t first = day_number(year, rule[0], 1), day = modulo(rule[2] - first - 4, 7) + 7 * (rule[1] - 1);
     return (first + (day < month_length(year, rule[0]) ? day : day - 7)) * DAY + rule[3];

@@ -1,4 +1,5 @@
-// Dates, time zones, shifts and holidays. `Intl` is missing in the sandbox, and is not used in tests either.
+// Dates, time zones, shifts and holidays. `Intl` is missing in the sandbox, and is not used in
+// tests either.
 //
 // A day is text such as `2026-11-30`: days compare with `<` and `===`, and are keys of tables. An
 // instant is a whole number of milliseconds since the Unix epoch, as `call.received` is.
@@ -8,7 +9,8 @@
 // text that is not what it must be, functions return `undefined`.
 //
 // A local time that occurs twice (clocks set back) is the earlier of the two; one that does not
-// occur (clocks set forward) is moved on by the length of the gap. `Temporal` and RFC 5545 do the same.
+// occur (clocks set forward) is moved on by the length of the gap. `Temporal` and RFC 5545 do the
+// same.
 //
 // Invariant: nothing here depends on a clock, a locale or the machine.
 
@@ -110,7 +112,7 @@ class Zone {
     }
   }
 
-  /** What calendars and clocks show at an instant: `{ date, hour, minute, second, millisecond }`. */
+  /** The local date and time of an instant: `{ date, hour, minute, second, millisecond }`. */
   local(instant) {
     const second = Math.floor(instant / 1_000);
     const shown = second + this.#offset(second);

@@ -123,7 +123,7 @@ class Zone:
             self._offsets.append(known[_DIGITS.index(index)])
 
     def local(self, instant: int) -> Optional[datetime]:
-        """What calendars and clocks show at an instant."""
+        """The local date and time of an instant."""
         second, millis = divmod(instant, 1_000)
         days, rest = divmod(second + self._offset(second), _DAY)
         if not 0 <= days <= _LAST_DAY:

@@ -53,8 +53,8 @@ pub struct Shift {
 }
 
 impl Zone {
-    /// A time zone by its name in the IANA database, such as `Europe/Berlin`. It takes time: ask for
-    /// it in `configure`.
+    /// A time zone by its name in the IANA database, such as `Europe/Berlin`. It takes time: ask
+    /// for it in `configure`.
     pub fn named(name: &str) -> Option<Self> {
         static BUNDLED: OnceLock<TimeZoneDatabase> = OnceLock::new();
         let zone = BUNDLED.get_or_init(TimeZoneDatabase::bundled).get(name).ok()?;
@@ -64,7 +64,7 @@ impl Zone {
         known.then_some(Self(zone))
     }
 
-    /// What calendars and clocks show at an instant.
+    /// The local date and time of an instant.
     pub fn local(&self, instant: impl TryInto<i64>) -> Option<DateTime> {
         let instant: i64 = instant.try_into().ok()?;
         let near = instant.checked_sub(cycles(instant).checked_mul(CYCLE)?)?;
@@ -84,8 +84,8 @@ impl Zone {
         floor_millis(found)?.checked_add(moved)
     }
 
-    /// The first instant of a day: midnight, or the end of the gap where there is no midnight. A day
-    /// that does not occur starts when the next one does.
+    /// The first instant of a day: midnight, or the end of the gap where there is no midnight. A
+    /// day that does not occur starts when the next one does.
     pub fn start_of_day(&self, date: Date) -> Option<i64> {
         if !supported(date) {
             return None;
@@ -95,7 +95,8 @@ impl Zone {
         let in_gap = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
         let mut found = midnight.compatible().ok()?;
         if in_gap {
-            // The day begins when the clocks change, which is at or before the moment that is found.
+            // The day begins when the clocks change, which is at or before the moment that is
+            // found.
             let just_after = found.checked_add(Span::new().nanoseconds(1)).ok()?;
             found = self.0.preceding(just_after).next()?.timestamp();
         }
@@ -118,8 +119,9 @@ impl Zone {
         }
     }
 
-    /// The day on which the shift began that this instant is within; `None` where it is within none.
-    /// The clock on the wall decides: the night in which clocks change has an hour more or less.
+    /// The day on which the shift began that this instant is within; `None` where it is within
+    /// none. The clock on the wall decides: the night in which clocks change has an hour more or
+    /// less.
     pub fn shift_day(&self, instant: impl TryInto<i64>, shift: Shift) -> Option<Date> {
         let local = self.local(instant)?;
         let hour = u16::try_from(local.hour()).ok()?;

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a commit is one frame, one write and (where the commit is to the disk) one
 //! `fdatasync` of a file whose size does not change. A segment is used again only when the views
-//! and the store of changes hold all of it durably; its old frames then lie below the sequence and epoch that a reader
-//! expects. Reading it all back is `recover`'s matter.
+//! and the store of changes hold all of it durably; its old frames then lie below the sequence and
+//! epoch that a reader expects. Reading it all back is `recover`'s matter.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -76,12 +76,12 @@ struct PoolState {
     full: Vec<(u64, Segment)>,
     numbers: Vec<u32>,
     stopped: bool,
-    /// What cannot be written, so that no segment becomes free for now.
+    /// Whether the views, or the store of changes, cannot be written: no segment becomes free then.
     views_fail: bool,
     store_fails: bool,
 }
 
-/// What a segment waits for before it is free.
+/// The reader that a full segment waits for before it is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Starved {
     /// The views of the log.

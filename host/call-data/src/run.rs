@@ -30,7 +30,7 @@ impl DataAccess {
 /// The reads and changes of one run.
 #[derive(Default)]
 pub struct RunData {
-    /// What it was told.
+    /// Its reads of tables and memory.
     pub reads: ReadLog,
     /// Its memory, where it has one.
     pub memory: Option<Transaction>,

@@ -1,9 +1,9 @@
 //! `portcullis`: serve hooks, and everything around that: keys, plugins, releases, the record.
 //!
 //! Exit codes: 0 done; 1 looked and found wrong (a refusal, damage, a wrong answer); 2 wrong usage;
-//! 3 there is no such record; 4 it cannot be proved yet; 5 found some of what was looked for; 64 bad
-//! configuration; 70 the host failed. One file a subcommand; each prints results to standard output
-//! and everything else to standard error.
+//! 3 there is no such record; 4 it cannot be proved yet; 5 found some of what was looked for; 64
+//! bad configuration; 70 the host failed. One file a subcommand; each prints results to standard
+//! output and everything else to standard error.
 
 mod audit;
 mod break_glass;

@@ -44,7 +44,7 @@ pub(crate) struct Step {
     pub name: String,
     /// Nothing where the settings are to be refused.
     pub question: Option<TestCall>,
-    /// What it sees of tables.
+    /// The tables that it sees.
     pub tables: Arc<CurrentTables>,
     pub expect: Expect,
 }

@@ -3,8 +3,8 @@
 //!
 //! A sign-in is compared with the person's own history by the likelihood ratio of Freeman et al.
 //! (`freeman.rs`), and by rules with published thresholds. The points come to a band: low, medium
-//! or high. On `okta.event` and `entra.sign-in-log` the plugin decides nothing and learns: failures,
-//! denied pushes and second factors are known from there only.
+//! or high. On `okta.event` and `entra.sign-in-log` the plugin decides nothing and learns:
+//! failures, denied pushes and second factors are known from there only.
 //!
 //! Invariants:
 //! - A decision follows from the call, the settings, and what the [`world::World`] answers.

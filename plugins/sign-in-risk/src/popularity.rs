@@ -8,9 +8,10 @@
 //!
 //! Limits. Two values in one bucket count together, so a rare value can look as common as another
 //! one; with as many values as buckets that is so for 63 %. The host counts different values
-//! exactly up to 512, and above that within 13 % in 19 of 20 cases. The numbers below one value (its
-//! different networks, browsers, …) are taken for 1 each, since a user agent has one browser and an
-//! address one network. A counter counts up to a 16th of its window too long, and never too short.
+//! exactly up to 512, and above that within 13 % in 19 of 20 cases. The numbers below one value
+//! (its different networks, browsers, …) are taken for 1 each, since a user agent has one browser
+//! and an address one network. A counter counts up to a 16th of its window too long, and never too
+//! short.
 
 use crate::features::Features;
 use crate::freeman::{self, AGENT_WEIGHTS, Feature, NETWORK_WEIGHTS, Totals};

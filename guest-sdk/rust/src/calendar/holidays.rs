@@ -50,8 +50,9 @@ impl Holidays {
     }
 }
 
-/// Whether a reference table has a row with this day (`2026-12-25`) as its key. Needs the capability
-/// `reference`; [`reference::lookup`] also tells whether the table is stale, and what the row says.
+/// Whether a reference table has a row with this day (`2026-12-25`) as its key. Needs the
+/// capability `reference`; [`reference::lookup`] also tells whether the table is stale, and what
+/// the row says.
 pub fn holiday_in_table(table: &str, date: Date) -> bool {
     !reference::lookup(table, &date.to_string()).rows.is_empty()
 }

@@ -1,8 +1,8 @@
 //! Rows of Okta's System Log as CSV, as its console exports them, in the form of its API.
 //!
 //! Invariant: a column's name is the path of the member that it becomes: `client.ip_address` is
-//! `ipAddress` in `client`. An empty cell is absent. A column whose path has a number (`target0.id`)
-//! is left out: nothing is learned from it.
+//! `ipAddress` in `client`. An empty cell is absent. A column whose path has a number
+//! (`target0.id`) is left out: nothing is learned from it.
 
 use serde_json::{Map, Value};
 

@@ -72,7 +72,7 @@ pub struct Prompt {
     pub settings: String,
     /// What it is asked.
     pub question: TestCall,
-    /// What it sees of tables and memory.
+    /// The tables and the memory that it sees.
     pub state: CallState,
     /// Where it runs.
     pub engine: Engine,

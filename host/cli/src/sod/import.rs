@@ -36,7 +36,7 @@ pub struct Import {
     /// The sheet of a workbook; without, the first.
     #[arg(long)]
     sheet: Option<String>,
-    /// Who answers for the rules.
+    /// The owner of the rules.
     #[arg(long)]
     owner: String,
     /// The form to write.

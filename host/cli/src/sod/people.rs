@@ -57,7 +57,7 @@ pub struct Person {
     pub name: String,
     /// Texts by which rules are scoped.
     pub attributes: BTreeMap<String, BTreeSet<String>>,
-    /// What the person holds.
+    /// The entitlements of the person.
     pub entitlements: BTreeSet<String>,
 }
 
@@ -159,13 +159,13 @@ impl Export {
 }
 
 impl Person {
-    /// Somebody who holds just these.
+    /// A person with exactly these entitlements.
     pub fn holding<'a>(entitlements: impl IntoIterator<Item = &'a str>) -> Self {
         let entitlements = entitlements.into_iter().map(str::to_owned).collect();
         Self { name: "somebody".to_owned(), entitlements, ..Self::default() }
     }
 
-    /// What the person holds, expanded by the tables, and the rows of the matrix about it.
+    /// The person's entitlements, expanded by the tables, and the rows of the matrix about them.
     ///
     /// # Errors
     /// The person holds more than a command looks up.

@@ -39,8 +39,8 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// Opens the memory in a folder of the log's own. A damaged file is put aside, and memory begins
-    /// empty. Each plugin may hold as much as the quota says.
+    /// Opens the memory in a folder of the log's own. A damaged file is put aside, and memory
+    /// begins empty. Each plugin may hold as much as the quota says.
     ///
     /// # Errors
     /// The disk refused, or the file was written under another key.

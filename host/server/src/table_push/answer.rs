@@ -1,8 +1,8 @@
 //! One push, from its head to its answer.
 //!
-//! Invariant: a client that is not authenticated learns nothing but that; the answer to a client that is has
-//! every problem by row and column, and never the content of a cell. At most one push of a table is
-//! in progress.
+//! Invariant: a client that is not authenticated learns nothing but that; the answer to a client
+//! that is has every problem by row and column, and never the content of a cell. At most one push
+//! of a table is in progress.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a host takes declarations from a signed release set alone, so it trusts them; it does
 //! not trust the bytes of the table. Unknown members are refused. This file only parses members and
-//! fills in defaults: [`Declaration::check`] finds out whether the members fit together, and reports
-//! every problem at once.
+//! fills in defaults: [`Declaration::check`] finds out whether the members fit together, and
+//! reports every problem at once.
 
 use serde::{Deserialize, Serialize};
 

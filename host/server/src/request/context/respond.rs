@@ -237,7 +237,8 @@ impl RequestContext<'_> {
     }
 
     /// Waits until the record is durable, has delivered what is to be delivered, and splices the
-    /// reference in. A decision whose record is late is not given: the safe answer leaves, and the hook owes the log that fact before it decides again.
+    /// reference in. A decision whose record is late is not given: the safe answer leaves, and the
+    /// hook owes the log that fact before it decides again.
     pub async fn record_and_respond(
         mut self,
         decided: PlacedAnswer,
